@@ -1,0 +1,1 @@
+"""The orchestrator: specs, ledger, search, engine, workers, command line."""

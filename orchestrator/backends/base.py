@@ -1,0 +1,84 @@
+"""What is asked of a backend? Submit, poll, cancel: it runs attempts and repeats what they said.
+
+A backend holds no truth. It may be asked anything twice, and it may have forgotten everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from orchestrator.records import Event
+from orchestrator.spec import Resources
+from trainer.protocol import Outcome, Verdict
+
+AttemptKey = tuple[str, int]  # (trial_id, number)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """All that a worker needs to run one attempt."""
+
+    trial_id: str
+    attempt: int
+    entrypoint: str
+    config: Mapping[str, Any]
+    shape_key: str  # a worker that is warm for it is preferred
+    folder: str  # the attempt's own, …/trial/attempt-N: all it may write
+    resume_from: str | None = None  # a checkpoint of an earlier attempt; the worker puts it into
+    #                                 `workdir/resume.json` as {"checkpoint": path}
+    resources: Resources = Resources()
+
+    @property
+    def key(self) -> AttemptKey:
+        return (self.trial_id, self.attempt)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Why an attempt is over, apart from crashes of ours.
+
+    outcome: the entrypoint returned; `outcome` says how. raised: the training code raised; `traceback`.
+    lost: the worker died, or was killed as hung; `reason`.
+    """
+
+    how: Literal["outcome", "raised", "lost"]
+    outcome: Outcome | None = None
+    reason: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What became of one attempt since the last poll."""
+
+    known: bool  # False: this backend has never heard of it, or has forgotten it
+    events: tuple[Event, ...] = ()  # those after the sequence asked for, in order, without gaps
+    ended: Ended | None = None  # given only together with the last of the events
+
+
+class Backend(Protocol):
+    def slots(self, resources: Resources) -> int:
+        """How many such trials this backend can hold in all (not only those free now)."""
+
+    def submit(self, launch: Launch) -> bool:
+        """Start an attempt; False when nothing is free. An attempt it already has: True, nothing done."""
+
+    def poll(self, after: Mapping[AttemptKey, int]) -> dict[AttemptKey, Progress]:
+        """For each attempt asked about, what it said after that sequence. Never blocks for long."""
+
+    def say(self, key: AttemptKey, verdict: Verdict) -> None:
+        """The verdict that the attempt's next report is answered with."""
+
+    def kill(self, key: AttemptKey, reason: str) -> None:
+        """End its process now; the next poll says lost, with this reason."""
+
+    def forget(self, key: AttemptKey) -> None:
+        """Its end is in the ledger: free the slot and drop what was kept of it."""
+
+    def attempts(self) -> list[AttemptKey]:
+        """All that it holds and was not told to forget: to find those that nobody asks about."""
+
+    def close(self, *, end_workers: bool) -> None:
+        """Let go; with `end_workers` also end everything it started."""

@@ -1,0 +1,54 @@
+"""Which things can go wrong, by name? Status and exit codes are given at the rim, nowhere else."""
+
+from __future__ import annotations
+
+
+class OrchError(Exception):
+    """A domain error: its text is a sentence for a person."""
+
+
+class BadSpec(OrchError):
+    """A spec, a config or an option that cannot be run; `problems` holds one sentence each."""
+
+    def __init__(self, problems: list[str] | str) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class NotFound(OrchError):
+    """No study, trial or preset of that name."""
+
+
+class NameTaken(OrchError):
+    """A study of that name exists; `study_id` tells which."""
+
+    def __init__(self, name: str, study_id: str) -> None:
+        self.name, self.study_id = name, study_id
+        super().__init__(
+            f"A study named {name!r} exists already (id {study_id}). "
+            f"Choose another name, or look at it with `orch study show {name}`."
+        )
+
+
+class MoveRefused(OrchError):
+    """A state may not follow another; both are named."""
+
+
+class Fenced(OrchError):
+    """This process no longer leads: another one took over, and its writes are refused."""
+
+
+class LedgerBusy(OrchError):
+    """The ledger does not answer now; the same call may go through later."""
+
+
+class LedgerTooNew(OrchError):
+    """The ledger was written by a newer release."""
+
+
+class MissingPackage(OrchError):
+    """A library that this study needs is not installed."""
+
+
+class BackendLost(OrchError):
+    """The workers cannot be reached now."""

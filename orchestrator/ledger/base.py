@@ -1,0 +1,160 @@
+"""What can a ledger do? The truth about studies, as a contract that every implementation passes.
+
+Two kinds of writers. *Anyone* may create a study, add a wish or an audit line. *The engine* alone does
+the rest, and each of its writes carries the epoch of its leadership: once another process leads, a write
+with an older epoch raises Fenced and changes nothing.
+
+Every engine write is idempotent: a caller that does not know whether a write happened repeats it.
+A store that does not answer raises LedgerBusy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestrator.records import (
+    AttemptRow,
+    AttemptState,
+    Event,
+    StoredEvent,
+    StudyRow,
+    StudyState,
+    TrialRow,
+    TrialState,
+    Wish,
+)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended and what that makes of its trial: written in one transaction."""
+
+    attempt_state: AttemptState
+    trial_state: TrialState  # WAITING: it will be tried again
+    at: float
+    reason: str = ""
+    traceback: str = ""
+    value: float | None = None
+    values: Mapping[str, float] | None = None
+    checkpoint: str | None = None  # None keeps what the trial has
+    clocks: Mapping[str, float] | None = None  # the attempt's last ones; None keeps what events said
+    charged: Mapping[str, float] | None = None  # the trial's new totals
+    productive: Mapping[str, float] | None = None
+    counts_as_failure: bool = False  # adds one to the trial's failures
+
+
+class Ledger(Protocol):
+    """Studies, trials, attempts and events. Rows come back as frozen records."""
+
+    # -- leadership ---------------------------------------------------------------------------------
+    def lead(self, who: str) -> int | None:
+        """Become the leader and return the new epoch; None while another process leads.
+
+        Asked again by the leader itself: the same epoch. Held until `release`, or until the process
+        (on PostgreSQL: its connection) ends. Nothing expires by a clock.
+        """
+
+    def release(self) -> None:
+        """Stop leading; does nothing for one who does not lead."""
+
+    # -- anyone writes ------------------------------------------------------------------------------
+    def create_study(self, study: StudyRow) -> StudyRow:
+        """Add a study. NameTaken (with the other's id) when its name is in use."""
+
+    # -- the engine writes: fenced, idempotent --------------------------------------------------------
+    def move_study(
+        self, epoch: int, study_id: str, before: StudyState, after: StudyState, *, reason: str = ""
+    ) -> StudyRow:
+        """Compare-and-set of a study's state. Already `after`: returned as it is. Else MoveRefused."""
+
+    def extend_study(self, epoch: int, study_id: str, extra_trials: Mapping[str, int]) -> StudyRow:
+        """Set (not add) the trials added to each arm."""
+
+    def add_trial(self, epoch: int, trial: TrialRow) -> TrialRow:
+        """Add a waiting trial; if one of its (study, arm, replicate, index) exists, return that one."""
+
+    def move_trial(
+        self, epoch: int, trial_id: str, before: TrialState, after: TrialState, *, at: float, reason: str = ""
+    ) -> TrialRow:
+        """Compare-and-set without an attempt: waiting -> stopped, failed -> waiting (failures go to 0)."""
+
+    def start_attempt(self, epoch: int, attempt: AttemptRow) -> AttemptRow:
+        """waiting -> running, and a LAUNCHING attempt with the trial's next number, in one transaction.
+
+        Asked again with the same number while that attempt is live: the stored one.
+        """
+
+    def attempt_running(self, epoch: int, trial_id: str, number: int) -> None:
+        """LAUNCHING -> RUNNING; does nothing if it is RUNNING already."""
+
+    def append(self, epoch: int, events: Sequence[Event]) -> int:
+        """Append events; returns how many were new.
+
+        Skipped without an error: one whose (trial, attempt, sequence) is stored, and one whose attempt is
+        no longer live (a zombie's). An event also moves its attempt's `sequence` and `clocks`, a
+        `started` event its `provenance`, and a `checkpoint` event its `saved_clocks` and the trial's
+        `checkpoint` (payload["path"]).
+        """
+
+    def end_attempt(self, epoch: int, trial_id: str, number: int, ending: Ending) -> TrialRow:
+        """End a live attempt and move its trial, in one transaction. Already ended: the trial as it is."""
+
+    # -- reads --------------------------------------------------------------------------------------
+    def study(self, id_or_name: str) -> StudyRow:
+        """NotFound (naming the nearest name, if any) when there is none."""
+
+    def studies(self, states: Collection[StudyState] | None = None) -> list[StudyRow]:
+        """By time of creation, oldest first."""
+
+    def trial(self, trial_id: str) -> TrialRow: ...
+
+    def trials(
+        self,
+        study_id: str,
+        *,
+        arm: str | None = None,
+        replicate: int | None = None,
+        states: Collection[TrialState] | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[TrialRow]:
+        """By (arm, replicate, index)."""
+
+    def counts(self, study_id: str) -> dict[tuple[str, int, TrialState], int]:
+        """How many trials each (arm, replicate, state) has."""
+
+    def attempts(self, trial_id: str) -> list[AttemptRow]:
+        """By number."""
+
+    def live_attempts(self, study_id: str | None = None) -> list[AttemptRow]:
+        """All that are LAUNCHING or RUNNING; the cost must not grow with what has ended."""
+
+    def events(
+        self, *, after: int = 0, study_id: str | None = None, trial_id: str | None = None, limit: int = 1000
+    ) -> list[StoredEvent]:
+        """Those with event_id > after, in order: the stream that mirrors and tailers follow."""
+
+    def close(self) -> None: ...
+
+
+class Desk(Protocol):
+    """The smaller port, written by anyone: wishes, and the audit line of each."""
+
+    def wish(
+        self, study_id: str, verb: str, detail: Mapping[str, Any], *, asked_at: float, asked_by: str
+    ) -> Wish: ...
+
+    def open_wishes(self) -> list[Wish]:
+        """Those without an answer, oldest first."""
+
+    def answer_wish(self, epoch: int, wish_id: int, answer: str) -> None:
+        """The engine's word on it: "" for done, else the sentence of a refusal. Fenced."""
+
+    def wishes(self, study_id: str) -> list[Wish]:
+        """All wishes of a study, oldest first: its audit."""
+
+
+class Store(Ledger, Desk, Protocol):
+    """Both ports, as `open_ledger` gives them."""

@@ -1,0 +1,164 @@
+"""What does the ledger hold, and which state may follow which?
+
+Rows are frozen; a change is a new row. Every move of a state goes through `allowed`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.errors import MoveRefused
+
+
+class StudyState(enum.StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+
+
+class TrialState(enum.StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    DIVERGED = "diverged"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class AttemptState(enum.StrEnum):
+    LAUNCHING = "launching"  # written before it is submitted
+    RUNNING = "running"
+    COMPLETED = "completed"
+    DIVERGED = "diverged"
+    STOPPED = "stopped"
+    PREEMPTED = "preempted"  # the machine was taken: no failure
+    LOST = "lost"  # the worker died or hung
+    FAILED = "failed"  # the training code raised
+
+
+State = StudyState | TrialState | AttemptState
+
+ENDED = frozenset({TrialState.COMPLETED, TrialState.DIVERGED, TrialState.STOPPED, TrialState.FAILED})
+LIVE_ATTEMPT = frozenset({AttemptState.LAUNCHING, AttemptState.RUNNING})
+
+MOVES: dict[State, frozenset[State]] = {
+    StudyState.RUNNING: frozenset({StudyState.PAUSED, StudyState.COMPLETED, StudyState.CANCELLED}),
+    StudyState.PAUSED: frozenset({StudyState.RUNNING, StudyState.CANCELLED}),
+    StudyState.COMPLETED: frozenset({StudyState.RUNNING}),  # extended, or a failed trial retried
+    StudyState.CANCELLED: frozenset(),
+    TrialState.WAITING: frozenset({TrialState.RUNNING, TrialState.STOPPED}),
+    TrialState.RUNNING: frozenset({TrialState.WAITING, *ENDED}),
+    TrialState.COMPLETED: frozenset(),
+    TrialState.DIVERGED: frozenset(),
+    TrialState.STOPPED: frozenset(),
+    TrialState.FAILED: frozenset({TrialState.WAITING}),  # on a person's wish only
+    AttemptState.LAUNCHING: frozenset(set(AttemptState) - {AttemptState.LAUNCHING}),
+    AttemptState.RUNNING: frozenset(set(AttemptState) - LIVE_ATTEMPT),
+    **{s: frozenset() for s in AttemptState if s not in LIVE_ATTEMPT},
+}
+
+
+def allowed(before: State, after: State) -> None:
+    """Raise MoveRefused, naming both states, unless `after` may follow `before`."""
+    if after not in MOVES[before]:
+        kind = type(before).__name__.removesuffix("State").lower()
+        may = ", ".join(sorted(MOVES[before])) or "nothing"
+        raise MoveRefused(f"A {kind} that is {before} cannot become {after}; it may become: {may}.")
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    study_id: str
+    name: str
+    spec: Mapping[str, Any]  # the canonical spec; it never changes
+    spec_hash: str
+    state: StudyState
+    created_at: float
+    reason: str = ""
+    extra_trials: Mapping[str, int] = field(default_factory=dict)  # arm -> trials added by `extend`
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial. (study_id, arm, replicate, index) is its identity; trial_id spells it."""
+
+    trial_id: str
+    study_id: str
+    arm: str
+    replicate: int
+    index: int
+    point: Mapping[str, float]
+    config: Mapping[str, Any]
+    state: TrialState
+    created_at: float
+    attempts: int = 0  # attempts begun
+    failures: int = 0  # attempts lost since the last wish to retry; what the retry cap counts
+    value: float | None = None  # the objective, when it ended completed, or stopped with a value
+    values: Mapping[str, float] = field(default_factory=dict)
+    checkpoint: str | None = None  # the newest finalised one, of any attempt
+    charged: Mapping[str, float] = field(default_factory=dict)  # summed last clocks of all attempts
+    productive: Mapping[str, float] = field(default_factory=dict)  # what led to the result; the rest is waste
+    ended_at: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class AttemptRow:
+    trial_id: str
+    number: int  # 1, 2, …
+    state: AttemptState
+    started_at: float
+    resumed_from: str | None = None
+    clocks: Mapping[str, float] = field(default_factory=dict)  # the last ones heard
+    saved_clocks: Mapping[str, float] = field(default_factory=dict)  # those at its newest checkpoint
+    sequence: int = 0  # the last event appended
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    ended_at: float | None = None
+    reason: str = ""
+    traceback: str = ""
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return (self.trial_id, self.number)
+
+
+@dataclass(frozen=True)
+class Event:
+    """One numbered word from a worker. (trial_id, attempt, sequence) is its identity."""
+
+    trial_id: str
+    attempt: int
+    sequence: int  # 1, 2, … within the attempt
+    kind: str  # started, or the report's kind
+    step: int
+    payload: Mapping[str, Any]  # values, hyper, clocks; for started: provenance; for checkpoint: path
+    at: float  # unix seconds, by the worker's wall clock
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    event_id: int  # grows by one over the whole ledger; a mirror's cursor
+    study_id: str
+    event: Event
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person asked for. The engine obeys it, or says why not in `answer`."""
+
+    wish_id: int
+    study_id: str
+    verb: str  # pause, resume, cancel, extend, retry
+    detail: Mapping[str, Any]
+    asked_at: float
+    asked_by: str
+    answer: str | None = None  # None: not yet obeyed; "": done; else the sentence of a refusal
+
+
+def trial_id(study_id: str, arm: str, replicate: int, index: int) -> str:
+    """The one spelling of a trial's identity: safe as a file name."""
+    return f"{study_id}.{arm}.{replicate}.{index}"

@@ -1,0 +1,250 @@
+"""What is a study, in words that can be written down, checked and hashed?
+
+Specs are frozen; unknown keys are refused with the nearest name; `canonical` is the one JSON text of
+a spec, and `spec_hash` its fingerprint. Reading files is `reading.py`; presets are in `studies/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Scale = Literal["linear", "log", "logit"]
+Method = Literal["fixed", "random", "sobol", "grid", "gp", "tpe"]
+Phase = Literal["search", "confirm", "control"]
+BAYESIAN = frozenset({"gp", "tpe"})
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,79}")
+PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
+
+
+class Spec(BaseModel):
+    """The base of all specs: frozen, strict about keys, deaf to NaN and infinities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def _name(value: str, what: str) -> str:
+    if not NAME.fullmatch(value):
+        shown = value if len(value) <= 60 else value[:57] + "..."
+        raise ValueError(
+            f"The {what} {shown!r} cannot be used. Allowed are 1 to 80 letters, digits, '_', '+' and '-', "
+            f"beginning with a letter or digit."
+        )
+    return value
+
+
+class Parameter(Spec):
+    """One dimension of a search space: a dotted path into the config, and its range or its values."""
+
+    path: str
+    low: float | None = None
+    high: float | None = None
+    scale: Scale = "linear"
+    values: tuple[float, ...] = ()  # for `grid`: these, and no range
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if not PATH.fullmatch(self.path):
+            raise ValueError(
+                f"The path {self.path[:60]!r} is not a dotted name. Write it like 'optimizer.alpha'."
+            )
+        if self.values:
+            if self.low is not None or self.high is not None:
+                raise ValueError(f"{self.path}: give either values or low and high, not both.")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError(f"{self.path}: a range needs both low and high (or a list of values, for a grid).")
+        if not self.low < self.high:
+            raise ValueError(
+                f"{self.path}: the range is upside down: low {self.low:g} is not below high {self.high:g}. "
+                f"Swap them."
+            )
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError(
+                f"{self.path}: a log scale needs low above 0, and low is {self.low:g}. "
+                f"Raise low, or use scale 'linear'."
+            )
+        if self.scale == "logit" and not (0 < self.low and self.high < 1):
+            raise ValueError(
+                f"{self.path}: a logit scale needs 0 < low < high < 1, and the range is "
+                f"{self.low:g} to {self.high:g}. Narrow it, or use scale 'linear'."
+            )
+        return self
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The range; for a list of values, its ends."""
+        if self.values:
+            return min(self.values), max(self.values)
+        assert self.low is not None
+        assert self.high is not None
+        return self.low, self.high
+
+
+class After(Spec):
+    """This arm follows another: it takes what that arm found once it has ended."""
+
+    arm: str
+    take: Literal["config"] = "config"  # the configuration of that arm's best trial
+
+
+class Arm(Spec):
+    """One way of choosing configurations, and how often."""
+
+    name: str
+    method: Method
+    config: dict[str, Any] = Field(default_factory=dict)  # laid over the study's base
+    space: tuple[Parameter, ...] = ()
+    trials: int = Field(default=1, ge=1, le=1_000_000)
+    startup_trials: int = Field(default=5, ge=1)  # of `trials`, the default configuration included
+    window: int = Field(default=1, ge=1)  # proposal i sees trials up to i - window as finished
+    replicates: int | None = Field(default=None, ge=1, le=1000)  # None: the study's
+    after: After | None = None
+    phase: Phase = "search"
+    fresh_seeds: bool = False  # every trial on a training seed that no search trial used
+    row: str = ""  # where it stands in the table
+    column: str = "*"  # "*": shared by all columns
+    run_hours: float | None = Field(default=None, gt=0)  # what one run is expected to take
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        _name(self.name, "arm name")
+        paths = [p.path for p in self.space]
+        for path in paths:
+            if paths.count(path) > 1:
+                raise ValueError(f"arm {self.name}: the path {path!r} appears twice in its space. Keep one.")
+        if self.method == "fixed" and self.space:
+            raise ValueError(f"arm {self.name}: method 'fixed' has no space. Drop it, or choose 'random'.")
+        if self.method != "fixed" and not self.space:
+            raise ValueError(f"arm {self.name}: method {self.method!r} needs a space. Add one, or use 'fixed'.")
+        for p in self.space:
+            if bool(p.values) != (self.method == "grid"):
+                raise ValueError(
+                    f"arm {self.name}: {p.path}: a list of values goes with method 'grid' and a range with the "
+                    f"others; this arm's method is {self.method!r}."
+                )
+        if self.method == "grid" and self.trials != self.grid_size:
+            raise ValueError(
+                f"arm {self.name}: the grid has {self.grid_size} points and trials is {self.trials}. "
+                f"Make trials {self.grid_size}, or change the values."
+            )
+        return self
+
+    @property
+    def grid_size(self) -> int:
+        return math.prod(len(p.values) for p in self.space)
+
+
+class Objective(Spec):
+    metric: str = "loss"
+    goal: Literal["minimize", "maximize"] = "minimize"
+    split: str = "select"
+
+
+class Budget(Spec):
+    """Trials are exact and stand with the arms. Hours stop launching; running trials still finish."""
+
+    run_hours: float | None = Field(default=None, gt=0)
+    chip_hours: float | None = Field(default=None, gt=0)
+
+
+class Resources(Spec):
+    """What one trial holds. A trial is one slice: `hosts` hosts of `cpus`, `gpus` and TPU chips each."""
+
+    cpus: float = Field(default=1, gt=0)
+    gpus: float = Field(default=0, ge=0)
+    tpu_type: str | None = None  # e.g. "v3-8"
+    tpu_chips: int = Field(default=0, ge=0)  # per host
+    hosts: int = Field(default=1, ge=1)
+
+    @property
+    def chips(self) -> float:
+        """Accelerator chips of one trial; on CPU a slot is one pinned core and counts as one chip."""
+        return self.hosts * (self.tpu_chips or self.gpus or 1)
+
+
+class Retries(Spec):
+    """A lost worker is retried from its checkpoint; an exception in the training code is not."""
+
+    attempts: int = Field(default=3, ge=1, le=100)  # lost ones, the first included
+    hang_after_s: float = Field(default=1800, gt=0)  # no report for so long: killed and retried
+
+
+class Seeds(Spec):
+    """Replicate r of a search trains on search + r; fresh seeds begin at `fresh`. Paired across arms."""
+
+    search: int = Field(default=0, ge=0, lt=2**31)
+    fresh: int = Field(default=1000, ge=0, lt=2**31)
+
+
+class Claim(Spec):
+    """What the study set out to show, registered before its first trial."""
+
+    text: str
+    challenger: str  # an arm's name
+    incumbent: str
+    metric: str = "loss"
+    cost_ratio: float | None = Field(default=None, gt=0)  # challenger's chip-hours over the incumbent's
+
+
+class StudySpec(Spec):
+    """A whole study: an entrypoint, a base config, and arms."""
+
+    name: str
+    entrypoint: str
+    base: dict[str, Any] = Field(default_factory=dict)
+    arms: tuple[Arm, ...] = Field(min_length=1, max_length=1000)
+    objective: Objective = Objective()
+    budget: Budget = Budget()
+    resources: Resources = Resources()
+    retries: Retries = Retries()
+    seeds: Seeds = Seeds()
+    replicates: int = Field(default=1, ge=1, le=1000)
+    keep: Literal["best", "all", "none"] = "best"  # whose final parameters stay on disk
+    claim: Claim | None = None
+    question: str = ""
+
+    @field_validator("name")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        return _name(value, "study name")
+
+    @model_validator(mode="after")
+    def _arms_agree(self) -> Self:
+        names = [a.name for a in self.arms]
+        for i, arm in enumerate(self.arms):
+            if arm.name in names[:i]:
+                raise ValueError(f"Two arms are named {arm.name!r}. Give each its own name.")
+            if arm.after is not None and arm.after.arm not in names[:i]:
+                raise ValueError(
+                    f"arm {arm.name}: it follows {arm.after.arm!r}, which is no earlier arm. "
+                    f"Earlier arms are: {', '.join(names[:i]) or 'none'}."
+                )
+        if self.claim is not None:
+            for side in (self.claim.challenger, self.claim.incumbent):
+                if side not in names:
+                    raise ValueError(f"The claim names an arm {side!r}; the arms are: {', '.join(names)}.")
+        return self
+
+    def arm(self, name: str) -> Arm:
+        return next(a for a in self.arms if a.name == name)
+
+    def replicates_of(self, arm: Arm) -> int:
+        return arm.replicates if arm.replicates is not None else self.replicates
+
+
+def canonical(spec: Spec) -> str:
+    """The one JSON text of a spec: sorted keys, no spaces, defaults written out."""
+    return json.dumps(
+        spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def spec_hash(spec: Spec) -> str:
+    return hashlib.sha256(canonical(spec).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""What to ask: studies as pure data, one page each."""

@@ -1,0 +1,91 @@
+"""Which words do a training program and its host speak?
+
+A training program ("entrypoint") is a module that offers
+
+    check(config) -> list[str]        sentences that say what is wrong; empty when all is well
+    shape_key(config) -> str          equal keys compile to the same program
+    run(config, reporter, workdir, place) -> Outcome
+
+`check` and `shape_key` use the standard library only, so that a host can ask them without loading an
+accelerator stack. A config is a dict of JSON values; its top-level `seed` is set by the host.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+Status = Literal["completed", "diverged", "stopped", "preempted"]
+
+# Clocks are totals of this attempt. Seconds by what they were spent on, then what was done in them.
+SECONDS = ("train_s", "eval_s", "compile_s", "other_s")
+COUNTS = ("steps", "tokens", "flops")
+
+
+class Verdict(enum.Enum):
+    """What the host answers to a report."""
+
+    GO = "go"
+    STOP = "stop"
+    SAVE_AND_STOP = "save_and_stop"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process stands in its gang, and when the machine will be taken away (unix seconds)."""
+
+    process_index: int = 0
+    process_count: int = 1
+    coordinator: str | None = None
+    preempt_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """One thing that a run has to say: `kind` is train, eval, checkpoint or final."""
+
+    step: int
+    kind: str
+    values: Mapping[str, float] = field(default_factory=dict)
+    hyper: Mapping[str, float] = field(default_factory=dict)
+    clocks: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. Values are the last finite ones, also when it diverged."""
+
+    status: Status
+    values: Mapping[str, float] = field(default_factory=dict)
+    clocks: Mapping[str, float] = field(default_factory=dict)
+    checkpoint: str | None = None
+    files: tuple[str, ...] = ()
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Outcome:
+        return cls(**{**data, "files": tuple(data.get("files", ()))})
+
+
+class Reporter(Protocol):
+    """The callable that a run reports through. It never raises; it answers with a verdict."""
+
+    def __call__(self, report: Report) -> Verdict: ...
+
+
+class Entrypoint(Protocol):
+    """The shape of an entrypoint module."""
+
+    def check(self, config: Mapping[str, Any]) -> list[str]: ...
+
+    def shape_key(self, config: Mapping[str, Any]) -> str: ...
+
+    def run(
+        self, config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Place
+    ) -> Outcome: ...
