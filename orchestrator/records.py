@@ -45,28 +45,31 @@ State = StudyState | TrialState | AttemptState
 ENDED = frozenset({TrialState.COMPLETED, TrialState.DIVERGED, TrialState.STOPPED, TrialState.FAILED})
 LIVE_ATTEMPT = frozenset({AttemptState.LAUNCHING, AttemptState.RUNNING})
 
-MOVES: dict[State, frozenset[State]] = {
-    StudyState.RUNNING: frozenset({StudyState.PAUSED, StudyState.COMPLETED, StudyState.CANCELLED}),
-    StudyState.PAUSED: frozenset({StudyState.RUNNING, StudyState.CANCELLED}),
-    StudyState.COMPLETED: frozenset({StudyState.RUNNING}),  # extended, or a failed trial retried
-    StudyState.CANCELLED: frozenset(),
-    TrialState.WAITING: frozenset({TrialState.RUNNING, TrialState.STOPPED}),
-    TrialState.RUNNING: frozenset({TrialState.WAITING, *ENDED}),
-    TrialState.COMPLETED: frozenset(),
-    TrialState.DIVERGED: frozenset(),
-    TrialState.STOPPED: frozenset(),
-    TrialState.FAILED: frozenset({TrialState.WAITING}),  # on a person's wish only
-    AttemptState.LAUNCHING: frozenset(set(AttemptState) - {AttemptState.LAUNCHING}),
-    AttemptState.RUNNING: frozenset(set(AttemptState) - LIVE_ATTEMPT),
-    **{s: frozenset() for s in AttemptState if s not in LIVE_ATTEMPT},
+# By kind first: members of two StrEnums that spell alike are equal, and would share a key.
+MOVES: dict[type[State], Mapping[Any, frozenset[Any]]] = {
+    StudyState: {
+        StudyState.RUNNING: frozenset({StudyState.PAUSED, StudyState.COMPLETED, StudyState.CANCELLED}),
+        StudyState.PAUSED: frozenset({StudyState.RUNNING, StudyState.CANCELLED}),
+        StudyState.COMPLETED: frozenset({StudyState.RUNNING}),  # extended, or a failed trial retried
+    },
+    TrialState: {
+        TrialState.WAITING: frozenset({TrialState.RUNNING, TrialState.STOPPED}),
+        TrialState.RUNNING: frozenset({TrialState.WAITING, *ENDED}),
+        TrialState.FAILED: frozenset({TrialState.WAITING}),  # on a person's wish only
+    },
+    AttemptState: {
+        AttemptState.LAUNCHING: frozenset(set(AttemptState) - {AttemptState.LAUNCHING}),
+        AttemptState.RUNNING: frozenset(set(AttemptState) - LIVE_ATTEMPT),
+    },
 }
 
 
 def allowed(before: State, after: State) -> None:
     """Raise MoveRefused, naming both states, unless `after` may follow `before`."""
-    if after not in MOVES[before]:
+    onward = MOVES[type(before)].get(before, frozenset())
+    if type(after) is not type(before) or after not in onward:
         kind = type(before).__name__.removesuffix("State").lower()
-        may = ", ".join(sorted(MOVES[before])) or "nothing"
+        may = ", ".join(sorted(onward)) or "nothing"
         raise MoveRefused(f"A {kind} that is {before} cannot become {after}; it may become: {may}.")
 
 
@@ -162,3 +165,8 @@ class Wish:
 def trial_id(study_id: str, arm: str, replicate: int, index: int) -> str:
     """The one spelling of a trial's identity: safe as a file name."""
     return f"{study_id}.{arm}.{replicate}.{index}"
+
+
+def study_of(trial: str) -> str:
+    """The study that a trial_id belongs to."""
+    return trial.split(".", 1)[0]

@@ -56,8 +56,11 @@ class Ledger(Protocol):
         (on PostgreSQL: its connection) ends. Nothing expires by a clock.
         """
 
-    def release(self) -> None:
-        """Stop leading; does nothing for one who does not lead."""
+    def release(self, epoch: int | None = None) -> None:
+        """Stop leading; does nothing for one who does not lead.
+
+        Where several share one object (the memory ledger), their epochs tell them apart.
+        """
 
     # -- anyone writes ------------------------------------------------------------------------------
     def create_study(self, study: StudyRow) -> StudyRow:

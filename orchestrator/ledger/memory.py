@@ -1,0 +1,294 @@
+"""What does a ledger look like without a database? Plain dicts under a lock: for rehearsals and tests.
+
+Several engines may share one object: they are told apart by the `who` and the epoch of their leadership.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.errors import NameTaken
+from orchestrator.ledger import rules
+from orchestrator.ledger.base import Ending
+from orchestrator.ledger.codec import settled, storable
+from orchestrator.records import (
+    LIVE_ATTEMPT,
+    AttemptRow,
+    Event,
+    StoredEvent,
+    StudyRow,
+    StudyState,
+    TrialRow,
+    TrialState,
+    Wish,
+)
+
+
+class MemoryLedger:
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._epoch = 0
+        self._who = ""
+        self._led = False
+        self._studies: dict[str, StudyRow] = {}
+        self._trials: dict[str, TrialRow] = {}
+        # study -> (arm, replicate, state) -> index -> trial_id: serves identities, counts and filters
+        self._places: dict[str, dict[tuple[str, int, TrialState], dict[int, str]]] = defaultdict(
+            lambda: defaultdict(dict)
+        )
+        self._attempts: dict[str, dict[int, AttemptRow]] = defaultdict(dict)
+        self._live: set[tuple[str, int]] = set()
+        self._stored: set[tuple[str, int, int]] = set()
+        self._stream: list[StoredEvent] = []
+        self._study_stream: dict[str, list[StoredEvent]] = defaultdict(list)
+        self._trial_stream: dict[str, list[StoredEvent]] = defaultdict(list)
+        self._wishes: dict[int, Wish] = {}
+        self._open_wishes: set[int] = set()
+
+    # -- leadership ---------------------------------------------------------------------------------
+    def lead(self, who: str) -> int | None:
+        with self._lock:
+            if self._led:
+                return self._epoch if self._who == who else None
+            self._led, self._who = True, who
+            self._epoch += 1
+            return self._epoch
+
+    def release(self, epoch: int | None = None) -> None:
+        with self._lock:
+            if epoch is None or epoch == self._epoch:
+                self._led = False
+
+    # -- anyone writes ------------------------------------------------------------------------------
+    def create_study(self, study: StudyRow) -> StudyRow:
+        with self._lock:
+            study = settled(study)
+            for other in self._studies.values():
+                if study.name == other.name or study.study_id == other.study_id:
+                    raise NameTaken(other.name, other.study_id)
+            self._studies[study.study_id] = study
+            return study
+
+    # -- the engine writes ----------------------------------------------------------------------------
+    def move_study(
+        self, epoch: int, study_id: str, before: StudyState, after: StudyState, *, reason: str = ""
+    ) -> StudyRow:
+        with self._lock:
+            self._fence(epoch)
+            return self._put_study(rules.moved_study(self._study(study_id), before, after, reason))
+
+    def extend_study(self, epoch: int, study_id: str, extra_trials: Mapping[str, int]) -> StudyRow:
+        with self._lock:
+            self._fence(epoch)
+            return self._put_study(rules.extended_study(self._study(study_id), extra_trials))
+
+    def add_trial(self, epoch: int, trial: TrialRow) -> TrialRow:
+        with self._lock:
+            self._fence(epoch)
+            self._study(trial.study_id)
+            for state in TrialState:
+                found = self._places[trial.study_id][(trial.arm, trial.replicate, state)].get(trial.index)
+                if found is not None:
+                    return self._trials[found]
+            rules.new_trial(trial)
+            if trial.trial_id in self._trials:
+                raise rules.other_trial(trial)
+            return self._put_trial(trial)
+
+    def move_trial(
+        self, epoch: int, trial_id: str, before: TrialState, after: TrialState, *, at: float, reason: str = ""
+    ) -> TrialRow:
+        with self._lock:
+            self._fence(epoch)
+            return self._put_trial(rules.moved_trial(self.trial(trial_id), before, after, at, reason))
+
+    def start_attempt(self, epoch: int, attempt: AttemptRow) -> AttemptRow:
+        with self._lock:
+            self._fence(epoch)
+            trial = self.trial(attempt.trial_id)
+            if attempt.key in self._live:
+                return self._attempts[attempt.trial_id][attempt.number]
+            attempt = settled(attempt)
+            self._put_trial(rules.started(trial, attempt))
+            return self._put_attempt(attempt)
+
+    def attempt_running(self, epoch: int, trial_id: str, number: int) -> None:
+        with self._lock:
+            self._fence(epoch)
+            self._put_attempt(rules.running(self._attempt(trial_id, number)))
+
+    def append(self, epoch: int, events: Sequence[Event]) -> int:
+        with self._lock:
+            self._fence(epoch)
+            new = [settled(e) for e in rules.fresh(events, self._live, self._stored)]
+            for event in new:
+                study_id = self._trials[event.trial_id].study_id
+                stored = StoredEvent(len(self._stream) + 1, study_id, event)
+                for stream in (
+                    self._stream,
+                    self._study_stream[study_id],
+                    self._trial_stream[event.trial_id],
+                ):
+                    stream.append(stored)
+                self._stored.add((event.trial_id, event.attempt, event.sequence))
+                before = self._attempts[event.trial_id][event.attempt]
+                after = self._put_attempt(rules.heard(before, event))
+                path = rules.saved_path(event)
+                if path is not None and after is not before:
+                    self._put_trial(replace(self._trials[event.trial_id], checkpoint=path))
+            return len(new)
+
+    def end_attempt(self, epoch: int, trial_id: str, number: int, ending: Ending) -> TrialRow:
+        with self._lock:
+            self._fence(epoch)
+            trial, attempt = self.trial(trial_id), self._attempt(trial_id, number)
+            if attempt.state not in LIVE_ATTEMPT:
+                return trial
+            after, over = rules.ended(trial, attempt, ending)
+            after = settled(after, trial)  # what cannot be kept fails before anything is changed
+            self._put_attempt(over)
+            return self._put_trial(after)
+
+    # -- reads --------------------------------------------------------------------------------------
+    def study(self, id_or_name: str) -> StudyRow:
+        with self._lock:
+            asked = storable(id_or_name)
+            if asked in self._studies:
+                return self._studies[asked]
+            named = {s.name: s for s in self._studies.values()}
+            if asked not in named:
+                raise rules.no_study(asked, named)
+            return named[asked]
+
+    def studies(self, states: Collection[StudyState] | None = None) -> list[StudyRow]:
+        with self._lock:
+            found = [s for s in self._studies.values() if states is None or s.state in states]
+            return sorted(found, key=lambda s: (s.created_at, s.study_id))
+
+    def trial(self, trial_id: str) -> TrialRow:
+        with self._lock:
+            if trial_id not in self._trials:
+                raise rules.no_trial(trial_id)
+            return self._trials[trial_id]
+
+    def trials(
+        self,
+        study_id: str,
+        *,
+        arm: str | None = None,
+        replicate: int | None = None,
+        states: Collection[TrialState] | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[TrialRow]:
+        with self._lock:
+            found = [
+                self._trials[trial_id]
+                for (its_arm, its_replicate, state), ids in self._places.get(study_id, {}).items()
+                if arm in (None, its_arm) and replicate in (None, its_replicate)
+                if states is None or state in states
+                for trial_id in ids.values()
+            ]
+        found.sort(key=lambda t: (t.arm, t.replicate, t.index))
+        return found[offset : None if limit is None else offset + limit]
+
+    def counts(self, study_id: str) -> dict[tuple[str, int, TrialState], int]:
+        with self._lock:
+            return {place: len(ids) for place, ids in self._places.get(study_id, {}).items() if ids}
+
+    def attempts(self, trial_id: str) -> list[AttemptRow]:
+        with self._lock:
+            return list(self._attempts.get(trial_id, {}).values())
+
+    def live_attempts(self, study_id: str | None = None) -> list[AttemptRow]:
+        with self._lock:
+            return [
+                self._attempts[trial_id][number]
+                for trial_id, number in sorted(self._live)
+                if study_id in (None, self._trials[trial_id].study_id)
+            ]
+
+    def events(
+        self, *, after: int = 0, study_id: str | None = None, trial_id: str | None = None, limit: int = 1000
+    ) -> list[StoredEvent]:
+        with self._lock:
+            if trial_id is not None:
+                stream = self._trial_stream.get(trial_id, [])
+                if study_id is not None:  # a trial is of one study: asked with another, nothing is left
+                    stream = [s for s in stream if s.study_id == study_id]
+            elif study_id is not None:
+                stream = self._study_stream.get(study_id, [])
+            else:
+                stream = self._stream
+            start = bisect_right(stream, after, key=lambda s: s.event_id)
+            return stream[start : start + limit]
+
+    def close(self) -> None:
+        """Nothing to let go: others may still share this object."""
+
+    # -- wishes -------------------------------------------------------------------------------------
+    def wish(
+        self, study_id: str, verb: str, detail: Mapping[str, Any], *, asked_at: float, asked_by: str
+    ) -> Wish:
+        with self._lock:
+            self._study(study_id)
+            wish = settled(Wish(len(self._wishes) + 1, study_id, verb, detail, asked_at, asked_by))
+            self._wishes[wish.wish_id] = wish
+            self._open_wishes.add(wish.wish_id)
+            return wish
+
+    def open_wishes(self) -> list[Wish]:
+        with self._lock:
+            return [self._wishes[wish_id] for wish_id in sorted(self._open_wishes)]
+
+    def answer_wish(self, epoch: int, wish_id: int, answer: str) -> None:
+        with self._lock:
+            self._fence(epoch)
+            if wish_id not in self._wishes:
+                raise rules.no_wish(wish_id)
+            if wish_id in self._open_wishes:
+                self._open_wishes.remove(wish_id)
+                self._wishes[wish_id] = settled(replace(self._wishes[wish_id], answer=answer))
+
+    def wishes(self, study_id: str) -> list[Wish]:
+        with self._lock:
+            return [w for w in self._wishes.values() if w.study_id == study_id]
+
+    # -- inside: the lock is held -----------------------------------------------------------------------
+    def _fence(self, epoch: int) -> None:
+        rules.fence(epoch, self._epoch, self._who)
+
+    def _study(self, study_id: str) -> StudyRow:
+        if study_id not in self._studies:
+            raise rules.no_study(study_id, [s.name for s in self._studies.values()])
+        return self._studies[study_id]
+
+    def _attempt(self, trial_id: str, number: int) -> AttemptRow:
+        if number not in self._attempts.get(trial_id, {}):
+            raise rules.no_attempt(trial_id, number)
+        return self._attempts[trial_id][number]
+
+    def _put_study(self, study: StudyRow) -> StudyRow:
+        self._studies[study.study_id] = study = settled(study, self._studies[study.study_id])
+        return study
+
+    def _put_trial(self, trial: TrialRow) -> TrialRow:
+        before = self._trials.get(trial.trial_id)
+        trial = settled(trial, before)
+        places = self._places[trial.study_id]
+        if before is not None:
+            del places[(before.arm, before.replicate, before.state)][before.index]
+        places[(trial.arm, trial.replicate, trial.state)][trial.index] = trial.trial_id
+        self._trials[trial.trial_id] = trial
+        return trial
+
+    def _put_attempt(self, attempt: AttemptRow) -> AttemptRow:
+        attempt = settled(attempt, self._attempts[attempt.trial_id].get(attempt.number))
+        self._attempts[attempt.trial_id][attempt.number] = attempt
+        (self._live.add if attempt.state in LIVE_ATTEMPT else self._live.discard)(attempt.key)
+        return attempt

@@ -1,0 +1,204 @@
+"""What does each write make of the rows? Pure, and the same for every ledger.
+
+A ledger reads rows, asks here what they become, and writes that in the same transaction.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+
+from orchestrator.errors import Fenced, MoveRefused, NotFound
+from orchestrator.ledger.base import Ending
+from orchestrator.records import (
+    ENDED,
+    LIVE_ATTEMPT,
+    AttemptRow,
+    AttemptState,
+    Event,
+    State,
+    StudyRow,
+    StudyState,
+    TrialRow,
+    TrialState,
+    allowed,
+)
+
+# All other moves of a trial come with an attempt: start_attempt and end_attempt make them.
+MOVES_WITHOUT_ATTEMPT = frozenset(
+    {(TrialState.WAITING, TrialState.STOPPED), (TrialState.FAILED, TrialState.WAITING)}
+)
+
+
+def fence(epoch: int, stored_epoch: int, who: str) -> None:
+    """Raise Fenced unless `epoch` is that of the newest leadership. Epochs begin at 1."""
+    if epoch == stored_epoch and epoch > 0:
+        return
+    newest = f"the newest is {stored_epoch}, led by {who!r}" if stored_epoch else "nobody has led yet"
+    raise Fenced(
+        f"A write with leadership epoch {epoch} was refused: {newest}. "
+        f"Nothing was changed; stop writing, or become the leader again."
+    )
+
+
+def expect(found: State, before: State, after: State) -> None:
+    """The compare of a compare-and-set, and the table of moves."""
+    if found != before:
+        kind = type(found).__name__.removesuffix("State").lower()
+        raise MoveRefused(
+            f"A {kind} that is {found} was expected to be {before}, so it was not made {after}. "
+            f"Read it again and decide anew."
+        )
+    allowed(before, after)
+
+
+def moved_study(study: StudyRow, before: StudyState, after: StudyState, reason: str) -> StudyRow:
+    if study.state == after:
+        return study
+    expect(study.state, before, after)
+    return replace(study, state=after, reason=reason)
+
+
+def extended_study(study: StudyRow, extra_trials: Mapping[str, int]) -> StudyRow:
+    if study.state == StudyState.CANCELLED:
+        raise MoveRefused(
+            f"Study {study.name!r} is cancelled and cannot be extended. Create a new study instead."
+        )
+    return replace(study, extra_trials=extra_trials)
+
+
+def moved_trial(trial: TrialRow, before: TrialState, after: TrialState, at: float, reason: str) -> TrialRow:
+    if (before, after) not in MOVES_WITHOUT_ATTEMPT:
+        raise MoveRefused(
+            f"A trial that is {before} does not become {after} by itself; without an attempt it may go from "
+            f"waiting to stopped and from failed to waiting. Start or end an attempt instead."
+        )
+    if trial.state == after:
+        return trial
+    expect(trial.state, before, after)
+    if after == TrialState.WAITING:
+        return replace(trial, state=after, failures=0, ended_at=None, reason=reason)
+    return replace(trial, state=after, ended_at=at, reason=reason)
+
+
+def new_trial(trial: TrialRow) -> None:
+    if trial.state != TrialState.WAITING:
+        raise MoveRefused(
+            f"A trial begins as waiting; {trial.trial_id!r} is {trial.state}. Add it as waiting."
+        )
+
+
+def started(trial: TrialRow, attempt: AttemptRow) -> TrialRow:
+    """The trial of an attempt that begins. (Of one that is live already, nobody asks.)"""
+    if attempt.state != AttemptState.LAUNCHING:
+        raise MoveRefused(
+            f"An attempt begins as launching, not as {attempt.state}. Write it before submitting."
+        )
+    if attempt.number != trial.attempts + 1:
+        raise MoveRefused(
+            f"Attempt {attempt.number} of trial {trial.trial_id!r} cannot start: the trial has had "
+            f"{trial.attempts}, so the next one is number {trial.attempts + 1}."
+        )
+    allowed(trial.state, TrialState.RUNNING)
+    return replace(trial, state=TrialState.RUNNING, attempts=attempt.number)
+
+
+def running(attempt: AttemptRow) -> AttemptRow:
+    if attempt.state == AttemptState.RUNNING:
+        return attempt
+    allowed(attempt.state, AttemptState.RUNNING)
+    return replace(attempt, state=AttemptState.RUNNING)
+
+
+def fresh(
+    events: Iterable[Event], live: Collection[tuple[str, int]], stored: Collection[tuple[str, int, int]]
+) -> list[Event]:
+    """Those to append, in the order given: of a live attempt, and neither stored nor said twice."""
+    kept: dict[tuple[str, int, int], Event] = {}
+    for event in events:
+        identity = (event.trial_id, event.attempt, event.sequence)
+        if identity[:2] in live and identity not in stored:
+            kept.setdefault(identity, event)
+    return list(kept.values())
+
+
+def heard(attempt: AttemptRow, event: Event) -> AttemptRow:
+    """What an event makes of its attempt. One out of order goes into the stream and changes no row."""
+    if event.sequence <= attempt.sequence:
+        return attempt
+    clocks = event.payload.get("clocks") or attempt.clocks
+    after = replace(attempt, sequence=event.sequence, clocks=clocks)
+    if event.kind == "started":
+        return replace(after, provenance=event.payload)
+    if saved_path(event) is not None:
+        return replace(after, saved_clocks=clocks)
+    return after
+
+
+def saved_path(event: Event) -> str | None:
+    """The finalised checkpoint that an event tells of."""
+    path = event.payload.get("path") if event.kind == "checkpoint" else None
+    return path if isinstance(path, str) else None
+
+
+def ended(trial: TrialRow, attempt: AttemptRow, ending: Ending) -> tuple[TrialRow, AttemptRow]:
+    """Both rows after the end of a live attempt."""
+    if ending.attempt_state in LIVE_ATTEMPT:
+        raise MoveRefused(f"An attempt cannot end as {ending.attempt_state}: that one is still alive.")
+    allowed(attempt.state, ending.attempt_state)
+    allowed(trial.state, ending.trial_state)
+    over = replace(
+        attempt,
+        state=ending.attempt_state,
+        ended_at=ending.at,
+        reason=ending.reason,
+        traceback=ending.traceback,
+        clocks=attempt.clocks if ending.clocks is None else ending.clocks,
+    )
+    value = ending.value
+    if value is not None and math.isnan(value):
+        value = None  # NaN is no result, and SQLite would make NULL of it silently
+    after = replace(
+        trial,
+        state=ending.trial_state,
+        failures=trial.failures + ending.counts_as_failure,
+        value=value,
+        values=trial.values if ending.values is None else ending.values,
+        checkpoint=trial.checkpoint if ending.checkpoint is None else ending.checkpoint,
+        charged=trial.charged if ending.charged is None else ending.charged,
+        productive=trial.productive if ending.productive is None else ending.productive,
+        ended_at=ending.at if ending.trial_state in ENDED else None,
+        reason=ending.reason,
+    )
+    return after, over
+
+
+def other_trial(trial: TrialRow) -> MoveRefused:
+    return MoveRefused(
+        f"The id {trial.trial_id!r} belongs to another trial than arm {trial.arm!r}, replicate "
+        f"{trial.replicate}, index {trial.index}. Give each trial its own id."
+    )
+
+
+def no_study(asked: str, names: Iterable[str]) -> NotFound:
+    nearest = difflib.get_close_matches(asked, list(names), n=1)
+    hint = f"Did you mean {nearest[0]!r}? " if nearest else ""
+    return NotFound(f"There is no study {_cut(asked)}. {hint}`orch study list` shows all.")
+
+
+def no_trial(trial_id: str) -> NotFound:
+    return NotFound(f"There is no trial {_cut(trial_id)}. `orch study show` lists a study's trials.")
+
+
+def no_attempt(trial_id: str, number: int) -> NotFound:
+    return NotFound(f"Trial {_cut(trial_id)} has no attempt {number}. `orch trial show` lists its attempts.")
+
+
+def no_wish(wish_id: int) -> NotFound:
+    return NotFound(f"There is no wish {wish_id} to answer. Read the open wishes again.")
+
+
+def _cut(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:77] + "...")

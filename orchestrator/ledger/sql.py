@@ -1,0 +1,405 @@
+"""How does a database hold the ledger? SQLAlchemy Core over SQLite and PostgreSQL.
+
+Every engine write is one short transaction that first takes the lock of the leader's row and compares the
+epoch (`_leading`). So engine writes follow one another, even those of a leader that does not know yet that
+it was replaced; the rows that only the engine changes need no locks of their own; and event ids are given
+out and committed in order.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Connection, and_, exc, func, insert, or_, select, update
+
+from orchestrator.errors import NameTaken
+from orchestrator.ledger import rules
+from orchestrator.ledger.base import Ending
+from orchestrator.ledger.codec import settled
+from orchestrator.ledger.migrations import UPGRADES, Upgrade
+from orchestrator.ledger.sql_connect import address, answering, connect, prepare, transaction
+from orchestrator.ledger.sql_leader import lock_for
+from orchestrator.ledger.sql_tables import IS_LIVE, IS_OPEN, Tables, columns, record
+from orchestrator.records import (
+    LIVE_ATTEMPT,
+    AttemptRow,
+    Event,
+    StoredEvent,
+    StudyRow,
+    StudyState,
+    TrialRow,
+    TrialState,
+    Wish,
+)
+
+
+class SqlLedger:
+    def __init__(
+        self, url: str, *, busy_timeout_s: float = 10.0, upgrades: tuple[Upgrade, ...] = UPGRADES
+    ) -> None:
+        self._url = address(url)
+        self._engine = connect(self._url, busy_timeout_s=busy_timeout_s)
+        self._mutex = threading.Lock()  # around leadership
+        self._lock = lock_for(self._engine)
+        self._epoch = 0
+        self._who = ""
+        try:
+            with answering(self._url):
+                prepare(self._engine, upgrades, patience_s=busy_timeout_s)
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    # -- leadership ---------------------------------------------------------------------------------
+    def lead(self, who: str) -> int | None:
+        with self._mutex, answering(self._url):
+            if self._lock.held():
+                if self._newest_leadership() == (self._epoch, self._who):
+                    return self._epoch if who == self._who else None
+                self._lock.drop()  # somebody got past the lock, as by deleting its file
+            if not self._lock.take():
+                return None
+            try:
+                self._epoch, self._who = self._next_epoch(who), who
+            except BaseException:
+                self._lock.drop()
+                raise
+            return self._epoch
+
+    def release(self, epoch: int | None = None) -> None:
+        with self._mutex:
+            if epoch is None or epoch == self._epoch:
+                self._lock.drop()
+
+    def _newest_leadership(self) -> tuple[int, str]:
+        with self._reading() as c:
+            row = c.execute(select(Tables.leader.c.epoch, Tables.leader.c.who)).one()
+        return row.epoch, row.who
+
+    def _next_epoch(self, who: str) -> int:
+        leader = Tables.leader
+        with transaction(self._engine) as c:
+            c.execute(update(leader).values(epoch=leader.c.epoch + 1, who=who))
+            epoch: int = c.execute(select(leader.c.epoch)).scalar_one()
+            return epoch
+
+    # -- anyone writes ------------------------------------------------------------------------------
+    def create_study(self, study: StudyRow) -> StudyRow:
+        studies = Tables.studies
+        try:
+            with self._writing() as c:
+                c.execute(insert(studies).values(columns(study)))
+            return settled(study)
+        except exc.IntegrityError as error:
+            same = or_(studies.c.name == study.name, studies.c.study_id == study.study_id)
+            with self._reading() as c:
+                other = c.execute(select(studies.c.name, studies.c.study_id).where(same)).first()
+            if other is None:
+                raise
+            raise NameTaken(other.name, other.study_id) from error
+
+    # -- the engine writes ----------------------------------------------------------------------------
+    def move_study(
+        self, epoch: int, study_id: str, before: StudyState, after: StudyState, *, reason: str = ""
+    ) -> StudyRow:
+        with self._leading(epoch) as c:
+            study = self._study(c, study_id)
+            return self._change_study(c, study, rules.moved_study(study, before, after, reason))
+
+    def extend_study(self, epoch: int, study_id: str, extra_trials: Mapping[str, int]) -> StudyRow:
+        with self._leading(epoch) as c:
+            study = self._study(c, study_id)
+            return self._change_study(c, study, rules.extended_study(study, extra_trials))
+
+    def add_trial(self, epoch: int, trial: TrialRow) -> TrialRow:
+        t = Tables.trials
+        place = and_(
+            t.c.study_id == trial.study_id,
+            t.c.arm == trial.arm,
+            t.c.replicate == trial.replicate,
+            t.c.index == trial.index,
+        )
+        with self._leading(epoch) as c:
+            found = c.execute(select(t).where(place)).mappings().first()
+            if found is not None:
+                return record(TrialRow, found)
+            self._study(c, trial.study_id)
+            rules.new_trial(trial)
+            if c.execute(select(t.c.trial_id).where(t.c.trial_id == trial.trial_id)).first() is not None:
+                raise rules.other_trial(trial)
+            c.execute(insert(t).values(columns(trial)))
+            return settled(trial)
+
+    def move_trial(
+        self, epoch: int, trial_id: str, before: TrialState, after: TrialState, *, at: float, reason: str = ""
+    ) -> TrialRow:
+        with self._leading(epoch) as c:
+            trial = self._trial(c, trial_id)
+            return self._change_trial(c, trial, rules.moved_trial(trial, before, after, at, reason))
+
+    def start_attempt(self, epoch: int, attempt: AttemptRow) -> AttemptRow:
+        with self._leading(epoch) as c:
+            trial = self._trial(c, attempt.trial_id)
+            if attempt.number == trial.attempts and trial.state == TrialState.RUNNING:
+                return self._attempt(c, attempt.trial_id, attempt.number)
+            self._change_trial(c, trial, rules.started(trial, attempt))
+            c.execute(insert(Tables.attempts).values(columns(attempt) | {"study_id": trial.study_id}))
+            return settled(attempt)
+
+    def attempt_running(self, epoch: int, trial_id: str, number: int) -> None:
+        with self._leading(epoch) as c:
+            attempt = self._attempt(c, trial_id, number)
+            self._change_attempt(c, attempt, rules.running(attempt))
+
+    def append(self, epoch: int, events: Sequence[Event]) -> int:
+        with self._leading(epoch) as c:
+            trial_ids = {e.trial_id for e in events}
+            live_of = and_(Tables.attempts.c.trial_id.in_(trial_ids), IS_LIVE)
+            found = c.execute(select(Tables.attempts).where(live_of)).mappings().all()
+            study_of = {row["trial_id"]: row["study_id"] for row in found}
+            live = {row.key: row for row in (record(AttemptRow, r) for r in found)}
+            new = rules.fresh(events, live, self._stored(c, events, live))
+            if not new:
+                return 0
+            # Ids without gaps: this transaction holds the leader's row, so nobody else gives out any.
+            last = c.execute(select(func.max(Tables.events.c.event_id))).scalar_one() or 0
+            c.execute(
+                insert(Tables.events),
+                [
+                    {f.name: getattr(e, f.name) for f in fields(Event)}
+                    | {"event_id": event_id, "study_id": study_of[e.trial_id]}
+                    for event_id, e in enumerate(new, start=last + 1)
+                ],
+            )
+            self._hear(c, live, new)
+            return len(new)
+
+    def end_attempt(self, epoch: int, trial_id: str, number: int, ending: Ending) -> TrialRow:
+        with self._leading(epoch) as c:
+            trial, attempt = self._trial(c, trial_id), self._attempt(c, trial_id, number)
+            if attempt.state not in LIVE_ATTEMPT:
+                return trial
+            after, over = rules.ended(trial, attempt, ending)
+            self._change_attempt(c, attempt, over)
+            return self._change_trial(c, trial, after)
+
+    # -- reads --------------------------------------------------------------------------------------
+    def study(self, id_or_name: str) -> StudyRow:
+        with self._reading() as c:
+            return self._study(c, id_or_name, or_name=True)
+
+    def studies(self, states: Collection[StudyState] | None = None) -> list[StudyRow]:
+        s = Tables.studies
+        query = select(s).order_by(s.c.created_at, s.c.study_id)
+        if states is not None:
+            query = query.where(s.c.state.in_(states))
+        with self._reading() as c:
+            return [record(StudyRow, row) for row in c.execute(query).mappings()]
+
+    def trial(self, trial_id: str) -> TrialRow:
+        with self._reading() as c:
+            return self._trial(c, trial_id)
+
+    def trials(
+        self,
+        study_id: str,
+        *,
+        arm: str | None = None,
+        replicate: int | None = None,
+        states: Collection[TrialState] | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[TrialRow]:
+        t = Tables.trials
+        query = select(t).where(t.c.study_id == study_id)
+        if arm is not None:
+            query = query.where(t.c.arm == arm)
+        if replicate is not None:
+            query = query.where(t.c.replicate == replicate)
+        if states is not None:
+            query = query.where(t.c.state.in_(states))
+        # The few in some states are sorted here: to spare a sort SQLite would walk all trials of the study.
+        sort_here = states is not None and limit is None and offset == 0
+        if not sort_here:
+            query = query.order_by(t.c.arm, t.c.replicate, t.c.index).limit(limit).offset(offset)
+        with self._reading() as c:
+            found = [record(TrialRow, row) for row in c.execute(query).mappings()]
+        return sorted(found, key=lambda x: (x.arm, x.replicate, x.index)) if sort_here else found
+
+    def counts(self, study_id: str) -> dict[tuple[str, int, TrialState], int]:
+        t = Tables.trials
+        place = (t.c.arm, t.c.replicate, t.c.state)
+        query = select(*place, func.count()).where(t.c.study_id == study_id).group_by(*place)
+        with self._reading() as c:
+            return {(arm, replicate, state): n for arm, replicate, state, n in c.execute(query)}
+
+    def attempts(self, trial_id: str) -> list[AttemptRow]:
+        a = Tables.attempts
+        query = select(a).where(a.c.trial_id == trial_id).order_by(a.c.number)
+        with self._reading() as c:
+            return [record(AttemptRow, row) for row in c.execute(query).mappings()]
+
+    def live_attempts(self, study_id: str | None = None) -> list[AttemptRow]:
+        a = Tables.attempts
+        query = select(a).where(IS_LIVE).order_by(a.c.trial_id, a.c.number)
+        if study_id is not None:
+            query = query.where(a.c.study_id == study_id)
+        with self._reading() as c:
+            return [record(AttemptRow, row) for row in c.execute(query).mappings()]
+
+    def events(
+        self, *, after: int = 0, study_id: str | None = None, trial_id: str | None = None, limit: int = 1000
+    ) -> list[StoredEvent]:
+        e = Tables.events
+        query = select(e).where(e.c.event_id > after).order_by(e.c.event_id).limit(limit)
+        if study_id is not None:
+            query = query.where(e.c.study_id == study_id)
+        if trial_id is not None:
+            query = query.where(e.c.trial_id == trial_id)
+        names = [f.name for f in fields(Event)]
+        with self._reading() as c:
+            return [
+                StoredEvent(row["event_id"], row["study_id"], Event(**{n: row[n] for n in names}))
+                for row in c.execute(query).mappings()
+            ]
+
+    def close(self) -> None:
+        self.release()
+        self._engine.dispose()
+
+    # -- wishes -------------------------------------------------------------------------------------
+    def wish(
+        self, study_id: str, verb: str, detail: Mapping[str, Any], *, asked_at: float, asked_by: str
+    ) -> Wish:
+        w = Tables.wishes
+        asked = {
+            "study_id": study_id,
+            "verb": verb,
+            "detail": detail,
+            "asked_at": asked_at,
+            "asked_by": asked_by,
+        }
+        with self._writing() as c:
+            self._study(c, study_id)
+            key = c.execute(insert(w).values(asked)).inserted_primary_key
+            assert key is not None  # a single row was inserted
+            wish_id: int = key[0]
+            return settled(Wish(wish_id, study_id, verb, detail, asked_at, asked_by))
+
+    def open_wishes(self) -> list[Wish]:
+        w = Tables.wishes
+        with self._reading() as c:
+            found = c.execute(select(w).where(IS_OPEN).order_by(w.c.wish_id)).mappings()
+            return [record(Wish, row) for row in found]
+
+    def answer_wish(self, epoch: int, wish_id: int, answer: str) -> None:
+        w = Tables.wishes
+        with self._leading(epoch) as c:
+            if c.execute(select(w.c.wish_id).where(w.c.wish_id == wish_id)).first() is None:
+                raise rules.no_wish(wish_id)
+            c.execute(update(w).where(w.c.wish_id == wish_id, IS_OPEN).values(answer=answer))
+
+    def wishes(self, study_id: str) -> list[Wish]:
+        w = Tables.wishes
+        with self._reading() as c:
+            found = c.execute(select(w).where(w.c.study_id == study_id).order_by(w.c.wish_id)).mappings()
+            return [record(Wish, row) for row in found]
+
+    # -- inside a transaction ---------------------------------------------------------------------------
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with answering(self._url), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with answering(self._url), transaction(self._engine) as connection:
+            yield connection
+
+    @contextmanager
+    def _leading(self, epoch: int) -> Iterator[Connection]:
+        """A transaction of the leader, or Fenced. FOR UPDATE (nothing on SQLite, where one writes at a
+        time anyway) makes the next leader wait until this write is done, or makes us see its epoch."""
+        with self._writing() as c:
+            newest = c.execute(select(Tables.leader.c.epoch, Tables.leader.c.who).with_for_update()).one()
+            rules.fence(epoch, newest.epoch, newest.who)
+            yield c
+
+    def _study(self, c: Connection, id_or_name: str, *, or_name: bool = False) -> StudyRow:
+        s = Tables.studies
+        found = c.execute(select(s).where(s.c.study_id == id_or_name)).mappings().first()
+        if found is None and or_name:
+            found = c.execute(select(s).where(s.c.name == id_or_name)).mappings().first()
+        if found is None:
+            raise rules.no_study(id_or_name, c.execute(select(s.c.name)).scalars())
+        return record(StudyRow, found)
+
+    def _trial(self, c: Connection, trial_id: str) -> TrialRow:
+        t = Tables.trials
+        found = c.execute(select(t).where(t.c.trial_id == trial_id)).mappings().first()
+        if found is None:
+            raise rules.no_trial(trial_id)
+        return record(TrialRow, found)
+
+    def _attempt(self, c: Connection, trial_id: str, number: int) -> AttemptRow:
+        a = Tables.attempts
+        query = select(a).where(a.c.trial_id == trial_id, a.c.number == number)
+        found = c.execute(query).mappings().first()
+        if found is None:
+            raise rules.no_attempt(trial_id, number)
+        return record(AttemptRow, found)
+
+    def _change_study(self, c: Connection, before: StudyRow, after: StudyRow) -> StudyRow:
+        changes, s = columns(after, before), Tables.studies
+        if changes:
+            c.execute(update(s).where(s.c.study_id == before.study_id).values(changes))
+        return settled(after, before)
+
+    def _change_trial(self, c: Connection, before: TrialRow, after: TrialRow) -> TrialRow:
+        changes, t = columns(after, before), Tables.trials
+        if changes:
+            c.execute(update(t).where(t.c.trial_id == before.trial_id).values(changes))
+        return settled(after, before)
+
+    def _change_attempt(self, c: Connection, before: AttemptRow, after: AttemptRow) -> None:
+        changes, a = columns(after, before), Tables.attempts
+        if changes:
+            of = and_(a.c.trial_id == before.trial_id, a.c.number == before.number)
+            c.execute(update(a).where(of).values(changes))
+
+    def _stored(
+        self, c: Connection, events: Sequence[Event], live: Mapping[tuple[str, int], AttemptRow]
+    ) -> set[tuple[str, int, int]]:
+        """Those of these events that are stored. Asked only of attempts that have been as far before."""
+        e, stored = Tables.events, set[tuple[str, int, int]]()
+        said: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for event in events:
+            said[(event.trial_id, event.attempt)].append(event.sequence)
+        for key in said.keys() & live.keys():
+            low, high = min(said[key]), max(said[key])
+            if low <= live[key].sequence:
+                query = select(e.c.sequence).where(
+                    e.c.trial_id == key[0], e.c.attempt == key[1], e.c.sequence.between(low, high)
+                )
+                stored |= {(*key, sequence) for sequence in c.execute(query).scalars()}
+        return stored
+
+    def _hear(self, c: Connection, live: Mapping[tuple[str, int], AttemptRow], new: Sequence[Event]) -> None:
+        """Move the attempts, and the trials' checkpoints, to where these events leave them."""
+        heard, saved = dict(live), dict[str, str]()
+        for event in new:
+            key = (event.trial_id, event.attempt)
+            before, heard[key] = heard[key], rules.heard(heard[key], event)
+            path = rules.saved_path(event)
+            if path is not None and heard[key] is not before:
+                saved[event.trial_id] = path
+        for key, attempt in heard.items():
+            self._change_attempt(c, live[key], attempt)
+        t = Tables.trials
+        for trial_id, path in saved.items():
+            c.execute(update(t).where(t.c.trial_id == trial_id).values(checkpoint=path))

