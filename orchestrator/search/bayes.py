@@ -1,0 +1,152 @@
+"""Which point comes next when history teaches? A Gaussian process or TPE, by Optuna, rebuilt each time.
+
+Optuna sees an in-memory study on the unit cube, made anew from the request at every call, so that
+nothing has to survive a restart. Trial 0 is the default configuration and the start-up points are those
+of random search: the model speaks from `startup_trials` on.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from orchestrator.search.base import Observation, Point, Request
+from orchestrator.search.drawn import random_point
+from orchestrator.search.needs import missing_packages, require
+from orchestrator.search.scales import from_unit, to_unit
+from orchestrator.search.seeds import derive_seed
+from orchestrator.spec import Arm
+
+if TYPE_CHECKING:
+    import optuna
+
+# optuna imports torch and scipy only at the first ask of a model
+PACKAGES = {"gp": ("optuna", "scipy", "torch"), "tpe": ("optuna",)}
+
+# Optuna standardises values by mean and deviation; the square of a larger one would overflow to NaN.
+LARGEST_TOLD = 1e100
+
+# An ask changes settings of the whole process (torch's threads, a log level) and puts them back.
+_ONE_ASK_AT_A_TIME = threading.Lock()
+
+
+def worst(values: Iterable[float | None], *, minimize: bool) -> float | None:
+    """The worst finite value: what a diverged trial is told as. None when there is none."""
+    finite = [v for v in values if v is not None and math.isfinite(v)]
+    return (max if minimize else min)(finite, default=None)
+
+
+class BayesianSearch:
+    """`gp`: a Gaussian process and log expected improvement. `tpe`: tree-structured Parzen estimators."""
+
+    uses_history = True
+
+    def __init__(self, method: Literal["gp", "tpe"]) -> None:
+        self.method = method
+
+    def check(self, arm: Arm) -> list[str]:
+        return missing_packages(self.method, *PACKAGES[self.method])
+
+    def suggest(self, request: Request) -> dict[str, float]:
+        if request.index == 0:
+            return {p.path: float(request.default[p.path]) for p in request.space}
+        told = _told(request)
+        if request.index < request.startup_trials or not told:
+            return random_point(request)
+        require(self.method, *PACKAGES[self.method])
+        with _ONE_ASK_AT_A_TIME, quiet(), _single_threaded(torch=self.method == "gp"):
+            units = self._ask(request, told)
+        return {p.path: from_unit(p, units[p.path]) for p in request.space}
+
+    def _ask(self, request: Request, told: list[tuple[Observation, float]]) -> dict[str, float]:
+        import optuna
+
+        axes: dict[str, optuna.distributions.BaseDistribution] = {
+            p.path: optuna.distributions.FloatDistribution(0.0, 1.0) for p in request.space
+        }
+
+        def trial(point: Point, value: float | None) -> optuna.trial.FrozenTrial:
+            running = optuna.trial.TrialState.RUNNING
+            return optuna.trial.create_trial(
+                state=running if value is None else optuna.trial.TrialState.COMPLETE,
+                params={p.path: to_unit(p, point[p.path]) for p in request.space},
+                distributions=axes,
+                value=value,
+            )
+
+        study = optuna.create_study(
+            direction="minimize" if request.minimize else "maximize", sampler=self._sampler(request)
+        )
+        study.add_trials(trial(o.point, value) for o, value in told)
+        # a pending point has no index, so its coordinates order it
+        order = [p.path for p in request.space]
+        pending = sorted(request.pending, key=lambda point: [point[path] for path in order])
+        study.add_trials(trial(point, None) for point in pending)
+        params: dict[str, float] = study.ask(axes).params
+        return params
+
+    def _sampler(self, request: Request) -> optuna.samplers.BaseSampler:
+        """No random start of Optuna's own: the start-up points are ours."""
+        import optuna
+
+        seed = (
+            derive_seed(request.seed, request.index, self.method) % 2**32
+        )  # numpy's RandomState takes 32 bits
+        if self.method == "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=0)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, constant_liar=True)
+
+
+def _told(request: Request) -> list[tuple[Observation, float]]:
+    """What the model learns, by index; nothing when no finite value exists.
+
+    A diverged trial is told as the worst finite value: left out, it would be proposed again. One that
+    failed says nothing about its point and is left out.
+    """
+    ended = sorted((o for o in request.finished if o.diverged or o.value is not None), key=lambda o: o.index)
+    bad = worst((o.value for o in ended if not o.diverged), minimize=request.minimize)
+    if bad is None:
+        return []
+
+    def value(o: Observation) -> float:
+        sound = not o.diverged and o.value is not None and math.isfinite(o.value)
+        return min(max(o.value if sound and o.value is not None else bad, -LARGEST_TOLD), LARGEST_TOLD)
+
+    return [(o, value(o)) for o in ended]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Optuna announces every study that it makes; for a search that would be one line a proposal."""
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+@contextmanager
+def _single_threaded(*, torch: bool) -> Iterator[None]:
+    """One torch thread: sums split over more threads round differently, and proposals must not.
+
+    Optuna does so itself for its two optimisations, but not for the evaluations around them: without
+    this, one and two threads gave different points at 150 trials with one pending.
+    """
+    if not torch:
+        yield
+        return
+    from torch import get_num_threads, set_num_threads
+
+    before = get_num_threads()
+    set_num_threads(1)
+    try:
+        yield
+    finally:
+        set_num_threads(before)

@@ -1,0 +1,94 @@
+"""Which point comes next when history does not matter? Fixed, random, Sobol and grid, by index alone."""
+
+from __future__ import annotations
+
+import math
+
+from orchestrator.errors import BadSpec
+from orchestrator.search.base import Request
+from orchestrator.search.needs import missing_packages, require
+from orchestrator.search.scales import from_unit
+from orchestrator.search.seeds import SEED_BITS, derive_seed
+from orchestrator.spec import Arm
+
+SOBOL_MAX_DIMENSIONS = 21201  # scipy.stats.qmc.Sobol.MAXDIM: the table of Joe and Kuo ends there
+
+
+def random_point(request: Request) -> dict[str, float]:
+    """Uniform on each scale. A value depends on (seed, index, path) alone, not on the space's other paths."""
+    return {
+        p.path: from_unit(p, derive_seed(request.seed, request.index, p.path) / 2**SEED_BITS)
+        for p in request.space
+    }
+
+
+class FixedSearch:
+    """The arm's own configuration, every time."""
+
+    uses_history = False
+
+    def check(self, arm: Arm) -> list[str]:
+        return []
+
+    def suggest(self, request: Request) -> dict[str, float]:
+        return {}
+
+
+class RandomSearch:
+    """Independent draws."""
+
+    uses_history = False
+
+    def check(self, arm: Arm) -> list[str]:
+        return []
+
+    def suggest(self, request: Request) -> dict[str, float]:
+        return random_point(request)
+
+
+class SobolSearch:
+    """The scrambled Sobol sequence of the arm's seed."""
+
+    uses_history = False
+
+    def check(self, arm: Arm) -> list[str]:
+        problems = missing_packages(arm.method, "scipy")
+        if len(arm.space) > SOBOL_MAX_DIMENSIONS:
+            problems.append(
+                f"arm {arm.name}: its space has {len(arm.space)} dimensions and a Sobol sequence has at most "
+                f"{SOBOL_MAX_DIMENSIONS}. Search fewer paths, or use method 'random'."
+            )
+        return problems
+
+    def suggest(self, request: Request) -> dict[str, float]:
+        require("sobol", "scipy")
+        from scipy.stats import qmc
+
+        sequence = qmc.Sobol(len(request.space), scramble=True, rng=derive_seed(request.seed, "sobol"))
+        if request.index:  # scipy's fast_forward(0) would step back by one
+            sequence.fast_forward(request.index)
+        return {
+            p.path: from_unit(p, float(u)) for p, u in zip(request.space, sequence.random(1)[0], strict=True)
+        }
+
+
+class GridSearch:
+    """Every combination of the listed values, the last path moving fastest."""
+
+    uses_history = False
+
+    def check(self, arm: Arm) -> list[str]:
+        return []
+
+    def suggest(self, request: Request) -> dict[str, float]:
+        size = math.prod(len(p.values) for p in request.space)
+        if not 0 <= request.index < size:
+            raise BadSpec(
+                f"The grid has {size} points, and point {request.index + 1} was asked for. "
+                f"A grid cannot be extended: make a new study with more values."
+            )
+        point, rest = {}, request.index
+        for p in reversed(request.space):
+            rest, position = divmod(rest, len(p.values))
+            point[p.path] = float(p.values[position])
+        return {p.path: point[p.path] for p in request.space}

@@ -1,0 +1,388 @@
+"""Does every search method keep the promises of `Searcher`: a pure function, inside the space?"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy import special, stats
+from scipy.stats import qmc
+
+from orchestrator.errors import BadSpec
+from orchestrator.search import Observation, Request, derive_seed, searcher
+from orchestrator.search.scales import from_unit, from_working, to_unit, to_working
+from orchestrator.spec import Parameter
+
+METHODS = ("fixed", "random", "sobol", "grid", "gp", "tpe")
+BAYESIAN = ("gp", "tpe")
+
+SPACE = (
+    Parameter(path="optimizer.alpha", low=0.01, high=10, scale="log"),
+    Parameter(path="optimizer.beta1", low=0.05, high=0.99, scale="logit"),
+    Parameter(path="dropout", low=0.0, high=0.5),
+)
+GRID = (
+    Parameter(path="a", values=(1.0, 2.0)),
+    Parameter(path="b", values=(0.1, 0.2, 0.3)),
+    Parameter(path="c", values=(7.0, 5.0)),
+)
+DEFAULT = {"optimizer.alpha": 1.0, "optimizer.beta1": 0.9, "dropout": 0.1}
+
+
+def bowl(point) -> float:
+    """A quadratic on the unit cube with its optimum, 0, at 0.3 everywhere."""
+    return sum((to_unit(p, point[p.path]) - 0.3) ** 2 for p in SPACE)
+
+
+def history(count: int) -> tuple[Observation, ...]:
+    draw = searcher("random")
+    points = [draw.suggest(Request(space=SPACE, default=DEFAULT, index=i, seed=99)) for i in range(count)]
+    return tuple(Observation(index=i, point=p, value=bowl(p)) for i, p in enumerate(points))
+
+
+def asked(method: str, index: int = 8, **changes) -> Request:
+    """The request that most tests vary."""
+    space = {"grid": GRID, "fixed": ()}.get(method, SPACE)
+    return replace(
+        Request(space=space, default=DEFAULT, index=index, seed=7, startup_trials=4, finished=history(8)),
+        **changes,
+    )
+
+
+def points_of_all_methods() -> dict[str, list[dict[str, float]]]:
+    """Also run by a fresh process, which must say the same."""
+    pending = (DEFAULT, {"optimizer.alpha": 0.2, "optimizer.beta1": 0.3, "dropout": 0.4})
+    return {m: [searcher(m).suggest(asked(m, i, pending=pending)) for i in (0, 3, 8, 9)] for m in METHODS}
+
+
+def suggest(method: str, *args, **changes) -> dict[str, float]:
+    return searcher(method).suggest(asked(method, *args, **changes))
+
+
+# -- every method ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_point_names_every_path_of_the_space_in_plain_floats(method):
+    point = suggest(method)
+    assert list(point) == [p.path for p in asked(method).space]
+    assert all(type(v) is float for v in point.values())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_request_gives_the_same_point_and_another_index_another(method):
+    assert suggest(method) == suggest(method)
+    if method != "fixed":
+        assert suggest(method, 8) != suggest(method, 9)
+
+
+@pytest.mark.parametrize("method", ["random", "sobol", "gp", "tpe"])
+def test_another_seed_gives_another_point(method):
+    assert suggest(method, seed=7) != suggest(method, seed=8)
+
+
+def test_a_fresh_process_proposes_the_same_points_and_says_nothing():
+    code = f"import json, runpy; print(json.dumps(runpy.run_path({__file__!r})['points_of_all_methods']()))"
+    fresh = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert fresh.stderr == ""
+    assert json.loads(fresh.stdout) == points_of_all_methods()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_who_promises_not_to_look_at_history_does_not(method):
+    if searcher(method).uses_history:
+        assert suggest(method, finished=history(8)) != suggest(method, finished=history(7))
+    else:
+        assert suggest(method) == suggest(method, finished=(), pending=(DEFAULT,))
+
+
+@st.composite
+def parameters(draw, path: str) -> Parameter:
+    scale = draw(st.sampled_from(["linear", "log", "logit"]))
+    numbers = {
+        "linear": st.floats(-1.7e308, 1.7e308),
+        "log": st.floats(5e-324, 1.7e308),
+        "logit": st.floats(5e-324, 1, exclude_max=True),
+    }[scale]
+    low, high = sorted((draw(numbers), draw(numbers)))
+    assume(low < high)
+    return Parameter(path=path, low=low, high=high, scale=scale)
+
+
+def assert_stays_inside(method: str, first: Parameter, second: Parameter, index: int) -> None:
+    space = (first, second)
+    request = Request(space=space, default={p.path: p.bounds[0] for p in space}, index=0, seed=index)
+    finished = tuple(
+        Observation(
+            i, {p.path: from_unit(p, (i + k) % 4 / 3) for k, p in enumerate(space)}, value=float(i * i)
+        )
+        for i in range(4)
+    )
+    point = searcher(method).suggest(replace(request, index=index, finished=finished))
+    assert all(p.low <= point[p.path] <= p.high for p in space)
+
+
+@pytest.mark.parametrize("method", ["random", "sobol"])
+@given(first=parameters("a"), second=parameters("b"), index=st.integers(0, 5000))
+@settings(max_examples=100, deadline=None)
+def test_a_drawn_point_lies_inside_any_range(method, first, second, index):
+    assert_stays_inside(method, first, second, index)
+
+
+@pytest.mark.parametrize("method", BAYESIAN)
+@given(first=parameters("a"), second=parameters("b"), index=st.integers(1, 5000))
+@settings(max_examples=25, deadline=None)
+def test_a_modelled_point_lies_inside_any_range(method, first, second, index):
+    assert_stays_inside(method, first, second, index)
+
+
+# -- Bayesian optimization ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", BAYESIAN)
+def test_trial_0_is_the_default_whatever_has_finished(method):
+    assert suggest(method, 0) == DEFAULT
+    assert suggest(method, 0, finished=(), startup_trials=1) == DEFAULT
+
+
+@pytest.mark.parametrize("method", BAYESIAN)
+def test_start_up_points_are_those_of_random_search_and_later_ones_are_not(method):
+    for index in (1, 2, 3):
+        assert suggest(method, index) == suggest("random", index)
+    assert suggest(method, 4) != suggest("random", 4)
+
+
+@pytest.mark.parametrize("method", BAYESIAN)
+def test_one_start_up_trial_is_enough_for_the_model(method):
+    one = (Observation(0, DEFAULT, value=1.0),)
+    assert suggest(method, 1, startup_trials=1, finished=one) != suggest("random", 1)
+
+
+@pytest.mark.parametrize("method", BAYESIAN)
+def test_the_order_of_arrival_changes_nothing(method):
+    finished = history(12)
+    pending = tuple(o.point for o in history(15)[12:])
+    point = suggest(method, 15, finished=finished, pending=pending)
+    shuffled = finished[5:] + finished[:5][::-1]
+    assert suggest(method, 15, finished=shuffled, pending=pending[::-1]) == point
+
+
+@pytest.mark.parametrize("method", BAYESIAN)
+def test_pending_trials_change_the_proposal(method):
+    alone = suggest(method)
+    assert suggest(method, pending=(alone,)) != alone
+
+
+def test_the_gaussian_process_keeps_away_from_a_pending_point():
+    def distance(a, b) -> float:
+        return math.dist(*([to_unit(p, point[p.path]) for p in SPACE] for point in (a, b)))
+
+    finished = history(30)
+    alone = suggest("gp", 30, finished=finished)
+    beside = suggest("gp", 30, finished=finished, pending=(alone,) * 3)
+    again = suggest("gp", 30, finished=finished, seed=8)  # what another draw of the sampler makes of it
+    assert distance(alone, beside) > 2 * distance(alone, again)
+
+
+@pytest.mark.parametrize("method", BAYESIAN)
+@pytest.mark.parametrize("minimize", [True, False])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"value": None, "diverged": True},
+        {"value": 0.0, "diverged": True},  # its last finite value is no result
+        {"value": math.nan},
+        {"value": math.inf},
+        {"value": -math.inf, "diverged": True},
+    ],
+    ids=["diverged", "diverged with a value", "nan", "inf", "diverged at -inf"],
+)
+def test_a_run_without_a_sound_value_is_told_as_the_worst_finite_one(method, minimize, bad):
+    finished = history(8)
+    worst = (max if minimize else min)(o.value for o in finished)
+    tempting = suggest(method, 9, finished=finished, minimize=minimize)
+    lost = Observation(8, tempting, **bad)
+    as_worst = Observation(8, tempting, value=worst)
+    found = suggest(method, 9, finished=(*finished, lost), minimize=minimize)
+    assert found == suggest(method, 9, finished=(*finished, as_worst), minimize=minimize)
+    assert found != tempting
+
+
+@pytest.mark.parametrize("method", BAYESIAN)
+def test_a_failed_trial_is_left_out(method):
+    finished = history(8)
+    failed = Observation(8, DEFAULT, value=None)
+    assert suggest(method, 9, finished=(*finished, failed)) == suggest(method, 9, finished=finished)
+
+
+@pytest.mark.parametrize("method", BAYESIAN)
+@pytest.mark.parametrize("diverged", [True, False], ids=["diverged", "failed"])
+def test_without_any_finite_value_the_draw_goes_on_at_random(method, diverged):
+    lost = tuple(replace(o, value=None, diverged=diverged) for o in history(8))
+    assert suggest(method, finished=lost, pending=(DEFAULT,)) == suggest("random")
+
+
+@pytest.mark.parametrize("method", BAYESIAN)
+def test_values_too_large_to_square_do_not_stop_the_search(method):
+    finished = tuple(replace(o, value=1.7e308 * (-1) ** o.index) for o in history(8))
+    point = suggest(method, finished=finished)
+    assert all(p.low <= point[p.path] <= p.high for p in SPACE)
+
+
+@pytest.mark.parametrize("method", BAYESIAN)
+def test_equal_values_everywhere_do_not_stop_the_search(method):
+    point = suggest(method, finished=tuple(replace(o, value=1.0) for o in history(8)))
+    assert all(p.low <= point[p.path] <= p.high for p in SPACE)
+
+
+@pytest.mark.parametrize("method", BAYESIAN)
+def test_maximizing_is_minimizing_the_opposite(method):
+    finished = history(12)
+    opposite = tuple(replace(o, value=-o.value) for o in finished)
+    found = suggest(method, 12, finished=finished)
+    assert suggest(method, 12, finished=opposite, minimize=False) == found
+    assert suggest(method, 12, finished=finished, minimize=False) != found
+
+
+def search(method: str, trials: int, *, seed: int) -> float:
+    """The best value of a whole arm."""
+    finished: list[Observation] = []
+    for index in range(trials):
+        point = suggest(method, index, seed=seed, finished=tuple(finished))
+        finished.append(Observation(index, point, value=bowl(point)))
+    return min(o.value for o in finished)
+
+
+@pytest.mark.parametrize(("method", "trials", "gain"), [("gp", 20, 20), ("tpe", 60, 2)])
+def test_the_model_finds_a_quadratics_optimum_better_than_random_at_equal_count(method, trials, gain):
+    ours, random = (
+        statistics.median(search(m, trials, seed=seed) for seed in (1, 2, 3)) for m in (method, "random")
+    )
+    assert ours * gain < random
+
+
+def test_proposals_do_not_depend_on_threads_and_settings_are_put_back():
+    import optuna
+    import torch
+
+    points, finished = [], history(150)  # long enough for torch to share the work out
+    threads, verbosity = torch.get_num_threads(), optuna.logging.get_verbosity()
+    try:
+        optuna.logging.set_verbosity(optuna.logging.DEBUG)
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            points.append([suggest("gp", 150, finished=finished, pending=(DEFAULT,))])
+            assert torch.get_num_threads() == count
+        assert optuna.logging.get_verbosity() == optuna.logging.DEBUG
+    finally:
+        torch.set_num_threads(threads)
+        optuna.logging.set_verbosity(verbosity)
+    assert points[0] == points[1]
+
+
+# -- methods that draw by index -------------------------------------------------------------------
+
+
+def test_a_fixed_arm_changes_nothing():
+    assert suggest("fixed") == {}
+
+
+def test_a_grid_goes_through_all_combinations_the_last_path_first():
+    found = [tuple(suggest("grid", i).values()) for i in range(12)]
+    assert found == list(itertools.product((1.0, 2.0), (0.1, 0.2, 0.3), (7.0, 5.0)))
+
+
+def test_a_grid_has_no_point_beyond_its_last():
+    with pytest.raises(BadSpec) as refused:
+        suggest("grid", 12)
+    assert str(refused.value) == (
+        "The grid has 12 points, and point 13 was asked for. "
+        "A grid cannot be extended: make a new study with more values."
+    )
+
+
+def test_sobol_points_are_scipys_sequence():
+    cube = tuple(Parameter(path=name, low=0, high=1) for name in "abcd")
+    expected = qmc.Sobol(4, scramble=True, rng=derive_seed(7, "sobol")).random(16)
+    found = [list(suggest("sobol", i, space=cube).values()) for i in range(16)]
+    assert found == expected.tolist()
+
+
+def test_random_draws_are_uniform_on_the_scale_and_independent_across_paths():
+    units = [
+        [to_unit(p, v) for p, v in zip(SPACE, suggest("random", i).values(), strict=True)] for i in range(500)
+    ]
+    columns = list(zip(*units, strict=True))
+    assert all(stats.kstest(column, "uniform").pvalue > 0.01 for column in columns)
+    for one, other in itertools.combinations(columns, 2):
+        assert abs(stats.pearsonr(one, other).statistic) < 0.12  # 2.7 deviations of 500 independent pairs
+
+
+def test_a_random_value_does_not_depend_on_the_other_paths():
+    assert suggest("random", space=SPACE[:1]).items() <= suggest("random", space=SPACE[::-1]).items()
+
+
+# -- scales ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", [0.0, 1e-9, 0.25, 0.5, 0.9, 1.0])
+def test_the_unit_cube_agrees_with_independent_formulas(unit):
+    alpha, beta1, dropout = SPACE
+    expected = {
+        alpha: 0.01 * 1000**unit,
+        beta1: special.expit(special.logit(0.05) * (1 - unit) + special.logit(0.99) * unit),
+        dropout: 0.5 * unit,
+    }
+    for parameter, value in expected.items():
+        assert from_unit(parameter, unit) == pytest.approx(value, rel=1e-12)
+        assert to_unit(parameter, value) == pytest.approx(unit, abs=1e-12)
+
+
+@pytest.mark.parametrize("value", [1e-300, 1e-12, 0.1, 0.5, 0.9, 1 - 1e-12])
+def test_working_coordinates_agree_with_scipy_and_come_back(value):
+    assert to_working("linear", value) == value
+    assert to_working("log", value) == pytest.approx(math.log10(value) / math.log10(math.e), rel=1e-14)
+    assert to_working("logit", value) == pytest.approx(float(special.logit(value)), rel=1e-12)
+    for scale in ("linear", "log", "logit"):
+        assert from_working(scale, to_working(scale, value)) == pytest.approx(value, rel=1e-12)
+
+
+def test_the_ends_of_a_scale_lie_at_infinity():
+    assert to_working("log", 0) == to_working("logit", 0) == -math.inf
+    assert to_working("logit", 1) == math.inf
+    assert from_working("logit", -math.inf) == 0
+    assert from_working("logit", math.inf) == 1
+
+
+@given(parameter=parameters("a"), unit=st.floats(-1, 2))
+@settings(max_examples=300, deadline=None)
+def test_any_unit_coordinate_falls_inside_any_range_and_the_ends_are_exact(parameter, unit):
+    value = from_unit(parameter, unit)
+    assert parameter.low <= value <= parameter.high
+    assert 0 <= to_unit(parameter, value) <= 1
+    for end in parameter.bounds:
+        assert from_unit(parameter, to_unit(parameter, end)) == end
+
+
+@given(unit=st.floats(0, 1), parameter=st.sampled_from(SPACE))
+def test_the_way_to_the_unit_cube_and_back_keeps_the_value(parameter, unit):
+    value = from_unit(parameter, unit)
+    assert from_unit(parameter, to_unit(parameter, value)) == pytest.approx(value, rel=1e-12, abs=1e-300)
