@@ -20,6 +20,7 @@ Phase = Literal["search", "confirm", "control"]
 BAYESIAN = frozenset({"gp", "tpe"})
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,79}")
+FRESH_PER_REPLICATE = 1000  # fresh seeds that one replicate may use
 PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -59,7 +60,9 @@ class Parameter(Spec):
                 raise ValueError(f"{self.path}: give either values or low and high, not both.")
             return self
         if self.low is None or self.high is None:
-            raise ValueError(f"{self.path}: a range needs both low and high (or a list of values, for a grid).")
+            raise ValueError(
+                f"{self.path}: a range needs both low and high (or a list of values, for a grid)."
+            )
         if not self.low < self.high:
             raise ValueError(
                 f"{self.path}: the range is upside down: low {self.low:g} is not below high {self.high:g}. "
@@ -70,7 +73,7 @@ class Parameter(Spec):
                 f"{self.path}: a log scale needs low above 0, and low is {self.low:g}. "
                 f"Raise low, or use scale 'linear'."
             )
-        if self.scale == "logit" and not (0 < self.low and self.high < 1):
+        if self.scale == "logit" and not (self.low > 0 and self.high < 1):
             raise ValueError(
                 f"{self.path}: a logit scale needs 0 < low < high < 1, and the range is "
                 f"{self.low:g} to {self.high:g}. Narrow it, or use scale 'linear'."
@@ -122,12 +125,14 @@ class Arm(Spec):
         if self.method == "fixed" and self.space:
             raise ValueError(f"arm {self.name}: method 'fixed' has no space. Drop it, or choose 'random'.")
         if self.method != "fixed" and not self.space:
-            raise ValueError(f"arm {self.name}: method {self.method!r} needs a space. Add one, or use 'fixed'.")
+            raise ValueError(
+                f"arm {self.name}: method {self.method!r} needs a space. Add one, or use 'fixed'."
+            )
         for p in self.space:
             if bool(p.values) != (self.method == "grid"):
                 raise ValueError(
-                    f"arm {self.name}: {p.path}: a list of values goes with method 'grid' and a range with the "
-                    f"others; this arm's method is {self.method!r}."
+                    f"arm {self.name}: {p.path}: a list of values goes with method 'grid' and a range with "
+                    f"the others; this arm's method is {self.method!r}."
                 )
         if self.method == "grid" and self.trials != self.grid_size:
             raise ValueError(
@@ -226,11 +231,29 @@ class StudySpec(Spec):
                     f"arm {arm.name}: it follows {arm.after.arm!r}, which is no earlier arm. "
                     f"Earlier arms are: {', '.join(names[:i]) or 'none'}."
                 )
+        self._seeds_apart()
         if self.claim is not None:
             for side in (self.claim.challenger, self.claim.incumbent):
                 if side not in names:
                     raise ValueError(f"The claim names an arm {side!r}; the arms are: {', '.join(names)}.")
         return self
+
+    def _seeds_apart(self) -> None:
+        """Fresh seeds are only fresh if no search trial trained on them."""
+        fresh = [a for a in self.arms if a.fresh_seeds]
+        for arm in fresh:
+            if arm.trials > FRESH_PER_REPLICATE:
+                raise ValueError(
+                    f"arm {arm.name}: {arm.trials} trials on fresh seeds; "
+                    f"at most {FRESH_PER_REPLICATE} are allowed."
+                )
+        most = max(self.replicates_of(a) for a in self.arms)
+        last = self.seeds.fresh + FRESH_PER_REPLICATE * most
+        if fresh and self.seeds.search < last and self.seeds.fresh < self.seeds.search + most:
+            raise ValueError(
+                f"Search seeds {self.seeds.search} to {self.seeds.search + most - 1} and fresh seeds "
+                f"{self.seeds.fresh} to {last - 1} overlap. Move seeds.fresh above the search seeds."
+            )
 
     def arm(self, name: str) -> Arm:
         return next(a for a in self.arms if a.name == name)
@@ -242,7 +265,11 @@ class StudySpec(Spec):
 def canonical(spec: Spec) -> str:
     """The one JSON text of a spec: sorted keys, no spaces, defaults written out."""
     return json.dumps(
-        spec.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+        spec.model_dump(mode="json"),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
     )
 
 

@@ -1,1 +1,1 @@
-"""What to ask: studies as pure data, one page each."""
+"""What can be asked? One page per study, each a frozen spec: pure data. `catalog.get` finds them."""

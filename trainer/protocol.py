@@ -52,6 +52,7 @@ class Report:
     values: Mapping[str, float] = field(default_factory=dict)
     hyper: Mapping[str, float] = field(default_factory=dict)
     clocks: Mapping[str, float] = field(default_factory=dict)
+    path: str | None = None  # of a checkpoint, once it is finalised
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,4 @@ class Entrypoint(Protocol):
 
     def shape_key(self, config: Mapping[str, Any]) -> str: ...
 
-    def run(
-        self, config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Place
-    ) -> Outcome: ...
+    def run(self, config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Place) -> Outcome: ...

@@ -1,0 +1,445 @@
+"""Is every mistake in a spec answered with its own sentence, within a second?"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from orchestrator.errors import BadSpec
+from orchestrator.reading import override, read_spec, spec_from_dict
+from orchestrator.spec import canonical
+from studies import catalog
+
+ARM_KEYS = (
+    "name, method, config, space, trials, startup_trials, window, replicates, after, phase, fresh_seeds, "
+    "row, column, run_hours"
+)
+Write = Callable[[str, str | bytes], Path]
+
+
+@pytest.fixture(autouse=True)
+def within_a_second() -> Iterator[None]:
+    """CPU time, since the machine may be busy with other things."""
+    before = time.process_time()
+    yield
+    assert time.process_time() - before < 1.0
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    monkeypatch.chdir(tmp_path)  # so that the sentences name a short path
+
+    def write(name: str, text: str | bytes) -> Path:
+        Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        return Path(name)
+
+    return write
+
+
+def study(**changes: Any) -> dict[str, Any]:
+    arms = [{"name": "base", "method": "fixed"}, {"name": "bo", "method": "gp", "space": [parameter()]}]
+    return {"name": "s", "entrypoint": "orchestrator.rehearsal", "arms": arms, **changes}
+
+
+def parameter(**changes: Any) -> dict[str, Any]:
+    return {"path": "optimizer.alpha", "low": 0.1, "high": 10, "scale": "log", **changes}
+
+
+def searching(**changes: Any) -> dict[str, Any]:
+    return study(arms=[{"name": "bo", "method": "gp", "space": [parameter(**changes)]}])
+
+
+def sentences(data: Any) -> list[str]:
+    with pytest.raises(BadSpec) as refusal:
+        spec_from_dict(data)
+    return refusal.value.problems
+
+
+def refused(path: Path) -> list[str]:
+    with pytest.raises(BadSpec) as refusal:
+        read_spec(path)
+    return refusal.value.problems
+
+
+# -- what is right ---------------------------------------------------------------------------------------
+
+
+def test_a_spec_survives_json_and_yaml(write: Write) -> None:
+    spec = catalog.get("bo-vs-guided", "paper")
+    plain = json.loads(canonical(spec))
+    assert read_spec(write("s.json", json.dumps(plain))) == spec
+    assert read_spec(write("s.yaml", yaml.safe_dump(plain, allow_unicode=True))) == spec
+    assert read_spec(write("s.yml", canonical(spec))) == spec  # JSON is YAML too
+
+
+def test_yaml_is_read_by_the_rules_of_1_2(write: Write) -> None:
+    text = """
+    name: s
+    entrypoint: orchestrator.rehearsal
+    arms: [{name: base, method: fixed}]
+    base: {estimator: off, eta: 1e-3, octal: 010, time: 12:30, day: 2020-01-01, yes: no, whole: 5., none: ~}
+    """
+    assert read_spec(write("s.yaml", text)).base == {
+        "estimator": "off",
+        "eta": 0.001,
+        "octal": 10,
+        "time": "12:30",
+        "day": "2020-01-01",
+        "yes": "no",
+        "whole": 5.0,
+        "none": None,
+    }
+
+
+def test_a_byte_order_mark_is_no_mistake(write: Write) -> None:
+    assert read_spec(write("s.json", b"\xef\xbb\xbf" + json.dumps(study()).encode())).name == "s"
+
+
+# -- what a study may not say ----------------------------------------------------------------------------
+
+SENTENCES = [
+    (
+        searching(low=10, high=0.1),
+        "optimizer.alpha: the range is upside down: low 10 is not below high 0.1. Swap them.",
+    ),
+    (
+        searching(low=0),
+        "optimizer.alpha: a log scale needs low above 0, and low is 0. Raise low, or use scale 'linear'.",
+    ),
+    (
+        searching(scale="logg"),
+        "arms[0].space[0].scale is 'logg'. Did you mean 'log'? Allowed: linear, log, logit.",
+    ),
+    (
+        study(arms=[{"name": "a", "method": "fixed"}] * 2),
+        "Two arms are named 'a'. Give each its own name.",
+    ),
+    (
+        study(arms=[{"name": "a", "method": "fixed", "trails": 3}]),
+        f"Unknown key 'trails' in arms[0]. Did you mean 'trials'? Allowed: {ARM_KEYS}.",
+    ),
+    (
+        study(ressources={}),
+        "Unknown key 'ressources' in the study. Did you mean 'resources'? Allowed: name, entrypoint, "
+        "base, arms, objective, budget, resources, retries, seeds, replicates, keep, claim, question.",
+    ),
+    (
+        study(budget={"hours": 3}),
+        "Unknown key 'hours' in budget. Did you mean 'run_hours'? Allowed: run_hours, chip_hours.",
+    ),
+    (
+        study(claim={"text": "", "challenger": "bo", "incumbent": "base", "prize": 1}),
+        "Unknown key 'prize' in claim. Allowed: text, challenger, incumbent, metric, cost_ratio.",
+    ),
+    (
+        study(arms=[{"name": "a", "method": "gpp"}]),
+        "arms[0].method is 'gpp'. Did you mean 'gp'? Allowed: fixed, random, sobol, grid, gp, tpe.",
+    ),
+    (study(arms=[{"name": "a"}]), "arms[0] lacks 'method'. Add it."),
+    (study(arms=[]), "arms has 0 entries. Allowed are at least 1."),
+    (study(arms={}), "arms is an object. Allowed is a list."),
+    (study(arms=["base"]), "arms[0] is 'base'. Allowed is an object of keys and values."),
+    (study(replicates="3"), "replicates is '3'. Allowed is a whole number."),
+    (study(replicates=True), "replicates is true. Allowed is a whole number."),
+    (study(replicates=1.5), "replicates is 1.5. Allowed is a whole number."),
+    (study(replicates=0), "replicates is 0. Allowed is a number of at least 1. Change it."),
+    (study(replicates=1001), "replicates is 1001. Allowed is a number of at most 1000. Change it."),
+    (study(budget={"run_hours": 0}), "budget.run_hours is 0. Allowed is a number above 0. Change it."),
+    (study(budget={"run_hours": "all"}), "budget.run_hours is 'all'. Allowed is a number."),
+    (study(entrypoint=3), "entrypoint is 3. Allowed is text."),
+    (study(base=[]), "base is a list. Allowed is an object of keys and values."),
+    (
+        study(arms=[{"name": "a", "method": "fixed", "fresh_seeds": 1}]),
+        "arms[0].fresh_seeds is 1. Allowed is true or false.",
+    ),
+    (
+        study(name="../../etc/x"),
+        "The study name '../../etc/x' cannot be used. Allowed are 1 to 80 letters, digits, '_', '+' and '-', "
+        "beginning with a letter or digit.",
+    ),
+    (
+        study(budget={"run_hours": float("nan")}),
+        "budget.run_hours is NaN. Allowed are finite numbers. Write one, or leave the key out.",
+    ),
+    (
+        study(base={"a": [1, float("-inf")]}),
+        "base.a[1] is infinite, or too large for a number. Allowed are finite numbers, up to 1.8e308. "
+        "Write one, or leave the key out.",
+    ),
+    (
+        study(base={"a": 10**400}),
+        "base.a is infinite, or too large for a number. Allowed are finite numbers, up to 1.8e308. "
+        "Write one, or leave the key out.",
+    ),
+    (study(base={"a": "x\0"}), "base.a holds a null character. Take it out."),
+    (study(base={"\0": 1}), "base: the key '\\x00' holds a null character. Take it out."),
+    (
+        study(base={"a": "\ud800"}),
+        "base.a holds half of a surrogate pair, which is no character. Take it out.",
+    ),
+    (study(base={1: 2}), "base: the key 1 is no text. Put it in quotes."),
+    (
+        study(base={"a": b"x"}),
+        "base.a is b'x'. Allowed are text, numbers, true, false, null, lists and objects.",
+    ),
+    ([study()], "A spec is an object of keys and values, and this is a list."),
+]
+
+
+@pytest.mark.parametrize(("data", "sentence"), SENTENCES, ids=[s[:40] for _, s in SENTENCES])
+def test_a_mistake_is_answered_with_its_own_sentence(data: Any, sentence: str) -> None:
+    assert sentences(data) == [sentence]
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    assert sentences(study(replicates=0, keep="some", nme="x")) == [
+        "replicates is 0. Allowed is a number of at least 1. Change it.",
+        "keep is 'some'. Allowed: best, all, none.",
+        "Unknown key 'nme' in the study. Did you mean 'name'? Allowed: name, entrypoint, base, arms, "
+        "objective, budget, resources, retries, seeds, replicates, keep, claim, question.",
+    ]
+
+
+def test_a_long_name_is_cut_in_its_sentence() -> None:
+    (sentence,) = sentences(study(name="x" * 10_000))
+    assert len(sentence) < 250
+
+
+def test_a_dict_nested_beyond_50_levels_is_refused() -> None:
+    nested: Any = 1
+    for _ in range(5000):
+        nested = [nested]
+    (sentence,) = sentences(study(base={"a": nested}))
+    assert sentence.endswith("is nested too deeply. Allowed are at most 50 levels. Flatten it.")
+
+
+# -- what a file may not hold ----------------------------------------------------------------------------
+
+JSON = json.dumps(study())
+YAML = yaml.safe_dump(study())
+DEEP = 100_000
+
+
+def test_a_50_mb_file_is_refused_by_its_size(write: Write) -> None:
+    path = write("s.json", "")
+    with path.open("r+b") as file:
+        file.truncate(50_000_000)
+    assert refused(path) == [
+        "s.json has 50,000,000 bytes. Allowed are at most 1,048,576. Is it the right file?"
+    ]
+
+
+def test_an_endless_file_is_not_read_to_its_end(write: Write) -> None:
+    path = Path("zero.json")
+    write("unused", "")
+    path.symlink_to("/dev/zero")
+    assert refused(path) == [
+        "zero.json has 1,048,577 bytes. Allowed are at most 1,048,576. Is it the right file?"
+    ]
+
+
+FILES = [
+    (
+        "bomb.yaml",
+        "a: &a [x, x]\n"
+        + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+        "bomb.yaml uses '&a' in line 1. Anchors and aliases are not allowed in a spec. Write the value out.",
+    ),
+    (
+        "alias.yaml",
+        "a: 1\nb: *a\n",
+        "alias.yaml uses '*a' in line 2. Anchors and aliases are not allowed in a spec. Write the value out.",
+    ),
+    (
+        "nan.json",
+        json.dumps(study(budget={"run_hours": float("nan")})),
+        "budget.run_hours is NaN. Allowed are finite numbers. Write one, or leave the key out.",
+    ),
+    (
+        "nan.yaml",
+        YAML + "budget: {run_hours: .nan}\n",
+        "budget.run_hours is NaN. Allowed are finite numbers. Write one, or leave the key out.",
+    ),
+    (
+        "large.json",
+        JSON[:-1] + ', "budget": {"run_hours": 1e309}}',
+        "budget.run_hours is infinite, or too large for a number. Allowed are finite numbers, up to 1.8e308. "
+        "Write one, or leave the key out.",
+    ),
+    (
+        "large.yaml",
+        YAML + "budget: {run_hours: 1e309}\n",
+        "budget.run_hours is infinite, or too large for a number. Allowed are finite numbers, up to 1.8e308. "
+        "Write one, or leave the key out.",
+    ),
+    (
+        "twice.json",
+        '{"arms": [{"trials": 1, "trials": 2}]}',
+        "arms[0]: the key 'trials' appears twice. Keep one.",
+    ),
+    (
+        "twice.yaml",
+        "arms:\n- trials: 1\n  trials: 2\n",
+        "arms[0]: the key 'trials' appears twice. Keep one.",
+    ),
+    ("key.yaml", YAML + "base: {1: 2}\n", "base: the key 1 is no text. Put it in quotes."),
+    (
+        "unknown.yaml",
+        "entrypoint: x\nname: s\narms:\n- {name: a, method: fixed, trails: 3}\n",
+        f"Unknown key 'trails' in arms[0]. Did you mean 'trials'? Allowed: {ARM_KEYS}.",
+    ),
+    (
+        "deep.json",
+        "[" * DEEP + "]" * DEEP,
+        "deep.json is nested too deeply. Allowed are at most 50 levels. Flatten it.",
+    ),
+    (
+        "deep.yaml",
+        "[" * DEEP + "]" * DEEP,
+        "deep.yaml is nested too deeply. Allowed are at most 50 levels. Flatten it.",
+    ),
+    (
+        "block.yaml",
+        "- " * DEEP + "x",
+        "block.yaml is nested too deeply. Allowed are at most 50 levels. Flatten it.",
+    ),
+    (
+        "many.yaml",
+        "- {a: 1}\n" * 100_000,
+        "many.yaml holds more than 100,000 keys and values. Allowed in YAML are so many. "
+        "Write it as JSON, or make it smaller.",
+    ),
+    (
+        "digits.json",
+        '{"name": ' + "9" * 5000 + "}",
+        "digits.json holds a whole number of more than 4,300 digits. Write a smaller one.",
+    ),
+    (
+        "digits.yaml",
+        "name: " + "9" * 5000,
+        "digits.yaml holds a whole number of more than 4,300 digits. Write a smaller one.",
+    ),
+    (
+        "comma.json",
+        '{"name": 1,}',
+        "comma.json is not JSON: Expecting property name enclosed in double quotes",
+    ),
+    (
+        "colon.yaml",
+        "a: b: c\n",
+        "colon.yaml is not YAML that a spec may use: mapping values are not allowed in this context "
+        "(line 1, column 5).",
+    ),
+    (
+        "code.yaml",
+        "name: !!python/object/apply:os.system [ls]\n",
+        "code.yaml is not YAML that a spec may use: could not determine a constructor for the tag "
+        "'tag:yaml.org,2002:python/object/apply:os.system' (line 1, column 7).",
+    ),
+    (
+        "two.yaml",
+        "a: 1\n---\nb: 2\n",
+        "two.yaml is not YAML that a spec may use: but found another document (line 2, column 1).",
+    ),
+    ("control.yaml", "a: \x07\n", "control.yaml is not YAML"),
+    ("null.json", '{"name": "\0"}', "null.json holds a null byte at position 10. Is it a text file?"),
+    (
+        "latin.json",
+        b'{"name": "\xff"}',
+        "latin.json is not UTF-8 text: byte 0xff at position 10. Save it as UTF-8.",
+    ),
+    ("empty.yaml", "", "A spec is an object of keys and values, and this is null."),
+    ("s.toml", "", "s.toml is not read: its suffix is '.toml'. Allowed are .json, .yaml, .yml."),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "sentence"), FILES, ids=[name for name, _, _ in FILES])
+def test_a_bad_file_is_answered_with_its_own_sentence(
+    write: Write, name: str, text: str | bytes, sentence: str
+) -> None:
+    (problem,) = refused(write(name, text))
+    assert problem.startswith(sentence)
+    if sentence.endswith("."):
+        assert problem == sentence
+
+
+def test_a_missing_file_and_a_folder_are_refused(write: Write) -> None:
+    write("unused", "")
+    assert refused(Path("none.json")) == ["none.json cannot be read: No such file or directory."]
+    Path("folder.json").mkdir()
+    assert refused(Path("folder.json")) == ["folder.json cannot be read: Is a directory."]
+
+
+# -- flags -----------------------------------------------------------------------------------------------
+
+
+def test_trials_go_to_every_arm_that_searches_without_a_grid() -> None:
+    spec = override(catalog.get("bo-vs-guided", "quick"), trials=3)
+    assert {a.method: a.trials for a in spec.arms if a.phase != "confirm"} == {
+        "fixed": 1,
+        "gp": 3,
+        "grid": 4,
+        "random": 3,
+    }
+
+
+def test_search_replaces_gp_and_tpe_and_nothing_else() -> None:
+    before = catalog.get("bo-vs-guided", "quick")
+    after = override(before, search="random")
+    assert {(a.method, b.method) for a, b in zip(before.arms, after.arms, strict=True)} == {
+        ("fixed", "fixed"),
+        ("gp", "random"),
+        ("grid", "grid"),
+        ("random", "random"),
+    }
+
+
+def test_name_replicates_and_values_are_laid_over() -> None:
+    spec = override(
+        catalog.get("bo-vs-guided", "quick"),
+        name="mine",
+        replicates=2,
+        sets=["data.pair=fi-en", "optimizer.beta1=0.8", "guidance.learn=[]", "rehearsal.pace_s=0", "a.b=x=y"],
+    )
+    assert (spec.name, spec.replicates) == ("mine", 2)
+    assert (spec.base["data"]["pair"], spec.base["optimizer"]["beta1"]) == ("fi-en", 0.8)
+    assert spec.base["optimizer"]["alpha"] == 1.0
+    assert (spec.base["guidance"]["learn"], spec.base["a"]) == ([], {"b": "x=y"})
+
+
+def test_no_flag_changes_nothing() -> None:
+    spec = catalog.get("bo-vs-guided", "quick")
+    assert override(spec) == spec
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"trials": 0}, "arms[1].trials is 0. Allowed is a number of at least 1. Change it."),
+        (
+            {"search": "gpp"},
+            "arms[1].method is 'gpp'. Did you mean 'gp'? Allowed: fixed, random, sobol, grid, gp, tpe.",
+        ),
+        ({"sets": ["x"]}, "--set x is not understood. Write it like --set optimizer.beta1=0.8."),
+        ({"sets": ["a..b=1"]}, "--set a..b=1 is not understood. Write it like --set optimizer.beta1=0.8."),
+        (
+            {"sets": ["steps=NaN"]},
+            "base.steps is NaN. Allowed are finite numbers. Write one, or leave the key out.",
+        ),
+    ],
+)
+def test_a_bad_flag_is_answered_with_its_own_sentence(flags: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadSpec) as refusal:
+        override(catalog.get("bo-vs-guided", "quick"), **flags)
+    assert refusal.value.problems[0] == sentence
+
+
+def test_a_value_of_endless_brackets_is_text() -> None:
+    spec = override(catalog.get("bo-vs-guided", "quick"), sets=["x=" + "[" * DEEP])
+    assert spec.base["x"] == "[" * DEEP

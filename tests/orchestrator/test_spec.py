@@ -1,0 +1,89 @@
+"""Specs refuse what cannot be run, and have one canonical text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from orchestrator.spec import Arm, Parameter, Resources, StudySpec, canonical, spec_hash
+from tests.faults.world import small_study
+
+
+def _sentence(call: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        call()
+    (error,) = caught.value.errors()
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def test_a_range_upside_down() -> None:
+    assert _sentence(lambda: Parameter(path="a.b", low=2, high=1)) == (
+        "a.b: the range is upside down: low 2 is not below high 1. Swap them."
+    )
+
+
+def test_scales_refuse_what_they_cannot_map() -> None:
+    assert _sentence(lambda: Parameter(path="a", low=0, high=1, scale="log")) == (
+        "a: a log scale needs low above 0, and low is 0. Raise low, or use scale 'linear'."
+    )
+    assert _sentence(lambda: Parameter(path="a", low=0.5, high=1, scale="logit")) == (
+        "a: a logit scale needs 0 < low < high < 1, and the range is 0.5 to 1. "
+        "Narrow it, or use scale 'linear'."
+    )
+
+
+def test_a_grid_counts_its_own_points() -> None:
+    space = (Parameter(path="a", values=(1, 2)), Parameter(path="b", values=(1, 2, 3)))
+    assert Arm(name="g", method="grid", space=space, trials=6).grid_size == 6
+    assert _sentence(lambda: Arm(name="g", method="grid", space=space, trials=5)) == (
+        "arm g: the grid has 6 points and trials is 5. Make trials 6, or change the values."
+    )
+
+
+@pytest.mark.parametrize("name", ["../../etc/x", "C:\\", "%2e%2e", "", ".", "a/b", "a b", "x" * 81, "a\0b"])
+def test_names_that_could_leave_a_folder_are_refused(name: str) -> None:
+    assert "cannot be used" in _sentence(lambda: small_study(name=name))
+
+
+def test_an_arm_follows_an_earlier_one_only() -> None:
+    arms = [{"name": "a", "method": "fixed", "after": {"arm": "b"}}, {"name": "b", "method": "fixed"}]
+    assert _sentence(lambda: small_study(arms=arms)) == (
+        "arm a: it follows 'b', which is no earlier arm. Earlier arms are: none."
+    )
+
+
+def test_fresh_seeds_are_no_search_seeds() -> None:
+    assert _sentence(lambda: small_study(seeds={"search": 1000, "fresh": 1000})) == (
+        "Search seeds 1000 to 1000 and fresh seeds 1000 to 1999 overlap. "
+        "Move seeds.fresh above the search seeds."
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_none(value: float) -> None:
+    assert _sentence(lambda: Parameter(path="a", low=value, high=1)) == "Input should be a finite number"
+
+
+def test_a_spec_never_changes() -> None:
+    with pytest.raises(ValidationError):
+        small_study().name = "other"  # type: ignore[misc]
+
+
+def test_the_hash_knows_the_content_and_not_the_spelling() -> None:
+    spec = small_study()
+    shuffled = json.loads(canonical(spec))
+    again = StudySpec.model_validate(dict(reversed(shuffled.items())))
+    assert spec_hash(again) == spec_hash(spec)
+    assert spec_hash(small_study(replicates=2)) != spec_hash(spec)
+    assert canonical(again) == json.dumps(json.loads(canonical(spec)), sort_keys=True, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    ("resources", "chips"),
+    [({}, 1), ({"cpus": 4}, 1), ({"gpus": 2}, 2), ({"tpu_type": "v3-16", "tpu_chips": 4, "hosts": 2}, 8)],
+)
+def test_what_a_slice_counts(resources: dict[str, Any], chips: float) -> None:
+    assert Resources(**resources).chips == chips

@@ -1,0 +1,212 @@
+"""Is a training config read strictly, changed by path, and the same text wherever it is written?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.config import ConfigError, TrainConfig, canonical, check, fingerprint, with_values
+
+KEYS = (
+    "seed, steps, eval_every_steps, checkpoint_every_steps, data, model, optimizer, schedule, batch, guidance"
+)
+
+
+def test_the_defaults_are_the_papers_optimizer_and_can_be_run() -> None:
+    config = TrainConfig.from_dict({})
+    optimizer = config.optimizer
+    assert check({}) == []
+    assert (optimizer.name, optimizer.learning_rate, optimizer.alpha) == ("lamb", 0.4, 1.0)
+    assert (optimizer.beta1, optimizer.beta2, optimizer.eps) == (0.9, 0.999, 1e-6)
+    assert config.guidance.estimator == "off"
+
+
+def test_a_config_survives_its_dict() -> None:
+    config = TrainConfig.from_dict({"steps": 1000, "guidance": {"estimator": "held-out", "learn": ["beta1"]}})
+    assert config.guidance.learn == ("beta1",)
+    assert config.to_dict()["guidance"]["learn"] == ["beta1"]
+    assert TrainConfig.from_dict(config.to_dict()) == config
+
+
+def test_a_config_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TrainConfig().steps = 3  # type: ignore[misc]
+
+
+SENTENCES: list[tuple[Any, str]] = [
+    ({"stepz": 3}, f"Unknown key 'stepz'. Did you mean 'steps'? Allowed: {KEYS}."),
+    (
+        {"optimizer": {"alfa": 1}},
+        "Unknown key 'optimizer.alfa'. Did you mean 'alpha'? "
+        "Allowed: name, learning_rate, alpha, beta1, beta2, eps.",
+    ),
+    ({"rehearsal": {}}, f"Unknown key 'rehearsal'. Allowed: {KEYS}."),
+    ({"optimizer": 3}, "optimizer is 3. Allowed is a section: names with their values."),
+    ([], "The config is a list. Allowed is a section: names with their values."),
+    ({"steps": True}, "steps is true. Allowed is a whole number of at least 1 and below 1000000000."),
+    ({"steps": 400.0}, "steps is 400.0. Allowed is a whole number of at least 1 and below 1000000000."),
+    ({"steps": "400"}, "steps is '400'. Allowed is a whole number of at least 1 and below 1000000000."),
+    ({"steps": None}, "steps is null. Allowed is a whole number of at least 1 and below 1000000000."),
+    (
+        {"steps": 0},
+        "steps is 0. Allowed is a number of at least 1 and below 1000000000. "
+        "Change it, or leave it out for 400.",
+    ),
+    (
+        {"seed": -1},
+        "seed is -1. Allowed is a number of at least 0 and below 4294967296. "
+        "Change it, or leave it out for 0.",
+    ),
+    (
+        {"steps": -(10**5000)},
+        "steps is a number of 19 digits or more. Allowed is a number of at least 1 and below 1000000000. "
+        "Change it, or leave it out for 400.",
+    ),
+    ({"optimizer": {"alpha": False}}, "optimizer.alpha is false. Allowed is a number above 0."),
+    (
+        {"optimizer": {"alpha": 0}},
+        "optimizer.alpha is 0.0. Allowed is a number above 0. Change it, or leave it out for 1.0.",
+    ),
+    (
+        {"optimizer": {"beta1": 1}},
+        "optimizer.beta1 is 1.0. Allowed is a number above 0 and below 1. "
+        "Change it, or leave it out for 0.9.",
+    ),
+    (
+        {"optimizer": {"beta1": 0}},
+        "optimizer.beta1 is 0.0. Allowed is a number above 0 and below 1. "
+        "Change it, or leave it out for 0.9.",
+    ),
+    ({"optimizer": {"eps": math.nan}}, "optimizer.eps is nan. Allowed is a finite number above 0."),
+    ({"optimizer": {"alpha": math.inf}}, "optimizer.alpha is inf. Allowed is a finite number above 0."),
+    ({"optimizer": {"alpha": 10**400}}, "optimizer.alpha is inf. Allowed is a finite number above 0."),
+    (
+        {"guidance": {"eta": -0.1}},
+        "guidance.eta is -0.1. Allowed is a number of at least 0. Change it, or leave it out for 0.01.",
+    ),
+    ({"guidance": {"learn": "alpha"}}, "guidance.learn is 'alpha'. Allowed is a list of: alpha, beta1."),
+    (
+        {"guidance": {"estimator": "held-out", "learn": ["alpa"]}},
+        "guidance.learn[0] is 'alpa'. Did you mean 'alpha'? Allowed: alpha, beta1.",
+    ),
+    (
+        {"guidance": {"estimator": "held-out", "learn": ["alpha", "alpha"]}},
+        "guidance.learn names 'alpha' twice. Keep one.",
+    ),
+    (
+        {"guidance": {"estimator": "held-in"}},
+        "guidance.estimator is 'held-in'. Did you mean 'held-out'? Allowed: off, held-out.",
+    ),
+    ({"model": {"size": ["tiny"]}}, "model.size is a list. Allowed: tiny, paper-nmt."),
+    (
+        {"data": {"pair": "en-ed"}},
+        "data.pair is 'en-ed'. Did you mean 'en-de'? Allowed: de-en, en-de, fi-en, en-fi, lt-en, en-lt.",
+    ),
+    (
+        {"eval_every_steps": 401},
+        "eval_every_steps is 401 and steps is 400. Allowed is at most steps. Lower it.",
+    ),
+    (
+        {"checkpoint_every_steps": 401},
+        "checkpoint_every_steps is 401 and steps is 400. Allowed is at most steps. Lower it.",
+    ),
+    (
+        {"schedule": {"warmup_steps": 401}},
+        "schedule.warmup_steps is 401 and steps is 400. Allowed is at most steps. "
+        "Shorten the warm-up, or train longer.",
+    ),
+    (
+        {"guidance": {"learn": ["alpha", "beta1"]}},
+        "guidance.learn is alpha, beta1 and guidance.estimator is 'off'. "
+        "Choose an estimator (held-out), or learn nothing.",
+    ),
+    (
+        {"guidance": {"estimator": "held-out"}},
+        "guidance.estimator is 'held-out' and guidance.learn is empty. "
+        "Name what it learns (alpha, beta1), or set the estimator to 'off'.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("data", "sentence"), SENTENCES, ids=[s[:50] for _, s in SENTENCES])
+def test_a_mistake_is_answered_with_its_own_sentence(data: Any, sentence: str) -> None:
+    assert check(data) == [sentence]
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    assert len(check({"steps": 0, "optimizer": {"alpha": 0, "beta1": "x"}, "nope": 1})) == 4
+
+
+def test_from_dict_raises_what_check_returns() -> None:
+    bad = {"steps": 0, "nope": 1}
+    with pytest.raises(ConfigError) as refusal:
+        TrainConfig.from_dict(bad)
+    assert refusal.value.problems == check(bad)
+    assert str(refusal.value) == "\n".join(check(bad))
+
+
+def test_a_value_on_an_allowed_bound_passes() -> None:
+    config = {
+        "steps": 10,
+        "eval_every_steps": 10,
+        "checkpoint_every_steps": 10,
+        "schedule": {"warmup_steps": 10},
+        "guidance": {"eta": 0},
+    }
+    assert check(config) == []
+
+
+def test_with_values_replaces_by_path_and_leaves_the_old_config_alone() -> None:
+    old = TrainConfig()
+    new = with_values(
+        old, {"optimizer.alpha": 2, "guidance.learn": ["alpha"], "guidance.estimator": "held-out"}
+    )
+    assert (new.optimizer.alpha, new.guidance.learn, old.optimizer.alpha) == (2.0, ("alpha",), 1.0)
+    assert with_values(new, {}) == new
+
+
+@pytest.mark.parametrize(
+    "path", ["optimiser.alpha", "optimizer.alfa", "steps.x", "optimizer", "a..b", "", "."]
+)
+def test_with_values_refuses_a_path_that_leads_nowhere(path: str) -> None:
+    with pytest.raises(ConfigError):
+        with_values(TrainConfig(), {path: 2})
+
+
+def test_equal_configs_have_one_fingerprint_however_they_were_written() -> None:
+    written = TrainConfig.from_dict({"optimizer": {"beta1": 0.9, "alpha": 1}, "steps": 400})
+    assert canonical(written) == canonical(TrainConfig())
+    assert fingerprint(written) == fingerprint(TrainConfig())
+    assert fingerprint(with_values(written, {"seed": 1})) != fingerprint(written)
+
+
+@given(
+    alpha=st.floats(min_value=0, exclude_min=True, allow_infinity=False),
+    beta1=st.floats(min_value=0, max_value=1, exclude_min=True, exclude_max=True),
+    seed=st.integers(min_value=0, max_value=2**32 - 1),
+)
+def test_every_allowed_number_survives_canonical_json_bit_for_bit(
+    alpha: float, beta1: float, seed: int
+) -> None:
+    config = TrainConfig.from_dict({"seed": seed, "optimizer": {"alpha": alpha, "beta1": beta1}})
+    again = TrainConfig.from_dict(json.loads(canonical(config)))
+    assert again == config
+    assert fingerprint(again) == fingerprint(config)
+
+
+def test_only_the_standard_library_is_loaded() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import trainer.config, trainer.protocol; "
+        "new = {m.split('.')[0] for m in set(sys.modules) - before} - {'trainer'}; "
+        "print(sorted(new - sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
