@@ -6,7 +6,7 @@ A backend holds no truth. It may be asked anything twice, and it may have forgot
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from orchestrator.records import Event
@@ -28,7 +28,7 @@ class Launch:
     folder: str  # the attempt's own, …/trial/attempt-N: all it may write
     resume_from: str | None = None  # a checkpoint of an earlier attempt; the worker puts it into
     #                                 `workdir/resume.json` as {"checkpoint": path}
-    resources: Resources = Resources()
+    resources: Resources = field(default_factory=Resources)
 
     @property
     def key(self) -> AttemptKey:

@@ -11,6 +11,7 @@ A store that does not answer raises LedgerBusy.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -67,6 +68,13 @@ class Ledger(Protocol):
         """Add a study. NameTaken (with the other's id) when its name is in use."""
 
     # -- the engine writes: fenced, idempotent --------------------------------------------------------
+    def together(self, epoch: int) -> AbstractContextManager[None]:
+        """Engine writes inside are one transaction, in a store that outlives its process: all or none.
+
+        Only saves commits: whoever writes must be right with any number of them done. Reads inside, by the
+        same thread, see them. Nothing slow belongs inside, since nobody else can write meanwhile.
+        """
+
     def move_study(
         self, epoch: int, study_id: str, before: StudyState, after: StudyState, *, reason: str = ""
     ) -> StudyRow:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -75,6 +76,12 @@ class MemoryLedger:
             return study
 
     # -- the engine writes ----------------------------------------------------------------------------
+    @contextmanager
+    def together(self, epoch: int) -> Iterator[None]:
+        with self._lock:
+            self._fence(epoch)
+            yield
+
     def move_study(
         self, epoch: int, study_id: str, before: StudyState, after: StudyState, *, reason: str = ""
     ) -> StudyRow:

@@ -45,6 +45,7 @@ class SqlLedger:
         self._url = address(url)
         self._engine = connect(self._url, busy_timeout_s=busy_timeout_s)
         self._mutex = threading.Lock()  # around leadership
+        self._open = threading.local()  # .transaction: the one of `together` in this thread
         self._lock = lock_for(self._engine)
         self._epoch = 0
         self._who = ""
@@ -312,7 +313,20 @@ class SqlLedger:
 
     # -- inside a transaction ---------------------------------------------------------------------------
     @contextmanager
+    def together(self, epoch: int) -> Iterator[None]:
+        with self._leading(epoch) as c:
+            self._open.transaction = c
+            try:
+                yield
+            finally:
+                self._open.transaction = None
+
+    @contextmanager
     def _reading(self) -> Iterator[Connection]:
+        inside = getattr(self._open, "transaction", None)
+        if inside is not None:
+            yield inside
+            return
         with answering(self._url), self._engine.connect() as connection:
             yield connection
 
@@ -325,6 +339,10 @@ class SqlLedger:
     def _leading(self, epoch: int) -> Iterator[Connection]:
         """A transaction of the leader, or Fenced. FOR UPDATE (nothing on SQLite, where one writes at a
         time anyway) makes the next leader wait until this write is done, or makes us see its epoch."""
+        inside = getattr(self._open, "transaction", None)
+        if inside is not None:
+            yield inside
+            return
         with self._writing() as c:
             newest = c.execute(select(Tables.leader.c.epoch, Tables.leader.c.who).with_for_update()).one()
             rules.fence(epoch, newest.epoch, newest.who)

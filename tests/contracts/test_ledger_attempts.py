@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import MoveRefused
+from orchestrator.errors import Fenced, MoveRefused
 from orchestrator.ledger import Ending, Store
 from orchestrator.records import (
     AttemptState,
@@ -280,3 +280,46 @@ def test_rows_stay_as_they_are_when_the_caller_changes_what_it_gave(ledger: Stor
     config["model"]["width"] = 9
     assert ledger.study("s1").spec == {"arms": ["bo"]}
     assert ledger.trial(T0).config == {"model": {"width": 8}}
+
+
+# -- several writes together ----------------------------------------------------------------------
+
+
+def test_writes_together_see_each_other_and_are_all_there_afterwards(ledger: Store) -> None:
+    epoch = led(ledger)
+    ledger.create_study(study())
+    with ledger.together(epoch):
+        ledger.add_trial(epoch, trial(0))
+        ledger.start_attempt(epoch, attempt())
+        ledger.append(epoch, [event(1), event(2)])
+        assert ledger.trial(T0).state is TrialState.RUNNING
+        ledger.end_attempt(epoch, T0, 1, DONE)
+    assert ledger.trial(T0).state is TrialState.COMPLETED
+    assert len(ledger.events(trial_id=T0)) == 2
+
+
+def test_after_an_error_among_writes_together_the_ledger_goes_on(ledger: Store) -> None:
+    epoch = led(ledger)
+    ledger.create_study(study())
+
+    def fail_in_the_middle() -> None:
+        with ledger.together(epoch):
+            ledger.add_trial(epoch, trial(0))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_in_the_middle()
+    ledger.add_trial(epoch, trial(0))  # there already, or again: both are right
+    ledger.add_trial(epoch, trial(1))
+    assert [t.index for t in ledger.trials("s1")] == [0, 1]
+
+
+def test_a_loser_cannot_begin_to_write_together(ledger: Store) -> None:
+    epoch = led(ledger)
+
+    def begin() -> None:
+        with ledger.together(epoch - 1):
+            raise AssertionError("it was let in")
+
+    with pytest.raises(Fenced):
+        begin()

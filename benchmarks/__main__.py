@@ -1,0 +1,47 @@
+"""Run every benchmark and append what it measured to RESULTS.md."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.measuring import Result, table
+
+HERE = Path(__file__).parent
+NOT_BENCHMARKS = {"__init__", "__main__", "measuring", "noop"}
+
+
+def main() -> int:
+    failed = []
+    for script in sorted(p.stem for p in HERE.glob("*.py") if p.stem not in NOT_BENCHMARKS):
+        print(f"{script} …", file=sys.stderr, flush=True)
+        # A process each: one benchmark's imports and memory are not another's.
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{script}", "--json"],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            failed.append(script)
+            continue
+        told = Result(**json.loads(done.stdout))
+        text = table(told)
+        print(text)
+        with (HERE / "RESULTS.md").open("a") as file:
+            env = told.environment
+            file.write(
+                f"\n## {script}, {datetime.date.today()}\n\nCommit {env['commit']}, {env['machine']}, "
+                f"{env['cores']} cores, Python {env['python']}, "
+                f"{', '.join(f'{k} {v}' for k, v in env['packages'].items())}.\n\n{text}\n"
+            )
+    if failed:
+        print(f"These failed: {', '.join(failed)}.", file=sys.stderr)
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

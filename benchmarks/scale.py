@@ -1,0 +1,70 @@
+"""Does a study slow down as it grows? A tick's time and memory at 100, 1,000 and 10,000 ended trials.
+
+No-op trials on the simulated backend over a real SQLite ledger.  python -m benchmarks.scale
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from benchmarks.measuring import Result, result, show
+from orchestrator.backends.simulated import SimulatedBackend, VirtualClock
+from orchestrator.engine import Engine
+from orchestrator.ledger import open_ledger
+from orchestrator.records import StudyState, TrialState
+from orchestrator.service import create
+from orchestrator.spec import Arm, Parameter, StudySpec
+from orchestrator.storage import Storage
+
+MARKS = (100, 1_000, 10_000)
+TICKS = 200  # around each mark
+
+
+def measure() -> Result:
+    trials = MARKS[-1] + TICKS
+    spec = StudySpec(
+        name="scale",
+        entrypoint="benchmarks.noop",
+        base={"x": 0.5},
+        arms=(
+            Arm(name="random", method="random", trials=trials, space=(Parameter(path="x", low=0, high=1),)),
+        ),
+    )
+    busy_ms: dict[str, float] = {}
+    resident_mb: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="orch-bench-") as folder:
+        store = open_ledger(f"sqlite:///{Path(folder) / 'ledger.db'}")
+        clock = VirtualClock()
+        backend = SimulatedBackend(clock, slots=1)
+        study = create(store, spec, clock=clock).study
+        engine = Engine(store, backend, clock=clock, storage=Storage(Path(folder) / "runs"), who="benchmark")
+        ended, samples = 0, []
+        while store.study(study.study_id).state is StudyState.RUNNING:
+            begun = time.process_time()
+            ended += engine.tick().ended  # it collects one trial and launches the next
+            samples.append(time.process_time() - begun)
+            clock.advance(1.0)
+            if ended in MARKS and str(ended) not in busy_ms:
+                busy_ms[str(ended)] = 1000 * statistics.median(samples[-min(TICKS, ended) :])
+                resident_mb[str(ended)] = psutil.Process().memory_info().rss / 1e6
+        begun = time.perf_counter()
+        listed = store.trials(study.study_id)
+        list_s = time.perf_counter() - begun
+        store.close()
+    lost = trials - sum(t.state is TrialState.COMPLETED for t in listed)
+    first, last = str(MARKS[0]), str(MARKS[-1])
+    return result(
+        "scale",
+        ratios={"lost": lost, "tick_growth": busy_ms[last] / busy_ms[first]},
+        figures={"tick_ms": busy_ms, "resident_mb": resident_mb, "list_10000_s": list_s},
+        wants={"lost": "0", "tick_growth": "≤ 1.5"},
+    )
+
+
+if __name__ == "__main__":
+    show(measure())

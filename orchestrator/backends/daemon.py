@@ -1,0 +1,204 @@
+"""How do workers outlive the engine? By a Ray of its own that nobody's death takes along.
+
+A Ray that is started inside a driver dies with it, detached actors included. So `start` runs
+`ray start --head` apart, and writes down under `home/ray/` where it is. Its ports listen on every
+address of the machine whatever its flags say: the token in `home/ray/token` is what protects it.
+
+Every process of a daemon carries a mark of its own in its environment. By that, and never by name, the
+daemon is recognised as alive and ended: other Rays may run on this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from orchestrator.errors import BackendLost
+
+MARK = "ORCH_RAY_DAEMON"
+CORE = ("gcs_server", "raylet")  # without either, no Ray
+OBJECT_STORE_BYTES = 80_000_000  # nothing large passes through it; 75 MB is the least that Ray takes
+START_TIMEOUT_S = 120.0  # 3 to 5 s when the machine is idle
+STOP_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What `home/ray/daemon.json` holds."""
+
+    address: str
+    mark: str
+    temp_dir: str
+
+
+def token_path(home: str | Path) -> Path:
+    return _folder(home) / "token"
+
+
+def environment(home: str | Path) -> dict[str, str]:
+    """What a process must have in its environment before it imports Ray, to be let in."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token_path(home)),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+
+def start(home: str | Path, *, cpus: int) -> str:
+    """The address of the daemon of this home, started unless it runs. Two starters get the same one."""
+    folder = _folder(home)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        address = find(home)
+        if address is not None:
+            return address
+        _end(home)  # what is left of one that died
+        return _start(home, cpus)
+
+
+def find(home: str | Path) -> str | None:
+    """The address of the daemon that runs for this home, or None."""
+    record = _read(home)
+    if record is None:
+        return None
+    names = {name for pid in _marked(record.mark) for name in CORE if name in _command(pid)}
+    return record.address if names == set(CORE) else None
+
+
+def stop(home: str | Path) -> None:
+    """End every process of the daemon, and what runs in it. Without a daemon, nothing."""
+    folder = _folder(home)
+    if folder.exists():
+        with _locked(folder):
+            _end(home)
+
+
+def _start(home: str | Path, cpus: int) -> str:
+    folder = _folder(home)
+    _make_token(token_path(home))
+    mark = uuid.uuid4().hex
+    # Not under home: a unix socket's path may have at most 107 bytes, and Ray adds some 70 of its own.
+    temp_dir = tempfile.mkdtemp(prefix="orch-ray-")
+    # Written before the start, so that whoever comes after a kill -9 of this process finds what to end.
+    _write(home, _Record("", mark, temp_dir))
+    command = [
+        sys.executable, "-m", "ray.scripts.scripts", "start", "--head",
+        "--port=0", "--min-worker-port=0", "--max-worker-port=0",
+        f"--num-cpus={cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={temp_dir}",
+        "--include-dashboard=false", "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats",
+    ]  # fmt: skip
+    # Ray's own variables of the surroundings (an address, a running Ray's ids) are for another Ray.
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    log = folder / "start.log"
+    with log.open("wb") as output:
+        try:
+            done = subprocess.run(
+                command,
+                env={**inherited, **environment(home), MARK: mark},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C in the starter's terminal is not for it
+                timeout=START_TIMEOUT_S,
+                check=False,
+            )
+            problem = f"it ended with status {done.returncode}" if done.returncode else ""
+        except subprocess.TimeoutExpired:
+            problem = f"it was not up after {START_TIMEOUT_S:.0f} s"
+    address_file = Path(temp_dir) / "ray_current_cluster"
+    if not problem and not address_file.exists():
+        problem = f"it did not write its address to {address_file}"
+    if problem:
+        _end(home)
+        raise BackendLost(f"The Ray daemon could not be started: {problem}. Its words are in {log}.")
+    address = address_file.read_text().strip()
+    _write(home, _Record(address, mark, temp_dir))
+    return address
+
+
+def _end(home: str | Path) -> None:
+    record = _read(home)
+    if record is None:
+        return
+    deadline = time.monotonic() + STOP_TIMEOUT_S
+    while pids := _marked(record.mark):
+        # Again until none is left: a raylet may have forked a worker since the last look.
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            raise BackendLost(f"These processes of the Ray daemon cannot be ended: {pids}. End them by hand.")
+        time.sleep(0.01)
+    shutil.rmtree(record.temp_dir, ignore_errors=True)
+    (_folder(home) / "daemon.json").unlink(missing_ok=True)
+
+
+def processes(home: str | Path) -> list[int]:
+    """The pids of all that belongs to the daemon of this home, workers included."""
+    record = _read(home)
+    return [] if record is None else _marked(record.mark)
+
+
+def _marked(mark: str) -> list[int]:
+    """The live processes that were started with this mark; a zombie has no environment any more."""
+    word = f"{MARK}={mark}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and entry.name != str(os.getpid()):
+            with contextlib.suppress(OSError):  # gone meanwhile, or another user's
+                if word in (entry / "environ").read_bytes().split(b"\0"):
+                    found.append(int(entry.name))
+    return found
+
+
+def _command(pid: int) -> str:
+    """The file name of what a process runs."""
+    try:
+        return Path(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()).name
+    except OSError:
+        return ""
+
+
+def _folder(home: str | Path) -> Path:
+    return Path(home).absolute() / "ray"
+
+
+def _read(home: str | Path) -> _Record | None:
+    try:
+        return _Record(**json.loads((_folder(home) / "daemon.json").read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def _write(home: str | Path, record: _Record) -> None:
+    path = _folder(home) / "daemon.json"
+    unfinished = path.with_suffix(".tmp")
+    unfinished.write_text(json.dumps(asdict(record)))
+    os.replace(unfinished, path)
+
+
+def _make_token(path: Path) -> None:
+    if not path.exists():
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One starter or stopper at a time; the lock goes with its process."""
+    with open(folder / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

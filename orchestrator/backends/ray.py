@@ -1,0 +1,341 @@
+"""How do attempts run on Ray? In detached, named actors, one per slot, that outlive the engine.
+
+A slot's actor stays warm from trial to trial. What it holds is asked of the actor itself, so that a new
+engine finds what an earlier one began. A dead actor's last words are in its attempt's journal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.backends.base import AttemptKey, Ended, Launch, Progress
+from orchestrator.errors import BackendLost, BadSpec
+from orchestrator.spec import Resources
+from orchestrator.storage import read_journal
+from orchestrator.worker import State, Worker
+from trainer.protocol import Verdict
+
+NAMESPACE = "orch"
+CONNECT_S = 30.0  # also for an actor of an earlier engine to say what it holds: it may be compiling
+PATIENCE_S = 0.25  # for the answers to one poll; a round trip takes 0.001 s
+
+
+@dataclass(eq=False)
+class _Slot:
+    name: str
+    spare: bool = False  # beyond the number of workers: left by a larger pool, ended when it is free
+    actor: Any = None
+    resources: Resources | None = None  # the actor's
+    shape_key: str | None = None  # what the actor is warm for
+    launch: Launch | None = None
+    ended: bool = False  # the attempt is known to be over
+    lost: str | None = None  # the actor is dead: why
+    kill_reason: str | None = None
+    request: Any = None  # a poll that has not been answered yet
+    request_after: int = 0
+    unsaid: AttemptKey | None = None  # forgotten here, and the actor does not know it yet
+
+
+class RayBackend:
+    """A pool of `workers` slots on the Ray at `address`."""
+
+    def __init__(
+        self, address: str, *, workers: int, token_path: Path | None = None, pool: str = "orch"
+    ) -> None:
+        self._pool = pool
+        self._ray, self._connected_here = _connect(address, token_path)
+        self._slots = [_Slot(f"{pool}.{i}") for i in range(workers)]
+        with self._reachable():
+            self._total: dict[str, float] = self._ray.cluster_resources()
+            self._adopt()
+
+    def slots(self, resources: Resources) -> int:
+        need = _needs(resources)
+        fits = [int(self._total.get(name, 0) / amount) for name, amount in need.items() if amount]
+        return min([sum(1 for s in self._slots if not s.spare), *fits])
+
+    def submit(self, launch: Launch) -> bool:
+        if any(s.launch is not None and s.launch.key == launch.key for s in self._slots):
+            return True
+        if not self.slots(launch.resources):
+            return False
+        free = [s for s in self._slots if s.launch is None and not s.spare]
+        if not free:
+            return False
+        slot = min(free, key=lambda s: _preference(s, launch))
+        with self._reachable():
+            if slot.actor is not None and slot.resources != launch.resources:
+                self._end(slot)
+            if slot.actor is None and not self._hire(slot, launch.resources):
+                return False
+            # Not waited for: calls of one caller are carried out in order, and `begin` never raises.
+            slot.actor.begin.remote(launch)
+        slot.launch, slot.shape_key, slot.unsaid = launch, launch.shape_key, None
+        return True
+
+    def poll(self, after: Mapping[AttemptKey, int]) -> dict[AttemptKey, Progress]:
+        news: dict[AttemptKey, Progress] = {}
+        asked: list[tuple[AttemptKey, _Slot]] = []
+        with self._reachable():
+            for key, sequence in after.items():
+                slot = self._holder(key)
+                if slot is None:
+                    news[key] = Progress(known=False)
+                elif slot.lost is not None:
+                    news[key] = _last_words(slot, sequence)
+                else:
+                    # An unanswered question stands, unless it asks for less than is wanted now.
+                    if slot.request is None or slot.request_after > sequence:
+                        slot.request, slot.request_after = (
+                            slot.actor.poll.remote(key, after=sequence),
+                            sequence,
+                        )
+                    asked.append((key, slot))
+            self._tell_idle()
+            requests = [slot.request for _, slot in asked]
+            ready = set()
+            if requests:
+                ready = set(self._ray.wait(requests, num_returns=len(requests), timeout=PATIENCE_S)[0])
+            for key, slot in asked:
+                if slot.request in ready:
+                    news[key] = self._answer(slot, after[key])
+                else:
+                    news[key] = Progress(known=True)
+        return news
+
+    def say(self, key: AttemptKey, verdict: Verdict) -> None:
+        slot = self._holder(key)
+        if slot is not None and slot.actor is not None:
+            with self._reachable():
+                slot.actor.say.remote(key, verdict)
+
+    def kill(self, key: AttemptKey, reason: str) -> None:
+        slot = self._holder(key)
+        if slot is not None and slot.actor is not None:
+            slot.kill_reason = reason
+            with self._reachable():
+                self._ray.kill(slot.actor)
+
+    def forget(self, key: AttemptKey) -> None:
+        slot = self._holder(key)
+        if slot is None:
+            return
+        if slot.spare or slot.kill_reason is not None or not (slot.ended or slot.lost is not None):
+            with self._reachable():
+                self._end(slot)
+        slot.unsaid = key if slot.actor is not None else None
+        slot.launch, slot.ended, slot.lost, slot.kill_reason, slot.request = None, False, None, None, None
+
+    def attempts(self) -> list[AttemptKey]:
+        return [slot.launch.key for slot in self._slots if slot.launch is not None]
+
+    def actors(self) -> list[str]:
+        """The names of all actors on this Ray, whoever made them: the pool's begin with its name."""
+        with self._reachable():
+            from ray.util import list_named_actors
+
+            return sorted(actor["name"] for actor in list_named_actors(all_namespaces=True))
+
+    def close(self, *, end_workers: bool) -> None:
+        with contextlib.suppress(BackendLost), self._reachable():
+            if end_workers:
+                for slot in self._slots:
+                    self._end(slot)
+            told = self._tell_idle()  # waited for, since leaving drops what is still on its way
+            if told:
+                self._ray.wait(told, num_returns=len(told), timeout=PATIENCE_S)
+        self._slots = []  # their handles are worth nothing without the connection; closing twice is fine
+        if self._connected_here:
+            self._connected_here = False
+            self._ray.shutdown()
+
+    # -- one slot -----------------------------------------------------------------------------------
+
+    def _holder(self, key: AttemptKey) -> _Slot | None:
+        return next((s for s in self._slots if s.launch is not None and s.launch.key == key), None)
+
+    def _hire(self, slot: _Slot, resources: Resources) -> bool:
+        """Give the slot a fresh actor; False when the old one's name is not free yet."""
+        pinned = resources.cpus == int(resources.cpus) and not (resources.gpus or resources.tpu_chips)
+        pin = (self._slots.index(slot), int(resources.cpus)) if pinned else None
+        actor = self._ray.remote(Worker).options(
+            name=slot.name,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            max_restarts=0,
+            num_cpus=resources.cpus,
+            num_gpus=resources.gpus,
+            resources={"TPU": resources.tpu_chips} if resources.tpu_chips else None,
+        )
+        try:
+            slot.actor = actor.remote(pin=pin, end_on_sigterm=True)
+        except ValueError:
+            return False
+        slot.resources, slot.shape_key = resources, None
+        return True
+
+    def _end(self, slot: _Slot) -> None:
+        if slot.actor is not None:
+            self._ray.kill(slot.actor)
+        slot.actor, slot.resources, slot.shape_key, slot.unsaid = None, None, None, None
+
+    def _answer(self, slot: _Slot, sequence: int) -> Progress:
+        """What the actor said to the slot's question, without what is known already."""
+        from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
+
+        skip = sequence - slot.request_after
+        request, slot.request = slot.request, None
+        try:
+            progress: Progress = self._ray.get(request)
+        except ActorUnavailableError:  # for now: Ray does not know yet whether it lives
+            return Progress(known=True)
+        except RayActorError:
+            return self._bury(
+                slot, "The worker died: ended from outside, out of memory, or crashed.", sequence
+            )
+        except RayTaskError as problem:  # its code is another than ours: an upgrade while it ran
+            self._ray.kill(slot.actor)
+            return self._bury(slot, f"The worker does not understand this release: {problem.cause}", sequence)
+        if not progress.known:  # it refused to begin: its machine is being taken
+            slot.launch = None
+            return progress
+        slot.ended = progress.ended is not None
+        return Progress(known=True, events=progress.events[skip:], ended=progress.ended)
+
+    def _bury(self, slot: _Slot, reason: str, sequence: int) -> Progress:
+        slot.lost = slot.kill_reason or reason
+        slot.actor, slot.resources, slot.shape_key = None, None, None
+        return _last_words(slot, sequence)
+
+    def _tell_idle(self) -> list[Any]:
+        """An attempt that was forgotten is dropped by the next `begin`, or here if none has come."""
+        told = []
+        for slot in self._slots:
+            if slot.unsaid is not None:
+                told.append(slot.actor.forget.remote(slot.unsaid))
+                slot.unsaid = None
+        return told
+
+    def _adopt(self) -> None:
+        """Find what an earlier engine left. An actor that does not answer is hung, and is ended."""
+        prefix = f"{self._pool}."
+        known = {slot.name: slot for slot in self._slots}
+        asked = []
+        for name in self.actors():
+            if name.startswith(prefix) and name.removeprefix(prefix).isdigit():
+                if name not in known:
+                    known[name] = _Slot(name, spare=True)
+                    self._slots.append(known[name])
+                with contextlib.suppress(ValueError):  # died meanwhile
+                    actor = self._ray.get_actor(name, namespace=NAMESPACE)
+                    asked.append((known[name], actor, actor.state.remote()))
+        requests = [request for _, _, request in asked]
+        ready = (
+            set(self._ray.wait(requests, num_returns=len(requests), timeout=CONNECT_S)[0]) if asked else set()
+        )
+        for slot, actor, request in asked:
+            try:
+                if request not in ready:
+                    raise TimeoutError
+                state: State = self._ray.get(request)
+            except Exception:  # dead, hung, or of another release: its attempt is unknown from here on
+                self._ray.kill(actor)
+                continue
+            slot.actor = actor
+            if state.last is None or (slot.spare and not state.holds):
+                self._end(slot)
+            else:
+                slot.launch = state.last if state.holds else None
+                slot.resources, slot.shape_key = state.last.resources, state.last.shape_key
+
+    @contextlib.contextmanager
+    def _reachable(self) -> Iterator[None]:
+        """Ray's own ways of saying that it is gone, as ours."""
+        from ray.exceptions import RaySystemError, RpcError
+
+        try:
+            yield
+        except (ConnectionError, RaySystemError, RpcError) as problem:
+            raise BackendLost(f"Ray does not answer: {problem}") from problem
+
+
+def _connect(address: str, token_path: Path | None) -> tuple[Any, bool]:
+    """The ray module, connected; and whether that was done here."""
+    if token_path is not None:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_path)
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a call without a connection starts a Ray of its own
+    import ray
+
+    if ray.is_initialized():
+        connected = ray.get_runtime_context().gcs_address
+        if connected != address:
+            raise BackendLost(
+                f"This process is connected to the Ray at {connected}; close that backend first."
+            )
+        return ray, False
+    # Ray would try for a minute, and then end this process.
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+    except (OSError, ValueError) as problem:
+        raise BackendLost(f"No Ray answers at {address!r}: {problem}") from problem
+    if token_path is not None:
+        from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled
+
+        AuthenticationTokenLoader.instance().reset_cache()  # this process may have known another Ray's token
+    _quiet()
+    in_main = threading.current_thread() is threading.main_thread()
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(
+            address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR,
+            configure_logging=False,
+        )  # fmt: skip
+    except (ConnectionError, RuntimeError, ValueError) as problem:
+        raise BackendLost(f"No Ray answers at {address!r}: {problem}") from problem
+    if in_main:
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own there
+    return ray, True
+
+
+def _quiet() -> None:
+    """Ray prints each worker's death to our stdout, with no setting against it; we say it ourselves."""
+    from ray._private import worker
+
+    def to_log(data: Any, ignore_prefix: bool) -> None:
+        logging.getLogger(__name__).info("%s", data.get("lines"))
+
+    worker.print_to_stdstream = to_log
+
+
+def _needs(resources: Resources) -> dict[str, float]:
+    if resources.hosts > 1:
+        raise BadSpec(
+            f"A trial on {resources.hosts} hosts was asked for; this release runs one host per trial. "
+            f"Set resources.hosts to 1."
+        )
+    return {"CPU": resources.cpus, "GPU": resources.gpus, "TPU": resources.tpu_chips}
+
+
+def _preference(slot: _Slot, launch: Launch) -> int:
+    """Warm for this program first, then an empty slot, then any."""
+    if slot.actor is None:
+        return 1
+    return 0 if (slot.shape_key, slot.resources) == (launch.shape_key, launch.resources) else 2
+
+
+def _last_words(slot: _Slot, sequence: int) -> Progress:
+    assert slot.launch is not None
+    events, ended = read_journal(slot.launch.folder, *slot.launch.key, after=sequence)
+    return Progress(known=True, events=events, ended=ended or Ended("lost", reason=slot.lost or ""))

@@ -1,0 +1,225 @@
+"""What would a study do, without waiting for it? Attempts on a virtual clock, with faults as data.
+
+At `submit` the entrypoint runs at once, in this process. Its reports are then let out one by one, each
+when the clock has passed the attempt's start plus the seconds on the report's own clocks. A verdict, or
+a machine that dies, makes the same run again up to that report: so an entrypoint must be a function of
+its config, its folder and the answers it gets, as every rehearsal is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from orchestrator.backends.base import AttemptKey, Ended, Launch, Progress
+from orchestrator.clock import Clock
+from orchestrator.records import Event
+from orchestrator.spec import Resources
+from orchestrator.worker import as_preempted, prepare, run_entrypoint, spoken, started
+from trainer.protocol import SECONDS, Report, Verdict
+
+EPOCH = 1_700_000_000.0  # where virtual wall time begins, if nobody says: any date will do
+
+
+class VirtualClock:
+    """A clock that stands still until it is told otherwise."""
+
+    def __init__(self, *, wall_start: float = EPOCH) -> None:
+        self._elapsed_s = 0.0
+        self._wall_start = wall_start
+
+    def time(self) -> float:
+        return self._wall_start + self._elapsed_s
+
+    def monotonic(self) -> float:
+        return self._elapsed_s
+
+    def advance(self, seconds: float) -> None:
+        if seconds < 0:
+            raise ValueError(f"A clock cannot go back by {-seconds} s. Use jump_wall to set the wall clock.")
+        self._elapsed_s += seconds
+
+    def advance_to(self, monotonic_s: float) -> None:
+        """Go to that moment; one that is past changes nothing."""
+        self._elapsed_s = max(self._elapsed_s, monotonic_s)
+
+    def jump_wall(self, seconds: float) -> None:
+        """Somebody set the wall clock, forward or back; monotonic time does not notice."""
+        self._wall_start += seconds
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What befalls a trial ("*": any) in an attempt (0: every) once it has said so many reports.
+
+    die: the worker is gone. hang: it says nothing more. forget: the backend has never heard of it.
+    preempt: its machine is taken, the next report is answered with save_and_stop.
+    """
+
+    trial_id: str
+    attempt: int
+    kind: Literal["die", "hang", "forget", "preempt"]
+    after_reports: int = 0
+
+    def strikes(self, key: AttemptKey) -> bool:
+        return self.trial_id in ("*", key[0]) and self.attempt in (0, key[1])
+
+
+class _Died(BaseException):
+    """Ends a run as kill -9 would: between two reports, past every `except Exception`."""
+
+
+@dataclass
+class _Attempt:
+    launch: Launch
+    started_s: float  # monotonic, as all moments below
+    started_at: float  # the same moment by the wall clock
+    fault: Fault | None
+    moments: list[tuple[float, Event]] = field(default_factory=list)
+    answers: dict[int, Verdict] = field(default_factory=dict)  # from so many reports on, this one
+    ended: Ended | None = None  # None: it never ends by itself
+    ended_s: float = 0.0
+    seen: int = 0  # events that a poll has given out
+    end_seen: bool = False
+
+    def said(self, now_s: float) -> int:
+        """How many events are out at that moment. Clocks are totals, so moments never go back."""
+        return sum(1 for at_s, _ in self.moments if at_s <= now_s)
+
+    def over(self, now_s: float) -> bool:
+        return self.ended is not None and self.ended_s <= now_s
+
+    def fades(self) -> bool:
+        """It will be forgotten at `ended_s`, or has been."""
+        return self.ended is None and self.fault is not None and self.fault.kind == "forget"
+
+    def preempted(self, reports: int) -> bool:
+        return self.fault is not None and self.fault.kind == "preempt" and reports >= self.fault.after_reports
+
+    def answer(self, reports: int) -> Verdict:
+        """What the next report is answered with once so many have been said."""
+        latest = max((n for n in self.answers if n <= reports), default=None)
+        verdict = Verdict.GO if latest is None else self.answers[latest]
+        return Verdict.SAVE_AND_STOP if verdict is Verdict.GO and self.preempted(reports) else verdict
+
+
+class SimulatedBackend:
+    """The machines of a rehearsal. It outlives an engine, as machines do."""
+
+    def __init__(self, clock: Clock, *, slots: int, faults: tuple[Fault, ...] = ()) -> None:
+        self._clock = clock
+        self._slots = slots
+        self._faults = faults
+        self._held: dict[AttemptKey, _Attempt] = {}
+
+    def slots(self, resources: Resources) -> int:
+        return self._slots
+
+    def submit(self, launch: Launch) -> bool:
+        self._drop_forgotten()
+        if launch.key in self._held:
+            return True
+        if len(self._held) >= self._slots:
+            return False
+        fault = next((f for f in self._faults if f.strikes(launch.key)), None)
+        self._held[launch.key] = _Attempt(launch, self._clock.monotonic(), self._clock.time(), fault)
+        self._run(self._held[launch.key])
+        return True
+
+    def poll(self, after: Mapping[AttemptKey, int]) -> dict[AttemptKey, Progress]:
+        self._drop_forgotten()
+        now_s = self._clock.monotonic()
+        news: dict[AttemptKey, Progress] = {}
+        for key, sequence in after.items():
+            attempt = self._held.get(key)
+            if attempt is None:
+                news[key] = Progress(known=False)
+                continue
+            out = attempt.said(now_s)
+            attempt.seen, attempt.end_seen = out, attempt.over(now_s)
+            news[key] = Progress(
+                known=True,
+                events=tuple(event for _, event in attempt.moments[sequence:out]),
+                ended=attempt.ended if attempt.end_seen else None,
+            )
+        return news
+
+    def say(self, key: AttemptKey, verdict: Verdict) -> None:
+        now_s = self._clock.monotonic()
+        attempt = self._held.get(key)
+        if attempt is None or attempt.over(now_s):
+            return
+        reports = attempt.said(now_s) - 1
+        if attempt.answer(reports) is not verdict:
+            attempt.answers[reports] = verdict
+            self._run(attempt)
+
+    def kill(self, key: AttemptKey, reason: str) -> None:
+        now_s = self._clock.monotonic()
+        attempt = self._held.get(key)
+        if attempt is None or attempt.over(now_s):
+            return
+        del attempt.moments[attempt.said(now_s) :]
+        attempt.ended, attempt.ended_s = Ended("lost", reason=reason), now_s
+
+    def forget(self, key: AttemptKey) -> None:
+        self._held.pop(key, None)
+
+    def attempts(self) -> list[AttemptKey]:
+        self._drop_forgotten()
+        return list(self._held)
+
+    def close(self, *, end_workers: bool) -> None:
+        if end_workers:
+            self._held.clear()
+
+    def next_event_at(self, *, ends_only: bool = False) -> float | None:
+        """The monotonic moment of the next thing that no poll has given out; None: nothing will come.
+
+        `ends_only` looks at ends alone, for a driver in a hurry: the reports come with them.
+        """
+        moments = []
+        for attempt in self._held.values():
+            if not ends_only and attempt.seen < len(attempt.moments):
+                moments.append(attempt.moments[attempt.seen][0])
+            elif not attempt.end_seen and (attempt.ended is not None or attempt.fades()):
+                moments.append(attempt.ended_s)
+        return min(moments, default=None)
+
+    def _drop_forgotten(self) -> None:
+        now_s = self._clock.monotonic()
+        self._held = {key: a for key, a in self._held.items() if not (a.fades() and a.ended_s <= now_s)}
+
+    def _run(self, attempt: _Attempt) -> None:
+        """Run the attempt from its beginning, with the answers and the fault that it is to meet."""
+        launch, fault = attempt.launch, attempt.fault
+        cut = fault.after_reports if fault is not None and fault.kind != "preempt" else None
+        at_s = attempt.started_s
+        attempt.moments = [(at_s, started(launch, attempt.started_at))]
+        struck = False
+
+        def reporter(report: Report) -> Verdict:
+            nonlocal at_s, struck
+            reports = len(attempt.moments) - 1
+            if reports == cut:
+                struck = True
+                raise _Died
+            at_s = max(at_s, attempt.started_s + _seconds(report.clocks))
+            at = attempt.started_at + at_s - attempt.started_s
+            attempt.moments.append((at_s, spoken(launch, reports + 2, report, at)))
+            return attempt.answer(reports)
+
+        ended = run_entrypoint(launch, reporter, prepare(launch))
+        clocks = ended.outcome.clocks if ended.outcome is not None else {}
+        if struck:
+            lost = fault is not None and fault.kind == "die"
+            attempt.ended, attempt.ended_s = (Ended("lost", reason="the worker died") if lost else None), at_s
+            return
+        reports = len(attempt.moments) - 1
+        attempt.ended = as_preempted(ended) if attempt.preempted(reports) else ended
+        attempt.ended_s = max(at_s, attempt.started_s + _seconds(clocks))
+
+
+def _seconds(clocks: Mapping[str, float]) -> float:
+    return sum(clocks.get(name, 0.0) for name in SECONDS)

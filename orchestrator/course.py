@@ -1,0 +1,183 @@
+"""How far is a study? Its lanes (one per arm and replicate), as read from the ledger.
+
+The engine keeps a course between ticks so that a tick does not read what has long ended. A course is
+only a reading: it is dropped and read anew at every change of leader and after every failed write.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.materialize import default_point
+from orchestrator.records import ENDED, StudyRow, TrialRow, TrialState
+from orchestrator.search import derive_seed, searcher
+from orchestrator.search.base import Observation, Point, Request, Searcher
+from orchestrator.spec import Arm, StudySpec
+from orchestrator.stopping import run_hours
+
+
+@dataclass(frozen=True)
+class Best:
+    """An ended trial that leads its lane, or could."""
+
+    trial_id: str
+    index: int
+    value: float | None
+    attempts: int
+
+    @classmethod
+    def of(cls, trial: TrialRow) -> Best:
+        return cls(trial.trial_id, trial.index, trial.value, trial.attempts)
+
+
+@dataclass
+class Lane:
+    """One arm in one replicate: which trial comes next, and what it may know."""
+
+    spec: StudySpec
+    arm: Arm
+    replicate: int
+    requested: int
+    searcher: Searcher
+    source: Lane | None = None  # the lane this one follows
+    next_index: int = 0
+    waiting: list[TrialRow] = field(default_factory=list)  # by index
+    open_indices: set[int] = field(default_factory=set)  # added and not ended
+    history: dict[int, Observation] = field(default_factory=dict)  # only where the searcher looks at it
+    points: dict[int, Point] = field(default_factory=dict)  # likewise
+    best: Best | None = None
+    ended: int = 0
+    ended_hours: float = 0.0
+
+    @property
+    def done(self) -> bool:
+        return self.next_index >= self.requested and not self.open_indices
+
+    @property
+    def sequential_work(self) -> float:
+        """Rounds that cannot overlap: what the wall clock is bound by, so the longest goes first."""
+        left = self.requested - self.next_index + len(self.open_indices)
+        return left / self.arm.window if self.searcher.uses_history else 0.0
+
+    @property
+    def expected_hours(self) -> float:
+        """What a run of this lane is expected to take: as stated, else the mean so far."""
+        if self.arm.run_hours is not None:
+            return self.arm.run_hours
+        return self.ended_hours / self.ended if self.ended else 0.0
+
+    def can_propose(self) -> bool:
+        if self.next_index >= self.requested or (self.source is not None and not self.source.done):
+            return False
+        if not self.searcher.uses_history:
+            return True
+        return all(index > self.next_index - self.arm.window for index in self.open_indices)
+
+    def request(self) -> Request:
+        """What the searcher is told: nothing that depends on when a trial happened to end."""
+        index = self.next_index
+        horizon = index - self.arm.window  # the last index that counts as finished
+        return Request(
+            space=self.arm.space,
+            default=default_point(self.spec, self.arm),
+            index=index,
+            seed=derive_seed(self.spec.name, self.spec.seeds.search, self.arm.name, self.replicate),
+            startup_trials=self.arm.startup_trials,
+            minimize=self.spec.objective.goal == "minimize",
+            finished=tuple(self.history[i] for i in sorted(self.history) if i <= horizon),
+            pending=tuple(self.points[i] for i in sorted(self.points) if i > horizon),
+        )
+
+    def added(self, trial: TrialRow) -> None:
+        """A trial was added, or read back; it waits, runs or has ended."""
+        self.next_index = max(self.next_index, trial.index + 1)
+        if self.searcher.uses_history:
+            self.points[trial.index] = trial.point
+        if trial.state in ENDED:
+            self.ended_as(trial)
+            return
+        self.open_indices.add(trial.index)
+        if trial.state is TrialState.WAITING:
+            self.waits(trial)
+
+    def waits(self, trial: TrialRow) -> None:
+        if trial.index not in self.open_indices:  # a failed trial that is tried again
+            self.open_indices.add(trial.index)
+            self.history.pop(trial.index, None)
+            self.ended -= 1
+            self.ended_hours -= run_hours(trial.charged)
+        if all(w.index != trial.index for w in self.waiting):
+            bisect.insort(self.waiting, trial, key=lambda t: t.index)
+
+    def ended_as(self, trial: TrialRow) -> None:
+        self.open_indices.discard(trial.index)
+        self.ended += 1
+        self.ended_hours += run_hours(trial.charged)
+        diverged = trial.state is TrialState.DIVERGED
+        if self.searcher.uses_history:
+            self.history[trial.index] = Observation(trial.index, trial.point, trial.value, diverged)
+        if trial.state is TrialState.COMPLETED and trial.value is not None and self._beats(trial):
+            self.best = Best.of(trial)
+
+    def _beats(self, trial: TrialRow) -> bool:
+        """Better than the best so far; of equals the earlier index, whichever ended first."""
+        if self.best is None or self.best.value is None or trial.value is None:
+            return True
+        sign = 1 if self.spec.objective.goal == "minimize" else -1
+        return (sign * trial.value, trial.index) < (sign * self.best.value, self.best.index)
+
+
+@dataclass
+class Course:
+    """All lanes of one study."""
+
+    spec: StudySpec
+    lanes: dict[tuple[str, int], Lane]
+
+    @classmethod
+    def read(cls, study: StudyRow, trials: Iterable[TrialRow]) -> Course:
+        spec = StudySpec.model_validate(study.spec)
+        lanes: dict[tuple[str, int], Lane] = {}
+        for arm in spec.arms:
+            for replicate in range(spec.replicates_of(arm)):
+                lanes[arm.name, replicate] = Lane(
+                    spec=spec,
+                    arm=arm,
+                    replicate=replicate,
+                    requested=arm.trials + study.extra_trials.get(arm.name, 0),
+                    searcher=searcher(arm.method),
+                    source=_source(spec, arm, replicate, lanes),
+                )
+        course = cls(spec, lanes)
+        for trial in trials:
+            course.lane(trial).added(trial)
+        return course
+
+    def lane(self, trial: TrialRow) -> Lane:
+        return self.lanes[trial.arm, trial.replicate]
+
+    @property
+    def done(self) -> bool:
+        return all(lane.done for lane in self.lanes.values())
+
+    @property
+    def spent_hours(self) -> float:
+        return sum(lane.ended_hours for lane in self.lanes.values())
+
+    def next_lane(self) -> Lane | None:
+        """The lane that a free slot serves: one with a trial that waits, else the longest chain.
+
+        That changes the wall clock and never a proposal.
+        """
+        waiting = [lane for lane in self.lanes.values() if lane.waiting]
+        ready = waiting or [lane for lane in self.lanes.values() if lane.can_propose()]
+        return max(ready, key=lambda lane: lane.sequential_work, default=None)
+
+
+def _source(spec: StudySpec, arm: Arm, replicate: int, lanes: Mapping[tuple[str, int], Lane]) -> Lane | None:
+    if arm.after is None:
+        return None
+    source = spec.arm(arm.after.arm)
+    return lanes[source.name, min(replicate, spec.replicates_of(source) - 1)]

@@ -1,0 +1,370 @@
+"""What happens next? One `tick`: lead, obey, collect, decide, launch.
+
+No threads and no sleeps: the clock, the ports and the search are given to it. Every write says what is
+intended before it is acted on, and every write may be repeated, so a restart is nothing but the next tick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from orchestrator.backends.base import AttemptKey, Backend, Ended, Launch, Progress
+from orchestrator.clock import Clock
+from orchestrator.course import Best, Course, Lane
+from orchestrator.ledger import Store
+from orchestrator.ledger.base import Ending
+from orchestrator.materialize import trial_config
+from orchestrator.records import (
+    ENDED,
+    AttemptRow,
+    AttemptState,
+    Event,
+    StudyRow,
+    StudyState,
+    TrialRow,
+    TrialState,
+    study_of,
+    trial_id,
+)
+from orchestrator.settle import ending
+from orchestrator.spec import StudySpec
+from orchestrator.stopping import budget_spent, run_hours
+from orchestrator.storage import Storage
+from orchestrator.wishes import obey, stop_waiting
+from trainer.protocol import Verdict
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one tick did. `idle`: there is nothing to do until a worker or a person says something new."""
+
+    leading: bool
+    launched: int = 0
+    ended: int = 0
+    live: int = 0
+    open_studies: int = 0
+
+    @property
+    def idle(self) -> bool:
+        return self.launched == 0 and self.ended == 0
+
+
+class Engine:
+    """The only writer of trials, attempts and events."""
+
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        *,
+        clock: Clock,
+        storage: Storage,
+        who: str,
+        entrypoint: Callable[[str], Any] = importlib.import_module,
+    ) -> None:
+        self.store = store
+        self.backend = backend
+        self.clock = clock
+        self.storage = storage
+        self.who = who
+        self._entrypoint = entrypoint
+        self._epoch: int | None = None
+        self._courses: dict[str, Course] = {}
+        self._heard: dict[AttemptKey, float] = {}  # monotonic time of the last news
+        self._submitted: set[AttemptKey] = set()  # taken by the backend in this life
+
+    def tick(self, *, launch: bool = True) -> Tick:
+        """One round. Any error leaves the ledger whole and the next tick starts from what it holds.
+
+        Without `launch` only wishes are obeyed and news collected: nothing new begins.
+        """
+        epoch = self.store.lead(self.who)
+        if epoch is None:
+            self._forget_readings()
+            return Tick(leading=False)
+        try:
+            if epoch != self._epoch:
+                self._forget_readings()
+                self._drop_orphans()
+                self._epoch = epoch
+            self._obey_wishes(epoch)
+            ended = self._collect(epoch)
+            studies = self.store.studies({StudyState.RUNNING}) if launch else []
+            launched = sum(self._advance(epoch, study) for study in studies)
+            live = len(self._heard)
+            return Tick(True, launched=launched, ended=ended, live=live, open_studies=len(studies))
+        except BaseException:
+            self._forget_readings()
+            raise
+
+    def _forget_readings(self) -> None:
+        """What was read may not be what is written: read it anew."""
+        self._courses.clear()
+        self._epoch = None
+
+    def _drop_orphans(self) -> None:
+        """Attempts that the backend still holds and the ledger has ended: zombies."""
+        live = {attempt.key for attempt in self.store.live_attempts()}
+        for key in self.backend.attempts():
+            if key not in live:
+                self.backend.kill(key, "its attempt was given up")
+                self.backend.forget(key)
+
+    # -- obey ---------------------------------------------------------------------------------------
+    def _obey_wishes(self, epoch: int) -> None:
+        for wish in self.store.open_wishes():
+            answer = obey(self.store, epoch, wish, self.clock)
+            self.store.answer_wish(epoch, wish.wish_id, answer)
+            self._courses.pop(wish.study_id, None)
+
+    # -- collect ------------------------------------------------------------------------------------
+    def _collect(self, epoch: int) -> int:
+        live = self.store.live_attempts()
+        keys = {attempt.key for attempt in live}
+        self._heard = {key: at for key, at in self._heard.items() if key in keys}
+        if not live:
+            return 0
+        news = self.backend.poll({attempt.key: attempt.sequence for attempt in live})
+        studies = {i: self.store.study(i) for i in {study_of(attempt.trial_id) for attempt in live}}
+        over: list[tuple[AttemptRow, TrialRow]] = []
+        with self.store.together(epoch):
+            for attempt in live:
+                progress = news.get(attempt.key, Progress(known=False))
+                trial = self._hear(epoch, studies[study_of(attempt.trial_id)], attempt, progress)
+                if trial is not None:
+                    over.append((attempt, trial))
+        for attempt, trial in over:  # only what is written is forgotten
+            self.backend.forget(attempt.key)
+            self._take_in(attempt, trial)
+        return len(over)
+
+    def _hear(self, epoch: int, study: StudyRow, attempt: AttemptRow, progress: Progress) -> TrialRow | None:
+        """Write down what one attempt said; its trial when that was the end of it."""
+        if not progress.known:
+            return self._not_known(epoch, study, attempt)
+        if progress.events:
+            self.store.append(epoch, progress.events)
+            attempt = _after(attempt, progress.events)
+        if progress.ended is not None:
+            return self._end(epoch, study, attempt, progress.ended)
+        if attempt.state is AttemptState.LAUNCHING:
+            self.store.attempt_running(epoch, attempt.trial_id, attempt.number)
+        self._watch(study, attempt, news=bool(progress.events))
+        self._tell(study, attempt)
+        return None
+
+    def _not_known(self, epoch: int, study: StudyRow, attempt: AttemptRow) -> TrialRow | None:
+        """Intended and never submitted: submit it. Once running and now unknown: lost."""
+        if attempt.state is not AttemptState.LAUNCHING or attempt.key in self._submitted:
+            lost = Ended("lost", reason="The workers know nothing of it any more.")
+            return self._end(epoch, study, attempt, lost)
+        if study.state is StudyState.RUNNING:
+            self._submit(self._course(study).spec, self.store.trial(attempt.trial_id), attempt)
+            return None
+        cancelled = study.state is StudyState.CANCELLED
+        unbegun = Ending(
+            AttemptState.PREEMPTED,
+            TrialState.STOPPED if cancelled else TrialState.WAITING,
+            self.clock.time(),
+            reason=f"The study was {study.state} before it began.",
+        )
+        return self.store.end_attempt(epoch, *attempt.key, unbegun)
+
+    def _end(self, epoch: int, study: StudyRow, attempt: AttemptRow, ended: Ended) -> TrialRow:
+        made = ending(
+            ended,
+            spec=self._course(study).spec,
+            study_state=study.state,
+            trial=self.store.trial(attempt.trial_id),
+            attempt=attempt,
+            at=self.clock.time(),
+        )
+        return self.store.end_attempt(epoch, *attempt.key, made)
+
+    def _take_in(self, attempt: AttemptRow, trial: TrialRow) -> None:
+        """An attempt's end is written: the readings follow."""
+        self._heard.pop(attempt.key, None)
+        self._submitted.discard(attempt.key)
+        course = self._courses.get(trial.study_id)
+        if course is None:
+            return
+        lane = course.lane(trial)
+        if trial.state in ENDED:
+            best_before = lane.best
+            lane.ended_as(trial)
+            self._keep(course, lane, trial, best_before)
+        else:
+            lane.waits(trial)
+
+    def _keep(self, course: Course, lane: Lane, trial: TrialRow, best_before: Best | None) -> None:
+        """Parameters stay for an arm's best so far and for confirmations, the rest by `keep`."""
+        keep = course.spec.keep
+        if keep == "all" or (keep == "best" and lane.arm.phase == "confirm"):
+            return
+        mine = Best.of(trial)
+        beaten = mine if keep == "none" or lane.best != mine else best_before
+        if beaten is not None:
+            for number in range(1, beaten.attempts + 1):
+                self.storage.discard(self.storage.folder(trial.study_id, beaten.trial_id, number))
+
+    def _watch(self, study: StudyRow, attempt: AttemptRow, *, news: bool) -> None:
+        """A process that lives and says nothing for too long is killed; the next poll says lost."""
+        now = self.clock.monotonic()
+        if news or attempt.key not in self._heard:
+            self._heard[attempt.key] = now
+            return
+        silent_s = now - self._heard[attempt.key]
+        limit_s = self._course(study).spec.retries.hang_after_s
+        if silent_s > limit_s:
+            self.backend.kill(
+                attempt.key,
+                f"No report for {silent_s:.0f} s; {limit_s:g} s are allowed (retries.hang_after_s).",
+            )
+
+    def _tell(self, study: StudyRow, attempt: AttemptRow) -> None:
+        if study.state is StudyState.PAUSED:
+            self.backend.say(attempt.key, Verdict.SAVE_AND_STOP)
+        elif study.state is StudyState.CANCELLED:
+            self.backend.say(attempt.key, Verdict.STOP)
+
+    # -- decide and launch --------------------------------------------------------------------------
+    def _course(self, study: StudyRow) -> Course:
+        course = self._courses.get(study.study_id)
+        if course is None:
+            course = Course.read(study, self.store.trials(study.study_id))
+            self._courses[study.study_id] = course
+        return course
+
+    def _advance(self, epoch: int, study: StudyRow) -> int:
+        """Launch what fits; end the study when nothing is left to do."""
+        course = self._course(study)
+        if course.done:
+            self.store.move_study(epoch, study.study_id, StudyState.RUNNING, StudyState.COMPLETED)
+            self._courses.pop(study.study_id)
+            return 0
+        self._skip_what_follows_nothing(epoch, study, course)
+        launched = 0
+        free = self.backend.slots(course.spec.resources) - len(self._heard)
+        while free > 0:
+            spent = self._budget_spent(course)
+            if spent is not None:
+                self._end_by_budget(epoch, study, course, spent)
+                break
+            lane = course.next_lane()
+            if lane is None:
+                break
+            self._launch(epoch, study, lane)
+            launched += 1
+            free -= 1
+        return launched
+
+    def _budget_spent(self, course: Course) -> str | None:
+        budget = course.spec.budget
+        if budget.run_hours is None and budget.chip_hours is None:
+            return None
+        reserved = sum(
+            max(lane.expected_hours, 0.0) * (len(lane.open_indices) - len(lane.waiting))
+            for lane in course.lanes.values()
+        )
+        retried = sum(run_hours(t.charged) for lane in course.lanes.values() for t in lane.waiting)
+        return budget_spent(course.spec, course.spent_hours + retried, reserved)
+
+    def _end_by_budget(self, epoch: int, study: StudyRow, course: Course, sentence: str) -> None:
+        """Nothing is launched any more; once nothing runs, the study is complete."""
+        running = any(len(lane.open_indices) > len(lane.waiting) for lane in course.lanes.values())
+        if running:
+            return
+        stop_waiting(self.store, epoch, study.study_id, self.clock, reason=sentence)
+        self.store.move_study(
+            epoch, study.study_id, StudyState.RUNNING, StudyState.COMPLETED, reason=sentence
+        )
+        self._courses.pop(study.study_id)
+
+    def _skip_what_follows_nothing(self, epoch: int, study: StudyRow, course: Course) -> None:
+        """Arms that follow one without a valid result: their trials are written down as stopped."""
+        for lane in course.lanes.values():
+            source = lane.source
+            if source is None or not source.done or source.best is not None:
+                continue
+            while lane.waiting or lane.next_index < lane.requested:
+                if not lane.waiting:
+                    lane.added(self.store.add_trial(epoch, self._new_trial(lane, {}, study.study_id)))
+                trial = self.store.move_trial(
+                    epoch,
+                    lane.waiting[0].trial_id,
+                    TrialState.WAITING,
+                    TrialState.STOPPED,
+                    at=self.clock.time(),
+                    reason=f"No valid result in {source.arm.name}, which it follows.",
+                )
+                lane.waiting.pop(0)
+                lane.ended_as(trial)
+
+    def _launch(self, epoch: int, study: StudyRow, lane: Lane) -> None:
+        """Write down a lane's next trial and its attempt, then submit it."""
+        again = lane.waiting[0] if lane.waiting else None
+        new = again or self._new_trial(lane, lane.searcher.suggest(lane.request()), study.study_id)
+        with self.store.together(epoch):
+            trial = again or self.store.add_trial(epoch, new)
+            attempt = self.store.start_attempt(
+                epoch,
+                AttemptRow(
+                    trial_id=trial.trial_id,
+                    number=trial.attempts + 1,
+                    state=AttemptState.LAUNCHING,
+                    started_at=self.clock.time(),
+                    resumed_from=trial.checkpoint,
+                ),
+            )
+        if again is None:
+            lane.added(trial)
+        lane.waiting.pop(0)
+        self._submit(lane.spec, trial, attempt)
+
+    def _new_trial(self, lane: Lane, point: Mapping[str, float], study_id: str) -> TrialRow:
+        index = lane.next_index
+        best = lane.source.best if lane.source is not None else None
+        found = self.store.trial(best.trial_id).config if best is not None else None
+        return TrialRow(
+            trial_id=trial_id(study_id, lane.arm.name, lane.replicate, index),
+            study_id=study_id,
+            arm=lane.arm.name,
+            replicate=lane.replicate,
+            index=index,
+            point=point,
+            config=trial_config(
+                lane.spec, lane.arm, replicate=lane.replicate, index=index, point=point, found=found
+            ),
+            state=TrialState.WAITING,
+            created_at=self.clock.time(),
+        )
+
+    def _submit(self, spec: StudySpec, trial: TrialRow, attempt: AttemptRow) -> None:
+        """Hand it to the workers. One that finds no room stays LAUNCHING and is submitted again."""
+        self._heard[attempt.key] = self.clock.monotonic()
+        taken = self.backend.submit(
+            Launch(
+                trial_id=trial.trial_id,
+                attempt=attempt.number,
+                entrypoint=spec.entrypoint,
+                config=trial.config,
+                shape_key=self._entrypoint(spec.entrypoint).shape_key(trial.config),
+                folder=str(self.storage.folder(trial.study_id, trial.trial_id, attempt.number)),
+                resume_from=attempt.resumed_from,
+                resources=spec.resources,
+            )
+        )
+        if taken:
+            self._submitted.add(attempt.key)
+
+
+def _after(attempt: AttemptRow, events: Sequence[Event]) -> AttemptRow:
+    """The attempt as the ledger has it once these events are in."""
+    clocks, saved = attempt.clocks, attempt.saved_clocks
+    for event in events:
+        clocks = event.payload.get("clocks") or clocks
+        saved = clocks if event.kind == "checkpoint" else saved
+    return replace(attempt, clocks=clocks, saved_clocks=saved, sequence=events[-1].sequence)

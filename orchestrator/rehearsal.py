@@ -1,0 +1,212 @@
+"""What is trained when nothing is? A small pure-Python entrypoint that behaves like a training run.
+
+The loss falls towards a noisy quadratic in log α and logit β1 of a trainer's config; guidance moves the
+two towards its minimum and costs more per step. All seconds are nominal and all noise is a function of
+(seed, step), so a run that was killed and resumed ends bit-equal to one that was not. It says nothing
+about any real model. A key `rehearsal` beside the trainer's own makes a run slow, or makes it fail.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from trainer.config import ConfigError, TrainConfig
+from trainer.protocol import Outcome, Place, Report, Reporter, Verdict
+
+FLOOR = 2.0  # the loss at the best hyperparameters after endless training, before noise
+EXCESS = 6.0  # how far above it a run starts
+NOISE = 0.01  # standard deviation of every loss
+BEST = {"alpha": math.log(1.6), "beta1": math.log(0.8 / 0.2)}  # near the defaults (1, 0.9), not on them
+CURVATURE = {"alpha": 0.20, "beta1": 0.05}
+RELAXES_IN = 0.15  # of all steps: the loss curve's time constant
+GUIDED_COST = 1.52  # per step, times an unguided one: the ratio that the paper's table implies
+COMPILE_STEPS, EVAL_STEPS = 10, 2  # what compiling once and evaluating once cost, in steps' seconds
+
+
+@dataclass(frozen=True)
+class Extras:
+    """The `rehearsal` key: none of it changes a loss."""
+
+    seconds_per_step: float = 0.05  # nominal: what the clocks say
+    pace_s: float = 0.0  # real seconds to wait per step
+    fail_at_step: int | None = None  # raise there
+    nan_at_step: int | None = None  # the loss is NaN from there on
+
+
+def check(config: Mapping[str, Any]) -> list[str]:
+    try:
+        _read(config)
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def shape_key(config: Mapping[str, Any]) -> str:
+    """Nothing compiles here; guided and unguided programs would differ."""
+    train, _ = _read(config)
+    return f"rehearsal-{train.model.size}-{train.guidance.estimator}"
+
+
+def run(config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Place) -> Outcome:
+    train, extras = _read(config)
+    return _Run(train, extras, reporter, workdir, place).to_the_end()
+
+
+@dataclass
+class _State:
+    """All that a checkpoint holds."""
+
+    step: int
+    excess: float  # of the loss above FLOOR
+    alpha: float  # the two hyperparameters, as log α and logit β1
+    beta1: float
+
+
+class _Run:
+    def __init__(
+        self, train: TrainConfig, extras: Extras, reporter: Reporter, workdir: Path, place: Place
+    ) -> None:
+        self.train, self.extras, self.reporter, self.place = train, extras, reporter, place
+        self.workdir = workdir
+        self.state = _resumed(workdir) or _fresh(train)
+        self.began_at = self.state.step
+        self.evals = 0
+        self.saved: str | None = None
+        self.last: dict[str, float] = {}  # the last finite values
+
+    def to_the_end(self) -> Outcome:
+        if self.state.step:
+            self.last = self.values()
+        while self.state.step < self.train.steps:
+            self.advance(self.boundary())
+            step = self.state.step
+            if self.extras.fail_at_step is not None and step >= self.extras.fail_at_step:
+                raise RuntimeError(f"The rehearsal was told to fail at step {self.extras.fail_at_step}.")
+            values = self.values()
+            verdict = self.say("train", {"train_loss": values.pop("train_loss")})
+            if not math.isfinite(values["loss"]):
+                return self.outcome("diverged", f"The loss is {values['loss']} at step {step}.")
+            self.last = self.values()
+            # Asked to save, it first says all that is due here: a later attempt will not say it again.
+            if verdict is not Verdict.STOP and self.due(self.train.eval_every_steps):
+                self.evals += 1
+                verdict = self.say("eval", values)
+            if verdict is Verdict.SAVE_AND_STOP:
+                self.save()
+            elif verdict is Verdict.GO and self.due(self.train.checkpoint_every_steps):
+                verdict = self.save()
+            if verdict is not Verdict.GO:
+                return self.outcome("stopped" if self.place.preempt_at is None else "preempted")
+        return self.outcome("completed")
+
+    def boundary(self) -> int:
+        """The next step at which there is something to say."""
+        step, train = self.state.step, self.train
+        steps = [
+            (step // every + 1) * every for every in (train.eval_every_steps, train.checkpoint_every_steps)
+        ]
+        special = [
+            s for s in (self.extras.fail_at_step, self.extras.nan_at_step) if s is not None and s > step
+        ]
+        return min(*steps, *special, train.steps)
+
+    def advance(self, to_step: int) -> None:
+        """Train up to a step, in closed form: a chunk costs the same however long it is."""
+        state, guidance = self.state, self.train.guidance
+        steps = to_step - state.step
+        if self.extras.pace_s:
+            threading.Event().wait(self.extras.pace_s * steps)
+        if guidance.estimator != "off":
+            for name in guidance.learn:
+                # `steps` steps of gradient descent on the quadratic. Written so that η = 0 changes no bit.
+                kept = max(0.0, 1.0 - guidance.eta * CURVATURE[name]) ** steps
+                at = getattr(state, name)
+                setattr(state, name, at - (at - BEST[name]) * (1.0 - kept))
+        kept = math.exp(-steps / max(1.0, RELAXES_IN * self.train.steps))
+        state.excess = kept * state.excess + (1.0 - kept) * _quadratic(state)
+        state.step = to_step
+
+    def values(self) -> dict[str, float]:
+        """The losses at this step: of training, on the split that chooses, and on the other."""
+        nan_from = self.extras.nan_at_step
+        if nan_from is not None and self.state.step >= nan_from:
+            return dict.fromkeys(("train_loss", "loss", "dev_loss"), math.nan)
+        loss = FLOOR + self.state.excess
+        return {
+            name: loss + NOISE * random.Random(f"{self.train.seed} {name} {self.state.step}").gauss(0, 1)
+            for name in ("train_loss", "loss", "dev_loss")
+        }
+
+    def due(self, every_steps: int) -> bool:
+        return self.state.step % every_steps == 0 or self.state.step == self.train.steps
+
+    def clocks(self) -> dict[str, float]:
+        steps, each_s = self.state.step - self.began_at, self.extras.seconds_per_step
+        guided = GUIDED_COST if self.train.guidance.estimator != "off" else 1.0
+        return {
+            "train_s": steps * each_s * guided,
+            "eval_s": self.evals * EVAL_STEPS * each_s,
+            "compile_s": COMPILE_STEPS * each_s,
+            "steps": float(steps),
+        }
+
+    def say(self, kind: str, values: Mapping[str, float], path: str | None = None) -> Verdict:
+        hyper = {"alpha": math.exp(self.state.alpha), "beta1": 1 / (1 + math.exp(-self.state.beta1))}
+        return self.reporter(Report(self.state.step, kind, values, hyper, self.clocks(), path))
+
+    def save(self) -> Verdict:
+        """Write a checkpoint. It has its name only once it is whole."""
+        path = self.workdir / f"checkpoint-{self.state.step}.json"
+        unfinished = path.with_suffix(".tmp")
+        unfinished.write_text(json.dumps(asdict(self.state)))
+        os.replace(unfinished, path)
+        self.saved = str(path)
+        return self.say("checkpoint", {}, self.saved)
+
+    def outcome(self, status: Any, reason: str = "") -> Outcome:
+        return Outcome(status, dict(self.last), self.clocks(), self.saved, (), reason)
+
+
+def _quadratic(state: _State) -> float:
+    return math.fsum(c * (getattr(state, name) - BEST[name]) ** 2 for name, c in CURVATURE.items())
+
+
+def _fresh(train: TrainConfig) -> _State:
+    beta1 = train.optimizer.beta1
+    return _State(0, EXCESS, math.log(train.optimizer.alpha), math.log(beta1) - math.log1p(-beta1))
+
+
+def _resumed(workdir: Path) -> _State | None:
+    note = workdir / "resume.json"
+    if not note.exists():
+        return None
+    checkpoint = json.loads(note.read_text())["checkpoint"]
+    return _State(**json.loads(Path(checkpoint).read_text()))
+
+
+def _read(config: Mapping[str, Any]) -> tuple[TrainConfig, Extras]:
+    own = config.get("rehearsal", {})
+    names = [f.name for f in fields(Extras)]
+    problems = []
+    if not isinstance(own, Mapping):
+        raise ConfigError([f"rehearsal is {own!r:.60}. Allowed is a section: names with their values."])
+    for key, value in own.items():
+        if key not in names:
+            problems.append(f"Unknown key {f'rehearsal.{key}'[:60]!r}. Allowed: {', '.join(names)}.")
+        elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            problems.append(f"rehearsal.{key} is {value!r:.60}. Allowed is a finite number of at least 0.")
+    try:
+        train = TrainConfig.from_dict({k: v for k, v in config.items() if k != "rehearsal"})
+    except ConfigError as error:
+        raise ConfigError(problems + error.problems) from None
+    if problems:
+        raise ConfigError(problems)
+    return train, Extras(**own)

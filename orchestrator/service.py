@@ -1,0 +1,246 @@
+"""How do the parts make a whole? Creating studies, running them in the foreground, rehearsing them."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import socket
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from orchestrator.checks import find_entrypoint, require_runnable
+from orchestrator.clock import Clock, SystemClock
+from orchestrator.engine import Engine, Tick
+from orchestrator.errors import BackendLost, LedgerBusy, NameTaken
+from orchestrator.ledger import Store
+from orchestrator.overview import Overview, overview
+from orchestrator.records import StudyRow, StudyState, Wish
+from orchestrator.settings import Settings
+from orchestrator.spec import StudySpec, spec_hash
+from orchestrator.storage import Storage
+from orchestrator.wishes import obey
+
+PACE_S = 0.05  # between two ticks that found nothing to do
+WATCH_S = 0.2  # between two looks at what another process does
+PATIENCE_S = 60.0  # how long a ledger or the workers may be away before a foreground run gives up
+
+Seen = TypeVar("Seen")
+
+
+@dataclass(frozen=True)
+class Created:
+    study: StudyRow
+    attached: bool  # an equal study of that name was there
+
+
+def whoami() -> str:
+    """Who asks, or leads: told to people, and never parsed."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some containers
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}:{os.getpid()}"
+
+
+def create(
+    store: Store,
+    spec: StudySpec,
+    *,
+    clock: Clock,
+    new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
+) -> Created:
+    """Write a study down once it is known to run. An equal spec under its name attaches to it."""
+    require_runnable(spec)
+    row = StudyRow(
+        study_id=new_id(),
+        name=spec.name,
+        spec=spec.model_dump(mode="json"),
+        spec_hash=spec_hash(spec),
+        state=StudyState.RUNNING,
+        created_at=clock.time(),
+    )
+    try:
+        return Created(store.create_study(row), attached=False)
+    except NameTaken as taken:
+        there = store.study(taken.study_id)
+        if there.spec_hash != row.spec_hash:
+            raise
+        return Created(there, attached=True)
+
+
+def ask(store: Store, study: StudyRow, verb: str, detail: Mapping[str, Any], *, clock: Clock) -> Wish:
+    """Put a wish down for whoever leads."""
+    return store.wish(study.study_id, verb, detail, asked_at=clock.time(), asked_by=whoami())
+
+
+@dataclass
+class Host:
+    """Everything a process needs to run studies on this machine."""
+
+    settings: Settings
+    store: Store
+    clock: Clock
+    engine: Engine
+    workers: int
+
+    def close(self) -> None:
+        """Let go. Only the leader ends the workers, and only when none of them is at work."""
+        idle = False
+        with contextlib.suppress(LedgerBusy):
+            idle = self.store.lead(self.engine.who) is not None and not self.store.live_attempts()
+        self.engine.backend.close(end_workers=idle)
+        if idle:
+            from orchestrator.backends import daemon
+
+            daemon.stop(self.settings.home)
+        self.store.release()
+
+
+def open_host(settings: Settings, store: Store, *, workers: int | None = None) -> Host:
+    """The embedded Ray (started if none runs) and an engine over it: for a process that leads.
+
+    Only the leader touches the workers, so nobody ends a Ray that another process is about to use.
+    """
+    from orchestrator.backends import daemon
+    from orchestrator.backends.ray import RayBackend
+
+    slots = workers or settings.workers
+    address = daemon.start(settings.home, cpus=slots)
+    clock = SystemClock()
+    engine = Engine(
+        store,
+        RayBackend(address, workers=slots, token_path=daemon.token_path(settings.home)),
+        clock=clock,
+        storage=Storage(settings.runs),
+        who=whoami(),
+        entrypoint=find_entrypoint,
+    )
+    return Host(settings, store, clock, engine, slots)
+
+
+def run(
+    host: Host,
+    study_id: str,
+    *,
+    launch: bool = True,
+    on_tick: Callable[[Tick], None] = lambda tick: None,
+    wait: Callable[[float], None] = time.sleep,
+) -> StudyRow:
+    """Tick until the study has ended, or is paused, and nothing of it runs any more.
+
+    A ledger or a Ray that does not answer is waited for; after PATIENCE_S the error is raised. Should
+    another process lead, this one watches and takes over when it can.
+    """
+
+    def look() -> tuple[Tick, StudyRow | None]:
+        return host.engine.tick(launch=launch), at_rest(host.store, study_id)
+
+    while True:
+        tick, rested = _patiently(look, clock=host.clock, wait=wait)
+        on_tick(tick)
+        if rested is not None:
+            return rested
+        if tick.idle:
+            wait(PACE_S)
+
+
+def follow(
+    store: Store,
+    study_id: str,
+    *,
+    lead: bool,
+    on_tick: Callable[[Tick], None] = lambda tick: None,
+    wait: Callable[[float], None] = time.sleep,
+) -> StudyRow | None:
+    """Watch what another process runs until it is at rest. With `lead`: None as soon as we lead instead."""
+    clock = SystemClock()
+
+    def look() -> tuple[bool, StudyRow | None]:
+        return lead and store.lead(whoami()) is not None, at_rest(store, study_id)
+
+    while True:
+        leading, rested = _patiently(look, clock=clock, wait=wait)
+        if rested is not None or leading:
+            return rested
+        on_tick(Tick(leading=False))
+        wait(WATCH_S)
+
+
+def at_rest(store: Store, study_id: str) -> StudyRow | None:
+    """The study, if nothing of it runs and nothing will."""
+    study = store.study(study_id)
+    still = study.state is not StudyState.RUNNING and not store.live_attempts(study_id)
+    return study if still else None
+
+
+def _patiently(look: Callable[[], Seen], *, clock: Clock, wait: Callable[[float], None]) -> Seen:
+    away_since: float | None = None
+    while True:
+        try:
+            return look()
+        except (LedgerBusy, BackendLost):
+            now = clock.monotonic()
+            away_since = now if away_since is None else away_since
+            if now - away_since > PATIENCE_S:
+                raise
+            wait(1.0)
+
+
+def obey_now(store: Store, *, clock: Clock) -> bool:
+    """Lead for a moment and answer what people asked for; False while another process leads."""
+    epoch = store.lead(whoami())
+    if epoch is None:
+        return False
+    try:
+        for wish in store.open_wishes():
+            store.answer_wish(epoch, wish.wish_id, obey(store, epoch, wish, clock))
+    finally:
+        store.release()
+    return True
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a whole study did on the virtual clock."""
+
+    overview: Overview
+    virtual_hours: float
+    real_s: float
+    proposals: dict[str, dict[str, float]]  # trial -> point, in the ledger's order
+
+
+def rehearse(
+    spec: StudySpec, *, slots: int, on_tick: Callable[[Tick, float], None] = lambda tick, hours: None
+) -> Rehearsal:
+    """Run every trial of a study through the rehearsal workload, with time that is only counted."""
+    from orchestrator.backends.simulated import SimulatedBackend, VirtualClock
+    from orchestrator.ledger.memory import MemoryLedger
+
+    spec = spec.model_copy(update={"entrypoint": "orchestrator.rehearsal"})
+    started = time.monotonic()
+    clock = VirtualClock()
+    store = MemoryLedger()
+    backend = SimulatedBackend(clock, slots=slots)
+    row = create(store, spec, clock=clock).study
+    # Thousands of small checkpoints that nobody will read: in memory where the system offers that.
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="orch-rehearsal-", dir=memory) as folder:
+        engine = Engine(store, backend, clock=clock, storage=Storage(folder), who="rehearsal")
+        begun = clock.time()
+        while (study := store.study(row.study_id)).state is StudyState.RUNNING:
+            tick = engine.tick()
+            on_tick(tick, (clock.time() - begun) / 3600)
+            ahead = backend.next_event_at(ends_only=True)
+            if tick.idle and ahead is not None:
+                clock.advance_to(ahead)
+        return Rehearsal(
+            overview=overview(store, study),
+            virtual_hours=(clock.time() - begun) / 3600,
+            real_s=time.monotonic() - started,
+            proposals={t.trial_id: dict(t.point) for t in store.trials(row.study_id)},
+        )

@@ -1,0 +1,50 @@
+"""Which environment variables matter? Read once, validated at the start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.errors import BadSpec
+
+LEDGERS = ("sqlite:///", "postgresql://")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """home: where everything lies. ledger: its address. workers: trials at a time on this machine."""
+
+    home: Path
+    ledger: str
+    workers: int
+
+    @property
+    def runs(self) -> Path:
+        return self.home / "runs"
+
+
+def cores() -> int:
+    """The cores this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
+    """ORCH_HOME (./orch-data), ORCH_LEDGER (SQLite under ORCH_HOME), ORCH_WORKERS (one a core)."""
+    home = Path(environ.get("ORCH_HOME") or "orch-data").absolute()
+    ledger = environ.get("ORCH_LEDGER") or f"sqlite:///{home / 'ledger.db'}"
+    problems = []
+    if not ledger.startswith(LEDGERS):
+        shown = ledger.split("://")[0][:40]  # the rest may hold a password
+        problems.append(
+            f"ORCH_LEDGER begins with {shown!r}. Allowed: sqlite:///path/to/file or postgresql://user@host/name."
+        )
+    if home.exists() and not home.is_dir():
+        problems.append(f"ORCH_HOME is {home}, which is a file. Name a folder.")
+    workers = environ.get("ORCH_WORKERS") or str(cores())
+    if not workers.isdecimal() or not 1 <= int(workers) <= 1024:
+        problems.append(f"ORCH_WORKERS is {workers[:40]!r}. Allowed: a whole number from 1 to 1024.")
+    if problems:
+        raise BadSpec(problems)
+    return Settings(home=home, ledger=ledger, workers=int(workers))

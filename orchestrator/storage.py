@@ -1,0 +1,131 @@
+"""Where do an attempt's files lie, and what did it say before its worker died?
+
+An attempt may write only its own folder, `root/study/trial/attempt-N`. Its journal, `events.jsonl`, holds
+a line for each event and a last one for how it ended: it outlives the process, the backend's memory is
+only faster. Folders are paths that every machine of the study mounts: an entrypoint is given a Path.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from orchestrator.backends.base import Ended
+from orchestrator.errors import BadSpec, OrchError
+from orchestrator.records import Event
+from trainer.protocol import Outcome
+
+JOURNAL = "events.jsonl"
+PARAMETERS = ("checkpoint*", "params*")  # what is large in a folder, by name; the rest is kept
+SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,254}")
+
+
+class DiskFull(OrchError):
+    """There is no room for an event; the attempt cannot go on unrecorded."""
+
+
+class Storage:
+    """The folders of all studies below one root. No name can lead out of it."""
+
+    def __init__(self, root: str | Path) -> None:
+        if "://" in str(root):
+            raise BadSpec(
+                f"The storage root {str(root)!r} is a URL; it must be a path on a disk that every worker "
+                f"sees. Mount the bucket, and give the mounted path."
+            )
+        self.root = Path(root).absolute()
+
+    def folder(self, study_id: str, trial_id: str, attempt: int) -> Path:
+        """The attempt's own folder. It need not exist yet."""
+        for name in (study_id, trial_id):
+            if not SAFE.fullmatch(name):
+                raise BadSpec(
+                    f"The name {name[:60]!r} cannot be a folder. Allowed are 1 to 255 letters, digits, "
+                    f"'_', '.', '+' and '-', not beginning with '.'."
+                )
+        return self.root / study_id / trial_id / f"attempt-{attempt:d}"
+
+    def discard(self, folder: str | Path) -> None:
+        """Delete an attempt's checkpoints and parameters; its journal and small files stay."""
+        resolved = Path(folder).resolve()
+        if self.root.resolve() not in resolved.parents:
+            raise BadSpec(f"{str(folder)!r} is not below {str(self.root)!r}; nothing was deleted.")
+        for pattern in PARAMETERS:
+            for found in resolved.glob(pattern):
+                if found.is_dir() and not found.is_symlink():
+                    shutil.rmtree(found, ignore_errors=True)
+                else:
+                    found.unlink(missing_ok=True)
+
+
+class Journal:
+    """`events.jsonl` of one attempt, for the one process that appends to it."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder) / JOURNAL
+        self._file: BinaryIO | None = None
+
+    def event(self, event: Event) -> None:
+        words = [event.sequence, event.kind, event.step, event.at, event.payload]
+        self._line({"event": words})
+
+    def end(self, ended: Ended) -> None:
+        self._line({"ended": asdict(ended)})
+        self.close()
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _line(self, data: dict[str, Any]) -> None:
+        # One write of one whole line, unbuffered: a kill -9 tears at most the last line. No fsync: the
+        # page cache outlives the process, and after a power cut the attempt is retried anyway.
+        line = json.dumps(data, separators=(",", ":")).encode() + b"\n"
+        try:
+            if self._file is None:
+                self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (held for the attempt)
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, "short write")
+        except OSError as problem:
+            if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFull(
+                f"The disk is full: an event could not be written to {self.path}. "
+                f"Make room there, then retry the trial; it goes on from its last checkpoint."
+            ) from problem
+
+
+def read_journal(
+    folder: str | Path, trial_id: str, attempt: int, *, after: int = 0
+) -> tuple[tuple[Event, ...], Ended | None]:
+    """The events after a sequence, and the end if it was written. A torn line ends the reading."""
+    try:
+        lines: Sequence[bytes] = (Path(folder) / JOURNAL).read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return (), None
+    events: list[Event] = []
+    for line in lines:
+        try:
+            data = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            data = None
+        if data is None:
+            break
+        if "ended" in data:
+            return tuple(events), _ended(data["ended"])
+        sequence, kind, step, at, payload = data["event"]
+        if sequence > after:
+            events.append(Event(trial_id, attempt, sequence, kind, step, payload, at))
+    return tuple(events), None
+
+
+def _ended(data: dict[str, Any]) -> Ended:
+    outcome = data["outcome"]
+    return Ended(**{**data, "outcome": None if outcome is None else Outcome.from_dict(outcome)})

@@ -1,0 +1,111 @@
+"""What do people ask of a running study, and what does it mean? Obeyed once, however often it is tried."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from orchestrator.clock import Clock
+from orchestrator.errors import BadSpec, MoveRefused, NotFound
+from orchestrator.ledger import Store
+from orchestrator.records import StudyRow, StudyState, TrialState, Wish
+from orchestrator.spec import StudySpec
+
+VERBS = ("pause", "resume", "cancel", "extend", "retry")
+
+
+def obey(store: Store, epoch: int, wish: Wish, clock: Clock) -> str:
+    """Do what the wish says. The answer: "" for done, else why not."""
+    try:
+        study = store.study(wish.study_id)
+        match wish.verb:
+            case "pause":
+                _turn(store, epoch, study, StudyState.RUNNING, StudyState.PAUSED, verb="paused")
+            case "resume":
+                _turn(store, epoch, study, StudyState.PAUSED, StudyState.RUNNING, verb="resumed")
+            case "cancel":
+                _cancel(store, epoch, study.study_id, clock)
+            case "extend":
+                _extend(store, epoch, wish)
+            case "retry":
+                _retry(store, epoch, wish, clock)
+            case verb:
+                return f"Nothing is known of {verb!r}. Allowed: {', '.join(VERBS)}."
+    except (MoveRefused, NotFound, BadSpec) as refusal:
+        return str(refusal)
+    return ""
+
+
+def _turn(
+    store: Store, epoch: int, study: StudyRow, before: StudyState, after: StudyState, *, verb: str
+) -> None:
+    """Already there is as good as done: a wish may be obeyed twice."""
+    if study.state not in (before, after):
+        raise MoveRefused(
+            f"The study {study.name} is {study.state} and cannot be {verb}; only one that is {before} can."
+        )
+    store.move_study(epoch, study.study_id, before, after)
+
+
+def _cancel(store: Store, epoch: int, study_id: str, clock: Clock) -> None:
+    study = store.study(study_id)
+    if study.state is StudyState.COMPLETED:
+        raise MoveRefused(f"The study {study.name} is completed; there is nothing left to cancel.")
+    if study.state is not StudyState.CANCELLED:
+        store.move_study(epoch, study_id, study.state, StudyState.CANCELLED, reason="cancelled")
+    stop_waiting(store, epoch, study_id, clock, reason="The study was cancelled.")
+
+
+def stop_waiting(store: Store, epoch: int, study_id: str, clock: Clock, *, reason: str) -> None:
+    """End all trials that wait. What runs is told by the engine, and ends by itself."""
+    for trial in store.trials(study_id, states={TrialState.WAITING}):
+        store.move_trial(
+            epoch, trial.trial_id, TrialState.WAITING, TrialState.STOPPED, at=clock.time(), reason=reason
+        )
+
+
+def _extend(store: Store, epoch: int, wish: Wish) -> None:
+    """The sum of all extensions that were granted and this one: the same however often it is obeyed."""
+    study = store.study(wish.study_id)
+    spec = StudySpec.model_validate(study.spec)
+    check_extension(store, study.study_id, spec, wish.detail)
+    if study.state is StudyState.CANCELLED:
+        raise MoveRefused(f"The study {study.name} is cancelled and cannot be extended.")
+    total: Counter[str] = Counter()
+    for other in store.wishes(study.study_id):
+        if other.verb == "extend" and (other.answer == "" or other.wish_id == wish.wish_id):
+            total.update({arm: int(more) for arm, more in other.detail.items()})
+    store.extend_study(epoch, study.study_id, dict(total))
+    if study.state is StudyState.COMPLETED:
+        store.move_study(epoch, study.study_id, StudyState.COMPLETED, StudyState.RUNNING)
+
+
+def check_extension(store: Store, study_id: str, spec: StudySpec, more: Mapping[str, int]) -> None:
+    names = [arm.name for arm in spec.arms]
+    for name, count in more.items():
+        if name not in names:
+            raise BadSpec(f"No arm is named {name!r}. The arms are: {', '.join(names)}.")
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise BadSpec(f"{name}: {count!r} more trials cannot be added. Give a whole number from 1.")
+        if spec.arm(name).method == "grid":
+            raise BadSpec(f"{name} is a grid: all its points are in it. Make a new study with more values.")
+        for follower in spec.arms:
+            begun = follower.after is not None and follower.after.arm == name
+            if begun and store.trials(study_id, arm=follower.name, limit=1):
+                raise BadSpec(
+                    f"{follower.name} has already begun with what {name} found, so {name} cannot be "
+                    f"extended. Make a new study with more trials."
+                )
+
+
+def _retry(store: Store, epoch: int, wish: Wish, clock: Clock) -> None:
+    study = store.study(wish.study_id)
+    trial_id = str(wish.detail.get("trial_id", ""))
+    trial = store.trial(trial_id)
+    if study.state is StudyState.CANCELLED:
+        raise MoveRefused(f"The study {study.name} is cancelled; its trials cannot be tried again.")
+    if trial.state not in (TrialState.FAILED, TrialState.WAITING):
+        raise MoveRefused(f"The trial {trial_id} is {trial.state}; only a failed one can be tried again.")
+    store.move_trial(epoch, trial_id, TrialState.FAILED, TrialState.WAITING, at=clock.time())
+    if study.state is StudyState.COMPLETED:
+        store.move_study(epoch, study.study_id, StudyState.COMPLETED, StudyState.RUNNING)

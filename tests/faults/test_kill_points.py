@@ -1,0 +1,129 @@
+"""Rows 2 and 3: the orchestrator dies around every write and every act, or is lied to by its ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import LedgerBusy
+from orchestrator.ledger import open_ledger
+from tests.faults import invariants
+from tests.faults.world import ACTS, WRITES, Killed, Tripwire, World, created, small_study, world
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], list[str]]:
+    """The report of a run that nothing happened to, and the calls that it made."""
+    place = world(tmp_path_factory.mktemp("undisturbed"))
+    wire = Tripwire()
+    study = created(place, small_study())
+    place.drive(place.engine(wire), study.study_id)
+    invariants.check(place.store, study.study_id)
+    return invariants.report(place.store, study.study_id), wire.seen
+
+
+def _live_on(place: World, study_id: str, wire: Tripwire) -> None:
+    """The process dies where the wire says; another one comes and brings the study to its end."""
+    try:
+        place.drive(place.engine(wire), study_id)
+    except Killed:
+        place.drive(place.engine(), study_id)
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["after the call", "before the call"])
+@pytest.mark.parametrize("raises", [Killed, LedgerBusy], ids=["killed", "looked failed"])
+def test_every_write_and_every_act_may_be_the_last(
+    tmp_path: Path, undisturbed: tuple[list[dict[str, Any]], list[str]], raises: Any, before: bool
+) -> None:
+    report, calls = undisturbed
+    assert {"add_trial", "start_attempt", "append", "end_attempt", "submit", "forget"} <= set(calls)
+    for at in range(1, len(calls) + 1):
+        place = world(tmp_path / f"{at}")
+        study = created(place, small_study())
+        wire = Tripwire(at=at, raises=raises, before=before)
+        _live_on(place, study.study_id, wire)
+        assert wire.count >= at
+        invariants.check(place.store, study.study_id)
+        assert invariants.report(place.store, study.study_id) == report, f"{calls[at - 1]} (call {at})"
+        assert place.backend.attempts() == []
+
+
+@pytest.mark.parametrize("raises", [Killed, LedgerBusy], ids=["killed", "looked failed"])
+def test_a_kill_inside_a_transaction_of_a_real_database(
+    tmp_path: Path, undisturbed: tuple[list[dict[str, Any]], list[str]], raises: Any
+) -> None:
+    """The memory ledger keeps what was written before the kill; SQLite rolls the transaction back."""
+    report, calls = undisturbed
+    for at in range(1, len(calls) + 1, 9):
+        folder = tmp_path / f"{at}"
+        place = world(folder, store=open_ledger(f"sqlite:///{folder / 'ledger.db'}"))
+        study = created(place, small_study())
+        _live_on(place, study.study_id, Tripwire(at=at, raises=raises))
+        invariants.check(place.store, study.study_id)
+        assert invariants.report(place.store, study.study_id) == report
+        place.store.close()
+
+
+def test_every_point_of_a_study_without_a_valid_result(tmp_path: Path) -> None:
+    base = {**small_study().base, "rehearsal": {"nan_at_step": 25}}
+    calm, counting = world(tmp_path / "calm"), Tripwire()
+    created(calm, small_study(base=base))
+    calm.drive(calm.engine(counting), "s1")
+    assert "move_trial" in counting.seen
+    for at in range(1, counting.count + 1, 2):
+        place = world(tmp_path / f"{at}")
+        created(place, small_study(base=base))
+        _live_on(place, "s1", Tripwire(at=at))
+        invariants.check(place.store, "s1")
+        assert invariants.report(place.store, "s1") == invariants.report(calm.store, "s1")
+
+
+@pytest.mark.parametrize("every", [3, 4, 5, 7, 11])
+def test_a_study_survives_an_orchestrator_that_dies_again_and_again(
+    tmp_path: Path, undisturbed: tuple[list[dict[str, Any]], list[str]], every: int
+) -> None:
+    place = world(tmp_path)
+    study = created(place, small_study())
+    for _ in range(1000):
+        try:
+            place.drive(place.engine(Tripwire(at=every)), study.study_id)
+            break
+        except Killed:
+            continue
+    assert place.lives > 5
+    invariants.check(place.store, study.study_id)
+    assert invariants.report(place.store, study.study_id) == undisturbed[0]
+
+
+@pytest.mark.parametrize("raises", [Killed, LedgerBusy], ids=["killed", "looked failed"])
+def test_lost_workers_and_a_dying_orchestrator_together(
+    tmp_path: Path, undisturbed: tuple[list[dict[str, Any]], list[str]], raises: Any
+) -> None:
+    from orchestrator.backends.simulated import Fault
+
+    faults = [Fault("*", 1, "die", 3)]
+    counting = Tripwire()
+    place = world(tmp_path / "count", faults=faults)
+    study = created(place, small_study())
+    place.drive(place.engine(counting), study.study_id)
+    for at in range(1, counting.count + 1, 3):
+        place = world(tmp_path / f"{at}", faults=faults)
+        study = created(place, small_study())
+        _live_on(place, study.study_id, Tripwire(at=at, raises=raises))
+        invariants.check(place.store, study.study_id)
+        assert invariants.report(place.store, study.study_id) == undisturbed[0]
+
+
+def test_the_wires_cover_every_call_that_writes() -> None:
+    """A write that is added to the contracts and not here would escape these tests."""
+    from orchestrator.backends.base import Backend
+    from orchestrator.ledger.base import Ledger
+
+    reads = {
+        "lead", "release", "create_study", "study", "studies", "trial", "trials", "counts", "attempts",
+        "live_attempts", "events", "close", "slots", "poll", "together",
+    }  # fmt: skip
+    offered = {n for port in (Ledger, Backend) for n in vars(port) if not n.startswith("_")}
+    assert offered - reads <= {*WRITES, *ACTS}

@@ -1,0 +1,138 @@
+"""What the engine decides: budgets, arms that follow arms, what is kept, several studies at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.overview import overview
+from orchestrator.records import StudyState, TrialState
+from orchestrator.stopping import run_hours
+from tests.faults import invariants
+from tests.faults.world import World, created, small_study, world
+
+ALPHA = {"path": "optimizer.alpha", "low": 0.1, "high": 10, "scale": "log"}
+
+
+def _finished(folder: Path, *, slots: int = 3, **changes: Any) -> World:
+    place = world(folder, slots=slots)
+    study = created(place, small_study(**changes))
+    place.drive(place.engine(), study.study_id)
+    return place
+
+
+def test_a_confirmation_runs_the_chosen_configuration_on_fresh_seeds(tmp_path: Path) -> None:
+    place = _finished(tmp_path)
+    best = min(place.store.trials("s1", arm="random"), key=lambda t: t.value or 0.0)
+    confirmations = place.store.trials("s1", arm="confirm")
+    assert [c.config["seed"] for c in confirmations] == [1000, 1001]
+    for trial in confirmations:
+        assert {**trial.config, "seed": 0} == {**best.config, "seed": 0}
+        assert trial.created_at >= (best.ended_at or 0.0)
+
+
+def test_replicates_pair_their_seeds_across_arms(tmp_path: Path) -> None:
+    place = _finished(tmp_path, replicates=2)
+    invariants.check(place.store, "s1")
+    by_seed = {(t.arm, t.replicate): t.config["seed"] for t in place.store.trials("s1")}
+    assert by_seed["base", 0] == by_seed["random", 0] == by_seed["grid", 0] == 0
+    assert by_seed["base", 1] == by_seed["random", 1] == by_seed["grid", 1] == 1
+    points = {r: [t.point for t in place.store.trials("s1", arm="random", replicate=r)] for r in (0, 1)}
+    assert points[0] != points[1]
+
+
+@pytest.mark.parametrize("unit", ["run_hours", "chip_hours"])
+def test_nothing_is_launched_once_the_budget_is_spent_or_reserved(tmp_path: Path, unit: str) -> None:
+    arms = [{"name": "random", "method": "random", "trials": 50, "space": [ALPHA]}]
+    whole = _finished(tmp_path / "whole", arms=arms)
+    hours = [run_hours(t.charged) for t in whole.store.trials("s1")]
+    resources = {"gpus": 2}
+    chips = 2 if unit == "chip_hours" else 1
+    limit = sum(hours[:10]) * chips
+    place = _finished(
+        tmp_path / "cut", arms=arms, budget={unit: limit}, resources=resources if chips == 2 else {}
+    )
+    study = place.store.study("s1")
+    assert study.state is StudyState.COMPLETED
+    assert study.reason.startswith(f"The budget of {limit:g} {unit.replace('_', '-')} is spent")
+    trials = place.store.trials("s1")
+    assert all(t.state is TrialState.COMPLETED for t in trials)
+    # All runs cost the same: ten fit; what was launched before the first costs were known may exceed.
+    assert 10 <= len(trials) <= 12
+    assert overview(place.store, study).ended == len(trials)
+
+
+def test_a_stated_cost_is_reserved_before_anything_has_run(tmp_path: Path) -> None:
+    arms = [{"name": "random", "method": "random", "trials": 50, "space": [ALPHA], "run_hours": 1.0}]
+    place = world(tmp_path, slots=10)
+    created(place, small_study(arms=arms, budget={"run_hours": 4}))
+    tick = place.engine().tick()
+    assert tick.launched == 4
+
+
+def test_only_the_best_of_an_arm_and_confirmations_keep_their_parameters(tmp_path: Path) -> None:
+    place = _finished(tmp_path, slots=1)
+    kept = {p.parent.parent.name for p in tmp_path.rglob("checkpoint*")}
+    best = {line.best_trial for line in overview(place.store, place.store.study("s1")).arms}
+    confirmations = {t.trial_id for t in place.store.trials("s1", arm="confirm")}
+    assert kept == best | confirmations
+    journals = {p.parent.parent.name for p in tmp_path.rglob("events.jsonl")}
+    assert journals <= {t.trial_id for t in place.store.trials("s1")}
+
+
+def test_keep_all_and_keep_none(tmp_path: Path) -> None:
+    for keep, count in (("all", 8), ("none", 0)):
+        _finished(tmp_path / keep, keep=keep)
+        kept = {p.parent.parent.name for p in (tmp_path / keep).rglob("checkpoint*")}
+        assert len(kept) == count
+
+
+def test_studies_share_the_workers_and_do_not_mix(tmp_path: Path) -> None:
+    place = world(tmp_path)
+    one = created(place, small_study(name="one"), study_id="s1")
+    two = created(place, small_study(name="two"), study_id="s2")
+    engine = place.engine()
+    place.drive(engine, one.study_id)
+    place.drive(engine, two.study_id)
+    for study in (one, two):
+        invariants.check(place.store, study.study_id)
+
+
+def test_a_longest_chain_goes_first(tmp_path: Path) -> None:
+    """With one slot, the arm that cannot overlap itself begins; the others fill its gaps."""
+    arms = [
+        {"name": "random", "method": "random", "trials": 5, "space": [ALPHA]},
+        {"name": "tpe", "method": "tpe", "trials": 5, "startup_trials": 5, "space": [ALPHA]},
+    ]
+    place = world(tmp_path, slots=2)
+    created(place, small_study(arms=arms))
+    place.engine().tick()
+    assert {t.arm for t in place.store.trials("s1")} == {"tpe", "random"}
+
+
+def test_a_failed_trial_can_be_tried_again_after_the_study_has_ended(tmp_path: Path) -> None:
+    from orchestrator.backends.simulated import Fault
+    from orchestrator.service import ask
+
+    faults = [Fault("s1.base.0.0", n, "die", 1) for n in (1, 2, 3)]
+    place = world(tmp_path, faults=faults)
+    study = created(place, small_study())
+    engine = place.engine()
+    place.drive(engine, study.study_id)
+    assert place.store.trial("s1.base.0.0").state is TrialState.FAILED
+    ask(place.store, study, "retry", {"trial_id": "s1.base.0.0"}, clock=place.clock)
+    place.step(engine)
+    assert place.store.study("s1").state is StudyState.RUNNING
+    place.drive(engine, study.study_id)
+    assert place.store.trial("s1.base.0.0").state is TrialState.COMPLETED
+    assert len(place.store.attempts("s1.base.0.0")) == 4
+    invariants.check(place.store, "s1")
+
+
+def test_a_run_without_the_objective_fails_and_says_what_it_reported(tmp_path: Path) -> None:
+    place = _finished(tmp_path, objective={"metric": "bleu", "goal": "maximize"})
+    trial = place.store.trial("s1.base.0.0")
+    assert trial.state is TrialState.FAILED
+    assert trial.reason.startswith("The run reported no 'bleu', the study's objective; it reported: ")
