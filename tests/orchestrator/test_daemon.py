@@ -1,0 +1,141 @@
+"""Does the Ray daemon outlive its starter, and does `stop` end all of it and nothing else?"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.backends import daemon
+from orchestrator.backends.base import Launch
+from orchestrator.backends.ray import RayBackend
+from orchestrator.errors import BackendLost
+
+PACED = {
+    "seed": 1, "steps": 40_000, "eval_every_steps": 10, "checkpoint_every_steps": 20,
+    "rehearsal": {"pace_s": 0.002},
+}  # fmt: skip
+
+STARTER = """
+import sys, threading
+from orchestrator.backends import daemon
+print(daemon.start(sys.argv[1], cpus=1), flush=True)
+threading.Event().wait(120)
+"""
+ENGINE = """
+import sys, threading
+from orchestrator.backends import daemon
+from orchestrator.backends.base import Launch
+from orchestrator.backends.ray import RayBackend
+home, folder = sys.argv[1:]
+backend = RayBackend(daemon.find(home), workers=1, token_path=daemon.token_path(home))
+backend.submit(Launch("a", 1, "orchestrator.rehearsal", {config!r}, "shape", folder))
+while not backend.poll({{("a", 1): 0}})[("a", 1)].events:
+    threading.Event().wait(0.01)
+print("running", flush=True)
+threading.Event().wait(120)
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    # Longer than a unix socket's path may be.
+    made = tmp_path / ("a-folder-with-a-long-name-" * 4) / "home"
+    yield made
+    daemon.stop(made)
+
+
+def python(program: str, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def end(*processes: subprocess.Popen[str]) -> None:
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def gone(pid: int) -> bool:
+    deadline = time.monotonic() + 20
+    while os.path.exists(f"/proc/{pid}"):
+        if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z" or time.monotonic() > deadline:
+            break
+        threading.Event().wait(0.01)
+    return not os.path.exists(f"/proc/{pid}") or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+
+
+def test_one_daemon_for_two_starters_that_outlives_kill_9_of_them_and_of_its_engine(home: Path) -> None:
+    (home / "ray").mkdir(parents=True)
+    (home / "ray" / "daemon.json").write_text(
+        '{"address": "1.2.3.4:5", "mark": "of-last-week", "temp_dir": ""}'
+    )
+    assert daemon.find(home) is None  # a stale record
+
+    starters = [python(STARTER, home), python(STARTER, home)]
+    addresses = {first_line(starter) for starter in starters}
+    end(*starters)  # by SIGKILL
+    assert addresses == {daemon.find(home)}
+    assert (daemon.token_path(home).stat().st_mode & 0o777) == 0o600
+
+    engine = python(ENGINE.format(config=PACED), home, home / "attempt-1")
+    assert first_line(engine) == "running"
+    end(engine)
+    backend = RayBackend(daemon.find(home) or "", workers=1, token_path=daemon.token_path(home))
+    key = ("a", 1)
+    try:
+        assert backend.attempts() == [key]
+        assert backend.submit(Launch(*key, "orchestrator.rehearsal", PACED, "shape", str(home / "attempt-1")))
+        heard = 0
+        deadline = time.monotonic() + 60
+        while heard < 300:  # more than it can have said before: it goes on
+            assert time.monotonic() < deadline
+            heard = len(backend.poll({key: 0})[key].events)
+    finally:
+        backend.close(end_workers=False)
+
+    processes = daemon.processes(home)
+    assert len(processes) >= 4  # the head, the raylet, its agents, a worker
+    daemon.stop(home)
+    assert all(gone(pid) for pid in processes)
+    assert daemon.find(home) is None
+    assert sorted(p.name for p in (home / "ray").iterdir()) == ["lock", "start.log", "token"]
+
+
+def test_a_daemon_that_lost_its_raylet_is_not_found_and_stop_ends_the_rest(home: Path) -> None:
+    daemon.start(home, cpus=1)
+    processes = daemon.processes(home)
+    raylet = next(pid for pid in processes if "raylet/raylet" in Path(f"/proc/{pid}/cmdline").read_text())
+    bystander = python("import threading; print(1, flush=True); threading.Event().wait(120)")
+    os.kill(raylet, signal.SIGKILL)
+    assert gone(raylet)
+    assert daemon.find(home) is None
+    daemon.stop(home)
+    assert all(gone(pid) for pid in processes)
+    assert bystander.poll() is None
+    end(bystander)
+
+
+def test_without_a_daemon_there_is_nothing_to_find_or_to_stop(home: Path) -> None:
+    assert daemon.find(home) is None
+    daemon.stop(home)
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", ""])
+def test_an_address_where_no_ray_answers_is_said_in_a_sentence(address: str) -> None:
+    with pytest.raises(BackendLost) as lost:
+        RayBackend(address, workers=1)
+    assert str(lost.value).startswith(f"No Ray answers at {address!r}: ")

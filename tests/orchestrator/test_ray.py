@@ -1,0 +1,176 @@
+"""What becomes of attempts when real Ray workers are killed, preempted, or warm for something else?"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.backends import daemon
+from orchestrator.backends.base import Launch, Progress
+from orchestrator.backends.ray import RayBackend
+from orchestrator.records import Event
+from orchestrator.storage import read_journal
+from trainer.protocol import Verdict
+
+QUICK = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 20}
+PACED = {**QUICK, "steps": 4000, "rehearsal": {"pace_s": 0.002}}
+
+
+@pytest.fixture
+def backend(ray_home: Path) -> Iterator[RayBackend]:
+    made = RayBackend(
+        daemon.find(ray_home) or "", workers=2, token_path=daemon.token_path(ray_home), pool="faults"
+    )
+    yield made
+    made.close(end_workers=True)
+
+
+@pytest.fixture
+def launch(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Launch]:
+    def make(trial: str = "a", config: dict[str, Any] = QUICK, shape_key: str = "shape") -> Launch:
+        folder = str(tmp_path / trial / "attempt-1")
+        return Launch(f"{request.node.name}.{trial}", 1, "orchestrator.rehearsal", config, shape_key, folder)
+
+    return make
+
+
+def until(
+    backend: RayBackend, launch: Launch, done: Callable[[list[Event], Progress], bool]
+) -> tuple[list[Event], Progress]:
+    heard: list[Event] = []
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        progress = backend.poll({launch.key: len(heard)})[launch.key]
+        heard += progress.events
+        if done(heard, progress):
+            return heard, progress
+        threading.Event().wait(0.005)
+    raise AssertionError(f"not there after 60 s; heard {len(heard)} events")
+
+
+def finish(backend: RayBackend, launch: Launch) -> tuple[list[Event], Progress]:
+    return until(backend, launch, lambda _, p: p.ended is not None)
+
+
+def pid_of(backend: RayBackend, launch: Launch) -> int:
+    return int(until(backend, launch, lambda heard, _: bool(heard))[0][0].payload["pid"])
+
+
+def test_a_worker_killed_at_a_random_step_is_lost_and_its_slot_serves_on(
+    backend: RayBackend, launch: Any
+) -> None:
+    job = launch("killed", PACED)
+    assert backend.submit(job)
+    pid = pid_of(backend, job)
+    at = random.Random().randrange(3, 30)
+    until(backend, job, lambda heard, _: len(heard) >= at)
+    os.kill(pid, signal.SIGKILL)
+    heard, progress = finish(backend, job)
+    assert progress.ended is not None
+    assert (progress.ended.how, progress.ended.reason) == (
+        "lost",
+        "The worker died: ended from outside, out of memory, or crashed.",
+    )
+    assert heard == list(read_journal(job.folder, *job.key)[0])  # nothing that was said is lost
+    assert backend.poll({job.key: 2})[job.key].events == tuple(heard[2:])
+    backend.forget(job.key)
+    again = [launch("next"), launch("beside")]
+    assert all(backend.submit(other) for other in again)
+    for other in again:
+        assert pid_of(backend, other) != pid
+        ended = finish(backend, other)[1].ended
+        assert ended is not None
+        assert ended.how == "outcome"
+
+
+def test_sigterm_saves_and_comes_back_as_preempted_though_nobody_polls(
+    backend: RayBackend, launch: Any
+) -> None:
+    job = launch("taken", PACED)
+    backend.submit(job)
+    pid = pid_of(backend, job)
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 30
+    while os.path.exists(f"/proc/{pid}"):  # no call reaches the worker's main thread meanwhile
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+    heard, progress = finish(backend, job)
+    assert progress.ended is not None
+    assert progress.ended.outcome is not None
+    assert progress.ended.outcome.status == "preempted"
+    assert progress.ended.outcome.checkpoint == heard[-1].payload["path"]
+
+
+def test_a_worker_that_is_warm_for_the_shape_is_preferred(backend: RayBackend, launch: Any) -> None:
+    small, large = launch("small", shape_key="small"), launch("large", shape_key="large")
+    pids = {}
+    for job in (small, large):
+        backend.submit(job)
+        pids[job.shape_key] = pid_of(backend, job)
+        finish(backend, job)
+    assert pids["small"] != pids["large"]  # an empty slot before one that is warm for something else
+    for job in (small, large):
+        backend.forget(job.key)
+    for i, shape in enumerate(("large", "small", "large")):
+        job = launch(f"again-{i}", shape_key=shape)
+        backend.submit(job)
+        assert pid_of(backend, job) == pids[shape]
+        finish(backend, job)
+        backend.forget(job.key)
+
+
+def test_each_slot_has_a_core_of_its_own_and_one_thread(backend: RayBackend, launch: Any) -> None:
+    jobs = [launch("a", PACED), launch("b", PACED)]
+    cores = []
+    for job in jobs:
+        backend.submit(job)
+        facts = until(backend, job, lambda heard, _: bool(heard))[0][0].payload
+        assert facts["cpus"] == 1
+        assert facts["threads"]["OMP_NUM_THREADS"] == "1"
+        status = Path(f"/proc/{facts['pid']}/status").read_text()
+        cores.append(next(line for line in status.splitlines() if line.startswith("Cpus_allowed_list")))
+        backend.say(job.key, Verdict.STOP)
+    assert len(set(cores)) == min(2, len(os.sched_getaffinity(0)))
+
+
+def test_a_smaller_pool_finishes_what_a_larger_one_began(
+    backend: RayBackend, launch: Any, ray_home: Path
+) -> None:
+    jobs = [launch("a", PACED), launch("b", PACED)]
+    for job in jobs:
+        backend.submit(job)
+        pid_of(backend, job)
+    backend.close(end_workers=False)
+    smaller = RayBackend(
+        daemon.find(ray_home) or "", workers=1, token_path=daemon.token_path(ray_home), pool="faults"
+    )
+    assert set(smaller.attempts()) == {job.key for job in jobs}
+    for job in jobs:
+        smaller.say(job.key, Verdict.STOP)
+        finish(smaller, job)
+        smaller.forget(job.key)
+    assert smaller.submit(launch("c"))
+    assert not smaller.submit(launch("d"))
+    smaller.close(end_workers=True)
+
+
+def test_no_actor_is_left_outside_the_pool_and_none_after_its_end(ray_home: Path, launch: Any) -> None:
+    address = daemon.find(ray_home) or ""
+    pool = RayBackend(address, workers=2, token_path=daemon.token_path(ray_home), pool="counted")
+    before = [name for name in pool.actors() if not name.startswith("counted.")]
+    job = launch()
+    pool.submit(job)
+    finish(pool, job)
+    assert [name for name in pool.actors() if name not in before] == ["counted.0"]
+    pool.close(end_workers=True)
+    other = RayBackend(address, workers=1, token_path=daemon.token_path(ray_home), pool="other")
+    assert other.actors() == before
+    other.close(end_workers=True)

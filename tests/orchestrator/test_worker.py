@@ -1,0 +1,232 @@
+"""Does a worker number, write down and answer every report, and end as it should?"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.backends.base import Ended, Launch, Progress
+from orchestrator.storage import read_journal
+from orchestrator.worker import Worker
+from trainer.protocol import Verdict
+
+QUICK = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 20}
+PACED = {**QUICK, "steps": 4000, "rehearsal": {"pace_s": 0.005}}
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Callable[..., Launch]:
+    def make(trial: str = "a", config: dict[str, Any] = QUICK, **more: Any) -> Launch:
+        folder = str(tmp_path / trial / "attempt-1")
+        return Launch(
+            trial, 1, more.pop("entrypoint", "orchestrator.rehearsal"), config, "shape", folder, **more
+        )
+
+    return make
+
+
+@pytest.fixture
+def entrypoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: Any) -> Callable[[str], str]:
+    """Writes a training program whose `run` has the given lines, and returns its name."""
+
+    def write(*lines: str) -> str:
+        name = f"program_{abs(hash(request.node.name))}"
+        head = "import sys\nfrom trainer.protocol import *\ndef run(config, reporter, workdir, place):\n"
+        (tmp_path / f"{name}.py").write_text(head + "".join(f"    {line}\n" for line in lines))
+        monkeypatch.syspath_prepend(str(tmp_path))
+        return name
+
+    return write
+
+
+def until(worker: Worker, launch: Launch, done: Callable[[Progress], bool]) -> Progress:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        progress = worker.poll(launch.key, after=0)
+        if done(progress):
+            return progress
+        threading.Event().wait(0.002)
+    raise AssertionError(f"not there after 30 s: {worker.poll(launch.key, after=0)}")
+
+
+def to_the_end(worker: Worker, launch: Launch) -> tuple[Progress, Ended]:
+    progress = until(worker, launch, lambda p: p.ended is not None)
+    assert progress.ended is not None
+    return progress, progress.ended
+
+
+def test_the_journal_holds_what_memory_holds(launch: Any) -> None:
+    worker, job = Worker(now=lambda: 12.5), launch()
+    assert worker.begin(job)
+    progress, ended = to_the_end(worker, job)
+    assert read_journal(job.folder, *job.key) == (progress.events, ended)
+    assert read_journal(job.folder, *job.key, after=4) == (progress.events[4:], ended)
+    assert [e.sequence for e in progress.events] == list(range(1, len(progress.events) + 1))
+    assert {e.at for e in progress.events} == {12.5}
+
+
+def test_a_report_is_in_the_journal_before_it_is_answered(launch: Any, entrypoint: Any) -> None:
+    name = entrypoint(
+        "reporter(Report(1, 'eval', {'loss': 2.0}))",
+        "seen = (workdir / 'events.jsonl').read_text().count('eval')",
+        "return Outcome('completed', {'seen': seen})",
+    )
+    worker, job = Worker(), launch(entrypoint=name)
+    worker.begin(job)
+    ended = to_the_end(worker, job)[1]
+    assert ended.outcome is not None
+    assert ended.outcome.values == {"seen": 1.0}
+
+
+def test_a_torn_last_line_is_not_read(launch: Any) -> None:
+    worker, job = Worker(), launch()
+    worker.begin(job)
+    progress, _ = to_the_end(worker, job)
+    journal = Path(job.folder) / "events.jsonl"
+    whole = journal.read_bytes()
+    for cut in range(1, 60):
+        journal.write_bytes(whole[:-cut])
+        assert read_journal(job.folder, *job.key) == (progress.events, None)
+    two_lines_short = b"".join(whole.splitlines(keepends=True)[:-2])
+    journal.write_bytes(two_lines_short[:-1])
+    assert read_journal(job.folder, *job.key) == (progress.events[:-2], None)
+    journal.unlink()
+    assert read_journal(job.folder, *job.key) == ((), None)
+
+
+def test_nan_and_infinity_are_passed_on_as_they_are(launch: Any, entrypoint: Any) -> None:
+    name = entrypoint(
+        "reporter(Report(1, 'train', {'a': float('nan'), 'b': float('inf')}))",
+        "return Outcome('diverged', {})",
+    )
+    worker, job = Worker(), launch(entrypoint=name)
+    worker.begin(job)
+    progress, _ = to_the_end(worker, job)
+    for events in (progress.events, read_journal(job.folder, *job.key)[0]):
+        assert math.isnan(events[1].payload["values"]["a"])
+        assert events[1].payload["values"]["b"] == math.inf
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("sys.exit(3)", "SystemExit: 3"),
+        ("raise KeyError('x')", "KeyError: 'x'"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_whatever_the_training_code_raises_is_an_end(
+    launch: Any, entrypoint: Any, line: str, reason: str
+) -> None:
+    worker, job = Worker(), launch(entrypoint=entrypoint(line))
+    worker.begin(job)
+    ended = to_the_end(worker, job)[1]
+    assert (ended.how, ended.reason) == ("raised", reason)
+    assert line in ended.traceback
+    assert worker.begin(launch("next"))
+
+
+def test_a_run_that_returns_no_outcome_is_told_so(launch: Any, entrypoint: Any) -> None:
+    name = entrypoint("return {'loss': 1}")
+    worker, job = Worker(), launch(entrypoint=name)
+    worker.begin(job)
+    assert to_the_end(worker, job)[1].reason == (
+        f"TypeError: {name}.run returned {{'loss': 1}}; it must return an Outcome."
+    )
+
+
+def test_one_attempt_at_a_time(launch: Any) -> None:
+    worker, first, second = Worker(), launch("first", PACED), launch("second")
+    assert worker.state().last is None
+    assert worker.begin(first)
+    assert worker.begin(first)
+    assert not worker.begin(second)
+    worker.forget(first.key)  # it runs: nothing is forgotten
+    assert (worker.state().last, worker.state().holds) == (first, True)
+    worker.say(second.key, Verdict.STOP)  # not his
+    worker.say(first.key, Verdict.STOP)
+    to_the_end(worker, first)
+    assert worker.begin(second)
+    assert worker.poll(first.key, after=0) == Progress(known=False)
+    to_the_end(worker, second)
+    worker.forget(second.key)
+    assert (worker.state().last, worker.state().holds) == (second, False)
+
+
+def test_the_checkpoint_to_resume_from_is_laid_into_the_folder(launch: Any, tmp_path: Path) -> None:
+    first = launch("first")
+    worker = Worker()
+    worker.begin(first)
+    saved = to_the_end(worker, first)[0].events[5].payload["path"]
+    second = launch("second", resume_from=saved)
+    worker.begin(second)
+    events = to_the_end(worker, second)[0].events
+    assert json.loads((Path(second.folder) / "resume.json").read_text()) == {"checkpoint": saved}
+    assert [e.step for e in events if e.kind == "eval"] == [30, 40]
+
+
+def test_a_full_disk_ends_the_attempt_with_a_sentence(launch: Any) -> None:
+    job = launch()
+    journal = Path(job.folder) / "events.jsonl"
+    journal.parent.mkdir(parents=True)
+    journal.symlink_to("/dev/full")
+    worker = Worker()
+    worker.begin(job)
+    progress, ended = to_the_end(worker, job)
+    assert progress.events == ()
+    assert ended == Ended(
+        "raised",
+        reason=f"The disk is full: an event could not be written to {journal}. "
+        f"Make room there, then retry the trial; it goes on from its last checkpoint.",
+    )
+
+
+def test_preemption_saves_at_the_next_report_and_takes_no_more_work(launch: Any) -> None:
+    worker, job = Worker(), launch("a", PACED)
+    worker.begin(job)
+    heard = len(until(worker, job, lambda p: len(p.events) > 2).events)
+    worker.preempt()
+    progress, ended = to_the_end(worker, job)
+    assert ended.outcome is not None
+    assert ended.outcome.status == "preempted"
+    assert Path(ended.outcome.checkpoint or "").exists()
+    assert len(progress.events) <= heard + 4  # one chunk: train, eval, checkpoint; one was on its way
+    assert not worker.begin(launch("b"))
+
+
+PROGRAM = """
+import sys, threading
+from orchestrator.backends.base import Launch
+from orchestrator.worker import Worker
+worker = Worker(end_on_sigterm=True)
+worker.begin(Launch("a", 1, "orchestrator.rehearsal", {config!r}, "shape", sys.argv[1]))
+threading.Event().wait(60)
+"""
+
+
+def test_sigterm_lets_a_process_save_and_then_ends_it(tmp_path: Path) -> None:
+    folder = tmp_path / "attempt-1"
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM.format(config=PACED), str(folder)])
+    deadline = time.monotonic() + 30
+    while len(read_journal(folder, "a", 1)[0]) < 4:
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.005)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    events, ended = read_journal(folder, "a", 1)
+    assert ended is not None
+    assert ended.outcome is not None
+    assert ended.outcome.status == "preempted"
+    assert events[-1].kind == "checkpoint"
+    assert os.path.exists(events[-1].payload["path"])
