@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from orchestrator.checks import find_entrypoint, require_runnable
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.engine import Engine, Tick
-from orchestrator.errors import BackendLost, LedgerBusy, NameTaken
+from orchestrator.errors import BackendLost, Fenced, LedgerBusy, NameTaken
 from orchestrator.ledger import Store
 from orchestrator.overview import Overview, overview
 from orchestrator.records import StudyRow, StudyState, Wish
@@ -183,7 +183,7 @@ def _patiently(look: Callable[[], Seen], *, clock: Clock, wait: Callable[[float]
     while True:
         try:
             return look()
-        except (LedgerBusy, BackendLost):
+        except (LedgerBusy, BackendLost, Fenced):
             now = clock.monotonic()
             away_since = now if away_since is None else away_since
             if now - away_since > PATIENCE_S:

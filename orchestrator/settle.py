@@ -29,9 +29,7 @@ def ending(
         )
     else:
         made = _of_loss(ended, spec=spec, trial=trial, at=at)
-    trial_state, reason, value = made.trial_state, made.reason, made.value
-    if trial_state is TrialState.STOPPED and study_state is StudyState.PAUSED:
-        trial_state, value = TrialState.WAITING, None  # it was told to save and stop, and will go on
+    trial_state, reason = made.trial_state, made.reason
     if trial_state is TrialState.WAITING and study_state is StudyState.CANCELLED:
         trial_state, reason = TrialState.STOPPED, "The study was cancelled."
     return Ending(
@@ -40,7 +38,7 @@ def ending(
         at=at,
         reason=reason,
         traceback=made.traceback,
-        value=value,
+        value=made.value,
         values=made.values,
         checkpoint=made.checkpoint,
         clocks=clocks,

@@ -102,6 +102,7 @@ class _Attempt:
         self.launch = launch
         self.verdict = Verdict.GO
         self.preempted = False
+        self._answered = Verdict.GO  # the last verdict that the run was given
         self.thread = threading.Thread(target=self._train, name="/".join(map(str, launch.key)), daemon=True)
         self._now = now
         self._journal = Journal(launch.folder)
@@ -127,7 +128,7 @@ class _Attempt:
             ended = run_entrypoint(self.launch, self._report, workdir)
         if self._unwritten is not None:
             ended = raised(self._unwritten)
-        if self.preempted:
+        if self.preempted or self._answered is Verdict.SAVE_AND_STOP:
             ended = as_preempted(ended)
         # A journal that cannot be written has been the end already; and memory holds the end too.
         with contextlib.suppress(DiskFull, OSError):
@@ -144,9 +145,9 @@ class _Attempt:
         except (DiskFull, OSError) as problem:  # a reporter never raises: the end will say it
             self._unwritten = problem
             return Verdict.STOP
-        if self.preempted and self.verdict is Verdict.GO:
-            return Verdict.SAVE_AND_STOP
-        return self.verdict
+        saves = self.preempted and self.verdict is Verdict.GO
+        self._answered = Verdict.SAVE_AND_STOP if saves else self.verdict
+        return self._answered
 
     def _append(self, event: Event) -> None:
         self._journal.event(event)
@@ -186,7 +187,7 @@ def raised(problem: BaseException) -> Ended:
 
 
 def as_preempted(ended: Ended) -> Ended:
-    """An attempt that stopped because its machine is taken was not stopped by anybody's wish."""
+    """An attempt that was asked to save and stop is to go on later: its machine is taken, or a pause."""
     if ended.outcome is None or ended.outcome.status != "stopped":
         return ended
     return replace(ended, outcome=replace(ended.outcome, status="preempted"))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.backends.base import AttemptKey, Ended, Launch, Progress
-from orchestrator.errors import BackendLost, BadSpec
+from orchestrator.errors import BackendLost
 from orchestrator.spec import Resources
 from orchestrator.storage import read_journal
 from orchestrator.worker import State, Worker
@@ -59,7 +59,9 @@ class RayBackend:
             self._adopt()
 
     def slots(self, resources: Resources) -> int:
-        need = _needs(resources)
+        if resources.hosts > 1:
+            return 0  # gangs of workers come with the cluster
+        need = {"CPU": resources.cpus, "GPU": resources.gpus, "TPU": resources.tpu_chips}
         fits = [int(self._total.get(name, 0) / amount) for name, amount in need.items() if amount]
         return min([sum(1 for s in self._slots if not s.spare), *fits])
 
@@ -317,15 +319,6 @@ def _quiet() -> None:
         logging.getLogger(__name__).info("%s", data.get("lines"))
 
     worker.print_to_stdstream = to_log
-
-
-def _needs(resources: Resources) -> dict[str, float]:
-    if resources.hosts > 1:
-        raise BadSpec(
-            f"A trial on {resources.hosts} hosts was asked for; this release runs one host per trial. "
-            f"Set resources.hosts to 1."
-        )
-    return {"CPU": resources.cpus, "GPU": resources.gpus, "TPU": resources.tpu_chips}
 
 
 def _preference(slot: _Slot, launch: Launch) -> int:

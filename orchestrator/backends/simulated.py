@@ -197,10 +197,10 @@ class SimulatedBackend:
         cut = fault.after_reports if fault is not None and fault.kind != "preempt" else None
         at_s = attempt.started_s
         attempt.moments = [(at_s, started(launch, attempt.started_at))]
-        struck = False
+        struck, answered = False, Verdict.GO
 
         def reporter(report: Report) -> Verdict:
-            nonlocal at_s, struck
+            nonlocal at_s, struck, answered
             reports = len(attempt.moments) - 1
             if reports == cut:
                 struck = True
@@ -208,7 +208,8 @@ class SimulatedBackend:
             at_s = max(at_s, attempt.started_s + _seconds(report.clocks))
             at = attempt.started_at + at_s - attempt.started_s
             attempt.moments.append((at_s, spoken(launch, reports + 2, report, at)))
-            return attempt.answer(reports)
+            answered = attempt.answer(reports)
+            return answered
 
         ended = run_entrypoint(launch, reporter, prepare(launch))
         clocks = ended.outcome.clocks if ended.outcome is not None else {}
@@ -216,8 +217,7 @@ class SimulatedBackend:
             lost = fault is not None and fault.kind == "die"
             attempt.ended, attempt.ended_s = (Ended("lost", reason="the worker died") if lost else None), at_s
             return
-        reports = len(attempt.moments) - 1
-        attempt.ended = as_preempted(ended) if attempt.preempted(reports) else ended
+        attempt.ended = as_preempted(ended) if answered is Verdict.SAVE_AND_STOP else ended
         attempt.ended_s = max(at_s, attempt.started_s + _seconds(clocks))
 
 

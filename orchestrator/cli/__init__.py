@@ -1,1 +1,94 @@
-"""How does a person at a terminal speak to orch? One file per noun; this one puts them together."""
+"""How does a person at a terminal speak to orch? One file per noun; this one puts them together.
+
+`orch --help` imports none of the nouns: it must answer at once, whatever is installed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import io
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from orchestrator.cli.showing import EXIT_CODES, UNEXPECTED, exit_code, show_error
+
+NOUNS = {
+    "study": "Create, plan, list, watch and steer studies.",
+    "trial": "Look at one trial: what it is, what it said; try it again.",
+    "rehearse": "Run a whole study on a virtual clock, in seconds.",
+    "doctor": "Say what is installed, and what is missing.",
+    "down": "End the workers on this machine.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's file (`orchestrator.cli.<name>`) only when it is used."""
+
+    def __init__(self, *args: Any, nouns: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._nouns = dict(nouns)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._nouns)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._nouns:
+            return None
+        found: click.Command = importlib.import_module(f"orchestrator.cli.{cmd_name}").command
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self._nouns and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self._nouns, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._nouns.items()))
+
+
+def _epilog() -> str:
+    codes = "\n".join(f"{code:>3}  {meaning}" for code, meaning in EXIT_CODES)
+    return f"\b\nExit codes:\n{codes}"
+
+
+@click.group(
+    cls=LazyGroup, nouns=NOUNS, epilog=_epilog(), context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(package_name="orch", prog_name="orch", message="%(prog)s %(version)s")
+def orch() -> None:
+    """Learn hyperparameters while the model trains, and check the gain against Bayesian optimization.
+
+    Studies live in the ledger under ORCH_HOME (./orch-data) and run on this machine's cores. Begin with:
+    orch study create bo-vs-guided --size quick
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Obey one command line; the answer is the exit code."""
+    as_json = "--json" in arguments
+    try:
+        code = orch.main(list(arguments), prog_name="orch", standalone_mode=False)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `orch … | head`: nobody reads any more
+        sys.stdout = None  # the interpreter would flush it again, and complain
+        return UNEXPECTED
+    except Exception as error:
+        show_error(error, as_json=as_json)
+        return exit_code(error)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> None:
+    """The console script."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks η̂ is shown its number
+    sys.exit(run(sys.argv[1:]))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from orchestrator.backends.simulated import Fault
-from orchestrator.records import ENDED, MOVES, StudyState, TrialState
+from orchestrator.records import ENDED, MOVES, AttemptState, StudyState, TrialState
 from orchestrator.service import ask
 from tests.faults import invariants
 from tests.faults.world import Killed, Tripwire, created, small_study, world
@@ -176,3 +176,19 @@ def test_wishes_that_cannot_be_granted_are_answered_with_a_sentence(tmp_path: Pa
         "The trial s1.base.0.0 is running; only a failed one can be tried again.",
         "Nothing is known of 'dance'. Allowed: pause, resume, cancel, extend, retry.",
     ]
+
+
+def test_a_resume_right_after_a_pause_ends_no_trial_early(tmp_path: Path) -> None:
+    """What was told to save may do so only when the study runs again: it goes on all the same."""
+    place, engine, study_id = _ran(tmp_path / "hasty", ("pause", {}))
+    engine.tick()  # they are told
+    ask(place.store, place.store.study(study_id), "resume", {}, clock=place.clock)
+    place.drive(place.engine(), study_id)  # by another process, which told nobody anything
+    assert AttemptState.PREEMPTED in {
+        a.state for t in place.store.trials(study_id) for a in place.store.attempts(t.trial_id)
+    }
+    invariants.check(place.store, study_id)
+    calm = world(tmp_path / "calm")
+    created(calm, small_study())
+    calm.drive(calm.engine(), study_id)
+    assert invariants.report(place.store, study_id) == invariants.report(calm.store, study_id)

@@ -1,0 +1,34 @@
+"""`orch doctor`: is all that a study needs here?"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from orchestrator.cli.showing import DONE, UNEXPECTED, note, print_json, say, table
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout.")
+def command(as_json: bool) -> int:
+    """Say what is installed and what is missing, each with what to do."""
+    import os
+
+    from orchestrator.doctor import examine
+
+    findings = examine(os.environ)
+    lacking = [f for f in findings if f.needed and not f.ok]
+    if as_json:
+        print_json({"ok": not lacking, "checks": [asdict(f) for f in findings]})
+    else:
+        rows = [(_mark(f.ok, f.needed), f.what, f.found, f.purpose) for f in findings]
+        say(*table(("", "what", "found", "what for"), rows))
+        for finding in findings:
+            if not finding.ok:
+                note(f"{finding.what}: {finding.advice}")
+    return UNEXPECTED if lacking else DONE
+
+
+def _mark(ok: bool, needed: bool) -> str:
+    return "ok" if ok else "MISSING" if needed else "absent"

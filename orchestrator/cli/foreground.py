@@ -1,0 +1,249 @@
+"""What happens when a study runs in the foreground? Ctrl-C, the result, and wishes put to whoever leads."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from orchestrator import service
+from orchestrator.cli.progress import shown
+from orchestrator.cli.showing import (
+    DONE,
+    INTERRUPTED,
+    NO_RESULT,
+    REFUSED,
+    arms_table,
+    note,
+    print_json,
+    say,
+    summary,
+    terminal_width,
+)
+from orchestrator.clock import SystemClock
+from orchestrator.engine import Tick
+from orchestrator.errors import BadSpec, LedgerBusy, MoveRefused
+from orchestrator.ledger import Store, open_ledger
+from orchestrator.overview import Overview, overview
+from orchestrator.records import StudyRow, StudyState, Wish
+from orchestrator.settings import Settings
+from orchestrator.spec import Resources, StudySpec
+
+ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a wish
+
+
+@contextmanager
+def opened(settings: Settings, *, writing: bool = True) -> Iterator[Store]:
+    """The ledger. One that is only read is not made: where none is, an empty one is shown."""
+    file = settings.ledger.removeprefix("sqlite:///")
+    absent = file != settings.ledger and not Path(file).exists()
+    try:
+        store = open_ledger("memory://" if absent and not writing else settings.ledger)
+    except OSError as problem:
+        raise LedgerBusy(
+            f"The ledger cannot be opened: {problem}. Name a folder that can be written in ORCH_HOME."
+        ) from problem
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def led_by_another(store: Store) -> bool:
+    """Whether another process leads on this ledger, and so runs its studies."""
+    if store.lead(service.whoami()) is None:
+        return True
+    store.release()
+    return False
+
+
+# -- Ctrl-C ----------------------------------------------------------------------------------------------
+class Interrupts:
+    """The first Ctrl-C (or SIGTERM) is a wish, noted and no more; the second Ctrl-C leaves at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __enter__(self) -> Interrupts:
+        signals = (signal.SIGINT, signal.SIGTERM)
+        self._before = {number: signal.signal(number, self._handle) for number in signals}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+class _Left(Exception):
+    """The person stopped watching; whoever leads goes on."""
+
+
+# -- running ---------------------------------------------------------------------------------------------
+def run_here(
+    settings: Settings,
+    store: Store,
+    study: StudyRow,
+    *,
+    workers: int | None,
+    as_json: bool,
+    extra: Mapping[str, Any] | None = None,
+    launch: bool = True,
+) -> int:
+    """Run a study to its rest, as the leader or beside one, and show its result. The exit code."""
+    with Interrupts() as interrupts:
+        try:
+            if service.at_rest(store, study.study_id) is None:
+                _run(settings, store, study, workers=workers, launch=launch, interrupts=interrupts)
+        except _Left:
+            note(f"Another process goes on with {study.name}. To pause it: orch study pause {study.name}")
+            raise click.Abort from None
+        except KeyboardInterrupt:
+            note(f"Left at once; nothing is lost. Go on with: orch study resume {study.name}")
+            raise click.Abort from None
+        return show_result(
+            store, store.study(study.study_id), as_json=as_json, extra=extra, interrupted=interrupts.asked
+        )
+
+
+def _run(
+    settings: Settings,
+    store: Store,
+    study: StudyRow,
+    *,
+    workers: int | None,
+    launch: bool,
+    interrupts: Interrupts,
+) -> None:
+    if store.lead(service.whoami()) is None:
+        note("Another process leads on this ledger and runs the study; this one watches.")
+        with shown(store, study) as progress:
+
+            def watch(tick: Tick) -> None:
+                if interrupts.asked:
+                    raise _Left
+                progress.update()
+
+            if service.follow(store, study.study_id, lead=True, on_tick=watch) is not None:
+                return
+        note("That process has gone; this one goes on.")
+    note("Starting the workers…")
+    host = service.open_host(settings, store, workers=workers)
+    try:
+        if launch:
+            _require_room(host, study)
+        pausing: list[Wish] = []
+        with shown(store, study) as progress:
+
+            def on_tick(tick: Tick) -> None:
+                if interrupts.asked and not pausing:
+                    with contextlib.suppress(LedgerBusy):  # asked again at the next tick
+                        pausing.append(service.ask(store, study, "pause", {}, clock=host.clock))
+                        note("Pausing: what runs saves a checkpoint and stops. Ctrl-C again leaves at once.")
+                progress.update()
+
+            service.run(host, study.study_id, launch=launch, on_tick=on_tick)
+    finally:
+        host.close()
+    _tell_of_others(store, study)
+
+
+def _require_room(host: service.Host, study: StudyRow) -> None:
+    """A trial that fits on no worker would be waited for for ever."""
+    resources = StudySpec.model_validate(study.spec).resources
+    if not host.engine.backend.slots(resources):
+        raise BadSpec(
+            f"No worker here can hold a trial of {study.name}: it needs {_needs(resources)}. Ask for less in "
+            f"the spec's resources (this release runs a trial on one host), or run it on a machine that has "
+            f"them; `orch rehearse` needs none."
+        )
+
+
+def _needs(resources: Resources) -> str:
+    parts = [f"{resources.cpus:g} cpus"]
+    parts += [f"{resources.gpus:g} gpus"] if resources.gpus else []
+    parts += [f"{resources.tpu_chips} TPU chips"] if resources.tpu_chips else []
+    return " and ".join(parts) + (f" on each of {resources.hosts} hosts" if resources.hosts > 1 else "")
+
+
+def _tell_of_others(store: Store, study: StudyRow) -> None:
+    """One leader runs all studies of its ledger; when it goes, it may leave some at work."""
+    for other in store.studies({StudyState.RUNNING}):
+        if other.study_id != study.study_id:
+            note(f"The study {other.name} has not ended. Go on with: orch study resume {other.name}")
+
+
+def show_result(
+    store: Store,
+    study: StudyRow,
+    *,
+    as_json: bool,
+    extra: Mapping[str, Any] | None = None,
+    interrupted: bool = False,
+) -> int:
+    """The table of arms, or the one object; what to do next on stderr. The exit code."""
+    view = overview(store, study)
+    if as_json:
+        print_json({**view.to_dict(), **(extra or {})})
+    else:
+        show_overview(view)
+    if study.state is StudyState.PAUSED:
+        note(f"Paused. Go on with: orch study resume {study.name}")
+        return INTERRUPTED if interrupted else REFUSED
+    if study.state is StudyState.CANCELLED:
+        note(f"The study {study.name} was cancelled.")
+        return REFUSED
+    if view.no_valid_result and study.state is StudyState.COMPLETED:
+        note("The study ended with no valid result: no run of it completed. See `orch trial logs`.")
+        return NO_RESULT
+    return DONE
+
+
+def show_overview(view: Overview) -> None:
+    say(summary(view), "", *arms_table(view, width=terminal_width()))
+
+
+# -- wishes ----------------------------------------------------------------------------------------------
+def wished(store: Store, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
+    """Put a wish down and see it obeyed: by whoever leads, else by this process. MoveRefused carries a no."""
+    clock = SystemClock()
+    wish = service.ask(store, study, verb, detail, clock=clock)
+    give_up_at = clock.monotonic() + ANSWER_WITHIN_S
+    while (answer := _answer(store, wish)) is None:
+        if service.obey_now(store, clock=clock):
+            continue
+        if clock.monotonic() > give_up_at:
+            raise LedgerBusy(
+                f"The process that leads has not answered within {ANSWER_WITHIN_S:g} s. The wish to {verb} "
+                f"stands, and it will be obeyed; look with `orch study show {study.name}`."
+            )
+        time.sleep(0.1)
+    if answer:
+        raise MoveRefused(answer)
+
+
+def _answer(store: Store, wish: Wish) -> str | None:
+    return next(w.answer for w in store.wishes(wish.study_id) if w.wish_id == wish.wish_id)
+
+
+def let_stop(settings: Settings, store: Store, study: StudyRow) -> None:
+    """After a pause or a cancellation that nobody led: tell workers that outlived their leader to stop."""
+    if not store.live_attempts(study.study_id) or store.lead(service.whoami()) is None:
+        return
+    note("Runs of this study outlived the process that led them; they are told to save and stop.")
+    host = service.open_host(settings, store)
+    try:
+        service.run(host, study.study_id, launch=False)
+    finally:
+        host.close()

@@ -1,0 +1,295 @@
+"""What does a person see while a study runs? A live picture on a terminal, plain lines in a pipe: on stderr.
+
+Both are drawn from the ledger, so it does not matter which process runs the study. Reading it may take one
+part in twenty of the time and no more: the larger the study, the rarer the looks.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from orchestrator.cli.showing import clean, clock, counted, note, number, table
+from orchestrator.ledger import Ledger
+from orchestrator.overview import ArmLine, Overview, overview
+from orchestrator.records import ENDED, AttemptRow, StoredEvent, StudyRow, TrialRow
+from orchestrator.spec import StudySpec
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SHARE = 20  # a look may take one part in so many of the time
+LOOK_EVERY_S = 0.25
+SUMMARY_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """An attempt under way, and the last thing it said."""
+
+    trial: str
+    attempt: int
+    step: int | None
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One look at a study."""
+
+    view: Overview
+    running: tuple[Running, ...]
+    ended: tuple[TrialRow, ...]  # since the look before
+    left_s: float | None  # until the end, as predicted
+
+    @property
+    def best(self) -> tuple[float, str] | None:
+        """The best value of all arms and its trial."""
+        lines = [line for line in self.view.arms if line.best is not None]
+        sign = 1 if self.view.goal == "minimize" else -1
+        best = min(lines, key=lambda line: sign * (line.best or 0.0), default=None)
+        return None if best is None else (best.best or 0.0, short(best.best_trial or ""))
+
+
+class Eye:
+    """Looks at one study in the ledger again and again."""
+
+    def __init__(self, ledger: Ledger, study: StudyRow) -> None:
+        self._ledger = ledger
+        self._study_id = study.study_id
+        spec = StudySpec.model_validate(study.spec)
+        hours = [arm.run_hours for arm in spec.arms]
+        self._weights = {a.name: 1.0 if None in hours else a.run_hours or 1.0 for a in spec.arms}
+        self._metric = spec.objective.metric
+        self._seen: set[str] | None = None
+        self._news: dict[tuple[str, int], tuple[int, StoredEvent | None]] = {}  # cursor, last report
+        self._began = time.monotonic()
+        self._done_at_first = 0.0
+
+    def look(self) -> Scene:
+        view = overview(self._ledger, self._ledger.study(self._study_id))
+        trials = self._ledger.trials(self._study_id, states=ENDED)
+        first = self._seen is None
+        ended = [] if self._seen is None else [t for t in trials if t.trial_id not in self._seen]
+        self._seen = {t.trial_id for t in trials}
+        if first:
+            self._done_at_first = self._done(view)
+        live = self._ledger.live_attempts(self._study_id)
+        self._news = {key: at for key, at in self._news.items() if key in {a.key for a in live}}
+        return Scene(
+            view=view,
+            running=tuple(self._running(attempt) for attempt in live),
+            ended=tuple(sorted(ended, key=lambda t: t.ended_at or 0.0)),
+            left_s=self._left_s(view),
+        )
+
+    def _running(self, attempt: AttemptRow) -> Running:
+        cursor, last = self._news.get(attempt.key, (0, None))
+        while True:
+            found = self._ledger.events(after=cursor, trial_id=attempt.trial_id)
+            for stored in found:
+                cursor = stored.event_id
+                if stored.event.attempt == attempt.number and stored.event.payload.get("values"):
+                    last = stored
+            if len(found) < 1000:  # the ledger's own limit: there is no more
+                break
+        self._news[attempt.key] = (cursor, last)
+        if last is None:
+            return Running(short(attempt.trial_id), attempt.number, None, None)
+        values = last.event.payload["values"]
+        value = values.get(self._metric, next(iter(values.values())))
+        return Running(short(attempt.trial_id), attempt.number, last.event.step, value)
+
+    def _done(self, view: Overview) -> float:
+        """The share of the work that has ended, by what each run is expected to take."""
+        total = sum(line.requested * self._weights[line.arm] for line in view.arms)
+        return sum(line.ended * self._weights[line.arm] for line in view.arms) / total
+
+    def _left_s(self, view: Overview) -> float | None:
+        """At the pace since the first look. Nothing is said before a twentieth was seen to be done."""
+        done = self._done(view)
+        seen = done - self._done_at_first
+        return (time.monotonic() - self._began) * (1 - done) / seen if seen >= 0.05 else None
+
+
+def short(trial_id: str) -> str:
+    """A trial's id without its study's: arm.replicate.index."""
+    return trial_id.split(".", 1)[-1]
+
+
+class Progress(Protocol):
+    def update(self) -> None:
+        """Called at every tick; looks at the ledger when it is time to."""
+
+
+@contextmanager
+def shown(ledger: Ledger, study: StudyRow) -> Iterator[Progress]:
+    """Progress on this study while the block runs."""
+    eye = Eye(ledger, study)
+    if not sys.stderr.isatty():
+        lines = _Lines(eye)
+        yield lines
+        lines.finish()
+        return
+    picture = _Picture(eye)
+    with picture.live():
+        yield picture
+
+
+class _Pace:
+    """Says when the next look is due."""
+
+    def __init__(self) -> None:
+        self._due = 0.0
+
+    def due(self) -> bool:
+        return time.monotonic() >= self._due
+
+    def looked(self, since: float) -> None:
+        now = time.monotonic()
+        self._due = now + max(LOOK_EVERY_S, SHARE * (now - since))
+
+
+class _Lines:
+    """A line for every run that ends, and every 10 s a summary."""
+
+    def __init__(self, eye: Eye) -> None:
+        self._eye = eye
+        self._pace = _Pace()
+        self._began = self._summed = time.monotonic()
+
+    def update(self) -> None:
+        if not self._pace.due():
+            return
+        began = time.monotonic()
+        scene = self._look()
+        self._pace.looked(began)
+        if began - self._summed >= SUMMARY_EVERY_S:
+            self._summed = began
+            note(f"[{self._elapsed()}] {_status(scene)}")
+
+    def finish(self) -> None:
+        self._look()
+
+    def _look(self) -> Scene:
+        scene = self._eye.look()
+        before = scene.view.ended - len(scene.ended)
+        for i, trial in enumerate(scene.ended, start=1):
+            value = "" if trial.value is None else f"  {scene.view.metric} {number(trial.value)}"
+            why = f"  {trial.reason}" if trial.reason else ""
+            count = f"({before + i} of {scene.view.requested})"
+            note(f"[{self._elapsed()}] {short(trial.trial_id)} {trial.state}{value}  {count}{why}")
+        return scene
+
+    def _elapsed(self) -> str:
+        return clock(time.monotonic() - self._began)
+
+
+def _status(scene: Scene) -> str:
+    parts = [
+        f"{scene.view.ended} of {scene.view.requested} runs ended",
+        f"{len(scene.running)} running",
+    ]
+    if scene.best is not None:
+        parts.append(f"best {scene.view.metric} {number(scene.best[0])} ({scene.best[1]})")
+    if scene.left_s is not None and scene.view.ended < scene.view.requested:
+        parts.append(f"about {clock(scene.left_s)} left")
+    return ", ".join(parts)
+
+
+class _Picture:
+    """A few lines that are drawn anew in place, by rich, in a thread of its own."""
+
+    def __init__(self, eye: Eye) -> None:
+        self._eye = eye
+        self._pace = _Pace()
+        self._began = time.monotonic()
+        self._scene: Scene | None = None
+        self._looked_at = 0.0
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+        with Live(
+            get_renderable=self._draw, console=console, refresh_per_second=4, redirect_stdout=False
+        ) as live:
+            yield
+            self._scene = self._eye.look()
+            live.refresh()
+
+    def update(self) -> None:
+        if self._pace.due():
+            began = time.monotonic()
+            self._scene = self._eye.look()
+            self._looked_at = time.monotonic()
+            self._pace.looked(began)
+
+    def _draw(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        scene = self._scene
+        if scene is None:
+            return Text("starting…", style="dim")
+        size = shutil.get_terminal_size()
+        elapsed = f"{clock(time.monotonic() - self._began)} elapsed"
+        left = ""
+        if scene.left_s is not None and scene.view.ended < scene.view.requested:
+            left = f", about {clock(max(0.0, scene.left_s - (time.monotonic() - self._looked_at)))} left"
+        state = f"  {clean(scene.view.status)}  {scene.view.ended} of {scene.view.requested} runs"
+        head = Text.assemble((clean(scene.view.name), "bold"), f"{state}  {elapsed}{left}")
+        whole = min(60, size.columns)
+        done = whole * scene.view.ended // max(1, scene.view.requested)
+        bar = Text.assemble(("━" * done, "green"), ("━" * (whole - done), "dim"))
+        # 3: this head, the bar, and the line below that the cursor stands on
+        body = _body(scene, width=size.columns, height=size.lines - 3)
+        return Group(head, bar, *(Text(line, style=style, no_wrap=True) for style, line in body))
+
+
+def _body(scene: Scene, *, width: int, height: int) -> list[tuple[str, str]]:
+    """The arms, then what runs: as many lines as there is room for, each with its style."""
+    running = [
+        (
+            f"  {r.trial}",
+            "" if r.attempt == 1 else f"attempt {r.attempt}",
+            "starting" if r.step is None else f"step {r.step}",
+            "" if r.value is None else f"{scene.view.metric} {number(r.value)}",
+        )
+        for r in scene.running[: max(1, height // 4)]
+    ]
+    more = len(scene.running) - len(running)
+    below = [f"running {len(scene.running)}"] if running else []
+    below += [line[:width] for line in table(("", "", "", ""), running)[1:]] if running else []
+    below += [f"  and {more} more"] if more else []
+    arms = list(scene.view.arms)
+    room = height - len(below) - 2  # the header, and the line on what is left out
+    if len(arms) > room:
+        arms = sorted(arms, key=_interest)[: max(1, room)]
+        arms = [line for line in scene.view.arms if line in arms]
+    rows = table(
+        ("arm", "phase", "ended", f"best {scene.view.metric}"),
+        [(a.arm, a.phase, f"{a.ended}/{a.requested}", number(a.best)) for a in arms],
+        right={"ended", f"best {scene.view.metric}"},
+        spare=("phase",),
+        width=width,
+    )
+    body = [("dim", rows[0])]
+    body += [("green" if a.ended == a.requested else "", row) for a, row in zip(arms, rows[1:], strict=True)]
+    if hidden := len(scene.view.arms) - len(arms):
+        body.append(("dim", f"and {counted(hidden, 'other arm')}"))
+    return body + [("dim", below[0])] + [("", line) for line in below[1:]] if below else body
+
+
+def _interest(line: ArmLine) -> int:
+    """Which arms to show when not all fit: those at work, then those to come, then those done."""
+    if line.ended == line.requested:
+        return 2
+    return 0 if line.states else 1

@@ -1,0 +1,180 @@
+"""`orch trial …`: show, logs, retry. A trial is named by its id; it may begin with its study's name."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+
+import click
+
+from orchestrator.cli import foreground
+from orchestrator.cli.showing import (
+    DONE,
+    clock,
+    hours,
+    note,
+    number,
+    pairs,
+    print_json,
+    say,
+    table,
+    terminal_width,
+)
+from orchestrator.errors import NotFound
+from orchestrator.ledger import Ledger
+from orchestrator.records import ENDED, AttemptRow, AttemptState, StoredEvent, StudyState, TrialRow
+from orchestrator.settings import from_environment
+from orchestrator.stopping import run_hours
+
+FOLLOW_S = 0.2  # between two looks for new events
+PAGE = 1000
+
+as_json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."
+)
+
+
+@click.group()
+def command() -> None:
+    """Look at one trial: what it is, what it said; try it again."""
+
+
+def find(ledger: Ledger, given: str) -> TrialRow:
+    """`study.arm.replicate.index`, with the study's id or its name."""
+    study, dot, rest = given.partition(".")
+    if not dot:
+        raise NotFound(
+            f"{given[:80]!r} is no trial. A trial is written study.arm.replicate.index, "
+            f"such as bo-vs-guided-quick.base.0.0."
+        )
+    return ledger.trial(f"{ledger.study(study).study_id}.{rest}")
+
+
+@command.command()
+@click.argument("trial")
+@as_json_option
+def show(trial: str, as_json: bool) -> int:
+    """Show a trial, its result and its attempts."""
+    with foreground.opened(from_environment(), writing=False) as store:
+        row = find(store, trial)
+        attempts = store.attempts(row.trial_id)
+    if as_json:
+        print_json({**asdict(row), "attempts": [asdict(attempt) for attempt in attempts]})
+        return DONE
+    say(f"{row.trial_id}: {row.state}." + (f" {row.reason}" if row.reason else ""))
+    facts = {
+        "point": pairs(row.point) or "the configuration as it stands",
+        "objective": number(row.value),
+        "values": pairs(row.values),
+        "seed": row.config.get("seed", ""),
+        "run time": hours(run_hours(row.charged)),
+        "checkpoint": row.checkpoint or "",
+    }
+    say(*(f"  {name:<10}  {value}" for name, value in facts.items() if value != ""))
+    if attempts:
+        header = ("attempt", "state", "began", "run time", "host", "commit", "reason")
+        cells = [_attempt_cells(attempt) for attempt in attempts]
+        spare = ("commit", "host", "began")
+        say("", *table(header, cells, right={"attempt", "run time"}, spare=spare, width=terminal_width()))
+    return DONE
+
+
+def _attempt_cells(attempt: AttemptRow) -> tuple[str, ...]:
+    made_by = attempt.provenance
+    commit = made_by.get("git")
+    if isinstance(commit, dict):
+        commit = commit.get("commit")
+    return (
+        str(attempt.number),
+        attempt.state,
+        datetime.fromtimestamp(attempt.started_at).strftime("%Y-%m-%d %H:%M:%S"),
+        hours(run_hours(attempt.clocks)),
+        str(made_by.get("host", "")),
+        str(commit or "")[:10],
+        attempt.reason.splitlines()[0] if attempt.reason else "",
+    )
+
+
+@command.command()
+@click.argument("trial")
+@click.option("--attempt", type=click.IntRange(min=1), help="This attempt only.")
+@click.option("--follow", is_flag=True, help="Go on until the trial has ended.")
+def logs(trial: str, attempt: int | None, follow: bool) -> int:
+    """Print what a trial reported, and the traceback of an attempt that failed."""
+    with foreground.opened(from_environment(), writing=False) as store:
+        row = find(store, trial)
+        if attempt is not None and attempt > row.attempts:
+            raise NotFound(
+                f"The trial {row.trial_id} has had {row.attempts} attempts; there is no {attempt}."
+            )
+        began: dict[int, float] = {}
+        for stored in _events(store, row.trial_id, follow=follow):
+            if attempt in (None, stored.event.attempt):
+                say(_line(stored, began.setdefault(stored.event.attempt, stored.event.at)))
+        for one in store.attempts(row.trial_id):
+            if attempt in (None, one.number) and one.state not in (
+                AttemptState.LAUNCHING,
+                AttemptState.RUNNING,
+            ):
+                say(f"attempt {one.number}  {one.state}" + (f"  {one.reason}" if one.reason else ""))
+                say(*one.traceback.splitlines())
+    return DONE
+
+
+def _events(ledger: Ledger, trial_id: str, *, follow: bool) -> Iterator[StoredEvent]:
+    """All events, page by page; with `follow` also those to come, until the trial or its study rests."""
+    cursor = 0
+    while True:
+        row = ledger.trial(trial_id)  # read before the events, so that none of an ended trial is missed
+        resting = row.state in ENDED or ledger.study(row.study_id).state is not StudyState.RUNNING
+        page = ledger.events(after=cursor, trial_id=trial_id, limit=PAGE)
+        yield from page
+        if page:
+            cursor = page[-1].event_id
+        elif not follow or resting:
+            return
+        elif follow:
+            time.sleep(FOLLOW_S)
+
+
+def _line(stored: StoredEvent, began: float) -> str:
+    event = stored.event
+    path = event.payload.get("path")
+    if event.kind == "started":
+        what = f"on {event.payload.get('host', 'an unknown host')}"
+    elif path is not None:
+        what = str(path)
+    else:
+        numbers = {**event.payload.get("values", {}), **event.payload.get("hyper", {})}
+        what = ", ".join(f"{k} {v:.5g}" if math.isfinite(v) else f"{k} {v}" for k, v in numbers.items())
+    parts = [
+        f"attempt {event.attempt}",
+        f"{clock(max(0.0, event.at - began)):>7}",
+        f"step {event.step:>6}",
+        f"{event.kind:<10}",
+        what,
+    ]
+    return "  ".join(parts).rstrip()
+
+
+@command.command()
+@click.argument("trial")
+@as_json_option
+def retry(trial: str, as_json: bool) -> int:
+    """Try a failed trial again, from its newest checkpoint."""
+    with foreground.opened(from_environment(), writing=False) as store:
+        row = find(store, trial)
+        study = store.study(row.study_id)
+        foreground.wished(store, study, "retry", {"trial_id": row.trial_id})
+        row, study = store.trial(row.trial_id), store.study(study.study_id)
+        led = foreground.led_by_another(store)
+    if as_json:
+        print_json(asdict(row))
+    else:
+        say(f"The trial {row.trial_id} is {row.state}.")
+    if not led:
+        note(f"Run it with: orch study resume {study.name}")
+    return DONE

@@ -1,0 +1,98 @@
+"""The command line, called in this process; and simulated machines in place of Ray's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import cli, service
+from orchestrator.engine import Engine, Tick
+from orchestrator.ledger import Store, open_ledger
+from orchestrator.settings import Settings
+from orchestrator.spec import canonical
+from tests.faults.world import World, small_study, world
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Exactly one object on stdout."""
+        (line,) = self.out.splitlines()
+        return json.loads(line)
+
+
+Orch = Callable[..., Said]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ORCH_WORKERS", "2")
+    monkeypatch.delenv("ORCH_LEDGER", raising=False)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def orch(home: Path, capsys: pytest.CaptureFixture[str]) -> Orch:
+    def run(*arguments: str) -> Said:
+        code = cli.run(arguments)
+        out, err = capsys.readouterr()
+        return Said(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> str:
+    path = tmp_path / "small.json"
+    path.write_text(canonical(small_study(question="Does the machinery work?")))
+    return str(path)
+
+
+@pytest.fixture
+def ledger(home: Path) -> Callable[[], Store]:
+    """Opens the ledger of this home once more: another process, as far as leadership goes."""
+    return lambda: open_ledger(f"sqlite:///{home / 'ledger.db'}")
+
+
+class Driven:
+    """An engine over simulated machines whose time passes whenever there is nothing to do."""
+
+    def __init__(self, place: World, engine: Engine, at_tick: dict[int, Callable[[], None]]) -> None:
+        self.backend, self.who = place.backend, engine.who
+        self._place, self._engine, self._at_tick = place, engine, at_tick
+        self._ticks = 0
+
+    def tick(self, *, launch: bool = True) -> Tick:
+        self._ticks += 1
+        self._at_tick.get(self._ticks, lambda: None)()
+        tick = self._engine.tick(launch=launch)
+        ahead = self._place.backend.next_event_at()
+        if tick.idle and ahead is not None:
+            self._place.clock.advance_to(ahead)
+        return tick
+
+
+@pytest.fixture
+def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[int, Callable[[], None]]:
+    """Simulated workers in place of Ray's. What is returned says what happens at which tick."""
+    place = world(tmp_path / "runs")
+    at_tick: dict[int, Callable[[], None]] = {}
+
+    def open_host(settings: Settings, store: Store, *, workers: int | None = None) -> service.Host:
+        place.store = store
+        driven: Any = Driven(place, place.engine(who=service.whoami()), at_tick)
+        return service.Host(settings, store, place.clock, driven, workers or settings.workers)
+
+    monkeypatch.setattr(service, "open_host", open_host)
+    return at_tick

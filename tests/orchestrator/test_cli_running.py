@@ -1,0 +1,201 @@
+"""The command line while a study runs: alone, beside a leader, interrupted; then its trials and exports."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import service
+from orchestrator.cli import progress, showing
+from orchestrator.ledger import Store
+from orchestrator.records import StudyState
+from tests.faults.world import world
+from tests.orchestrator.conftest import Orch
+
+
+# -- running ----------------------------------------------------------------------------------------------
+def test_a_study_runs_in_the_foreground_and_ends_with_one_object(
+    orch: Orch, spec: str, machines: dict[int, Any]
+) -> None:
+    said = orch("study", "create", spec, "--json")
+    assert said.code == 0
+    assert (said.json["status"], said.json["ended"], said.json["created"]) == ("completed", 8, True)
+    assert said.err.startswith("Does the machinery work?\n")
+    lines = [line for line in said.err.splitlines() if " completed  loss " in line]
+    assert len(lines) == 8
+    assert lines[-1].endswith("(8 of 8)")
+    again = orch("study", "create", spec)
+    assert again.code == 0
+    assert "small: completed, 8 of 8 runs ended (6 search, 2 confirm)" in again.out
+
+
+def test_another_spec_under_a_name_in_use_is_refused_and_says_what_differs(orch: Orch, spec: str) -> None:
+    orch("study", "create", spec, "--no-run")
+    said = orch("study", "create", spec, "--set", "steps=50", "--replicates", "2")
+    assert said.code == showing.TAKEN
+    first, second = said.err.splitlines()[-2:]
+    assert first.startswith("orch: A study named 'small' exists already (id ")
+    assert second == "Its spec differs from yours in: base, replicates."
+
+
+def test_one_ctrl_c_pauses_and_an_equal_create_goes_on_to_the_right_count(
+    orch: Orch, ledger: Callable[[], Store], spec: str, machines: dict[int, Any]
+) -> None:
+    machines[3] = lambda: os.kill(os.getpid(), signal.SIGINT)
+    said = orch("study", "create", spec, "--json")
+    assert said.code == showing.INTERRUPTED
+    assert said.json["status"] == "paused"
+    assert said.err.endswith("Paused. Go on with: orch study resume small\n")
+    store = ledger()
+    assert store.live_attempts() == []
+    store.close()
+    machines.clear()
+    again = orch("study", "create", spec, "--json")
+    assert again.code == 0
+    assert (again.json["attached"], again.json["ended"]) == (True, 8)
+    assert "is paused: attached to it." in again.err
+
+
+def test_sigterm_pauses_as_ctrl_c_does(orch: Orch, spec: str, machines: dict[int, Any]) -> None:
+    machines[3] = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    said = orch("study", "create", spec)
+    assert said.code == showing.INTERRUPTED
+    assert "small: paused" in said.out
+
+
+def test_a_second_ctrl_c_leaves_at_once(orch: Orch, home: Path, spec: str, machines: dict[int, Any]) -> None:
+    machines[3] = machines[4] = lambda: os.kill(os.getpid(), signal.SIGINT)
+    said = orch("study", "create", spec)
+    assert said.code == showing.INTERRUPTED
+    assert "Left at once; nothing is lost. Go on with: orch study resume small" in said.err
+    machines.clear()
+    assert orch("study", "resume", "small", "--json").json["ended"] == 8
+
+
+def test_ctrl_c_does_as_before_once_a_study_has_ended(
+    orch: Orch, spec: str, machines: dict[int, Any]
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    orch("study", "create", spec)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_study_without_a_valid_result_ends_with_exit_code_7(
+    orch: Orch, spec: str, machines: dict[int, Any]
+) -> None:
+    said = orch("study", "create", spec, "--set", 'rehearsal={"nan_at_step": 1}', "--json")
+    assert said.code == showing.NO_RESULT
+    assert said.json["no_valid_result"] is True
+
+
+def test_a_trial_that_fits_nowhere_is_refused(
+    orch: Orch, spec: str, machines: dict[int, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator.backends.simulated import SimulatedBackend
+
+    monkeypatch.setattr(SimulatedBackend, "slots", lambda self, resources: 0)
+    said = orch("study", "create", spec)
+    assert said.code == showing.USAGE
+    assert "No worker here can hold a trial of small: it needs 1 cpus." in said.err
+
+
+def _led_elsewhere(ledger: Callable[[], Store], tmp_path: Path, begin: threading.Event) -> threading.Thread:
+    """Another process, played by a thread with a ledger of its own, that runs everything once told to."""
+    other = ledger()
+    place = world(tmp_path / "elsewhere", store=other)
+    engine = place.engine(who="another")
+    assert other.lead("another") is not None
+
+    def run() -> None:
+        begin.wait(10)
+        while other.studies({StudyState.RUNNING}):
+            place.step(engine)
+        other.close()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("verb", ["watch", "create"])
+def test_a_study_that_another_process_runs_is_followed_to_its_end(
+    orch: Orch,
+    ledger: Callable[[], Store],
+    spec: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+) -> None:
+    orch("study", "create", spec, "--no-run")
+    begin = threading.Event()
+    thread = _led_elsewhere(ledger, tmp_path, begin)
+    follow = service.follow
+
+    def followed(*args: Any, **kwargs: Any) -> Any:
+        begin.set()
+        return follow(*args, **kwargs)
+
+    monkeypatch.setattr(service, "follow", followed)
+    said = orch("study", verb, "small" if verb == "watch" else spec, "--json")
+    thread.join(10)
+    assert said.code == 0
+    assert (said.json["status"], said.json["ended"]) == ("completed", 8)
+
+
+def test_ctrl_c_beside_a_leader_ends_the_watching_and_nothing_else(
+    orch: Orch, ledger: Callable[[], Store], spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orch("study", "create", spec, "--no-run")
+    leader = ledger()
+    assert leader.lead("another") is not None
+    monkeypatch.setattr(service, "WATCH_S", 0.0)
+    look = progress.Eye.look
+
+    def interrupted(eye: progress.Eye) -> progress.Scene:
+        os.kill(os.getpid(), signal.SIGINT)
+        return look(eye)
+
+    monkeypatch.setattr(progress.Eye, "look", interrupted)
+    said = orch("study", "create", spec)
+    assert said.code == showing.INTERRUPTED
+    assert "Another process goes on with small." in said.err
+    assert leader.open_wishes() == []
+    leader.close()
+
+
+# -- trials and exports -----------------------------------------------------------------------------------
+def test_a_failed_trial_tells_its_traceback_and_is_tried_again(
+    orch: Orch, spec: str, machines: dict[int, Any]
+) -> None:
+    orch("study", "create", spec, "--set", 'rehearsal={"fail_at_step": 25}')
+    shown = orch("trial", "show", "small.base.0.0")
+    assert "base.0.0: failed. RuntimeError" in shown.out
+    logs = orch("trial", "logs", "small.base.0.0", "--follow")
+    assert logs.out.splitlines()[0].startswith("attempt 1     0:00  step      0  started")
+    assert "eval        loss " in logs.out
+    assert "RuntimeError: The rehearsal was told to fail at step 25." in logs.out.splitlines()[-1]
+    assert orch("trial", "logs", "small.base.0.0", "--attempt", "2").code == showing.NOT_FOUND
+    retried = orch("trial", "retry", "small.base.0.0", "--json")
+    assert retried.json["state"] == "waiting"
+    assert orch("trial", "retry", "small.grid.0.9").code == showing.NOT_FOUND
+    assert orch("trial", "show", "small").code == showing.NOT_FOUND
+    assert orch("trial", "show", "small.base.0.0", "--json").json["attempts"][0]["state"] == "failed"
+
+
+def test_exports_go_to_stdout_or_to_a_file(
+    orch: Orch, spec: str, machines: dict[int, Any], tmp_path: Path
+) -> None:
+    orch("study", "create", spec)
+    assert len(orch("study", "export", "small", "--to", "csv").out.splitlines()) == 9
+    out = tmp_path / "small.out.json"
+    assert orch("study", "export", "small", "--to", "json", "--out", str(out)).out == ""
+    assert len(json.loads(out.read_text())["trials"]) == 8
+    assert orch("study", "export", "small", "--to", "optuna").code == showing.USAGE
+    assert orch("study", "export", "nothing", "--to", "csv").code == showing.NOT_FOUND
