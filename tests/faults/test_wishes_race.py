@@ -183,7 +183,9 @@ def test_a_resume_right_after_a_pause_ends_no_trial_early(tmp_path: Path) -> Non
     place, engine, study_id = _ran(tmp_path / "hasty", ("pause", {}))
     engine.tick()  # they are told
     ask(place.store, place.store.study(study_id), "resume", {}, clock=place.clock)
-    place.drive(place.engine(), study_id)  # by another process, which told nobody anything
+    other = place.engine()  # another process, which told nobody anything
+    place.step(other)
+    place.drive(other, study_id)
     assert AttemptState.PREEMPTED in {
         a.state for t in place.store.trials(study_id) for a in place.store.attempts(t.trial_id)
     }
