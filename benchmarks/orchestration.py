@@ -5,9 +5,10 @@ Both run two at a time on the same Ray, in turn, round after round.  python -m b
 
 from __future__ import annotations
 
-import os
+import contextlib
 import random
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -32,8 +33,8 @@ def measure() -> Result:
 
         home = Path(folder)
         address = daemon.start(home, cpus=AT_A_TIME)
+        backend = RayBackend(address, workers=AT_A_TIME, token_path=daemon.token_path(home))
         try:
-            backend = RayBackend(address, workers=AT_A_TIME, token_path=daemon.token_path(home))
             _ours(backend, home / "warm", trials=20)  # imports, and the workers' start
             for i in range(ROUNDS):
                 ours.append(_ours(backend, home / f"round-{i}", trials=OURS))
@@ -42,8 +43,8 @@ def measure() -> Result:
                 function.append(_tune(home, reuse=False, trials=FUNCTION))
                 reused.append(_tune(home, reuse=True, trials=REUSED))
                 _ours(backend, home / f"warm-{i}", trials=20)
-            backend.close(end_workers=True)
         finally:
+            backend.close(end_workers=True)
             daemon.stop(home)
     per_s = statistics.median(ours)
     asks = {str(n): _gp_ask_s(n) for n in OBSERVED}
@@ -97,7 +98,6 @@ def _ours(backend: Any, home: Path, *, trials: int) -> float:
 
 def _tune(home: Path, *, reuse: bool, trials: int) -> float:
     """The same trials through Ray Tune, as a function or as a class whose actors are reused."""
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     from ray import tune
 
     def function(config: dict[str, float]) -> None:
@@ -115,12 +115,19 @@ def _tune(home: Path, *, reuse: bool, trials: int) -> float:
             return {"loss": self.x, "done": True}
 
     begun = time.perf_counter()
-    done = tune.Tuner(
-        Reused if reuse else function,
-        param_space={"x": tune.uniform(0, 1)},
-        tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=AT_A_TIME, reuse_actors=reuse),
-        run_config=tune.RunConfig(storage_path=str(home / "tune"), verbose=0),
-    ).fit()
+    with contextlib.redirect_stdout(sys.stderr):  # Tune prints even when it is told to be quiet
+        done = tune.Tuner(
+            Reused if reuse else function,
+            param_space={"x": tune.uniform(0, 1)},
+            tune_config=tune.TuneConfig(
+                num_samples=trials, max_concurrent_trials=AT_A_TIME, reuse_actors=reuse
+            ),
+            run_config=tune.RunConfig(
+                storage_path=str(home / "tune"),
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()
     took = time.perf_counter() - begun
     assert len(done) == trials
     assert not done.errors

@@ -131,6 +131,9 @@ class Engine:
         studies = {i: self.store.study(i) for i in {study_of(attempt.trial_id) for attempt in live}}
         over: list[tuple[AttemptRow, TrialRow]] = []
         with self.store.together(epoch):
+            said = [event for attempt in live if attempt.key in news for event in news[attempt.key].events]
+            if said:
+                self.store.append(epoch, said)
             for attempt in live:
                 progress = news.get(attempt.key, Progress(known=False))
                 trial = self._hear(epoch, studies[study_of(attempt.trial_id)], attempt, progress)
@@ -142,12 +145,10 @@ class Engine:
         return len(over)
 
     def _hear(self, epoch: int, study: StudyRow, attempt: AttemptRow, progress: Progress) -> TrialRow | None:
-        """Write down what one attempt said; its trial when that was the end of it."""
+        """Its events are written; now what else is to be done. Its trial when that was the end of it."""
         if not progress.known:
             return self._not_known(epoch, study, attempt)
-        if progress.events:
-            self.store.append(epoch, progress.events)
-            attempt = _after(attempt, progress.events)
+        attempt = _after(attempt, progress.events)
         if progress.ended is not None:
             return self._end(epoch, study, attempt, progress.ended)
         if attempt.state is AttemptState.LAUNCHING:
@@ -246,9 +247,9 @@ class Engine:
             self._courses.pop(study.study_id)
             return 0
         self._skip_what_follows_nothing(epoch, study, course)
-        launched = 0
         free = self.backend.slots(course.spec.resources) - len(self._heard)
-        while free > 0:
+        chosen: list[tuple[Lane, TrialRow, bool]] = []
+        while len(chosen) < free:
             spent = self._budget_spent(course)
             if spent is not None:
                 self._end_by_budget(epoch, study, course, spent)
@@ -256,10 +257,9 @@ class Engine:
             lane = course.next_lane()
             if lane is None:
                 break
-            self._launch(epoch, study, lane)
-            launched += 1
-            free -= 1
-        return launched
+            chosen.append(self._choose(study, lane))
+        self._launch(epoch, chosen)
+        return len(chosen)
 
     def _budget_spent(self, course: Course) -> str | None:
         budget = course.spec.budget
@@ -303,26 +303,32 @@ class Engine:
                 lane.waiting.pop(0)
                 lane.ended_as(trial)
 
-    def _launch(self, epoch: int, study: StudyRow, lane: Lane) -> None:
-        """Write down a lane's next trial and its attempt, then submit it."""
-        again = lane.waiting[0] if lane.waiting else None
-        new = again or self._new_trial(lane, lane.searcher.suggest(lane.request()), study.study_id)
+    def _choose(self, study: StudyRow, lane: Lane) -> tuple[Lane, TrialRow, bool]:
+        """A lane's next trial, and whether it is new: one that waits, else the next that it proposes."""
+        new = not lane.waiting
+        if new:
+            point = lane.searcher.suggest(lane.request())  # takes its time, so nothing is locked yet
+            lane.added(self._new_trial(lane, point, study.study_id))
+        return lane, lane.waiting.pop(0), new
+
+    def _launch(self, epoch: int, chosen: Sequence[tuple[Lane, TrialRow, bool]]) -> None:
+        """Write down these trials and their attempts, then submit them."""
+        if not chosen:
+            return
+        intended: list[tuple[Lane, TrialRow, AttemptRow]] = []
         with self.store.together(epoch):
-            trial = again or self.store.add_trial(epoch, new)
-            attempt = self.store.start_attempt(
-                epoch,
-                AttemptRow(
+            for lane, wanted, new in chosen:
+                trial = self.store.add_trial(epoch, wanted) if new else wanted
+                attempt = AttemptRow(
                     trial_id=trial.trial_id,
                     number=trial.attempts + 1,
                     state=AttemptState.LAUNCHING,
                     started_at=self.clock.time(),
                     resumed_from=trial.checkpoint,
-                ),
-            )
-        if again is None:
-            lane.added(trial)
-        lane.waiting.pop(0)
-        self._submit(lane.spec, trial, attempt)
+                )
+                intended.append((lane, trial, self.store.start_attempt(epoch, attempt)))
+        for lane, trial, attempt in intended:
+            self._submit(lane.spec, trial, attempt)
 
     def _new_trial(self, lane: Lane, point: Mapping[str, float], study_id: str) -> TrialRow:
         index = lane.next_index
@@ -363,6 +369,8 @@ class Engine:
 
 def _after(attempt: AttemptRow, events: Sequence[Event]) -> AttemptRow:
     """The attempt as the ledger has it once these events are in."""
+    if not events:
+        return attempt
     clocks, saved = attempt.clocks, attempt.saved_clocks
     for event in events:
         clocks = event.payload.get("clocks") or clocks

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from orchestrator.checks import find_entrypoint, require_runnable
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.engine import Engine, Tick
-from orchestrator.errors import BackendLost, Fenced, LedgerBusy, NameTaken
+from orchestrator.errors import BackendLost, BadSpec, Fenced, LedgerBusy, NameTaken
 from orchestrator.ledger import Store
 from orchestrator.overview import Overview, overview
 from orchestrator.records import StudyRow, StudyState, Wish
@@ -25,6 +25,7 @@ from orchestrator.spec import StudySpec, spec_hash
 from orchestrator.storage import Storage
 from orchestrator.wishes import obey
 
+REHEARSAL = "orchestrator.rehearsal"
 PACE_S = 0.05  # between two ticks that found nothing to do
 WATCH_S = 0.2  # between two looks at what another process does
 PATIENCE_S = 60.0  # how long a ledger or the workers may be away before a foreground run gives up
@@ -221,7 +222,12 @@ def rehearse(
     from orchestrator.backends.simulated import SimulatedBackend, VirtualClock
     from orchestrator.ledger.memory import MemoryLedger
 
-    spec = spec.model_copy(update={"entrypoint": "orchestrator.rehearsal"})
+    if spec.entrypoint not in (REHEARSAL, "trainer.run"):
+        raise BadSpec(
+            f"A rehearsal stands in for the trainer, and {spec.entrypoint} has a configuration of its own. "
+            f"`orch study plan` tells what the study would run; to try it out, create it with fewer trials."
+        )
+    spec = spec.model_copy(update={"entrypoint": REHEARSAL})
     started = time.monotonic()
     clock = VirtualClock()
     store = MemoryLedger()

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, and_, exc, func, insert, or_, select, update
+from sqlalchemy import Connection, exc, func, insert, or_, select, update
 
 from orchestrator.errors import NameTaken
 from orchestrator.ledger import rules
@@ -24,7 +24,8 @@ from orchestrator.ledger.codec import settled
 from orchestrator.ledger.migrations import UPGRADES, Upgrade
 from orchestrator.ledger.sql_connect import address, answering, connect, prepare, transaction
 from orchestrator.ledger.sql_leader import lock_for
-from orchestrator.ledger.sql_tables import IS_LIVE, IS_OPEN, Tables, columns, record
+from orchestrator.ledger.sql_statements import Hot
+from orchestrator.ledger.sql_tables import IS_OPEN, Tables, columns, record
 from orchestrator.records import (
     LIVE_ATTEMPT,
     AttemptRow,
@@ -79,7 +80,7 @@ class SqlLedger:
 
     def _newest_leadership(self) -> tuple[int, str]:
         with self._reading() as c:
-            row = c.execute(select(Tables.leader.c.epoch, Tables.leader.c.who)).one()
+            row = c.execute(Hot.leader).one()
         return row.epoch, row.who
 
     def _next_epoch(self, who: str) -> int:
@@ -118,22 +119,18 @@ class SqlLedger:
             return self._change_study(c, study, rules.extended_study(study, extra_trials))
 
     def add_trial(self, epoch: int, trial: TrialRow) -> TrialRow:
-        t = Tables.trials
-        place = and_(
-            t.c.study_id == trial.study_id,
-            t.c.arm == trial.arm,
-            t.c.replicate == trial.replicate,
-            t.c.index == trial.index,
-        )
+        place = ("study_id", "arm", "replicate", "index")
+        wanted = {name: getattr(trial, name) for name in ("trial_id", *place)}
         with self._leading(epoch) as c:
-            found = c.execute(select(t).where(place)).mappings().first()
-            if found is not None:
-                return record(TrialRow, found)
+            found = [record(TrialRow, row) for row in c.execute(Hot.same_trial, wanted).mappings()]
+            for other in found:
+                if all(getattr(other, name) == wanted[name] for name in place):
+                    return other
             self._study(c, trial.study_id)
             rules.new_trial(trial)
-            if c.execute(select(t.c.trial_id).where(t.c.trial_id == trial.trial_id)).first() is not None:
+            if found:
                 raise rules.other_trial(trial)
-            c.execute(insert(t).values(columns(trial)))
+            c.execute(Hot.add_trial, columns(trial))
             return settled(trial)
 
     def move_trial(
@@ -149,7 +146,7 @@ class SqlLedger:
             if attempt.number == trial.attempts and trial.state == TrialState.RUNNING:
                 return self._attempt(c, attempt.trial_id, attempt.number)
             self._change_trial(c, trial, rules.started(trial, attempt))
-            c.execute(insert(Tables.attempts).values(columns(attempt) | {"study_id": trial.study_id}))
+            c.execute(Hot.add_attempt, columns(attempt) | {"study_id": trial.study_id})
             return settled(attempt)
 
     def attempt_running(self, epoch: int, trial_id: str, number: int) -> None:
@@ -160,17 +157,16 @@ class SqlLedger:
     def append(self, epoch: int, events: Sequence[Event]) -> int:
         with self._leading(epoch) as c:
             trial_ids = {e.trial_id for e in events}
-            live_of = and_(Tables.attempts.c.trial_id.in_(trial_ids), IS_LIVE)
-            found = c.execute(select(Tables.attempts).where(live_of)).mappings().all()
+            found = c.execute(Hot.live_of_trials, {"trial_ids": list(trial_ids)}).mappings().all()
             study_of = {row["trial_id"]: row["study_id"] for row in found}
             live = {row.key: row for row in (record(AttemptRow, r) for r in found)}
             new = rules.fresh(events, live, self._stored(c, events, live))
             if not new:
                 return 0
             # Ids without gaps: this transaction holds the leader's row, so nobody else gives out any.
-            last = c.execute(select(func.max(Tables.events.c.event_id))).scalar_one() or 0
+            last = c.execute(Hot.last_event).scalar_one() or 0
             c.execute(
-                insert(Tables.events),
+                Hot.add_events,
                 [
                     {f.name: getattr(e, f.name) for f in fields(Event)}
                     | {"event_id": event_id, "study_id": study_of[e.trial_id]}
@@ -247,7 +243,7 @@ class SqlLedger:
 
     def live_attempts(self, study_id: str | None = None) -> list[AttemptRow]:
         a = Tables.attempts
-        query = select(a).where(IS_LIVE).order_by(a.c.trial_id, a.c.number)
+        query = Hot.live
         if study_id is not None:
             query = query.where(a.c.study_id == study_id)
         with self._reading() as c:
@@ -293,9 +289,8 @@ class SqlLedger:
             return settled(Wish(wish_id, study_id, verb, detail, asked_at, asked_by))
 
     def open_wishes(self) -> list[Wish]:
-        w = Tables.wishes
         with self._reading() as c:
-            found = c.execute(select(w).where(IS_OPEN).order_by(w.c.wish_id)).mappings()
+            found = c.execute(Hot.open_wishes).mappings()
             return [record(Wish, row) for row in found]
 
     def answer_wish(self, epoch: int, wish_id: int, answer: str) -> None:
@@ -344,13 +339,13 @@ class SqlLedger:
             yield inside
             return
         with self._writing() as c:
-            newest = c.execute(select(Tables.leader.c.epoch, Tables.leader.c.who).with_for_update()).one()
+            newest = c.execute(Hot.leader_locked).one()
             rules.fence(epoch, newest.epoch, newest.who)
             yield c
 
     def _study(self, c: Connection, id_or_name: str, *, or_name: bool = False) -> StudyRow:
         s = Tables.studies
-        found = c.execute(select(s).where(s.c.study_id == id_or_name)).mappings().first()
+        found = c.execute(Hot.study, {"study_id": id_or_name}).mappings().first()
         if found is None and or_name:
             found = c.execute(select(s).where(s.c.name == id_or_name)).mappings().first()
         if found is None:
@@ -358,16 +353,14 @@ class SqlLedger:
         return record(StudyRow, found)
 
     def _trial(self, c: Connection, trial_id: str) -> TrialRow:
-        t = Tables.trials
-        found = c.execute(select(t).where(t.c.trial_id == trial_id)).mappings().first()
+        found = c.execute(Hot.trial, {"trial_id": trial_id}).mappings().first()
         if found is None:
             raise rules.no_trial(trial_id)
         return record(TrialRow, found)
 
     def _attempt(self, c: Connection, trial_id: str, number: int) -> AttemptRow:
-        a = Tables.attempts
-        query = select(a).where(a.c.trial_id == trial_id, a.c.number == number)
-        found = c.execute(query).mappings().first()
+        wanted = {"trial_id": trial_id, "number": number}
+        found = c.execute(Hot.attempt, wanted).mappings().first()
         if found is None:
             raise rules.no_attempt(trial_id, number)
         return record(AttemptRow, found)
@@ -379,16 +372,17 @@ class SqlLedger:
         return settled(after, before)
 
     def _change_trial(self, c: Connection, before: TrialRow, after: TrialRow) -> TrialRow:
-        changes, t = columns(after, before), Tables.trials
+        changes = columns(after, before)
         if changes:
-            c.execute(update(t).where(t.c.trial_id == before.trial_id).values(changes))
+            change = Hot.change(Tables.trials, ("trial_id",), tuple(sorted(changes)))
+            c.execute(change, changes | {"of_trial_id": before.trial_id})
         return settled(after, before)
 
     def _change_attempt(self, c: Connection, before: AttemptRow, after: AttemptRow) -> None:
-        changes, a = columns(after, before), Tables.attempts
+        changes = columns(after, before)
         if changes:
-            of = and_(a.c.trial_id == before.trial_id, a.c.number == before.number)
-            c.execute(update(a).where(of).values(changes))
+            change = Hot.change(Tables.attempts, ("trial_id", "number"), tuple(sorted(changes)))
+            c.execute(change, changes | {"of_trial_id": before.trial_id, "of_number": before.number})
 
     def _stored(
         self, c: Connection, events: Sequence[Event], live: Mapping[tuple[str, int], AttemptRow]

@@ -130,6 +130,12 @@ def test_a_rehearsal_counts_search_confirmation_and_control_apart() -> None:
     assert done.virtual_hours > 0
 
 
+def test_a_rehearsal_stands_in_for_the_trainer_alone() -> None:
+    with pytest.raises(BadSpec) as caught:
+        rehearse(small_study(entrypoint="my_model"), slots=1)
+    assert str(caught.value).startswith("A rehearsal stands in for the trainer, and my_model has a config")
+
+
 def test_settings_come_from_the_environment_and_are_checked(tmp_path: Path) -> None:
     settings = from_environment({"ORCH_HOME": str(tmp_path), "ORCH_WORKERS": "3"})
     assert settings.ledger == f"sqlite:///{tmp_path / 'ledger.db'}"
