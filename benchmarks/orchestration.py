@@ -69,7 +69,6 @@ def _ours(backend: Any, home: Path, *, trials: int) -> float:
     from orchestrator.clock import SystemClock
     from orchestrator.engine import Engine
     from orchestrator.ledger import open_ledger
-    from orchestrator.records import StudyState
     from orchestrator.service import create
     from orchestrator.spec import Arm, Parameter, StudySpec
     from orchestrator.storage import Storage
@@ -88,8 +87,8 @@ def _ours(backend: Any, home: Path, *, trials: int) -> float:
     study = create(store, spec, clock=clock).study
     engine = Engine(store, backend, clock=clock, storage=Storage(home / "runs"), who="benchmark")
     begun = time.perf_counter()
-    while store.study(study.study_id).state is StudyState.RUNNING:
-        engine.tick()
+    while engine.tick().open_studies:
+        pass
     took = time.perf_counter() - begun
     assert store.counts(study.study_id) == {("random", 0, "completed"): trials}
     store.close()

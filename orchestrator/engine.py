@@ -91,11 +91,12 @@ class Engine:
                 self._drop_orphans()
                 self._epoch = epoch
             self._obey_wishes(epoch)
-            ended = self._collect(epoch)
-            studies = self.store.studies({StudyState.RUNNING}) if launch else []
-            launched = sum(self._advance(epoch, study) for study in studies)
+            studies = {s.study_id: s for s in self.store.studies({StudyState.RUNNING, StudyState.PAUSED})}
+            ended = self._collect(epoch, studies)
+            running = [study for study in studies.values() if study.state is StudyState.RUNNING]
+            launched = sum(self._advance(epoch, study) for study in running) if launch else 0
             live = len(self._heard)
-            return Tick(True, launched=launched, ended=ended, live=live, open_studies=len(studies))
+            return Tick(True, launched=launched, ended=ended, live=live, open_studies=len(running))
         except BaseException:
             self._forget_readings()
             raise
@@ -121,14 +122,15 @@ class Engine:
             self._courses.pop(wish.study_id, None)
 
     # -- collect ------------------------------------------------------------------------------------
-    def _collect(self, epoch: int) -> int:
+    def _collect(self, epoch: int, studies: dict[str, StudyRow]) -> int:
         live = self.store.live_attempts()
         keys = {attempt.key for attempt in live}
         self._heard = {key: at for key, at in self._heard.items() if key in keys}
         if not live:
             return 0
         news = self.backend.poll({attempt.key: attempt.sequence for attempt in live})
-        studies = {i: self.store.study(i) for i in {study_of(attempt.trial_id) for attempt in live}}
+        for study_id in {study_of(attempt.trial_id) for attempt in live} - studies.keys():
+            studies[study_id] = self.store.study(study_id)  # cancelled, and not yet at rest
         over: list[tuple[AttemptRow, TrialRow]] = []
         with self.store.together(epoch):
             said = [event for attempt in live if attempt.key in news for event in news[attempt.key].events]
