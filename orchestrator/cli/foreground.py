@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -42,8 +41,8 @@ ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a wish
 @contextmanager
 def opened(settings: Settings, *, writing: bool = True) -> Iterator[Store]:
     """The ledger. One that is only read is not made: where none is, an empty one is shown."""
-    file = settings.ledger.removeprefix("sqlite:///")
-    absent = file != settings.ledger and not Path(file).exists()
+    file = settings.ledger_file
+    absent = file is not None and not file.exists()
     try:
         store = open_ledger("memory://" if absent and not writing else settings.ledger)
     except OSError as problem:

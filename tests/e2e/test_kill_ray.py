@@ -1,4 +1,4 @@
-"""What survives kill -9 on real Ray? The foreground process first, then a worker in mid-trial (faults 1 and 4)."""
+"""What survives kill -9 on real Ray? The leading process, then a worker in mid-trial (faults 1 and 4)."""
 
 from __future__ import annotations
 
