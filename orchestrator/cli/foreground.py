@@ -57,10 +57,12 @@ def opened(settings: Settings, *, writing: bool = True) -> Iterator[Store]:
 
 def led_by_another(store: Store) -> bool:
     """Whether another process leads on this ledger, and so runs its studies."""
-    if store.lead(service.whoami()) is None:
-        return True
-    store.release()
-    return False
+    for _ in range(3):  # a command holds the lead for some milliseconds, who runs studies for long
+        if store.lead(service.whoami()) is not None:
+            store.release()
+            return False
+        time.sleep(0.05)
+    return True
 
 
 # -- Ctrl-C ----------------------------------------------------------------------------------------------
@@ -180,7 +182,10 @@ def _tell_of_others(store: Store, study: StudyRow) -> None:
     """One leader runs all studies of its ledger; when it goes, it may leave some at work."""
     for other in store.studies({StudyState.RUNNING}):
         if other.study_id != study.study_id:
-            note(f"The study {other.name} has not ended. Go on with: orch study resume {other.name}")
+            note(
+                f"The study {other.name} has not ended. Unless another process goes on with it: "
+                f"orch study resume {other.name}"
+            )
 
 
 def show_result(
