@@ -90,10 +90,8 @@ class Engine:
             self._forget_readings()
             return Tick(leading=False)
         try:
-            if epoch != self._led:  # while another led, it was another's to hear
-                self._heard.clear()
-                self._unrunnable.clear()
-                self._led = epoch
+            if epoch != self._led:
+                self._take_over(epoch)
             if epoch != self._epoch:
                 self._forget_readings()
                 self._drop_orphans()
@@ -114,6 +112,15 @@ class Engine:
         except BaseException:
             self._forget_readings()
             raise
+
+    def _take_over(self, epoch: int) -> None:
+        """What was heard and handed out while we led before may have been another's since."""
+        if self._led is not None and epoch != self._led + 1:  # epochs are given out one by one
+            self.backend.renew()
+            self._submitted.clear()
+        self._heard.clear()
+        self._unrunnable.clear()
+        self._led = epoch
 
     def _forget_readings(self) -> None:
         """What was read may not be what is written: read it anew."""

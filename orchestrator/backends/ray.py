@@ -51,12 +51,12 @@ class RayBackend:
     def __init__(
         self, address: str, *, workers: int, token_path: Path | None = None, pool: str = "orch"
     ) -> None:
-        self._pool = pool
+        self._pool, self._workers = pool, workers
         self._ray, self._connected_here = _connect(address, token_path)
-        self._slots = [_Slot(f"{pool}.{i}") for i in range(workers)]
+        self._slots: list[_Slot] = []
         with self._reachable():
             self._total: dict[str, float] = self._ray.cluster_resources()
-            self._adopt()
+        self.renew()
 
     def slots(self, resources: Resources) -> int:
         if resources.hosts > 1:
@@ -145,6 +145,11 @@ class RayBackend:
             from ray.util import list_named_actors
 
             return sorted(actor["name"] for actor in list_named_actors(all_namespaces=True))
+
+    def renew(self) -> None:
+        self._slots = [_Slot(f"{self._pool}.{i}") for i in range(self._workers)]
+        with self._reachable():
+            self._adopt()
 
     def close(self, *, end_workers: bool) -> None:
         with contextlib.suppress(BackendLost), self._reachable():

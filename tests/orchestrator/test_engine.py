@@ -197,6 +197,19 @@ def test_what_another_leader_heard_is_no_silence(tmp_path: Path) -> None:
     assert [a.state for a in place.store.attempts("s1.base.0.0")] == [AttemptState.RUNNING]
 
 
+def test_who_leads_again_after_another_looks_at_the_workers_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, renewed = world(tmp_path), list[str]()
+    monkeypatch.setattr(place.backend, "renew", lambda: renewed.append("anew"))
+    created(place, small_study())
+    one, two = place.engine(who="one"), place.engine(who="two")
+    for engine in (one, one, two, one, one):
+        place.store.release()
+        engine.tick()
+    assert renewed == ["anew"]  # not when it led last as well
+
+
 def test_an_arm_on_fresh_seeds_is_not_extended_into_those_of_the_next_replicate(tmp_path: Path) -> None:
     from orchestrator.service import ask
 

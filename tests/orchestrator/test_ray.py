@@ -164,6 +164,26 @@ def test_a_larger_trial_gets_the_room_that_idle_workers_hold_and_waits_for_busy_
     assert ended.how == "outcome"
 
 
+def test_a_leader_that_comes_back_finds_what_another_began(
+    backend: RayBackend, launch: Any, ray_home: Path
+) -> None:
+    first, second = launch("first"), launch("second", PACED)
+    backend.submit(first)
+    finish(backend, first)
+    other = RayBackend(
+        daemon.find(ray_home) or "", workers=2, token_path=daemon.token_path(ray_home), pool="faults"
+    )
+    other.forget(first.key)
+    other.submit(second)
+    pid = pid_of(other, second)
+    backend.renew()
+    assert backend.attempts() == [second.key]
+    backend.kill(first.key, "its attempt was given up")  # this would have ended the other's worker
+    assert pid_of(backend, second) == pid
+    backend.say(second.key, Verdict.STOP)
+    finish(backend, second)
+
+
 def test_a_smaller_pool_finishes_what_a_larger_one_began(
     backend: RayBackend, launch: Any, ray_home: Path
 ) -> None:
