@@ -200,7 +200,7 @@ def test_preemption_saves_at_the_next_report_and_takes_no_more_work(launch: Any)
     progress, ended = to_the_end(worker, job)
     assert ended.outcome is not None
     assert ended.outcome.status == "preempted"
-    assert Path(ended.outcome.checkpoint or "").exists()
+    assert Path(ended.outcome.checkpoint or "nothing").is_file()
     assert len(progress.events) <= heard + 4  # one chunk: train, eval, checkpoint; one was on its way
     assert not worker.begin(launch("b"))
 
