@@ -71,8 +71,6 @@ def show(done: Result, argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=f"The {done.benchmark} benchmark.")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     if parser.parse_args(argv).json:
-        told = asdict(done)
-        told.pop("wants")
-        print(json.dumps(told))
+        print(json.dumps(asdict(done)))
     else:
         print(table(done))

