@@ -211,7 +211,7 @@ def test_a_study_that_cannot_be_launched_here_ends_with_the_sentence(
     with monkeypatch.context() as here:
         here.syspath_prepend(str(tmp_path))
         assert orch("study", "create", spec, "--no-run").code == 0
-    monkeypatch.delitem(sys.modules, "my_model")
+    del sys.modules["my_model"]
     said = orch("study", "resume", "small")
     assert said.code == showing.USAGE
     assert "orch: The entrypoint 'my_model' cannot be imported (No module named 'my_model')." in said.err

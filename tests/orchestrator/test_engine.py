@@ -171,7 +171,7 @@ def test_a_study_that_cannot_be_launched_here_does_not_keep_others_from_running(
         place.backend.close(end_workers=True)
         place.store.release()
         created(place, small_study(name="two"), study_id="s2")
-    monkeypatch.delitem(sys.modules, "elsewhere")
+    del sys.modules["elsewhere"]
     place.drive(place.engine(who="in another folder"), "s2")
     invariants.check(place.store, "s2")
     place.store.release()
