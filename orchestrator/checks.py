@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from orchestrator.errors import BadSpec
 from orchestrator.materialize import default_config, default_point, trial_config
@@ -13,21 +16,25 @@ from orchestrator.search import check_arm
 from orchestrator.spec import Arm, StudySpec
 
 OFFERED = ("check", "shape_key", "run")
+ENOUGH = 100  # problems: nobody reads more at once
 
 
 def find_entrypoint(name: str) -> ModuleType:
     """The module of that dotted name, from the path or the current folder. BadSpec when it is none."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    with contextlib.suppress(FileNotFoundError):  # the current folder has been deleted
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.append(here)
     try:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ImportError("it is no dotted name")
         module = importlib.import_module(name)
-    except (ImportError, ValueError) as why:
+    except (Exception, SystemExit) as why:  # it runs the person's own code
         raise BadSpec(
-            f"The entrypoint {name[:80]!r} cannot be imported ({why}). "
+            f"The entrypoint {name[:80]!r} cannot be imported ({_reason(why)}). "
             f"Name a module on the Python path that offers {', '.join(OFFERED)}, "
             f"such as 'orchestrator.rehearsal'."
-        ) from None
+        ) from why
     missing = [what for what in OFFERED if not callable(getattr(module, what, None))]
     if missing:
         raise BadSpec(
@@ -37,21 +44,48 @@ def find_entrypoint(name: str) -> ModuleType:
     return module
 
 
+def find_shape_key(entrypoint: Any, name: str, config: Mapping[str, Any]) -> str:
+    """What the entrypoint says of a config's program. BadSpec when it raises."""
+    try:
+        return str(entrypoint.shape_key(config))
+    except Exception as why:
+        raise BadSpec(f"{name}.shape_key failed on a trial's config ({_reason(why)}). Mend it.") from why
+
+
 def require_runnable(spec: StudySpec) -> None:
-    """Raise BadSpec with every sentence that the search and the entrypoint have against this study."""
+    """Raise BadSpec with the sentences that the search and the entrypoint have against this study."""
     entrypoint = find_entrypoint(spec.entrypoint)
-    problems: list[str] = []
+    problems: dict[str, str] = {}  # once each: most faults show at every point that is probed
     for arm in spec.arms:
         for sentence in check_arm(arm, default_point(spec, arm)):
-            _add(problems, sentence)
+            problems.setdefault(sentence.split(": ", 1)[-1], sentence)
         for config in _probes(spec, arm):
-            for sentence in entrypoint.check(config):
-                _add(problems, f"arm {arm.name}: {sentence}")
+            for sentence in _objections(entrypoint, spec.entrypoint, config):
+                problems.setdefault(sentence, f"arm {arm.name}: {sentence}")
+        if len(problems) >= ENOUGH:
+            break
     if problems:
-        raise BadSpec(problems)
+        raise BadSpec(list(problems.values()))
 
 
-def _probes(spec: StudySpec, arm: Arm) -> list[dict[str, object]]:
+def _objections(entrypoint: Any, name: str, config: dict[str, Any]) -> list[str]:
+    try:
+        said = entrypoint.check(config)
+        if isinstance(said, str) or not all(isinstance(sentence, str) for sentence in said):
+            raise TypeError(f"it returned {said!r:.60}, which is no list of sentences")
+    except Exception as why:
+        return [f"{name}.check failed ({_reason(why)}). Mend it, or the config that it was asked about."]
+    if not said:
+        find_shape_key(entrypoint, name, config)
+    return list(said)
+
+
+def _reason(why: BaseException) -> str:
+    text = " ".join(str(why).split())[:200]
+    return text if isinstance(why, ImportError) else f"{type(why).__name__}: {text}"
+
+
+def _probes(spec: StudySpec, arm: Arm) -> list[dict[str, Any]]:
     """The arm's config as it stands and at both ends of its space, complete with a seed."""
     found = None
     if arm.after is not None:
@@ -64,10 +98,3 @@ def _probes(spec: StudySpec, arm: Arm) -> list[dict[str, object]]:
             {p.path: p.bounds[1] for p in arm.space},
         ]
     return [trial_config(spec, arm, replicate=0, index=0, point=point, found=found) for point in points]
-
-
-def _add(problems: list[str], sentence: str) -> None:
-    """Once each: an arm is probed at several points and most faults show at all of them."""
-    bare = sentence.split(": ", 1)[-1]
-    if all(known.split(": ", 1)[-1] != bare for known in problems):
-        problems.append(sentence)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
-from pathlib import Path
 
 from orchestrator.errors import BadSpec, OrchError
 from orchestrator.settings import Settings, cores, from_environment
@@ -122,16 +121,15 @@ def _ledger(settings: Settings) -> Finding:
     from orchestrator.ledger import open_ledger
 
     shown = settings.ledger.split("@")[-1]  # without a password
-    file = settings.ledger.removeprefix("sqlite:///")
-    if file != settings.ledger and not Path(file).exists():
-        return Finding("ledger", True, True, f"{shown} (not made yet)", "the truth about studies")
     try:
+        if settings.ledger_file is not None and not settings.ledger_file.exists():
+            return Finding("ledger", True, True, f"{shown} (not made yet)", "the truth about studies")
         store = open_ledger(settings.ledger)
         try:
             studies = len(store.studies())
         finally:
             store.close()
-    except OrchError as problem:
+    except (OrchError, OSError) as problem:
         return Finding("ledger", False, True, shown, "the truth about studies", str(problem))
     from orchestrator.ledger.migrations import UPGRADES, version_after
 

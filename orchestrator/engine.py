@@ -6,14 +6,15 @@ intended before it is acted on, and every write may be repeated, so a restart is
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from orchestrator.backends.base import AttemptKey, Backend, Ended, Launch, Progress
+from orchestrator.checks import find_entrypoint, find_shape_key
 from orchestrator.clock import Clock
 from orchestrator.course import Best, Course, Lane
+from orchestrator.errors import BadSpec, MissingPackage
 from orchestrator.ledger import Store
 from orchestrator.ledger.base import Ending
 from orchestrator.materialize import trial_config
@@ -46,6 +47,7 @@ class Tick:
     ended: int = 0
     live: int = 0
     open_studies: int = 0
+    unrunnable: Mapping[str, str] = field(default_factory=dict)  # study -> why this process cannot launch it
 
     @property
     def idle(self) -> bool:
@@ -63,7 +65,7 @@ class Engine:
         clock: Clock,
         storage: Storage,
         who: str,
-        entrypoint: Callable[[str], Any] = importlib.import_module,
+        entrypoint: Callable[[str], Any] = find_entrypoint,
     ) -> None:
         self.store = store
         self.backend = backend
@@ -71,10 +73,12 @@ class Engine:
         self.storage = storage
         self.who = who
         self._entrypoint = entrypoint
-        self._epoch: int | None = None
+        self._epoch: int | None = None  # of the readings; None: they are to be made anew
+        self._led: int | None = None  # the newest epoch of ours
         self._courses: dict[str, Course] = {}
         self._heard: dict[AttemptKey, float] = {}  # monotonic time of the last news
         self._submitted: set[AttemptKey] = set()  # taken by the backend in this life
+        self._unrunnable: dict[str, str] = {}
 
     def tick(self, *, launch: bool = True) -> Tick:
         """One round. Any error leaves the ledger whole and the next tick starts from what it holds.
@@ -86,6 +90,8 @@ class Engine:
             self._forget_readings()
             return Tick(leading=False)
         try:
+            if epoch != self._led:
+                self._take_over(epoch)
             if epoch != self._epoch:
                 self._forget_readings()
                 self._drop_orphans()
@@ -94,12 +100,27 @@ class Engine:
             studies = {s.study_id: s for s in self.store.studies({StudyState.RUNNING, StudyState.PAUSED})}
             ended = self._collect(epoch, studies)
             running = [study for study in studies.values() if study.state is StudyState.RUNNING]
-            launched = sum(self._advance(epoch, study) for study in running) if launch else 0
-            live = len(self._heard)
-            return Tick(True, launched=launched, ended=ended, live=live, open_studies=len(running))
+            launched = sum(self._try_to_advance(epoch, study) for study in running) if launch else 0
+            return Tick(
+                True,
+                launched=launched,
+                ended=ended,
+                live=len(self._heard),
+                open_studies=len(running),
+                unrunnable=dict(self._unrunnable),
+            )
         except BaseException:
             self._forget_readings()
             raise
+
+    def _take_over(self, epoch: int) -> None:
+        """What was heard and handed out while we led before may have been another's since."""
+        if self._led is not None and epoch != self._led + 1:  # epochs are given out one by one
+            self.backend.renew()
+            self._submitted.clear()
+        self._heard.clear()
+        self._unrunnable.clear()
+        self._led = epoch
 
     def _forget_readings(self) -> None:
         """What was read may not be what is written: read it anew."""
@@ -131,6 +152,7 @@ class Engine:
         news = self.backend.poll({attempt.key: attempt.sequence for attempt in live})
         for study_id in {study_of(attempt.trial_id) for attempt in live} - studies.keys():
             studies[study_id] = self.store.study(study_id)  # cancelled, and not yet at rest
+        live = [a for a in live if not self._submitted_again(studies[study_of(a.trial_id)], a, news)]
         over: list[tuple[AttemptRow, TrialRow]] = []
         with self.store.together(epoch):
             said = [event for attempt in live if attempt.key in news for event in news[attempt.key].events]
@@ -159,14 +181,29 @@ class Engine:
         self._tell(study, attempt)
         return None
 
-    def _not_known(self, epoch: int, study: StudyRow, attempt: AttemptRow) -> TrialRow | None:
-        """Intended and never submitted: submit it. Once running and now unknown: lost."""
-        if attempt.state is not AttemptState.LAUNCHING or attempt.key in self._submitted:
+    def _submitted_again(
+        self, study: StudyRow, attempt: AttemptRow, news: Mapping[AttemptKey, Progress]
+    ) -> bool:
+        """Intended by us or by a leader before, and never submitted: submit it, and hear of it later."""
+        if attempt.key in news and news[attempt.key].known:
+            return False
+        if study.state is not StudyState.RUNNING or not self._never_submitted(attempt):
+            return False
+        if study.study_id not in self._unrunnable:
+            try:
+                self._submit(self._course(study).spec, self.store.trial(attempt.trial_id), attempt)
+            except BadSpec as why:
+                self._unrunnable[study.study_id] = str(why)
+        return True
+
+    def _never_submitted(self, attempt: AttemptRow) -> bool:
+        return attempt.state is AttemptState.LAUNCHING and attempt.key not in self._submitted
+
+    def _not_known(self, epoch: int, study: StudyRow, attempt: AttemptRow) -> TrialRow:
+        """Once running and now unknown: lost. Intended, and its study goes on no more: never begun."""
+        if not self._never_submitted(attempt):
             lost = Ended("lost", reason="The workers know nothing of it any more.")
             return self._end(epoch, study, attempt, lost)
-        if study.state is StudyState.RUNNING:
-            self._submit(self._course(study).spec, self.store.trial(attempt.trial_id), attempt)
-            return None
         cancelled = study.state is StudyState.CANCELLED
         unbegun = Ending(
             AttemptState.PREEMPTED,
@@ -203,8 +240,13 @@ class Engine:
             lane.waits(trial)
 
     def _keep(self, course: Course, lane: Lane, trial: TrialRow, best_before: Best | None) -> None:
-        """Parameters stay for an arm's best so far and for confirmations, the rest by `keep`."""
+        """Parameters stay for an arm's best so far and for confirmations, the rest by `keep`.
+
+        A failed trial keeps its own whatever `keep` says: tried again, it goes on from there.
+        """
         keep = course.spec.keep
+        if trial.state is TrialState.FAILED:
+            return
         if keep == "all" or (keep == "best" and lane.arm.phase == "confirm"):
             return
         mine = Best.of(trial)
@@ -241,6 +283,17 @@ class Engine:
             self._courses[study.study_id] = course
         return course
 
+    def _try_to_advance(self, epoch: int, study: StudyRow) -> int:
+        """A study that this process cannot launch is left alone; the others on this ledger go on."""
+        if study.study_id in self._unrunnable:
+            return 0
+        try:
+            return self._advance(epoch, study)
+        except (BadSpec, MissingPackage) as why:
+            self._unrunnable[study.study_id] = str(why)
+            self._courses.pop(study.study_id, None)
+            return 0
+
     def _advance(self, epoch: int, study: StudyRow) -> int:
         """Launch what fits; end the study when nothing is left to do."""
         course = self._course(study)
@@ -249,6 +302,7 @@ class Engine:
             self._courses.pop(study.study_id)
             return 0
         self._skip_what_follows_nothing(epoch, study, course)
+        self._entrypoint(course.spec.entrypoint)  # it must be found before a launch is written down
         free = self.backend.slots(course.spec.resources) - len(self._heard)
         chosen: list[tuple[Lane, TrialRow, bool]] = []
         while len(chosen) < free:
@@ -352,6 +406,8 @@ class Engine:
 
     def _submit(self, spec: StudySpec, trial: TrialRow, attempt: AttemptRow) -> None:
         """Hand it to the workers. One that finds no room stays LAUNCHING and is submitted again."""
+        entrypoint = self._entrypoint(spec.entrypoint)
+        shape_key = find_shape_key(entrypoint, spec.entrypoint, trial.config)
         self._heard[attempt.key] = self.clock.monotonic()
         taken = self.backend.submit(
             Launch(
@@ -359,7 +415,7 @@ class Engine:
                 attempt=attempt.number,
                 entrypoint=spec.entrypoint,
                 config=trial.config,
-                shape_key=self._entrypoint(spec.entrypoint).shape_key(trial.config),
+                shape_key=shape_key,
                 folder=str(self.storage.folder(trial.study_id, trial.trial_id, attempt.number)),
                 resume_from=attempt.resumed_from,
                 resources=spec.resources,

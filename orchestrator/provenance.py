@@ -31,12 +31,19 @@ def collect(**seeds: int) -> dict[str, Any]:
     return {
         **_constant(),
         "pid": os.getpid(),
-        "git": _git(os.getcwd()),
+        "git": _git(_here()),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": _environment(THREADS),
         "devices": _devices(),
         "seeds": seeds,
     }
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # deleted since; no reason for a trial to fail
+        return "/"
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from orchestrator.checks import find_entrypoint, require_runnable
+from orchestrator.checks import require_runnable
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.engine import Engine, Tick
 from orchestrator.errors import BackendLost, BadSpec, Fenced, LedgerBusy, NameTaken
@@ -119,7 +119,6 @@ def open_host(settings: Settings, store: Store, *, workers: int | None = None) -
         clock=clock,
         storage=Storage(settings.runs),
         who=whoami(),
-        entrypoint=find_entrypoint,
     )
     return Host(settings, store, clock, engine, slots)
 
@@ -146,6 +145,8 @@ def run(
         on_tick(tick)
         if rested is not None:
             return rested
+        if study_id in tick.unrunnable:
+            raise BadSpec(tick.unrunnable[study_id])
         if tick.idle:
             wait(PACE_S)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from orchestrator.errors import BadSpec
 
-LEDGERS = ("sqlite:///", "postgresql://")
+FILE = "sqlite:///"
+LEDGERS = (FILE, "postgresql://")
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,12 @@ class Settings:
     home: Path
     ledger: str
     workers: int
+
+    @property
+    def ledger_file(self) -> Path | None:
+        """Where a SQLite ledger lies; None for another."""
+        file = self.ledger.removeprefix(FILE)
+        return None if file == self.ledger else Path(file).expanduser()
 
     @property
     def runs(self) -> Path:
@@ -32,8 +39,13 @@ def cores() -> int:
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     """ORCH_HOME (./orch-data), ORCH_LEDGER (SQLite under ORCH_HOME), ORCH_WORKERS (one a core)."""
-    home = Path(environ.get("ORCH_HOME") or "orch-data").absolute()
-    ledger = environ.get("ORCH_LEDGER") or f"sqlite:///{home / 'ledger.db'}"
+    try:
+        home = Path(environ.get("ORCH_HOME") or "orch-data").absolute()
+    except FileNotFoundError:
+        raise BadSpec(
+            "The folder that this was called in has been deleted. Go to another, or set ORCH_HOME."
+        ) from None
+    ledger = environ.get("ORCH_LEDGER") or f"{FILE}{home / 'ledger.db'}"
     problems = []
     if not ledger.startswith(LEDGERS):
         shown = ledger.split("://")[0][:40]  # the rest may hold a password

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import re
+from collections import Counter
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -20,6 +21,7 @@ Phase = Literal["search", "confirm", "control"]
 BAYESIAN = frozenset({"gp", "tpe"})
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,79}")
+MOST_TRIALS = 1_000_000  # of an arm in one replicate
 FRESH_PER_REPLICATE = 1000  # fresh seeds that one replicate may use
 PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
@@ -104,7 +106,7 @@ class Arm(Spec):
     method: Method
     config: dict[str, Any] = Field(default_factory=dict)  # laid over the study's base
     space: tuple[Parameter, ...] = ()
-    trials: int = Field(default=1, ge=1, le=1_000_000)
+    trials: int = Field(default=1, ge=1, le=MOST_TRIALS)
     startup_trials: int = Field(default=5, ge=1)  # of `trials`, the default configuration included
     window: int = Field(default=1, ge=1)  # proposal i sees trials up to i - window as finished
     replicates: int | None = Field(default=None, ge=1, le=1000)  # None: the study's
@@ -118,9 +120,8 @@ class Arm(Spec):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         _name(self.name, "arm name")
-        paths = [p.path for p in self.space]
-        for path in paths:
-            if paths.count(path) > 1:
+        for path, count in Counter(p.path for p in self.space).items():
+            if count > 1:
                 raise ValueError(f"arm {self.name}: the path {path!r} appears twice in its space. Keep one.")
         if self.method == "fixed" and self.space:
             raise ValueError(f"arm {self.name}: method 'fixed' has no space. Drop it, or choose 'random'.")

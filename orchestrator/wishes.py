@@ -9,7 +9,7 @@ from orchestrator.clock import Clock
 from orchestrator.errors import BadSpec, MoveRefused, NotFound
 from orchestrator.ledger import Store
 from orchestrator.records import StudyRow, StudyState, TrialState, Wish
-from orchestrator.spec import StudySpec
+from orchestrator.spec import FRESH_PER_REPLICATE, MOST_TRIALS, StudySpec
 
 VERBS = ("pause", "resume", "cancel", "extend", "retry")
 
@@ -75,6 +75,14 @@ def _extend(store: Store, epoch: int, wish: Wish) -> None:
     for other in store.wishes(study.study_id):
         if other.verb == "extend" and (other.answer == "" or other.wish_id == wish.wish_id):
             total.update({arm: int(more) for arm, more in other.detail.items()})
+    for name, more in total.items():
+        arm = spec.arm(name)
+        most = FRESH_PER_REPLICATE if arm.fresh_seeds else MOST_TRIALS
+        if arm.trials + more > most:
+            seeds = " on fresh seeds" if arm.fresh_seeds else ""
+            raise BadSpec(
+                f"{name} would have {arm.trials + more:,} trials{seeds}; at most {most:,} are allowed."
+            )
     store.extend_study(epoch, study.study_id, dict(total))
     if study.state is StudyState.COMPLETED:
         store.move_study(epoch, study.study_id, StudyState.COMPLETED, StudyState.RUNNING)

@@ -18,13 +18,13 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from orchestrator import provenance
 from orchestrator.backends.base import AttemptKey, Ended, Launch, Progress
 from orchestrator.records import Event
 from orchestrator.storage import DiskFull, Journal
-from trainer.protocol import Outcome, Place, Report, Reporter, Verdict
+from trainer.protocol import Outcome, Place, Report, Reporter, Status, Verdict
 
 
 @dataclass(frozen=True)
@@ -170,12 +170,23 @@ def run_entrypoint(launch: Launch, reporter: Reporter, workdir: Path) -> Ended:
         outcome = importlib.import_module(launch.entrypoint).run(launch.config, reporter, workdir, Place())
         if not isinstance(outcome, Outcome):
             raise TypeError(f"{launch.entrypoint}.run returned {outcome!r:.200}; it must return an Outcome.")
-        return Ended(
-            "outcome",
-            outcome=replace(outcome, values=_floats(outcome.values), clocks=_floats(outcome.clocks)),
-        )
+        return Ended("outcome", outcome=_plain(outcome))
     except BaseException as problem:
         return raised(problem)
+
+
+def _plain(outcome: Outcome) -> Outcome:
+    """The outcome in values that a journal and a ledger can hold, whatever library they came from."""
+    if outcome.status not in (allowed := get_args(Status)):
+        raise ValueError(f"The run ended as {outcome.status!r:.60}; allowed is one of {', '.join(allowed)}.")
+    return Outcome(
+        outcome.status,
+        _floats(outcome.values),
+        _floats(outcome.clocks),
+        None if outcome.checkpoint is None else str(outcome.checkpoint),
+        tuple(map(str, outcome.files)),
+        str(outcome.reason),
+    )
 
 
 def raised(problem: BaseException) -> Ended:
@@ -209,9 +220,10 @@ def spoken(launch: Launch, sequence: int, report: Report, at: float) -> Event:
     }
     if report.path is not None:
         payload["path"] = str(report.path)
-    return Event(
-        *launch.key, sequence=sequence, kind=report.kind, step=int(report.step), payload=payload, at=at
-    )
+    step = int(report.step)
+    if abs(step) >= 2**63:
+        raise ValueError(f"A report's step is {step:.3e}; a database holds whole numbers below 2^63.")
+    return Event(*launch.key, sequence=sequence, kind=str(report.kind), step=step, payload=payload, at=at)
 
 
 def _floats(numbers: Mapping[str, float]) -> dict[str, float]:

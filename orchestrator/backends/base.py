@@ -80,5 +80,8 @@ class Backend(Protocol):
     def attempts(self) -> list[AttemptKey]:
         """All that it holds and was not told to forget: to find those that nobody asks about."""
 
+    def renew(self) -> None:
+        """Another process led meanwhile: find out anew what the workers hold."""
+
     def close(self, *, end_workers: bool) -> None:
         """Let go; with `end_workers` also end everything it started."""

@@ -60,13 +60,19 @@ def environment(home: str | Path) -> dict[str, str]:
 def start(home: str | Path, *, cpus: int) -> str:
     """The address of the daemon of this home, started unless it runs. Two starters get the same one."""
     folder = _folder(home)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        address = find(home)
-        if address is not None:
-            return address
-        _end(home)  # what is left of one that died
-        return _start(home, cpus)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            address = find(home)
+            if address is not None:
+                return address
+            _end(home)  # what is left of one that died
+            return _start(home, cpus)
+    except OSError as problem:
+        raise BackendLost(
+            f"The Ray daemon could not be started: {problem}. It needs to write in {folder}; name a folder "
+            f"that can be written in ORCH_HOME."
+        ) from problem
 
 
 def find(home: str | Path) -> str | None:
@@ -179,7 +185,7 @@ def _folder(home: str | Path) -> Path:
 def _read(home: str | Path) -> _Record | None:
     try:
         return _Record(**json.loads((_folder(home) / "daemon.json").read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
         return None
 
 

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,18 +51,17 @@ class RayBackend:
     def __init__(
         self, address: str, *, workers: int, token_path: Path | None = None, pool: str = "orch"
     ) -> None:
-        self._pool = pool
+        self._pool, self._workers = pool, workers
         self._ray, self._connected_here = _connect(address, token_path)
-        self._slots = [_Slot(f"{pool}.{i}") for i in range(workers)]
+        self._slots: list[_Slot] = []
         with self._reachable():
             self._total: dict[str, float] = self._ray.cluster_resources()
-            self._adopt()
+        self.renew()
 
     def slots(self, resources: Resources) -> int:
         if resources.hosts > 1:
             return 0  # gangs of workers come with the cluster
-        need = {"CPU": resources.cpus, "GPU": resources.gpus, "TPU": resources.tpu_chips}
-        fits = [int(self._total.get(name, 0) / amount) for name, amount in need.items() if amount]
+        fits = [int(self._total.get(name, 0) / amount) for name, amount in _need(resources).items() if amount]
         return min([sum(1 for s in self._slots if not s.spare), *fits])
 
     def submit(self, launch: Launch) -> bool:
@@ -75,8 +74,8 @@ class RayBackend:
             return False
         slot = min(free, key=lambda s: _preference(s, launch))
         with self._reachable():
-            if slot.actor is not None and slot.resources != launch.resources:
-                self._end(slot)
+            if not self._make_room(slot, launch.resources):
+                return False
             if slot.actor is None and not self._hire(slot, launch.resources):
                 return False
             # Not waited for: calls of one caller are carried out in order, and `begin` never raises.
@@ -147,6 +146,11 @@ class RayBackend:
 
             return sorted(actor["name"] for actor in list_named_actors(all_namespaces=True))
 
+    def renew(self) -> None:
+        self._slots = [_Slot(f"{self._pool}.{i}") for i in range(self._workers)]
+        with self._reachable():
+            self._adopt()
+
     def close(self, *, end_workers: bool) -> None:
         with contextlib.suppress(BackendLost), self._reachable():
             if end_workers:
@@ -164,6 +168,32 @@ class RayBackend:
 
     def _holder(self, key: AttemptKey) -> _Slot | None:
         return next((s for s in self._slots if s.launch is not None and s.launch.key == key), None)
+
+    def _make_room(self, slot: _Slot, wanted: Resources) -> bool:
+        """End idle workers of another kind while they hold what this trial needs.
+
+        False when those at work leave too little: Ray would let a worker wait for them, and its silence
+        would count as a hang.
+        """
+        if slot.actor is not None and slot.resources == wanted:
+            return True
+        others = [s for s in self._slots if s is not slot and s.actor is not None]
+        idle = [s for s in others if s.launch is None]
+        held = [_need(s.resources) for s in others if s.resources is not None and s.launch is not None]
+        if not self._has(_need(wanted), beside=held):
+            return False
+        self._end(slot)
+        for other in sorted(idle, key=lambda s: s.resources == wanted):
+            need = _need(other.resources or wanted)
+            if self._has(_need(wanted), beside=[*held, need]):
+                held.append(need)
+            else:
+                self._end(other)
+        return True
+
+    def _has(self, wanted: Mapping[str, float], *, beside: Sequence[Mapping[str, float]]) -> bool:
+        used = {name: amount + sum(held[name] for held in beside) for name, amount in wanted.items()}
+        return all(used[name] <= self._total.get(name, 0) for name, amount in wanted.items() if amount)
 
     def _hire(self, slot: _Slot, resources: Resources) -> bool:
         """Give the slot a fresh actor; False when the old one's name is not free yet."""
@@ -319,6 +349,11 @@ def _quiet() -> None:
         logging.getLogger(__name__).info("%s", data.get("lines"))
 
     worker.print_to_stdstream = to_log
+
+
+def _need(resources: Resources) -> dict[str, float]:
+    """What a trial holds, by Ray's names."""
+    return {"CPU": resources.cpus, "GPU": resources.gpus, "TPU": resources.tpu_chips}
 
 
 def _preference(slot: _Slot, launch: Launch) -> int:

@@ -170,6 +170,9 @@ class SimulatedBackend:
         self._drop_forgotten()
         return list(self._held)
 
+    def renew(self) -> None:
+        """Nothing to do: all engines of a rehearsal share this object."""
+
     def close(self, *, end_workers: bool) -> None:
         if end_workers:
             self._held.clear()

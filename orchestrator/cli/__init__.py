@@ -8,13 +8,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import io
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from orchestrator.cli.showing import EXIT_CODES, UNEXPECTED, exit_code, show_error
+from orchestrator.cli.showing import EXIT_CODES, UNEXPECTED, exit_code, note, show_error
 
 NOUNS = {
     "study": "Create, plan, list, watch and steer studies.",
@@ -74,21 +75,33 @@ def orch() -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Obey one command line; the answer is the exit code."""
-    as_json = "--json" in arguments
+    try:
+        code = _obey(arguments)
+        sys.stdout.flush()
+    except OSError as problem:  # the result cannot be written
+        sys.stdout = None  # the interpreter would flush it again, and complain
+        if not isinstance(problem, BrokenPipeError):  # `orch … | head`: nobody reads any more
+            note(f"orch: The result could not be written: {problem.strerror}.")
+        return UNEXPECTED
+    return code
+
+
+def _obey(arguments: Sequence[str]) -> int:
     try:
         code = orch.main(list(arguments), prog_name="orch", standalone_mode=False)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `orch … | head`: nobody reads any more
-        sys.stdout = None  # the interpreter would flush it again, and complain
-        return UNEXPECTED
+    except BrokenPipeError:
+        raise
     except Exception as error:
-        show_error(error, as_json=as_json)
+        show_error(error, as_json="--json" in arguments)
         return exit_code(error)
     return code if isinstance(code, int) else 0
 
 
 def main() -> None:
     """The console script."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by whoever called
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (open to the end)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks η̂ is shown its number
     sys.exit(run(sys.argv[1:]))

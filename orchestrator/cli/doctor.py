@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from orchestrator.cli.showing import DONE, UNEXPECTED, note, print_json, say, table
+from orchestrator.cli.showing import DONE, UNEXPECTED, note, print_json, say, table, terminal_width
 
 
 @click.command("doctor")
@@ -23,7 +23,7 @@ def command(as_json: bool) -> int:
         print_json({"ok": not lacking, "checks": [asdict(f) for f in findings]})
     else:
         rows = [(_mark(f.ok, f.needed), f.what, f.found, f.purpose) for f in findings]
-        say(*table(("", "what", "found", "what for"), rows))
+        say(*table(("", "what", "found", "what for"), rows, spare=("what for",), width=terminal_width()))
         for finding in findings:
             if not finding.ok:
                 note(f"{finding.what}: {finding.advice}")

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -42,8 +41,8 @@ ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a wish
 @contextmanager
 def opened(settings: Settings, *, writing: bool = True) -> Iterator[Store]:
     """The ledger. One that is only read is not made: where none is, an empty one is shown."""
-    file = settings.ledger.removeprefix("sqlite:///")
-    absent = file != settings.ledger and not Path(file).exists()
+    file = settings.ledger_file
+    absent = file is not None and not file.exists()
     try:
         store = open_ledger("memory://" if absent and not writing else settings.ledger)
     except OSError as problem:
@@ -58,10 +57,12 @@ def opened(settings: Settings, *, writing: bool = True) -> Iterator[Store]:
 
 def led_by_another(store: Store) -> bool:
     """Whether another process leads on this ledger, and so runs its studies."""
-    if store.lead(service.whoami()) is None:
-        return True
-    store.release()
-    return False
+    for _ in range(3):  # a command holds the lead for some milliseconds, who runs studies for long
+        if store.lead(service.whoami()) is not None:
+            store.release()
+            return False
+        time.sleep(0.05)
+    return True
 
 
 # -- Ctrl-C ----------------------------------------------------------------------------------------------
@@ -181,7 +182,10 @@ def _tell_of_others(store: Store, study: StudyRow) -> None:
     """One leader runs all studies of its ledger; when it goes, it may leave some at work."""
     for other in store.studies({StudyState.RUNNING}):
         if other.study_id != study.study_id:
-            note(f"The study {other.name} has not ended. Go on with: orch study resume {other.name}")
+            note(
+                f"The study {other.name} has not ended. Unless another process goes on with it: "
+                f"orch study resume {other.name}"
+            )
 
 
 def show_result(

@@ -6,6 +6,7 @@ The ledger may hold names and reasons that somebody else wrote: nothing of it re
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import shutil
@@ -64,7 +65,11 @@ KINDS: tuple[tuple[type[Exception], str, int], ...] = (
     (click.UsageError, "usage", USAGE),
     (click.Abort, "interrupted", INTERRUPTED),
     (click.ClickException, "usage", USAGE),
+    (OSError, "system", UNEXPECTED),
 )
+MOST_PROBLEMS = 20  # shown as text; with --json all are told
+# raised by `orch` and `orch study` alone, with the help as its message; before click 8.2 just shown
+HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 # -- errors ----------------------------------------------------------------------------------------------
@@ -80,14 +85,21 @@ def show_error(error: Exception, *, as_json: bool) -> None:
     problems = _problems(error)
     if as_json:
         print_json({"error": {"kind": kind, "problems": problems}})
+    elif isinstance(error, HELP):
+        note(*str(error).splitlines())
     else:
-        note(*(f"orch: {text}" if i == 0 else text for i, text in enumerate(problems)))
+        shown, more = problems[:MOST_PROBLEMS], len(problems) - MOST_PROBLEMS
+        note(*(f"orch: {text}" if i == 0 else text for i, text in enumerate(shown)))
+        if more > 0:
+            note(f"And {counted(more, 'more problem')}.")
 
 
 def _problems(error: Exception) -> list[str]:
     """The sentences of an error, and what was found out about it on the way up."""
     if isinstance(error, click.Abort):
         return ["Interrupted."]
+    if isinstance(error, HELP):
+        return ["No command is named.", f"See `{error.ctx.command_path} --help`."]
     if isinstance(error, click.ClickException):
         usage = isinstance(error, click.UsageError) and error.ctx is not None
         hint = [f"See `{error.ctx.command_path} --help`."] if usage and error.ctx else []  # type: ignore[attr-defined]
@@ -95,7 +107,14 @@ def _problems(error: Exception) -> list[str]:
     if isinstance(error, OrchError):
         sentences = error.problems if isinstance(error, BadSpec) else str(error).splitlines()
         return [*sentences, *getattr(error, "__notes__", ())]
+    if isinstance(error, OSError):
+        where = f": {_cut(str(error.filename))}" if error.filename is not None else ""
+        return [f"The system refused this ({error.strerror or error}){where}."]
     return [f"An unexpected error: {type(error).__name__}: {error}"]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 # -- words -----------------------------------------------------------------------------------------------
@@ -112,7 +131,8 @@ def note(*lines: str) -> None:
     for line in map(clean, lines):
         # not click.echo, which would write past the picture that rich keeps on the screen, and into it
         shown = line if wide is None else textwrap.fill(line, wide, break_long_words=False)
-        print(shown, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # nobody reads it: no reason to stop a study
+            print(shown, file=sys.stderr, flush=True)
 
 
 def say(*lines: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -11,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from orchestrator import service
+from orchestrator.checks import require_runnable
 from orchestrator.cli import foreground
 from orchestrator.cli.progress import shown
 from orchestrator.cli.showing import DONE, note, print_json, say, table, terminal_width
@@ -27,6 +30,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 SIZES = ("smoke", "quick", "laptop", "paper")
 METHODS = ("gp", "tpe", "random", "sobol")
+LOOKS_A_LEADER = 10  # so many looks at a study, 2 s, and then one at whether anybody leads
 FILE_SUFFIXES = (".json", ".yaml", ".yml")
 
 as_json_option = click.option(
@@ -44,6 +48,13 @@ workers_option = click.option(
 @click.group()
 def command() -> None:
     """Create, plan, list, watch and steer studies."""
+
+
+def _no_nan(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """NaN is below nothing and above nothing: as a limit it would let everything pass."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("nan is no number.", context, option)
+    return value
 
 
 def spec_options(function: Function) -> Function:
@@ -69,6 +80,7 @@ def spec_options(function: Function) -> Function:
         click.option(
             "--refuse-above",
             type=click.FloatRange(min=0),
+            callback=_no_nan,
             metavar="CHIP_HOURS",
             help="Start nothing that is planned to cost more.",
         ),
@@ -95,7 +107,7 @@ def read(
     if given.endswith(FILE_SUFFIXES) or "/" in given:
         if size is not None:
             raise click.UsageError(f"--size goes with a preset's name, and {given} is a file. Leave it out.")
-        if not Path(given).is_file():
+        if not os.path.isfile(given):  # unlike Path.is_file, quiet about names that are too long
             raise BadSpec(f"There is no file {given[:200]!r}. Give a spec's path, or a preset's name.")
         spec = read_spec(Path(given))
     else:
@@ -125,6 +137,7 @@ def create(
     tell_question(wanted)
     if refuse_above is not None:
         _refuse_above(wanted, refuse_above, slots=workers or settings.workers)
+    require_runnable(wanted)  # also before a ledger is made for it
     with foreground.opened(settings) as store:
         made = _created(store, wanted)
         study = made.study
@@ -169,7 +182,6 @@ def _refuse_above(spec: StudySpec, chip_hours: float, *, slots: int) -> None:
 )
 def plan_(spec: str, as_json: bool, refuse_above: float | None, slots: int | None, **changes: Any) -> int:
     """Say what a study would run and cost. Nothing is started, and nothing written."""
-    from orchestrator.checks import require_runnable
     from orchestrator.plan import TABLE_HEADER, plan
     from orchestrator.plan import refuse_above as check_cost
 
@@ -183,7 +195,7 @@ def plan_(spec: str, as_json: bool, refuse_above: float | None, slots: int | Non
         print_json(planned.to_dict())
         return DONE
     right = {"runs", "each", "run time", "chip-hours"}
-    spare = ("waits for", "method", "phase")
+    spare = ("waits for", "method", "phase", "each", "run time")
     say(*table(TABLE_HEADER, planned.as_table_rows(), right=right, spare=spare, width=terminal_width()))
     if planned.wall_hours is not None:
         say("", f"Wall clock: about {_wall(planned.wall_hours)} with {planned.slots} runs at a time.")
@@ -289,9 +301,19 @@ def watch(name: str, as_json: bool) -> int:
                     f"Run it with: orch study resume {study.name}"
                 )
             with shown(store, study) as progress:
+                looks = missed = 0
 
                 def on_tick(tick: Tick) -> None:
+                    nonlocal looks, missed
                     progress.update()
+                    looks += 1
+                    if looks % LOOKS_A_LEADER == 0:
+                        missed = 0 if foreground.led_by_another(store) else missed + 1
+                    if missed == 2:  # not once: between two leaders there is none for a moment
+                        raise MoveRefused(
+                            f"The process that ran {study.name} has gone. "
+                            f"Go on with: orch study resume {study.name}"
+                        )
 
                 service.follow(store, study.study_id, lead=False, on_tick=on_tick)
         return foreground.show_result(store, store.study(study.study_id), as_json=as_json)
@@ -390,7 +412,11 @@ def export_(name: str, form: str, out: str | None) -> int:
         elif out is None:
             _write(store, name, form, sys.stdout)
         else:
-            with click.open_file(out, "w", encoding="utf-8", atomic=True) as file:
+            folder = Path(out).absolute().parent
+            if not folder.is_dir():
+                raise BadSpec(f"{out} cannot be written: there is no folder {folder}. Make it first.")
+            whole = not os.path.exists(out) or os.path.isfile(out)  # a pipe must not be replaced by a file
+            with click.open_file(out, "w", encoding="utf-8", atomic=whole) as file:
                 _write(store, name, form, file)
     if out is not None:
         note(f"Written: {out}")

@@ -29,6 +29,12 @@ from orchestrator.ledger.sql_tables import Tables
 
 # "orch": our number among the advisory locks of a PostgreSQL database.
 ADVISORY = 0x6F726368
+# What is wrong with the file itself, and stays so.
+_SQLITE_BAD = {
+    sqlite3.SQLITE_NOTADB: "the file is no SQLite database",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; put a copy of it back",
+    sqlite3.SQLITE_READONLY: "it cannot be written",
+}
 # Those of SQLite's results that another try may not meet: the rest are mistakes of ours.
 _SQLITE_BUSY = frozenset(
     {
@@ -43,21 +49,31 @@ _SQLITE_BUSY = frozenset(
 
 def address(url: str) -> URL:
     """The database's full address; BadSpec for one that is none."""
+    if url.startswith("sqlite:///"):
+        return _file_address(url, url.removeprefix("sqlite:///"))
     try:
         parsed = make_url(url)
     except (exc.ArgumentError, ValueError) as error:
         raise _bad(url, "it cannot be read") from error
     backend = parsed.get_backend_name()
-    if backend == "sqlite":
-        if parsed.database in (None, "", ":memory:"):
-            raise _bad(url, "it names no file")
-        # one spelling of a file, so that all who open it meet at the same lock beside it
-        return parsed.set(
-            drivername="sqlite", database=str(Path(str(parsed.database)).expanduser().resolve())
-        )
     if backend in ("postgresql", "postgres"):
         return parsed.set(drivername="postgresql+psycopg")
+    if backend == "sqlite":
+        raise _bad(url, "it names no file")
     raise _bad(url, f"{backend!r} is no database that orch knows")
+
+
+def _file_address(url: str, file: str) -> URL:
+    """One spelling of a file, so that all who open it meet at the same lock beside it.
+
+    The whole rest of the address is the path, as it stands: a folder may have a ? in its name.
+    """
+    if file in ("", ":memory:"):
+        raise _bad(url, "it names no file")
+    try:
+        return URL.create("sqlite", database=str(Path(file).expanduser().resolve()))
+    except (RuntimeError, OSError) as error:  # ~ of nobody, a loop of links
+        raise _bad(url, str(error)) from error
 
 
 def _bad(url: str, why: str) -> BadSpec:
@@ -108,11 +124,12 @@ def answering(url: URL) -> Iterator[None]:
     except exc.TimeoutError as error:
         raise _busy(url, "all connections are in use") from error
     except exc.DBAPIError as error:
-        if getattr(error.orig, "sqlite_errorcode", 0) == sqlite3.SQLITE_NOTADB:
-            raise _bad(str(url.database), "the file is no SQLite database") from error
+        why = _SQLITE_BAD.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
+        if why is not None:
+            raise _bad(str(url.database), why) from error
         if not _may_pass(error):
             raise
-        raise _busy(url, " ".join(str(error.orig).split())) from error
+        raise _busy(url, " ".join(str(error.orig).split()).rstrip(".")) from error
 
 
 def _may_pass(error: exc.DBAPIError) -> bool:
@@ -142,6 +159,8 @@ def prepare(engine: Engine, upgrades: tuple[migrations.Upgrade, ...], *, patienc
     where = engine.url.render_as_string(hide_password=True)
     with engine.connect() as connection:
         found = _version(connection)
+        if found is None:
+            _refuse_another_programs(connection)
     if found is not None and not migrations.statements(found, upgrades, where=where):
         return
     if engine.dialect.name == "sqlite":
@@ -152,12 +171,24 @@ def prepare(engine: Engine, upgrades: tuple[migrations.Upgrade, ...], *, patienc
         found = _version(connection)  # again, now that nobody else can change it
         if found is None:
             Tables.metadata.create_all(connection)
-            connection.execute(insert(Tables.version).values(version=1))
+            connection.execute(insert(Tables.version).values(version=migrations.version_after(upgrades)))
             connection.execute(insert(Tables.leader).values(id=1, epoch=0, who=""))
             return
         for statement in migrations.statements(found, upgrades, where=where):
             connection.exec_driver_sql(statement)
         connection.execute(update(Tables.version).values(version=migrations.version_after(upgrades)))
+
+
+def _refuse_another_programs(connection: Connection) -> None:
+    """A file that holds anything is not ours to add to; a PostgreSQL schema is, if no name is in use."""
+    there = set(inspect(connection).get_table_names())
+    if Tables.version.name in there:  # made by another process just now
+        return
+    if connection.dialect.name == "postgresql":
+        there &= set(Tables.metadata.tables)
+    if there:
+        shown = connection.engine.url.render_as_string(hide_password=True)
+        raise _bad(shown, f"it holds another program's tables, such as {min(there)!r}")
 
 
 def _version(connection: Connection) -> int | None:

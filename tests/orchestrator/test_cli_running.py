@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -199,3 +200,55 @@ def test_exports_go_to_stdout_or_to_a_file(
     assert len(json.loads(out.read_text())["trials"]) == 8
     assert orch("study", "export", "small", "--to", "optuna").code == showing.USAGE
     assert orch("study", "export", "nothing", "--to", "csv").code == showing.NOT_FOUND
+
+
+def test_a_study_that_cannot_be_launched_here_ends_with_the_sentence(
+    orch: Orch, spec: str, machines: dict[int, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_model.py").write_text("from orchestrator.rehearsal import check, run, shape_key\n")
+    data = {**json.loads(Path(spec).read_text()), "entrypoint": "my_model"}
+    Path(spec).write_text(json.dumps(data))
+    with monkeypatch.context() as here:
+        here.syspath_prepend(str(tmp_path))
+        assert orch("study", "create", spec, "--no-run").code == 0
+    del sys.modules["my_model"]
+    said = orch("study", "resume", "small")
+    assert said.code == showing.USAGE
+    assert "orch: The entrypoint 'my_model' cannot be imported (No module named 'my_model')." in said.err
+
+
+def test_watching_ends_when_the_leader_dies(
+    orch: Orch, ledger: Callable[[], Store], spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orch("study", "create", spec, "--no-run")
+    leader = ledger()
+    assert leader.lead("another") is not None
+    monkeypatch.setattr(service, "WATCH_S", 0.0)
+    look = progress.Eye.look
+
+    def died(eye: progress.Eye) -> progress.Scene:
+        leader.release()
+        return look(eye)
+
+    monkeypatch.setattr(progress.Eye, "look", died)
+    said = orch("study", "watch", "small")
+    assert said.code == showing.REFUSED
+    assert said.err.endswith("The process that ran small has gone. Go on with: orch study resume small\n")
+    leader.close()
+
+
+def test_an_export_into_a_pipe_leaves_it_a_pipe(
+    orch: Orch, spec: str, machines: dict[int, Any], tmp_path: Path
+) -> None:
+    orch("study", "create", spec)
+    pipe, read = tmp_path / "pipe", list[str]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text()), daemon=True)
+    reader.start()
+    assert orch("study", "export", "small", "--to", "csv", "--out", str(pipe)).code == 0
+    reader.join(10)
+    assert pipe.is_fifo()
+    assert len(read[0].splitlines()) == 9
+    said = orch("study", "export", "small", "--to", "csv", "--out", str(tmp_path / "nowhere" / "x.csv"))
+    assert said.code == showing.USAGE
+    assert f"there is no folder {tmp_path / 'nowhere'}. Make it first." in said.err

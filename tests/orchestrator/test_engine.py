@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.overview import overview
-from orchestrator.records import StudyState, TrialState
+from orchestrator.records import AttemptState, StudyState, TrialState
 from orchestrator.stopping import run_hours
 from tests.faults import invariants
 from tests.faults.world import World, created, small_study, world
@@ -136,3 +137,86 @@ def test_a_run_without_the_objective_fails_and_says_what_it_reported(tmp_path: P
     trial = place.store.trial("s1.base.0.0")
     assert trial.state is TrialState.FAILED
     assert trial.reason.startswith("The run reported no 'bleu', the study's objective; it reported: ")
+
+
+def test_a_failed_trial_that_is_tried_again_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+    from orchestrator.backends.simulated import Fault
+    from orchestrator.service import ask
+
+    faults = [Fault("s1.base.0.0", n, "die", 3) for n in (1, 2)]
+    place = world(tmp_path, faults=faults)
+    study = created(place, small_study(keep="none", retries={"attempts": 2}))
+    engine = place.engine()
+    place.drive(engine, study.study_id)
+    failed = place.store.trial("s1.base.0.0")
+    assert failed.state is TrialState.FAILED
+    ask(place.store, study, "retry", {"trial_id": failed.trial_id}, clock=place.clock)
+    place.step(engine)
+    place.drive(engine, study.study_id)
+    assert place.store.trial("s1.base.0.0").state is TrialState.COMPLETED
+    assert place.store.attempts("s1.base.0.0")[-1].resumed_from == failed.checkpoint
+    invariants.check(place.store, "s1")
+    assert list(tmp_path.rglob("checkpoint*")) == []
+
+
+def test_a_study_that_cannot_be_launched_here_does_not_keep_others_from_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere.py").write_text("from orchestrator.rehearsal import check, run, shape_key\n")
+    with monkeypatch.context() as here:
+        here.syspath_prepend(str(tmp_path))
+        place = world(tmp_path / "runs", slots=2)
+        created(place, small_study(name="one", entrypoint="elsewhere"), study_id="s1")
+        place.engine().tick()  # and then the process dies, with two of its attempts intended and lost
+        place.backend.close(end_workers=True)
+        place.store.release()
+        created(place, small_study(name="two"), study_id="s2")
+    del sys.modules["elsewhere"]
+    place.drive(place.engine(who="in another folder"), "s2")
+    invariants.check(place.store, "s2")
+    place.store.release()
+    tick = place.engine(who="in a third").tick()
+    assert tick.unrunnable["s1"].startswith("The entrypoint 'elsewhere' cannot be imported (No module named")
+    assert place.store.study("s1").state is StudyState.RUNNING
+
+
+def test_what_another_leader_heard_is_no_silence(tmp_path: Path) -> None:
+    """Back after another led for an hour: the silence of an attempt is counted from now."""
+    place = world(tmp_path, slots=1)
+    created(place, small_study(retries={"hang_after_s": 60}))
+    one, two = place.engine(who="one"), place.engine(who="two")
+    one.tick()
+    one.tick()
+    place.store.release()
+    two.tick()
+    place.clock.advance(0.01)  # no report is due yet
+    one._heard = {key: at - 3600 for key, at in one._heard.items()}
+    place.store.release()
+    one.tick()
+    one.tick()
+    assert [a.state for a in place.store.attempts("s1.base.0.0")] == [AttemptState.RUNNING]
+
+
+def test_who_leads_again_after_another_looks_at_the_workers_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, renewed = world(tmp_path), list[str]()
+    monkeypatch.setattr(place.backend, "renew", lambda: renewed.append("anew"))
+    created(place, small_study())
+    one, two = place.engine(who="one"), place.engine(who="two")
+    for engine in (one, one, two, one, one):
+        place.store.release()
+        engine.tick()
+    assert renewed == ["anew"]  # not when it led last as well
+
+
+def test_an_arm_on_fresh_seeds_is_not_extended_into_those_of_the_next_replicate(tmp_path: Path) -> None:
+    from orchestrator.service import ask
+
+    place = world(tmp_path)
+    study = created(place, small_study(replicates=2))
+    ask(place.store, study, "extend", {"confirm": 999}, clock=place.clock)
+    place.engine().tick()
+    (wish,) = place.store.wishes("s1")
+    assert wish.answer == "confirm would have 1,001 trials on fresh seeds; at most 1,000 are allowed."
+    assert place.store.study("s1").extra_trials == {}

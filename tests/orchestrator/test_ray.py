@@ -17,6 +17,7 @@ from orchestrator.backends import daemon
 from orchestrator.backends.base import Launch, Progress
 from orchestrator.backends.ray import RayBackend
 from orchestrator.records import Event
+from orchestrator.spec import Resources
 from orchestrator.storage import read_journal
 from trainer.protocol import Verdict
 
@@ -35,9 +36,12 @@ def backend(ray_home: Path) -> Iterator[RayBackend]:
 
 @pytest.fixture
 def launch(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Launch]:
-    def make(trial: str = "a", config: dict[str, Any] = QUICK, shape_key: str = "shape") -> Launch:
-        folder = str(tmp_path / trial / "attempt-1")
-        return Launch(f"{request.node.name}.{trial}", 1, "orchestrator.rehearsal", config, shape_key, folder)
+    def make(
+        trial: str = "a", config: dict[str, Any] = QUICK, shape_key: str = "shape", cpus: float = 1
+    ) -> Launch:
+        folder, trial_id = str(tmp_path / trial / "attempt-1"), f"{request.node.name}.{trial}"
+        held = Resources(cpus=cpus)
+        return Launch(trial_id, 1, "orchestrator.rehearsal", config, shape_key, folder, resources=held)
 
     return make
 
@@ -139,6 +143,45 @@ def test_each_slot_has_a_core_of_its_own_and_one_thread(backend: RayBackend, lau
         cores.append(next(line for line in status.splitlines() if line.startswith("Cpus_allowed_list")))
         backend.say(job.key, Verdict.STOP)
     assert len(set(cores)) == min(2, len(os.sched_getaffinity(0)))
+
+
+def test_a_larger_trial_gets_the_room_that_idle_workers_hold_and_waits_for_busy_ones(
+    backend: RayBackend, launch: Any
+) -> None:
+    small = [launch("a"), launch("b", PACED)]
+    for job in small:
+        assert backend.submit(job)
+    finish(backend, small[0])
+    backend.forget(small[0].key)
+    large = launch("large", cpus=2)
+    assert not backend.submit(large)  # b is at work on one of the two cores
+    backend.say(small[1].key, Verdict.STOP)
+    finish(backend, small[1])
+    backend.forget(small[1].key)
+    assert backend.submit(large)
+    ended = finish(backend, large)[1].ended
+    assert ended is not None
+    assert ended.how == "outcome"
+
+
+def test_a_leader_that_comes_back_finds_what_another_began(
+    backend: RayBackend, launch: Any, ray_home: Path
+) -> None:
+    first, second = launch("first"), launch("second", PACED)
+    backend.submit(first)
+    finish(backend, first)
+    other = RayBackend(
+        daemon.find(ray_home) or "", workers=2, token_path=daemon.token_path(ray_home), pool="faults"
+    )
+    other.forget(first.key)
+    other.submit(second)
+    pid = pid_of(other, second)
+    backend.renew()
+    assert backend.attempts() == [second.key]
+    backend.kill(first.key, "its attempt was given up")  # this would have ended the other's worker
+    assert pid_of(backend, second) == pid
+    backend.say(second.key, Verdict.STOP)
+    finish(backend, second)
 
 
 def test_a_smaller_pool_finishes_what_a_larger_one_began(

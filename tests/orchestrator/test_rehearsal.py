@@ -51,7 +51,7 @@ def test_it_reports_training_evaluation_and_checkpoints_at_their_steps(tmp_path:
     assert [r.step for r in reports if r.kind == "eval"] == [20, 40, 60, 80, 100]
     assert [r.step for r in reports if r.kind == "checkpoint"] == [30, 60, 90, 100]
     assert outcome.values["loss"] == reports[-2].values["loss"]
-    assert all(Path(r.path or "").exists() for r in reports if r.kind == "checkpoint")
+    assert all(r.path is not None and Path(r.path).is_file() for r in reports if r.kind == "checkpoint")
 
 
 def test_the_loss_falls_and_good_hyperparameters_beat_bad_ones(tmp_path: Path) -> None:

@@ -200,7 +200,7 @@ def test_preemption_saves_at_the_next_report_and_takes_no_more_work(launch: Any)
     progress, ended = to_the_end(worker, job)
     assert ended.outcome is not None
     assert ended.outcome.status == "preempted"
-    assert Path(ended.outcome.checkpoint or "").exists()
+    assert Path(ended.outcome.checkpoint or "nothing").is_file()
     assert len(progress.events) <= heard + 4  # one chunk: train, eval, checkpoint; one was on its way
     assert not worker.begin(launch("b"))
 
@@ -230,3 +230,39 @@ def test_sigterm_lets_a_process_save_and_then_ends_it(tmp_path: Path) -> None:
     assert ended.outcome.status == "preempted"
     assert events[-1].kind == "checkpoint"
     assert os.path.exists(events[-1].payload["path"])
+
+
+def test_an_outcome_s_own_types_become_plain_ones(launch: Any, entrypoint: Any) -> None:
+    name = entrypoint(
+        "return Outcome('completed', {'loss': True}, {}, checkpoint=workdir, files=(workdir,), reason=3)"
+    )
+    worker, job = Worker(), launch(entrypoint=name)
+    worker.begin(job)
+    outcome = to_the_end(worker, job)[1].outcome
+    assert outcome is not None
+    assert (outcome.values, outcome.reason) == ({"loss": 1.0}, "3")
+    assert (outcome.checkpoint, outcome.files) == (job.folder, (job.folder,))
+    assert read_journal(job.folder, *job.key)[1] == Ended("outcome", outcome=outcome)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (
+            "return Outcome('finished', {}, {})",
+            "ValueError: The run ended as 'finished'; "
+            "allowed is one of completed, diverged, stopped, preempted.",
+        ),
+        (
+            "reporter(Report(10**30, 'train'))",
+            "ValueError: A report's step is 1.000e+30; a database holds whole numbers below 2^63.",
+        ),
+    ],
+)
+def test_what_no_ledger_could_hold_fails_the_attempt_alone(
+    launch: Any, entrypoint: Any, line: str, reason: str
+) -> None:
+    worker, job = Worker(), launch(entrypoint=entrypoint(line))
+    worker.begin(job)
+    ended = to_the_end(worker, job)[1]
+    assert (ended.how, ended.reason) == ("raised", reason)

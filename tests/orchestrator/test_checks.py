@@ -1,0 +1,96 @@
+"""Whatever an entrypoint, which is somebody's own code, does when it is asked: a sentence, and soon?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.checks import ENOUGH, require_runnable
+from orchestrator.errors import BadSpec
+from orchestrator.spec import MOST_TRIALS, StudySpec
+from tests.faults.world import small_study
+
+Write = Callable[[str], str]
+SOUND = "def check(c): return []\ndef shape_key(c): return ''\ndef run(*a): pass\n"
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: Any) -> Write:
+    """Writes a module with this text, and returns its name."""
+
+    def write(text: str) -> str:
+        name = f"module_{abs(hash(request.node.name))}"
+        (tmp_path / f"{name}.py").write_text(text)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        return name
+
+    return write
+
+
+def _problems(spec: StudySpec) -> list[str]:
+    with pytest.raises(BadSpec) as caught:
+        require_runnable(spec)
+    return caught.value.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("def f(:\n", "SyntaxError: invalid syntax"),
+        ("1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("import sys\nsys.exit(3)\n", "SystemExit: 3"),
+        ("import no_such_library\n", "No module named 'no_such_library'"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_a_sentence(module: Write, text: str, why: str) -> None:
+    name = module(text)
+    (problem,) = _problems(small_study(entrypoint=name))
+    assert problem.startswith(f"The entrypoint {name!r} cannot be imported ({why}")
+
+
+@pytest.mark.parametrize("name", ["..", ".relative", "a b", "/etc/passwd", "", "a..b"])
+def test_a_name_that_is_no_module_s_is_a_sentence(name: str) -> None:
+    (problem,) = _problems(small_study(entrypoint=name))
+    assert problem.startswith(f"The entrypoint {name!r} cannot be imported (it is no dotted name). Name a ")
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ("raise KeyError('lr')", "KeyError: 'lr'"),
+        ("return 'all is well'", "TypeError: it returned 'all is well', which is no list of sentences"),
+        ("return None", "TypeError: 'NoneType' object is not iterable"),
+    ],
+)
+def test_a_check_that_fails_is_a_sentence(module: Write, answer: str, why: str) -> None:
+    name = module(SOUND.replace("return []", answer))
+    assert _problems(small_study(entrypoint=name)) == [
+        f"arm base: {name}.check failed ({why}). Mend it, or the config that it was asked about."
+    ]
+
+
+def test_a_shape_key_that_fails_is_found_before_anything_runs(module: Write) -> None:
+    name = module(SOUND.replace("return ''", "return c['nothing']"))
+    (problem,) = _problems(small_study(entrypoint=name))
+    assert problem == f"{name}.shape_key failed on a trial's config (KeyError: 'nothing'). Mend it."
+
+
+def test_thousands_of_mistakes_are_told_in_a_second() -> None:
+    """1 MiB holds so many; each was compared with each."""
+    began = time.process_time()
+    many = [{"path": f"p{i}", "low": 0, "high": 1} for i in range(20_000)]
+    assert len(_problems(small_study(arms=[{"name": "a", "method": "random", "space": many}]))) == 20_000
+    arms = [{"name": f"a{i}", "method": "fixed", "config": {f"k{i}": 1}} for i in range(1000)]
+    assert len(_problems(small_study(arms=arms))) == ENOUGH
+    assert time.process_time() - began < 5  # 1 s, and 90 s before
+
+
+def test_the_largest_study_is_allowed_and_no_larger() -> None:
+    arms = [{"name": "a", "method": "fixed", "trials": MOST_TRIALS}]
+    require_runnable(small_study(arms=arms))
+    with pytest.raises(ValueError, match="less than or equal to 1000000"):
+        small_study(arms=[{**arms[0], "trials": MOST_TRIALS + 1}])
