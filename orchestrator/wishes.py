@@ -97,13 +97,18 @@ def check_extension(store: Store, study_id: str, spec: StudySpec, more: Mapping[
             raise BadSpec(f"{name}: {count!r} more trials cannot be added. Give a whole number from 1.")
         if spec.arm(name).method == "grid":
             raise BadSpec(f"{name} is a grid: all its points are in it. Make a new study with more values.")
-        for follower in spec.arms:
-            begun = follower.after is not None and follower.after.arm == name
-            if begun and store.trials(study_id, arm=follower.name, limit=1):
-                raise BadSpec(
-                    f"{follower.name} has already begun with what {name} found, so {name} cannot be "
-                    f"extended. Make a new study with more trials."
-                )
+        follower = _begun_follower(store, study_id, spec, name)
+        if follower is not None:
+            raise BadSpec(
+                f"{follower} has already begun with what {name} found, so {name} cannot be "
+                f"extended. Make a new study with more trials."
+            )
+
+
+def _begun_follower(store: Store, study_id: str, spec: StudySpec, name: str) -> str | None:
+    """An arm that runs what this one found; a later change of the best would make it a lie."""
+    followers = (arm for arm in spec.arms if arm.after is not None and arm.after.arm == name)
+    return next((arm.name for arm in followers if store.trials(study_id, arm=arm.name, limit=1)), None)
 
 
 def _retry(store: Store, epoch: int, wish: Wish, clock: Clock) -> None:
@@ -114,6 +119,13 @@ def _retry(store: Store, epoch: int, wish: Wish, clock: Clock) -> None:
         raise MoveRefused(f"The study {study.name} is cancelled; its trials cannot be tried again.")
     if trial.state not in (TrialState.FAILED, TrialState.WAITING):
         raise MoveRefused(f"The trial {trial_id} is {trial.state}; only a failed one can be tried again.")
+    spec = StudySpec.model_validate(study.spec)
+    follower = _begun_follower(store, study.study_id, spec, trial.arm)
+    if follower is not None and trial.state is TrialState.FAILED:
+        raise MoveRefused(
+            f"{follower} has already begun with what {trial.arm} found, so {trial_id} cannot be tried again: "
+            f"it could become the best. Run its configuration in a new study."
+        )
     store.move_trial(epoch, trial_id, TrialState.FAILED, TrialState.WAITING, at=clock.time())
     if study.state is StudyState.COMPLETED:
         store.move_study(epoch, study.study_id, StudyState.COMPLETED, StudyState.RUNNING)

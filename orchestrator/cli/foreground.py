@@ -163,7 +163,13 @@ def _run(
 def _require_room(host: service.Host, study: StudyRow) -> None:
     """A trial that fits on no worker would be waited for for ever."""
     resources = StudySpec.model_validate(study.spec).resources
-    if not host.engine.backend.slots(resources):
+    room = host.engine.backend.slots(resources)
+    if 0 < room < host.workers:
+        note(
+            f"There is room for {room} runs at a time, not {host.workers}. If a Ray that was started smaller "
+            f"is in the way: orch down, then go on."
+        )
+    if not room:
         raise BadSpec(
             f"No worker here can hold a trial of {study.name}: it needs {_needs(resources)}. Ask for less in "
             f"the spec's resources (this release runs a trial on one host), or run it on a machine that has "

@@ -132,6 +132,25 @@ def test_a_failed_trial_can_be_tried_again_after_the_study_has_ended(tmp_path: P
     invariants.check(place.store, "s1")
 
 
+def test_a_trial_whose_arm_was_confirmed_is_not_tried_again(tmp_path: Path) -> None:
+    from orchestrator.backends.simulated import Fault
+    from orchestrator.service import ask
+
+    place = world(tmp_path, faults=[Fault("s1.random.0.1", n, "die", 1) for n in (1, 2, 3)])
+    study = created(place, small_study())
+    engine = place.engine()
+    place.drive(engine, study.study_id)
+    ask(place.store, study, "retry", {"trial_id": "s1.random.0.1"}, clock=place.clock)
+    engine.tick()
+    (wish,) = place.store.wishes("s1")
+    assert wish.answer == (
+        "confirm has already begun with what random found, so s1.random.0.1 cannot be tried again: "
+        "it could become the best. Run its configuration in a new study."
+    )
+    assert place.store.trial("s1.random.0.1").state is TrialState.FAILED
+    invariants.check(place.store, "s1")
+
+
 def test_a_run_without_the_objective_fails_and_says_what_it_reported(tmp_path: Path) -> None:
     place = _finished(tmp_path, objective={"metric": "bleu", "goal": "maximize"})
     trial = place.store.trial("s1.base.0.0")
