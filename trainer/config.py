@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import Field, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, get_type_hints
 
 MOST_HINTS = 20  # finding the nearest of some names takes 0.1 ms, and a config may hold 60,000 keys
@@ -22,9 +22,38 @@ SCHEDULES = ("inverse-sqrt",)
 SOURCES = ("cldr", "wmt19")
 PAIRS = ("de-en", "en-de", "fi-en", "en-fi", "lt-en", "en-lt")
 LEVELS = ("phrases", "sentences")
-MODELS = ("tiny", "paper-nmt")
+POSITIONS = ("sinusoidal", "relative")
+NORMS = ("layer", "rms")
+ACTIVATIONS = ("relu", "gated-gelu")
+DTYPES = ("float32", "bfloat16")
+AS_SIZE = "of-size"  # the size decides, as 0 does among the numbers
 ESTIMATORS = ("off", "held-out")
 LEARNABLE = ("alpha", "beta1")
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """How large a Transformer is, and in which style. `d_attention` is all heads together."""
+
+    d_model: int
+    d_attention: int
+    d_ff: int
+    heads: int
+    layers: int  # of the encoder, and of the decoder
+    positions: str = "sinusoidal"
+    norm: str = "layer"
+    activation: str = "relu"
+
+
+# `base` is the one of "Attention Is All You Need". `paper-nmt` is the shape that has the paper's 121M
+# parameters at 32,000 tokens (C.1.1), `t5-small` the one that has its 60M at 32,128 (C.3.1).
+MODELS: Mapping[str, Dimensions] = {
+    "tiny": Dimensions(64, 64, 256, 4, 2),
+    "small": Dimensions(256, 256, 1024, 4, 3),
+    "base": Dimensions(512, 512, 2048, 8, 6),
+    "paper-nmt": Dimensions(1024, 512, 2048, 8, 6),
+    "t5-small": Dimensions(512, 384, 1024, 6, 8, "relative", "rms", "gated-gelu"),
+}
 
 
 class ConfigError(ValueError):
@@ -46,6 +75,10 @@ def _number(
     return field(default=default, metadata={"above": above, "at_least": at_least, "below": below})
 
 
+def _flag(default: bool) -> Any:
+    return field(default=default)
+
+
 def _choice(default: Any, among: tuple[str, ...]) -> Any:
     return field(default=default, metadata={"among": among})
 
@@ -59,7 +92,27 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    size: str = _choice("tiny", MODELS)
+    """A size by name, and what is to differ from it. The dropouts are the paper's (C.2)."""
+
+    size: str = _choice("tiny", tuple(MODELS))
+    d_model: int = _number(0, at_least=0, below=10**6)
+    d_attention: int = _number(0, at_least=0, below=10**6)
+    d_ff: int = _number(0, at_least=0, below=10**6)
+    heads: int = _number(0, at_least=0, below=10**4)
+    layers: int = _number(0, at_least=0, below=10**4)
+    positions: str = _choice(AS_SIZE, (AS_SIZE, *POSITIONS))
+    norm: str = _choice(AS_SIZE, (AS_SIZE, *NORMS))
+    activation: str = _choice(AS_SIZE, (AS_SIZE, *ACTIVATIONS))
+    dropout: float = _number(0.1, at_least=0, below=1)
+    attention_dropout: float = _number(0.1, at_least=0, below=1)
+    dtype: str = _choice("float32", DTYPES)  # of the computation; parameters and logits are float32
+    remat: bool = _flag(False)  # compute a layer's activations again instead of keeping them
+    scan_layers: bool = _flag(False)  # compile one layer, whatever their number
+
+    def dimensions(self) -> Dimensions:
+        """The size's, with what this config replaces."""
+        mine = {f.name: getattr(self, f.name) for f in fields(Dimensions)}
+        return replace(MODELS[self.size], **{k: v for k, v in mine.items() if v not in (0, AS_SIZE)})
 
 
 @dataclass(frozen=True)
@@ -95,6 +148,15 @@ class GuidanceConfig:
 
 
 @dataclass(frozen=True)
+class MeshConfig:
+    """How many devices along each axis: copies, shards of the parameters, shards of every layer."""
+
+    data: int = _number(1, at_least=1, below=10**6)
+    fsdp: int = _number(1, at_least=1, below=10**6)
+    tensor: int = _number(1, at_least=1, below=10**6)
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run. The host sets `seed`."""
 
@@ -108,6 +170,7 @@ class TrainConfig:
     schedule: ScheduleConfig = ScheduleConfig()
     batch: BatchConfig = BatchConfig()
     guidance: GuidanceConfig = GuidanceConfig()
+    mesh: MeshConfig = MeshConfig()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrainConfig:
@@ -203,6 +266,12 @@ def _integer(value: Any, where: str, what: Field[Any], problems: list[str]) -> i
     return int(_bounded(value, where, what, problems))
 
 
+def _boolean(value: Any, where: str, what: Field[Any], problems: list[str]) -> bool:
+    if not isinstance(value, bool):
+        problems.append(f"{where} is {_shown(value)}. Allowed is true or false.")
+    return bool(value)
+
+
 def _float(value: Any, where: str, what: Field[Any], problems: list[str]) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         problems.append(f"{where} is {_shown(value)}. Allowed is a number{_bounds(what)}.")
@@ -260,6 +329,7 @@ def _names(value: Any, where: str, what: Field[Any], problems: list[str]) -> tup
 
 
 _READERS: Mapping[Any, Callable[..., Any]] = {
+    bool: _boolean,
     int: _integer,
     float: _float,
     str: _text,
@@ -302,6 +372,7 @@ def _disagreements(config: TrainConfig) -> list[str]:
             f"schedule.warmup_steps is {warmup_steps} and steps is {steps}. Allowed is at most steps. "
             f"Shorten the warm-up, or train longer."
         )
+    problems += _indivisible(config)
     guidance = config.guidance
     if guidance.learn and guidance.estimator == "off":
         problems.append(
@@ -312,5 +383,32 @@ def _disagreements(config: TrainConfig) -> list[str]:
         problems.append(
             f"guidance.estimator is {guidance.estimator!r} and guidance.learn is empty. "
             f"Name what it learns ({', '.join(LEARNABLE)}), or set the estimator to 'off'."
+        )
+    return problems
+
+
+def _indivisible(config: TrainConfig) -> list[str]:
+    model, mesh = config.model.dimensions(), config.mesh
+    problems = []
+    if model.d_attention % model.heads:
+        problems.append(
+            f"model.heads is {model.heads} and model.d_attention is {model.d_attention}. "
+            f"Allowed is a number of heads that divides d_attention."
+        )
+    if model.positions == "sinusoidal" and (model.d_model % 2 or model.d_model < 4):
+        problems.append(
+            f"model.d_model is {model.d_model}. Allowed with sinusoidal positions is an even number of at "
+            f"least 4: half of it holds sines, half cosines."
+        )
+    if model.heads % mesh.tensor:
+        problems.append(
+            f"mesh.tensor is {mesh.tensor} and the model has {model.heads} heads. "
+            f"Allowed is a number that divides the heads."
+        )
+    shards = mesh.data * mesh.fsdp
+    if config.batch.sentences % shards:
+        problems.append(
+            f"batch.sentences is {config.batch.sentences} and mesh.data · mesh.fsdp is {shards}. "
+            f"Allowed is a batch that they divide."
         )
     return problems

@@ -13,10 +13,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.config import ConfigError, TrainConfig, canonical, check, fingerprint, with_values
+from trainer.config import (
+    MODELS,
+    ConfigError,
+    Dimensions,
+    ModelConfig,
+    TrainConfig,
+    canonical,
+    check,
+    fingerprint,
+    with_values,
+)
 
 KEYS = (
-    "seed, steps, eval_every_steps, checkpoint_every_steps, data, model, optimizer, schedule, batch, guidance"
+    "seed, steps, eval_every_steps, checkpoint_every_steps, data, model, optimizer, schedule, batch, "
+    "guidance, mesh"
 )
 
 
@@ -105,10 +116,38 @@ SENTENCES: list[tuple[Any, str]] = [
         {"guidance": {"estimator": "held-in"}},
         "guidance.estimator is 'held-in'. Did you mean 'held-out'? Allowed: off, held-out.",
     ),
-    ({"model": {"size": ["tiny"]}}, "model.size is a list. Allowed: tiny, paper-nmt."),
+    ({"model": {"size": ["tiny"]}}, "model.size is a list. Allowed: tiny, small, base, paper-nmt, t5-small."),
     (
         {"data": {"pair": "en-ed"}},
         "data.pair is 'en-ed'. Did you mean 'en-de'? Allowed: de-en, en-de, fi-en, en-fi, lt-en, en-lt.",
+    ),
+    ({"model": {"remat": 1}}, "model.remat is 1. Allowed is true or false."),
+    (
+        {"model": {"positions": "sinusoid"}},
+        "model.positions is 'sinusoid'. Did you mean 'sinusoidal'? Allowed: of-size, sinusoidal, relative.",
+    ),
+    (
+        {"model": {"heads": 3}},
+        "model.heads is 3 and model.d_attention is 64. Allowed is a number of heads that divides "
+        "d_attention.",
+    ),
+    (
+        {"model": {"d_model": 63}},
+        "model.d_model is 63. Allowed with sinusoidal positions is an even number of at least 4: "
+        "half of it holds sines, half cosines.",
+    ),
+    (
+        {"mesh": {"tensor": 3}},
+        "mesh.tensor is 3 and the model has 4 heads. Allowed is a number that divides the heads.",
+    ),
+    (
+        {"mesh": {"data": 3, "fsdp": 2}},
+        "batch.sentences is 32 and mesh.data · mesh.fsdp is 6. Allowed is a batch that they divide.",
+    ),
+    (
+        {"mesh": {"data": 0}},
+        "mesh.data is 0. Allowed is a number of at least 1 and below 1000000. "
+        "Change it, or leave it out for 1.",
     ),
     (
         {"eval_every_steps": 401},
@@ -162,6 +201,20 @@ def test_a_value_on_an_allowed_bound_passes() -> None:
         "guidance": {"eta": 0},
     }
     assert check(config) == []
+
+
+def test_a_model_is_its_size_and_what_replaces_it() -> None:
+    model = TrainConfig.from_dict({"model": {"size": "t5-small", "layers": 2, "norm": "layer"}}).model
+    assert model.dimensions() == Dimensions(512, 384, 1024, 6, 2, "relative", "layer", "gated-gelu")
+    assert ModelConfig().dimensions() == MODELS["tiny"]
+    assert check({"model": {"d_model": 63, "positions": "relative"}}) == []
+
+
+def test_a_whole_config_has_at_most_sixty_fields() -> None:
+    def leaves(data: Any) -> int:
+        return sum(map(leaves, data.values())) if isinstance(data, dict) else 1
+
+    assert leaves(TrainConfig().to_dict()) <= 60
 
 
 def test_with_values_replaces_by_path_and_leaves_the_old_config_alone() -> None:

@@ -1,0 +1,372 @@
+"""Do hyperparameters move as they should, and only then?"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests.trainer.mlp import (
+    equal_bits,
+    loss_fn,
+    mlp_batches,
+    mlp_params,
+    row,
+    start,
+    stepped,
+)
+from trainer.guidance import (
+    Discounted,
+    Forward,
+    HeldOut,
+    Hyper,
+    Lagged,
+    NextBatch,
+    eta_for_reach,
+    guided,
+    lagged,
+)
+from trainer.guidance.contract import Estimator, Reading
+from trainer.guidance.held_out import part_of
+from trainer.guidance.meta import meta_optimizer, numbers
+from trainer.hyper import layout, raw_limits, start_raw
+from trainer.step import compiled_scan, compiled_step
+
+ALPHA, BETA1 = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)
+LAG = Lagged(lag_steps=4, recent_steps=2, anneal_steps=6, steps=18)
+ESTIMATORS = {
+    "dot": HeldOut(),
+    "reverse": HeldOut(mode="reverse"),
+    "thinned": HeldOut(every_steps=4, batch_fraction=0.25),
+    "forward": Forward(),
+    "next-batch": NextBatch(),
+    "discounted": Discounted(0.9),
+    "lagged": LAG,
+}
+STEPS = 18
+
+
+def run(
+    optimizer: str, estimator: Estimator | None, eta: float, *, schedule: str = "inverse-sqrt"
+) -> tuple[Any, Any]:
+    hypers = [ALPHA, BETA1] if estimator else []
+    recipe, state = start(optimizer, estimator, *hypers, schedule=schedule, eta=eta)
+    return compiled_scan(recipe)(state, mlp_batches(STEPS), jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def unguided() -> dict[str, Any]:
+    return {name: run(name, None, 0.0)[0] for name in ("lamb", "adafactor")}
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [*(("lamb", name) for name in ESTIMATORS), ("adafactor", "dot"), ("adafactor", "next-batch")],
+)
+def test_a_meta_learning_rate_of_zero_is_the_unguided_run_bit_for_bit(
+    optimizer: str, name: str, unguided: dict[str, Any]
+) -> None:
+    still, metrics = run(optimizer, ESTIMATORS[name], 0.0)
+    assert equal_bits(still.params, unguided[optimizer].params)
+    assert equal_bits(still.opt_state, unguided[optimizer].opt_state)
+    assert np.isfinite(metrics["hypergrad"]["alpha"]).any(), "the estimator did nothing"
+    moved, _ = run(optimizer, ESTIMATORS[name], 0.05)  # the same program
+    assert not equal_bits(moved.params, still.params)
+
+
+def test_thinned_guidance_reads_every_kth_step_and_moves_only_then() -> None:
+    estimator = HeldOut(every_steps=4)
+    _, metrics = run("lamb", estimator, 0.05)
+    read = np.isfinite(metrics["hypergrad"]["alpha"])
+    assert read.tolist() == [t % 4 == 0 for t in range(STEPS)]
+    assert np.isfinite(metrics["guidance_loss"]).tolist() == read.tolist()
+    alpha = np.asarray(metrics["hyper"]["alpha"])
+    # The first three readings are left out; the fourth, at step 12, moves the value of step 13.
+    assert (alpha[:13] == 1.0).all()
+    assert (alpha[13:17] == alpha[13]).all()
+    assert alpha[13] != 1.0
+    assert alpha[17] != alpha[13]
+    every, _ = start("lamb", HeldOut(), ALPHA, BETA1)
+    thinned, _ = start("lamb", estimator, ALPHA, BETA1)
+    assert compiled_scan(every) is compiled_scan(thinned), "how often it looks is a number of the state"
+
+
+def test_parts_of_the_guidance_batch_take_turns() -> None:
+    batch = {"x": jnp.arange(8)}
+    parts = [part_of(batch, jnp.asarray(i), 0.25)["x"].tolist() for i in range(5)]
+    assert parts == [[0, 1], [2, 3], [4, 5], [6, 7], [0, 1]]
+    assert part_of(batch, jnp.asarray(3), 1.0) is batch
+
+
+def test_a_part_of_the_guidance_batch_is_what_the_guidance_loss_is_taken_on() -> None:
+    recipe, state = start("lamb", HeldOut(batch_fraction=0.5), ALPHA, eta=0.0)
+    batch, step = row(mlp_batches(1), 0), compiled_step(recipe)
+    held_out = jax.tree.map(np.asarray, state.guidance_batch)
+    for part in (slice(0, 4), slice(4, 8), slice(0, 4)):
+        state, metrics = step(state, batch, jax.random.key(0))
+        expected = loss_fn(state.params, jax.tree.map(lambda x, p=part: x[p], held_out), None, False)
+        assert float(metrics["guidance_loss"]) == pytest.approx(float(expected), rel=1e-6)
+
+
+# -- the meta-optimizer ----------------------------------------------------------------------------------
+
+
+def moves(hypergrads: list[float], *, hyper: Hyper = ALPHA, **settings: Any) -> tuple[list[float], Any]:
+    """The raw values after each of these hypergradients."""
+    meta = meta_optimizer(settings.pop("name", "optax.adam"))
+    all_numbers = numbers(meta, settings.pop("eta", 0.1), learned=(hyper.name,), **settings)
+    raw, limits, path = start_raw([hyper]), raw_limits([hyper]), []
+    state = meta.init(layout([hyper]), raw, all_numbers)
+    yes = {hyper.name: jnp.asarray(True)}
+    for h in hypergrads:
+        reading = Reading({hyper.name: jnp.asarray(h, jnp.float32)}, yes, jnp.zeros(()), {})
+        raw, state = meta.step(raw, state, reading, limits=limits, numbers=all_numbers)
+        path.append(float(raw[hyper.name]))
+    return path, state
+
+
+def test_the_meta_optimizer_is_adam() -> None:
+    slopes = [0.3, -0.1, 0.5, 0.2]
+    path, _ = moves(slopes, skip=0)
+    mu = nu = expected = 0.0
+    for t, (h, found) in enumerate(zip(slopes, path, strict=True), start=1):
+        mu, nu = 0.9 * mu + 0.1 * h, 0.999 * nu + 0.001 * h * h
+        expected -= 0.1 * (mu / (1 - 0.9**t)) / (math.sqrt(nu / (1 - 0.999**t)) + 1e-8)
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_its_memory_is_a_setting_and_another_optimizer_can_take_its_place() -> None:
+    slopes = [5.0, 0.1, 0.1]
+    long, short = (moves(slopes, skip=0, beta2=b)[0] for b in (0.999, 0.5))
+    assert long != short
+    path, _ = moves([0.3, -0.1], skip=0, name="optax.sgd")
+    assert path == pytest.approx([-0.03, -0.02])
+
+
+def test_the_first_hypergradients_are_left_out_entirely() -> None:
+    noise, slopes = [1e-9, -1e-9, 1e-9], [0.3, -0.1]
+    path, _ = moves([*noise, *slopes], skip=3)
+    assert path[:3] == [0.0, 0.0, 0.0]
+    assert path[3:] == moves(slopes, skip=0)[0]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_hypergradient_that_is_not_finite_is_skipped_and_counted_not_zeroed(bad: float) -> None:
+    path, state = moves([0.3, bad, bad, -0.1], skip=0)
+    clean, _ = moves([0.3, -0.1], skip=0)
+    assert path == [clean[0], clean[0], clean[0], clean[1]]
+    assert int(state.skipped["alpha"]) == 2
+    zeroed, _ = moves([0.3, 0.0, 0.0, -0.1], skip=0)
+    assert path != zeroed
+
+
+def test_a_raw_value_stays_in_its_trust_region() -> None:
+    hyper = Hyper("alpha", 1.0, learn=True, below=0.25, above=math.log(3))
+    assert moves([1.0] * 5, hyper=hyper, skip=0)[0] == pytest.approx(
+        [-0.1, -0.2, -0.25, -0.25, -0.25], rel=1e-5
+    )
+    up, _ = moves([-1.0] * 13, hyper=hyper, skip=0)
+    assert up[-1] == pytest.approx(math.log(3))
+
+
+def test_beta1_cannot_saturate() -> None:
+    path, _ = moves([-1.0] * 40, hyper=BETA1, eta=1.0, skip=0)
+    assert path[-1] == 12.0
+    assert float(jax.nn.sigmoid(jnp.float32(path[-1]))) < 1.0
+
+
+def test_a_reach_is_how_far_a_raw_value_moves_in_a_run_of_one_sign() -> None:
+    eta = eta_for_reach(0.6, steps=100, every_steps=10, skip=3)
+    path, _ = moves([0.2] * 10, eta=eta, skip=3)
+    assert path[-1] == pytest.approx(-0.6, rel=1e-5)
+    with pytest.raises(ValueError) as refused:
+        eta_for_reach(1.0, steps=20, every_steps=10)
+    assert "leave no meta-step" in str(refused.value)
+
+
+def test_eta_can_differ_by_name_and_must_be_there_for_each() -> None:
+    meta = meta_optimizer()
+    with pytest.raises(ValueError) as refused:
+        numbers(meta, {"alpha": 0.1}, learned=("alpha", "beta1"))
+    assert str(refused.value) == "There is no η̂ for beta1. Give one number for all, or name each."
+    with pytest.raises(ValueError) as refused:
+        numbers(meta, -0.1, learned=("alpha",))
+    assert str(refused.value) == "η̂ is {'alpha': -0.1}. Allowed is a finite number of at least 0."
+    with pytest.raises(ValueError) as refused:
+        numbers(meta, 0.1, learned=("alpha",), beta3=0.1)
+    assert str(refused.value).startswith("The meta-optimizer has no beta3. Allowed: beta1, beta2, eps")
+    _, still = run("lamb", HeldOut(), {"alpha": 0.0, "beta1": 0.05})
+    assert (np.asarray(still["hyper"]["alpha"]) == 1.0).all()
+    assert float(still["hyper"]["beta1"][-1]) != float(still["hyper"]["beta1"][0])
+
+
+def test_a_loss_that_is_not_finite_skips_the_meta_step_and_nothing_else() -> None:
+    def broken(params: Any, batch: Any, key: Any, train: bool) -> jax.Array:
+        return loss_fn(params, batch, key, train) + (0.0 if train else jnp.nan * params["bias"].sum())
+
+    recipe, state = start("lamb", HeldOut(), ALPHA, loss=broken)
+    then, metrics = stepped(recipe, state, 4)
+    assert int(then.meta.skipped["alpha"]) == 4
+    assert metrics["skipped"]["alpha"].tolist() == [1, 2, 3, 4]
+    assert (metrics["hyper"]["alpha"] == 1.0).all()
+    assert np.isfinite(metrics["loss"]).all()
+
+
+# -- lagged ----------------------------------------------------------------------------------------------
+
+
+def cosine(left: Any, right: Any) -> float:
+    a, b = (np.concatenate([np.ravel(x) for x in jax.tree.leaves(t)]).astype(float) for t in (left, right))
+    return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+
+def test_lagged_compares_the_gradient_with_the_path_between_two_old_boundaries() -> None:
+    """K = 4: at step t with last boundary b the path is θ_{b-4} - θ_{b-8}; in the last six steps it is
+    θ_t minus the parameters of the boundary before the last, of two steps each. Those follow each other
+    closely from 14 on, so that 12 is the last of the others."""
+    steps = 24
+    estimator = Lagged(lag_steps=4, recent_steps=2, anneal_steps=6, steps=steps)
+    recipe, state = start("sgd", estimator, ALPHA, eta=0.0, learning_rate=0.01)
+    batches, seen, found, losses = mlp_batches(steps), [], [], []
+    for t in range(steps):
+        seen.append(state.params)
+        state, metrics = stepped(recipe, state, 1, first=t)
+        found.append(float(metrics["hypergrad"]["alpha"][0]))
+        losses.append(float(metrics["loss"][0]))
+    fast = slow = losses[0]
+    for t in range(1, steps):
+        fast, slow = 0.9 * fast + 0.1 * losses[t], 0.98 * slow + 0.02 * losses[t]
+        if t < 8:  # two boundaries have not passed
+            continue
+        b = min(t - t % 4, 12)
+        path = (seen[b - 4], seen[b - 8]) if t < 18 else (seen[t], seen[t - t % 2 - 2])
+        gradient = jax.grad(loss_fn)(seen[t], row(batches, t), None, True)
+        expected = cosine(gradient, jax.tree.map(jnp.subtract, *path))
+        expected = abs(expected) if fast > slow else expected
+        assert found[t] == pytest.approx(expected, abs=2e-5), t
+
+
+def test_lagged_leaves_alpha_alone_until_two_boundaries_have_passed() -> None:
+    recipe, state = start("sgd", Lagged(lag_steps=4, recent_steps=2), ALPHA, eta=0.1, skip=0)
+    _, metrics = stepped(recipe, state, 10)
+    alpha = metrics["hyper"]["alpha"]
+    assert (alpha[:8] == 1.0).all()
+    assert (alpha[8:] != 1.0).all()
+
+
+def test_lagged_lowers_alpha_while_the_training_loss_rises() -> None:
+    """A loss that grows with the step, whatever the gradients say."""
+    tx = guided(
+        optax.sgd, [ALPHA], learning_rate=0.01, estimator=Lagged(lag_steps=2, recent_steps=1), skip=0, eta=0.1
+    )
+    paths = {}
+    for name, slope in (("rising", 1.0), ("falling", -1.0)):
+        params = {"x": jnp.ones(4)}
+        state = tx.init(params)
+        for t in range(10):
+            # The gradient keeps its direction: along the old path the loss falls, which says "higher".
+            updates, state = tx.update({"x": jnp.ones(4)}, state, params, value=slope * t)
+            params = optax.apply_updates(params, updates)
+        paths[name] = float(state.values["alpha"])
+    assert paths["rising"] < 1.0 < paths["falling"]
+
+
+def test_lagged_takes_the_cosine_of_the_last_step_for_beta1() -> None:
+    plain, at = start("lamb", NextBatch(), BETA1, eta=0.0)
+    state, reference = stepped(plain, at, 4)
+    recipe, begun = start("lamb", LAG, BETA1, eta=0.0)
+    then, metrics = stepped(recipe, begun, 4)
+    gradient = jax.grad(loss_fn)(then.params, row(mlp_batches(5), 4), None, True)
+    _, last = stepped(recipe, then, 1, first=4)
+    expected = cosine(gradient, then.carry["tangents"]["beta1"])
+    assert float(last["hypergrad"]["beta1"][0]) == pytest.approx(expected, rel=1e-4)
+    assert np.sign(metrics["hypergrad"]["beta1"][2:]).tolist() == (
+        np.sign(reference["hypergrad"]["beta1"][2:]).tolist()
+    )
+    assert equal_bits(then.carry["tangents"]["beta1"], state.carry["beta1"])
+
+
+def test_lagged_brings_its_trust_regions_and_meta_learning_rates() -> None:
+    alpha, beta1 = lagged.trusted([ALPHA, BETA1])
+    assert (alpha.below, alpha.above) == (math.log(3), math.log(3))
+    assert (beta1.below, beta1.above) == (1.8, math.inf)
+    own = Hyper("alpha", 1.0, learn=True, below=0.1, above=0.2)
+    assert lagged.trusted([own]) == (own,)
+    assert lagged.ETA == {"alpha": 0.02, "beta1": 0.01}
+
+
+# -- in a loop that is not ours --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("estimator", [HeldOut(), NextBatch(), HeldOut(every_steps=2)], ids=str)
+def test_in_another_loop_it_learns_what_our_step_learns(estimator: Estimator) -> None:
+    recipe, state = start("adamw", estimator, ALPHA, BETA1, eta=0.05)
+    then, metrics = stepped(recipe, state, 8)
+    tx = guided(
+        recipe.optimizer,
+        [ALPHA, BETA1],
+        learning_rate=0.05,
+        estimator=estimator,
+        eta=0.05,
+        loss_fn=lambda params, batch: loss_fn(params, batch, None, False),
+    )
+    params, batches = mlp_params(), mlp_batches(8)
+    inner = tx.init(params)
+    update = jax.jit(tx.update)
+    for t in range(8):
+        grads = jax.grad(loss_fn)(params, row(batches, t), None, True)
+        updates, inner = update(grads, inner, params, guidance_batch=state.guidance_batch)
+        params = optax.apply_updates(params, updates)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), params, then.params)
+    assert float(inner.values["beta1"]) == pytest.approx(float(metrics["hyper"]["beta1"][-1]), rel=1e-5)
+    assert float(inner.values["alpha"]) != 1.0
+
+
+@pytest.mark.parametrize(
+    ("hypers", "settings", "sentence"),
+    [
+        ([Hyper("beta3", 0.5)], {}, "beta3 is no hyperparameter of this optimizer. Allowed: alpha, beta1, b"),
+        ([ALPHA], {"estimator": HeldOut()}, "HeldOut needs a loss. Pass loss_fn(params, batch)."),
+        ([], {"estimator": NextBatch()}, "An estimator is given and nothing learns. Name what learns, or"),
+        (
+            [Hyper("label_smoothing", 0.1)],
+            {},
+            "label_smoothing acts in the training loss, whose gradient is given here. It can be learned only",
+        ),
+        (
+            [Hyper("alpha", 1.0, learn=True, per_group=True)],
+            {"groups": (("a", "a"),)},
+            "alpha is per group, and an optimizer of optax takes one number for all. Allowed are lamb",
+        ),
+    ],
+)
+def test_what_cannot_be_wrapped_is_refused_with_a_sentence(
+    hypers: list[Hyper], settings: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValueError) as refused:
+        guided(optax.adamw, hypers, learning_rate=0.1, **settings)
+    assert str(refused.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "given", "sentence"),
+    [
+        (HeldOut(), {}, "This guided update needs a held-out batch. Pass guidance_batch= to update."),
+        (Lagged(), {}, "This guided update needs the training loss. Pass value= to update."),
+    ],
+)
+def test_an_update_without_what_it_needs_is_refused(
+    estimator: Estimator, given: dict[str, Any], sentence: str
+) -> None:
+    tx = guided(
+        optax.sgd, [ALPHA], learning_rate=0.1, estimator=estimator, loss_fn=lambda params, batch: params["x"]
+    )
+    params = {"x": jnp.ones(())}
+    with pytest.raises(ValueError) as refused:
+        tx.update(params, tx.init(params), params, **given)
+    assert str(refused.value) == sentence

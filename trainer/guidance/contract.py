@@ -1,0 +1,200 @@
+"""What do a training step and an estimator of hypergradients say to each other?
+
+An estimator is a frozen dataclass: its fields shape the program, its `numbers()` are arrays. It offers
+
+    through_gradient                         can it follow what acts through the training gradient?
+    needs_guidance_batch, per_tensor         does it want one? do its hypergradients come per tensor too?
+    numbers(), init(layout, params, opt_state, optimizer=…) -> carry
+    read(carry, scene) -> (Reading | None, carry)        before the update: what the training gradient says
+    advance(carry, scene) -> Advance                     the update itself, and what is learned from it
+
+What it does not do at every step it puts under a condition of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from trainer.hyper import Layout, Raw
+from trainer.optim import Optimizer
+
+Tree = Any
+
+
+class Reading(NamedTuple):
+    """Hypergradients by name, in the shape of their raw values, and whether each may be used yet."""
+
+    hypergrads: dict[str, jax.Array]
+    ready: dict[str, jax.Array]
+    guidance_loss: jax.Array
+    per_tensor: dict[str, jax.Array]  # the same, one number per tensor; empty where they are not apart
+
+
+class Advance(NamedTuple):
+    updates: Tree
+    opt_state: Tree
+    carry: Any
+    reading: Reading | None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One step as an estimator sees it. `move(raw, params, opt_state, grads)` gives updates and the new
+    state of the optimizer; `gradient(raw)` is the training gradient as a function of what acts in the
+    loss, None where nothing does."""
+
+    layout: Layout
+    raw: Raw
+    params: Tree
+    opt_state: Tree
+    grads: Tree
+    loss: jax.Array
+    step: jax.Array
+    numbers: dict[str, Any]
+    optimizer: Optimizer
+    move: Callable[[Raw, Tree, Tree, Tree], tuple[Tree, Tree]]
+    gradient: Callable[[Raw], Tree] | None = None
+    guidance_loss: Callable[[Tree, Tree], jax.Array] | None = None  # of parameters on a batch
+    guidance_batch: Tree = None
+
+    def at(self, raw: Raw) -> Scene:
+        return replace(self, raw=raw)
+
+    def moved(self, name: str, value: jax.Array) -> tuple[Tree, Tree]:
+        """The updates with one raw value replaced, also where it acts through the gradient."""
+        raw = {**self.raw, name: value}
+        through = self.gradient is not None and name in self.layout.in_loss
+        return self.move(raw, self.params, self.opt_state, self.gradient(raw) if through else self.grads)
+
+    def evaluated(self, updates: Tree, opt_state: Tree) -> Tree:
+        """The parameters at which the next loss is to be evaluated."""
+        return self.optimizer.eval_params(opt_state, added(self.params, updates))
+
+
+class Estimator(Protocol):
+    @property
+    def through_gradient(self) -> bool: ...
+
+    @property
+    def needs_guidance_batch(self) -> bool: ...
+
+    @property
+    def per_tensor(self) -> bool: ...
+
+    def numbers(self) -> dict[str, Any]: ...
+
+    def init(self, layout: Layout, params: Tree, opt_state: Tree, *, optimizer: Optimizer) -> Any: ...
+
+    def read(self, carry: Any, scene: Scene) -> tuple[Reading | None, Any]: ...
+
+    def advance(self, carry: Any, scene: Scene) -> Advance: ...
+
+
+def apart(due: Any, work: Callable[[], Tree], otherwise: Tree) -> Tree:
+    """What `work` gives where it is due. Under a condition it is a computation of its own: the compiler
+    cannot fuse it with the training step, whose bits so are those of the unguided one."""
+    if isinstance(due, jax.core.Tracer):
+        return jax.lax.cond(due, work, lambda: otherwise)
+    return work() if due else otherwise
+
+
+def nothing(scene: Scene, *, per_tensor: bool) -> Reading:
+    """The reading of a step that has none: NaN, and not ready."""
+    blank = {name: jnp.full_like(scene.raw[name], jnp.nan) for name in scene.layout.learned}
+    parts = {}
+    if per_tensor:
+        size = len(jax.tree.leaves(scene.params))
+        parts = {name: jnp.full((size,), jnp.nan, jnp.result_type(float)) for name in blank}
+    return Reading(blank, always(scene, False), jnp.full_like(scene.loss, jnp.nan), parts)
+
+
+def added(params: Tree, updates: Tree) -> Tree:
+    return jax.tree.map(lambda p, u: p + u, params, updates)
+
+
+def zeros(params: Tree) -> Tree:
+    return jax.tree.map(jnp.zeros_like, params)
+
+
+def no_number() -> jax.Array:
+    return jnp.full((), jnp.nan, jnp.result_type(float))
+
+
+def tangent(scene: Scene, name: str, of: Callable[[Tree, Tree], Tree]) -> Tree:
+    """∂/∂raw of `of(updates, opt_state)`. For one number per group all groups move at once: an update
+    depends on its own group's number alone, so that each tensor's tangent is that of its own."""
+    raw = scene.raw[name]
+    return jax.jvp(lambda value: of(*scene.moved(name, value)), (raw,), (jnp.ones_like(raw),))[1]
+
+
+def tangents_apart(
+    due: Any, scene: Scene, names: Iterable[str], of: Callable[[Tree, Tree], Tree]
+) -> dict[str, Tree]:
+    """The tangent by each of these, as a computation of its own; zero where it is not due."""
+    zero = {name: zeros(scene.params) for name in names}
+    return apart(due, lambda: {name: tangent(scene, name, of) for name in names}, zero)
+
+
+def per_tensor(left: Tree, right: Tree) -> list[jax.Array]:
+    """The dot product of each pair of tensors, accumulated in float32 at least.
+
+    As a sum of products, not a matrix product: the tangent's arithmetic fuses into it."""
+
+    def dot(a: jax.Array, b: jax.Array) -> jax.Array:
+        wide = jnp.promote_types(jnp.result_type(a, b), jnp.float32)
+        return jnp.sum(a.astype(wide) * b.astype(wide))
+
+    return [dot(a, b) for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)]
+
+
+def summed(parts: list[jax.Array], layout: Layout, name: str, params: Tree) -> jax.Array:
+    """Numbers per tensor, as one number or one per group."""
+    if not layout.is_per_group(name):
+        return sum(parts[1:], parts[0])
+    zero = jnp.zeros_like(parts[0])
+    groups = [zero] * len(layout.group_names)
+    for part, group in zip(parts, layout.group_of(params), strict=True):
+        groups[group] = groups[group] + part
+    return jnp.stack(groups)
+
+
+def dots(scene: Scene, gradient: Tree, tangents: dict[str, Tree]) -> tuple[Raw, Raw]:
+    """⟨gradient, tangent⟩ by name: in the shape of the raw value, and per tensor."""
+    parts = {name: per_tensor(gradient, tree) for name, tree in tangents.items()}
+    whole = {
+        name: summed(each, scene.layout, name, scene.params).astype(scene.raw[name].dtype)
+        for name, each in parts.items()
+    }
+    return whole, {name: jnp.stack(each).astype(jnp.result_type(float)) for name, each in parts.items()}
+
+
+def always(scene: Scene, ready: Any = True) -> dict[str, jax.Array]:
+    return {name: jnp.asarray(ready) for name in scene.layout.learned}
+
+
+def refusals(estimator: Estimator | None, layout: Layout, *, per_leaf: bool) -> list[str]:
+    """Why these hyperparameters cannot be learned this way, a sentence each."""
+    problems = []
+    if layout.learned and estimator is None:
+        problems.append(f"{', '.join(layout.learned)} learns and there is no estimator. Choose one.")
+    if estimator is not None and not layout.learned:
+        problems.append("An estimator is given and nothing learns. Name what learns, or leave it out.")
+    if estimator is not None and not estimator.through_gradient:
+        problems += [
+            f"{name} acts through the training gradient, which {type(estimator).__name__} takes as given. "
+            f"Allowed are reverse and forward mode: HeldOut(mode='reverse') or Forward()."
+            for name in layout.in_loss
+            if name in layout.learned
+        ]
+    grouped = [shape.name for shape in layout.shapes if shape.per_group]
+    if grouped and not per_leaf:
+        problems.append(
+            f"{', '.join(grouped)} is per group, and an optimizer of optax takes one number for all. "
+            f"Allowed are lamb, adafactor, adamw and sgd. Choose one of them, or make it global."
+        )
+    return problems

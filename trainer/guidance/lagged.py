@@ -1,0 +1,165 @@
+"""Was the path of some dozen steps ago a good one, as the training gradient of today sees it?
+
+One step ahead every learning rate looks too high, forty steps ahead too low. So alpha is judged by the
+cosine of the next training gradient with a displacement that lies K to 3K steps back, and in the last
+steps of a run, where the short view is the right one, with the most recent displacement: that anneals by
+itself. All else is judged one step ahead as in `NextBatch`, as a cosine. No optimizer calculus for alpha.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from trainer.guidance.contract import (
+    Advance,
+    Reading,
+    Scene,
+    Tree,
+    apart,
+    nothing,
+    per_tensor,
+    summed,
+    tangents_apart,
+    zeros,
+)
+from trainer.guidance.next_batch import updates_only
+from trainer.hyper import Hyper, Layout
+from trainer.optim import Optimizer
+
+# What served in every setting that was tried; η̂ does not scale with the length of the run.
+ETA = {"alpha": 0.02, "beta1": 0.01}
+BELOW = {"alpha": math.log(3), "beta1": 1.8}  # trust regions of the raw values, downwards and upwards
+ABOVE = {"alpha": math.log(3), "beta1": math.inf}
+
+
+def trusted(hypers: Sequence[Hyper]) -> tuple[Hyper, ...]:
+    """The same with this estimator's trust regions, where a hyperparameter has none of its own. They do
+    real work: uncapped, alpha runs to 7 and beyond."""
+
+    def one(h: Hyper) -> Hyper:
+        if not h.learn or (h.below, h.above) != (math.inf, math.inf):
+            return h
+        return replace(h, below=BELOW.get(h.name, math.inf), above=ABOVE.get(h.name, math.inf))
+
+    return tuple(one(h) for h in hypers)
+
+
+@dataclass(frozen=True)
+class Lagged:
+    """`steps` is the length of the run, None where it is not known (then nothing anneals at its end)."""
+
+    # Numbers of the state, which shape no program.
+    lag_steps: int = field(default=20, compare=False)  # K: above momentum's oscillation; 40 is safer
+    recent_steps: int = field(default=10, compare=False)  # near the end the path spans one to two of these
+    anneal_steps: int = field(default=80, compare=False)
+    steps: int | None = field(default=None, compare=False)
+
+    through_gradient = False
+    needs_guidance_batch = False
+    per_tensor = False
+    watches_loss = True  # for alpha's guard
+
+    def __post_init__(self) -> None:
+        if self.recent_steps < 1 or self.lag_steps < 1:
+            raise ValueError(
+                f"lag_steps is {self.lag_steps} and recent_steps is {self.recent_steps}. "
+                f"Allowed is at least 1 for both."
+            )
+
+    def numbers(self) -> dict[str, Any]:
+        last = 2**31 - 1 if self.steps is None else self.steps - self.anneal_steps
+        as_float = jnp.result_type(float)
+        return {
+            "anneal_from": jnp.asarray(last, jnp.int32),
+            "lag_steps": jnp.asarray(self.lag_steps, jnp.int32),
+            "recent_steps": jnp.asarray(self.recent_steps, jnp.int32),
+            # The guard's averages of the training loss: about 10 and 50 steps.
+            "fast": jnp.asarray(0.9, as_float),
+            "slow": jnp.asarray(0.98, as_float),
+        }
+
+    def init(self, layout: Layout, params: Tree, opt_state: Tree, *, optimizer: Optimizer) -> dict[str, Any]:
+        carry: dict[str, Any] = {"tangents": {n: zeros(params) for n in layout.learned if n != "alpha"}}
+        if "alpha" in layout.learned:
+            copies = {key: jax.tree.map(jnp.copy, params) for key in ("newest", "older")}
+            averages = {key: jnp.zeros((), jnp.result_type(float)) for key in ("fast", "slow")}
+            carry |= copies | averages | {"path": zeros(params)}
+        return carry
+
+    def read(self, carry: dict[str, Any], scene: Scene) -> tuple[Reading, dict[str, Any]]:
+        tangents = dict(carry["tangents"])
+        ready = dict.fromkeys(tangents, jnp.asarray(True))
+        if "alpha" in scene.layout.learned:
+            carry = self._watched(self._shifted(carry, scene), scene)
+            tangents["alpha"], ready["alpha"] = self._displacement(carry, scene)
+
+        def look() -> Reading:
+            cosines = {name: _cosine(scene, name, tree) for name, tree in tangents.items()}
+            if "alpha" in cosines:
+                rising = carry["fast"] > carry["slow"]
+                cosines["alpha"] = jnp.where(rising, jnp.abs(cosines["alpha"]), cosines["alpha"])
+            return Reading(cosines, ready, scene.loss, {})
+
+        return apart(scene.step > 0, look, nothing(scene, per_tensor=False)), carry
+
+    def advance(self, carry: dict[str, Any], scene: Scene) -> Advance:
+        updates, opt_state = scene.move(scene.raw, scene.params, scene.opt_state, scene.grads)
+        tangents = tangents_apart(scene.step >= 0, scene, carry["tangents"], updates_only)
+        return Advance(updates, opt_state, {**carry, "tangents": tangents}, None)
+
+    def _shifted(self, carry: dict[str, Any], scene: Scene) -> dict[str, Any]:
+        """At a boundary: the path becomes the displacement between the two snapshots, which move on.
+
+        Two recent spans before the run anneals they follow each other closely, and the path stays."""
+        lag, recent = scene.numbers["lag_steps"], scene.numbers["recent_steps"]
+        near_end = scene.step >= scene.numbers["anneal_from"] - 2 * recent
+        boundary = (scene.step % lag == 0) & ~near_end
+        closely = (scene.step % recent == 0) & near_end
+
+        def choose(condition: jax.Array, new: Tree, old: Tree) -> Tree:
+            return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+
+        path = jax.tree.map(jnp.subtract, carry["newest"], carry["older"])
+        return {
+            **carry,
+            "path": choose(boundary, path, carry["path"]),
+            "older": choose(boundary | closely, carry["newest"], carry["older"]),
+            "newest": choose(boundary | closely, scene.params, carry["newest"]),
+        }
+
+    def _watched(self, carry: dict[str, Any], scene: Scene) -> dict[str, Any]:
+        """Follow the training loss: alpha goes down while its fast average is above the slow one."""
+
+        def average(name: str) -> jax.Array:
+            old, loss, decay = carry[name], scene.loss.astype(carry[name].dtype), scene.numbers[name]
+            return jnp.where(scene.step == 0, loss, decay * old + (1 - decay) * loss)
+
+        return {**carry, "fast": average("fast"), "slow": average("slow")}
+
+    def _displacement(self, carry: dict[str, Any], scene: Scene) -> tuple[Tree, jax.Array]:
+        annealing = scene.step >= scene.numbers["anneal_from"]
+        lag, recent = scene.numbers["lag_steps"], scene.numbers["recent_steps"]
+        path = jax.tree.map(
+            lambda now, older, path: jnp.where(annealing, now - older, path),
+            scene.params,
+            carry["older"],
+            carry["path"],
+        )
+        # Before two boundaries have passed a snapshot is still the start, and says nothing.
+        return path, scene.step >= jnp.where(annealing, 2 * recent, 2 * lag)
+
+
+def _cosine(scene: Scene, name: str, along: Tree) -> jax.Array:
+    def total(left: Tree, right: Tree) -> jax.Array:
+        return summed(per_tensor(left, right), scene.layout, name, scene.params)
+
+    dot, square = total(scene.grads, along), total(scene.grads, scene.grads) * total(along, along)
+    some = square > 0
+    cosine = jnp.where(some, dot / jnp.sqrt(jnp.where(some, square, 1.0)), 0.0)
+    return jnp.where(jnp.isfinite(dot), cosine, dot).astype(scene.raw[name].dtype)

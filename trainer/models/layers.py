@@ -1,0 +1,175 @@
+"""What is a Transformer made of? Projections, norms, attention, feed-forward, and the two kinds of layer."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from trainer.models.dropout import Noise
+from trainer.models.sizes import Settings
+
+# The values come from trainer/models/initial.py, which draws them by name; here only shapes are declared.
+_declared = nn.initializers.zeros
+
+# Added to a score that is to vanish. A finite one, so that a row with nothing to look at gives no NaN.
+_MASKED = -1e9
+
+# Where a layer drops: `Noise` needs a number for each.
+_SELF_WEIGHTS, _SELF_OUT, _CROSS_WEIGHTS, _CROSS_OUT, _FEED_HIDDEN, _FEED_OUT = range(6)
+
+
+class View(NamedTuple):
+    """What queries see: `mask` (rows or 1, 1, queries or 1, keys), `bias` (1, heads, queries, keys)."""
+
+    mask: jax.Array | None
+    bias: jax.Array | None = None
+
+
+class KeysValues(NamedTuple):
+    """Of one attention, each (rows, positions, heads, head_dim)."""
+
+    keys: jax.Array
+    values: jax.Array
+
+
+class Projection(nn.Module):
+    features: int
+    dtype: Any
+    bias: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", _declared, (x.shape[-1], self.features))
+        y = x @ kernel.astype(self.dtype)
+        if self.bias:
+            y = y + self.param("bias", _declared, (self.features,)).astype(self.dtype)
+        return y
+
+
+class Norm(nn.Module):
+    """LayerNorm with scale and bias, or RMSNorm with a scale (T5), in float32."""
+
+    settings: Settings
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        s = self.settings
+        wide = x.astype(s.wide)
+        if s.norm == "layer":
+            wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        wide = wide * jax.lax.rsqrt(jnp.mean(jnp.square(wide), axis=-1, keepdims=True) + 1e-6)
+        wide = wide * self.param("scale", _declared, (s.d_model,))
+        if s.norm == "layer":
+            wide = wide + self.param("bias", _declared, (s.d_model,))
+        return wide.astype(s.dtype)
+
+
+class Attention(nn.Module):
+    """Multi-head attention without biases. With relative positions it is T5's: scores are not scaled."""
+
+    settings: Settings
+    places: tuple[int, int]
+
+    def setup(self) -> None:
+        s = self.settings
+        self.query, self.key, self.value = (Projection(s.d_attention, s.dtype) for _ in range(3))
+        self.out = Projection(s.d_model, s.dtype)
+
+    def keys_values(self, x: jax.Array) -> KeysValues:
+        return KeysValues(self._heads(self.key(x)), self._heads(self.value(x)))
+
+    def __call__(self, x: jax.Array, seen: KeysValues, view: View, noise: Noise) -> jax.Array:
+        s = self.settings
+        query = self._heads(self.query(x))
+        if s.positions == "sinusoidal":
+            query = query * jnp.asarray(s.head_dim**-0.5, query.dtype)
+        scores = jnp.einsum("bqhd,bkhd->bhqk", query, seen.keys).astype(s.wide)
+        if view.bias is not None:
+            scores = scores + view.bias
+        if view.mask is not None:
+            scores = jnp.where(view.mask, scores, _MASKED)
+        weights = jax.nn.softmax(scores).astype(s.dtype)
+        weights = noise.drop(weights, s.attention_dropout, place=self.places[0])
+        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, seen.values)
+        y = self.out(mixed.reshape(*x.shape[:2], s.d_attention))
+        return noise.drop(y, s.dropout, place=self.places[1])
+
+    def _heads(self, x: jax.Array) -> jax.Array:
+        return x.reshape(*x.shape[:2], self.settings.heads, self.settings.head_dim)
+
+
+class FeedForward(nn.Module):
+    """Two projections; a LayerNorm model has biases in them, an RMSNorm model (T5) none anywhere."""
+
+    settings: Settings
+
+    @nn.compact
+    def __call__(self, x: jax.Array, noise: Noise) -> jax.Array:
+        s = self.settings
+        biased = s.norm == "layer"
+        up = Projection(s.d_ff, s.dtype, bias=biased, name="up")(x)
+        if s.activation == "relu":
+            hidden = jax.nn.relu(up)
+        else:
+            gate = Projection(s.d_ff, s.dtype, bias=biased, name="gate")(x)
+            hidden = jax.nn.gelu(gate, approximate=True) * up
+        hidden = noise.drop(hidden, s.dropout, place=_FEED_HIDDEN)
+        y = Projection(s.d_model, s.dtype, bias=biased, name="down")(hidden)
+        return noise.drop(y, s.dropout, place=_FEED_OUT)
+
+
+class EncoderLayer(nn.Module):
+    settings: Settings
+
+    @nn.compact
+    def __call__(self, x: jax.Array, view: View, noise: Noise) -> jax.Array:
+        s = self.settings
+        attention = Attention(s, (_SELF_WEIGHTS, _SELF_OUT), name="attention")
+        normed = Norm(s, name="attention_norm")(x)
+        x = x + attention(normed, attention.keys_values(normed), view, noise)
+        return x + FeedForward(s, name="feed_forward")(Norm(s, name="feed_forward_norm")(x), noise)
+
+
+class DecoderLayer(nn.Module):
+    settings: Settings
+
+    def setup(self) -> None:
+        s = self.settings
+        self.attention_norm, self.cross_norm, self.feed_forward_norm = (Norm(s) for _ in range(3))
+        self.attention = Attention(s, (_SELF_WEIGHTS, _SELF_OUT))
+        self.cross = Attention(s, (_CROSS_WEIGHTS, _CROSS_OUT))
+        self.feed_forward = FeedForward(s)
+
+    def __call__(
+        self, x: jax.Array, encoded: jax.Array, view: View, cross_view: View, noise: Noise
+    ) -> jax.Array:
+        normed = self.attention_norm(x)
+        x = x + self.attention(normed, self.attention.keys_values(normed), view, noise)
+        return self._rest(x, self.cross.keys_values(encoded), cross_view, noise)
+
+    def cross_keys_values(self, encoded: jax.Array) -> KeysValues:
+        """What stays the same over all steps of a decoding."""
+        return self.cross.keys_values(encoded)
+
+    def step(
+        self, x: jax.Array, past: KeysValues, cross: KeysValues, *, index: jax.Array, views: tuple[View, View]
+    ) -> tuple[jax.Array, KeysValues]:
+        """One position a row, at `index`; its keys and values are written into `past`."""
+        noise = Noise()
+        normed = self.attention_norm(x)
+        new = self.attention.keys_values(normed)
+        past = KeysValues(
+            *(
+                jax.lax.dynamic_update_slice_in_dim(old, now, index, axis=1)
+                for old, now in zip(past, new, strict=True)
+            )
+        )
+        x = x + self.attention(normed, past, views[0], noise)
+        return self._rest(x, cross, views[1], noise), past
+
+    def _rest(self, x: jax.Array, cross: KeysValues, view: View, noise: Noise) -> jax.Array:
+        x = x + self.cross(self.cross_norm(x), cross, view, noise)
+        return x + self.feed_forward(self.feed_forward_norm(x), noise)

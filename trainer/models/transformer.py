@@ -1,0 +1,218 @@
+"""How do a source and what is written so far become the logits of the next token?
+
+One encoder-decoder for NMT and T5: pre-norm, one embedding for source, target and logits. The parameters
+are the same tree with and without `scan_layers` and `remat`, so that optimizers see the same tensors (a
+norm of stacked layers would change LAMB) and a checkpoint fits either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from trainer.mesh import pin_rows
+from trainer.models.dropout import Noise
+from trainer.models.layers import DecoderLayer, EncoderLayer, KeysValues, Norm, View
+from trainer.models.positions import BUCKETS, positions_in_segments, relative_buckets, sinusoids
+from trainer.models.sizes import Settings
+
+Batch = Mapping[str, jax.Array]
+
+_SOURCE, _TARGET = range(2)  # places where embeddings are dropped
+_QUIET = Noise()
+
+
+class Cache(NamedTuple):
+    """A decoding under way. Every array but `step` begins with its rows; of a beam only `past` moves."""
+
+    step: jax.Array  # how many positions are written, the same in all rows
+    past: tuple[KeysValues, ...]
+    cross: tuple[KeysValues, ...]
+    source_mask: jax.Array
+
+
+class Transformer(nn.Module):
+    settings: Settings
+
+    def setup(self) -> None:
+        s = self.settings
+        self.embedding = self.param("embedding", nn.initializers.zeros, (s.vocabulary, s.d_model))
+        if s.positions == "relative":
+            shape = (BUCKETS, s.heads)
+            self.encoder_table = self.param("encoder_relative", nn.initializers.zeros, shape)
+            self.decoder_table = self.param("decoder_relative", nn.initializers.zeros, shape)
+        self.encoder = [EncoderLayer(s) for _ in range(s.layers)]
+        self.decoder = [DecoderLayer(s) for _ in range(s.layers)]
+        self.encoder_norm, self.decoder_norm = Norm(s), Norm(s)
+
+    def __call__(self, batch: Batch, key: jax.Array | None = None) -> jax.Array:
+        """Logits for every position of `target_in`, at least float32."""
+        noise = Noise.of(key, layers=2 * self.settings.layers + 1)  # the last for the embeddings
+        segments = batch.get("source_segments"), batch.get("target_segments")
+        encoded = self.encode(batch["source"], segments[0], batch.get("source_positions"), noise)
+
+        target = batch["target_in"]
+        index = jnp.arange(target.shape[1])
+        causal = (index[:, None] >= index[None, :])[None, None]
+        mask = causal if segments[1] is None else causal & _same(segments[1], segments[1])
+        cross_mask = _filled(batch["source"]) if segments[1] is None else _same(segments[1], segments[0])
+        view, cross_view = View(mask, self._bias("decoder", index, index)), View(cross_mask)
+
+        positions = _positions(segments[1], batch.get("target_positions"))
+        x = self._embed(target, positions, noise, _TARGET)
+        x = self._through(self.decoder, x, (encoded, view, cross_view), noise)
+        return self._logits(x)
+
+    def encode(
+        self,
+        source: jax.Array,
+        segments: jax.Array | None = None,
+        positions: jax.Array | None = None,
+        noise: Noise = _QUIET,
+    ) -> jax.Array:
+        index = jnp.arange(source.shape[1])
+        mask = _filled(source) if segments is None else _same(segments, segments)
+        x = self._embed(source, _positions(segments, positions), noise, _SOURCE)
+        view = View(mask, self._bias("encoder", index, index))
+        return self.encoder_norm(self._through(self.encoder, x, (view,), noise))
+
+    def begin(self, source: jax.Array, length: int) -> Cache:
+        """Nothing is written yet; up to `length` positions may be."""
+        s = self.settings
+        encoded = self.encode(source)
+        empty = jnp.zeros((source.shape[0], length, s.heads, s.head_dim), s.dtype)
+        return Cache(
+            step=jnp.zeros((), jnp.int32),
+            past=tuple(KeysValues(empty, empty) for _ in self.decoder),
+            cross=tuple(layer.cross_keys_values(encoded) for layer in self.decoder),
+            source_mask=_filled(source),
+        )
+
+    def extend(self, cache: Cache, tokens: jax.Array) -> tuple[jax.Array, Cache]:
+        """The logits (rows, vocabulary) that follow one more token a row."""
+        length = cache.past[0].keys.shape[1]
+        index, here = jnp.arange(length), cache.step[None]
+        seen = View((index <= cache.step)[None, None, None], self._bias("decoder", here, index))
+        views = seen, View(cache.source_mask)
+        x = self._embed(tokens[:, None], here[None], _QUIET, _TARGET, length=length)
+        past = []
+        for layer, old, cross in zip(self.decoder, cache.past, cache.cross, strict=True):
+            x, new = layer.step(x, old, cross, index=cache.step, views=views)
+            past.append(new)
+        return self._logits(x)[:, 0], cache._replace(step=cache.step + 1, past=tuple(past))
+
+    # -- what both stacks do ---------------------------------------------------------------------------
+
+    def _embed(
+        self,
+        tokens: jax.Array,
+        positions: jax.Array | None,
+        noise: Noise,
+        place: int,
+        length: int | None = None,
+    ) -> jax.Array:
+        s = self.settings
+        x = self.embedding[tokens]
+        if s.positions == "sinusoidal":
+            table = sinusoids(length or tokens.shape[1], s.d_model)
+            x = x + (table if positions is None else table[positions])
+        return noise.at(2 * s.layers).drop(x.astype(s.dtype), s.dropout, place=place)
+
+    def _bias(self, stack: str, query: jax.Array, key: jax.Array) -> jax.Array | None:
+        """(1, heads, queries, keys). One-hot, since a gather's gradient would add 10^5 rows into 32."""
+        s = self.settings
+        if s.positions == "sinusoidal":
+            return None
+        table = self.encoder_table if stack == "encoder" else self.decoder_table
+        buckets = relative_buckets(query, key, bidirectional=stack == "encoder")
+        return jnp.einsum("qkn,nh->hqk", jax.nn.one_hot(buckets, BUCKETS, dtype=s.wide), table)[None]
+
+    def _through(
+        self, layers: Sequence[nn.Module], x: jax.Array, others: tuple[Any, ...], noise: Noise
+    ) -> jax.Array:
+        s = self.settings
+        if self.is_initializing():  # the shapes are declared on the way
+            for layer in layers:
+                x = layer(x, *others, noise)
+            return x
+        body = type(layers[0])(s, parent=None)
+        first = 0 if isinstance(body, EncoderLayer) else s.layers
+
+        def through_one(params: Any, x: jax.Array, number: Any) -> jax.Array:
+            return body.apply({"params": params}, pin_rows(x), *others, noise.at(number))
+
+        if s.remat:
+            through_one = jax.checkpoint(through_one, prevent_cse=not s.scan_layers)
+        params = [layer.variables["params"] for layer in layers]
+        if s.scan_layers:
+            stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+            numbers = first + jnp.arange(len(params))
+            return jax.lax.scan(lambda x, of: (through_one(of[0], x, of[1]), None), x, (stacked, numbers))[0]
+        for number, of_layer in enumerate(params):
+            x = through_one(of_layer, x, first + number)
+        return pin_rows(x)
+
+    def _logits(self, x: jax.Array) -> jax.Array:
+        s = self.settings
+        x = self.decoder_norm(x) * jnp.asarray(
+            s.d_model**-0.5, s.dtype
+        )  # the embedding's numbers are N(0, 1)
+        return pin_rows(_tied_logits(x, self.embedding.astype(s.dtype)), "tensor")
+
+
+@jax.custom_jvp
+def _tied_logits(x: jax.Array, embedding: jax.Array) -> jax.Array:
+    """Products with all embeddings, kept as wide as they were summed.
+
+    Their derivative is taken in the type of the computation: left to itself the backward pass would
+    multiply float32 by bfloat16, at a fraction of the speed, in the model's largest product.
+    """
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    return jnp.einsum("rtd,vd->rtv", x, embedding, preferred_element_type=wide)
+
+
+@_tied_logits.defjvp
+def _tied_logits_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    (x, embedding), (dx, de) = primals, tangents
+    logits = _tied_logits(x, embedding)
+    change = jnp.einsum("rtd,vd->rtv", dx, embedding) + jnp.einsum("rtd,vd->rtv", x, de)
+    return logits, change.astype(logits.dtype)
+
+
+def _filled(tokens: jax.Array) -> jax.Array:
+    return (tokens != 0)[:, None, None, :]
+
+
+def _same(query_segments: jax.Array, key_segments: jax.Array) -> jax.Array:
+    """(rows, 1, queries, keys): padding has segment 0 and sees padding, which the loss leaves out."""
+    return (query_segments[:, :, None] == key_segments[:, None, :])[:, None]
+
+
+def _positions(segments: jax.Array | None, stated: jax.Array | None) -> jax.Array | None:
+    if stated is not None or segments is None:
+        return stated
+    return positions_in_segments(segments)
+
+
+# -- the model as functions ------------------------------------------------------------------------------
+
+
+def forward(settings: Settings, params: Any, batch: Batch, *, key: jax.Array | None = None) -> jax.Array:
+    """The logits of a batch; dropout is on where there is a key."""
+    logits: jax.Array = Transformer(settings).apply({"params": params}, batch, key)
+    return logits
+
+
+def start_decoding(settings: Settings, params: Any, source: jax.Array, *, length: int) -> Cache:
+    cache: Cache = Transformer(settings).apply({"params": params}, source, length, method="begin")
+    return cache
+
+
+def decode_step(settings: Settings, params: Any, cache: Cache, tokens: jax.Array) -> tuple[jax.Array, Cache]:
+    """The logits (rows, vocabulary) after one more token a row, and the cache that has seen it."""
+    logits, cache = Transformer(settings).apply({"params": params}, cache, tokens, method="extend")
+    return logits, cache

@@ -1,0 +1,347 @@
+"""How do gradients become updates, when every hyperparameter is a traced value?
+
+An optimizer is two pure functions over a dict of hyperparameters, each one number or a tree with a number
+per leaf. `learning_rate` is the schedule's; `alpha` multiplies it. With constant values they agree with
+optax. `EPS_ROOT` sits under every square root: it keeps the derivatives of beta2 and of what enters
+through the gradient finite where a gradient has always been zero.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+EPS_ROOT = 1e-16
+Params = Any
+Hypers = Mapping[str, Any]
+
+
+def _same(state: Any, params: Params) -> Params:
+    return params
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """`init(params, hyper) -> state`, `update(grads, state, params, hyper) -> (updates, state)`; the
+    new parameters are params + updates. `eval_params(state, params)` are those to evaluate at."""
+
+    init: Callable[[Params, Hypers], Any]
+    update: Callable[[Params, Any, Params, Hypers], tuple[Params, Any]]
+    defaults: tuple[tuple[str, float], ...]  # its hyperparameters, alpha apart
+    per_leaf: bool = True  # a leaf's update depends on that leaf's hyperparameters alone
+    second: tuple[str, ...] = ()  # parts of the state that depend on the gradients …
+    second_moved_by: tuple[str, ...] = ()  # … and on these hyperparameters alone
+    eval_params: Callable[[Any, Params], Params] = _same
+
+
+_SECOND = ("nu", "beta2_product")
+
+
+def lamb() -> Optimizer:
+    """You et al., 2019; the trust ratio is 1 where either norm is zero, as in optax."""
+    defaults = (("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-6), ("weight_decay", 0.0))
+    return Optimizer(_adam_init, _lamb_update, defaults, second=_SECOND, second_moved_by=("beta2",))
+
+
+def adamw() -> Optimizer:
+    defaults = (("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-8), ("weight_decay", 1e-4))
+    return Optimizer(_adam_init, _adamw_update, defaults, second=_SECOND, second_moved_by=("beta2",))
+
+
+def sgd() -> Optimizer:
+    """Momentum as an average, its bias corrected, so that beta1 does not scale the step."""
+    return Optimizer(_sgd_init, _sgd_update, (("beta1", 0.9), ("weight_decay", 0.0)))
+
+
+@functools.cache
+def adafactor(*, min_factored_size: int = 128, clipping_threshold: float = 1.0) -> Optimizer:
+    """Shazeer and Stern, 2018, as composed in optax: the learning rate comes before the momentum, and
+    weight decay after both, unscaled. `decay_rate` is the exponent of the second moment's decay."""
+    static = {"min_factored_size": min_factored_size}
+    return Optimizer(
+        functools.partial(_adafactor_init, **static),
+        functools.partial(_adafactor_update, clipping_threshold=clipping_threshold, **static),
+        (("beta1", 0.9), ("decay_rate", 0.8), ("eps", 1e-30), ("weight_decay", 0.0)),
+        second=("nu",),
+        second_moved_by=("decay_rate", "eps"),
+    )
+
+
+def by_name(name: str, **arguments: Any) -> Optimizer:
+    """One of ours by its name, or any of optax by its dotted name and its arguments."""
+    if name in OURS:
+        return OURS[name](**arguments)
+    module, _, attribute = name.rpartition(".")
+    if not (module == "optax" or module.startswith("optax.")):
+        raise ValueError(
+            f"The optimizer is {name!r}. Allowed: {', '.join(OURS)}, or a dotted name such as 'optax.lion'."
+        )
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"The optimizer is {name!r}, and optax has none of that name. Check it.") from error
+    return from_optax(factory, **arguments)
+
+
+# -- arithmetic of all four ------------------------------------------------------------------------------
+
+
+def _over_leaves(rule: Callable[..., tuple], params: Params, hyper: Hypers, *trees: Any) -> tuple[Any, ...]:
+    """`rule(hyperparameters of the leaf, leaf of params, leaves of trees…)` -> a tuple of trees."""
+    leaves, structure = jax.tree.flatten(params)
+    columns = [structure.flatten_up_to(tree) for tree in trees]
+    spread = {name: _column(value, structure) for name, value in hyper.items()}
+    rows = [
+        rule({name: column[i] for name, column in spread.items()}, leaf, *(c[i] for c in columns))
+        for i, leaf in enumerate(leaves)
+    ]
+    return tuple(jax.tree.unflatten(structure, column) for column in zip(*rows, strict=True))
+
+
+def _column(value: Any, structure: Any) -> list[Any]:
+    return [value] * structure.num_leaves if hasattr(value, "shape") else structure.flatten_up_to(value)
+
+
+def _ones(value: Any) -> Any:
+    return jax.tree.map(jnp.ones_like, value)
+
+
+def _times(product: Any, value: Any) -> Any:
+    """The running product that corrects the bias: β^t would be wrong when β varies."""
+    return jax.tree.map(jnp.multiply, product, value)
+
+
+def _average(old: Any, new: Any, decay: Any) -> Any:
+    return decay * old + (1.0 - decay) * new
+
+
+def _rms(x: jax.Array, *, floor: float = 0.0) -> jax.Array:
+    """Root mean square, at least `floor`, whose derivative at zero is zero and not NaN."""
+    mean = jnp.mean(jnp.square(x))
+    above = mean > floor**2
+    return jnp.where(above, jnp.sqrt(jnp.where(above, mean, 1.0)), floor)
+
+
+def _rate(hyper: Hypers) -> Any:
+    return hyper["learning_rate"] * hyper["alpha"]
+
+
+# -- Adam's two moments, and what is made of them --------------------------------------------------------
+
+
+def _adam_init(params: Params, hyper: Hypers) -> dict[str, Any]:
+    return {
+        "mu": jax.tree.map(jnp.zeros_like, params),
+        "nu": jax.tree.map(jnp.zeros_like, params),
+        "beta1_product": _ones(hyper["beta1"]),
+        "beta2_product": _ones(hyper["beta2"]),
+    }
+
+
+def _adam(step: Callable[..., Any], grads: Params, state: Any, params: Params, hyper: Hypers) -> tuple:
+    products = {name: _times(state[f"{name}_product"], hyper[name]) for name in ("beta1", "beta2")}
+    corrections = {f"{name}_product": value for name, value in products.items()}
+
+    def rule(h: Hypers, p: jax.Array, g: jax.Array, mu: jax.Array, nu: jax.Array) -> tuple:
+        mu = _average(mu, g, h["beta1"])
+        nu = _average(nu, jnp.square(g), h["beta2"])
+        # The corrections as factors: two divisions of scalars, not of tensors.
+        first, second = (1.0 / (1.0 - h[f"{name}_product"]) for name in ("beta1", "beta2"))
+        direction = mu * first / (jnp.sqrt(nu * second + EPS_ROOT) + h["eps"]) + h["weight_decay"] * p
+        return step(h, p, direction), mu, nu
+
+    updates, mu, nu = _over_leaves(rule, params, {**hyper, **corrections}, grads, state["mu"], state["nu"])
+    return updates, {"mu": mu, "nu": nu, **corrections}
+
+
+def _lamb_update(grads: Params, state: Any, params: Params, hyper: Hypers) -> tuple[Params, Any]:
+    def step(h: Hypers, p: jax.Array, direction: jax.Array) -> jax.Array:
+        # Norms as root mean squares: the ratio is the same, and a large tensor does not overflow.
+        size, length = _rms(p), _rms(direction)
+        ratio = jnp.where((size > 0) & (length > 0), size / jnp.where(length > 0, length, 1.0), 1.0)
+        return (-_rate(h) * ratio) * direction
+
+    return _adam(step, grads, state, params, hyper)
+
+
+def _adamw_update(grads: Params, state: Any, params: Params, hyper: Hypers) -> tuple[Params, Any]:
+    return _adam(lambda h, p, direction: -_rate(h) * direction, grads, state, params, hyper)
+
+
+# -- SGD -------------------------------------------------------------------------------------------------
+
+
+def _sgd_init(params: Params, hyper: Hypers) -> dict[str, Any]:
+    return {"mu": jax.tree.map(jnp.zeros_like, params), "beta1_product": _ones(hyper["beta1"])}
+
+
+def _sgd_update(grads: Params, state: Any, params: Params, hyper: Hypers) -> tuple[Params, Any]:
+    product = _times(state["beta1_product"], hyper["beta1"])
+
+    def rule(h: Hypers, p: jax.Array, g: jax.Array, mu: jax.Array) -> tuple:
+        mu = _average(mu, g, h["beta1"])
+        return -_rate(h) * (mu * (1.0 / (1.0 - h["product"])) + h["weight_decay"] * p), mu
+
+    updates, mu = _over_leaves(rule, params, {**hyper, "product": product}, grads, state["mu"])
+    return updates, {"mu": mu, "beta1_product": product}
+
+
+# -- Adafactor -------------------------------------------------------------------------------------------
+
+
+def _factored_axes(shape: tuple[int, ...], min_factored_size: int) -> tuple[int, int] | None:
+    """The second largest and the largest axis, where both are large enough; ties as in optax."""
+    order = sorted(range(len(shape)), key=lambda axis: shape[axis])
+    if len(shape) < 2 or shape[order[-2]] < min_factored_size:
+        return None
+    return order[-2], order[-1]
+
+
+def _adafactor_init(params: Params, hyper: Hypers, *, min_factored_size: int) -> dict[str, Any]:
+    def second(p: jax.Array) -> dict[str, jax.Array]:
+        axes = _factored_axes(p.shape, min_factored_size)
+        if axes is None:
+            return {"full": jnp.zeros_like(p)}
+        return {
+            name: jnp.zeros_like(jnp.sum(p, axis=axis))
+            for name, axis in zip(("col", "row"), axes, strict=True)
+        }
+
+    return {
+        "count": jnp.zeros((), jnp.int32),
+        "mu": jax.tree.map(jnp.zeros_like, params),
+        "nu": jax.tree.map(second, params),
+    }
+
+
+def _adafactor_update(
+    grads: Params,
+    state: Any,
+    params: Params,
+    hyper: Hypers,
+    *,
+    min_factored_size: int,
+    clipping_threshold: float,
+) -> tuple[Params, Any]:
+    count = state["count"] + 1
+
+    def rule(h: Hypers, p: jax.Array, g: jax.Array, mu: jax.Array, nu: dict[str, jax.Array]) -> tuple:
+        decay = 1.0 - count.astype(p.dtype) ** -h["decay_rate"]
+        square = jnp.square(g) + h["eps"]
+        axes = _factored_axes(p.shape, min_factored_size)
+        if axes is None:
+            nu = {"full": _average(nu["full"], square, decay)}
+            scaled = _scaled(g, (), (nu["full"],))
+        else:
+            small, large = axes
+            nu = {
+                "row": _average(nu["row"], jnp.mean(square, axis=large), decay),
+                "col": _average(nu["col"], jnp.mean(square, axis=small), decay),
+            }
+            rows = jnp.expand_dims(nu["row"], large)
+            scaled = _scaled(
+                g, (jnp.mean(rows, axis=small, keepdims=True),), (rows, jnp.expand_dims(nu["col"], small))
+            )
+        scaled = scaled / jnp.maximum(1.0, _rms(scaled) / clipping_threshold)
+        mu = _average(mu, _rate(h) * _rms(p, floor=1e-3) * scaled, h["beta1"])
+        return -(mu + h["weight_decay"] * p), mu, nu
+
+    updates, mu, nu = _over_leaves(rule, params, hyper, grads, state["mu"], state["nu"])
+    return updates, {"count": count, "mu": mu, "nu": nu}
+
+
+@jax.custom_jvp
+def _scaled(g: jax.Array, over: tuple[jax.Array, ...], under: tuple[jax.Array, ...]) -> jax.Array:
+    """g · Π sqrt(over) / Π sqrt(under)."""
+    for factor in (*(jnp.sqrt(x) for x in over), *(jax.lax.rsqrt(x) for x in under)):
+        g = g * factor
+    return g
+
+
+@_scaled.defjvp
+def _scaled_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+    # By the logarithmic derivative: v^-1.5 overflows float32 at Adafactor's 1e-30, and inf · 0 is NaN.
+    (g, over, under), (dg, dover, dunder) = primals, tangents
+    out = _scaled(g, over, under)
+    slope = sum((dx / x for x, dx in zip(over, dover, strict=True)), 0.0)
+    slope = slope - sum(dx / x for x, dx in zip(under, dunder, strict=True))
+    return out, _scaled(dg, over, under) + 0.5 * out * slope
+
+
+# -- any other of optax ----------------------------------------------------------------------------------
+
+_OPTAX_NAMES = {"beta1": "b1", "beta2": "b2"}
+_SCHEDULE_FREE = ("schedule_free_adamw", "schedule_free_sgd")
+
+
+def from_optax(
+    factory: Callable[..., optax.GradientTransformation],
+    *,
+    eval_params: Callable[[Any, Params], Params] | None = None,
+    **arguments: Any,
+) -> Optimizer:
+    """An optimizer of optax (or one made like it), each of its float arguments a hyperparameter: b1 and
+    b2 under the names beta1 and beta2, the others under their own. `eval_params(state, params)` is for
+    those whose parameters are evaluated elsewhere; optax's schedule-free ones bring theirs."""
+    return _from_optax(factory, eval_params, tuple(sorted(arguments.items())))
+
+
+@functools.cache  # an equal optimizer is the same one, so that a compiled step is found again
+def _from_optax(factory: Callable[..., Any], eval_params: Any, arguments: tuple) -> Optimizer:
+    signature = inspect.signature(factory)
+    given = dict(arguments)
+    unknown = [name for name in given if name not in signature.parameters]
+    if "learning_rate" not in signature.parameters or unknown:
+        raise ValueError(
+            f"{factory.__name__} takes {', '.join(signature.parameters)}"
+            + (f", not {', '.join(unknown)}." if unknown else ". One with a learning_rate is needed.")
+        )
+    every = {name: p.default for name, p in signature.parameters.items() if p.default is not p.empty}
+    every |= {**given, "learning_rate": 1.0}
+    if every.get("eps_root") == 0.0:
+        every["eps_root"] = EPS_ROOT
+    floats = {name: value for name, value in every.items() if isinstance(value, float)}
+    # Whatever is no float shapes the program: counts, switches, types, functions.
+    static = [name for name in every if name not in floats]
+    transform = optax.inject_hyperparams(factory, static_args=static)(**every)
+    ours = {theirs: name for name, theirs in _OPTAX_NAMES.items()}
+    names = {name: ours.get(name, name) for name in floats if name != "learning_rate"}
+
+    def update(grads: Params, state: Any, params: Params, hyper: Hypers) -> tuple[Params, Any]:
+        values = {name: hyper[own] for name, own in names.items()}
+        state = state._replace(hyperparams={**state.hyperparams, **values, "learning_rate": _rate(hyper)})
+        return transform.update(grads, state, params)
+
+    if eval_params is None and factory.__name__ in _SCHEDULE_FREE:
+        eval_params = optax.contrib.schedule_free_eval_params
+    defaults = tuple((own, floats[name]) for name, own in names.items())
+    return Optimizer(
+        lambda params, hyper: transform.init(params),
+        update,
+        defaults,
+        per_leaf=False,
+        eval_params=_same if eval_params is None else functools.partial(_at_inner, eval_params),
+    )
+
+
+def _at_inner(eval_params: Callable[[Any, Params], Params], state: Any, params: Params) -> Params:
+    inner = state.inner_state
+    if "b1" in getattr(inner, "_fields", ()):  # schedule-free keeps the b1 of its first step
+        inner = inner._replace(b1=state.hyperparams["b1"])
+    return eval_params(inner, params)
+
+
+OURS: Mapping[str, Callable[..., Optimizer]] = {
+    "lamb": lamb,
+    "adafactor": adafactor,
+    "adamw": adamw,
+    "sgd": sgd,
+}
