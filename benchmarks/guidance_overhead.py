@@ -1,0 +1,160 @@
+"""What does each way of guiding cost? A guided step over a plain one, in time and in memory.
+
+LAMB on the `tiny` Transformer, batches of 32 pairs of 16 + 16 tokens, one thread on one core; alpha and
+beta1 learn (`forward_1`: beta1 alone). CPU time, all ways in turn in every round. Memory is what the
+compiler plans for one step at `small` on 8,192 tokens.  python -m benchmarks.guidance_overhead
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before JAX starts its threads.
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+)
+PINNED = hasattr(os, "sched_setaffinity")  # Linux only
+CORES = os.sched_getaffinity(0) if PINNED else set()
+if PINNED:
+    os.sched_setaffinity(0, {max(CORES)})
+
+import functools
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.measuring import Result, result, show, spread
+from trainer import optim, schedules
+from trainer.config import ModelConfig
+from trainer.guidance import Discounted, Forward, HeldOut, Hyper, Lagged, NextBatch
+from trainer.guidance.contract import Estimator
+from trainer.hyper import layout
+from trainer.losses import token_cross_entropy
+from trainer.models import Settings, forward, init_params, model_settings, param_shapes
+from trainer.state import Recipe, TrainState, begin, declared, settings_of
+from trainer.step import compiled_scan, compiled_step
+
+CHUNK_STEPS, ROUNDS = 10, 30
+ALPHA, BETA1 = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)
+WAYS: dict[str, tuple[Estimator | None, tuple[Hyper, ...]]] = {
+    "plain": (None, ()),
+    "next_batch": (NextBatch(), (ALPHA, BETA1)),
+    "every_10": (HeldOut(every_steps=10), (ALPHA, BETA1)),
+    "batch_eighth": (HeldOut(batch_fraction=1 / 8), (ALPHA, BETA1)),
+    "forward_1": (Forward(), (BETA1,)),
+    "held_out": (HeldOut(), (ALPHA, BETA1)),
+    "lagged": (Lagged(steps=CHUNK_STEPS * ROUNDS), (ALPHA, BETA1)),
+    "discounted": (Discounted(), (ALPHA, BETA1)),
+}
+MEASURED_AT_SMALL = ("plain", "held_out", "next_batch", "lagged", "discounted")
+WANTS = {
+    "next_batch": "≤ 1.08",
+    "every_10": "≤ 1.15",
+    "batch_eighth": "≤ 1.22",
+    "forward_1": "≤ 1.45",
+    "held_out": "≤ 1.9",
+    "memory_held_out": "≤ 1.1",
+    "memory_next_batch": "≤ 1.1",
+}
+TINY = model_settings(ModelConfig(size="tiny"), vocabulary=320)
+SMALL = model_settings(ModelConfig(size="small"), vocabulary=8_000)
+SMALL_ROWS, SMALL_LENGTH = 128, 32
+
+
+@functools.cache
+def loss_of(settings: Settings) -> Callable[..., jax.Array]:
+    def loss_fn(params: Any, batch: Any, key: jax.Array, train: bool) -> jax.Array:
+        return token_cross_entropy(
+            forward(settings, params, batch, key=key if train else None), batch["target_out"]
+        )
+
+    return loss_fn
+
+
+def batches(settings: Settings, *shape: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    names = ("source", "target_in", "target_out")
+    return {name: rng.integers(1, settings.vocabulary, shape).astype(np.int32) for name in names}
+
+
+def begun(way: str, settings: Settings, params: Any, guidance_batch: Any) -> tuple[Recipe, TrainState]:
+    estimator, learned = WAYS[way]
+    hypers = declared(optim.lamb(), learned)
+    recipe = Recipe(loss_of(settings), optim.lamb(), layout(hypers), "inverse-sqrt", estimator)
+    numbers = settings_of(
+        recipe, hypers, learning_rate=0.4, schedule=schedules.numbers_of(warmup_steps=40, steps=400)
+    )
+    return recipe, begin(recipe, params, hypers, settings=numbers, guidance_batch=guidance_batch)
+
+
+def step_times_ms(wait: Callable[[], object]) -> dict[str, list[float]]:
+    """CPU milliseconds of a step, by way and round; `wait` lies between compiling and measuring."""
+    chunk = jax.device_put(batches(TINY, CHUNK_STEPS, 32, 16))
+    guidance_batch = {name: array[0] for name, array in batches(TINY, 1, 32, 16).items()}
+    key, params = jax.random.key(0), init_params(TINY, 0)
+    runs, states = {}, {}
+    for way in WAYS:
+        recipe, states[way] = begun(way, TINY, params, guidance_batch)
+        runs[way] = compiled_scan(recipe)
+    times: dict[str, list[float]] = {way: [] for way in WAYS}
+    for number in range(ROUNDS + 1):
+        if number == 1:  # all are compiled
+            wait()
+        for way, run in runs.items():
+            begun_s = time.process_time()
+            states[way], metrics = run(states[way], chunk, key)
+            jax.block_until_ready(metrics)
+            if number:
+                times[way].append(1000 * (time.process_time() - begun_s) / CHUNK_STEPS)
+    return times
+
+
+def memory_bytes(way: str) -> int:
+    """Arguments and temporaries of one step at `small`, as compiled; its outputs take their place."""
+    batch, recipes = batches(SMALL, SMALL_ROWS, SMALL_LENGTH), []
+
+    def start(params: Any, guidance_batch: Any) -> TrainState:
+        recipe, state = begun(way, SMALL, params, guidance_batch)
+        recipes.append(recipe)
+        return state
+
+    state = jax.eval_shape(start, param_shapes(SMALL), batch)
+    planned = compiled_step(recipes[0]).lower(state, batch, jax.random.key(0)).compile().memory_analysis()
+    return int(planned.argument_size_in_bytes + planned.temp_size_in_bytes)
+
+
+def measure() -> Result:
+    # The large programs are compiled by another process on another core, before anything is measured.
+    aside = {"initializer": os.sched_setaffinity, "initargs": (0, CORES - {max(CORES)} or CORES)}
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawning, **(aside if PINNED else {})) as pool:
+        planned = {way: pool.submit(memory_bytes, way) for way in MEASURED_AT_SMALL}
+        times = step_times_ms(lambda: [each.result() for each in planned.values()])
+    memory = {way: each.result() for way, each in planned.items()}
+    medians = {way: statistics.median(samples) for way, samples in times.items()}
+    by_round = {way: [t / p for t, p in zip(times[way], times["plain"], strict=True)] for way in WAYS}
+    stated = ("lagged", "discounted")
+    ratios = {way: medians[way] / medians["plain"] for way in WAYS if way not in ("plain", *stated)}
+    ratios |= {f"memory_{way}": memory[way] / memory["plain"] for way in ("held_out", "next_batch")}
+    return result(
+        "guidance_overhead",
+        ratios=ratios,
+        figures={
+            **{way: medians[way] / medians["plain"] for way in stated},
+            **{f"memory_{way}": memory[way] / memory["plain"] for way in stated},
+            "step_ms": medians,
+            "spread": {way: spread(by_round[way]) for way in WAYS if way != "plain"},
+            "memory_mb": {way: number / 1e6 for way, number in memory.items()},
+        },
+        wants=WANTS,
+    )
+
+
+if __name__ == "__main__":
+    show(measure())
