@@ -40,7 +40,7 @@ def environment() -> dict[str, Any]:
         "machine": platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in ("ray", "optuna", "sqlalchemy")},
+        "packages": {name: version(name) for name in ("jax", "optax", "ray", "optuna", "sqlalchemy")},
     }
 
 
