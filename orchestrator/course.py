@@ -56,6 +56,11 @@ class Lane:
         return self.next_index >= self.requested and not self.open_indices
 
     @property
+    def running(self) -> int:
+        """Trials that are neither waiting nor ended."""
+        return len(self.open_indices) - len(self.waiting)
+
+    @property
     def sequential_work(self) -> float:
         """Rounds that cannot overlap: what the wall clock is bound by, so the longest goes first."""
         left = self.requested - self.next_index + len(self.open_indices)

@@ -321,17 +321,13 @@ class Engine:
         budget = course.spec.budget
         if budget.run_hours is None and budget.chip_hours is None:
             return None
-        reserved = sum(
-            max(lane.expected_hours, 0.0) * (len(lane.open_indices) - len(lane.waiting))
-            for lane in course.lanes.values()
-        )
+        reserved = sum(lane.expected_hours * lane.running for lane in course.lanes.values())
         retried = sum(run_hours(t.charged) for lane in course.lanes.values() for t in lane.waiting)
         return budget_spent(course.spec, course.spent_hours + retried, reserved)
 
     def _end_by_budget(self, epoch: int, study: StudyRow, course: Course, sentence: str) -> None:
         """Nothing is launched any more; once nothing runs, the study is complete."""
-        running = any(len(lane.open_indices) > len(lane.waiting) for lane in course.lanes.values())
-        if running:
+        if any(lane.running for lane in course.lanes.values()):
             return
         stop_waiting(self.store, epoch, study.study_id, self.clock, reason=sentence)
         self.store.move_study(
