@@ -1,0 +1,1 @@
+"""Where does text come from, and how does it become batches? No JAX in here."""
