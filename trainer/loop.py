@@ -90,6 +90,7 @@ class Job:
     put: Callable[[Any], Any] = jax.device_put  # a chunk of batches onto the devices
     flops_of: Callable[[Any], float] = lambda batches: 0.0  # of training on a chunk, by formula
     groups: Sequence[str] = ()  # the names of parameter groups, where hyperparameters have one number each
+    score: Callable[[Any], Mapping[str, float]] = lambda params: {}  # of the last parameters, once
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ class _Run:
             self.slowest_s = max(self.slowest_s, self.host.unix_s() - begun_s)
             if ended is not None:
                 return ended
+        with self.clocks.on("eval_s"):
+            self.values |= self.job.score(self.job.params_of(self.state))
         self._say("final", {**self.values, "peak_memory_bytes": peak_memory_bytes()})
         return self._ended("completed")
 

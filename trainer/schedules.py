@@ -6,6 +6,7 @@ another warm-up, another length or another replayed curve does not retrace.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,7 @@ def save(path: Path, *, multiplier: Any, values: Mapping[str, Any]) -> None:
 
 def load(path: Path) -> Numbers:
     """The numbers of the replayed schedule in this file. ValueError says what is wrong with it."""
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+    arrays = _read(path)
     if "multiplier" not in arrays:
         raise ValueError(
             f"{path.name} holds {', '.join(arrays) or 'nothing'} and no `multiplier`. "
@@ -110,3 +110,15 @@ def load(path: Path) -> Numbers:
     as_float = jnp.result_type(float)
     curves = {name: jnp.asarray(curve, as_float) for name, curve in arrays.items()}
     return {"multiplier": curves.pop("multiplier"), "values": curves}
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a schedule.npz, or of its export as JSON: lists by name."""
+    try:
+        if path.suffix == ".json":
+            lists = json.loads(path.read_text())
+            return {name: np.asarray(curve, np.float64) for name, curve in lists["curves"].items()}
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        raise ValueError(f"{path.name} is no learned schedule ({problem}). Export it again.") from problem

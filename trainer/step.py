@@ -16,6 +16,7 @@ from trainer import schedules
 from trainer.guidance.contract import Scene, added
 from trainer.guidance.drive import Guided, MetaSettings, guided_update
 from trainer.hyper import Raw
+from trainer.mesh import pin_state
 from trainer.state import Recipe, TrainState, key_for
 
 Metrics = dict[str, Any]
@@ -42,6 +43,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Any, key: jax.Array) ->
 
     guidance_key = key_for(key, "guidance", state.step)
     loss, grads = loss_and_gradient(state.raw)
+    grads = pin_state(grads)
     scene = Scene(
         layout=recipe.layout,
         raw=state.raw,
@@ -73,7 +75,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Any, key: jax.Array) ->
         carry=after.carry,
         step=state.step + 1,
     )
-    return new, _metrics(recipe, loss, multiplier, values(after.used), after)
+    return pin_state(new), _metrics(recipe, loss, multiplier, values(after.used), after)
 
 
 def _metrics(recipe: Recipe, loss: Any, multiplier: Any, values: Raw, after: Guided) -> Metrics:

@@ -35,4 +35,6 @@ class Corpus:
     guide: Pairs  # held out from train, for the guidance loss
     select: Pairs  # "dev": what searches minimise
     test: Callable[[str], Pairs]  # why -> pairs
-    record: Mapping[str, Any]  # JSON: counts before and after each filter, overlap, lengths, versions, seconds
+    record: Mapping[
+        str, Any
+    ]  # JSON: counts before and after each filter, overlap, lengths, versions, seconds

@@ -1,0 +1,22 @@
+"""Where are text, vocabularies and compiled programs kept from one run to the next?
+
+Under ORCH_HOME (./orch-data), which an orchestrator gives its workers. All of it can be deleted: it is
+made again.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    return Path(os.environ.get("ORCH_HOME") or "orch-data").absolute()
+
+
+def texts() -> Path:
+    return home() / "data"
+
+
+def programs() -> Path:
+    return home() / "programs"
