@@ -161,9 +161,7 @@ def _etas(config: TrainConfig, *, skip: int) -> dict[str, float]:
     guidance = config.guidance
     every = guidance.eta
     if guidance.reach is not None:
-        every = eta_for_reach(
-            guidance.reach, steps=config.steps, every_steps=guidance.every_steps, skip=skip
-        )
+        every = eta_for_reach(guidance.reach, steps=config.steps, every_steps=guidance.every_steps, skip=skip)
 
     def default(name: str) -> float:
         if every is not None:
@@ -182,4 +180,3 @@ def guided_over_plain(config: TrainConfig) -> float:
     if guidance.estimator == "forward":  # a forward pass and its tangent for each number: 2 of a step's 3
         return 1.0 + 2 / 3 * len(guidance.learn)
     return 1.0
-

@@ -1,0 +1,170 @@
+"""Does every epoch show each example once, wherever a run was interrupted, and is a batch what it says?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainer.data.batches import Bucketed, held_out_batch, padded, stacked
+from trainer.data.contract import DataError
+from trainer.data.examples import Examples
+from trainer.data.packing import Packed
+from trainer.losses import token_cross_entropy
+from trainer.models import Settings, forward, init_params
+
+END = 1
+
+
+def made(count: int, *, longest: int = 12, seed: int = 0) -> Examples:
+    """Examples whose first source token is their own number + 2, so that they can be told apart."""
+    rng = np.random.default_rng(seed)
+    sides: list[list[np.ndarray]] = [[], []]
+    for i in range(count):
+        for side in sides:
+            body = rng.integers(2, 20, rng.integers(1, longest - 1))
+            side.append(np.array([i + 2, *body, END], np.int32))
+    starts = [np.concatenate([[0], np.cumsum([len(x) for x in side])]) for side in sides]
+    return Examples(np.concatenate(sides[0]), starts[0], np.concatenate(sides[1]), starts[1])
+
+
+def seen(pieces: list[dict[str, Any]]) -> list[int]:
+    """The numbers of the examples, in order of their steps; of packed rows by their segments."""
+    found = []
+    for piece in pieces:
+        source = piece["source"].reshape(-1, piece["source"].shape[-1])
+        if "source_segments" in piece:
+            positions, segments = (
+                piece[f"source_{n}"].reshape(source.shape) for n in ("positions", "segments")
+            )
+            found += (source[(positions == 0) & (segments > 0)] - 2).tolist()
+        else:
+            found += (source[:, 0] - 2).tolist()
+    return found
+
+
+def way(kind: str, examples: Examples, *, seed: int = 3, sentences: int = 4, buckets: int = 1) -> Any:
+    if kind == "packed":
+        return Packed(examples, seed=seed, sentences=sentences)
+    return Bucketed(examples, seed=seed, sentences=sentences, buckets=buckets)
+
+
+@given(
+    count=st.integers(1, 60),
+    sentences=st.integers(1, 17),
+    buckets=st.integers(1, 5),
+    kind=st.sampled_from(["bucketed", "packed"]),
+    cuts=st.lists(st.integers(1, 9), min_size=1, max_size=8),
+)
+@settings(max_examples=60, deadline=None)
+def test_an_interrupted_run_reads_the_same_batches_and_each_example_once_an_epoch(
+    count: int, sentences: int, buckets: int, kind: str, cuts: list[int]
+) -> None:
+    examples = made(count)
+    whole = way(kind, examples, sentences=sentences, buckets=buckets)
+    undisturbed, _, tokens = whole.chunk(whole.first, sum(cuts))
+    cursor, pieces, counted = whole.first, [], 0
+    for steps in cuts:  # each in a process of its own: nothing is remembered but the cursor
+        again = way(kind, examples, sentences=sentences, buckets=buckets)
+        more, cursor, some = again.chunk(cursor, steps)
+        pieces, counted = pieces + more, counted + some
+    assert seen(pieces) == seen(undisturbed)
+    assert counted == tokens
+    streams = [set(range(count))] if kind == "packed" else [set(b.members.tolist()) for b in whole.buckets]
+    for members in streams:
+        mine = [i for i in seen(undisturbed) if i in members]
+        for begin in range(0, len(mine), len(members)):
+            epoch = mine[begin : begin + len(members)]
+            assert len(set(epoch)) == len(epoch)
+            assert len(epoch) < len(members) or set(epoch) == members
+
+
+def test_buckets_come_equally_far() -> None:
+    batches = way("bucketed", made(500), sentences=8, buckets=4)
+    pieces, _, _ = batches.chunk(batches.first, 250)
+    times = Counter(seen(pieces))
+    assert set(times) == set(range(500))
+    # Within a bucket by an epoch that has begun, and between buckets by less than a batch.
+    assert max(times.values()) - min(times.values()) <= 2
+
+
+def test_epochs_differ_and_so_do_seeds() -> None:
+    one, other = (way("bucketed", made(64), seed=seed, sentences=64) for seed in (1, 2))
+    first, second = (one.chunk({"step": step}, 1)[0] for step in (0, 1))
+    assert seen(first) != seen(second)
+    assert seen(first) != seen(other.chunk({"step": 0}, 1)[0])
+    assert sorted(seen(first)) == sorted(seen(second))
+
+
+def test_a_row_is_an_example_shifted_right_and_padded() -> None:
+    examples = Examples(
+        np.array([5, 6, END, 7, END], np.int32),
+        np.array([0, 3, 5]),
+        np.array([8, END, 9, 10, END], np.int32),
+        np.array([0, 2, 5]),
+    )
+    batch = padded(examples, np.array([1, -1, 0]), 4, 4)
+    assert batch["source"].tolist() == [[7, END, 0, 0], [0, 0, 0, 0], [5, 6, END, 0]]
+    assert batch["target_in"].tolist() == [[0, 9, 10, 0], [0, 0, 0, 0], [0, 8, 0, 0]]
+    assert batch["target_out"].tolist() == [[9, 10, END, 0], [0, 0, 0, 0], [8, END, 0, 0]]
+    assert {a.dtype for a in batch.values()} == {np.dtype(np.int32)}
+
+
+def test_tokens_a_batch_count_padding_and_rows_suit_the_mesh() -> None:
+    batches = Bucketed(made(200), seed=0, tokens=400, buckets=3, rows_divide_by=4)
+    for bucket in batches.buckets:
+        size = bucket.rows * (bucket.source_length + bucket.target_length)
+        assert 200 < size <= 400
+        assert bucket.rows % 4 == 0
+    with pytest.raises(DataError, match=r"batch\.tokens is 10, and 4 rows"):
+        Bucketed(made(20), seed=0, tokens=10, rows_divide_by=4)
+
+
+def test_more_buckets_mean_less_padding_and_packing_the_least() -> None:
+    examples = made(2_000, longest=40)
+    one, four = (Bucketed(examples, seed=0, buckets=n).padding_share for n in (1, 4))
+    assert Packed(examples, seed=0).padding_share < four < one
+
+
+def test_packed_rows_and_padded_ones_have_the_same_loss() -> None:
+    examples = made(40)
+    shape = Settings(16, 16, 32, heads=2, layers=1, vocabulary=64)
+    params = init_params(shape, 0)
+
+    def total(batch: Any) -> tuple[float, int]:
+        tokens = int(np.count_nonzero(batch["target_out"]))
+        return float(token_cross_entropy(forward(shape, params, batch), batch["target_out"])) * tokens, tokens
+
+    batches = Packed(examples, seed=0, sentences=6)
+    cursor, sums, chosen = batches.first, [], []
+    while cursor["epoch"] == 0:
+        (piece,), cursor, _ = batches.chunk(cursor, 1)
+        batch = jax.tree.map(lambda x: x[0], piece)
+        sums.append(total(batch))
+        chosen += seen([piece])
+    loose = padded(examples, np.array(chosen), 16, 16)
+    loss, tokens = total(loose)
+    assert tokens == sum(t for _, t in sums)
+    assert sum(s for s, _ in sums) == pytest.approx(loss, rel=2e-6)
+
+
+def test_the_guidance_batch_is_the_same_in_every_run_and_must_fit_its_split() -> None:
+    one, other = (held_out_batch(made(40), rows=8) for _ in range(2))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+    assert one["source"].shape[0] == 8
+    with pytest.raises(
+        DataError, match="The guidance batch is to have 41 sentences and the guide split has 40"
+    ):
+        held_out_batch(made(40), rows=41)
+
+
+def test_a_split_is_evaluated_whole_its_last_batch_filled_up_with_empty_rows() -> None:
+    batch = stacked(made(10), rows=4)
+    assert batch["source"].shape[:2] == (3, 4)
+    assert (batch["source"].reshape(12, -1)[:, 0] - 2).tolist() == [*range(10), -2, -2]
+    assert not batch["target_out"].reshape(12, -1)[10:].any()

@@ -1,0 +1,201 @@
+"""Which examples make up the batch of a step? A pure function of (seed, cursor), whatever was read before.
+
+Each bucket of lengths has an endless stream: its examples in the order of epoch 0, then in that of epoch 1,
+and so on, each epoch an order of its own by (seed, bucket, epoch). A bucket's batches are cut from its
+stream one after the other, also across the ends of epochs; so each epoch shows each example exactly once.
+Buckets take turns in rounds: after every round, all have come equally far, to less than one batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from trainer.data.contract import DataError
+from trainer.data.examples import Examples
+
+Batch = dict[str, np.ndarray]
+MULTIPLE = 8  # of lengths: few shapes, and kind to vector units
+_TURNS = 2**32 - 1  # in place of a bucket: the order in which they take turns
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Examples of similar length, and the shape of their batches."""
+
+    members: np.ndarray
+    source_length: int
+    target_length: int
+    rows: int
+
+
+class Bucketed:
+    """Padded batches. A cursor is `{"step": n}`: how many batches were taken."""
+
+    def __init__(
+        self,
+        examples: Examples,
+        *,
+        seed: int,
+        sentences: int = 32,
+        tokens: int = 0,
+        buckets: int = 1,
+        rows_divide_by: int = 1,
+    ) -> None:
+        """`tokens` a batch, padding included, instead of so many sentences."""
+        self.examples, self._seed = examples, seed
+        self.first = {"step": 0}
+        self.buckets = tuple(
+            _bucket(examples, members, sentences=sentences, tokens=tokens, divide_by=rows_divide_by)
+            for members in _by_length(examples, buckets)
+        )
+        self._orders: dict[tuple[int, int], np.ndarray] = {}
+        self._round: tuple[int, np.ndarray] | None = None
+
+    def chunk(self, cursor: Mapping[str, int], steps: int) -> tuple[list[Batch], dict[str, int], int]:
+        """Pieces of one shape each, with the steps as their first axis; one, where there is one bucket."""
+        first = cursor["step"]
+        turns = [self._turn(step) for step in range(first, first + steps)]
+        pieces, begun = [], 0
+        for end in range(1, steps + 1):
+            if end == steps or turns[end][0] != turns[begun][0]:
+                pieces.append(self._piece(turns[begun][0], [number for _, number in turns[begun:end]]))
+                begun = end
+        real = sum(int(np.count_nonzero(p["source"]) + np.count_nonzero(p["target_out"])) for p in pieces)
+        return pieces, {"step": first + steps}, real
+
+    @property
+    def padding_share(self) -> float:
+        """Of all that is computed in an epoch."""
+        e = self.examples
+        real = int(e.source_starts[-1] + e.target_starts[-1])
+        return 1 - real / sum(len(b.members) * (b.source_length + b.target_length) for b in self.buckets)
+
+    def _turn(self, step: int) -> tuple[int, int]:
+        """Which bucket this step's batch is from, and its number there."""
+        if len(self.buckets) == 1:
+            return 0, step
+        per_round = sum(len(b.members) / b.rows for b in self.buckets)
+        number = int(step / per_round)
+        while sum(self._done(i, number + 1) for i in range(len(self.buckets))) <= step:
+            number += 1
+        while sum(done := [self._done(i, number) for i in range(len(self.buckets))]) > step:
+            number -= 1
+        if self._round is None or self._round[0] != number:
+            counts = [self._done(i, number + 1) - done[i] for i in range(len(self.buckets))]
+            turns = np.repeat(np.arange(len(counts)), counts)
+            self._round = number, _generator(self._seed, _TURNS, number).permutation(turns)
+        turns, place = self._round[1], step - sum(done)
+        bucket = int(turns[place])
+        return bucket, done[bucket] + int(np.count_nonzero(turns[:place] == bucket))
+
+    def _done(self, bucket: int, rounds: int) -> int:
+        b = self.buckets[bucket]
+        return rounds * len(b.members) // b.rows
+
+    def _piece(self, bucket: int, numbers: Sequence[int]) -> Batch:
+        b = self.buckets[bucket]
+        places = (np.asarray(numbers)[:, None] * b.rows + np.arange(b.rows)).ravel()
+        chosen = np.empty(len(places), np.int64)
+        epochs = places // len(b.members)
+        for epoch in np.unique(epochs):
+            at = epochs == epoch
+            chosen[at] = self._order(bucket, int(epoch))[places[at] % len(b.members)]
+        batch = padded(self.examples, chosen, b.source_length, b.target_length)
+        return {name: array.reshape(len(numbers), b.rows, -1) for name, array in batch.items()}
+
+    def _order(self, bucket: int, epoch: int) -> np.ndarray:
+        """Kept for two epochs at a time: a batch may lie across their border."""
+        key = (bucket, epoch)
+        if key not in self._orders:
+            for old in [k for k in self._orders if k[0] == bucket and abs(k[1] - epoch) > 1]:
+                del self._orders[old]
+            self._orders[key] = _generator(self._seed, *key).permutation(self.buckets[bucket].members)
+        return self._orders[key]
+
+
+def _generator(seed: int, *more: int) -> np.random.Generator:
+    return np.random.default_rng([seed, *more])
+
+
+def _by_length(examples: Examples, buckets: int) -> list[np.ndarray]:
+    """The examples in so many parts of about equal numbers, by their longer side."""
+    longer = np.maximum(examples.source_lengths, examples.target_lengths)
+    edges = np.unique(np.quantile(longer, np.arange(1, buckets) / buckets, method="higher"))
+    parts = [np.flatnonzero(np.searchsorted(edges, longer, side="left") == i) for i in range(len(edges) + 1)]
+    return [part for part in parts if len(part)]
+
+
+def rounded(length: int) -> int:
+    return MULTIPLE * math.ceil(length / MULTIPLE)
+
+
+def _bucket(
+    examples: Examples, members: np.ndarray, *, sentences: int, tokens: int, divide_by: int
+) -> Bucket:
+    source = rounded(int(examples.source_lengths[members].max()))
+    target = rounded(int(examples.target_lengths[members].max()))
+    rows = sentences if not tokens else tokens // (source + target) // divide_by * divide_by
+    if rows < 1:
+        raise DataError(
+            f"batch.tokens is {tokens:,}, and {divide_by} rows of {source} + {target} tokens are needed at "
+            f"least. Raise it to {divide_by * (source + target):,} or more, or shorten data.longest_tokens."
+        )
+    return Bucket(members, source, target, rows)
+
+
+def padded(examples: Examples, chosen: np.ndarray, source_length: int, target_length: int) -> Batch:
+    """These examples as rows; -1 is a row of padding."""
+    e = examples
+    source = _rows(e.source, e.source_starts, chosen, source_length)
+    target = _rows(e.target, e.target_starts, chosen, target_length)
+    shifted = np.zeros_like(target)
+    shifted[:, 1:] = target[:, :-1]
+    shifted[:, 1:][target[:, 1:] == 0] = 0  # the end of a sentence is not read
+    return {"source": source, "target_in": shifted, "target_out": target}
+
+
+def _rows(flat: np.ndarray, starts: np.ndarray, chosen: np.ndarray, length: int) -> np.ndarray:
+    begin = starts[chosen]
+    size = np.where(chosen < 0, 0, starts[chosen + 1] - begin)
+    within = np.arange(length) < size[:, None]
+    at = np.minimum(begin[:, None] + np.arange(length), len(flat) - 1)
+    return np.where(within, flat[at], 0).astype(np.int32)
+
+
+def held_out_batch(examples: Examples, *, rows: int) -> Batch:
+    """One batch for guidance: always the same examples, whatever the seed of a run."""
+    if len(examples) < rows:
+        raise DataError(
+            f"The guidance batch is to have {rows:,} sentences and the guide split has {len(examples):,}. "
+            f"Raise data.guide_share, or lower the batch."
+        )
+    chosen = _generator(0).permutation(len(examples))[:rows]
+    return padded(
+        examples,
+        chosen,
+        rounded(int(examples.source_lengths[chosen].max())),
+        rounded(int(examples.target_lengths[chosen].max())),
+    )
+
+
+def stacked(examples: Examples, *, rows: int) -> Batch:
+    """All examples in order, in batches of one shape along a first axis; the last one is filled up."""
+    count = math.ceil(len(examples) / rows)
+    chosen = np.full(count * rows, -1)
+    chosen[: len(examples)] = np.arange(len(examples))
+    source = rounded(int(examples.source_lengths.max()))
+    target = rounded(int(examples.target_lengths.max()))
+    batch = padded(examples, chosen, source, target)
+    return {name: array.reshape(count, rows, -1) for name, array in batch.items()}
+
+
+def padding_share(pieces: Sequence[Mapping[str, Any]]) -> float:
+    """Of the tokens that these batches compute."""
+    computed = sum(p["source"].size + p["target_out"].size for p in pieces)
+    real = sum(np.count_nonzero(p["source"]) + np.count_nonzero(p["target_out"]) for p in pieces)
+    return 1 - real / computed

@@ -1,0 +1,94 @@
+"""What does a run read? Its corpus as tokens: batches to train on, one to guide by, those to evaluate on.
+
+What is 0 in a config's data is decided here, by the source.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.config import DataConfig, TrainConfig
+from trainer.data.batches import Batch, Bucketed, held_out_batch, stacked
+from trainer.data.contract import Corpus
+from trainer.data.corpus import open_corpus
+from trainer.data.examples import Examples, examples
+from trainer.data.packing import Packed
+from trainer.data.vocabulary import TooManyPieces, Vocabulary, vocabulary
+
+# Pieces and longest sentences by source; phrases are short and of few words.
+PIECES = {"phrases": 320, "sentences": 2_000}
+PIECES_OF_TEXT = 32_000  # the paper's; fewer where the text does not carry them
+LONGEST = {"phrases": 64, "sentences": 128}
+LONGEST_OF_TEXT = 256
+EVALUATED_AT_A_TIME = 64
+
+
+@dataclass(frozen=True, eq=False)  # told apart by identity, so that it can be a key
+class Tokens:
+    """A corpus in a vocabulary."""
+
+    corpus: Corpus
+    vocabulary: Vocabulary
+    train: Examples
+    guide: Examples
+    select: Examples
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.corpus.fingerprint} {self.vocabulary.fingerprint}"
+
+    def batches(self, config: TrainConfig) -> Bucketed | Packed:
+        """The training batches of a run, by its seed."""
+        batch, mesh = config.batch, config.mesh
+        sizes = {
+            "seed": config.seed,
+            "sentences": batch.sentences,
+            "tokens": batch.tokens,
+            "rows_divide_by": mesh.data * mesh.fsdp,
+        }
+        if batch.buckets == 0:
+            return Packed(self.train, **sizes)
+        return Bucketed(self.train, buckets=batch.buckets, **sizes)
+
+    def guidance_batch(self, config: TrainConfig) -> Batch:
+        """As many sentences as a training batch has, always the same, of the guide split."""
+        return held_out_batch(self.guide, rows=guidance_rows(config, self.train))
+
+    def dev_batches(self, *, rows_divide_by: int = 1) -> Batch:
+        rows = min(EVALUATED_AT_A_TIME, len(self.select))
+        return stacked(self.select, rows=-(-rows // rows_divide_by) * rows_divide_by)
+
+
+def guidance_rows(config: TrainConfig, train: Examples) -> int:
+    """The sentences of a mean training batch, in a number that the mesh divides."""
+    batch, shards = config.batch, config.mesh.data * config.mesh.fsdp
+    if not batch.tokens:
+        return batch.sentences
+    real = float(train.source_lengths.mean() + train.target_lengths.mean())
+    return max(1, round(batch.tokens / real / shards)) * shards
+
+
+def open_tokens(config: TrainConfig, *, home: Path) -> Tokens:
+    """The text of a config as tokens; from memory, from disk, or made now."""
+    return _opened(config.data, home, config.batch.sentences)
+
+
+@functools.lru_cache(maxsize=2)  # the next run of a warm process is nearly always on the same text
+def _opened(data: DataConfig, home: Path, guide_pairs: int) -> Tokens:
+    corpus = open_corpus(data, home=home, guide_pairs=guide_pairs)
+    pieces = data.vocabulary or (PIECES[data.level] if data.source == "cldr" else PIECES_OF_TEXT)
+    longest = data.longest_tokens or (LONGEST[data.level] if data.source == "cldr" else LONGEST_OF_TEXT)
+    try:
+        words = vocabulary(corpus.train, size=pieces, fingerprint=corpus.fingerprint, home=home)
+    except TooManyPieces as problem:
+        if data.vocabulary:  # asked for
+            raise
+        words = vocabulary(corpus.train, size=problem.most, fingerprint=corpus.fingerprint, home=home)
+
+    def split(name: str) -> Examples:
+        key = f"{corpus.fingerprint} {name}"
+        return examples(getattr(corpus, name), words, longest=longest, key=key, home=home)
+
+    return Tokens(corpus, words, split("train"), split("guide"), split("select"))

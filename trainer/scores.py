@@ -1,0 +1,96 @@
+"""How good are a model's translations? BLEU and chrF of a split, with some of them written down.
+
+The dev split is translated greedily, a stated number of its sentences. The test split is opened by runs
+whose config says so, once each, and translated with a beam.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from trainer import metrics
+from trainer.config import TrainConfig
+from trainer.data.tokens import Tokens
+from trainer.data.vocabulary import END, Vocabulary
+from trainer.decode import translate_all
+from trainer.models import Settings
+
+FILES = {"dev": "translations-dev.jsonl", "test": "translations-test.jsonl"}
+ROWS = 64  # sentences that are translated at a time
+
+
+class Scorer:
+    """The scores of one run. `files` are those it has written, in the run's folder."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        tokens: Tokens,
+        settings: Settings,
+        *,
+        devices: jax.sharding.Mesh,
+        workdir: Path,
+        writes: bool,
+    ) -> None:
+        self._config, self._tokens, self._settings, self._devices = config, tokens, settings, devices
+        self._workdir, self._writes = workdir, writes
+        self.files: tuple[str, ...] = ()
+
+    def scores(self, params: Any) -> dict[str, float]:
+        """Of the last parameters of a run."""
+        score, corpus = self._config.score, self._tokens.corpus
+        found: dict[str, float] = {}
+        if score.dev_sentences:
+            some = min(score.dev_sentences, len(corpus.select))
+            found |= self._of("dev", [corpus.select[i] for i in range(some)], params, beam=1)
+        if score.test:
+            opened = corpus.test(f"The final score of {self._workdir.name}.")
+            found |= self._of("test", [opened[i] for i in range(len(opened))], params, beam=score.beam)
+        return found
+
+    def _of(
+        self, split: str, pairs: Sequence[tuple[str, str]], params: Any, *, beam: int
+    ) -> dict[str, float]:
+        sources, references = [s for s, _ in pairs], [t for _, t in pairs]
+        translations = translated(
+            sources,
+            vocabulary=self._tokens.vocabulary,
+            settings=self._settings,
+            params=params,
+            devices=self._devices,
+            beam=beam,
+            length_penalty=self._config.score.length_penalty,
+        )
+        bleu, chrf = metrics.bleu(translations, references), metrics.chrf(translations, references)
+        if self._writes:
+            head = {"split": split, "beam": beam, "bleu": bleu.signature, "chrf": chrf.signature}
+            names = ("source", "reference", "translation")
+            rows = zip(sources, references, translations, strict=True)
+            lines = [head, *(dict(zip(names, row, strict=True)) for row in rows)]
+            text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+            (self._workdir / FILES[split]).write_text(text, encoding="utf-8")
+            self.files = (*self.files, FILES[split])
+        return {f"{split}_bleu": bleu.value, f"{split}_chrf": chrf.value}
+
+
+def translated(
+    sentences: Sequence[str],
+    *,
+    vocabulary: Vocabulary,
+    settings: Settings,
+    params: Any,
+    devices: jax.sharding.Mesh,
+    beam: int,
+    length_penalty: float,
+) -> list[str]:
+    """These sentences in the other language."""
+    sources = [[*ids, END] for ids in vocabulary.encode(sentences)]
+    ids = translate_all(
+        settings, params, sources, rows=ROWS, beam=beam, length_penalty=length_penalty, mesh=devices
+    )
+    return vocabulary.decode(ids)
