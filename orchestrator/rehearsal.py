@@ -26,6 +26,7 @@ EXCESS = 6.0  # how far above it a run starts
 NOISE = 0.01  # standard deviation of every loss
 BEST = {"alpha": math.log(1.6), "beta1": math.log(0.8 / 0.2)}  # near the defaults (1, 0.9), not on them
 CURVATURE = {"alpha": 0.20, "beta1": 0.05}
+ETA = 0.01  # where the config leaves it to the estimator
 RELAXES_IN = 0.15  # of all steps: the loss curve's time constant
 GUIDED_COST = 1.52  # per step, times an unguided one: the ratio that the paper's table implies
 COMPILE_STEPS, EVAL_STEPS = 10, 2  # what compiling once and evaluating once cost, in steps' seconds
@@ -125,9 +126,10 @@ class _Run:
         if self.extras.pace_s:
             threading.Event().wait(self.extras.pace_s * steps)
         if guidance.estimator != "off":
-            for name in guidance.learn:
+            eta = ETA if guidance.eta is None else guidance.eta
+            for name in (name for name in guidance.learn if name in BEST):
                 # `steps` steps of gradient descent on the quadratic. Written so that η = 0 changes no bit.
-                kept = max(0.0, 1.0 - guidance.eta * CURVATURE[name]) ** steps
+                kept = max(0.0, 1.0 - eta * CURVATURE[name]) ** steps
                 at = getattr(state, name)
                 setattr(state, name, at - (at - BEST[name]) * (1.0 - kept))
         kept = math.exp(-steps / max(1.0, RELAXES_IN * self.train.steps))

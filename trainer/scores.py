@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from trainer import metrics
+from trainer import metrics, weights
 from trainer.config import TrainConfig
 from trainer.data.tokens import Tokens
 from trainer.data.vocabulary import END, Vocabulary
@@ -42,7 +42,10 @@ class Scorer:
         self.files: tuple[str, ...] = ()
 
     def scores(self, params: Any) -> dict[str, float]:
-        """Of the last parameters of a run."""
+        """Of the last parameters of a run, which are written down too."""
+        if self._writes:
+            weights.save(self._workdir / weights.FILE, params)
+            self.files = (*self.files, weights.FILE)
         score, corpus = self._config.score, self._tokens.corpus
         found: dict[str, float] = {}
         if score.dev_sentences:
@@ -84,13 +87,14 @@ def translated(
     vocabulary: Vocabulary,
     settings: Settings,
     params: Any,
-    devices: jax.sharding.Mesh,
+    devices: jax.sharding.Mesh | None,
     beam: int,
     length_penalty: float,
 ) -> list[str]:
     """These sentences in the other language."""
     sources = [[*ids, END] for ids in vocabulary.encode(sentences)]
+    mesh = devices if devices is not None and devices.size > 1 else None
     ids = translate_all(
-        settings, params, sources, rows=ROWS, beam=beam, length_penalty=length_penalty, mesh=devices
+        settings, params, sources, rows=ROWS, beam=beam, length_penalty=length_penalty, mesh=mesh
     )
     return vocabulary.decode(ids)

@@ -49,8 +49,10 @@ def token_path(home: str | Path) -> Path:
 
 
 def environment(home: str | Path) -> dict[str, str]:
-    """What a process must have in its environment before it imports Ray, to be let in."""
+    """What a process must have in its environment before it imports Ray, to be let in; and its home, since
+    a worker stands in another folder."""
     return {
+        "ORCH_HOME": str(Path(home).absolute()),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token_path(home)),
         "RAY_USAGE_STATS_ENABLED": "0",

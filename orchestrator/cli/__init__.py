@@ -20,6 +20,9 @@ from orchestrator.cli.showing import EXIT_CODES, UNEXPECTED, exit_code, note, sh
 NOUNS = {
     "study": "Create, plan, list, watch and steer studies.",
     "trial": "Look at one trial: what it is, what it said; try it again.",
+    "train": "Train one model in this terminal, and say how it translates.",
+    "translate": "Translate with a finished run or trial.",
+    "data": "Describe a corpus; list who opened test splits.",
     "rehearse": "Run a whole study on a virtual clock, in seconds.",
     "doctor": "Say what is installed, and what is missing.",
     "down": "End the workers on this machine.",

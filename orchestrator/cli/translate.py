@@ -1,0 +1,29 @@
+"""`orch translate`: what a finished run or trial says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli import foreground, passing, trial
+from orchestrator.settings import from_environment
+from orchestrator.storage import Storage
+
+
+@click.command("translate", context_settings=passing.ALL)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def command(arguments: tuple[str, ...]) -> int:
+    """Translate a file or standard input with a finished run or trial."""
+    first = [_folder(argument) for argument in arguments[:1]]
+    return passing.run("trainer.translate", [*first, *arguments[1:]])
+
+
+def _folder(argument: str) -> str:
+    """The folder of a trial's last attempt; whatever is no trial is handed on as it is."""
+    if argument.startswith("-") or Path(argument).exists():
+        return argument
+    settings = from_environment()
+    with foreground.opened(settings, writing=False) as store:
+        row = trial.find(store, argument)
+    return str(Storage(settings.runs).folder(row.study_id, row.trial_id, max(1, row.attempts)))

@@ -1,0 +1,47 @@
+"""How do parameters leave a run, and come back? One file of named arrays, `params.npz`, float32.
+
+It holds the parameters that are evaluated, for whoever translates or trains on; a checkpoint holds the
+whole run.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+FILE = "params.npz"
+
+
+def save(path: Path, params: Any) -> None:
+    """The file is there whole or not at all."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    arrays = {_name(at): np.asarray(leaf) for at, leaf in leaves}
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    try:
+        np.savez(unfinished, **arrays)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def load(path: Path, like: Any) -> Any:
+    """Parameters of this structure (arrays or their shapes). ValueError says what does not fit."""
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    wanted = {_name(at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(like)}
+    wrong = sorted(arrays.keys() ^ wanted.keys())
+    wrong = wrong or [name for name, leaf in wanted.items() if arrays[name].shape != leaf.shape]
+    if wrong:
+        raise ValueError(
+            f"{path} does not fit this model: {', '.join(wrong[:3])} ({len(wrong)} of {len(wanted)} arrays "
+            f"differ by name or shape). Use the config that it was trained with."
+        )
+    return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
