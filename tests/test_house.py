@@ -135,7 +135,7 @@ def test_every_outside_library_has_one_door() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("name", (*WORDS, *SPELT))
+@pytest.mark.parametrize("name", [*WORDS, *SPELT])
 def test_the_words_need_the_standard_library_only(name: str) -> None:
     outside = {
         i

@@ -1,0 +1,238 @@
+"""What do a config's names come to, and what is refused before anything compiles?"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trainer import optim, run, schedules
+from trainer.config import TrainConfig, check
+from trainer.guidance import Discounted, Forward, HeldOut, Lagged, NextBatch
+from trainer.models import init_params, model_settings
+from trainer.options import ESTIMATORS, OPTIMIZERS, SCHEDULES
+from trainer.recipes import guided_over_plain, loss_of, recipe_of
+from trainer.state import begin
+from trainer.strict import ConfigError
+
+
+def loss_fn(params: Any, batch: Any, key: Any, train: bool, **_: Any) -> Any:
+    raise AssertionError("no loss is computed here")
+
+
+def recipe(**sections: Any) -> Any:
+    return recipe_of(TrainConfig.from_dict(sections), loss_fn)
+
+
+def guided(estimator: str, learn: tuple[str, ...] = ("alpha", "beta1"), **more: Any) -> dict[str, Any]:
+    return {"estimator": estimator, "learn": list(learn), **more}
+
+
+def test_the_names_that_a_config_may_hold_are_those_that_there_are() -> None:
+    ours = {name: tuple(key for key, _ in make().defaults) for name, make in optim.OURS.items()}
+    assert ours == dict(OPTIMIZERS)
+    assert set(SCHEDULES) == set(schedules.SCHEDULES) - {"replayed"}
+
+
+def test_every_estimator_is_made_with_its_settings() -> None:
+    made = {
+        "held-out": guided("held-out", every_steps=10, batch_fraction=0.5),
+        "forward": guided("forward", ("beta1",)),
+        "next-batch": guided("next-batch"),
+        "discounted": guided("discounted", discount=0.5),
+        "lagged": guided("lagged", lag_steps=40),
+    }
+    found = {name: recipe(guidance=section)[0].estimator for name, section in made.items()}
+    assert found == {
+        "held-out": HeldOut(every_steps=10, batch_fraction=0.5),
+        "forward": Forward(),
+        "next-batch": NextBatch(),
+        "discounted": Discounted(discount=0.5),
+        "lagged": Lagged(lag_steps=40, steps=400),
+    }
+    assert (found["held-out"].every_steps, found["lagged"].lag_steps) == (10, 40)
+    assert {"off", *found} == set(ESTIMATORS)
+    smoothing = recipe(guidance=guided("held-out", ("label_smoothing",)), loss={"label_smoothing": 0.1})
+    assert smoothing[0].estimator.mode == "reverse"
+
+
+def test_eta_is_the_hypers_own_else_the_one_given_else_by_reach_else_the_estimators() -> None:
+    def etas(section: dict[str, Any]) -> dict[str, float]:
+        return {name: float(eta) for name, eta in recipe(guidance=section)[2]["meta"]["eta"].items()}
+
+    assert etas(guided("held-out")) == pytest.approx({"alpha": 0.01, "beta1": 0.01})
+    assert etas(guided("held-out", every_steps=10)) == pytest.approx({"alpha": 0.1, "beta1": 0.1})
+    assert etas(guided("lagged")) == pytest.approx({"alpha": 0.02, "beta1": 0.01})
+    own = guided("held-out", eta=0.5, hypers={"beta1": {"eta": 0.25}})
+    assert etas(own) == {"alpha": 0.5, "beta1": 0.25}
+    # 400 steps, every tenth, three left out: 37 meta-steps.
+    assert etas(guided("held-out", every_steps=10, reach=3.7))["alpha"] == pytest.approx(0.1)
+
+
+def test_bounds_trust_regions_and_groups_reach_the_hyperparameters() -> None:
+    section = guided(
+        "next-batch",
+        hypers={"alpha": {"low": 0.5, "per_group": True}, "beta1": {"below": 1.0}},
+        groups={"words": "embedding"},
+    )
+    made, hypers, numbers = recipe(guidance=section)
+    by_name = {h.name: h for h in hypers}
+    assert (by_name["alpha"].low, by_name["beta1"].below) == (0.5, 1.0)
+    assert made.layout.group_names == ("words", "rest")
+    assert numbers["limits"]["alpha"][0].shape == (2,)
+    lagged = {h.name: h for h in recipe(guidance=guided("lagged"))[1]}
+    assert lagged["alpha"].above == pytest.approx(math.log(3))
+
+
+def test_an_optimizer_of_optax_brings_its_own_numbers() -> None:
+    made, hypers, _ = recipe(optimizer={"name": "optax.lion", "more": {"weight_decay": 0.25}})
+    starts = {h.name: h.start for h in hypers}
+    assert starts["weight_decay"] == 0.25
+    assert starts["beta1"] == 0.9
+    assert made.optimizer is optim.by_name("optax.lion", weight_decay=0.25)
+
+
+def test_one_without_beta1_is_not_given_one_and_refuses_one_that_is_asked_for() -> None:
+    _, hypers, _ = recipe(optimizer={"name": "optax.sgd"})
+    assert [h.name for h in hypers] == ["alpha"]
+    with pytest.raises(ConfigError, match=r"'optax\.sgd', which has no beta1\. Its numbers are alpha"):
+        recipe(optimizer={"name": "optax.sgd", "beta1": 0.5})
+    with pytest.raises(ConfigError, match="optax has none of that name"):
+        recipe(optimizer={"name": "optax.lambda"})
+
+
+def test_a_learned_schedule_is_replayed_from_either_file(tmp_path: Path) -> None:
+    npz, listed = tmp_path / "schedule.npz", tmp_path / "schedule.json"
+    schedules.save(npz, multiplier=[0.0, 0.5], values={"alpha": [1.0, 2.0]})
+    listed.write_text('{"curves": {"multiplier": [0.0, 0.5], "alpha": [1.0, 2.0]}}')
+    read = []
+    for path in (npz, listed):
+        made, _, numbers = recipe(schedule={"name": str(path)})
+        assert made.schedule == "replayed"
+        read.append(numbers["schedule"])
+    for one, other in zip(read[0]["values"].items(), read[1]["values"].items(), strict=True):
+        np.testing.assert_array_equal(one[1], other[1])
+    with pytest.raises(ConfigError, match="there is no such file"):
+        recipe(schedule={"name": str(tmp_path / "none.npz")})
+    listed.write_text("[]")
+    with pytest.raises(ConfigError, match="is no learned schedule"):
+        recipe(schedule={"name": str(listed)})
+
+
+def test_numbers_do_not_shape_a_program_and_what_shapes_it_is_in_the_key() -> None:
+    base = {"guidance": guided("held-out")}
+    same = [
+        {"seed": 5},
+        {"steps": 100},
+        {"optimizer": {"learning_rate": 0.1, "alpha": 2.0, "beta1": 0.5}},
+        {"guidance": guided("held-out", eta=0.3, every_steps=4)},
+        {"score": {"test": True}},
+    ]
+    others = [
+        {"model": {"size": "small"}},
+        {"batch": {"sentences": 16}},
+        {"optimizer": {"name": "adamw"}},
+        {"guidance": guided("held-out", batch_fraction=0.5)},
+        {"guidance": guided("held-out", ("alpha",))},
+        {"loss": {"label_smoothing": 0.1}},
+        {"data": {"pair": "en-de"}},
+    ]
+    key = run.shape_key(base)
+    assert {run.shape_key({**base, **change}) for change in same} == {key}
+    assert len({key, *(run.shape_key({**base, **change}) for change in others)}) == len(others) + 1
+    recipes = [recipe(**{**base, **change})[0] for change in same[:4]]
+    assert all(each == recipe(**base)[0] for each in recipes)
+
+
+def test_guided_flops_count_what_the_estimator_computes_besides() -> None:
+    def over(section: dict[str, Any]) -> float:
+        return guided_over_plain(TrainConfig.from_dict({"guidance": section}))
+
+    assert over({}) == 1.0
+    assert over(guided("held-out")) == 2.0
+    assert over(guided("held-out", every_steps=10)) == pytest.approx(1.1)
+    assert over(guided("forward", ("beta1",))) == pytest.approx(5 / 3)
+    assert over(guided("next-batch")) == 1.0
+
+
+DISAGREEMENTS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"guidance": guided("held-out", ("weight_decay",))},
+        "weight_decay learns and starts at 0.0 (optimizer.weight_decay), on its bound or beyond. "
+        "Allowed is strictly between 0 and inf. Move its start, or do not learn it.",
+    ),
+    (
+        {"guidance": guided("held-out", ("beta1",), hypers={"beta1": {"high": 0.9}})},
+        "beta1 learns and starts at 0.9 (optimizer.beta1), on its bound or beyond. "
+        "Allowed is strictly between 0 and 0.9. Move its start, or do not learn it.",
+    ),
+    (
+        {"guidance": guided("next-batch", ("label_smoothing",)), "loss": {"label_smoothing": 0.1}},
+        "guidance.learn holds label_smoothing and guidance.estimator is 'next-batch'. "
+        "It acts through the training gradient: allowed are held-out and forward.",
+    ),
+    (
+        {"guidance": guided("held-out", ("decay_rate",))},
+        "guidance.learn holds decay_rate, which lamb does not have. "
+        "Allowed: alpha, beta1, beta2, eps, weight_decay, label_smoothing.",
+    ),
+    (
+        {"guidance": guided("lagged", every_steps=10)},
+        "guidance.every_steps is 10 and guidance.estimator is 'lagged'. It is a setting of 'held-out'. "
+        "Leave it out, or choose that one.",
+    ),
+    (
+        {"guidance": guided("held-out", eta=0.1, reach=4)},
+        "guidance.eta is 0.1 and guidance.reach is 4.0. "
+        "Give one of them: the reach is η̂ times the number of meta-steps.",
+    ),
+    (
+        {"guidance": guided("held-out", ("alpha",), hypers={"beta1": {"eta": 0.1}})},
+        "guidance.hypers.beta1 is set and guidance.learn is alpha. "
+        "Name it there too, or leave its settings out.",
+    ),
+    (
+        {"guidance": {"hypers": {"alpha": {"eto": 1}}}},
+        "Unknown key 'guidance.hypers.alpha.eto'. Did you mean 'eta'? "
+        "Allowed: low, high, below, above, activation, per_group, eta.",
+    ),
+    (
+        {"optimizer": {"name": "sgd", "eps": 0.1}},
+        "optimizer.eps is 0.1 and sgd has none. Its numbers are beta1, weight_decay. Leave it out.",
+    ),
+    (
+        {"optimizer": {"more": {"decay_rate": 0.5}}},
+        "optimizer.more.decay_rate is none of lamb's. Allowed: nothing. Leave it out.",
+    ),
+    (
+        {"optimizer": {"name": "lion"}},
+        "optimizer.name is 'lion'. Allowed: lamb, adafactor, adamw, sgd, a dotted name such as optax.lion.",
+    ),
+    (
+        {"data": {"pair": "de-de"}},
+        "data.pair is 'de-de'. Allowed are two different languages.",
+    ),
+    (
+        {"data": {"source": "tfds:opus/medical"}},
+        "data.source is 'tfds:opus/medical' and data.path is empty. Name the folder of the sets.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("data", "sentence"), DISAGREEMENTS, ids=[s[:40] for _, s in DISAGREEMENTS])
+def test_settings_that_disagree_are_answered_with_a_sentence(data: dict[str, Any], sentence: str) -> None:
+    assert check(data) == [sentence]
+
+
+def test_every_optimizer_begins_on_a_transformer() -> None:
+    settings = model_settings(TrainConfig().model, vocabulary=20)
+    params = init_params(settings, 0)
+    for name in (*OPTIMIZERS, "optax.contrib.prodigy", "optax.contrib.schedule_free_adamw"):
+        made, hypers, numbers = recipe_of(
+            TrainConfig.from_dict({"optimizer": {"name": name}}), loss_of(settings)
+        )
+        state = begin(made, params, hypers, settings=numbers)
+        assert made.optimizer.eval_params(state.opt_state, state.params).keys() == params.keys()
