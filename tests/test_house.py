@@ -22,7 +22,7 @@ ALL = (*PRODUCT, "benchmarks", "tests")
 RIM = ("orchestrator.service", "orchestrator.api", "orchestrator.cli", "orchestrator.client")
 WORDS = ("trainer.protocol", "trainer.config")
 SPELT = ("trainer.options", "trainer.strict", "trainer.disagreements")  # what trainer.config is made of
-HEAVY = {"jax", "ray", "mlflow", "torch", "optuna"}
+HEAVY = {"jax", "ray", "mlflow", "torch", "optuna", "plotly"}
 
 # Where an outside library may be imported: patterns of paths under the root.
 DOORS = {
@@ -33,6 +33,7 @@ DOORS = {
     "fsspec": ("orchestrator/storage.py", "trainer/checkpoint.py"),
     "fastapi": ("orchestrator/api/*", "dashboards/web.py"),
     "plotly": ("dashboards/figures.py",),
+    "jinja2": ("dashboards/pages.py",),
     "jax": ("trainer/*",),
     "flax": ("trainer/*",),
     "optax": ("trainer/*",),
@@ -152,7 +153,8 @@ def test_the_trainers_data_needs_no_jax() -> None:
 
 def test_importing_the_packages_or_the_command_line_loads_nothing_heavy() -> None:
     packages = [p for p in PRODUCT if (ROOT / p / "__init__.py").exists()]
-    light = [*packages, *WORDS, "studies.catalog", *(module_name(p) for p in files("orchestrator/cli"))]
+    light = [*packages, *WORDS, "studies.catalog"]
+    light += [module_name(p) for p in files("orchestrator/cli", "dashboards")]
     light = [name for name in light if not name.endswith("__main__")]  # importing that would run it
     code = (
         "import importlib, sys\n"

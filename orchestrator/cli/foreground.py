@@ -113,9 +113,8 @@ def run_here(
         except KeyboardInterrupt:
             note(f"Left at once; nothing is lost. Go on with: orch study resume {study.name}")
             raise click.Abort from None
-        return show_result(
-            store, store.study(study.study_id), as_json=as_json, extra=extra, interrupted=interrupts.asked
-        )
+        study = store.study(study.study_id)
+        return show_result(settings, store, study, as_json=as_json, extra=extra, interrupted=interrupts.asked)
 
 
 def _run(
@@ -195,6 +194,7 @@ def _tell_of_others(store: Store, study: StudyRow) -> None:
 
 
 def show_result(
+    settings: Settings,
     store: Store,
     study: StudyRow,
     *,
@@ -202,12 +202,18 @@ def show_result(
     extra: Mapping[str, Any] | None = None,
     interrupted: bool = False,
 ) -> int:
-    """The table of arms, or the one object; what to do next on stderr. The exit code."""
+    """The arms and, of a study that has ended, the answer; what to do next on stderr. The exit code."""
+    from orchestrator.cli import answer  # which itself opens ledgers by this file
+
     view = overview(store, study)
+    ended = study.state is StudyState.COMPLETED
     if as_json:
-        print_json({**view.to_dict(), **(extra or {})})
+        found = answer.found(settings, store, study) if ended else answer.NOTHING
+        print_json({**view.to_dict(), **(extra or {}), **found})
     else:
         show_overview(view)
+        if ended:
+            answer.told(settings, store, study)
     if study.state is StudyState.PAUSED:
         note(f"Paused. Go on with: orch study resume {study.name}")
         return INTERRUPTED if interrupted else REFUSED

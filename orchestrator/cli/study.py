@@ -1,4 +1,7 @@
-"""`orch study …`: create, plan, list, show, watch, pause, resume, cancel, extend, export."""
+"""`orch study …`: create, plan, list, show, watch, pause, resume, cancel, extend, export.
+
+What was found (report, verdict, table) is in `answer.py`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ import click
 
 from orchestrator import service
 from orchestrator.checks import require_runnable
-from orchestrator.cli import foreground
+from orchestrator.cli import answer, foreground
 from orchestrator.cli.progress import shown
 from orchestrator.cli.showing import DONE, note, print_json, say, table, terminal_width
 from orchestrator.clock import SystemClock
@@ -47,7 +50,11 @@ workers_option = click.option(
 
 @click.group()
 def command() -> None:
-    """Create, plan, list, watch and steer studies."""
+    """Create, plan, list, watch and steer studies; see what they found."""
+
+
+for found in (answer.report_, answer.verdict_, answer.table_):
+    command.add_command(found)
 
 
 def _no_nan(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
@@ -292,7 +299,8 @@ def _show(store: Store, study: StudyRow, *, as_json: bool, extra: dict[str, Any]
 @as_json_option
 def watch(name: str, as_json: bool) -> int:
     """Follow a study that another process runs, until it ends or is paused."""
-    with foreground.opened(from_environment(), writing=False) as store:
+    settings = from_environment()
+    with foreground.opened(settings, writing=False) as store:
         study = store.study(name)
         if service.at_rest(store, study.study_id) is None:
             if not foreground.led_by_another(store):  # to watch it would last for ever
@@ -316,7 +324,7 @@ def watch(name: str, as_json: bool) -> int:
                         )
 
                 service.follow(store, study.study_id, lead=False, on_tick=on_tick)
-        return foreground.show_result(store, store.study(study.study_id), as_json=as_json)
+        return foreground.show_result(settings, store, store.study(study.study_id), as_json=as_json)
 
 
 # -- steer -----------------------------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""What was found? Reads ledgers, never writes one; sees nothing of the studies' presets."""

@@ -1,0 +1,272 @@
+"""What does the ledger know of a study, as plain frozen rows and columns?
+
+Nothing in here depends on when or where a trial ran, except its cost: trials are named without the study's
+random id, and of a step that several attempts reported the last report stands.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.ledger import Ledger
+from orchestrator.records import ENDED, StudyState, TrialRow, TrialState
+from orchestrator.spec import BAYESIAN, Arm, StudySpec
+from orchestrator.stopping import added, run_hours
+from trainer.protocol import COUNTS
+
+PAGE_EVENTS = 1000
+PEAK_MEMORY = "peak_memory_bytes"  # what a run says of itself in its last report
+BIGGER_IS_BETTER = ("bleu", "chrf", "acc", "f1", "score", "pearson", "spearman")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial. `value` is the objective of one that completed, and None for every other."""
+
+    name: str  # arm.replicate.index
+    trial_id: str
+    arm: str
+    replicate: int
+    index: int
+    seed: int
+    point: Mapping[str, float]
+    config: Mapping[str, Any]
+    state: TrialState
+    value: float | None
+    values: Mapping[str, float]
+    charged: Mapping[str, float]
+    productive: Mapping[str, float]
+
+    @property
+    def ended(self) -> bool:
+        return self.state in ENDED
+
+    @property
+    def hours(self) -> float:
+        return run_hours(self.charged)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A study as it stands. Trials by arm, in the order of the spec, of the replicates, of the trials."""
+
+    spec: StudySpec
+    state: StudyState
+    reason: str
+    trials: Mapping[str, tuple[Trial, ...]]
+    added: Mapping[str, int]  # arm -> trials that `extend` added, in each replicate
+
+    @property
+    def finished(self) -> bool:
+        return self.state is StudyState.COMPLETED
+
+    @property
+    def minimize(self) -> bool:
+        return self.spec.objective.goal == "minimize"
+
+    def of(self, arm: Arm) -> tuple[Trial, ...]:
+        return self.trials[arm.name]
+
+    def requested(self, arm: Arm) -> int:
+        return (arm.trials + self.added.get(arm.name, 0)) * self.spec.replicates_of(arm)
+
+    def best(self, arm: Arm) -> Trial | None:
+        """The arm's completed trial with the best objective; of equals the first."""
+        valid = [t for t in self.of(arm) if t.value is not None]
+        sign = 1 if self.minimize else -1
+        return min(valid, key=lambda t: (sign * (t.value or 0.0), t.replicate, t.index), default=None)
+
+    def confirming(self, arm: Arm) -> tuple[Trial, ...]:
+        """The trials that ran this arm's choice on fresh seeds: its own, or those of arms that confirm it."""
+        if arm.fresh_seeds:
+            return self.of(arm)
+        confirmations = (a for a in self.spec.arms if a.phase == "confirm")
+        followers = (a for a in confirmations if a.after is not None and a.after.arm == arm.name)
+        return tuple(trial for follower in followers for trial in self.of(follower))
+
+    def lower_is_better(self, metric: str) -> bool:
+        """The objective's goal says it of the objective; of another metric its name does."""
+        if metric == self.spec.objective.metric:
+            return self.minimize
+        return not any(word in metric.lower() for word in BIGGER_IS_BETTER)
+
+    def value_of(self, trial: Trial, metric: str) -> float | None:
+        """A metric of a completed trial; None where it was not reported, or the trial has no result."""
+        if metric == self.spec.objective.metric:
+            return trial.value
+        return trial.values.get(metric) if trial.state is TrialState.COMPLETED else None
+
+    def row_of(self, arm: Arm) -> str:
+        return arm.row or arm.name
+
+    def columns(self) -> tuple[str, ...]:
+        """The table's columns in order; ("*",) where no arm names one."""
+        named = dict.fromkeys(arm.column for arm in self.spec.arms if arm.column != "*")
+        return tuple(named) or ("*",)
+
+    def arm_at(self, row: str, column: str) -> Arm | None:
+        """The searching or controlling arm of a cell; an arm of column "*" stands in all of them."""
+        here = [a for a in self.spec.arms if a.phase != "confirm" and self.row_of(a) == row]
+        ranked = sorted((a for a in here if a.column in (column, "*")), key=lambda a: a.column != column)
+        return ranked[0] if ranked else None
+
+
+def read(ledger: Ledger, study: str) -> Frame:
+    """The study of that id or name."""
+    row = ledger.study(study)
+    spec = StudySpec.model_validate(row.spec)
+    trials: dict[str, list[Trial]] = {arm.name: [] for arm in spec.arms}
+    for trial in ledger.trials(row.study_id):
+        trials[trial.arm].append(_trial(trial))
+    return Frame(
+        spec=spec,
+        state=row.state,
+        reason=row.reason,
+        trials={arm: tuple(of) for arm, of in trials.items()},
+        added=dict(row.extra_trials),
+    )
+
+
+def _trial(row: TrialRow) -> Trial:
+    completed = row.state is TrialState.COMPLETED
+    return Trial(
+        name=f"{row.arm}.{row.replicate}.{row.index}",
+        trial_id=row.trial_id,
+        arm=row.arm,
+        replicate=row.replicate,
+        index=row.index,
+        seed=int(row.config.get("seed", 0)),
+        point=row.point,
+        config=row.config,
+        state=row.state,
+        value=row.value if completed and row.value is not None and math.isfinite(row.value) else None,
+        values={name: value for name, value in row.values.items() if math.isfinite(value)},
+        charged=row.charged,
+        productive=row.productive,
+    )
+
+
+def metrics(frame: Frame) -> set[str]:
+    """All that some run ended with."""
+    return {name for of in frame.trials.values() for trial in of for name in trial.values}
+
+
+# -- what runs said on the way ---------------------------------------------------------------------------
+Points = tuple[tuple[int, float], ...]  # (step, value), by step
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What one trial reported by step: its values (train_loss, loss …) and its hyperparameters."""
+
+    values: Mapping[str, Points]
+    hyper: Mapping[str, Points]
+
+
+def curves(ledger: Ledger, trials: Iterable[Trial]) -> dict[str, Curves]:
+    """By the trial's name."""
+    return {trial.name: _curves(ledger, trial.trial_id) for trial in trials}
+
+
+def _curves(ledger: Ledger, trial_id: str) -> Curves:
+    values: dict[str, dict[int, float]] = {}
+    hyper: dict[str, dict[int, float]] = {}
+    after, more = 0, True
+    while more:
+        page = ledger.events(after=after, trial_id=trial_id, limit=PAGE_EVENTS)
+        for stored in page:
+            event = stored.event
+            for into, part in ((values, "values"), (hyper, "hyper")):
+                for name, value in event.payload.get(part, {}).items():
+                    if isinstance(value, int | float) and math.isfinite(value):
+                        into.setdefault(name, {})[event.step] = float(value)
+            after = stored.event_id
+        more = len(page) == PAGE_EVENTS
+    return Curves(
+        *({name: tuple(sorted(of.items())) for name, of in each.items()} for each in (values, hyper))
+    )
+
+
+def provenance(ledger: Ledger, trials: Iterable[Trial]) -> list[Mapping[str, Any]]:
+    """On what each of these trials obtained its result: of its last attempt."""
+    attempts = (ledger.attempts(trial.trial_id) for trial in trials)
+    return [of[-1].provenance for of in attempts if of and of[-1].provenance]
+
+
+# -- what it cost ----------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Cost:
+    """All that an arm was charged, failed and repeated work included, and how much of it was waste."""
+
+    runs: int
+    steps: float
+    tokens: float
+    flops: float
+    train_hours: float
+    eval_hours: float
+    other_hours: float  # compiling, checkpoints, logging
+    run_hours: float
+    wall_hours: float | None  # of a single arm alone, on so many slots as is stated
+    chip_hours: float
+    wasted_hours: float  # of run_hours: what led to no result
+    peak_memory_bytes: float | None
+
+
+def cost(frame: Frame, arms: Sequence[Arm], *, slots: int, heard: Mapping[str, Curves] | None = None) -> Cost:
+    """Of these arms together. Memory is known of the trials whose curves were read."""
+    trials = [t for arm in arms for t in frame.of(arm)]
+    ended = [t for t in trials if t.ended]
+    charged = added(*(t.charged for t in trials))
+    steps, tokens, flops = (charged.get(name, 0.0) for name in COUNTS)
+    train, evaluating = (charged.get(name, 0.0) / 3600 for name in ("train_s", "eval_s"))
+    hours = run_hours(charged)
+    said = [heard[t.name].values.get(PEAK_MEMORY, ()) for t in ended if heard and t.name in heard]
+    useful = sum(run_hours(t.productive) for t in ended)
+    return Cost(
+        runs=len(ended),
+        steps=steps,
+        tokens=tokens,
+        flops=flops,
+        train_hours=train,
+        eval_hours=evaluating,
+        other_hours=hours - train - evaluating,
+        run_hours=hours,
+        wall_hours=_wall_hours(frame, arms[0], slots=slots) if len(arms) == 1 else None,
+        chip_hours=hours * frame.spec.resources.chips,
+        wasted_hours=max(0.0, sum(t.hours for t in ended) - useful),
+        peak_memory_bytes=max((value for points in said for _, value in points), default=None),
+    )
+
+
+def _wall_hours(frame: Frame, arm: Arm, *, slots: int) -> float:
+    return max((finish for finish, _ in schedule(frame, arm, slots=slots)), default=0.0)
+
+
+def schedule(
+    frame: Frame, arm: Arm, *, slots: int, replicate: int | None = None
+) -> list[tuple[float, Trial]]:
+    """After how many hours on `slots` slots each ended trial would be done, earliest first: the arm alone.
+
+    Bayesian proposals wait for their window, as they did; downtime and other arms' work count nothing.
+    """
+    ended = [t for t in frame.of(arm) if t.ended and replicate in (None, t.replicate)]
+    window = arm.window if arm.method in BAYESIAN else len(ended)
+    lanes: dict[int, list[Trial]] = {}
+    for trial in ended:
+        lanes.setdefault(trial.replicate, []).append(trial)
+    free = [0.0] * slots
+    done: list[tuple[float, Trial]] = []
+    finishes: dict[int, list[float]] = {replicate: [] for replicate in lanes}
+    for i in range(max(map(len, lanes.values()), default=0)):
+        for replicate, lane in lanes.items():
+            if i < len(lane):
+                before = finishes[replicate]
+                told = max(before[: i - window + 1], default=0.0) if i >= window else 0.0
+                before.append(max(heapq.heappop(free), told) + lane[i].hours)
+                heapq.heappush(free, before[-1])
+                done.append((before[-1], lane[i]))
+    return sorted(done, key=lambda pair: pair[0])

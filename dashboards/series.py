@@ -1,0 +1,291 @@
+"""Which numbers does each figure show? Data only; the ink is in `figures`.
+
+All of it comes by column of the table. Lines are named by rows, in the order of the spec.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dashboards import stats
+from dashboards.cautions import edge
+from dashboards.contrasts import sample
+from dashboards.frames import Curves, Frame, Points, Trial, schedule
+from orchestrator.materialize import value_at
+from orchestrator.spec import BAYESIAN, Arm, Parameter
+from trainer.protocol import COUNTS
+
+UNITS = ("chip-hours", "runs", "steps", "run-hours")  # the one switch of the anytime curve
+MOST_POINTS = 200  # of a curve in a figure
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve, with a band where it stands for several replicates."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    steady: bool = False  # a static value, drawn as a reference
+
+
+def costs_of(frame: Frame, trials: Sequence[Trial], unit: str) -> list[float]:
+    """What each trial was charged, in that unit."""
+    ways: dict[str, Callable[[Trial], float]] = {
+        "runs": lambda t: 1.0,
+        "steps": lambda t: t.charged.get(COUNTS[0], 0.0),
+        "run-hours": lambda t: t.hours,
+        "chip-hours": lambda t: t.hours * frame.spec.resources.chips,
+    }
+    return [ways[unit](trial) for trial in trials]
+
+
+def line_of(frame: Frame, arm: Arm, unit: str, *, replicate: int) -> stats.Steps:
+    """The best so far of one replicate, in the order in which its points were proposed."""
+    trials = [t for t in frame.of(arm) if t.replicate == replicate and t.ended]
+    values = [t.value for t in trials]
+    return stats.best_so_far(costs_of(frame, trials, unit), values, minimize=frame.minimize)
+
+
+def anytime(frame: Frame, column: str) -> dict[str, list[Line]]:
+    """By unit: the best objective so far against what was spent, of every arm that chose something."""
+    arms = [a for a in frame.spec.arms if a.phase != "confirm" and a.column in (column, "*")]
+    found: dict[str, list[Line]] = {unit: [] for unit in UNITS}
+    for arm in (a for a in arms if a.after is None or a.method in BAYESIAN):
+        for unit in UNITS:
+            lines = [line_of(frame, arm, unit, replicate=r) for r in range(frame.spec.replicates_of(arm))]
+            x, *ys = stats.over_replicates([line for line in lines if line.cost.size])
+            if x.size:
+                y, low, high = (tuple(map(float, of)) for of in ys)
+                band = (low, high) if len(lines) > 1 else ((), ())
+                found[unit].append(Line(frame.row_of(arm), tuple(map(float, x)), y, *band))
+    return found
+
+
+# -- equal budgets ---------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Equal:
+    """What the incumbent had found by the time that the challenger was done, in one unit."""
+
+    column: str
+    unit: str
+    budget: float
+    challenger: float | None
+    incumbent: float | None  # None: its first run was not done by then
+    incumbent_runs: int
+    to_reach: float  # what the challenger spent until it had the incumbent's final best; infinite for a miss
+    incumbent_total: float
+
+
+def equal_budgets(frame: Frame, *, slots: int) -> list[Equal]:
+    """The registered claim's rows in every column: at equal runs, chip-hours and wall-clock.
+
+    The bests are those of the first replicate; the time to the target is the median of all of them.
+    """
+    claim = frame.spec.claim
+    if claim is None:
+        return []
+    rows = [frame.row_of(frame.spec.arm(name)) for name in (claim.challenger, claim.incumbent)]
+    found = []
+    for column in frame.columns():
+        ours, theirs = (frame.arm_at(row, column) for row in rows)
+        if ours is None or theirs is None:
+            continue
+        for unit in ("runs", "chip-hours", "wall-clock hours"):
+            one, other = (_spent(frame, arm, unit, slots=slots) for arm in (ours, theirs))
+            if one and other:
+                found.append(_equal(frame, column, unit, one, other))
+    return found
+
+
+def _spent(frame: Frame, arm: Arm, unit: str, *, slots: int) -> list[stats.Steps]:
+    """The best so far of each replicate, against what it took."""
+    lines = []
+    for replicate in range(frame.spec.replicates_of(arm)):
+        if unit == "wall-clock hours":
+            done = schedule(frame, arm, slots=slots, replicate=replicate)
+            values = [trial.value for _, trial in done]
+            best = stats.best_so_far([0.0] * len(done), values, minimize=frame.minimize).best
+            lines.append(stats.Steps(np.array([hours for hours, _ in done]), best))
+        else:
+            lines.append(line_of(frame, arm, unit, replicate=replicate))
+    return [line for line in lines if line.cost.size]
+
+
+def _equal(
+    frame: Frame, column: str, unit: str, ours: Sequence[stats.Steps], theirs: Sequence[stats.Steps]
+) -> Equal:
+    one, other = ours[0], theirs[0]
+    budget = float(one.cost[-1])
+    done = int((other.cost <= budget * (1 + 1e-12)).sum())
+    target = float(np.median([line.best[-1] for line in theirs]))
+    return Equal(
+        column=column,
+        unit=unit,
+        budget=budget,
+        challenger=_finite(float(one.best[-1])),
+        incumbent=_finite(float(other.best[done - 1])) if done else None,
+        incumbent_runs=done,
+        to_reach=stats.median_time([stats.time_to_target(x, target, minimize=frame.minimize) for x in ours]),
+        incumbent_total=float(other.cost[-1]),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+# -- what was learned ------------------------------------------------------------------------------------
+def closely(frame: Frame) -> list[Trial]:
+    """The trials whose curves are read: each arm's best, every run of a grid that learns, confirmations."""
+    chosen: dict[str, Trial] = {}
+    for arm in frame.spec.arms:
+        best = frame.best(arm)
+        of = [best] if best is not None else []
+        if arm.phase == "confirm" or (arm.method == "grid" and learns(arm, frame)):
+            of += frame.of(arm)
+        chosen |= {trial.name: trial for trial in of}
+    return list(chosen.values())
+
+
+def learns(arm: Arm, frame: Frame) -> tuple[str, ...]:
+    """The hyperparameters that an arm's runs learn."""
+    section = {**frame.spec.base.get("guidance", {}), **arm.config.get("guidance", {})}
+    names = section.get("learn", ())
+    return (
+        tuple(names) if section.get("estimator", "off") != "off" and isinstance(names, list | tuple) else ()
+    )
+
+
+def hypers(frame: Frame, column: str) -> tuple[str, ...]:
+    """What is learned somewhere in a column."""
+    arms = (a for a in frame.spec.arms if a.column in (column, "*"))
+    return tuple(dict.fromkeys(name for arm in arms for name in learns(arm, frame)))
+
+
+def trajectories(frame: Frame, heard: Mapping[str, Curves], column: str, hyper: str) -> list[Line]:
+    """Figures 1 and 2: each learned run by step, and beside it the static value that a search chose."""
+    found = []
+    for arm in frame.spec.arms:
+        if arm.column not in (column, "*") or arm.phase == "confirm":
+            continue
+        best = frame.best(arm)
+        if hyper not in learns(arm, frame):
+            if best is not None and arm.method in BAYESIAN:
+                found += _static(frame, arm, best, heard, hyper)
+            continue
+        shown = [t for t in frame.of(arm) if t.replicate == 0] if arm.method == "grid" else [best]
+        for trial in shown:
+            points = heard[trial.name].hyper.get(hyper, ()) if trial and trial.name in heard else ()
+            if trial and points:
+                start = value_at(trial.config, f"optimizer.{hyper}")
+                whole = ((0, float(start)), *points) if isinstance(start, int | float) else points
+                found.append(_line(f"{frame.row_of(arm)} {_eta(trial)}".strip(), whole))
+    return found
+
+
+def _static(frame: Frame, arm: Arm, best: Trial, heard: Mapping[str, Curves], hyper: str) -> list[Line]:
+    points = heard[best.name].hyper.get(hyper, ()) if best.name in heard else ()
+    value = value_at(best.config, f"optimizer.{hyper}")
+    if not points or not isinstance(value, int | float):
+        return []
+    name = f"{frame.row_of(arm)} {value:.3g}"
+    return [Line(name, (0.0, float(points[-1][0])), (float(value), float(value)), steady=True)]
+
+
+def _eta(trial: Trial) -> str:
+    eta = value_at(trial.config, "guidance.eta")
+    return f"η̂ {eta:.2g}" if isinstance(eta, int | float) else ""
+
+
+def learning_curves(frame: Frame, heard: Mapping[str, Curves], column: str) -> list[Line]:
+    """The objective by step, of the best run of every arm in the column."""
+    found = []
+    for arm in frame.spec.arms:
+        best = frame.best(arm)
+        if arm.phase == "confirm" or arm.column not in (column, "*") or best is None:
+            continue
+        points = heard[best.name].values.get(frame.spec.objective.metric, ()) if best.name in heard else ()
+        if points:
+            found.append(_line(frame.row_of(arm), points))
+    return found
+
+
+def _line(name: str, points: Points) -> Line:
+    kept = thinned(points)
+    return Line(name, tuple(float(step) for step, _ in kept), tuple(value for _, value in kept))
+
+
+def thinned(points: Points, *, most: int = MOST_POINTS) -> Points:
+    """Evenly by position, the first and the last always among them."""
+    if len(points) <= most:
+        return points
+    last = len(points) - 1
+    return tuple(points[round(i * last / (most - 1))] for i in range(most))
+
+
+# -- where the search looked, and what was confirmed ------------------------------------------------------
+@dataclass(frozen=True)
+class Slice:
+    """All runs of a search along one dimension of its space."""
+
+    arm: str
+    row: str
+    parameter: Parameter
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    index: tuple[int, ...]
+    best: int | None  # its position in x
+    edge: str | None  # lower or upper, where the best lies on one
+
+
+def slices(frame: Frame, column: str) -> list[Slice]:
+    """Of the Bayesian arms in a column. Runs without a value are left out; they have no height."""
+    found = []
+    for arm in frame.spec.arms:
+        if arm.method not in BAYESIAN or arm.column not in (column, "*"):
+            continue
+        best = frame.best(arm)
+        for parameter in arm.space:
+            shown = [t for t in frame.of(arm) if t.value is not None and parameter.path in t.point]
+            at = [t.name for t in shown].index(best.name) if best in shown and best is not None else None
+            found.append(
+                Slice(
+                    arm=arm.name,
+                    row=frame.row_of(arm),
+                    parameter=parameter,
+                    x=tuple(t.point[parameter.path] for t in shown),
+                    y=tuple(t.value for t in shown if t.value is not None),
+                    index=tuple(t.index for t in shown),
+                    best=at,
+                    edge=edge(parameter, shown[at].point[parameter.path]) if at is not None else None,
+                )
+            )
+    return found
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """One row's runs on fresh seeds; the same seed stands at the same place in every row."""
+
+    row: str
+    seeds: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+def confirmed(frame: Frame, column: str, *, metric: str) -> list[Confirmed]:
+    arms: Iterable[Arm] = (a for a in frame.spec.arms if a.phase != "confirm" and a.column in (column, "*"))
+    found = []
+    for arm in arms:
+        values = sample(frame, arm, metric, diverged_too=False).values
+        by_seed = sorted((seed, value) for (_, seed), value in values.items())
+        if by_seed:
+            seeds, numbers = zip(*by_seed, strict=True)
+            found.append(Confirmed(frame.row_of(arm), seeds, numbers))
+    return found

@@ -1,0 +1,219 @@
+"""What can be concluded from a few numbers, and how surely?
+
+Everything is a pure function; random draws come from a fixed seed, so that equal numbers give equal answers.
+Exact where that is affordable: with the three to ten seeds of a study, approximations are what fails.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Statistic = Callable[[Array], Array]  # along the last axis
+
+LEVEL = 0.95
+POWER = 0.8
+EXACT_UP_TO = 16  # pairs: 65,536 ways to flip their signs
+DRAWS = 50_000  # of signs, above that
+RESAMPLES = 5_000
+BOOTSTRAP_FROM = 30  # values; below, its intervals are too narrow (see `mean_interval`)
+MOST_UNITS = 1_000  # asked for; beyond, "more than"
+
+
+@dataclass(frozen=True)
+class Interval:
+    low: float
+    high: float
+
+
+# -- is there a difference? ------------------------------------------------------------------------------
+def sign_flip_p(differences: Sequence[float]) -> float:
+    """Two-sided p of a paired permutation test on the mean difference: every pair may be swapped.
+
+    Exact up to 16 pairs; above, 50,000 drawn swaps, the observed one counted among them.
+    """
+    d = np.asarray(differences, float)
+    if d.size == 0:
+        return 1.0
+    observed = abs(d.sum()) * (1 - 1e-12) - 1e-15  # equal sums differ by rounding, and must count
+    if d.size <= EXACT_UP_TO:
+        signs = 1.0 - 2.0 * ((np.arange(2**d.size)[:, None] >> np.arange(d.size)) & 1)
+        return float(np.mean(np.abs(signs @ d) >= observed))
+    signs = np.random.default_rng(0).choice((-1.0, 1.0), size=(DRAWS, d.size))
+    return float((1 + np.sum(np.abs(signs @ d) >= observed)) / (1 + DRAWS))
+
+
+def fewest_pairs(alpha: float = 1 - LEVEL) -> int:
+    """Below so many pairs no result can reach p <= alpha: 2 of the 2^n swaps are always as extreme."""
+    return math.ceil(math.log2(2 / alpha) - 1e-9)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, in the order given."""
+    adjusted, largest = [0.0] * len(ps), 0.0
+    for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+# -- how large is it? ------------------------------------------------------------------------------------
+def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval | None:
+    """Of the mean. None for fewer than two values.
+
+    Fewer than 30: Student's t. Measured on normal data at nominal 95 %, BCa covers 73 % with 3 values, 85 %
+    with 6 and 88 % with 10, a percentile bootstrap hardly more; Student's t covers 95 %. From 30 on: BCa.
+    """
+    x = np.asarray(values, float)
+    if x.size < 2:
+        return None
+    if x.size >= BOOTSTRAP_FROM:
+        return bca_interval(x, lambda a: a.mean(axis=-1), level=level)
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(x.size - 1, (1 + level) / 2) * x.std(ddof=1) / math.sqrt(x.size))
+    return Interval(float(x.mean()) - half, float(x.mean()) + half)
+
+
+def bca_interval(
+    values: Sequence[float] | Array, statistic: Statistic, *, level: float = LEVEL, resamples: int = RESAMPLES
+) -> Interval:
+    """Bias-corrected and accelerated bootstrap (Efron 1987)."""
+    from scipy.special import ndtr, ndtri
+
+    x = np.asarray(values, float)
+    if np.ptp(x) == 0:
+        return Interval(float(x[0]), float(x[0]))
+    drawn = statistic(x[np.random.default_rng(0).integers(x.size, size=(resamples, x.size))])
+    seen = float(statistic(x))
+    below = (np.sum(drawn < seen) + np.sum(drawn <= seen)) / (2 * resamples)
+    bias = ndtri(np.clip(below, 1 / resamples, 1 - 1 / resamples))
+    without = statistic(np.array([np.delete(x, i) for i in range(x.size)]))
+    away = without.mean() - without
+    spread = np.sum(away**2) ** 1.5
+    acceleration = np.sum(away**3) / (6 * spread) if spread > 0 else 0.0
+    z = bias + ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
+    low, high = np.quantile(drawn, ndtr(bias + z / (1 - acceleration * z)))
+    return Interval(float(low), float(high))
+
+
+def stratified_band(
+    strata: Sequence[Array], statistic: Statistic, *, level: float = LEVEL, resamples: int = 1_000
+) -> tuple[Array, Array]:
+    """A percentile bootstrap band, where each stratum is an array (replicates, points).
+
+    Replicates are drawn anew within each stratum, so that none gains or loses weight; `statistic` sees all
+    of them along its last axis. With a single replicate the band is as wide as the line.
+    """
+    random = np.random.default_rng(0)
+    drawn = []
+    for stratum in strata:
+        rows = random.integers(len(stratum), size=(resamples, len(stratum)))
+        drawn.append(np.moveaxis(stratum[rows], 1, -1))  # (resamples, points, replicates)
+    of_each = statistic(np.concatenate(drawn, axis=-1))
+    low, high = np.quantile(of_each, ((1 - level) / 2, (1 + level) / 2), axis=0)
+    return low, high
+
+
+def effect_size(differences: Sequence[float]) -> float | None:
+    """Cohen's d of pairs: the mean difference over its standard deviation. None if that is not known."""
+    d = np.asarray(differences, float)
+    if d.size < 2:
+        return None
+    sd = float(d.std(ddof=1))
+    if sd > 1e-12 * abs(d.mean()):  # below lies only rounding
+        return float(d.mean()) / sd
+    return math.copysign(math.inf, d.mean()) if d.mean() else 0.0
+
+
+def probability_of_improvement(challenger: Sequence[float], incumbent: Sequence[float]) -> float:
+    """How often a run of one beats a run of the other, higher being better; a tie counts half."""
+    a, b = np.asarray(challenger, float)[:, None], np.asarray(incumbent, float)[None, :]
+    return float(np.mean((a > b) + 0.5 * (a == b)))
+
+
+def interquartile_mean(values: Array) -> Array:
+    """The mean of the middle half along the last axis; a quarter is cut off at each end, rounded down."""
+    x = np.sort(np.asarray(values, float), axis=-1)
+    cut = x.shape[-1] // 4
+    middle: Array = x[..., cut : x.shape[-1] - cut].mean(axis=-1)
+    return middle
+
+
+def units_to_decide(effect: float, *, alpha: float = 1 - LEVEL, power: float = POWER) -> int | None:
+    """How many pairs a two-sided test needs to see an effect of so many paired standard deviations.
+
+    By the power of the paired t test, and never fewer than a permutation test can use. None: more than 1,000.
+    """
+    from scipy.special import nctdtr, stdtrit
+
+    least = fewest_pairs(alpha)
+    if math.isinf(effect):
+        return least
+    for n in range(least, MOST_UNITS + 1):
+        shift, critical = abs(effect) * math.sqrt(n), stdtrit(n - 1, 1 - alpha / 2)
+        reached = 1 - nctdtr(n - 1, shift, critical) + nctdtr(n - 1, shift, -critical)
+        if math.isnan(reached) or reached >= power:  # NaN: so far out that it is 1
+            return n
+    return None
+
+
+# -- how soon is it reached? -----------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Steps:
+    """A best-so-far line: after `cost[i]` the best was `best[i]`. It ends where its arm ended."""
+
+    cost: Array
+    best: Array
+
+
+def best_so_far(costs: Sequence[float], values: Sequence[float | None], *, minimize: bool) -> Steps:
+    """`costs` are those of each run; one without a value costs as much and betters nothing."""
+    worst = math.inf if minimize else -math.inf
+    known = np.array([worst if value is None else value for value in values], float)
+    best = np.minimum.accumulate(known) if minimize else np.maximum.accumulate(known)
+    return Steps(np.cumsum(np.asarray(costs, float)), best)
+
+
+def at(line: Steps, costs: Array) -> Array:
+    """The best at these costs. NaN before the first result and after the line's end: nothing is invented."""
+    where = np.searchsorted(line.cost, np.asarray(costs) * (1 + 1e-12), side="right") - 1
+    best = np.where(where >= 0, line.best[np.maximum(where, 0)], np.nan) if line.cost.size else costs * np.nan
+    past = costs > line.cost[-1] * (1 + 1e-12) if line.cost.size else True
+    return np.where(past | ~np.isfinite(best), np.nan, best)
+
+
+def over_replicates(
+    lines: Sequence[Steps], statistic: Statistic | None = None
+) -> tuple[Array, Array, Array, Array]:
+    """(cost, middle, low, high): the median of the replicates' lines and its band.
+
+    Only where every replicate has a best: before, and after the first of them has ended, it is censored.
+    """
+    middle_of = statistic or (lambda a: np.median(a, axis=-1))
+    if not lines:
+        return (nothing := np.zeros(0)), nothing, nothing, nothing
+    grid = np.unique(np.concatenate([line.cost for line in lines]))
+    all_lines = np.array([at(line, grid) for line in lines]).reshape(len(lines), grid.size)
+    known = np.isfinite(all_lines).all(axis=0)
+    grid, all_lines = grid[known], all_lines[:, known]
+    middle = middle_of(all_lines.T)
+    if len(lines) < 2 or not grid.size:
+        return grid, middle, middle, middle
+    return (grid, middle, *stratified_band([all_lines], middle_of))
+
+
+def time_to_target(line: Steps, target: float, *, minimize: bool) -> float:
+    """The cost at which the target was reached; infinity for a miss."""
+    reached = np.flatnonzero(line.best <= target if minimize else line.best >= target)
+    return float(line.cost[reached[0]]) if reached.size else math.inf
+
+
+def median_time(times: Sequence[float]) -> float:
+    """A miss keeps its place: with half of them missing the median is infinite."""
+    return float(np.median(np.asarray(times, float))) if times else math.inf

@@ -1,0 +1,197 @@
+"""Does the study support the claim that it registered before its first trial?
+
+The rules, in the order in which they are asked:
+
+1. No claim was registered: there is no verdict.
+2. The study has not ended as planned: *undecided*. An answer on the way would depend on when one looks.
+3. No run of the challenger completed, and some of the incumbent's did: *refuted*. The other way round, or
+   none of either: *undecided*, since nothing can be compared.
+4. The challenger's search cost more chip-hours, over the incumbent's, than the claim allows: *refuted*,
+   whatever the metric says. All that was charged counts, waste included; confirmations do not.
+5. The exact paired permutation test on the difference, two-sided, has p <= .05 (see `contrasts` for what is
+   paired and what a diverged run counts): *supported* if the challenger is better, *refuted* if it is worse.
+6. Else *undecided*, with the seeds still needed: for a power of 80 % at the effect seen, and never fewer than
+   the six pairs without which such a test cannot reach .05.
+
+One claim is one test: nothing is corrected here. Holm's correction stands beside the columns of the table.
+Controls change no verdict; each is named with what it says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dashboards import stats
+from dashboards.contrasts import Contrast, contrast
+from dashboards.frames import Frame
+from orchestrator.spec import Arm, Claim
+from orchestrator.stopping import run_hours
+
+ALPHA = 0.05
+Answer = Literal["supported", "refuted", "undecided", "no claim"]
+Says = Literal["supports", "undoes", "open"]
+
+# The controls without which a gain cannot be attributed, and the words by which their rows are known.
+EXPECTED_CONTROLS = (
+    ("random search", ("random",)),
+    ("replay of the learned schedule", ("replay",)),
+    ("constant = mean of the learned schedule", ("constant", "mean")),
+    ("matched decay", ("decay",)),
+    ("BO over schedule parameters", ("bo-schedule", "schedule parameters")),
+    ("longer plain training", ("longer",)),
+    ("the default at other learning rates", ("fifth", "five times", "default lr")),
+)
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control of the claim's column, and what it says of the gain."""
+
+    row: str
+    arm: str
+    says: Says
+    sentence: str
+    contrast: Contrast | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    answer: Answer
+    claim: str
+    why: str  # a sentence or two
+    condition: str  # what the answer holds for
+    contrast: Contrast | None
+    cost_ratio: float | None  # the challenger's chip-hours over the incumbent's
+    cost_limit: float | None
+    more_needed: int | None  # seeds (or replicates) beyond those there; None: not known, or over 1,000
+    controls: tuple[Control, ...]
+    controls_not_run: tuple[str, ...]
+
+
+def judge(frame: Frame) -> Verdict:
+    claim = frame.spec.claim
+    if claim is None:
+        why = "The study registered no claim before its first trial, so there is nothing to judge."
+        return Verdict("no claim", "", why, "", None, None, None, None, (), ())
+    challenger, incumbent = frame.spec.arm(claim.challenger), frame.spec.arm(claim.incumbent)
+    seen = contrast(frame, challenger, incumbent, metric=claim.metric)
+    ratio = _cost_ratio(frame, challenger, incumbent)
+    answer, why = _decided(frame, claim, seen, ratio)
+    controls = _controls(frame, claim, challenger, incumbent)
+    ran = [f"{frame.row_of(a)} {a.name}".lower() for a in frame.spec.arms if a.phase == "control"]
+    return Verdict(
+        answer=answer,
+        claim=claim.text,
+        why=why,
+        condition=_condition(seen),
+        contrast=seen,
+        cost_ratio=ratio,
+        cost_limit=claim.cost_ratio,
+        more_needed=more_needed(seen) if answer == "undecided" else 0,
+        controls=controls,
+        controls_not_run=tuple(
+            name
+            for name, words in EXPECTED_CONTROLS
+            if not any(word in label for label in ran for word in words)
+        ),
+    )
+
+
+def _decided(frame: Frame, claim: Claim, seen: Contrast, ratio: float | None) -> tuple[Answer, str]:
+    if not frame.finished:
+        return "undecided", f"The study is {frame.state} and has not ended. {_so_far(seen)}"
+    valid = [frame.best(frame.spec.arm(arm)) is not None for arm in (claim.challenger, claim.incumbent)]
+    if not all(valid):
+        if valid == [False, True]:
+            return "refuted", f"No run of {claim.challenger} completed, and {claim.incumbent} found a result."
+        which = claim.incumbent if valid[0] else "either arm"
+        return "undecided", f"No run of {which} completed, so there is nothing to compare with."
+    if claim.cost_ratio is not None and ratio is not None and ratio > claim.cost_ratio:
+        return "refuted", (
+            f"The claim allows {claim.cost_ratio:g} times the chip-hours of {claim.incumbent}, and "
+            f"{claim.challenger} took {ratio:.3g} times. {_so_far(seen)}"
+        )
+    if claim.cost_ratio is not None and ratio is None:
+        return "undecided", f"What {claim.incumbent} cost is not known, so the claim's cost cannot be judged."
+    if seen.mean is not None and seen.p <= ALPHA:
+        return ("supported" if seen.better else "refuted"), _so_far(seen)
+    return "undecided", f"{_so_far(seen)} {_needs(seen)}"
+
+
+def _so_far(seen: Contrast) -> str:
+    if seen.mean is None:
+        return "No pair of runs on fresh seeds can be compared."
+    pairs = f"1 {seen.unit}" if seen.n == 1 else f"{seen.n} paired {seen.unit}s"
+    word = "better" if seen.better else "worse" if seen.mean else "neither better nor worse,"
+    said = f"On {pairs} the challenger's {seen.metric} is {word} by {abs(seen.mean):.3g}"
+    if seen.interval is not None:
+        low, high = seen.interval.low, seen.interval.high
+        said += f" (95 % interval of the gain: {low:+.3g} to {high:+.3g})"
+    return f"{said}; p = {seen.p:.3g}."
+
+
+def _needs(seen: Contrast) -> str:
+    least = stats.fewest_pairs(ALPHA)
+    if seen.effect is None or seen.n < least:
+        few = f"Fewer than {least} pairs can never reach p = {ALPHA:g}."
+        return few if seen.needed is None else f"{few} About {seen.needed} in all would decide it."
+    if seen.needed is None:
+        return (
+            f"At the effect seen more than {stats.MOST_UNITS:,} pairs would be needed: it is close to none."
+        )
+    return f"At the effect seen about {max(seen.needed, seen.n + 1)} pairs in all would decide it."
+
+
+def more_needed(seen: Contrast) -> int | None:
+    """Units beyond those there. Where the effect is not yet known: up to the fewest that can decide."""
+    least = stats.fewest_pairs(ALPHA)
+    if seen.effect is None:
+        return max(1, least - seen.n)
+    return None if seen.needed is None else max(1, seen.needed - seen.n)
+
+
+def _condition(seen: Contrast) -> str:
+    if seen.unit == "replicate":
+        return f"Over {seen.n} replicates, each with its own selection by each arm."
+    return "Conditional on one selection by each arm: the seeds are fresh, the chosen configurations are not."
+
+
+def _cost_ratio(frame: Frame, challenger: Arm, incumbent: Arm) -> float | None:
+    """Chips are the same for all arms of a study, so hours will do."""
+    ours, theirs = (sum(run_hours(t.charged) for t in frame.of(arm)) for arm in (challenger, incumbent))
+    return ours / theirs if theirs > 0 else None
+
+
+# -- what the controls say -------------------------------------------------------------------------------
+def _controls(frame: Frame, claim: Claim, challenger: Arm, incumbent: Arm) -> tuple[Control, ...]:
+    arms = [
+        arm for arm in frame.spec.arms if arm.phase == "control" and arm.column in ("*", challenger.column)
+    ]
+    return tuple(_control(frame, claim, arm, challenger, incumbent) for arm in arms)
+
+
+def _control(frame: Frame, claim: Claim, arm: Arm, challenger: Arm, incumbent: Arm) -> Control:
+    row = frame.row_of(arm)
+    if frame.confirming(arm):
+        seen = contrast(frame, challenger, arm, metric=claim.metric)
+        if seen.mean is None:
+            return Control(row, arm.name, "open", f"{row}: no pair of runs can be compared yet.", seen)
+        figures = f"{seen.mean:+.3g} on {seen.n} {seen.unit}{'s' * (seen.n != 1)}, p = {seen.p:.3g}"
+        says: Says = "open" if seen.p > ALPHA else "supports" if seen.better else "undoes"
+        sentence = {
+            "supports": f"{row}: the challenger is better ({figures}), so this does not explain its gain.",
+            "undoes": f"{row}: better than the challenger ({figures}), and it needs no guidance.",
+            "open": f"{row}: not told apart from the challenger ({figures}).",
+        }[says]
+        return Control(row, arm.name, says, sentence, seen)
+    best = [frame.best(each) for each in (arm, challenger, incumbent)]
+    values = [trial.value for trial in best if trial is not None and trial.value is not None]
+    if len(values) < len(best):
+        return Control(row, arm.name, "open", f"{row}: no result to compare yet.", None)
+    ours, theirs, bos = (f"{value:.5g}" for value in values)
+    sentence = (
+        f"{row}: its best search run has {frame.spec.objective.metric} {ours}, the challenger's {theirs}, "
+        f"the incumbent's {bos}; one draw each on the search seeds, not confirmed, so it decides nothing."
+    )
+    return Control(row, arm.name, "open", sentence, None)

@@ -1,0 +1,130 @@
+"""Do the figures show the numbers of the ledger? Data first, then ink."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from dashboards import figures, frames, series
+from orchestrator.records import StudyState
+from tests.dashboards.ledgers import FAILED, Run, ledger, runs, searched, spec
+
+ALPHA = [
+    Run(
+        v,
+        point={"guidance.eta": eta},
+        said=[(20, "eval", {"loss": v + 1}, {"alpha": 0.9}), (40, "eval", {"loss": v}, {"alpha": end})],
+    )
+    for v, eta, end in ((0.9, 0.01, 0.8), (0.7, 0.02, 0.7), (0.8, 0.04, 0.6))
+]
+
+
+def whole() -> tuple[frames.Frame, dict[str, frames.Curves]]:
+    bo = [
+        Run(
+            r.value,
+            point=r.point,
+            hours=r.hours,
+            said=[(40, "eval", {"loss": r.value or 0.0}, {"alpha": 1.0})],
+        )
+        for r in searched()["bo"]
+    ]
+    confirmed = {f"confirm-{arm}": runs(0.8, 0.9, 0.7, 0.8, 0.9, 0.7) for arm in ("bo", "guided")}
+    store = ledger(spec(), {**searched(), "bo": bo, "guided": ALPHA, **confirmed})
+    frame = frames.read(store, "s1")
+    return frame, frames.curves(store, series.closely(frame))
+
+
+def test_an_anytime_line_falls_with_each_better_run_and_ends_with_its_arm() -> None:
+    study = spec()
+    results = {**searched(bo_hours=2.0), "guided": [FAILED, *runs(0.9, 0.7)]}
+    lines = series.anytime(frames.read(ledger(study, results), "s1"), "alpha")
+    assert [line.name for line in lines["runs"]] == ["base", "+ BO", "guided"]
+    base, bo, guided = lines["runs"]
+    assert (bo.x, bo.y) == ((1, 2, 3, 4), (1.0, 0.9, 0.8, 0.8))
+    assert (guided.x, guided.y) == (
+        (2, 3),
+        (0.9, 0.7),
+    )  # the failed run was spent, and nothing is known of it
+    assert (base.x, base.y) == ((1,), (1.0,))
+    assert lines["run-hours"][1].x == lines["chip-hours"][1].x == (2, 4, 6, 8)
+    assert lines["steps"][1].x == (40, 80, 120, 160)
+
+
+def test_replicates_become_one_line_with_a_band() -> None:
+    study = spec(replicates=3, confirmations=1)
+    bo = [Run(v, point={"optimizer.alpha": 1.0}) for v in (3, 1, 1, 1, 3, 2, 2, 2, 3, 3, 3, 3)]
+    (line,) = series.anytime(frames.read(ledger(study, {"bo": bo}), "s1"), "alpha")["runs"]
+    assert line.y == (3, 2, 2, 2)
+    assert (line.low[1], line.high[1]) == (1, 3)
+
+
+def test_equal_budgets_say_what_the_incumbent_had_by_then() -> None:
+    frame = frames.read(ledger(spec(), searched(guided_hours=0.5)), "s1")
+    equal = {each.unit: each for each in series.equal_budgets(frame, slots=2)}
+    assert (equal["runs"].budget, equal["runs"].incumbent, equal["runs"].incumbent_runs) == (3, 0.8, 3)
+    assert (equal["chip-hours"].budget, equal["chip-hours"].incumbent) == (1.5, 1.0)
+    assert equal["chip-hours"].to_reach == 1.0  # its second run is below BO's best
+    wall = equal["wall-clock hours"]
+    assert (wall.budget, wall.incumbent_runs, wall.incumbent_total) == (1.0, 1, 4.0)
+    missed = frames.read(ledger(spec(), {**searched(), "guided": runs(0.9, 0.85, 0.95)}), "s1")
+    assert {each.to_reach for each in series.equal_budgets(missed, slots=2)} == {math.inf}
+
+
+def test_trajectories_show_every_eta_and_the_static_value_beside_them() -> None:
+    frame, heard = whole()
+    lines = series.trajectories(frame, heard, "alpha", "alpha")
+    assert series.hypers(frame, "alpha") == ("alpha",)
+    assert [line.name for line in lines] == ["+ BO 2", "guided η̂ 0.01", "guided η̂ 0.02", "guided η̂ 0.04"]
+    assert (lines[0].y, lines[0].steady) == ((2.0, 2.0), True)
+    assert (lines[2].x, lines[2].y) == ((0, 20, 40), (1.0, 0.9, 0.7))
+
+
+def test_learning_curves_are_those_of_the_best_runs() -> None:
+    frame, heard = whole()
+    bo, guided = series.learning_curves(frame, heard, "alpha")
+    assert (guided.name, guided.x, guided.y) == ("guided", (20, 40), (1.7, 0.7))
+    assert (bo.x, bo.y) == ((40,), (0.8,))
+
+
+def test_a_slice_holds_every_run_and_its_best() -> None:
+    frame, _ = whole()
+    (only,) = series.slices(frame, "alpha")
+    assert (only.x, only.y, only.index) == ((1.0, 3.0, 2.0, 0.5), (1.0, 0.9, 0.8, 0.95), (0, 1, 2, 3))
+    assert (only.best, only.edge) == (2, None)
+
+
+def test_confirmations_stand_by_seed() -> None:
+    frame, _ = whole()
+    bo, guided = series.confirmed(frame, "alpha", metric="loss")
+    assert (bo.row, guided.row) == ("+ BO", "guided")
+    assert bo.seeds == guided.seeds == (1000, 1001, 1002, 1003, 1004, 1005)
+
+
+@pytest.mark.parametrize("length", [1, 200, 1001])
+def test_a_long_curve_is_thinned_and_keeps_its_ends(length: int) -> None:
+    points = tuple((i, float(i)) for i in range(length))
+    kept = series.thinned(points)
+    assert len(kept) == min(length, 200)
+    assert (kept[0], kept[-1]) == (points[0], points[-1])
+    assert len(set(kept)) == len(kept)
+
+
+def test_the_ink_keeps_a_rows_colour_and_has_one_switch() -> None:
+    frame, heard = whole()
+    made = {figure.key: figure for figure in figures.figures(frame, heard)}
+    assert list(made) == ["anytime", "trajectories", "confirmations", "space", "learning"]
+    assert made["anytime"].switch == series.UNITS
+    traces = made["anytime"].plots[0].figure["data"]
+    assert {trace["meta"] for trace in traces if trace["visible"]} == {series.UNITS[0]}
+    assert {trace["meta"] for trace in traces} == set(series.UNITS)
+    colours = {trace["line"]["color"] for trace in traces if trace["name"] == "guided"}
+    learning = next(t for t in made["learning"].plots[0].figure["data"] if t["name"] == "guided")
+    assert colours == {learning["line"]["color"]}
+    assert made["space"].plots[0].figure["layout"]["shapes"][0]["x0"] == pytest.approx(-1)  # log10 of 0.1
+
+
+def test_a_study_without_a_single_run_has_no_figures() -> None:
+    frame = frames.read(ledger(spec(), {}, state=StudyState.RUNNING), "s1")
+    assert figures.figures(frame, {}) == []

@@ -1,0 +1,99 @@
+"""Is the ledger read as it stands, and charged as it was spent?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dashboards import frames
+from orchestrator.backends.simulated import Fault
+from orchestrator.records import TrialState
+from tests.dashboards.ledgers import FAILED, Run, ledger, runs, searched, spec
+from tests.faults.world import created, small_study, world
+
+
+def test_trials_come_by_arm_with_seed_point_and_values() -> None:
+    study = spec(confirmations=2)
+    frame = frames.read(
+        ledger(study, {**searched(), "confirm-bo": runs(0.8, 0.9, values={"dev_bleu": 30.0})}), "s1"
+    )
+    best = frame.best(study.arm("bo"))
+    assert best is not None
+    assert (best.name, best.value, best.seed) == ("bo.0.2", 0.8, 0)
+    confirming = frame.confirming(study.arm("bo"))
+    assert [(t.seed, t.value, frame.value_of(t, "dev_bleu")) for t in confirming] == [
+        (1000, 0.8, 30.0),
+        (1001, 0.9, 30.0),
+    ]
+    assert frames.metrics(frame) == {"loss", "dev_bleu"}
+
+
+def test_only_a_completed_run_has_a_value() -> None:
+    lost = Run(0.1, state=TrialState.DIVERGED)
+    frame = frames.read(ledger(spec(), {"bo": [lost, FAILED, Run(0.5)]}), "s1")
+    assert [t.value for t in frame.trials["bo"]] == [None, None, 0.5]
+    assert frame.value_of(frame.trials["bo"][0], "loss") is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "lower"), [("loss", True), ("dev_loss", True), ("test_bleu", False), ("accuracy", False)]
+)
+def test_which_way_is_better_follows_from_the_goal_or_the_name(metric: str, lower: bool) -> None:
+    frame = frames.read(ledger(spec(), {}), "s1")
+    assert frame.lower_is_better(metric) is lower
+    upward = frames.read(ledger(spec(objective={"metric": "loss", "goal": "maximize"}), {}), "s1")
+    assert upward.lower_is_better("loss") is False
+
+
+def test_the_cost_of_an_arm_is_all_that_was_charged() -> None:
+    study = spec()
+    store = ledger(study, {"bo": [Run(1.0, hours=2.0, wasted_hours=1.0), FAILED]})
+    frame = frames.read(store, "s1")
+    cost = frames.cost(frame, [study.arm("bo")], slots=2)
+    assert (cost.runs, cost.steps, cost.run_hours, cost.chip_hours) == (2, 80, 4.0, 4.0)
+    assert cost.wasted_hours == pytest.approx(1.0)  # of the completed one
+    assert cost.wall_hours == pytest.approx(4.0)  # proposals of BO wait for each other
+    assert frames.cost(frame, study.arms, slots=2).wall_hours is None
+
+
+def test_independent_runs_share_the_slots_and_bayesian_ones_wait_for_their_window() -> None:
+    study = spec()
+    results = {"bo": runs(1, 2, 3, 4), "guided": runs(1, 2, 3)}
+    frame = frames.read(ledger(study, results), "s1")
+    hours = [[at for at, _ in frames.schedule(frame, study.arm(arm), slots=2)] for arm in ("bo", "guided")]
+    assert hours == [[1, 2, 3, 4], [1, 1, 2]]
+    wide = spec(
+        arms=[{**study.arm("bo").model_dump(), "window": 2}], claim=None
+    )  # the third waits for the first, and finds it done
+    frame = frames.read(ledger(wide, {"bo": runs(1, 2, 3, 4)}), "s1")
+    assert [at for at, _ in frames.schedule(frame, wide.arm("bo"), slots=2)] == [1, 1, 2, 2]
+
+
+def test_curves_hold_values_and_hyperparameters_by_step() -> None:
+    said = [(20, "eval", {"loss": 2.0}, {"alpha": 0.9}), (10, "train", {"train_loss": 3.0}, {"alpha": 1.0})]
+    store = ledger(spec(), {"base": [Run(1.0, said=said)]})
+    frame = frames.read(store, "s1")
+    (heard,) = frames.curves(store, frame.trials["base"]).values()
+    assert heard.values == {"loss": ((20, 2.0),), "train_loss": ((10, 3.0),)}
+    assert heard.hyper == {"alpha": ((10, 1.0), (20, 0.9))}
+
+
+def test_more_events_than_a_page_are_all_read() -> None:
+    said = [(step, "train", {"train_loss": float(step)}, {}) for step in range(2 * frames.PAGE_EVENTS)]
+    store = ledger(spec(), {"base": [Run(1.0, said=said)]})
+    (heard,) = frames.curves(store, frames.read(store, "s1").trials["base"]).values()
+    assert len(heard.values["train_loss"]) == 2 * frames.PAGE_EVENTS
+
+
+def test_a_lost_attempt_leaves_no_trace_in_the_curves(tmp_path: Path) -> None:
+    seen = []
+    for name, faults in (("calm", []), ("stormy", [Fault("s1.random.0.1", 1, "die", 6)])):
+        place = world(tmp_path / name, faults=faults)
+        created(place, small_study())
+        place.drive(place.engine(), "s1")
+        frame = frames.read(place.store, "s1")
+        seen.append(frames.curves(place.store, frame.trials["random"]))
+        attempts = len(place.store.attempts("s1.random.0.1"))
+        assert attempts == (1 if name == "calm" else 2)
+    assert seen[0] == seen[1]

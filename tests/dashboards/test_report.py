@@ -1,0 +1,144 @@
+"""Is the page whole, safe, and a function of the ledger alone?"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboards import pages, report
+from orchestrator.backends.simulated import Fault
+from orchestrator.ledger import Ledger
+from orchestrator.reading import read_spec
+from orchestrator.records import StudyState
+from orchestrator.spec import StudySpec
+from tests.dashboards.ledgers import Run, ledger, runs, searched, spec
+from tests.faults.world import created, small_study, world
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> | `x`"
+COSTS = ("costs", "equal_budgets")
+
+
+def whole(study: StudySpec | None = None, **changes: Any) -> Ledger:
+    fresh = {f"confirm-{arm}": runs(0.7, 0.8, 0.75) for arm in ("base", "bo", "guided")}
+    return ledger(study or spec(confirmations=3), {**searched(), **fresh}, **changes)
+
+
+def test_all_files_are_written_and_the_spec_reads_back(tmp_path: Path) -> None:
+    study = spec(confirmations=3)
+    path = report.write(report.gather(whole(study), "s1", slots=2), tmp_path / "out")
+    assert path == tmp_path / "out" / "report.html"
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "answer.json", "report.html", "report.md", "spec.json", "table.csv", "table.md", "table.tex",
+    ]  # fmt: skip
+    assert read_spec(path.parent / "spec.json") == study
+    answer = json.loads((path.parent / "answer.json").read_text())
+    assert (answer["study"], answer["status"]) == ("synthetic", "completed")
+    assert answer["verdict"]["answer"] == "undecided"
+
+
+def test_the_page_needs_no_network() -> None:
+    html = pages.page(report.gather(whole(), "s1", slots=2))
+    assert html.count("* plotly.js v") == 1
+    own = html.replace(pages.figures.plotly_script(), "")
+    assert "default-src 'none'" in own
+    assert not re.search(r"""(?:src|href)\s*=|@import|url\(|https?://""", own)
+
+
+def test_the_verdict_comes_first_and_then_the_table() -> None:
+    text = pages.markdown(report.gather(whole(), "s1", slots=2))
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert headings == [
+        "# synthetic: undecided",
+        "## Verdict: undecided",
+        "## The table",
+        "## Differences, seed by seed",
+        "## What it cost",
+        "## Read with care",
+        "## What was asked",
+        "## Where this differs from the paper",
+        "## To reproduce it",
+    ]
+
+
+def test_words_of_the_ledger_cannot_become_markup() -> None:
+    study = spec(question=EVIL, confirmations=3)
+    arms = [{**a.model_dump(), "row": f"{EVIL}{a.row}"} for a in study.arms]
+    answer = report.gather(whole(spec(question=EVIL, arms=arms, confirmations=3)), "s1", slots=2)
+    html = pages.page(answer)
+    assert "<script>alert" not in html
+    assert "<img" not in html.replace(pages.figures.plotly_script(), "")
+    assert "&lt;script&gt;alert(1)" in html
+    assert "<script>" not in pages.markdown(answer)
+
+
+def test_a_disturbed_study_and_an_undisturbed_one_have_equal_reports(tmp_path: Path) -> None:
+    claim = {"text": "Random beats the base.", "challenger": "random", "incumbent": "base"}
+    said = []
+    for name, faults in (
+        ("calm", []),
+        ("stormy", [Fault("*", 1, "die", 4), Fault("*", 2, "preempt", 3)]),
+    ):
+        place = world(tmp_path / name, faults=faults)
+        created(place, small_study(claim=claim), study_id=name)
+        place.drive(place.engine(), name)
+        said.append(report.gather(place.store, name, slots=2))
+    calm, stormy = (report.answer_dict(answer) for answer in said)
+    assert stormy["costs"] != calm["costs"]
+    for answer in (calm, stormy):
+        for key in COSTS:
+            answer.pop(key)
+        answer["verdict"].pop("cost_ratio")
+        for cell in (cell for made in answer["tables"] for cell in made["cells"]):
+            cell.pop("run_hours")
+    assert stormy == calm
+    drawn = [pages.figures.figures(answer.frame, answer.heard) for answer in said]
+    for one, other in zip(*drawn, strict=True):
+        if one.key == "anytime":  # of its units only runs is no cost
+            traces = [
+                [t for plot in f.plots for t in plot.figure["data"] if t["meta"] == "runs"]
+                for f in (one, other)
+            ]
+            assert traces[0] == traces[1]
+        else:
+            assert one == other
+
+
+def test_the_same_ledger_gives_the_same_bytes() -> None:
+    store = whole()
+    first, second = (pages.page(report.gather(store, "s1", slots=2)) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize("found", [{}, {"base": runs(1.0), "bo": [Run(0.9, point={"optimizer.alpha": 2.0})]}])
+def test_a_study_that_has_not_ended_says_so(found: dict[str, list[Run]]) -> None:
+    answer = report.gather(ledger(spec(), found, state=StudyState.RUNNING), "s1", slots=2)
+    assert answer.verdict.answer == "undecided"
+    assert "The study is running and has not ended" in pages.page(answer)
+    assert "The study is running and has not ended" in pages.markdown(answer)
+
+
+def test_a_study_without_rows_or_claim_has_a_report_too(tmp_path: Path) -> None:
+    place = world(tmp_path)
+    created(place, small_study())
+    place.drive(place.engine(), "s1")
+    answer = report.gather(place.store, "s1", slots=1)
+    assert [row.name for row in answer.tables[0].rows] == ["base", "random", "grid"]
+    assert answer.tables[0].rows[1].cells[0].source == "confirmed"
+    assert answer.deviations == ()
+    assert "The study registered no claim" in pages.page(answer)
+    assert ("Python", "3") in [(name, value.split(".")[0]) for name, value in answer.versions]
+
+
+def test_large_counts_are_short() -> None:
+    assert [pages.many(x) for x in (0, 80, 22_400, 1.2e6, 3.4e15)] == [
+        "–",
+        "80",
+        "22,400",
+        "1.2M",
+        "3.40e+15",
+    ]
+    assert [pages.short(x) for x in (None, float("inf"), 1234.56)] == ["–", "never", "1235"]

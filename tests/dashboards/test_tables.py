@@ -1,0 +1,123 @@
+"""Are the tables those of the paper, with every number marked for what it is?"""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+
+from dashboards import frames, paper, tables
+from orchestrator.records import StudyState
+from orchestrator.spec import StudySpec
+from studies import catalog
+from tests.dashboards.ledgers import Run, diverged, ledger, runs, searched, spec
+
+FRESH = {
+    "confirm-bo": runs(0.80, 0.82, 0.81),
+    "confirm-guided": [*runs(0.70, 0.72), diverged(loss=5.0)],
+}
+
+
+def made(study: StudySpec | None = None, **found: list[Run]) -> tables.Table:
+    results = {**searched(), **FRESH, **found}
+    return tables.table(frames.read(ledger(study or spec(confirmations=3), results), "s1"))
+
+
+def test_a_row_shows_what_it_took_and_what_its_choice_reached() -> None:
+    table = made()
+    base, bo, guided = table.rows
+    assert [row.name for row in table.rows] == ["base", "+ BO", "guided"]
+    assert (bo.hours, bo.runs) == (4.0, (4, 4))
+    (cell,) = bo.cells
+    assert cell.value == pytest.approx(0.81)
+    assert (cell.n, cell.source) == (3, "confirmed")
+    assert cell.interval is not None
+    assert cell.interval.low < 0.80 < 0.82 < cell.interval.high  # Student's t of three
+    assert (base.cells[0].source, base.cells[0].value) == ("search", 1.0)
+    assert (guided.cells[0].n, guided.cells[0].diverged) == (2, 1)
+    assert guided.cells[0].value == pytest.approx(0.71)
+
+
+def test_marks_say_where_a_number_comes_from() -> None:
+    table = made(**{"confirm-base": []})
+    text = tables.to_markdown(table)
+    assert "| base | 1 h | 1 | 1.000\\* |" in text
+    assert "0.710 †1" in text
+    assert "\\* The best search run, not run again on fresh seeds" in text
+    gone = made(**{"confirm-guided": [diverged()] * 3})
+    assert tables.value_text(gone.rows[2].cells[0], 3) == "diverged"
+
+
+def test_a_study_of_table_2_has_its_rows_columns_and_numbers() -> None:
+    study = catalog.get("bo-vs-guided", "smoke")
+    table = tables.table(frames.read(ledger(study, {}, state=StudyState.RUNNING), "s1"))
+    assert [row.name for row in table.rows] == ["base", "+ BO", "guided", "+ BO (η̂)", "random search"]
+    assert tables.header(table)[:6] == ["", "time", "# runs", "α", "β1", "α+β1"]
+    theirs = [tables.paper_texts(row) for row in table.rows]
+    assert theirs == [
+        ["7.1 h", "1", "38.6", "38.6", "38.6"],
+        ["708 h", "100", "39.4", "39.4", "39.5"],
+        ["43.2 h", "4", "39.6", "39.8", "39.9"],
+        ["1,100 h", "100", "39.7", "39.8", "39.9"],
+        ["", "", "", "", ""],
+    ]
+    assert table.notes[0] == "The study is running: these are the numbers so far."
+
+
+def test_a_study_over_language_pairs_stands_beside_table_1() -> None:
+    arms = [
+        {"name": f"{row}-{pair}", "method": "fixed", "row": row, "column": pair}
+        for row in ("base", "alpha+beta1")
+        for pair in ("de-en", "en-lt")
+    ]
+    frame = frames.read(ledger(spec(arms=arms, claim=None), {}), "s1")
+    found = paper.beside(frame)
+    assert found is not None
+    assert found.name == "Table 1 (BLEU)"
+    table = tables.table(frame)
+    assert [cell.paper for row in table.rows for cell in row.cells] == [38.6, 11.3, 39.9, 12.2]
+
+
+def test_deviations_come_from_the_spec() -> None:
+    frame = frames.read(ledger(catalog.get("bo-vs-guided", "paper"), {}), "s1")
+    named = {
+        each.what: (each.ours, each.papers) for each in paper.deviations(frame, metric="test_bleu", seeds=3)
+    }
+    assert "data" not in named
+    assert "hardware of a run" not in named
+    assert named["behind a number"][0] == "the choice run again on 3 fresh seeds"
+    small = frames.read(ledger(catalog.get("bo-vs-guided", "smoke"), {}), "s1")
+    named = {each.what: (each.ours, each.papers) for each in paper.deviations(small, metric="loss", seeds=0)}
+    assert named["training steps"] == ("80", "160,000")
+    assert named["hardware of a run"] == ("1 CPU core", "TPUv3, 16 cores (8 chips)")
+    assert named["number in the table"] == ("loss", "BLEU, beam 4")
+
+
+def test_bleu_of_the_test_split_comes_first_where_it_was_scored() -> None:
+    scored = runs(0.8, 0.8, 0.8, values={"test_bleu": 30.04})
+    frame = frames.read(ledger(spec(confirmations=3), {**searched(), "confirm-bo": scored}), "s1")
+    assert tables.metrics(frame) == ("test_bleu", "loss")
+    table = tables.table(frame)
+    assert tables.value_text(table.rows[1].cells[0], table.decimals) == "30.0"
+    assert table.rows[2].cells[0].source == "none"  # a search run has no test BLEU: nothing is put there
+
+
+def test_csv_has_a_line_a_cell_and_no_formula() -> None:
+    rows = list(csv.DictReader(io.StringIO(tables.to_csv(made()))))
+    assert [row["row"] for row in rows] == ["base", "'+ BO", "guided"]
+    assert float(rows[1]["value"]) == pytest.approx(0.81)
+    assert (rows[1]["source"], rows[1]["n"], rows[1]["run_hours"]) == ("confirmed", "3", "4.0")
+
+
+def test_latex_is_escaped_and_ruled() -> None:
+    study = spec(name="a_b", confirmations=3)
+    text = tables.to_latex(made(study))
+    assert "a\\_b: loss" in text
+    assert " & time & \\# runs & $\\alpha$" in text
+    assert text.count("\\midrule") == 1
+    assert "0.710 $\\dagger$1" in text
+
+
+def test_markdown_lets_no_name_break_out() -> None:
+    assert tables.one_line("a|b\n<script> *x* [y](z)") == "a\\|b \\<script\\> \\*x\\* \\[y\\](z)"

@@ -1,0 +1,87 @@
+"""The command line tells what a study found: at its end, and whenever it is asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.cli import showing
+from tests.faults.world import small_study
+from tests.orchestrator.conftest import Orch
+
+Machines = dict[int, Callable[[], None]]
+CLAIM = {"text": "Random beats the base.", "challenger": "random", "incumbent": "base"}
+
+
+@pytest.fixture
+def claimed(tmp_path: Path) -> str:
+    path = tmp_path / "claimed.json"
+    path.write_text(json.dumps(small_study(claim=CLAIM).model_dump(mode="json")))
+    return str(path)
+
+
+def test_a_foreground_study_ends_with_table_verdict_and_report(
+    orch: Orch, home: Path, claimed: str, machines: Machines
+) -> None:
+    said = orch("study", "create", claimed)
+    assert said.code == 0
+    summary, table, verdict, path = (
+        said.out.index(word) for word in ("small: completed", "small: loss", "Verdict: ", "Report: ")
+    )
+    assert summary < table < verdict < path
+    assert Path(said.out.splitlines()[-1].removeprefix("Report: ")).read_text().startswith("<!doctype html>")
+    again = orch("study", "create", claimed, "--json")
+    assert again.json["study"] == "small"
+    assert again.json["status"] == "completed"
+    assert again.json["verdict"]["answer"] == "undecided"
+    assert {cell["row"] for cell in again.json["table"]["cells"]} == {"base", "random", "grid"}
+    assert again.json["report"] == str(home / "reports" / "small" / "report.html")
+    assert again.json["ended"] == 8  # what was there stays
+
+
+def test_a_paused_study_has_no_answer_yet_but_a_report_can_be_asked_for(
+    orch: Orch, claimed: str, tmp_path: Path
+) -> None:
+    orch("study", "create", claimed, "--no-run")
+    said = orch("study", "report", "small", "--out", str(tmp_path / "here"), "--json")
+    assert said.json["verdict"]["answer"] == "undecided"
+    assert said.json["report"] == str(tmp_path / "here" / "report.html")
+    assert "has not ended" in Path(said.json["report"]).read_text()
+    assert orch("study", "verdict", "small").out.startswith("Verdict: undecided. The study is running")
+
+
+def test_the_table_has_four_forms_and_one_object(orch: Orch, claimed: str, machines: Machines) -> None:
+    orch("study", "create", claimed)
+    shown = orch("study", "table", "small")
+    assert shown.out.splitlines()[0] == "small: loss"
+    assert orch("study", "table", "small", "--format", "md").out.startswith("**small: loss**")
+    assert orch("study", "table", "small", "--format", "latex").out.startswith("\\begin{table}")
+    assert orch("study", "table", "small", "--format", "csv").out.startswith("row,column,arm")
+    assert orch("study", "table", "small", "--json").json["table"]["metric"] == "loss"
+    other = orch("study", "table", "small", "--metric", "dev_loss", "--json")
+    assert other.json["table"]["metric"] == "dev_loss"
+    wrong = orch("study", "table", "small", "--metric", "bleu")
+    assert wrong.code == showing.USAGE
+    assert "No run reported 'bleu'. Reported: dev_loss, loss, train_loss." in wrong.err
+
+
+def test_a_report_that_cannot_be_written_takes_no_result_away(
+    orch: Orch, home: Path, claimed: str, machines: Machines
+) -> None:
+    home.mkdir()
+    (home / "reports").write_text("in the way")
+    said = orch("study", "create", claimed, "--json")
+    assert said.code == 0
+    assert said.json["report"] is None
+    assert said.json["verdict"]["answer"] == "undecided"
+    assert "The report could not be written" in said.err
+
+
+@pytest.mark.parametrize("verb", ["report", "verdict", "table"])
+def test_an_unknown_study_is_not_found(orch: Orch, verb: str) -> None:
+    said: Any = orch("study", verb, "nothing", "--json")
+    assert (said.code, said.json["error"]["kind"]) == (showing.NOT_FOUND, "not-found")
