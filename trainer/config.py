@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -44,6 +45,7 @@ __all__ = [
     "canonical",
     "check",
     "fingerprint",
+    "papers_rate",
     "with_values",
 ]
 
@@ -90,17 +92,24 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """The defaults are the paper's, C.1.1 and C.2; `alpha` multiplies the schedule (C.5). Where beta2,
-    eps or weight_decay is null it is the optimizer's own."""
+    """LAMB with the paper's betas (C.1.1); `alpha` multiplies the schedule (C.5). Where beta2, eps or
+    weight_decay is null it is the optimizer's own."""
 
     name: str = text("lamb", among=tuple(OPTIMIZERS), like=OPTAX, words="a dotted name such as optax.lion")
-    learning_rate: float = number(0.4, above=0)
+    # The paper's 0.4 peaks at 0.4/√4000 after its 4,000 steps of warm-up (C.2). This has the same peak
+    # after the default warm-up of 40; `papers_rate` gives it for any other.
+    learning_rate: float = number(0.04, above=0)
     alpha: float = number(1.0, above=0)
     beta1: float = number(0.9, above=0, below=1)
     beta2: float | None = number(None, above=0, below=1)
     eps: float | None = number(None, above=0)
     weight_decay: float | None = number(None, at_least=0)
     more: Mapping[str, Any] = table()  # its other numbers by name, such as adafactor's decay_rate
+
+
+def papers_rate(warmup_steps: int) -> float:
+    """The learning rate that peaks where the paper's does, under an inverse square root with this warm-up."""
+    return float(f"{0.4 * math.sqrt(max(1, warmup_steps) / 4000):.3g}")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer import home
-from trainer.config import TrainConfig, canonical, fingerprint, with_values
+from trainer.config import TrainConfig, canonical, fingerprint, papers_rate, with_values
 from trainer.options import ESTIMATORS, LEARNABLE, MODELS
 from trainer.protocol import Outcome, Place, Report, Verdict
 from trainer.strict import ConfigError
@@ -98,7 +98,8 @@ def config_of(arguments: argparse.Namespace) -> TrainConfig:
     if "steps" in values:
         tenth = max(1, values["steps"] // 10)
         cadence = {"eval_every_steps": tenth, "checkpoint_every_steps": tenth, "schedule.warmup_steps": tenth}
-        values = {**cadence, **values}
+        rate = {"optimizer.learning_rate": papers_rate(tenth)}
+        values = {**cadence, **rate, **values} if not stated else {**cadence, **values}
     if "guidance.estimator" in values:
         values.setdefault("guidance.learn", ["alpha", "beta1"])
     for setting in arguments.set:

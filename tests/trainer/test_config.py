@@ -22,6 +22,7 @@ from trainer.config import (
     canonical,
     check,
     fingerprint,
+    papers_rate,
     with_values,
 )
 
@@ -37,9 +38,11 @@ def test_the_defaults_are_the_papers_optimizer_and_can_be_run() -> None:
     config = TrainConfig.from_dict({})
     optimizer = config.optimizer
     assert check({}) == []
-    assert (optimizer.name, optimizer.learning_rate, optimizer.alpha) == ("lamb", 0.4, 1.0)
+    assert (optimizer.name, optimizer.alpha) == ("lamb", 1.0)
     assert (optimizer.beta1, optimizer.beta2, optimizer.eps) == (0.9, None, None)  # LAMB's own
     assert config.guidance.estimator == "off"
+    assert optimizer.learning_rate == papers_rate(config.schedule.warmup_steps) == 0.04
+    assert papers_rate(4_000) == 0.4
 
 
 def test_a_config_survives_its_dict() -> None:

@@ -20,7 +20,7 @@ from trainer.data.vocabulary import TooManyPieces, Vocabulary, vocabulary
 # Pieces and longest sentences by source; phrases are short and of few words.
 PIECES = {"phrases": 320, "sentences": 2_000}
 PIECES_OF_TEXT = 32_000  # the paper's; fewer where the text does not carry them
-LONGEST = {"phrases": 64, "sentences": 128}
+LONGEST = {"phrases": 24, "sentences": 64}  # of `phrases` one in a hundred is longer
 LONGEST_OF_TEXT = 256
 EVALUATED_AT_A_TIME = 64
 
