@@ -21,6 +21,8 @@ NOUNS = {
     "study": "Create, plan, list, watch and steer studies.",
     "trial": "Look at one trial: what it is, what it said; try it again.",
     "rehearse": "Run a whole study on a virtual clock, in seconds.",
+    "mlflow": "Say what of the studies is in MLflow, and write what is missing.",
+    "ui": "Open MLflow's pages on what is mirrored.",
     "doctor": "Say what is installed, and what is missing.",
     "down": "End the workers on this machine.",
 }
