@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -14,6 +16,7 @@ from orchestrator.errors import BadSpec, OrchError
 from orchestrator.settings import Settings, cores, from_environment
 
 PYTHON = (3, 11)
+ANSWER_WITHIN_S = 3.0  # a server of MLflow
 FREE_GB = 1.0  # a quick study writes some MB; below this a disk is as good as full
 
 
@@ -65,7 +68,7 @@ def examine(environ: Mapping[str, str]) -> list[Finding]:
             *findings,
             Finding("settings", False, True, "invalid", "where things lie", " ".join(bad.problems)),
         ]
-    return [*findings, *_home(settings), _ledger(settings), _workers(settings)]
+    return [*findings, *_home(settings), _ledger(settings), _workers(settings), _mirror(settings)]
 
 
 def _python() -> Finding:
@@ -143,3 +146,23 @@ def _workers(settings: Settings) -> Finding:
 
     address = daemon.find(settings.home)
     return Finding("Ray daemon", True, False, address or "none runs (a study starts it)", "the workers")
+
+
+def _mirror(settings: Settings) -> Finding:
+    """A server that does not answer is no fault of a study's: what is missing there is written later."""
+    from orchestrator.tracking.target import target
+
+    place, purpose = target(settings), "studies in MLflow"
+    if place is None:
+        return Finding("MLflow", True, False, "switched off (ORCH_MLFLOW=off)", purpose)
+    if place.is_server and place.uri.startswith("http"):
+        try:
+            with urllib.request.urlopen(f"{place.uri.rstrip('/')}/health", timeout=ANSWER_WITHIN_S):
+                pass
+        except urllib.error.HTTPError:  # it answers
+            pass
+        except OSError as problem:
+            advice = f"It does not answer ({problem}). Studies run without it; later: orch mlflow sync"
+            return Finding("MLflow", False, False, place.shown, purpose, advice)
+    made = place.file is None or place.file.exists()
+    return Finding("MLflow", True, False, place.shown + ("" if made else " (not made yet)"), purpose)

@@ -52,3 +52,11 @@ class MissingPackage(OrchError):
 
 class BackendLost(OrchError):
     """The workers cannot be reached now."""
+
+
+class MirrorLost(OrchError):
+    """MLflow does not answer now, or does not take what is written to it."""
+
+
+class MirrorDeleted(OrchError):
+    """A person deleted the study in MLflow: it is mirrored no more, unless asked for."""

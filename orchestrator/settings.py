@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from orchestrator.errors import BadSpec
 
 FILE = "sqlite:///"
 LEDGERS = (FILE, "postgresql://")
+TRACKING = re.compile(r"databricks|(https?|databricks|(sqlite|postgresql|mysql|mssql)(\+\w+)?)://.+")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """home: where everything lies. ledger: its address. workers: trials at a time on this machine."""
+    """home: where everything lies. ledger: its address. workers: trials at a time on this machine.
+
+    mlflow: the address of the store that studies are mirrored to; None: they are not.
+    """
 
     home: Path
     ledger: str
     workers: int
+    mlflow: str | None = None
 
     @property
     def ledger_file(self) -> Path | None:
@@ -31,6 +38,10 @@ class Settings:
     def runs(self) -> Path:
         return self.home / "runs"
 
+    @property
+    def reports(self) -> Path:
+        return self.home / "reports"
+
 
 def cores() -> int:
     """The cores this process may use, which can be fewer than the machine has."""
@@ -38,7 +49,8 @@ def cores() -> int:
 
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
-    """ORCH_HOME (./orch-data), ORCH_LEDGER (SQLite under ORCH_HOME), ORCH_WORKERS (one a core)."""
+    """ORCH_HOME (./orch-data), ORCH_LEDGER (SQLite under ORCH_HOME), ORCH_WORKERS (one a core),
+    ORCH_MLFLOW (on), MLFLOW_TRACKING_URI (SQLite under ORCH_HOME)."""
     try:
         home = Path(environ.get("ORCH_HOME") or "orch-data").absolute()
     except FileNotFoundError:
@@ -57,6 +69,30 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     workers = environ.get("ORCH_WORKERS") or str(cores())
     if not workers.isdecimal() or not 1 <= int(workers) <= 1024:
         problems.append(f"ORCH_WORKERS is {workers[:40]!r}. Allowed: a whole number from 1 to 1024.")
+    mirrored = environ.get("ORCH_MLFLOW") or "on"
+    if mirrored not in ("on", "off"):
+        problems.append(f"ORCH_MLFLOW is {mirrored[:40]!r}. Allowed: on, off.")
+    mlflow = environ.get("MLFLOW_TRACKING_URI") or f"{FILE}{home / 'mlflow.db'}"
+    if mirrored != "off":
+        problems += _not_a_store(mlflow)
     if problems:
         raise BadSpec(problems)
-    return Settings(home=home, ledger=ledger, workers=int(workers))
+    return Settings(
+        home=home, ledger=ledger, workers=int(workers), mlflow=None if mirrored == "off" else mlflow
+    )
+
+
+def _not_a_store(address: str) -> list[str]:
+    """What is wrong with the address of an MLflow store. (MLflow writes no folders of files any more.)"""
+    allowed = (
+        "Allowed: http://host:port or https://host of a server, sqlite:///path/to/file, or another database "
+        "that MLflow knows. To mirror nothing, set ORCH_MLFLOW=off."
+    )
+    shown = address.split("://")[0][:40]  # the rest may hold a password
+    if not TRACKING.fullmatch(address):
+        return [f"MLFLOW_TRACKING_URI begins with {shown!r}. {allowed}"]
+    try:
+        reachable = not address.startswith("http") or bool(urlsplit(address).hostname)
+    except ValueError:  # an address in brackets that is none
+        reachable = False
+    return [] if reachable else [f"MLFLOW_TRACKING_URI names no host after {shown}://. {allowed}"]

@@ -16,6 +16,15 @@ import pytest
 from orchestrator.backends import daemon
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_mirror() -> Iterator[None]:
+    """Studies are mirrored to MLflow, which takes seconds to load, only where a test asks for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ORCH_MLFLOW", "off")
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[Any]:
     """A server of our own on a socket in a temporary folder; no port, and gone after the tests.

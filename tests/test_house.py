@@ -27,7 +27,7 @@ HEAVY = {"jax", "ray", "mlflow", "torch", "optuna", "plotly"}
 # Where an outside library may be imported: patterns of paths under the root.
 DOORS = {
     "ray": ("orchestrator/backends/*",),
-    "mlflow": ("orchestrator/tracking.py",),
+    "mlflow": ("orchestrator/tracking/store.py",),
     "optuna": ("orchestrator/search/*", "orchestrator/export.py"),
     "sqlalchemy": ("orchestrator/ledger/sql*.py",),
     "fsspec": ("orchestrator/storage.py", "trainer/checkpoint.py"),

@@ -24,6 +24,8 @@ NOUNS = {
     "translate": "Translate with a finished run or trial.",
     "data": "Describe a corpus; list who opened test splits.",
     "rehearse": "Run a whole study on a virtual clock, in seconds.",
+    "mlflow": "Say what of the studies is in MLflow, and write what is missing.",
+    "ui": "Open MLflow's pages on what is mirrored.",
     "doctor": "Say what is installed, and what is missing.",
     "down": "End the workers on this machine.",
 }

@@ -34,6 +34,7 @@ from orchestrator.overview import Overview, overview
 from orchestrator.records import StudyRow, StudyState, Wish
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources, StudySpec
+from orchestrator.tracking import Mirror, NoMirror, mirror
 
 ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a wish
 
@@ -103,10 +104,19 @@ def run_here(
     launch: bool = True,
 ) -> int:
     """Run a study to its rest, as the leader or beside one, and show its result. The exit code."""
+    mirrored = mirror(settings, store, study.study_id, say=note)
     with Interrupts() as interrupts:
         try:
             if service.at_rest(store, study.study_id) is None:
-                _run(settings, store, study, workers=workers, launch=launch, interrupts=interrupts)
+                _run(
+                    settings,
+                    store,
+                    study,
+                    workers=workers,
+                    launch=launch,
+                    interrupts=interrupts,
+                    mirrored=mirrored,
+                )
         except _Left:
             note(f"Another process goes on with {study.name}. To pause it: orch study pause {study.name}")
             raise click.Abort from None
@@ -114,7 +124,19 @@ def run_here(
             note(f"Left at once; nothing is lost. Go on with: orch study resume {study.name}")
             raise click.Abort from None
         study = store.study(study.study_id)
-        return show_result(settings, store, study, as_json=as_json, extra=extra, interrupted=interrupts.asked)
+        code = show_result(settings, store, study, as_json=as_json, extra=extra, interrupted=interrupts.asked)
+        _finish(mirrored, interrupts)
+        return code
+
+
+def _finish(mirrored: Mirror | NoMirror, interrupts: Interrupts) -> None:
+    """Give the mirror its time, unless the person does not want to wait."""
+    asked_before = interrupts.asked  # that one paused the study
+    try:
+        sentences = mirrored.finish(leave=lambda: interrupts.asked and not asked_before)
+    except KeyboardInterrupt:
+        sentences = mirrored.finish(within_s=0)
+    note(*sentences)
 
 
 def _run(
@@ -125,6 +147,7 @@ def _run(
     workers: int | None,
     launch: bool,
     interrupts: Interrupts,
+    mirrored: Mirror | NoMirror,
 ) -> None:
     if store.lead(service.whoami()) is None:
         note("Another process leads on this ledger and runs the study; this one watches.")
@@ -151,6 +174,8 @@ def _run(
                     with contextlib.suppress(LedgerBusy):  # asked again at the next tick
                         pausing.append(service.ask(store, study, "pause", {}, clock=host.clock))
                         note("Pausing: what runs saves a checkpoint and stops. Ctrl-C again leaves at once.")
+                if tick.live:
+                    mirrored.begin()
                 progress.update()
 
             service.run(host, study.study_id, launch=launch, on_tick=on_tick)

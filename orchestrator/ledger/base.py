@@ -151,7 +151,7 @@ class Ledger(Protocol):
 
 
 class Desk(Protocol):
-    """The smaller port, written by anyone: wishes, and the audit line of each."""
+    """The smaller port, written by anyone: wishes, the audit line of each, and how far mirrors have read."""
 
     def wish(
         self, study_id: str, verb: str, detail: Mapping[str, Any], *, asked_at: float, asked_by: str
@@ -165,6 +165,12 @@ class Desk(Protocol):
 
     def wishes(self, study_id: str) -> list[Wish]:
         """All wishes of a study, oldest first: its audit."""
+
+    def cursor(self, name: str) -> int:
+        """The event_id up to which the mirror of that name has passed events on; 0 at first."""
+
+    def move_cursor(self, name: str, event_id: int) -> None:
+        """Set it, onward or back. Not fenced: a mirror is no part of the truth."""
 
 
 class Store(Ledger, Desk, Protocol):

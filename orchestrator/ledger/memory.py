@@ -50,6 +50,7 @@ class MemoryLedger:
         self._trial_stream: dict[str, list[StoredEvent]] = defaultdict(list)
         self._wishes: dict[int, Wish] = {}
         self._open_wishes: set[int] = set()
+        self._cursors: dict[str, int] = {}
 
     # -- leadership ---------------------------------------------------------------------------------
     def lead(self, who: str) -> int | None:
@@ -265,6 +266,15 @@ class MemoryLedger:
     def wishes(self, study_id: str) -> list[Wish]:
         with self._lock:
             return [w for w in self._wishes.values() if w.study_id == study_id]
+
+    # -- mirrors ------------------------------------------------------------------------------------
+    def cursor(self, name: str) -> int:
+        with self._lock:
+            return self._cursors.get(name, 0)
+
+    def move_cursor(self, name: str, event_id: int) -> None:
+        with self._lock:
+            self._cursors[name] = event_id
 
     # -- inside: the lock is held -----------------------------------------------------------------------
     def _fence(self, epoch: int) -> None:

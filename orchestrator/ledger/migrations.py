@@ -11,7 +11,9 @@ from orchestrator.errors import LedgerTooNew
 
 Upgrade = tuple[str, ...]
 
-UPGRADES: tuple[Upgrade, ...] = ()
+UPGRADES: tuple[Upgrade, ...] = (
+    ("CREATE TABLE cursors (name TEXT NOT NULL PRIMARY KEY, event_id BIGINT NOT NULL)",),  # for mirrors
+)
 
 
 def version_after(upgrades: tuple[Upgrade, ...]) -> int:

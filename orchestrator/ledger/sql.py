@@ -306,6 +306,16 @@ class SqlLedger:
             found = c.execute(select(w).where(w.c.study_id == study_id).order_by(w.c.wish_id)).mappings()
             return [record(Wish, row) for row in found]
 
+    # -- mirrors ------------------------------------------------------------------------------------
+    def cursor(self, name: str) -> int:
+        with self._reading() as c:
+            found: int | None = c.execute(Hot.cursor, {"name": name}).scalar()
+        return found or 0
+
+    def move_cursor(self, name: str, event_id: int) -> None:
+        with self._writing() as c:
+            c.execute(Hot.move_cursor, {"name": name, "event_id": event_id})
+
     # -- inside a transaction ---------------------------------------------------------------------------
     @contextmanager
     def together(self, epoch: int) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from sqlalchemy import Table, Update, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Table, Update, and_, bindparam, func, insert, or_, select, text, update
 
 from orchestrator.ledger.sql_tables import IS_LIVE, IS_OPEN, Tables
 
@@ -38,6 +38,11 @@ class Hot:
     )
     open_wishes = select(Tables.wishes).where(IS_OPEN).order_by(Tables.wishes.c.wish_id)
     last_event = select(func.max(Tables.events.c.event_id))
+    cursor = select(Tables.cursors.c.event_id).where(Tables.cursors.c.name == bindparam("name"))
+    move_cursor = text(  # SQLAlchemy spells an upsert by the dialect, and both know this one
+        "INSERT INTO cursors (name, event_id) VALUES (:name, :event_id) "
+        "ON CONFLICT (name) DO UPDATE SET event_id = excluded.event_id"
+    )
     add_trial = insert(Tables.trials)
     add_attempt = insert(Tables.attempts)
     add_events = insert(Tables.events)

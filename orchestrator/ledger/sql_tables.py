@@ -186,6 +186,14 @@ class Tables:
         Index("wishes_open", "wish_id", sqlite_where=IS_OPEN, postgresql_where=IS_OPEN),
     )
 
+    # How far each mirror has passed on the events.
+    cursors = Table(
+        "cursors",
+        metadata,
+        Column("name", Words, primary_key=True),
+        Column("event_id", _BIG_ID, nullable=False),
+    )
+
 
 def columns(row: Row, before: Row | None = None) -> dict[str, Any]:
     """The row's columns; with `before`, those that differ (replace() keeps the others' identity)."""

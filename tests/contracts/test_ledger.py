@@ -314,6 +314,18 @@ def test_a_wish_is_answered_once(ledger: Store) -> None:
     assert ledger.wishes("s1") == [replace(first, answer=""), second]
 
 
+def test_a_mirror_s_cursor_is_kept_for_all_and_may_go_back(opener: Opener) -> None:
+    mine, yours = opener(), opener()
+    assert mine.cursor("mlflow/x/s1") == 0
+    mine.move_cursor("mlflow/x/s1", 7)
+    mine.move_cursor("mlflow/x/s2", 2**40)
+    assert (yours.cursor("mlflow/x/s1"), yours.cursor("mlflow/x/s2")) == (7, 2**40)
+    for event_id in (9, 9, 0):
+        yours.move_cursor("mlflow/x/s1", event_id)
+        assert mine.cursor("mlflow/x/s1") == event_id
+    assert mine.cursor("mlflow/x/s2") == 2**40
+
+
 def test_wishes_of_many_are_all_kept(opener: Opener) -> None:
     ledger = opener()
     ledger.create_study(study())

@@ -1,6 +1,6 @@
 """What must hold after every fault? I1 to I5 and I7, read from the ledger alone.
 
-Their MLflow halves come with the mirror. I6 (no stray workers) is asked of the backend.
+Their MLflow halves are in `mirrored.py`. I6 (no stray workers) is asked of the backend.
 """
 
 from __future__ import annotations

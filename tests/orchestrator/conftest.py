@@ -31,6 +31,19 @@ class Said:
         return json.loads(line)
 
 
+@pytest.fixture(scope="session")
+def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh store of MLflow, to be copied: its migrations take two seconds, so they are run once."""
+    from orchestrator.tracking import target
+    from orchestrator.tracking.store import MlflowStore
+
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    place = target(Settings(file.parent, "memory://", 1, f"sqlite:///{file}"))
+    assert place is not None
+    MlflowStore(place)
+    return file
+
+
 Orch = Callable[..., Said]
 
 

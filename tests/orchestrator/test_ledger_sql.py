@@ -110,6 +110,9 @@ def test_a_ledger_of_any_release_opens_and_goes_on(
     ]
     assert [a.state for a in ledger.attempts(T0)] == [AttemptState.LOST, AttemptState.COMPLETED]
     assert [w.detail for w in ledger.open_wishes()] == [{}]
+    assert ledger.cursor("mlflow/4c1b/s1") == (2 if version >= 2 else 0)
+    ledger.move_cursor("mlflow/4c1b/s1", 3)
+    assert ledger.cursor("mlflow/4c1b/s1") == 3
     epoch = led(ledger)
     assert epoch == 2
     assert ledger.append(epoch, [event(1, of=T1)]) == 1

@@ -1,0 +1,115 @@
+"""`orch mlflow …`: sync, status. What is missing in MLflow, and writing it now."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import click
+
+from orchestrator.cli import foreground
+from orchestrator.cli.showing import DONE, counted, note, print_json, say, table, terminal_width
+from orchestrator.errors import MoveRefused
+from orchestrator.ledger import Store
+from orchestrator.records import StudyRow
+from orchestrator.settings import from_environment
+from orchestrator.tracking.target import Target, target
+
+TELL_EVERY_S = 2.0
+
+as_json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."
+)
+
+
+@click.group("mlflow")
+def command() -> None:
+    """Say what of the studies is in MLflow, and write what is missing."""
+
+
+def place_of_mirror() -> Target:
+    """Where studies are mirrored to."""
+    place = target(from_environment())
+    if place is None:
+        raise MoveRefused("The mirror to MLflow is switched off (ORCH_MLFLOW=off). Unset that to use it.")
+    return place
+
+
+@command.command()
+@click.argument("study", required=False)
+@as_json_option
+def sync(study: str | None, as_json: bool) -> int:
+    """Write to MLflow what is missing there, of one study or of all; also what was deleted there."""
+    from orchestrator import tracking
+
+    settings, place = from_environment(), place_of_mirror()
+    written: dict[str, int] = {}
+    told_at = time.monotonic()
+
+    def told(row: StudyRow, reports: int, missing: int) -> None:
+        nonlocal told_at
+        written[row.name] = reports
+        if time.monotonic() - told_at >= TELL_EVERY_S:
+            told_at = time.monotonic()
+            note(f"{row.name}: {reports:,} of {max(reports, missing):,} reports written")
+
+    with foreground.opened(settings, writing=False) as store:
+        rows = store.studies() if study is None else [store.study(study)]
+        tracking.sync(store, place, rows, told=told)
+    if as_json:
+        print_json({"mlflow": place.shown, "written": {row.name: written.get(row.name, 0) for row in rows}})
+    else:
+        total = sum(written.values())
+        say(f"{counted(total, 'report')} of {_studies(len(rows))} written to {place.shown}.")
+        note("Look at it with: orch ui")
+    return DONE
+
+
+def _studies(count: int) -> str:
+    return "1 study" if count == 1 else f"{count:,} studies"
+
+
+@command.command()
+@as_json_option
+def status(as_json: bool) -> int:
+    """Say where studies are mirrored to, and how much of each is not there yet."""
+    settings = from_environment()
+    place = target(settings)
+    rows: list[dict[str, Any]] = []
+    if place is not None:
+        with foreground.opened(settings, writing=False) as store:
+            rows = [_row(store, place, study) for study in store.studies()]
+    if as_json:
+        print_json({"mlflow": None if place is None else place.shown, "studies": rows})
+        return DONE
+    if place is None:
+        say("The mirror to MLflow is switched off (ORCH_MLFLOW=off).")
+        return DONE
+    say(f"Studies are mirrored to {place.shown}.")
+    cells = [(r["study"], r["status"], f"{r['missing']:,}{'+' if r['or_more'] else ''}") for r in rows]
+    if rows:
+        say(
+            "",
+            *table(
+                ("study", "status", "missing reports"),
+                cells,
+                right={"missing reports"},
+                width=terminal_width(),
+            ),
+        )
+    if any(r["missing"] for r in rows):
+        note("Write what is missing with: orch mlflow sync")
+    return DONE
+
+
+def _row(store: Store, place: Target, study: StudyRow) -> dict[str, Any]:
+    from orchestrator.tracking.by_hand import MOST_COUNTED, lag
+
+    missing = lag(store, place, study.study_id)
+    return {
+        "study": study.name,
+        "study_id": study.study_id,
+        "status": study.state,
+        "missing": missing,
+        "or_more": missing >= MOST_COUNTED,
+    }

@@ -1,0 +1,13 @@
+"""How does a study get into MLflow? `mirror` while it runs, `sync` for what is left, `attach` for files.
+
+The ledger is the truth; MLflow is written and never read back for anything but what it holds already.
+Importing this loads no MLflow, which takes seconds: only `store.py` does, when the first run is written.
+"""
+
+from __future__ import annotations
+
+from orchestrator.tracking.background import Mirror, NoMirror, mirror
+from orchestrator.tracking.by_hand import attach, lag, sync
+from orchestrator.tracking.target import Target, target
+
+__all__ = ["Mirror", "NoMirror", "Target", "attach", "lag", "mirror", "sync", "target"]

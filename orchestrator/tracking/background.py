@@ -1,0 +1,190 @@
+"""How does the mirror follow a running study without ever being in its way? A thread of its own.
+
+It begins once a trial has been launched, reads the ledger, and writes to MLflow. Whatever goes wrong there
+is said once and tried again after growing waits; the study never hears of it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from orchestrator.clock import Clock, SystemClock
+from orchestrator.errors import LedgerBusy, MirrorDeleted, MirrorLost
+from orchestrator.ledger import Store
+from orchestrator.records import StudyState
+from orchestrator.settings import Settings
+from orchestrator.tracking.by_hand import left_over
+from orchestrator.tracking.store import MlflowStore
+from orchestrator.tracking.study import StudyMirror
+from orchestrator.tracking.target import Target, target, writing
+
+PACE_S = 1.0  # between two looks for something new
+WAITS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # after the first, second, … trouble in a row
+FINISHING_WAIT_S = 5.0  # the longest of them while a run waits for its end
+FLUSH_S = 30.0  # what the end of a foreground run waits for
+
+
+class NoMirror:
+    """The mirror when it is switched off."""
+
+    def begin(self) -> None:
+        """Nothing is mirrored."""
+
+    def finish(self, within_s: float = FLUSH_S, *, leave: Callable[[], bool] = lambda: False) -> list[str]:
+        return []
+
+
+class Mirror:
+    """One thread that brings a study, and the others that run on its ledger, into MLflow."""
+
+    def __init__(
+        self,
+        ledger: Store,
+        place: Target,
+        study_id: str,
+        *,
+        say: Callable[[str], None],
+        clock: Clock | None = None,
+    ) -> None:
+        self._say = say
+        self._clock = clock or SystemClock()
+        self._rounds = _Rounds(ledger, place, study_id, lambda: not self._leaving, say)
+        self._left_over: Callable[[], list[str]] = lambda: left_over(ledger, place, study_id)
+        self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
+        self._wake = threading.Event()
+        self._finishing = False  # all that is new is written, and then the thread ends
+        self._leaving = False  # the thread ends at its next step
+        self._whole = False
+        self._trouble: str | None = None
+
+    def begin(self) -> None:
+        """Start, unless it has begun. A process that launches nothing never loads MLflow."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def finish(self, within_s: float = FLUSH_S, *, leave: Callable[[], bool] = lambda: False) -> list[str]:
+        """Write what is left, for so long at most; the sentences to be said in the end."""
+        if self._thread.ident is None:
+            return []
+        self._finishing = True
+        self._wake.set()
+        begun_at = self._clock.monotonic()
+        waiting = False
+        while self._thread.is_alive() and not leave():
+            waited_s = self._clock.monotonic() - begun_at
+            if waited_s >= within_s:
+                break
+            if waited_s >= 1 and not waiting:
+                waiting = True
+                self._say(f"Writing the rest to MLflow, for {within_s:g} s at most…")
+            self._thread.join(0.05)
+        self._leaving = True
+        self._wake.set()
+        if self._whole:
+            return [] if self._rounds.left_alone else ["It is in MLflow too. Look at it with: orch ui"]
+        return [*filter(None, [self._trouble]), *self._left_over()]
+
+    def _run(self) -> None:
+        """The thread."""
+        troubles = 0
+        with ExitStack() as held:
+            while not self._leaving:
+                wait_s = PACE_S
+                finishing = self._finishing  # asked before the look: all that was said till then is read
+                try:
+                    through = self._rounds.once(held)
+                    if through and self._trouble is not None:
+                        self._say("MLflow takes what is mirrored again.")
+                        troubles, self._trouble = 0, None
+                    if through and finishing:
+                        self._whole = True
+                        return
+                except Exception as problem:  # whatever it is: a mirror must not fail what it shows
+                    self._note(problem)
+                    wait_s = WAITS_S[min(troubles, len(WAITS_S) - 1)]
+                    troubles += 1
+                self._wake.wait(min(wait_s, FINISHING_WAIT_S) if self._finishing else wait_s)
+                self._wake.clear()
+
+    def _note(self, problem: Exception) -> None:
+        """Say what is wrong, once until it is over. A ledger that is busy is told of by those who need it."""
+        if isinstance(problem, LedgerBusy):
+            return
+        known = isinstance(problem, MirrorLost)
+        sentence = str(problem) if known else f"The mirror to MLflow failed: {problem!r:.300}."
+        first, self._trouble = self._trouble is None, sentence
+        if first:
+            self._say(f"{sentence} The study is not touched by it; what is missing is written later.")
+
+
+class _Rounds:
+    """What the thread keeps between two rounds."""
+
+    def __init__(
+        self,
+        ledger: Store,
+        place: Target,
+        study_id: str,
+        going_on: Callable[[], bool],
+        say: Callable[[str], None],
+    ) -> None:
+        self._ledger, self._place, self._study_id = ledger, place, study_id
+        self._going_on, self._say = going_on, say
+        self._sink: MlflowStore | None = None
+        self._mirrors: dict[str, StudyMirror] = {}
+        self._deleted: set[str] = set()  # in MLflow, by a person
+        self._locked = False
+
+    @property
+    def left_alone(self) -> bool:
+        """Whether the study of this process is not mirrored, since a person deleted it in MLflow."""
+        return self._study_id in self._deleted
+
+    def once(self, held: ExitStack) -> bool:
+        """Write all that is new. False: another process writes to the mirror, or this was cut short."""
+        if not self._locked:
+            self._locked = held.enter_context(writing(self._place))
+        if not self._locked:
+            return False
+        if self._sink is None:
+            self._sink = MlflowStore(self._place)
+        running = [s.study_id for s in self._ledger.studies({StudyState.RUNNING})]
+        for study_id in dict.fromkeys((self._study_id, *running, *self._mirrors)):
+            if study_id not in self._deleted and not self._bring(self._sink, study_id):
+                return False
+        return True
+
+    def _bring(self, sink: MlflowStore, study_id: str) -> bool:
+        known = study_id in self._mirrors
+        try:
+            through = self._advance(sink, study_id)
+        except MirrorDeleted as deleted:
+            self._deleted.add(study_id)
+            self._say(str(deleted))
+            return True
+        except Exception:
+            if not known:
+                raise
+            # What was read may not be what is written; and only a new look tells that a run was deleted.
+            return self._bring(sink, study_id)
+        if study_id != self._study_id and self._mirrors[study_id].settled:
+            del self._mirrors[study_id]
+        return through
+
+    def _advance(self, sink: MlflowStore, study_id: str) -> bool:
+        mirror = self._mirrors.pop(study_id, None)  # back once all went well
+        if mirror is None:
+            mirror = StudyMirror(self._ledger, sink, self._place, study_id)
+        through = mirror.advance(lambda _: self._going_on())
+        self._mirrors[study_id] = mirror
+        return through
+
+
+def mirror(
+    settings: Settings, ledger: Store, study_id: str, *, say: Callable[[str], None]
+) -> Mirror | NoMirror:
+    """The mirror of a process that runs this study; nothing is loaded or written before `begin`."""
+    place = target(settings)
+    return NoMirror() if place is None else Mirror(ledger, place, study_id, say=say)

@@ -1,0 +1,352 @@
+"""How far is one study in MLflow, and what is still to be written? `advance` writes it.
+
+Events are passed on in order; the ledger's cursor moves once a page of them is written. What has no event
+(how a trial ended) is compared: a trial's run carries as tags what was told of it last. All that is kept in
+memory is a reading of the two: after any trouble it is dropped, and made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator.errors import MirrorDeleted
+from orchestrator.ledger import Store
+from orchestrator.overview import best_of
+from orchestrator.records import ENDED, StoredEvent, StudyRow, StudyState, TrialRow
+from orchestrator.spec import StudySpec
+from orchestrator.stopping import added
+from orchestrator.storage import Storage
+from orchestrator.tracking import words
+from orchestrator.tracking.store import Experiment, MlflowStore, Run
+from orchestrator.tracking.target import Target
+
+PAGE = 1000
+SCHEDULE = "schedule.npz"  # what the trainer calls it in an attempt's folder
+
+
+@dataclass
+class _Told:
+    """A trial's run, and what of the trial's state it has been told."""
+
+    run_id: str
+    told: tuple[str, str] = ("", "")  # state, attempts
+    params: bool = False
+    attached: str = ""  # the fingerprint of its schedule
+    deleted: bool = False
+
+    @classmethod
+    def of(cls, run: Run) -> _Told:
+        told = (run.tags.get("orch.state", ""), run.tags.get("orch.attempts", ""))
+        return cls(run.run_id, told, bool(told[0]), run.tags.get(words.ATTACHED + SCHEDULE, ""), run.deleted)
+
+
+class StudyMirror:
+    """One study, from one ledger into one MLflow. For one thread; MirrorLost, MirrorDeleted, LedgerBusy."""
+
+    def __init__(
+        self, ledger: Store, sink: MlflowStore, target: Target, study_id: str, *, restore: bool = False
+    ) -> None:
+        """`restore`: bring back what a person deleted in MLflow, instead of leaving it deleted."""
+        self._ledger, self._sink, self._target = ledger, sink, target
+        self._study_id = study_id
+        self._name = target.cursor(study_id)
+        study = ledger.study(study_id)
+        self._spec = StudySpec.model_validate(study.spec)
+        self._experiment = self._find_experiment(study, restore=restore)
+        found, restored = self._find_runs(study, restore=restore)
+        self._parent = self._own_run(found, study)
+        self._arms = {arm.name: self._arm_run(found, study, arm.name) for arm in self._spec.arms}
+        self._arm_status: dict[str, str] = {}
+        self._tallied: dict[str, int] = {}  # arm -> ended runs when it was last counted; "": the study
+        self._trials = {
+            run.tags.get("orch.trial_id", ""): _Told.of(run)
+            for run in found
+            if run.tags.get("orch.kind") == "trial"
+        }
+        self._attached = dict(self._parent.tags)
+        self._curves: dict[str, words.Curves] = {}  # of trials that are not told to have ended
+        self._ended: dict[str, TrialRow] = {}  # without their configs
+        rows = ledger.trials(study_id)
+        self._open = {t.trial_id for t in rows if t.trial_id in self._trials and not self._is_told(t)}
+        self._note_ended(rows)
+        self.settled = False  # the study is at rest, and all of its trials' states are told
+        self._cursor = ledger.cursor(self._name)
+        if self._cursor and (restored or self._has_gaps(rows)):
+            self._cursor = 0
+            ledger.move_cursor(self._name, 0)
+
+    # -- finding what is there ------------------------------------------------------------------------
+    def _find_experiment(self, study: StudyRow, *, restore: bool) -> Experiment:
+        found = self._sink.experiment(f"orch/{study.name}", folder=study.study_id)
+        if found.deleted and not restore:
+            raise _deleted(study)
+        if found.deleted:
+            self._sink.restore(found)
+            found = replace(found, deleted=False)
+        return found
+
+    def _find_runs(self, study: StudyRow, *, restore: bool) -> tuple[list[Run], bool]:
+        """One run for each thing: a create that succeeded and looked failed may have left two."""
+        runs: dict[tuple[str, str], Run] = {}
+        for run in sorted(self._sink.runs(self._experiment, study.study_id), key=lambda r: r.run_id):
+            kind = run.tags.get("orch.kind", "")
+            of = run.tags.get("orch.trial_id" if kind == "trial" else "orch.arm", "")
+            kept = runs.setdefault((kind, of), run)
+            if kept is not run and not run.deleted:
+                if kept.deleted:
+                    runs[kind, of] = run
+                else:
+                    self._sink.delete_run(run.run_id)
+        gone = [place for place, run in runs.items() if run.deleted]
+        if restore:
+            for place in gone:
+                self._sink.restore_run(runs[place].run_id)
+                runs[place] = replace(runs[place], deleted=False)
+        elif ("study", "") in gone:
+            raise _deleted(study)
+        return list(runs.values()), restore and bool(gone)
+
+    def _own_run(self, found: Iterable[Run], study: StudyRow) -> Run:
+        there = next((r for r in found if r.tags.get("orch.kind") == "study"), None)
+        run = there or self._made(study.name, study, words.study_tags(study, self._spec))
+        return self._with_params(run, words.study_params(self._spec))
+
+    def _arm_run(self, found: Iterable[Run], study: StudyRow, name: str) -> Run:
+        arm = self._spec.arm(name)
+        of_arms = (r for r in found if r.tags.get("orch.kind") == "arm")
+        there = next((r for r in of_arms if r.tags.get("orch.arm") == name), None)
+        run = there or self._made(name, study, words.arm_tags(study, arm), self._parent.run_id)
+        return self._with_params(run, words.arm_params(arm))
+
+    def _made(self, title: str, study: StudyRow, tags: dict[str, str], parent: str | None = None) -> Run:
+        at_ms = words.milliseconds(study.created_at)
+        return self._sink.create_run(self._experiment, title=title, at_ms=at_ms, tags=tags, parent=parent)
+
+    def _with_params(self, run: Run, params: dict[str, str]) -> Run:
+        """A run without a state was just made; or a kill came before its params."""
+        if "orch.state" not in run.tags and not run.deleted:
+            self._sink.write(run.run_id, params=params)
+        return run
+
+    def _has_gaps(self, rows: Iterable[TrialRow]) -> bool:
+        """Whether a trial without a run has said something that counts as passed on: the store is another
+        than the cursor was made for, or was emptied. All is told again; what is there is not doubled."""
+        for trial in rows:
+            if trial.attempts and trial.trial_id not in self._trials:
+                first = self._ledger.events(trial_id=trial.trial_id, limit=1)
+                if first and first[0].event_id <= self._cursor:
+                    return True
+        return False
+
+    # -- writing what is new ---------------------------------------------------------------------------
+    def advance(self, going_on: Callable[[int], bool] = lambda reports: True) -> bool:
+        """Write all that is new. `going_on` is asked after each step, and told how many events it passed on;
+        its False ends this early, and is what comes back."""
+        while page := self._ledger.events(after=self._cursor, study_id=self._study_id, limit=PAGE):
+            self._pass_on(page)
+            self._cursor = page[-1].event_id
+            self._ledger.move_cursor(self._name, self._cursor)
+            if not going_on(len(page)):
+                return False
+        for trial_id in sorted(self._open):
+            self._tell(self._ledger.trial(trial_id))
+            if not going_on(0):
+                return False
+        if not self._compare(going_on):
+            return False
+        self._count()
+        self._conclude()
+        return True
+
+    def _pass_on(self, page: list[StoredEvent]) -> None:
+        points: dict[str, list[words.Point]] = {}
+        tags: dict[str, dict[str, str]] = {}
+        for stored in page:
+            event = stored.event
+            if event.trial_id not in self._curves:
+                self._curves[event.trial_id] = self._curves_until(event.trial_id, stored.event_id)
+            points.setdefault(event.trial_id, []).extend(self._curves[event.trial_id].points(event))
+            if event.kind == "started":
+                tags.setdefault(event.trial_id, {}).update(words.provenance_tags(event.payload))
+        for trial_id, said in points.items():
+            run = self._run_of(self._ledger.trial(trial_id))
+            if not run.deleted:
+                self._sink.write(run.run_id, said, tags=tags.get(trial_id))
+            self._open.add(trial_id)
+
+    def _curves_until(self, trial_id: str, event_id: int) -> words.Curves:
+        """The curves of a trial as they stood before an event."""
+
+        def charged_before(number: int) -> dict[str, float]:
+            return added(*(a.clocks for a in self._ledger.attempts(trial_id) if a.number < number))
+
+        curves, after = words.Curves(charged_before), 0
+        while page := self._ledger.events(after=after, trial_id=trial_id, limit=PAGE):
+            for stored in page:
+                if stored.event_id >= event_id:
+                    return curves
+                curves.points(stored.event)
+            after = page[-1].event_id
+        return curves
+
+    def _run_of(self, trial: TrialRow) -> _Told:
+        """A trial's run, made if there is none, with its params."""
+        run = self._trials.get(trial.trial_id)
+        if run is None:
+            made = self._sink.create_run(
+                self._experiment,
+                title=words.trial_name(trial),
+                at_ms=words.milliseconds(trial.created_at),
+                tags=words.trial_tags(trial),
+                parent=self._arms[trial.arm].run_id,
+            )
+            run = self._trials[trial.trial_id] = _Told.of(made)
+        if not run.params and not run.deleted:  # also if a kill came between the two
+            self._sink.write(run.run_id, params=words.trial_params(trial))
+            run.params = True
+        return run
+
+    # -- trials' states --------------------------------------------------------------------------------
+    def _is_told(self, trial: TrialRow) -> bool:
+        told = self._trials.get(trial.trial_id)
+        return told is not None and told.told == (str(trial.state), str(trial.attempts))
+
+    def _tell(self, trial: TrialRow) -> None:
+        """Its state, and of each attempt that has ended what it took."""
+        run = self._run_of(trial)
+        if not self._is_told(trial):
+            if not run.deleted:
+                attempts = self._ledger.attempts(trial.trial_id)
+                over = trial.state in ENDED
+                ended_at = (trial.ended_at or trial.created_at) if over else None
+                ended_ms = None if ended_at is None else words.milliseconds(ended_at)
+                self._sink.set_status(run.run_id, words.STATUS[trial.state], ended_ms=ended_ms)
+                self._sink.write(
+                    run.run_id,
+                    words.result_points(self._spec, trial, attempts) if over else (),
+                    tags=words.attempt_tags(attempts)
+                    | words.state_tags(trial.state, attempts=trial.attempts, reason=trial.reason),
+                )
+            run.told = (str(trial.state), str(trial.attempts))
+        self._note_ended([trial])
+        if trial.state in ENDED:
+            self._open.discard(trial.trial_id)
+            self._curves.pop(trial.trial_id, None)
+
+    def _note_ended(self, rows: Iterable[TrialRow]) -> None:
+        for trial in rows:
+            if trial.state in ENDED and self._is_told(trial):
+                self._ended[trial.trial_id] = replace(trial, config={})
+            else:
+                self._ended.pop(trial.trial_id, None)
+
+    def _compare(self, going_on: Callable[[int], bool]) -> bool:
+        """Trials that ended, or are tried again, without an event to tell of it. False: interrupted."""
+        counts = self._ledger.counts(self._study_id)
+        if sum(n for (_, _, state), n in counts.items() if state in ENDED) == len(self._ended):
+            return True
+        for trial in self._ledger.trials(self._study_id):
+            known = trial.state in ENDED or trial.trial_id in self._trials
+            if known and not self._is_told(trial):
+                self._tell(trial)
+                if not going_on(0):
+                    return False
+        return True
+
+    # -- arms and the study ----------------------------------------------------------------------------
+    def _count(self) -> None:
+        """The counts of arms in which something has ended, and of the study."""
+        by_arm: dict[str, list[TrialRow]] = {name: [] for name in self._arms}
+        for trial in self._ended.values():
+            by_arm[trial.arm].append(trial)
+        for name, ended in by_arm.items():
+            if ended and self._tallied.get(name) != len(ended) and not self._arms[name].deleted:
+                points = words.tally(self._spec, ended, best_among=ended)
+                self._sink.write(self._arms[name].run_id, points)
+            self._tallied[name] = len(ended)
+        all_ended = list(self._ended.values())
+        if all_ended and self._tallied.get("") != len(all_ended):
+            searched = [t for t in all_ended if self._spec.arm(t.arm).phase == "search"]
+            points = words.tally(self._spec, all_ended, best_among=searched)
+            self._sink.write(self._parent.run_id, points + words.phase_points(self._spec, all_ended))
+        self._tallied[""] = len(all_ended)
+
+    def _conclude(self) -> None:
+        """The states of the arms and of the study; once it is over, its files."""
+        study = self._ledger.study(self._study_id)
+        over = study.state in (StudyState.COMPLETED, StudyState.CANCELLED)
+        status, total = words.STUDY_STATUS[study.state], 0
+        for arm in self._spec.arms:
+            wanted = words.requested(self._spec, study, arm)
+            total += wanted
+            done = self._tallied[arm.name] >= wanted
+            self._set_status(self._arms[arm.name], arm.name, "FINISHED" if done else status, wanted, study)
+        self._set_status(self._parent, "", status, total, study)
+        if over and not self._open:
+            self._attach_schedules()
+            self.attach(self._target.reports / study.name)
+        self.settled = study.state is not StudyState.RUNNING and not self._open
+
+    def _set_status(self, run: Run, name: str, status: str, requested: int, study: StudyRow) -> None:
+        said = f"{status} {requested} {study.state}"
+        if run.deleted or self._arm_status.get(name) == said:
+            return
+        ended = [t.ended_at or t.created_at for t in self._ended.values() if name in ("", t.arm)]
+        ended_ms = words.milliseconds(max(ended)) if ended and status in ("FINISHED", "KILLED") else None
+        self._sink.set_status(run.run_id, status, ended_ms=ended_ms)
+        self._sink.write(
+            run.run_id,
+            # the step is the number itself: asked for more, a study has one more point
+            [words.point("runs/requested", requested, study.created_at, requested)],
+            tags=words.state_tags(study.state if not name else status.lower(), reason=study.reason),
+        )
+        self._arm_status[name] = said
+
+    # -- files -----------------------------------------------------------------------------------------
+    def attach(self, path: Path) -> None:
+        """A file, or all of a folder, at the study's run; again only once something in it has changed."""
+        tag, printed = words.key(words.ATTACHED + path.name), _fingerprint(path)
+        if printed and self._attached.get(tag) != printed:
+            self._sink.artifact(self._parent.run_id, path)
+            self._sink.write(self._parent.run_id, tags={tag: printed})
+            self._attached[tag] = printed
+
+    def _attach_schedules(self) -> None:
+        """The learned schedules of each arm's best trial, and of confirmations."""
+        for arm in self._spec.arms:
+            ended = [t for t in self._ended.values() if t.arm == arm.name]
+            best = best_of(self._spec, ended)
+            for trial in ended if arm.phase == "confirm" else [best] if best is not None else []:
+                self._attach_schedule(trial)
+
+    def _attach_schedule(self, trial: TrialRow) -> None:
+        run, storage = self._trials[trial.trial_id], Storage(self._target.runs)
+        folders = (
+            storage.folder(trial.study_id, trial.trial_id, n) for n in range(trial.attempts, 0, -1)
+        )  # the newest first: what an attempt writes begins with what it resumed from
+        file = next((f / SCHEDULE for f in folders if (f / SCHEDULE).is_file()), None)
+        printed = _fingerprint(file) if file is not None else ""
+        if file is not None and not run.deleted and run.attached != printed:
+            self._sink.artifact(run.run_id, file)
+            self._sink.write(run.run_id, tags={words.ATTACHED + SCHEDULE: printed})
+            run.attached = printed
+
+
+def _deleted(study: StudyRow) -> MirrorDeleted:
+    return MirrorDeleted(
+        f"The study {study.name} was deleted in MLflow, so it is mirrored no more. To have it there again: "
+        f"orch mlflow sync {study.name}"
+    )
+
+
+def _fingerprint(path: Path) -> str:
+    """Of the names and the contents below a path; "" for none."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.relative_to(path)}\0{file.stat().st_size}\0".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16] if files else ""

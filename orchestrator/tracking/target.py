@@ -1,0 +1,80 @@
+"""Where are studies mirrored to, how is that place named without its password, and who writes to it?"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from orchestrator.settings import FILE, Settings
+
+LOCK = "mlflow.lock"
+
+
+@dataclass(frozen=True)
+class Target:
+    """file: of a SQLite store. artifacts: the folder for them; None where a server decides."""
+
+    uri: str
+    file: Path | None
+    artifacts: Path | None
+    shown: str  # without a password
+    lock: Path  # under ORCH_HOME: who holds it writes to the mirror
+    runs: Path  # the attempts' folders
+    reports: Path  # a folder for each study's report
+
+    @property
+    def is_server(self) -> bool:
+        return self.artifacts is None
+
+    def cursor(self, study_id: str) -> str:
+        """The name of the ledger's cursor: each place, and each study in it, is written by itself."""
+        return f"mlflow/{hashlib.sha256(self.shown.encode()).hexdigest()[:12]}/{study_id}"
+
+
+def target(settings: Settings) -> Target | None:
+    """Where these settings lead; None when the mirror is switched off."""
+    uri = settings.mlflow
+    if uri is None:
+        return None
+    file = None
+    if uri.startswith(FILE):  # MLflow makes the rest of the address a path below the working directory
+        file = Path(uri.removeprefix(FILE)).absolute()
+        uri = f"{FILE}{file}"
+    server = uri.startswith(("http://", "https://", "databricks"))
+    return Target(
+        uri=uri,
+        file=file,
+        artifacts=None if server else settings.home / "mlflow-artifacts",
+        shown=_without_password(uri),
+        lock=settings.home / LOCK,
+        runs=settings.runs,
+        reports=settings.reports,
+    )
+
+
+def _without_password(uri: str) -> str:
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
+
+
+@contextmanager
+def writing(place: Target) -> Iterator[bool]:
+    """Whether this process may write to the mirror now; the system takes the lock from one that dies."""
+    place.lock.parent.mkdir(parents=True, exist_ok=True)
+    # O_CLOEXEC: a program that we start must not keep a dead process's lock
+    fd = os.open(place.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(fd)
