@@ -205,16 +205,16 @@ def test_exports_go_to_stdout_or_to_a_file(
 def test_a_study_that_cannot_be_launched_here_ends_with_the_sentence(
     orch: Orch, spec: str, machines: dict[int, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "my_model.py").write_text("from orchestrator.rehearsal import check, run, shape_key\n")
-    data = {**json.loads(Path(spec).read_text()), "entrypoint": "my_model"}
+    (tmp_path / "model_of_another.py").write_text("from orchestrator.rehearsal import check, run, shape_key\n")
+    data = {**json.loads(Path(spec).read_text()), "entrypoint": "model_of_another"}
     Path(spec).write_text(json.dumps(data))
     with monkeypatch.context() as here:
         here.syspath_prepend(str(tmp_path))
         assert orch("study", "create", spec, "--no-run").code == 0
-    del sys.modules["my_model"]
+    del sys.modules["model_of_another"]
     said = orch("study", "resume", "small")
     assert said.code == showing.USAGE
-    assert "orch: The entrypoint 'my_model' cannot be imported (No module named 'my_model')." in said.err
+    assert "orch: The entrypoint 'model_of_another' cannot be imported (No module named 'model_of_another')." in said.err
 
 
 def test_watching_ends_when_the_leader_dies(
