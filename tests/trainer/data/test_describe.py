@@ -1,0 +1,107 @@
+"""Does `orch data` say what is in a text, to people and to programs, and refuse in a sentence?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.config import DataConfig
+from trainer.data.__main__ import main
+from trainer.data.corpus import open_corpus
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The path of a text, with a home beside it."""
+    monkeypatch.setenv("ORCH_HOME", str(tmp_path / "home"))
+    for language, word in (("de", "Satz"), ("en", "sentence")):
+        lines = [f"{word} {n}" for n in (*range(400), *range(20))]
+        (tmp_path / f"train.{language}").write_text("\n".join(lines) + "\n")
+    return str(tmp_path / "train")
+
+
+def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(arguments) == 0
+    return capsys.readouterr().out
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    return said.err
+
+
+def test_json_has_every_figure(own: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found: dict[str, Any] = json.loads(shown(capsys, "describe", "files", "--path", own, "--json"))
+    assert found["splits"] == {"train": 296, "guide": 64, "select": 20, "test": 20}
+    assert (found["pairs"], found["duplicates"], found["overlap"]) == (400, 20, 0)
+    assert found["lengths"]["target"] == {"mean": 2.0, "median": 2.0, "longest": 2}
+    assert found["types"] == {"source": 297, "target": 297}
+    assert [count["name"] for count in found["filters"]] == [
+        "empty",
+        "length",
+        "length ratio",
+        "language",
+        "duplicates",
+        "in another split",
+    ]
+    assert found["seconds"] >= 0
+    assert len(found["samples"]) == 5
+
+
+def test_people_see_the_same_figures(own: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = shown(capsys, "describe", "files", "--path", own)
+    assert said.startswith("files train de-en  (")
+    lines = [" ".join(line.split()) for line in said.splitlines()]
+    assert "duplicates 420 -> 400 -20" in lines
+    assert "train 296" in lines
+    assert "overlap between splits: 0 sources" in lines
+
+
+def test_describing_opens_no_test_split(own: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shown(capsys, "describe", "files", "--path", own)
+    assert shown(capsys, "openings") == "No test split has been opened.\n"
+
+
+def test_openings_are_listed(own: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = DataConfig(source="files", path=own, identify_languages=False)
+    open_corpus(config, home=tmp_path / "home/data").test("the final score")
+    assert "UTC  files train de-en  " in shown(capsys, "openings")
+    assert json.loads(shown(capsys, "openings", "--json"))[0]["why"] == "the final score"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["describe", "files"], "data.source is 'files' and data.path is empty."),
+        (["describe", "files", "--path", "/nowhere/train"], "/nowhere/train is neither a text nor"),
+        (["describe", "cldr", "--pair", "de"], "data.pair"),
+        (["describe", "files", "--data-dir", "x"], "--data-dir goes with wmt19 and tfds:NAME"),
+        (
+            ["describe", "wmt19", "--data-dir", "/nowhere"],
+            "wmt19_translate/de-en is not prepared in /nowhere",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    own: str, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert refusal(capsys, *arguments).startswith(said)
+
+
+def test_help_teaches_with_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert "orch data describe cldr --pair de-en" in capsys.readouterr().out
+
+
+def test_the_embedded_corpus_is_described(own: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("trainer.data.cldr")
+    found = json.loads(shown(capsys, "describe", "cldr", "--pair", "lt-fi", "--pairs", "200", "--json"))
+    assert (found["overlap"], found["splits"]["select"], found["splits"]["test"]) == (0, 1000, 1000)
+    assert [count["name"] for count in found["filters"]] == ["duplicates", "in another split"]

@@ -1,0 +1,152 @@
+"""What is in a text, and who opened its test split? `orch data` from the shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from trainer import home
+from trainer.config import ConfigError, TrainConfig
+from trainer.data import tfds
+from trainer.data.contract import Corpus, DataError
+from trainer.data.corpus import open_corpus, openings
+from trainer.data.filters import in_order
+from trainer.options import LEVELS
+
+_TYPED_PAIRS = 200_000  # of train, whose words are counted as types
+_SAMPLES = 5
+_EPILOG = """\
+sources:
+  cldr        generated: numbers, dates, amounts, units and more, for en, de, fi and lt; nothing to download
+  files       your own text, at --path: a TSV, JSON lines, a folder with train.*, or the common beginning of
+              two aligned files (path/train for train.de and train.en); each may end in .gz, .bz2 or .xz
+  wmt19       the paper's text, prepared by TensorFlow Datasets in --data-dir
+  tfds:NAME   any other prepared translation set, such as tfds:ted_hrlr_translate/pt_to_en
+
+examples:
+  orch data describe cldr --pair de-en
+  orch data describe files --path my/train --pair de-en --json
+  orch data describe wmt19 --pair lt-en --data-dir ~/tensorflow_datasets
+  orch data openings
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        shown = _openings(options) if options.verb == "openings" else _describe(options)
+    except ConfigError as error:
+        print("\n".join(error.problems), file=sys.stderr)
+        return 2
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(shown)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="orch data",
+        description="Show what is in a text: splits, filters, lengths, overlap; and who opened a test split.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="describe | openings")
+    describe = verbs.add_parser("describe", help="pairs, splits, filters, lengths, overlap, samples")
+    describe.add_argument("source", nargs="?", default="cldr", help="cldr, files, wmt19 or tfds:NAME [cldr]")
+    describe.add_argument("--pair", default="de-en", help="from which language to which [de-en]")
+    describe.add_argument("--level", default="phrases", help=f"of cldr: {' or '.join(LEVELS)} [phrases]")
+    describe.add_argument("--pairs", type=int, default=0, help="to generate, or to use at most [20,000; all]")
+    describe.add_argument("--path", default="", help="of files: where the text is")
+    describe.add_argument("--data-dir", default="", help="of wmt19 and tfds: [~/tensorflow_datasets]")
+    describe.add_argument(
+        "--keep-languages", action="store_true", help="do not drop pairs in other languages"
+    )
+    describe.add_argument("--json", action="store_true", help="for programs")
+    opened = verbs.add_parser("openings", help="every opening of a test split: when, of which text, why")
+    opened.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def _describe(options: argparse.Namespace) -> str:
+    path = options.path
+    if options.source == "wmt19" or options.source.startswith("tfds:"):
+        path = options.data_dir or path or str(tfds.default_folder())
+    elif options.data_dir:
+        raise DataError(
+            f"--data-dir goes with wmt19 and tfds:NAME, and the source is {options.source!r}. Use --path."
+        )
+    config = TrainConfig.from_dict(
+        {
+            "data": {
+                "source": options.source,
+                "path": path,
+                "pair": options.pair,
+                "level": options.level,
+                "pairs": options.pairs,
+                "identify_languages": not options.keep_languages,
+            }
+        }
+    )
+    corpus = open_corpus(config.data, home=home.texts(), tell=lambda said: print(said, file=sys.stderr))
+    found = {"name": corpus.name, "pair": corpus.pair, "fingerprint": corpus.fingerprint, **corpus.record}
+    found["types"] = _types(corpus)
+    found["samples"] = [list(pair) for pair in islice(in_order(corpus.guide), _SAMPLES)]
+    return json.dumps(found, ensure_ascii=False, indent=2) if options.json else _for_people(found)
+
+
+def _types(corpus: Corpus) -> dict[str, int]:
+    """Different words a side, in at most the first 200,000 pairs of train."""
+    sides: tuple[set[str], set[str]] = (set(), set())
+    for pair in islice(in_order(corpus.train), _TYPED_PAIRS):
+        for side, text in zip(sides, pair, strict=True):
+            side.update(text.split())
+    return {"source": len(sides[0]), "target": len(sides[1])}
+
+
+def _for_people(found: dict[str, Any]) -> str:
+    counts = {name: "when opened" if n is None else f"{n:,}" for name, n in found["splits"].items()}
+    said = [f"{found['name']}  ({found['fingerprint'][:12]}, {found['seconds']:.1f} s)", "", "filter"]
+    for step in found["filters"]:
+        dropped = step["before"] - step["after"]
+        said.append(f"  {step['name']:<18}{step['before']:>12,} -> {step['after']:>12,}   {-dropped:,}")
+    said += ["", "split", *(f"  {name:<18}{count:>12}" for name, count in counts.items())]
+    said += ["", "words of train        mean  median  longest     types"]
+    for side, words in found["lengths"].items():
+        said.append(
+            f"  {side:<18}{words['mean']:>6.1f}{words['median']:>8.0f}{words['longest']:>9}"
+            f"{found['types'][side]:>10,}"
+        )
+    said += ["", f"overlap between splits: {found['overlap']:,} sources"]
+    for name, shared in found["overlaps"].items():
+        if shared["sources"]:
+            said.append(f"  {name:<18}{shared['sources']:>12,} sources, {shared['pairs']:,} whole pairs")
+    said += ["", "such as"]
+    for source, target in found["samples"]:
+        said += [f"  {source}", f"    {target}"]
+    return "\n".join(said)
+
+
+def _openings(options: argparse.Namespace) -> str:
+    found = openings(home.texts())
+    if options.json:
+        return json.dumps(found, ensure_ascii=False, indent=2)
+    if not found:
+        return "No test split has been opened."
+    return "\n".join(
+        f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(line['unix_s']))} UTC  {line['corpus']}  "
+        f"{line['fingerprint'][:12]}  {line['why']}"
+        for line in found
+    )
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # end quietly where a reader such as `head` has enough
+    sys.exit(main())

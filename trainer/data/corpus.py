@@ -1,0 +1,196 @@
+"""How does the text that a config names become four splits with a record of how they came to be?
+
+Every source goes the same way: survey, filter, cut the splits that it lacks, count what they share. The
+text depends on the config alone, never on a run's seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.config import DataConfig
+from trainer.data import filters, splits
+from trainer.data.contract import SPLITS, Corpus, DataError, Pairs
+from trainer.data.filters import Count, Survey, Tell
+from trainer.data.sources import Source, named
+
+OPENINGS = "test-openings.jsonl"
+_LEAST_PAIRS = 4  # one for each split
+_SURVEY_RULES = 1  # raise it where a survey's numbers change their meaning
+
+
+@dataclass(frozen=True)
+class _Split:
+    pairs: Pairs
+    survey: Survey
+
+    def only(self, indices: np.ndarray) -> _Split:
+        return _Split(splits.choose(self.pairs, indices), self.survey.take(indices))
+
+
+def open_corpus(config: DataConfig, *, home: Path, guide_pairs: int = 0, tell: Tell | None = None) -> Corpus:
+    """The corpus that a config names; DataError where it cannot be had.
+
+    `guide_pairs` is the least that guidance needs, a batch; `home` keeps what took long to make.
+    """
+    began_s = time.perf_counter()
+    source = named(config, home=home)
+    identify = config.identify_languages and "language" in source.filters
+    given = {
+        split: _Split(pairs, _surveyed(source, split, config.pair, identify=identify, home=home, tell=tell))
+        for split, pairs in source.given.items()
+    }
+    identified = given["train"].survey.identified
+    names = [name for name in source.filters if name != "language" or identified]
+    kept, counts = filters.sift(given["train"].survey, names=names)
+    text = _cut(source, given, kept, share=config.guide_share, guide_pairs=guide_pairs)
+    surveys = {split: text[split].survey for split in SPLITS if split in text}
+    cut = sum(len(text[split].pairs) for split in text if split == "train" or split not in given)
+    counts.append(Count("in another split", len(kept), cut))
+    fingerprint = _fingerprint(surveys, fetched=source.name if source.fetch_test else "")
+    record = {
+        "pairs": sum(len(split.pairs) for split in text.values()),
+        "splits": {split: len(text[split].pairs) if split in text else None for split in SPLITS},
+        "filters": [asdict(count) for count in counts],
+        "duplicates": sum(count.before - count.after for count in counts if count.name == "duplicates"),
+        "lengths": _lengths(surveys["train"]),
+        **_overlap(surveys),
+        "languages_identified": identified,
+        "versions": {**source.versions, **({"py3langid": version("py3langid")} if identified else {})},
+        "seconds": round(time.perf_counter() - began_s, 3),
+    }
+    return Corpus(
+        name=source.name,
+        pair=config.pair,
+        fingerprint=fingerprint,
+        train=text["train"].pairs,
+        guide=text["guide"].pairs,
+        select=text["select"].pairs,
+        test=_test(source, text, fingerprint=fingerprint, home=home),
+        record=record,
+    )
+
+
+def openings(home: Path) -> list[dict[str, Any]]:
+    """Who opened a test split, oldest first."""
+    file = home / OPENINGS
+    return (
+        [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    )
+
+
+def _surveyed(
+    source: Source, split: str, pair: str, *, identify: bool, home: Path, tell: Tell | None
+) -> Survey:
+    """A split's survey, from disk where making it takes long: train of a large text, or its languages."""
+    pairs = source.given[split]
+    identify = identify and split == "train"
+    if split != "train" or not (identify or source.identity):
+        return filters.survey(pairs)
+    key = {
+        "text": source.identity or _digest(pairs),
+        "pair": pair,
+        "pairs": len(pairs),
+        "rules": _SURVEY_RULES,
+        "languages": [version("py3langid"), filters.SURE, filters.MOST_WORDS] if identify else [],
+    }
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+    file = home / "surveys" / f"{name}.npz"
+    made = Survey.load(file)
+    if made is None:
+        made = filters.survey(pairs, foreign=filters.identifier(pair) if identify else None, tell=tell)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = file.with_suffix(f".{os.getpid()}.npz")
+        made.save(beside)
+        beside.replace(file)
+    return made
+
+
+def _cut(
+    source: Source, given: Mapping[str, _Split], kept: np.ndarray, *, share: float, guide_pairs: int
+) -> dict[str, _Split]:
+    """All splits that can be had without fetching; those not given are cut from the pairs `kept` of train."""
+    train, hashes = given["train"], given["train"].survey.source
+    text = {name: split for name, split in given.items() if name != "train"}
+    if source.separate:
+        kept = splits.without(kept, hashes, [split.survey for split in text.values()])
+    if len(kept) < _LEAST_PAIRS:
+        raise DataError(
+            f"{source.name} leaves {len(kept)} pairs to train on, after the filters and what other splits "
+            f"have. Allowed are at least {_LEAST_PAIRS}: look at the text, and whether the pair is right."
+        )
+    size = source.held_out or splits.held_out_size(len(kept))
+    for name in ("test", "select"):
+        if name not in given and not (name == "test" and source.fetch_test):
+            held, kept = splits.hold_out(kept, hashes, size=size)
+            text[name] = train.only(held)
+    if "guide" not in given:
+        most = splits.guide_size(len(kept), share=share, at_least=guide_pairs)
+        held, kept = splits.hold_out(kept, hashes, size=most)
+        text["guide"] = train.only(held)
+    return {**text, "train": train.only(kept)}
+
+
+def _test(
+    source: Source, text: Mapping[str, _Split], *, fingerprint: str, home: Path
+) -> Callable[[str], Pairs]:
+    """Hands the test split out and writes that down. What is fetched only now is held against train now."""
+    fetch = source.fetch_test
+    here: Pairs = text["test"].pairs if "test" in text else []
+    trained_on = text["train"].survey.source if fetch else None
+
+    def test(why: str) -> Pairs:
+        opened = fetch() if fetch else here
+        line: dict[str, Any] = {"unix_s": round(time.time(), 3), "corpus": source.name, "why": why}
+        line["fingerprint"] = fingerprint
+        if trained_on is not None:
+            line["overlap"] = int(np.isin(filters.survey(opened).source, trained_on).sum())
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / OPENINGS).open("a", encoding="utf-8") as file:  # one write: lines stay whole
+            file.write(json.dumps(line) + "\n")
+        return opened
+
+    return test
+
+
+def _fingerprint(surveys: Mapping[str, Survey], *, fetched: str) -> str:
+    """Of the text of all splits; a test set that is fetched never changes, and stands in by its name."""
+    digest = hashlib.sha256(fetched.encode())
+    for name, survey in surveys.items():
+        digest.update(f" {name} {len(survey)} ".encode())
+        digest.update(survey.both.astype("<u8").tobytes())
+    return digest.hexdigest()
+
+
+def _digest(pairs: Pairs) -> str:
+    digest = hashlib.sha256()
+    for source, target in filters.in_order(pairs):
+        digest.update(f"{source}\0{target}\0".encode())
+    return digest.hexdigest()
+
+
+def _lengths(survey: Survey) -> dict[str, dict[str, float]]:
+    sides = {"source": survey.source_words, "target": survey.target_words}
+    return {
+        side: {
+            "mean": round(float(words.mean()), 2),
+            "median": float(np.median(words)),
+            "longest": int(words.max()),
+        }
+        for side, words in sides.items()
+    }
+
+
+def _overlap(surveys: Mapping[str, Survey]) -> dict[str, Any]:
+    shared = splits.overlaps(surveys)
+    return {"overlap": sum(count["sources"] for count in shared.values()), "overlaps": shared}
