@@ -216,6 +216,15 @@ class Rehearsal:
     proposals: dict[str, dict[str, float]]  # trial -> point, in the ledger's order
 
 
+def _paced(spec: StudySpec) -> dict[str, Any]:
+    """What a step of the rehearsal takes, so that a plain run takes what this study says of one."""
+    hours = [arm.run_hours for arm in spec.arms if arm.run_hours is not None]
+    steps = spec.base.get("steps")
+    if not hours or not isinstance(steps, int) or steps < 1:
+        return {}
+    return {"rehearsal": {"seconds_per_step": min(hours) * 3600 / steps}}
+
+
 def rehearse(
     spec: StudySpec, *, slots: int, on_tick: Callable[[Tick, float], None] = lambda tick, hours: None
 ) -> Rehearsal:
@@ -228,7 +237,7 @@ def rehearse(
             f"A rehearsal stands in for the trainer, and {spec.entrypoint} has a configuration of its own. "
             f"`orch study plan` tells what the study would run; to try it out, create it with fewer trials."
         )
-    spec = spec.model_copy(update={"entrypoint": REHEARSAL})
+    spec = spec.model_copy(update={"entrypoint": REHEARSAL, "base": {**_paced(spec), **spec.base}})
     started = time.monotonic()
     clock = VirtualClock()
     store = MemoryLedger()

@@ -1,70 +1,62 @@
 """Do hyperparameters learned while the model trains beat static ones found by Bayesian optimization?
 
 Command   orch study create bo-vs-guided --size quick     (sizes: smoke, quick, laptop, paper)
-Run time  quick: under a minute on 2 cores today, about 7 minutes planned with the trainer;
-          paper: 613 search runs, about 44,500 TPUv3 chip-hours, and 330 runs and 19,200 chip-hours
-          for confirmations and controls
+Run time  quick: 7 minutes on 2 cores; laptop: 75 minutes, and confirmations;
+          paper: 613 search runs, about 44,500 TPUv3 chip-hours, and confirmations and controls
 Expected  the paper's Table 2 (de-en, BLEU; α, β1, α+β1): base 38.6, 38.6, 38.6; + BO 39.4, 39.4, 39.5;
           guided 39.6, 39.8, 39.9; guided + BO over η̂ 39.7, 39.8, 39.9
-
-Until the trainer is in place the trials are a rehearsal workload (`orchestrator.rehearsal`): a noisy
-quadratic with the same settings and costs. No model is trained, and its numbers say nothing about models.
 
 Rows, for each of the columns α, β1 and α+β1: Bayesian optimization of static values; guided learning at
 four meta learning rates η̂; Bayesian optimization of η̂. All columns share one base run. Apart from the
 search stand the confirmations (each arm's chosen configuration on fresh seeds, the same ones for all
-arms) and the control (random search with the budget of Bayesian optimization).
+arms, scored on the test split) and the controls: random search with BO's budget, and one run each of the
+estimators that cost next to nothing, at their default settings, with confirmations of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.spec import After, Arm, Claim, Objective, Parameter, Retries, StudySpec
-from studies.parts import COLUMNS, REACH_RANGE, Size, eta
+from orchestrator.spec import Arm, Claim, Parameter, StudySpec
+from studies import arms
+from studies.parts import COLUMNS, METRIC, REACH_RANGE, Size
 
 QUESTION = (
     "Do hyperparameters learned while the model trains beat static ones found by Bayesian optimization, "
-    "and at what cost? Until the trainer is in place the trials are a rehearsal workload, and no model is "
-    "trained."
+    "and at what cost?"
 )
+CHALLENGER, INCUMBENT = "guided-alpha+beta1", "bo-alpha+beta1"
+ROWS = {"next-batch": "guided, next batch", "lagged": "guided, lagged"}
 
 
 def study(size: Size) -> StudySpec:
-    base = Arm(name="base", method="fixed", row="base", run_hours=size.plain_hours)
+    base = arms.base_run(size)
     searches = [base, *(arm for column, space in COLUMNS for arm in _searches(column, space, size))]
-    return StudySpec(
-        name=f"bo-vs-guided-{size.name}",
-        question=QUESTION,
-        entrypoint="orchestrator.rehearsal",
-        base=size.base,
-        arms=(
+    return arms.study_of(
+        "bo-vs-guided",
+        size,
+        (
             *searches,
-            *(_confirmation(arm, size) for arm in searches),
-            *(_control(column, space, size) for column, space in COLUMNS),
+            *(arms.confirmed(arm, size, seeds=_seeds(arm, size)) for arm in searches),
+            *(arm for column, space in COLUMNS for arm in _controls(column, space, size)),
         ),
-        objective=Objective(metric="loss", goal="minimize", split="select"),
-        resources=size.resources,
-        retries=Retries(hang_after_s=size.hang_after_s),
         claim=_claim(size),
+        question=QUESTION,
     )
+
+
+def _seeds(arm: Arm, size: Size) -> int:
+    return size.claimed if arm.name in (CHALLENGER, INCUMBENT) else size.confirmations
 
 
 def _searches(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator[Arm]:
     """The three searches of one column."""
-    steps = size.base["steps"]
-    low, high = (eta(reach, steps=steps) for reach in REACH_RANGE)
-    etas = tuple(eta(reach, steps=steps) for reach in size.reaches)
-    guided = {"guidance": {"estimator": "held-out", "learn": column.split("+")}}
-    yield Arm(
-        name=f"bo-{column}",
-        method="gp",
-        space=space,
-        trials=size.bo_trials,
-        startup_trials=size.startup_trials,
-        row="+ BO",
-        column=column,
-        run_hours=size.bo_hours,
+    guided = arms.guiding("held-out", column)
+    etas = tuple(size.eta(reach) for reach in size.reaches)
+    low, high = (size.eta(reach) for reach in REACH_RANGE)
+    static_hours = size.hours.get("bo", size.hours["off"])
+    yield arms.bayesian(
+        f"bo-{column}", space, size, trials=size.bo_trials, hours=static_hours, row="+ BO", column=column
     )
     yield Arm(
         name=f"guided-{column}",
@@ -74,47 +66,44 @@ def _searches(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator
         trials=len(etas),
         row="guided",
         column=column,
-        run_hours=size.guided_hours,
+        run_hours=size.hours["held-out"],
     )
-    yield Arm(
-        name=f"guided-bo-{column}",
-        method="gp",
-        config=guided,
-        space=(Parameter(path="guidance.eta", low=low, high=high, scale="log"),),
+    yield arms.bayesian(
+        f"guided-bo-{column}",
+        (Parameter(path="guidance.eta", low=low, high=high, scale="log"),),
+        size,
         trials=size.eta_trials,
-        startup_trials=min(size.startup_trials, size.eta_trials),
+        hours=size.hours.get("eta", size.hours["held-out"]),
+        config=guided,
         row="+ BO (η̂)",
         column=column,
-        run_hours=size.eta_hours,
     )
 
 
-def _confirmation(arm: Arm, size: Size) -> Arm:
-    """The best of many draws carries luck; its configuration runs again on seeds that chose nothing."""
-    return Arm(
-        name=f"confirm-{arm.name}",
-        method="fixed",
-        trials=size.confirmations,
-        after=After(arm=arm.name),
-        fresh_seeds=True,
-        phase="confirm",
-        row=arm.row,
-        column=arm.column,
-        run_hours=arm.run_hours,
-    )
-
-
-def _control(column: str, space: tuple[Parameter, ...], size: Size) -> Arm:
-    return Arm(
-        name=f"random-{column}",
-        method="random",
-        space=space,
-        trials=size.bo_trials,
-        phase="control",
-        row="random search",
-        column=column,
-        run_hours=size.bo_hours,
-    )
+def _controls(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator[Arm]:
+    if column in size.random_columns:
+        yield Arm(
+            name=f"random-{column}",
+            method="random",
+            space=space,
+            trials=size.bo_trials,
+            phase="control",
+            row="random search",
+            column=column,
+            run_hours=size.hours.get("bo", size.hours["off"]),
+        )
+    for estimator in size.estimators:
+        arm = Arm(
+            name=f"{estimator}-{column}",
+            method="fixed",
+            config=arms.guiding(estimator, column, eta=None),  # its own η̂
+            phase="control",
+            row=ROWS[estimator],
+            column=column,
+            run_hours=size.hours[estimator],
+        )
+        yield arm
+        yield arms.confirmed(arm, size, phase="control")
 
 
 def _claim(size: Size) -> Claim:
@@ -124,8 +113,8 @@ def _claim(size: Size) -> Claim:
             f"At no more than {cost}, the configuration that the guided arm chose (α and β1) has "
             f"the lower dev loss on fresh paired seeds. Conditional on one selection by each arm."
         ),
-        challenger="guided-alpha+beta1",
-        incumbent="bo-alpha+beta1",
-        metric="loss",
+        challenger=CHALLENGER,
+        incumbent=INCUMBENT,
+        metric=METRIC,
         cost_ratio=size.cost_ratio,
     )

@@ -6,9 +6,15 @@ import difflib
 
 from orchestrator.errors import NotFound
 from orchestrator.spec import StudySpec
-from studies import bo_vs_guided, parts
+from studies import beta1_inits, bo_beta1, bo_vs_guided, eta_sweep, language_pairs, parts
 
-_STUDIES = (("bo-vs-guided", bo_vs_guided.study),)
+_STUDIES = (
+    ("bo-vs-guided", bo_vs_guided.study),
+    ("eta-sweep", eta_sweep.study),
+    ("beta1-inits", beta1_inits.study),
+    ("language-pairs", language_pairs.study),
+    ("bo-beta1", bo_beta1.study),
+)
 
 
 def names() -> list[str]:

@@ -20,7 +20,7 @@ from trainer.data.splits import choose
 
 CLDR_LANGUAGES = ("en", "de", "fi", "lt")
 CLDR_PAIRS = 20_000
-CLDR_HELD_OUT = 1000  # pairs of select, and of test, generated on top of the pairs asked for
+CLDR_HELD_OUT = 500  # pairs of select, and of test, generated on top of the pairs asked for
 _CLDR_SEED = 0  # of the text, never a run's
 
 

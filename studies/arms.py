@@ -1,0 +1,64 @@
+"""Which arms do the studies share? The base run, guidance, a search, and the confirmation of each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchestrator.spec import After, Arm, Objective, Parameter, Phase, Retries, StudySpec
+from studies.parts import ENTRYPOINT, METRIC, Size
+
+FINAL = {"score": {"test": True}}  # a confirmation opens the test split, once
+
+
+def base_run(size: Size) -> Arm:
+    return Arm(name="base", method="fixed", row="base", run_hours=size.hours["off"])
+
+
+def guiding(estimator: str, column: str, **more: Any) -> dict[str, Any]:
+    """The part of a config that switches guidance on, for what a column's name says."""
+    return {"guidance": {"estimator": estimator, "learn": column.split("+"), **more}}
+
+
+def bayesian(
+    name: str, space: tuple[Parameter, ...], size: Size, *, trials: int, hours: float, **more: Any
+) -> Arm:
+    startup_trials = min(size.startup_trials, trials)
+    return Arm(
+        name=name,
+        method="gp",
+        space=space,
+        trials=trials,
+        startup_trials=startup_trials,
+        run_hours=hours,
+        **more,
+    )
+
+
+def confirmed(arm: Arm, size: Size, *, phase: Phase = "confirm", seeds: int = 0) -> Arm:
+    """The best of many draws carries luck; its configuration runs again on seeds that chose nothing."""
+    return Arm(
+        name=f"confirm-{arm.name}",
+        method="fixed",
+        config=FINAL,
+        trials=seeds or size.confirmations,
+        after=After(arm=arm.name),
+        fresh_seeds=True,
+        phase=phase,
+        row=arm.row,
+        column=arm.column,
+        run_hours=arm.run_hours,
+    )
+
+
+def study_of(name: str, size: Size, arms: tuple[Arm, ...], **more: Any) -> StudySpec:
+    """A study of the trainer that minimises dev loss."""
+    return StudySpec(
+        name=f"{name}-{size.name}",
+        entrypoint=ENTRYPOINT,
+        base=size.base,
+        arms=arms,
+        objective=Objective(metric=METRIC, goal="minimize", split="select"),
+        resources=size.resources,
+        retries=Retries(hang_after_s=size.hang_after_s),
+        **more,
+    )

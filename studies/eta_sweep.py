@@ -1,0 +1,32 @@
+"""How does the learned learning-rate scalar α move, by the meta learning rate η̂? (the paper's Figure 1)
+
+Command   orch study create eta-sweep --size quick
+Run time  quick: about a minute on 2 cores
+Expected  as in the paper: α falls as low as η̂ allows, which is the short-horizon bias of looking one step
+          ahead; some runs beat the base all the same
+"""
+
+from __future__ import annotations
+
+from orchestrator.spec import Arm, Parameter, StudySpec
+from studies import arms
+from studies.parts import REACHES, Size
+
+QUESTION = "How does α move while it is learned, and how does its benefit depend on the meta learning rate?"
+
+
+def study(size: Size) -> StudySpec:
+    etas = tuple(size.eta(reach) for reach in REACHES)
+    base = arms.base_run(size)
+    guided = Arm(
+        name="guided-alpha",
+        method="grid",
+        config=arms.guiding("held-out", "alpha"),
+        space=(Parameter(path="guidance.eta", values=etas),),
+        trials=len(etas),
+        row="guided",
+        column="alpha",
+        run_hours=size.hours["held-out"],
+    )
+    confirmations = tuple(arms.confirmed(arm, size) for arm in (base, guided))
+    return arms.study_of("eta-sweep", size, (base, guided, *confirmations), question=QUESTION)
