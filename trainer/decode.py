@@ -27,9 +27,8 @@ from trainer.mesh import ROWS, place_batch
 from trainer.models import Settings, decode_step, start_decoding
 
 PAD, EOS, UNKNOWN = range(3)
-LEAST_BUCKET = 16  # a program more takes seconds to compile, and shorter sources would gain microseconds
-
-LEAST_CACHE = 16  # likewise: a larger one grows in doublings, each of which compiles the step again
+LEAST_BUCKET = 16  # a bucket more is a program more to compile, 2 s at `tiny`, and shorter ones gain little
+LEAST_CACHE = 16  # a longer cache begins shorter and doubles; each doubling compiles the step again, 1 s
 
 
 class Found(NamedTuple):
@@ -130,7 +129,7 @@ def translate_all(
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         for numbers, batch in _batches(sources, rows):
             placed = batch if mesh is None else place_batch(batch, mesh)
-            most = length or batch.shape[1] * 3 // 2 + 8
+            most = batch.shape[1] * 3 // 2 + 8 if length is None else length
             written = np.asarray(decode(settings, params, placed, length=most, **options))
             for number, ids in zip(numbers, written, strict=False):  # the last batch has rows to spare
                 translations[number] = ids[ids != PAD].tolist()
