@@ -222,7 +222,7 @@ def _with_room(now: _Search, size: int) -> _Search:
     """The search with a cache for `size` positions."""
 
     def grown(x: jax.Array) -> jax.Array:
-        return jnp.pad(x, [(0, size - n if axis == 2 else 0) for axis, n in enumerate(x.shape)])
+        return jnp.pad(x, [(0, size - n if axis == x.ndim - 1 else 0) for axis, n in enumerate(x.shape)])
 
     return now._replace(cache=now.cache._replace(past=jax.tree.map(grown, now.cache.past)))
 

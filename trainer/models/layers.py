@@ -29,7 +29,8 @@ class View(NamedTuple):
 
 
 class KeysValues(NamedTuple):
-    """Of one attention, each (rows, positions, heads, head_dim)."""
+    """Of one attention, each (rows, heads, head_dim, positions): as the products read them, so that a
+    step of decoding need not transpose its cache (on a CPU a third of the time of a beam search)."""
 
     keys: jax.Array
     values: jax.Array
@@ -79,21 +80,22 @@ class Attention(nn.Module):
         self.out = Projection(s.d_model, s.dtype)
 
     def keys_values(self, x: jax.Array) -> KeysValues:
-        return KeysValues(self._heads(self.key(x)), self._heads(self.value(x)))
+        keys, values = self._heads(self.key(x)), self._heads(self.value(x))
+        return KeysValues(keys.transpose(0, 2, 3, 1), values.transpose(0, 2, 3, 1))
 
     def __call__(self, x: jax.Array, seen: KeysValues, view: View, noise: Noise) -> jax.Array:
         s = self.settings
         query = self._heads(self.query(x))
         if s.positions == "sinusoidal":
             query = query * jnp.asarray(s.head_dim**-0.5, query.dtype)
-        scores = jnp.einsum("bqhd,bkhd->bhqk", query, seen.keys).astype(s.wide)
+        scores = jnp.einsum("bqhd,bhdk->bhqk", query, seen.keys).astype(s.wide)
         if view.bias is not None:
             scores = scores + view.bias
         if view.mask is not None:
             scores = jnp.where(view.mask, scores, _MASKED)
         weights = jax.nn.softmax(scores).astype(s.dtype)
         weights = noise.drop(weights, s.attention_dropout, place=self.places[0])
-        mixed = jnp.einsum("bhqk,bkhd->bqhd", weights, seen.values)
+        mixed = jnp.einsum("bhqk,bhdk->bqhd", weights, seen.values)
         y = self.out(mixed.reshape(*x.shape[:2], s.d_attention))
         return noise.drop(y, s.dropout, place=self.places[1])
 
@@ -163,7 +165,7 @@ class DecoderLayer(nn.Module):
         new = self.attention.keys_values(normed)
         past = KeysValues(
             *(
-                jax.lax.dynamic_update_slice_in_dim(old, now, index, axis=1)
+                jax.lax.dynamic_update_slice_in_dim(old, now, index, axis=3)
                 for old, now in zip(past, new, strict=True)
             )
         )

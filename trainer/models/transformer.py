@@ -84,7 +84,7 @@ class Transformer(nn.Module):
         """Nothing is written yet; up to `length` positions may be."""
         s = self.settings
         encoded = self.encode(source)
-        empty = jnp.zeros((source.shape[0], length, s.heads, s.head_dim), s.dtype)
+        empty = jnp.zeros((source.shape[0], s.heads, s.head_dim, length), s.dtype)
         return Cache(
             step=jnp.zeros((), jnp.int32),
             past=tuple(KeysValues(empty, empty) for _ in self.decoder),
@@ -94,7 +94,7 @@ class Transformer(nn.Module):
 
     def extend(self, cache: Cache, tokens: jax.Array) -> tuple[jax.Array, Cache]:
         """The logits (rows, vocabulary) that follow one more token a row."""
-        length = cache.past[0].keys.shape[1]
+        length = cache.past[0].keys.shape[3]
         index, here = jnp.arange(length), cache.step[None]
         seen = View((index <= cache.step)[None, None, None], self._bias("decoder", here, index))
         views = seen, View(cache.source_mask)
