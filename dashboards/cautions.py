@@ -82,7 +82,7 @@ def _seeds(count: int) -> str:
 
 def _added_later(frame: Frame) -> Iterator[Caution]:
     for arm in frame.spec.arms:
-        if arm.phase == "confirm" and frame.added.get(arm.name):
+        if frame.spec.confirms(arm) and frame.added.get(arm.name):
             yield Caution(
                 "added later",
                 arm.name,
@@ -94,7 +94,7 @@ def _added_later(frame: Frame) -> Iterator[Caution]:
 
 def _on_the_edge(frame: Frame, arm: Arm) -> Iterator[Caution]:
     best = frame.best(arm)
-    if best is None or arm.phase == "confirm":
+    if best is None or frame.spec.confirms(arm):
         return
     for parameter in arm.space:
         value = best.point.get(parameter.path)
@@ -141,7 +141,7 @@ def position(parameter: Parameter, value: float) -> float:
 def _collapsing(frame: Frame, arm: Arm, heard: Mapping[str, Curves]) -> Iterator[Caution]:
     """Only where it was learned: the best run of the arm, which is the one that is confirmed."""
     best = frame.best(arm)
-    if best is None or best.name not in heard or arm.phase == "confirm":
+    if best is None or best.name not in heard or frame.spec.confirms(arm):
         return
     learned = value_at(best.config, "guidance.learn")
     points = heard[best.name].hyper.get("alpha", ())

@@ -84,7 +84,7 @@ class Frame:
         """The trials that ran this arm's choice on fresh seeds: its own, or those of arms that confirm it."""
         if arm.fresh_seeds:
             return self.of(arm)
-        confirmations = (a for a in self.spec.arms if a.phase == "confirm")
+        confirmations = (a for a in self.spec.arms if self.spec.confirms(a))
         followers = (a for a in confirmations if a.after is not None and a.after.arm == arm.name)
         return tuple(trial for follower in followers for trial in self.of(follower))
 
@@ -110,7 +110,7 @@ class Frame:
 
     def arm_at(self, row: str, column: str) -> Arm | None:
         """The searching or controlling arm of a cell; an arm of column "*" stands in all of them."""
-        here = [a for a in self.spec.arms if a.phase != "confirm" and self.row_of(a) == row]
+        here = [a for a in self.spec.arms if not self.spec.confirms(a) and self.row_of(a) == row]
         ranked = sorted((a for a in here if a.column in (column, "*")), key=lambda a: a.column != column)
         return ranked[0] if ranked else None
 

@@ -146,7 +146,7 @@ def _context(answer: Answer) -> dict[str, Any]:
         "deviations": answer.deviations,
         "versions": answer.versions,
         "slots": answer.slots,
-        "searched": [_searched(frame, arm) for arm in frame.spec.arms if arm.phase != "confirm"],
+        "searched": [_searched(frame, arm) for arm in frame.spec.arms if not frame.spec.confirms(arm)],
         "claim": frame.spec.claim,
         "rules": [*_rules(verdict.__doc__), *_rules(contrasts.__doc__)],
         "commands": list(_commands(answer)),

@@ -85,7 +85,7 @@ def _costs(frame: Frame, heard: Mapping[str, Curves], *, slots: int) -> Iterable
     def of(*arms: Arm) -> Cost:
         return frames.cost(frame, arms, slots=slots, heard=heard)
 
-    for arm in (a for a in frame.spec.arms if a.phase != "confirm"):
+    for arm in (a for a in frame.spec.arms if not frame.spec.confirms(a)):
         yield arm.name, arm.phase, of(arm)
     for phase, what in (
         ("search", "all of the search"),

@@ -55,7 +55,7 @@ def line_of(frame: Frame, arm: Arm, unit: str, *, replicate: int) -> stats.Steps
 
 def anytime(frame: Frame, column: str) -> dict[str, list[Line]]:
     """By unit: the best objective so far against what was spent, of every arm that chose something."""
-    arms = [a for a in frame.spec.arms if a.phase != "confirm" and a.column in (column, "*")]
+    arms = [a for a in frame.spec.arms if not frame.spec.confirms(a) and a.column in (column, "*")]
     found: dict[str, list[Line]] = {unit: [] for unit in UNITS}
     for arm in (a for a in arms if a.after is None or a.method in BAYESIAN):
         for unit in UNITS:
@@ -148,7 +148,7 @@ def closely(frame: Frame) -> list[Trial]:
     for arm in frame.spec.arms:
         best = frame.best(arm)
         of = [best] if best is not None else []
-        if arm.phase == "confirm" or (arm.method == "grid" and learns(arm, frame)):
+        if frame.spec.confirms(arm) or (arm.method == "grid" and learns(arm, frame)):
             of += frame.of(arm)
         chosen |= {trial.name: trial for trial in of}
     return list(chosen.values())
@@ -173,7 +173,7 @@ def trajectories(frame: Frame, heard: Mapping[str, Curves], column: str, hyper: 
     """Figures 1 and 2: each learned run by step, and beside it the static value that a search chose."""
     found = []
     for arm in frame.spec.arms:
-        if arm.column not in (column, "*") or arm.phase == "confirm":
+        if arm.column not in (column, "*") or frame.spec.confirms(arm):
             continue
         best = frame.best(arm)
         if hyper not in learns(arm, frame):
@@ -209,7 +209,7 @@ def learning_curves(frame: Frame, heard: Mapping[str, Curves], column: str) -> l
     found = []
     for arm in frame.spec.arms:
         best = frame.best(arm)
-        if arm.phase == "confirm" or arm.column not in (column, "*") or best is None:
+        if frame.spec.confirms(arm) or arm.column not in (column, "*") or best is None:
             continue
         points = heard[best.name].values.get(frame.spec.objective.metric, ()) if best.name in heard else ()
         if points:
@@ -280,7 +280,9 @@ class Confirmed:
 
 
 def confirmed(frame: Frame, column: str, *, metric: str) -> list[Confirmed]:
-    arms: Iterable[Arm] = (a for a in frame.spec.arms if a.phase != "confirm" and a.column in (column, "*"))
+    arms: Iterable[Arm] = (
+        a for a in frame.spec.arms if not frame.spec.confirms(a) and a.column in (column, "*")
+    )
     found = []
     for arm in arms:
         values = sample(frame, arm, metric, diverged_too=False).values

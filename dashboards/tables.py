@@ -66,7 +66,7 @@ class Table:
 
 def metrics(frame: Frame) -> tuple[str, ...]:
     """What tables there are: BLEU on the test split if confirmations have it, then the objective."""
-    confirmed = (t for arm in frame.spec.arms if arm.phase == "confirm" for t in frame.of(arm))
+    confirmed = (t for arm in frame.spec.arms if frame.spec.confirms(arm) for t in frame.of(arm))
     known = {name for trial in confirmed for name in trial.values}
     return (*[name for name in PREFERRED if name in known][:1], frame.spec.objective.metric)
 
@@ -75,7 +75,9 @@ def table(frame: Frame, *, metric: str | None = None) -> Table:
     """Rows of the search in the spec's order, then the controls'."""
     metric = metric or metrics(frame)[0]
     theirs = paper.beside(frame)
-    arms = sorted((a for a in frame.spec.arms if a.phase != "confirm"), key=lambda a: a.phase != "search")
+    arms = sorted(
+        (a for a in frame.spec.arms if not frame.spec.confirms(a)), key=lambda a: a.phase != "search"
+    )
     rows = tuple(
         _row(frame, name, metric, None if theirs is None else theirs.rows.get(name))
         for name in dict.fromkeys(map(frame.row_of, arms))
@@ -95,7 +97,7 @@ def _row(frame: Frame, name: str, metric: str, theirs: paper.PaperRow | None) ->
     columns = frame.columns()
     arms = {column: arm for column in columns if (arm := frame.arm_at(name, column)) is not None}
     distinct = {arm.name: arm for arm in arms.values()} or {
-        a.name: a for a in frame.spec.arms if a.phase != "confirm" and frame.row_of(a) == name
+        a.name: a for a in frame.spec.arms if not frame.spec.confirms(a) and frame.row_of(a) == name
     }
     runs = [sum(t.ended for t in frame.of(arm)) for arm in distinct.values()]
     return Row(

@@ -166,7 +166,9 @@ def _cost_ratio(frame: Frame, challenger: Arm, incumbent: Arm) -> float | None:
 # -- what the controls say -------------------------------------------------------------------------------
 def _controls(frame: Frame, claim: Claim, challenger: Arm, incumbent: Arm) -> tuple[Control, ...]:
     arms = [
-        arm for arm in frame.spec.arms if arm.phase == "control" and arm.column in ("*", challenger.column)
+        arm
+        for arm in frame.spec.arms
+        if arm.phase == "control" and not frame.spec.confirms(arm) and arm.column in ("*", challenger.column)
     ]
     return tuple(_control(frame, claim, arm, challenger, incumbent) for arm in arms)
 

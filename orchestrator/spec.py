@@ -259,6 +259,14 @@ class StudySpec(Spec):
     def arm(self, name: str) -> Arm:
         return next(a for a in self.arms if a.name == name)
 
+    def confirms(self, arm: Arm) -> bool:
+        """Does this arm run an earlier one's choice again, on seeds that chose nothing? A control's does so
+        in the control's own row; other controls that follow an arm have a row of theirs."""
+        if arm.phase == "confirm":
+            return True
+        follows = arm.after is not None and arm.fresh_seeds and arm.row
+        return bool(follows) and arm.after is not None and self.arm(arm.after.arm).row == arm.row
+
     def replicates_of(self, arm: Arm) -> int:
         return arm.replicates if arm.replicates is not None else self.replicates
 

@@ -205,7 +205,9 @@ def test_exports_go_to_stdout_or_to_a_file(
 def test_a_study_that_cannot_be_launched_here_ends_with_the_sentence(
     orch: Orch, spec: str, machines: dict[int, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "model_of_another.py").write_text("from orchestrator.rehearsal import check, run, shape_key\n")
+    (tmp_path / "model_of_another.py").write_text(
+        "from orchestrator.rehearsal import check, run, shape_key\n"
+    )
     data = {**json.loads(Path(spec).read_text()), "entrypoint": "model_of_another"}
     Path(spec).write_text(json.dumps(data))
     with monkeypatch.context() as here:
@@ -214,7 +216,10 @@ def test_a_study_that_cannot_be_launched_here_ends_with_the_sentence(
     del sys.modules["model_of_another"]
     said = orch("study", "resume", "small")
     assert said.code == showing.USAGE
-    assert "orch: The entrypoint 'model_of_another' cannot be imported (No module named 'model_of_another')." in said.err
+    assert (
+        "orch: The entrypoint 'model_of_another' cannot be imported (No module named 'model_of_another')."
+        in said.err
+    )
 
 
 def test_watching_ends_when_the_leader_dies(
