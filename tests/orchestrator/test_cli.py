@@ -68,7 +68,8 @@ def test_a_misspelt_preset_names_the_nearest(orch: Orch) -> None:
     said = orch("study", "plan", "bo-vs-guidde")
     assert said.code == showing.NOT_FOUND
     assert said.err == (
-        "orch: There is no study 'bo-vs-guidde'. Did you mean 'bo-vs-guided'? Allowed: bo-vs-guided.\n"
+        "orch: There is no study 'bo-vs-guidde'. Did you mean 'bo-vs-guided'? "
+        "Allowed: bo-vs-guided, eta-sweep, beta1-inits, language-pairs, bo-beta1.\n"
     )
 
 

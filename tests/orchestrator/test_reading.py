@@ -381,7 +381,7 @@ def test_a_missing_file_and_a_folder_are_refused(write: Write) -> None:
 
 def test_trials_go_to_every_arm_that_searches_without_a_grid() -> None:
     spec = override(catalog.get("bo-vs-guided", "quick"), trials=3)
-    assert {a.method: a.trials for a in spec.arms if a.phase != "confirm"} == {
+    assert {a.method: a.trials for a in spec.arms if not spec.confirms(a)} == {
         "fixed": 1,
         "gp": 3,
         "grid": 4,

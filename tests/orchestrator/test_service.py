@@ -44,7 +44,7 @@ def test_an_unknown_path_is_found_by_the_entrypoint_s_own_rules() -> None:
     arms = [{"name": "r", "method": "random", "space": [{**ALPHA, "path": "optimizer.alhpa"}]}]
     assert _problems(arms=arms) == [
         "arm r: Unknown key 'optimizer.alhpa'. Did you mean 'alpha'? "
-        "Allowed: name, learning_rate, alpha, beta1, beta2, eps."
+        "Allowed: name, learning_rate, alpha, beta1, beta2, eps, weight_decay, more."
     ]
 
 

@@ -20,9 +20,7 @@ def counted(spec: StudySpec, phase: str) -> int:
 
 
 def config(spec: StudySpec, arm: Arm, point: dict[str, float]) -> dict[str, object]:
-    made = trial_config(spec, arm, replicate=0, index=0, point=point)
-    made.pop("rehearsal")  # the rehearsal's own settings; the rest is a trainer's config
-    return made
+    return trial_config(spec, arm, replicate=0, index=0, point=point)
 
 
 def test_the_papers_table_is_613_search_trials() -> None:
@@ -54,15 +52,39 @@ def test_every_searched_arm_is_confirmed_on_fresh_seeds_apart_from_the_search(si
     confirmations = [a for a in spec.arms if a.phase == "confirm"]
     assert [a.after.arm for a in confirmations if a.after] == [a.name for a in searches]
     assert all(a.fresh_seeds for a in confirmations)
-    assert not any(a.fresh_seeds for a in spec.arms if a.phase != "confirm")
-    assert len({a.trials for a in confirmations}) == 1  # paired across arms: equally many fresh seeds
+    assert not any(a.fresh_seeds for a in spec.arms if not spec.confirms(a))
+    assert all(value_at(a.config, "score.test") is True for a in spec.arms if spec.confirms(a))
+    assert spec.claim is not None
+    claimed = {f"confirm-{spec.claim.challenger}", f"confirm-{spec.claim.incumbent}"}
+    # Paired across arms: equally many fresh seeds, and as many for both sides of the claim.
+    assert len({a.trials for a in confirmations if a.name not in claimed}) == 1
+    assert len({a.trials for a in confirmations if a.name in claimed}) == 1
+
+
+@pytest.mark.parametrize("size", ["quick", "laptop", "paper"])
+def test_the_claim_is_judged_on_enough_seeds_to_be_decided(size: str) -> None:
+    spec = catalog.get("bo-vs-guided", size)
+    assert spec.claim is not None
+    assert spec.arm(f"confirm-{spec.claim.challenger}").trials >= 6  # of five pairs no test reaches p < 0.05
+
+
+@pytest.mark.parametrize("size", ["smoke", "quick", "laptop"])
+def test_the_estimators_that_cost_next_to_nothing_run_once_a_column_at_their_own_settings(size: str) -> None:
+    spec = catalog.get("bo-vs-guided", size)
+    for column in COLUMNS:
+        for estimator in ("next-batch", "lagged"):
+            arm = spec.arm(f"{estimator}-{column}")
+            assert (arm.trials, arm.phase, arm.method) == (1, "control", "fixed")
+            assert value_at(config(spec, arm, {}), "guidance.eta") is None
+            assert spec.confirms(spec.arm(f"confirm-{arm.name}"))
 
 
 @pytest.mark.parametrize("size", catalog.sizes())
 def test_random_search_has_the_space_and_the_budget_of_bo(size: str) -> None:
     spec = catalog.get("bo-vs-guided", size)
-    assert [a.name for a in spec.arms if a.phase == "control"] == [f"random-{c}" for c in COLUMNS]
-    for column in COLUMNS:
+    columns = COLUMNS if size == "paper" else ["alpha+beta1"]  # the claim's
+    assert [a.name for a in spec.arms if a.method == "random"] == [f"random-{c}" for c in columns]
+    for column in columns:
         random, bo = spec.arm(f"random-{column}"), spec.arm(f"bo-{column}")
         assert (random.space, random.trials) == (bo.space, bo.trials)
 
@@ -144,17 +166,12 @@ def test_changing_one_built_spec_leaves_the_next_one_alone() -> None:
     assert catalog.get("bo-vs-guided", "quick").base["data"]["pair"] == "de-en"
 
 
-def test_the_study_says_that_no_model_is_trained_yet() -> None:
-    spec = catalog.get("bo-vs-guided", "quick")
-    assert spec.entrypoint == "orchestrator.rehearsal"
-    assert "no model is trained" in spec.question
-
-
 def test_an_unknown_study_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(NotFound) as refusal:
         catalog.get("bo-vs-gided")
     assert str(refusal.value) == (
-        "There is no study 'bo-vs-gided'. Did you mean 'bo-vs-guided'? Allowed: bo-vs-guided."
+        "There is no study 'bo-vs-gided'. Did you mean 'bo-vs-guided'? "
+        "Allowed: bo-vs-guided, eta-sweep, beta1-inits, language-pairs, bo-beta1."
     )
 
 

@@ -1,0 +1,76 @@
+"""Can every study at every size be run, and does each ask what its page says?"""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.checks import require_runnable
+from orchestrator.materialize import trial_config, value_at
+from orchestrator.plan import plan
+from orchestrator.spec import StudySpec
+from studies import catalog, parts
+from trainer.config import TrainConfig, papers_rate
+
+ALL = [(name, size) for name in catalog.names() for size in catalog.sizes()]
+
+
+@pytest.mark.parametrize(("name", "size"), ALL)
+def test_the_trainer_and_the_search_accept_it(name: str, size: str) -> None:
+    require_runnable(catalog.get(name, size))
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_quick_takes_at_most_7_minutes_on_2_cores_and_smoke_less_than_one(name: str) -> None:
+    for size, minutes in (("quick", 7), ("smoke", 1)):
+        hours = plan(catalog.get(name, size), slots=2).wall_hours
+        assert hours is not None
+        assert 60 * hours <= minutes
+
+
+def test_laptop_searches_at_most_75_minutes_on_2_cores() -> None:
+    planned = plan(catalog.get("bo-vs-guided", "laptop"), slots=2)
+    assert planned.search.runs == 613
+    assert planned.search.run_hours is not None
+    assert 60 * planned.search.run_hours / 2 <= 75
+
+
+def test_small_sizes_keep_the_papers_peak_learning_rate_under_their_own_warm_up() -> None:
+    for size in parts.sizes().values():
+        config = TrainConfig.from_dict(size.base)
+        assert config.optimizer.learning_rate == papers_rate(config.schedule.warmup_steps)
+
+
+def configs(spec: StudySpec) -> dict[str, dict[str, object]]:
+    return {arm.name: trial_config(spec, arm, replicate=0, index=0, point={}) for arm in spec.arms}
+
+
+def test_the_eta_sweep_learns_alpha_alone_over_a_decade_of_eta() -> None:
+    arm = catalog.get("eta-sweep").arm("guided-alpha")
+    assert value_at(arm.config, "guidance.learn") == ["alpha"]
+    (eta,) = arm.space
+    assert max(eta.values) >= 9.9 * min(eta.values)
+
+
+def test_beta1_starts_at_the_papers_three_values() -> None:
+    spec = catalog.get("beta1-inits")
+    starts = {value_at(config, "optimizer.beta1") for config in configs(spec).values()}
+    assert starts == {0.1, 0.5, 0.9}
+    assert all(len(arm.space[0].values) == 4 for arm in spec.arms if arm.method == "grid")
+
+
+def test_language_pairs_has_the_papers_four_rows_and_six_columns_at_one_eta() -> None:
+    spec = catalog.get("language-pairs", "paper")
+    runs = [arm for arm in spec.arms if not spec.confirms(arm)]
+    assert {(arm.row, arm.column) for arm in runs} == {
+        (row, pair) for row in ("base", "alpha", "beta1", "alpha+beta1") for pair in parts.PAIRS
+    }
+    made = configs(spec)
+    assert all(value_at(made[arm.name], "data.pair") == arm.column for arm in runs)
+    assert {value_at(made[arm.name], "guidance.eta") for arm in runs} == {3e-5}
+
+
+def test_bo_beta1_searches_beta1_beside_learning_it() -> None:
+    spec = catalog.get("bo-beta1", "paper")
+    assert (spec.arm("bo-beta1").method, spec.arm("bo-beta1").trials) == ("gp", 100)
+    assert [p.path for p in spec.arm("bo-beta1").space] == ["optimizer.beta1"]
+    assert value_at(spec.arm("guided-beta1").config, "guidance.learn") == ["beta1"]
