@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable
 from datetime import date, time, timedelta
 from random import Random
+from typing import get_args
 
-from trainer.data.cldr_terms import Number, Speaker, Terms, Text
+from trainer.data.cldr_terms import ListStyle, Number, Span, Speaker, Terms, Text
 from trainer.data.number_words import BEFORE_A_NOUN, LANGUAGES, cardinal
 
 Say = Callable[[Speaker], str]
@@ -46,7 +47,7 @@ def phrase(random: Random, terms: Terms) -> Text:
         says = [_item(random, terms) for _ in range(2)]
     else:  # of the short items, to stay within 12 words
         says = [_short_item(random) for _ in range(3)]
-    style = random.choice(("standard", "or"))
+    style: ListStyle = random.choice(("standard", "or"))
     return {s.language: s.listed([say(s) for say in says], style) for s in terms.speakers}
 
 
@@ -71,14 +72,15 @@ def _item(random: Random, terms: Terms) -> Say:
         number = random.randrange(100)
         return lambda s: cardinal(number, s.language)
     if kind < 0.75:
-        away, unit = random.choice((-1, 1)) * random.randint(2, 31), random.choice(("hour", "day", "week"))
-        return lambda s: s.from_now(away, unit)
+        spans: tuple[Span, ...] = ("hour", "day", "week")
+        away, span = random.choice((-1, 1)) * random.randint(2, 31), random.choice(spans)
+        return lambda s: s.from_now(away, span)
     if kind < 0.85:
         weekday = random.choice(terms.names["weekday"])
         return lambda s: weekday[s.language]
     day = _day(random, PHRASE_YEARS)
     style = random.choice(("MMMMd", "long"))
-    return lambda s: s.date(day, style)
+    return lambda s: s.day(day, style)
 
 
 # -- sentences ----------------------------------------------------------------------------------------------
@@ -94,6 +96,7 @@ UNITS_OF = {
     "digital": ("kilobyte", "megabyte", "gigabyte", "terabyte"),
 }
 YEARS = range(1900, 2100)
+SPANS: tuple[Span, ...] = get_args(Span)
 COLOURS = (
     dict(zip(LANGUAGES, ("green", "grün", "vihreällä", "žaliai"), strict=True)),
     dict(zip(LANGUAGES, ("red", "rot", "punaisella", "raudonai"), strict=True)),
@@ -124,13 +127,16 @@ FRAMES: tuple[tuple[str, str, str, str], ...] = (
      "Mittausarvo on {unit}.", "Matavimo rezultatas yra {unit}."),
     ("The limit is exactly {unit_words}.", "Der Grenzwert beträgt genau {unit_words}.",
      "Raja-arvo on tasan {unit_words}.", "Ribinė vertė yra lygiai {unit_words}."),
-    ("The first reading is {unit}, the second {unit2}.", "Der erste Messwert beträgt {unit}, der zweite {unit2}.",
-     "Ensimmäinen mittausarvo on {unit}, toinen {unit2}.", "Pirmasis rezultatas yra {unit}, antrasis {unit2}."),
+    ("The first reading is {unit}, the second {unit2}.",
+     "Der erste Messwert beträgt {unit}, der zweite {unit2}.",
+     "Ensimmäinen mittausarvo on {unit}, toinen {unit2}.",
+     "Pirmasis rezultatas yra {unit}, antrasis {unit2}."),
     ("The ticket costs {money}.", "Die Fahrkarte kostet {money}.",
      "Lipun hinta on {money}.", "Bilieto kaina yra {money}."),
     ("The balance is {money_words}.", "Der Kontostand beträgt {money_words}.",
      "Tilin saldo on {money_words}.", "Sąskaitos likutis yra {money_words}."),
-    ("The currency of account {count} is called “{currency}”.", "Die Währung von Konto {count} heißt „{currency}“.",
+    ("The currency of account {count} is called “{currency}”.",
+     "Die Währung von Konto {count} heißt „{currency}“.",
      "Tilin {count} valuutan nimi on ”{currency}”.", "Sąskaitos {count} valiuta vadinasi „{currency}“."),
     ("Train number {count} leaves {ahead}.", "Zug Nummer {count} fährt {ahead} ab.",
      "Juna numero {count} lähtee {ahead}.", "Traukinys numeris {count} išvyksta {ahead}."),
@@ -158,9 +164,12 @@ FRAMES: tuple[tuple[str, str, str, str], ...] = (
      "Saatavilla olevat kielet: {languages}.", "Galimos kalbos: {languages}."),
     ("Destinations: {territories}.", "Reiseziele: {territories}.",
      "Matkakohteet: {territories}.", "Kelionės tikslai: {territories}."),
-    ("On map {count}, “{territory}” is marked in {colour}.", "Auf Karte {count} ist „{territory}“ {colour} markiert.",
-     "Kartalla {count} ”{territory}” on merkitty {colour}.", "Žemėlapyje {count} „{territory}“ pažymėta {colour}."),
-    ("In the list, “{territory}” comes before “{territory2}”.", "In der Liste steht „{territory}“ vor „{territory2}“.",
+    ("On map {count}, “{territory}” is marked in {colour}.",
+     "Auf Karte {count} ist „{territory}“ {colour} markiert.",
+     "Kartalla {count} ”{territory}” on merkitty {colour}.",
+     "Žemėlapyje {count} „{territory}“ pažymėta {colour}."),
+    ("In the list, “{territory}” comes before “{territory2}”.",
+     "In der Liste steht „{territory}“ vor „{territory2}“.",
      "Luettelossa ”{territory}” on ennen kohtaa ”{territory2}”.",
      "Sąraše „{territory}“ yra prieš įrašą „{territory2}“."),
     ("The word “{language}” is on page {count}.", "Das Wort „{language}“ steht auf Seite {count}.",
@@ -199,17 +208,17 @@ def _slot(kind: str, random: Random, terms: Terms, number: int) -> Say:
     if kind in ("territories", "languages", "weekdays"):
         names = terms.names[{"territories": "territory"}.get(kind, kind.removesuffix("s"))]
         chosen = random.sample(names, random.randint(2, 4))
-        style = "or" if kind == "weekdays" else "standard"
+        style: ListStyle = "or" if kind == "weekdays" else "standard"
         return lambda s: s.listed([name[s.language] for name in chosen], style)
     if kind in ("ahead", "ago"):
-        away, unit = random.randint(2, 99), random.choice(("minute", "hour", "day", "week", "month", "year"))
-        return lambda s: s.from_now(away if kind == "ahead" else -away, unit)
+        away, span = random.randint(2, 99), random.choice(SPANS)
+        return lambda s: s.from_now(away if kind == "ahead" else -away, span)
     if kind in ("date", "full_date", "month", "quarter", "days"):
         return _dates(kind, random)
     if kind in ("time", "hours"):
         first, last = sorted(random.sample(range(24 * 12), 2))  # in steps of five minutes
         start, end = _clock(first), _clock(last)
-        return (lambda s: s.time(start)) if kind == "time" else (lambda s: s.hours(start, end))
+        return (lambda s: s.clock(start)) if kind == "time" else (lambda s: s.hours(start, end))
     if kind == "colour":
         colour = random.choice(COLOURS)
         return lambda s: colour[s.language]
@@ -242,7 +251,7 @@ def _dates(kind: str, random: Random) -> Say:
         last = day + timedelta(days=random.randint(1, 90))
         return lambda s: s.days(day, last)
     style = {"date": "long", "full_date": "full", "month": "yMMMM", "quarter": "yQQQQ"}[kind]
-    return lambda s: s.date(day, style)
+    return lambda s: s.day(day, style)
 
 
 def _clock(fives: int) -> time:

@@ -1,14 +1,14 @@
 """How is a number written out in English, German, Finnish and Lithuanian?
 
 num2words 0.5.14, kept to what it gets right: cardinals from 0 to 999,999. It is wrong in German where the
-thousands end in 01 ("zweihunderteinstausend", corrected here), for the years 100 to 199 and for ordinals above
-a million; it has no Lithuanian ordinals, and takes an int for cents in an amount of money. None of those last
-is asked of it.
+thousands end in 01 ("zweihunderteinstausend", corrected here), for the years 100 to 199 and for ordinals
+above a million; it has no Lithuanian ordinals, and takes an int for cents in an amount of money. None of
+those last is asked of it.
 """
 
 from __future__ import annotations
 
-from num2words import num2words
+from num2words import num2words  # type: ignore[import-untyped]
 
 from trainer.data.contract import DataError
 

@@ -22,6 +22,10 @@ Too short.
 
 a : int, b : int, c : int, d : float, e : float -- 1 2 3 4 5 6 7 8 9 10 11 12.
 
+See Also
+--------
+another_name : It has a description that would pass for a sentence of prose.
+
 A heading without a full stop is not a sentence of prose
 """
 
@@ -70,7 +74,8 @@ def test_paragraphs_are_kept_and_no_package_is_imported(tmp_path: Path) -> None:
         "prose.PACKAGES = ('flax', 'not-there')\n"
         "first = prose.paragraphs(home=Path(sys.argv[1])); again = prose.paragraphs(home=Path(sys.argv[1]))\n"
         "assert first == again and len(first) > 200\n"
-        "print(first[0], first.path.name, sorted({'jax', 'flax', 'numpy', 'scipy'} & set(sys.modules)), sep='|')"
+        "loaded = sorted({'jax', 'flax', 'numpy', 'scipy'} & set(sys.modules))\n"
+        "print(first[0], first.path.name, loaded, sep='|')"
     )
     (tmp_path / "library").mkdir()
     (tmp_path / "library" / "a.py").write_text('"""The first of all paragraphs is the one in this file."""')
