@@ -3,15 +3,16 @@
 Each bucket of lengths has an endless stream: its examples in the order of epoch 0, then in that of epoch 1,
 and so on, each epoch an order of its own by (seed, bucket, epoch). A bucket's batches are cut from its
 stream one after the other, also across the ends of epochs; so each epoch shows each example exactly once.
-Buckets take turns in rounds: after every round, all have come equally far, to less than one batch.
+Buckets take turns in rounds: after every round, all have come equally far, to less than one batch. A turn
+is of TURN steps, and what a chunk's end leaves of one is read in powers of two: every length of a scan is
+a program to compile, and so there are four to a bucket at most.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from trainer.data.examples import Examples
 
 Batch = dict[str, np.ndarray]
 MULTIPLE = 8  # of lengths: few shapes, and kind to vector units
+TURN = 8  # steps, a power of two: below it the start of a program costs as much as its steps (see the loop)
 _TURNS = 2**32 - 1  # in place of a bucket: the order in which they take turns
 
 
@@ -31,6 +33,21 @@ class Bucket:
     source_length: int
     target_length: int
     rows: int
+
+    def batches_in(self, rounds: int) -> int:
+        """How many of its batches these rounds take."""
+        return rounds * len(self.members) // self.rows
+
+
+@dataclass(frozen=True)
+class _Round:
+    """The turns of one round, in their order; `ends` are steps of the run."""
+
+    number: int
+    first: int
+    ends: np.ndarray
+    buckets: np.ndarray
+    batches: np.ndarray  # of its bucket: the first one of the turn
 
 
 class Bucketed:
@@ -54,17 +71,12 @@ class Bucketed:
             for members in _by_length(examples, buckets)
         )
         self._orders: dict[tuple[int, int], np.ndarray] = {}
-        self._round: tuple[int, np.ndarray] | None = None
+        self._round: _Round | None = None
 
     def chunk(self, cursor: Mapping[str, int], steps: int) -> tuple[list[Batch], dict[str, int], int]:
         """Pieces of one shape each, with the steps as their first axis; one, where there is one bucket."""
         first = cursor["step"]
-        turns = [self._turn(step) for step in range(first, first + steps)]
-        pieces, begun = [], 0
-        for end in range(1, steps + 1):
-            if end == steps or turns[end][0] != turns[begun][0]:
-                pieces.append(self._piece(turns[begun][0], [number for _, number in turns[begun:end]]))
-                begun = end
+        pieces = [self._piece(*part) for part in self._parts(first, first + steps)]
         real = sum(int(np.count_nonzero(p["source"]) + np.count_nonzero(p["target_out"])) for p in pieces)
         return pieces, {"step": first + steps}, real
 
@@ -75,38 +87,58 @@ class Bucketed:
         real = int(e.source_starts[-1] + e.target_starts[-1])
         return 1 - real / sum(len(b.members) * (b.source_length + b.target_length) for b in self.buckets)
 
-    def _turn(self, step: int) -> tuple[int, int]:
-        """Which bucket this step's batch is from, and its number there."""
+    def _parts(self, step: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """What these steps read: a bucket, its first batch, and how many of its batches."""
         if len(self.buckets) == 1:
-            return 0, step
-        per_round = sum(len(b.members) / b.rows for b in self.buckets)
-        number = int(step / per_round)
-        while sum(self._done(i, number + 1) for i in range(len(self.buckets))) <= step:
-            number += 1
-        while sum(done := [self._done(i, number) for i in range(len(self.buckets))]) > step:
-            number -= 1
-        if self._round is None or self._round[0] != number:
-            counts = [self._done(i, number + 1) - done[i] for i in range(len(self.buckets))]
-            turns = np.repeat(np.arange(len(counts)), counts)
-            self._round = number, _generator(self._seed, _TURNS, number).permutation(turns)
-        turns, place = self._round[1], step - sum(done)
-        bucket = int(turns[place])
-        return bucket, done[bucket] + int(np.count_nonzero(turns[:place] == bucket))
+            yield 0, step, end - step
+            return
+        while step < end:
+            now = self._round_at(step)
+            turn = int(np.searchsorted(now.ends, step, side="right"))
+            begun = int(now.ends[turn - 1]) if turn else now.first
+            until = min(end, int(now.ends[turn]))
+            while step < until:
+                count = 1 << ((until - step).bit_length() - 1)
+                yield int(now.buckets[turn]), int(now.batches[turn]) + step - begun, count
+                step += count
 
-    def _done(self, bucket: int, rounds: int) -> int:
-        b = self.buckets[bucket]
-        return rounds * len(b.members) // b.rows
+    def _round_at(self, step: int) -> _Round:
+        if self._round is None or not self._round.first <= step < self._round.ends[-1]:
+            number = int(step / sum(len(b.members) / b.rows for b in self.buckets))
+            while self._steps_in(number + 1) <= step:
+                number += 1
+            while self._steps_in(number) > step:
+                number -= 1
+            self._round = self._made_round(number)
+        return self._round
 
-    def _piece(self, bucket: int, numbers: Sequence[int]) -> Batch:
+    def _steps_in(self, rounds: int) -> int:
+        return sum(b.batches_in(rounds) for b in self.buckets)
+
+    def _made_round(self, number: int) -> _Round:
+        before = [b.batches_in(number) for b in self.buckets]
+        counts = [b.batches_in(number + 1) - n for b, n in zip(self.buckets, before, strict=True)]
+        turns = [[TURN] * (n // TURN) + [n % TURN] * (n % TURN > 0) for n in counts]
+        buckets = np.repeat(np.arange(len(turns)), [len(each) for each in turns])
+        order = _generator(self._seed, _TURNS, number).permutation(len(buckets))
+        buckets, lengths = buckets[order], np.concatenate(turns).astype(np.int64)[order]
+        batches = np.empty_like(lengths)
+        for bucket, done in enumerate(before):
+            mine = buckets == bucket
+            batches[mine] = done + np.cumsum(lengths[mine]) - lengths[mine]
+        first = sum(before)
+        return _Round(number, first, first + np.cumsum(lengths), buckets, batches)
+
+    def _piece(self, bucket: int, first: int, count: int) -> Batch:
         b = self.buckets[bucket]
-        places = (np.asarray(numbers)[:, None] * b.rows + np.arange(b.rows)).ravel()
+        places = np.arange(first * b.rows, (first + count) * b.rows)
         chosen = np.empty(len(places), np.int64)
         epochs = places // len(b.members)
         for epoch in np.unique(epochs):
             at = epochs == epoch
             chosen[at] = self._order(bucket, int(epoch))[places[at] % len(b.members)]
         batch = padded(self.examples, chosen, b.source_length, b.target_length)
-        return {name: array.reshape(len(numbers), b.rows, -1) for name, array in batch.items()}
+        return {name: array.reshape(count, b.rows, -1) for name, array in batch.items()}
 
     def _order(self, bucket: int, epoch: int) -> np.ndarray:
         """Kept for two epochs at a time: a batch may lie across their border."""
@@ -126,7 +158,8 @@ def _by_length(examples: Examples, buckets: int) -> list[np.ndarray]:
     """The examples in so many parts of about equal numbers, by their longer side."""
     longer = np.maximum(examples.source_lengths, examples.target_lengths)
     edges = np.unique(np.quantile(longer, np.arange(1, buckets) / buckets, method="higher"))
-    parts = [np.flatnonzero(np.searchsorted(edges, longer, side="left") == i) for i in range(len(edges) + 1)]
+    part_of = np.searchsorted(edges, longer, side="left")
+    parts = [np.flatnonzero(part_of == i).astype(np.int32) for i in range(len(edges) + 1)]
     return [part for part in parts if len(part)]
 
 
@@ -139,6 +172,11 @@ def _bucket(
 ) -> Bucket:
     source = rounded(int(examples.source_lengths[members].max()))
     target = rounded(int(examples.target_lengths[members].max()))
+    if not tokens and sentences % divide_by:
+        raise DataError(
+            f"batch.sentences is {sentences:,} and the mesh divides rows by {divide_by}. "
+            f"Allowed is a number that it divides."
+        )
     rows = sentences if not tokens else tokens // (source + target) // divide_by * divide_by
     if rows < 1:
         raise DataError(
@@ -192,10 +230,3 @@ def stacked(examples: Examples, *, rows: int) -> Batch:
     target = rounded(int(examples.target_lengths.max()))
     batch = padded(examples, chosen, source, target)
     return {name: array.reshape(count, rows, -1) for name, array in batch.items()}
-
-
-def padding_share(pieces: Sequence[Mapping[str, Any]]) -> float:
-    """Of the tokens that these batches compute."""
-    computed = sum(p["source"].size + p["target_out"].size for p in pieces)
-    real = sum(np.count_nonzero(p["source"]) + np.count_nonzero(p["target_out"]) for p in pieces)
-    return 1 - real / computed

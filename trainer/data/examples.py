@@ -1,4 +1,4 @@
-"""Which tokens does a split hold? All its pairs in two flat arrays, kept on disk and mapped into memory."""
+"""Which tokens does a split hold? All its pairs in flat arrays, kept on disk and mapped into memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import functools
 import hashlib
 import os
 import shutil
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +16,12 @@ import numpy as np
 from trainer.data.contract import DataError, Pairs
 from trainer.data.vocabulary import END, Vocabulary
 
-_AT_A_TIME = 10_000
-_ARRAYS = ("source", "source_starts", "target", "target_starts")
+_AT_A_TIME = 10_000  # pairs: no more of a text of millions is in memory at once
+_FORMAT = 2
+_ARRAYS = {"source": "<i4", "source_starts": "<i8", "target": "<i4", "target_starts": "<i8"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Examples:
     """Example i's tokens, its end among them, are `source[source_starts[i]:source_starts[i + 1]]`."""
 
@@ -33,56 +36,69 @@ class Examples:
 
     @functools.cached_property
     def source_lengths(self) -> np.ndarray:
-        return np.diff(self.source_starts)
+        return np.diff(self.source_starts).astype(np.int32)
 
     @functools.cached_property
     def target_lengths(self) -> np.ndarray:
-        return np.diff(self.target_starts)
+        return np.diff(self.target_starts).astype(np.int32)
 
 
 def examples(
     pairs: Pairs, vocabulary: Vocabulary, *, longest: int, key: str = "", home: Path | None = None
 ) -> Examples:
-    """The pairs with at most `longest` tokens a side. Kept under `home`; `key` tells the text by."""
+    """The pairs with at most `longest` tokens a side, ends included. With a `home` they are kept there,
+    and found again by the `key`, which must tell this text from every other."""
     if home is None:
-        return _encoded(pairs, vocabulary, longest=longest)
-    name = hashlib.sha256(f"{key} {vocabulary.fingerprint} {longest}".encode()).hexdigest()[:16]
-    folder = home / f"tokens-{name}"
-    if not folder.exists():
-        _write(folder, _encoded(pairs, vocabulary, longest=longest))
-    arrays = {each: np.load(folder / f"{each}.npy", mmap_mode="r") for each in _ARRAYS}
+        parts = [list(blocks) for blocks in zip(*_blocks(pairs, vocabulary, longest=longest), strict=True)]
+        arrays = {name: np.concatenate(part) for name, part in zip(_ARRAYS, parts, strict=True)}
+    else:
+        if not key:
+            raise ValueError("Examples that are kept need a key that tells their text. Give one.")
+        told = f"{_FORMAT} {key} {vocabulary.fingerprint} {longest}"
+        folder = home / f"tokens-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+        if not folder.exists():
+            _write(folder, _blocks(pairs, vocabulary, longest=longest))
+        arrays = {name: np.memmap(folder / name, kind, mode="r") for name, kind in _ARRAYS.items()}
     return Examples(**arrays, too_long=len(pairs) - (len(arrays["source_starts"]) - 1))
 
 
-def _encoded(pairs: Pairs, vocabulary: Vocabulary, *, longest: int) -> Examples:
-    sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    lengths: tuple[list[int], list[int]] = ([], [])
+def _blocks(pairs: Pairs, vocabulary: Vocabulary, *, longest: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """The four arrays, in pieces to be joined; the first ones hold the starts' leading 0."""
+    none, zero = np.empty(0, "<i4"), np.zeros(1, "<i8")
+    yield none, zero, none, zero
+    total = np.zeros(2, np.int64)
     for first in range(0, len(pairs), _AT_A_TIME):
         some = [pairs[i] for i in range(first, min(first + _AT_A_TIME, len(pairs)))]
-        encoded = [vocabulary.encode([pair[side] for pair in some]) for side in (0, 1)]
-        kept = [(s, t) for s, t in zip(*encoded, strict=True) if max(len(s), len(t)) < longest]
+        sides = [vocabulary.encode([pair[side] for pair in some]) for side in (0, 1)]
+        kept = [pair for pair in zip(*sides, strict=True) if max(map(len, pair)) < longest]
+        block: list[np.ndarray] = []
         for side in (0, 1):
             rows = [pair[side] for pair in kept]
-            lengths[side].extend(len(row) + 1 for row in rows)
-            sides[side].append(np.array([i for row in rows for i in (*row, END)], np.int32))
-    if not lengths[0]:
+            lengths = np.array([len(row) + 1 for row in rows], np.int64)
+            block.append(np.array([i for row in rows for i in (*row, END)], "<i4"))
+            block.append((total[side] + np.cumsum(lengths)).astype("<i8"))
+            total[side] += lengths.sum()
+        yield tuple(block)
+    if not total.any():
         raise DataError(
             f"None of {len(pairs):,} pairs has at most {longest} tokens a side. Raise data.longest_tokens."
+            if len(pairs)
+            else "The text holds no pairs. Give some, or let the filters keep some."
         )
-    flat = [np.concatenate(side) for side in sides]
-    starts = [np.concatenate([[0], np.cumsum(each)]).astype(np.int64) for each in lengths]
-    return Examples(flat[0], starts[0], flat[1], starts[1], too_long=len(pairs) - len(lengths[0]))
 
 
-def _write(folder: Path, made: Examples) -> None:
-    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
-    shutil.rmtree(unfinished, ignore_errors=True)
+def _write(folder: Path, blocks: Iterator[tuple[np.ndarray, ...]]) -> None:
+    """The folder is there whole or not at all, whoever else writes the same."""
+    unfinished = folder.with_name(f"{folder.name}.{uuid.uuid4().hex}")
     unfinished.mkdir(parents=True)
-    for name in _ARRAYS:
-        np.save(unfinished / f"{name}.npy", getattr(made, name))
     try:
+        for block in blocks:
+            for name, array in zip(_ARRAYS, block, strict=True):
+                with (unfinished / name).open("ab") as file:
+                    array.tofile(file)
         os.rename(unfinished, folder)
-    except OSError:  # another process was quicker, with the same
-        shutil.rmtree(unfinished)
-        if not folder.exists():
+    except OSError:
+        if not folder.exists():  # else another process was quicker, with the same
             raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)

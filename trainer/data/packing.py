@@ -32,7 +32,7 @@ class Packed:
         tokens: int = 0,
         rows_divide_by: int = 1,
     ) -> None:
-        """As many rows as hold about so many sentences, or so many tokens, padding included."""
+        """As many rows as hold about so many sentences, or at most so many tokens, padding included."""
         e = self.examples = examples
         self._seed = seed
         self.first = {"epoch": 0, "window": 0, "row": 0}
@@ -42,10 +42,13 @@ class Packed:
             float(e.source_lengths.mean()) / self.source_length,
             float(e.target_lengths.mean()) / self.target_length,
         )
-        wanted = tokens / (self.source_length + self.target_length) if tokens else sentences * share
-        self.rows = max(1, round(wanted / rows_divide_by)) * rows_divide_by
-        if tokens and self.rows * (self.source_length + self.target_length) > max(tokens, 1) * 1.5:
-            least = rows_divide_by * (self.source_length + self.target_length)
+        row_tokens = self.source_length + self.target_length
+        if tokens:
+            self.rows = tokens // row_tokens // rows_divide_by * rows_divide_by
+        else:
+            self.rows = max(1, round(sentences * share / rows_divide_by)) * rows_divide_by
+        if self.rows < 1:
+            least = rows_divide_by * row_tokens
             raise DataError(
                 f"batch.tokens is {tokens:,}, and {rows_divide_by} packed rows of {self.source_length} + "
                 f"{self.target_length} tokens are needed at least. Raise it to {least:,} or more."
@@ -133,7 +136,9 @@ def packed(examples: Examples, rows: list[list[int]], source_length: int, target
         within = np.arange(int(lengths.sum())) - np.repeat(before, lengths)
         at = (np.repeat(row_of, lengths), np.repeat(place, lengths) + within)
 
-        def filled(values: np.ndarray, at: tuple = at, length: int = length) -> np.ndarray:
+        def filled(
+            values: np.ndarray, at: tuple[np.ndarray, np.ndarray] = at, length: int = length
+        ) -> np.ndarray:
             array = np.zeros((len(rows), length), np.int32)
             array[at] = values
             return array

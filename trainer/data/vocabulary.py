@@ -1,7 +1,8 @@
 """Which pieces are sentences made of? SentencePiece, unigram, one vocabulary for both languages.
 
 Ids 0, 1 and 2 are padding, the end of a sentence and what no piece covers; there is no id for a beginning.
-Text is taken as it is: no normalisation, so that digits and letters of every alphabet come back.
+Text is taken as it is, spaces included: what was learned from comes back letter for letter. Every letter
+of that text has a piece, so that only one it never had becomes id 2, and is left out of what comes back.
 """
 
 from __future__ import annotations
@@ -9,34 +10,52 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from trainer.data.contract import DataError, Pairs
 
 PAD, END, UNKNOWN = 0, 1, 2
-LEARNED_FROM = 500_000  # sentences a side at most, evenly spread: more change little and take minutes
+LEARNED_FROM = 500_000  # pairs at most, evenly spread: more change little and take minutes
+SETTINGS: Mapping[str, Any] = {
+    "model_type": "unigram",
+    "character_coverage": 1.0,
+    "normalization_rule_name": "identity",
+    "remove_extra_whitespaces": False,
+    "pad_id": PAD,
+    "eos_id": END,
+    "unk_id": UNKNOWN,
+    "bos_id": -1,
+    "num_threads": 1,  # more of them give other pieces
+}
 
 
 class Vocabulary:
-    """A trained SentencePiece model."""
+    """A trained SentencePiece model. `path` is the file that it was read from."""
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes, *, path: Path | None = None) -> None:
         import sentencepiece
 
         self._model = model
         self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.path = path
         self.size = int(self._pieces.vocab_size())
         self.fingerprint = hashlib.sha256(model).hexdigest()
 
     @classmethod
     def from_file(cls, path: Path) -> Vocabulary:
-        return cls(path.read_bytes())
+        try:
+            return cls(path.read_bytes(), path=path)
+        except (OSError, RuntimeError) as problem:
+            raise DataError(f"{path} is no vocabulary that can be read: {problem}.") from problem
 
     def save(self, path: Path) -> None:
-        _whole(path, self._model)
+        _write_whole(path, self._model)
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """Ids, the end apart."""
@@ -45,7 +64,7 @@ class Vocabulary:
 
     def decode(self, ids: Iterable[Sequence[int]]) -> list[str]:
         """Sentences; padding, ends and what is no piece are left out."""
-        known = [[i for i in row if i > UNKNOWN and i < self.size] for row in ids]
+        known = [[int(i) for i in row if UNKNOWN < i < self.size] for row in ids]
         sentences: list[str] = self._pieces.decode(known)
         return sentences
 
@@ -65,22 +84,23 @@ def vocabulary(pairs: Pairs, *, size: int, fingerprint: str, home: Path) -> Voca
     """The vocabulary of this text (`fingerprint`), trained once and kept under `home`."""
     import sentencepiece
 
-    key = f"{fingerprint} {size} {LEARNED_FROM} {sentencepiece.__version__}"
-    path = home / f"vocabulary-{size}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.model"
+    made_by = [fingerprint, size, LEARNED_FROM, dict(SETTINGS), sentencepiece.__version__]
+    key = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
+    path = home / f"vocabulary-{size}-{key[:16]}.model"
     if not path.exists():
         home.mkdir(parents=True, exist_ok=True)
-        _whole(path, _trained(_sample(pairs), size=size))
-    return _open(path)
+        _write_whole(path, _trained(_sample(pairs), size=size))
+    return _read(path)
 
 
-@functools.lru_cache(maxsize=4)
-def _open(path: Path) -> Vocabulary:
+@functools.lru_cache(maxsize=4)  # a warm process trains on the same text again and again
+def _read(path: Path) -> Vocabulary:
     return Vocabulary.from_file(path)
 
 
 def _sample(pairs: Pairs) -> Iterator[str]:
-    stride = max(1, -(-len(pairs) // LEARNED_FROM))
-    for i in range(0, len(pairs), stride):
+    stride = -(-len(pairs) // LEARNED_FROM)
+    for i in range(0, len(pairs), max(1, stride)):
         yield from pairs[i]
 
 
@@ -90,36 +110,31 @@ def _trained(sentences: Iterator[str], *, size: int) -> bytes:
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=sentences,
-            model_writer=model,
-            model_type="unigram",
-            vocab_size=size,
-            character_coverage=1.0,
-            normalization_rule_name="identity",
-            pad_id=PAD,
-            eos_id=END,
-            unk_id=UNKNOWN,
-            bos_id=-1,
-            num_threads=1,  # more of them give other pieces
-            minloglevel=2,
+            sentence_iterator=sentences, model_writer=model, vocab_size=size, minloglevel=2, **SETTINGS
         )
     except RuntimeError as problem:
-        if most := re.search(r"value <= (\d+)", str(problem)):
+        said = str(problem)
+        if most := re.search(r"too high .*<= (\d+)", said):
             raise TooManyPieces(size, int(most[1])) from None
-        if least := re.search(
-            r"required_chars.*?(\d+) vs|smaller than required_chars. \d+ vs (\d+)", str(problem)
-        ):
-            needed = next(n for n in reversed(least.groups()) if n)
+        if least := re.search(r"smaller than required_chars\. \d+ vs (\d+)", said):
             raise DataError(
-                f"The vocabulary is to have {size:,} pieces, and the letters of this text alone need more "
-                f"({needed}). Raise data.vocabulary."
+                f"The vocabulary is to have {size:,} pieces, and the letters of this text alone need "
+                f"{int(least[1]):,}. Set data.vocabulary to that or more, or to 0 for what fits."
             ) from None
-        raise DataError(f"No vocabulary could be made of this text: {problem}") from problem
+        if "sentences_.empty()" in said:
+            raise DataError(
+                "There is no sentence to learn a vocabulary from. Sentences above 4,192 bytes are left "
+                "out; give others."
+            ) from None
+        raise DataError(f"No vocabulary could be made of this text: {said}") from problem
     return model.getvalue()
 
 
-def _whole(path: Path, content: bytes) -> None:
+def _write_whole(path: Path, content: bytes) -> None:
     """The file is there whole or not at all, whoever else writes the same."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

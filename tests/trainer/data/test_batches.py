@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.data.batches import Bucketed, held_out_batch, padded, stacked
+from trainer.data.batches import TURN, Bucketed, held_out_batch, padded, stacked
 from trainer.data.contract import DataError
 from trainer.data.examples import Examples
-from trainer.data.packing import Packed
+from trainer.data.packing import WINDOW, Packed
 from trainer.losses import token_cross_entropy
 from trainer.models import Settings, forward, init_params
 
@@ -68,13 +68,15 @@ def test_an_interrupted_run_reads_the_same_batches_and_each_example_once_an_epoc
     examples = made(count)
     whole = way(kind, examples, sentences=sentences, buckets=buckets)
     undisturbed, _, tokens = whole.chunk(whole.first, sum(cuts))
-    cursor, pieces, counted = whole.first, [], 0
+    pieces: list[dict[str, Any]] = []
+    cursor, counted = whole.first, 0
     for steps in cuts:  # each in a process of its own: nothing is remembered but the cursor
         again = way(kind, examples, sentences=sentences, buckets=buckets)
         more, cursor, some = again.chunk(cursor, steps)
         pieces, counted = pieces + more, counted + some
     assert seen(pieces) == seen(undisturbed)
-    assert counted == tokens
+    lengths = examples.source_lengths + examples.target_lengths
+    assert counted == tokens == sum(int(lengths[i]) for i in seen(pieces))
     streams = [set(range(count))] if kind == "packed" else [set(b.members.tolist()) for b in whole.buckets]
     for members in streams:
         mine = [i for i in seen(undisturbed) if i in members]
@@ -91,6 +93,39 @@ def test_buckets_come_equally_far() -> None:
     assert set(times) == set(range(500))
     # Within a bucket by an epoch that has begun, and between buckets by less than a batch.
     assert max(times.values()) - min(times.values()) <= 2
+
+
+def test_a_chunk_has_few_lengths_to_compile_wherever_it_begins_and_ends() -> None:
+    batches = way("bucketed", made(500), sentences=4, buckets=3)
+    cursor, shapes = batches.first, set()
+    for steps in (50, 7, 13, 50, 1, 29, 50):
+        pieces, cursor, _ = batches.chunk(cursor, steps)
+        assert sum(len(piece["source"]) for piece in pieces) == steps
+        shapes |= {piece["source"].shape for piece in pieces}
+    assert {shape[0] for shape in shapes} <= {1, 2, 4, TURN}
+    (piece,), _, _ = way("bucketed", made(500)).chunk({"step": 3}, 50)  # one bucket: one program
+    assert piece["source"].shape[:2] == (50, 4)
+
+
+@pytest.mark.parametrize("buckets", [1, 4])
+def test_a_run_goes_on_far_out_without_reading_what_came_before(buckets: int) -> None:
+    batches = way("bucketed", made(48), sentences=1, buckets=buckets)  # 48 steps an epoch
+    pieces, cursor, _ = batches.chunk({"step": 48 * 10**9}, 48)
+    assert sorted(seen(pieces)) == list(range(48))
+    assert cursor == {"step": 48 * (10**9 + 1)}
+
+
+def test_packed_rows_follow_each_other_over_windows_and_epochs() -> None:
+    count = WINDOW + 100
+    examples = made(count, longest=6)
+    batches = Packed(examples, seed=0, sentences=64)
+    found: list[int] = []
+    cursor = batches.first
+    while len(found) < 2 * count:
+        pieces, cursor, _ = batches.chunk(cursor, 3)
+        found += seen(pieces)
+    assert sorted(found[:count]) == sorted(found[count : 2 * count]) == list(range(count))
+    assert found[:count] != found[count : 2 * count]
 
 
 def test_epochs_differ_and_so_do_seeds() -> None:
@@ -121,24 +156,48 @@ def test_tokens_a_batch_count_padding_and_rows_suit_the_mesh() -> None:
         size = bucket.rows * (bucket.source_length + bucket.target_length)
         assert 200 < size <= 400
         assert bucket.rows % 4 == 0
-    with pytest.raises(DataError, match=r"batch\.tokens is 10, and 4 rows"):
+    packed = Packed(made(200), seed=0, tokens=400, rows_divide_by=4)
+    assert (packed.rows, packed.source_length + packed.target_length) == (8, 48)
+
+
+def test_rows_that_cannot_be_are_refused() -> None:
+    with pytest.raises(DataError, match=r"batch\.tokens is 10, and 4 rows of 16 \+ 16 .* Raise it to 128"):
         Bucketed(made(20), seed=0, tokens=10, rows_divide_by=4)
+    with pytest.raises(DataError, match=r"batch\.tokens is 191, and 4 packed rows .* Raise it to 192"):
+        Packed(made(200), seed=0, tokens=191, rows_divide_by=4)
+    with pytest.raises(DataError, match=r"batch\.sentences is 10 and the mesh divides rows by 4"):
+        Bucketed(made(20), seed=0, sentences=10, rows_divide_by=4)
+
+
+def counted_padding(pieces: list[dict[str, Any]]) -> float:
+    tokens = np.concatenate([piece[side].ravel() for piece in pieces for side in ("source", "target_out")])
+    return float(np.mean(tokens == 0))
 
 
 def test_more_buckets_mean_less_padding_and_packing_the_least() -> None:
-    examples = made(2_000, longest=40)
-    one, four = (Bucketed(examples, seed=0, buckets=n).padding_share for n in (1, 4))
-    assert Packed(examples, seed=0).padding_share < four < one
+    examples = made(1_000, longest=40)
+    shares = []
+    for n in (1, 4):  # over one epoch, one example a row
+        batches = Bucketed(examples, seed=0, sentences=1, buckets=n)
+        shares.append(batches.padding_share)
+        assert counted_padding(batches.chunk(batches.first, 1_000)[0]) == pytest.approx(shares[-1])
+    packed = Packed(examples, seed=0)
+    whole = -(-len(packed._window(0, 0)) // packed.rows)  # steps; the last of them goes on in the next epoch
+    assert counted_padding(packed.chunk(packed.first, whole)[0]) == pytest.approx(
+        packed.padding_share, abs=0.02
+    )
+    assert packed.padding_share < shares[1] < shares[0]
 
 
 def test_packed_rows_and_padded_ones_have_the_same_loss() -> None:
     examples = made(40)
     shape = Settings(16, 16, 32, heads=2, layers=1, vocabulary=64)
-    params = init_params(shape, 0)
+    params = jax.device_put(init_params(shape, 0))
+    mean = jax.jit(lambda batch: token_cross_entropy(forward(shape, params, batch), batch["target_out"]))
 
     def total(batch: Any) -> tuple[float, int]:
         tokens = int(np.count_nonzero(batch["target_out"]))
-        return float(token_cross_entropy(forward(shape, params, batch), batch["target_out"])) * tokens, tokens
+        return float(mean(batch)) * tokens, tokens
 
     batches = Packed(examples, seed=0, sentences=6)
     cursor, sums, chosen = batches.first, [], []
