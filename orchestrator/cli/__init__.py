@@ -22,6 +22,7 @@ NOUNS = {
     "trial": "Look at one trial: what it is, what it said; try it again.",
     "train": "Train one model in this terminal, and say how it translates.",
     "translate": "Translate with a finished run or trial.",
+    "schedule": "Export learned schedules, to replay them.",
     "data": "Describe a corpus; list who opened test splits.",
     "rehearse": "Run a whole study on a virtual clock, in seconds.",
     "mlflow": "Say what of the studies is in MLflow, and write what is missing.",

@@ -1,0 +1,160 @@
+"""What does a whole trial cost over its bare steps? And a process that finds its programs on disk?
+
+A `tiny` trial as on a warm worker: 400 steps of 32 sentences, five evaluations of 500 pairs, two checkpoints,
+all reports, no decoding; over the same steps on batches that lie ready. CPU time, one thread on one core,
+in turn. `warm_over_cold`: CPU time up to the end of the first step in a new process, with the programs of
+another one on disk over without.  python -m benchmarks.loop_overhead
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before JAX starts its threads.
+os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+)
+if hasattr(os, "sched_setaffinity"):  # Linux only
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from benchmarks.measuring import Result, result, show, spread
+from trainer import home, mesh, run
+from trainer.config import TrainConfig
+from trainer.data.tokens import open_tokens
+from trainer.models import model_settings
+from trainer.protocol import Place, Report, Verdict
+from trainer.training import job_of
+
+WANTS = {"loop_over_bare": "≤ 1.3", "warm_over_cold": "≤ 0.33", "warm_over_cold_guided": "≤ 0.33"}
+ROUNDS, STARTS = 5, 3
+CONFIG: dict[str, Any] = {
+    "steps": 400,
+    "eval_every_steps": 80,
+    "checkpoint_every_steps": 200,
+    "score": {"dev_sentences": 0},
+}
+ONE_STEP = {**CONFIG, "steps": 1, "eval_every_steps": 1, "checkpoint_every_steps": 1}
+GUIDED = {"guidance": {"estimator": "held-out", "learn": ["alpha", "beta1"]}}
+# Prints the CPU seconds of a process up to its first report.
+PROGRAM = """
+import json, sys, tempfile, time
+from pathlib import Path
+from trainer import run
+from trainer.protocol import Place, Verdict
+def heard(report):
+    if report.kind == "train":
+        print(time.process_time(), flush=True)
+    return Verdict.STOP
+run.run(json.loads(sys.argv[1]), heard, Path(tempfile.mkdtemp(dir=sys.argv[2])), Place())
+"""
+
+
+def heard(report: Report) -> Verdict:
+    return Verdict.GO
+
+
+def trial(folder: Path) -> None:
+    outcome = run.run(CONFIG, heard, Path(tempfile.mkdtemp(dir=folder)), Place())
+    assert outcome.status == "completed"
+
+
+def bare_steps() -> Callable[[], None]:
+    config = TrainConfig.from_dict(CONFIG)
+    tokens = open_tokens(config, home=home.texts())
+    settings = model_settings(config.model, vocabulary=tokens.vocabulary.size)
+    job = job_of(config, tokens, settings, mesh.make_mesh(config.mesh))
+    lengths, step = [], 0
+    while length := job.cadence.next_length(step):
+        lengths.append(length)
+        step += length
+    chunks, cursor = [], job.cursor
+    for length in lengths:
+        batches, cursor, _ = job.batches.chunk(cursor, length)
+        chunks.append(job.put(batches))
+    key, held = jax.random.key(0), [job.state]
+
+    def steps() -> None:
+        for chunk in chunks:
+            held[0], metrics = job.scan(held[0], chunk, key)
+        jax.block_until_ready(metrics)
+
+    return steps
+
+
+def cpu_s(work: Callable[[], None]) -> float:
+    begun = time.process_time()
+    work()
+    return time.process_time() - begun
+
+
+def starts(config: dict[str, Any], folder: Path) -> tuple[list[float], list[float]]:
+    """CPU seconds to the first report: of the processes that find no programs, and that find some."""
+    sides: tuple[list[float], list[float]] = ([], [])
+    for number in range(STARTS):
+        place = folder / f"start-{number}-{len(config)}"
+        (place / "data").parent.mkdir()
+        (place / "data").symlink_to(home.texts())  # text is not what is measured
+        for side in sides:
+            done = subprocess.run(
+                [sys.executable, "-c", PROGRAM, json.dumps(config), str(folder)],
+                env={**os.environ, "ORCH_HOME": str(place)},
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            side.append(float(done.stdout.split()[0]))
+    return sides
+
+
+def measure() -> Result:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["ORCH_HOME"] = str(folder / "home")
+        trial(folder)  # text and programs
+        bare = bare_steps()
+        bare()
+        times: dict[str, list[float]] = {"trial": [], "bare": []}
+        for _ in range(ROUNDS):
+            times["trial"].append(cpu_s(lambda: trial(folder)))
+            times["bare"].append(cpu_s(bare))
+        cold, warm = starts(ONE_STEP, folder)
+        guided_cold, guided_warm = starts({**ONE_STEP, **GUIDED}, folder)
+    medians = {name: statistics.median(samples) for name, samples in times.items()}
+    median = statistics.median
+    return result(
+        "loop_overhead",
+        ratios={
+            "loop_over_bare": medians["trial"] / medians["bare"],
+            "warm_over_cold": median(warm) / median(cold),
+            "warm_over_cold_guided": median(guided_warm) / median(guided_cold),
+        },
+        figures={
+            "trial_s": medians["trial"],
+            "bare_s": medians["bare"],
+            "spread": spread([t / b for t, b in zip(times["trial"], times["bare"], strict=True)]),
+            "first_step_s": {
+                "cold": median(cold),
+                "warm": median(warm),
+                "guided cold": median(guided_cold),
+                "guided warm": median(guided_warm),
+            },
+        },
+        wants=WANTS,
+    )
+
+
+if __name__ == "__main__":
+    show(measure())

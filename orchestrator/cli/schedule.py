@@ -1,0 +1,43 @@
+"""`orch schedule export`: take a learned schedule elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from orchestrator import schedules
+from orchestrator.cli import foreground, trial
+from orchestrator.cli.showing import DONE, say
+from orchestrator.errors import BadSpec
+from orchestrator.settings import from_environment
+from orchestrator.storage import Storage
+
+
+@click.group()
+def command() -> None:
+    """Learned schedules: to replay in another run, or in a training loop of yours."""
+
+
+@command.command()
+@click.argument("trial_id", metavar="TRIAL")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The JSON file (schedule.json).")
+def export(trial_id: str, out: Path | None) -> int:
+    """Write what a trial's hyperparameters were at each step: as JSON, and as an optax schedule beside it.
+
+    A spec replays it with schedule.name set to that file: the learned curve, frozen, at a plain run's cost.
+    """
+    settings = from_environment()
+    with foreground.opened(settings, writing=False) as store:
+        row = trial.find(store, trial_id)
+    folder = Storage(settings.runs).folder(row.study_id, row.trial_id, max(1, row.attempts))
+    curves = schedules.read(folder)
+    out = (out or Path("schedule.json")).absolute()
+    try:
+        written = schedules.write(curves, out, trial=row.trial_id, config=row.config)
+    except OSError as problem:
+        raise BadSpec(f"{out} cannot be written: {problem.strerror}. Name another with --out.") from problem
+    steps = len(curves["multiplier"])
+    say(f"{steps:,} steps of {', '.join(curves)}.", *(f"  {path}" for path in written))
+    say(f"Replay it: --set schedule.name={out}")
+    return DONE

@@ -1,0 +1,69 @@
+"""How does a learned schedule leave a trial? As JSON that a spec can replay, and as an optax schedule."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.errors import NotFound
+from orchestrator.materialize import value_at
+
+FILE = "schedule.npz"  # what the trainer leaves in an attempt's folder
+Curves = dict[str, list[Any]]
+
+_MODULE = '''"""The learned schedule of {trial}, step by step; after its end the last value stays.
+
+    optimizer = optax.adamw(learning_rate=learning_rate)
+
+Of its hyperparameters: {names}. learning_rate is {rate:g} · multiplier · alpha.
+"""
+
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+
+CURVES = json.loads(Path(__file__).with_suffix(".json").read_text())["curves"]
+
+
+def curve(name):
+    """An optax schedule of one of the curves."""
+    values = jnp.asarray(CURVES[name])
+    return lambda step: values[jnp.minimum(step, len(values) - 1)]
+
+
+def learning_rate(step):
+    return {rate!r} * curve("multiplier")(step) * curve("alpha")(step)
+'''
+
+
+def read(folder: Path) -> Curves:
+    """Every step's multiplier and hyperparameters. NotFound says that there are none."""
+    path = folder / FILE
+    if not path.is_file():
+        raise NotFound(
+            f"{folder} has no {FILE}. Runs of the trainer leave one at their end: name a trial that ended."
+        )
+    with np.load(path, allow_pickle=False) as file:
+        return {name: _shortest(file[name]) for name in file.files}
+
+
+def _shortest(array: np.ndarray) -> Any:
+    """0.1 and not 0.10000000149: the decimals that a float32 prints as are read as the same float32."""
+    return np.array([float(str(x)) for x in array.ravel()]).reshape(array.shape).tolist()
+
+
+def write(curves: Curves, out: Path, *, trial: str, config: Mapping[str, Any]) -> tuple[Path, Path]:
+    """`out` as JSON, and beside it a module with the same numbers as an optax schedule."""
+    rate = value_at(config, "optimizer.learning_rate")
+    rate = 1.0 if rate is None else float(rate)
+    told = {"trial": trial, "learning_rate": rate, "steps": len(curves["multiplier"]), "curves": curves}
+    out.write_text(json.dumps(told))
+    module = out.with_suffix(".py")
+    names = ", ".join(name for name in curves if name != "multiplier")
+    module.write_text(_MODULE.format(trial=trial, names=names, rate=rate))
+    return out, module

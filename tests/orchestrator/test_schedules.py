@@ -1,0 +1,58 @@
+"""Does a learned schedule come out of a trial as it was, for a spec and for optax?"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator import schedules
+from orchestrator.errors import NotFound
+from trainer import schedules as replayed
+
+CONFIG = {"optimizer": {"learning_rate": 0.04}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    curves = {"alpha": rng.uniform(0.1, 3, 7), "beta1": np.full(7, 0.9), "eps": np.full(7, 1e-6)}
+    np.savez(
+        tmp_path / "schedule.npz",
+        multiplier=np.array([0, 0.5, 1, 1, 1, 1, 1], np.float32),
+        **{name: curve.astype(np.float32) for name, curve in curves.items()},
+    )
+    return tmp_path
+
+
+def test_the_json_replays_the_same_bits(folder: Path) -> None:
+    curves = schedules.read(folder)
+    out, _ = schedules.write(curves, folder / "learned.json", trial="s.a.0.0", config=CONFIG)
+    ours, theirs = replayed.load(out), replayed.load(folder / "schedule.npz")
+    np.testing.assert_array_equal(ours["multiplier"], theirs["multiplier"])
+    assert ours["values"].keys() == theirs["values"].keys()
+    for name, curve in theirs["values"].items():
+        np.testing.assert_array_equal(ours["values"][name], curve)
+
+
+def test_the_module_is_an_optax_schedule(folder: Path) -> None:
+    curves = schedules.read(folder)
+    _, module = schedules.write(curves, folder / "learned.json", trial="s.a.0.0", config=CONFIG)
+    spec = importlib.util.spec_from_file_location("learned", module)
+    assert spec is not None
+    assert spec.loader is not None
+    learned = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(learned)
+    for step in (0, 1, 6):
+        expected = 0.04 * curves["multiplier"][step] * curves["alpha"][step]
+        assert float(learned.learning_rate(step)) == pytest.approx(expected, rel=1e-6)
+    assert float(learned.learning_rate(100)) == float(learned.learning_rate(6))
+    assert float(learned.curve("beta1")(3)) == pytest.approx(0.9)
+
+
+def test_a_trial_without_a_schedule_is_told_of(tmp_path: Path) -> None:
+    with pytest.raises(NotFound) as refusal:
+        schedules.read(tmp_path)
+    assert "has no schedule.npz" in str(refusal.value)
