@@ -17,6 +17,7 @@ from trainer import home
 from trainer.config import TrainConfig, canonical, fingerprint, papers_rate, with_values
 from trainer.options import ESTIMATORS, LEARNABLE, MODELS
 from trainer.protocol import Outcome, Place, Report, Verdict
+from trainer.run import check
 from trainer.strict import ConfigError
 
 DONE, TROUBLE, WRONG, STOPPED = 0, 1, 2, 3
@@ -51,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = config_of(arguments)
     except ConfigError as error:
         return _refused(error.problems)
+    if problems := check(config.to_dict()):
+        return _refused(problems)
     folder = arguments.out or home.home() / "train" / f"{config.data.pair}-{fingerprint(config)[:10]}"
     try:
         return _trained(config, folder.absolute(), as_json=arguments.json)

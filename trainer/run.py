@@ -18,6 +18,7 @@ from typing import Any
 
 from trainer import config as configs
 from trainer.config import TrainConfig
+from trainer.options import SCHEDULES
 from trainer.protocol import Outcome, Place, Reporter
 
 # All that shapes a program; other numbers are traced. The text decides the vocabulary and the lengths.
@@ -36,8 +37,23 @@ _SHAPES = (
 
 
 def check(config: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a config, a sentence each; empty when it can be run."""
-    return configs.check(config)
+    """What is wrong with a config, a sentence each; empty when it can be run here."""
+    return configs.check(config) or _missing(TrainConfig.from_dict(config))
+
+
+def _missing(config: TrainConfig) -> list[str]:
+    """Files that the config names and that are not there."""
+    problems = []
+    path = Path(config.data.path).expanduser()
+    if config.data.path and not path.exists() and not any(path.parent.glob(f"{path.name}.*")):
+        problems.append(
+            f"data.path is {config.data.path!r}, and there is no such file or folder, nor files whose names "
+            f"begin so. Name one that is there."
+        )
+    schedule = config.schedule.name
+    if schedule not in SCHEDULES and not Path(schedule).expanduser().is_file():
+        problems.append(f"schedule.name is {schedule!r}, and there is no such file. Export one.")
+    return problems
 
 
 def shape_key(config: Mapping[str, Any]) -> str:
@@ -55,6 +71,9 @@ def run(config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Pla
     """Train as the config says, in this process. Goes on from `workdir/resume.json` where it is."""
     from trainer import training
 
+    problems = check(config)
+    if problems:
+        raise configs.ConfigError(problems)
     return training.run(TrainConfig.from_dict(config), reporter=reporter, workdir=workdir, place=place)
 
 

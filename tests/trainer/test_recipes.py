@@ -147,6 +147,16 @@ def test_numbers_do_not_shape_a_program_and_what_shapes_it_is_in_the_key() -> No
     assert all(each == recipe(**base)[0] for each in recipes)
 
 
+def test_files_that_are_not_there_are_told_of_before_a_run(tmp_path: Path) -> None:
+    files = {"data": {"source": "files", "path": str(tmp_path / "train")}}
+    (problem,) = run.check(files)
+    assert problem.startswith(f"data.path is '{tmp_path}/train', and there is no such file or folder")
+    (tmp_path / "train.de").write_text("a")
+    assert run.check(files) == []
+    (problem,) = run.check({"schedule": {"name": "learned.npz"}})
+    assert problem == "schedule.name is 'learned.npz', and there is no such file. Export one."
+
+
 def test_guided_flops_count_what_the_estimator_computes_besides() -> None:
     def over(section: dict[str, Any]) -> float:
         return guided_over_plain(TrainConfig.from_dict({"guidance": section}))
