@@ -152,7 +152,7 @@ def sizes() -> dict[str, Size]:
         step_s=0.026,
         model={"size": "tiny"},
         data={},
-        bo_trials=8,
+        bo_trials=10,
         startup_trials=3,
         reaches=REACHES,
         eta_trials=4,

@@ -27,13 +27,13 @@ def test_the_papers_table_is_613_search_trials() -> None:
     assert counted(catalog.get("bo-vs-guided", "paper"), "search") == 613 == 1 + 3 * (100 + 4 + 100)
 
 
-def test_quick_searches_8_static_4_guided_and_4_eta_trials_a_column() -> None:
+def test_quick_searches_10_static_4_guided_and_4_eta_trials_a_column() -> None:
     spec = catalog.get("bo-vs-guided", "quick")
     trials = {arm.name: arm.trials for arm in spec.arms if arm.phase == "search" and arm.name != "base"}
     assert trials == {
         f"{kind}-{column}": count
         for column in COLUMNS
-        for kind, count in (("bo", 8), ("guided", 4), ("guided-bo", 4))
+        for kind, count in (("bo", 10), ("guided", 4), ("guided-bo", 4))
     }
 
 
