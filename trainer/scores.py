@@ -52,7 +52,7 @@ class Scorer:
             some = min(score.dev_sentences, len(corpus.select))
             found |= self._of("dev", [corpus.select[i] for i in range(some)], params, beam=1)
         if score.test:
-            opened = corpus.test(f"The final score of {self._workdir.name}.")
+            opened = corpus.test(f"The final score of {self._workdir.parent.name}/{self._workdir.name}.")
             found |= self._of("test", [opened[i] for i in range(len(opened))], params, beam=score.beam)
         return found
 

@@ -31,7 +31,7 @@ def _shell(command: str, home: Path) -> subprocess.CompletedProcess[str]:
 def test_closed_streams_are_no_error(tmp_path: Path) -> None:
     assert _shell(f"{ORCH} study list --json >&-", tmp_path).stderr == ""
     done = _shell(f"{ORCH} study plan bo-vs-guided --json <&- 2>&-", tmp_path)
-    assert (done.returncode, json.loads(done.stdout)["search"]["runs"]) == (0, 49)
+    assert (done.returncode, json.loads(done.stdout)["search"]["runs"]) == (0, 55)
     assert _shell(f"{ORCH} study show nothing <&- >&- 2>&-", tmp_path).returncode == showing.NOT_FOUND
 
 
@@ -45,7 +45,7 @@ def test_a_result_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
 
 def test_what_is_said_beside_the_result_may_get_lost(tmp_path: Path) -> None:
     done = _shell(f"{ORCH} study plan bo-vs-guided --json 2> /dev/full", tmp_path)
-    assert (done.returncode, json.loads(done.stdout)["search"]["runs"]) == (0, 49)
+    assert (done.returncode, json.loads(done.stdout)["search"]["runs"]) == (0, 55)
     assert (
         _shell(f"{ORCH} rehearse bo-vs-guided --size smoke --search random 2>&1 | head -1", tmp_path).stderr
         == ""
