@@ -19,6 +19,20 @@ def guiding(estimator: str, column: str, **more: Any) -> dict[str, Any]:
     return {"guidance": {"estimator": estimator, "learn": column.split("+"), **more}}
 
 
+def guided_over_etas(column: str, size: Size, *, reaches: tuple[float, ...] = (), **more: Any) -> Arm:
+    """The paper's way: every step, the whole held-out batch, at several meta learning rates η̂."""
+    etas = tuple(size.eta(reach) for reach in reaches or size.reaches)
+    given = {
+        "name": f"guided-{column}",
+        "config": guiding("held-out", column),
+        "row": "guided",
+        "column": column,
+        "run_hours": size.hours["held-out"],
+        **more,
+    }
+    return Arm(method="grid", space=(Parameter(path="guidance.eta", values=etas),), trials=len(etas), **given)
+
+
 def bayesian(
     name: str, space: tuple[Parameter, ...], size: Size, *, trials: int, hours: float, **more: Any
 ) -> Arm:

@@ -8,7 +8,7 @@ Expected  as in the paper: with an η̂ that is high enough, β1 ends on one pat
 
 from __future__ import annotations
 
-from orchestrator.spec import Arm, Parameter, StudySpec
+from orchestrator.spec import StudySpec
 from studies import arms
 from studies.parts import REACHES, Size
 
@@ -17,18 +17,15 @@ STARTS = (0.1, 0.5, 0.9)
 
 
 def study(size: Size) -> StudySpec:
-    etas = tuple(size.eta(reach) for reach in REACHES)
     base = arms.base_run(size)
     guided = tuple(
-        Arm(
+        arms.guided_over_etas(
+            "beta1",
+            size,
+            reaches=REACHES,
             name=f"guided-beta1-from-{start:g}".replace(".", "-"),
-            method="grid",
             config={**arms.guiding("held-out", "beta1"), "optimizer": {"beta1": start}},
-            space=(Parameter(path="guidance.eta", values=etas),),
-            trials=len(etas),
             row=f"guided from {start:g}",
-            column="beta1",
-            run_hours=size.hours["held-out"],
         )
         for start in STARTS
     )

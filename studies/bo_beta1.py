@@ -7,7 +7,7 @@ Expected  as in the paper: static values differ little over a wide range, with t
 
 from __future__ import annotations
 
-from orchestrator.spec import Arm, Parameter, StudySpec
+from orchestrator.spec import StudySpec
 from studies import arms
 from studies.parts import BETA1, Size
 
@@ -15,7 +15,6 @@ QUESTION = "How does the result depend on a static β1, and where does a learned
 
 
 def study(size: Size) -> StudySpec:
-    etas = tuple(size.eta(reach) for reach in size.reaches)
     base = arms.base_run(size)
     bo = arms.bayesian(
         "bo-beta1",
@@ -26,16 +25,7 @@ def study(size: Size) -> StudySpec:
         row="+ BO",
         column="beta1",
     )
-    guided = Arm(
-        name="guided-beta1",
-        method="grid",
-        config=arms.guiding("held-out", "beta1"),
-        space=(Parameter(path="guidance.eta", values=etas),),
-        trials=len(etas),
-        row="guided",
-        column="beta1",
-        run_hours=size.hours["held-out"],
-    )
+    guided = arms.guided_over_etas("beta1", size)
     searches = (base, bo, guided)
     confirmations = tuple(arms.confirmed(arm, size) for arm in searches)
     return arms.study_of("bo-beta1", size, (*searches, *confirmations), question=QUESTION)

@@ -52,22 +52,12 @@ def _seeds(arm: Arm, size: Size) -> int:
 def _searches(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator[Arm]:
     """The three searches of one column."""
     guided = arms.guiding("held-out", column)
-    etas = tuple(size.eta(reach) for reach in size.reaches)
     low, high = (size.eta(reach) for reach in REACH_RANGE)
     static_hours = size.hours.get("bo", size.hours["off"])
     yield arms.bayesian(
         f"bo-{column}", space, size, trials=size.bo_trials, hours=static_hours, row="+ BO", column=column
     )
-    yield Arm(
-        name=f"guided-{column}",
-        method="grid",
-        config=guided,
-        space=(Parameter(path="guidance.eta", values=etas),),
-        trials=len(etas),
-        row="guided",
-        column=column,
-        run_hours=size.hours["held-out"],
-    )
+    yield arms.guided_over_etas(column, size)
     yield arms.bayesian(
         f"guided-bo-{column}",
         (Parameter(path="guidance.eta", low=low, high=high, scale="log"),),

@@ -8,7 +8,7 @@ Expected  as in the paper: α falls as low as η̂ allows, which is the short-ho
 
 from __future__ import annotations
 
-from orchestrator.spec import Arm, Parameter, StudySpec
+from orchestrator.spec import StudySpec
 from studies import arms
 from studies.parts import REACHES, Size
 
@@ -16,17 +16,7 @@ QUESTION = "How does α move while it is learned, and how does its benefit depen
 
 
 def study(size: Size) -> StudySpec:
-    etas = tuple(size.eta(reach) for reach in REACHES)
     base = arms.base_run(size)
-    guided = Arm(
-        name="guided-alpha",
-        method="grid",
-        config=arms.guiding("held-out", "alpha"),
-        space=(Parameter(path="guidance.eta", values=etas),),
-        trials=len(etas),
-        row="guided",
-        column="alpha",
-        run_hours=size.hours["held-out"],
-    )
+    guided = arms.guided_over_etas("alpha", size, reaches=REACHES)
     confirmations = tuple(arms.confirmed(arm, size) for arm in (base, guided))
     return arms.study_of("eta-sweep", size, (base, guided, *confirmations), question=QUESTION)
