@@ -10,6 +10,14 @@ import click
 
 from orchestrator import service
 from orchestrator.cli import foreground
+from orchestrator.cli.asking import (
+    as_json_option,
+    read,
+    search_option,
+    size_option,
+    tell_question,
+    workers_option,
+)
 from orchestrator.cli.showing import (
     DONE,
     NO_RESULT,
@@ -18,14 +26,6 @@ from orchestrator.cli.showing import (
     note,
     print_json,
     say,
-)
-from orchestrator.cli.study import (
-    as_json_option,
-    read,
-    search_option,
-    size_option,
-    tell_question,
-    workers_option,
 )
 from orchestrator.engine import Tick
 from orchestrator.settings import from_environment

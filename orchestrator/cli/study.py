@@ -5,19 +5,18 @@ What was found (report, verdict, table) is in `answer.py`.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from orchestrator import service
 from orchestrator.checks import require_runnable
 from orchestrator.cli import answer, foreground
+from orchestrator.cli.asking import as_json_option, read, spec_options, tell_question, workers_option
 from orchestrator.cli.progress import shown
 from orchestrator.cli.showing import DONE, note, print_json, say, table, terminal_width
 from orchestrator.clock import SystemClock
@@ -29,23 +28,7 @@ from orchestrator.records import ENDED, StudyRow, StudyState
 from orchestrator.settings import from_environment
 from orchestrator.spec import StudySpec
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-SIZES = ("smoke", "quick", "laptop", "paper")
-METHODS = ("gp", "tpe", "random", "sobol")
 LOOKS_A_LEADER = 10  # so many looks at a study, 2 s, and then one at whether anybody leads
-FILE_SUFFIXES = (".json", ".yaml", ".yml")
-
-as_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."
-)
-size_option = click.option("--size", type=click.Choice(SIZES), help="Of a preset; quick unless told.")
-search_option = click.option(
-    "--search", type=click.Choice(METHODS), help="Instead of gp and tpe, in every arm."
-)
-workers_option = click.option(
-    "--workers", type=click.IntRange(1, 1024), help="Runs at a time; ORCH_WORKERS, or one a core."
-)
 
 
 @click.group()
@@ -55,79 +38,6 @@ def command() -> None:
 
 for found in (answer.report_, answer.verdict_, answer.table_):
     command.add_command(found)
-
-
-def _no_nan(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    """NaN is below nothing and above nothing: as a limit it would let everything pass."""
-    if value is not None and math.isnan(value):
-        raise click.BadParameter("nan is no number.", context, option)
-    return value
-
-
-def spec_options(function: Function) -> Function:
-    """What `create` and `plan` have in common."""
-    options = (
-        click.argument("spec", metavar="NAME|FILE"),
-        size_option,
-        click.option("--name", help="The study's name, in place of the one in its spec."),
-        click.option(
-            "--trials", type=click.IntRange(min=1), help="Of every arm that searches (not of grids)."
-        ),
-        click.option(
-            "--replicates", type=click.IntRange(min=1), help="How often to repeat it all, on other seeds."
-        ),
-        click.option(
-            "--set",
-            "sets",
-            multiple=True,
-            metavar="PATH=VALUE",
-            help="A value in the base config; may be repeated.",
-        ),
-        search_option,
-        click.option(
-            "--refuse-above",
-            type=click.FloatRange(min=0),
-            callback=_no_nan,
-            metavar="CHIP_HOURS",
-            help="Start nothing that is planned to cost more.",
-        ),
-        as_json_option,
-    )
-    for option in reversed(options):
-        function = option(function)
-    return function
-
-
-def read(
-    given: str,
-    *,
-    size: str | None,
-    name: str | None = None,
-    trials: int | None = None,
-    replicates: int | None = None,
-    search: str | None = None,
-    sets: tuple[str, ...] = (),
-) -> StudySpec:
-    """The spec that NAME|FILE and the flags ask for. A name that looks like a file is one."""
-    from orchestrator.reading import override, read_spec
-
-    if given.endswith(FILE_SUFFIXES) or "/" in given:
-        if size is not None:
-            raise click.UsageError(f"--size goes with a preset's name, and {given} is a file. Leave it out.")
-        if not os.path.isfile(given):  # unlike Path.is_file, quiet about names that are too long
-            raise BadSpec(f"There is no file {given[:200]!r}. Give a spec's path, or a preset's name.")
-        spec = read_spec(Path(given))
-    else:
-        from studies import catalog
-
-        spec = catalog.get(given, size or "quick")
-    return override(spec, name=name, trials=trials, replicates=replicates, search=search, sets=sets)
-
-
-def tell_question(spec: StudySpec) -> None:
-    """What is asked comes first, and with it what its numbers can say and what they cannot."""
-    if spec.question:
-        note(spec.question)
 
 
 # -- create and run --------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ def test_help_imports_no_noun_and_tells_the_exit_codes() -> None:
 
 
 def test_sizes_are_those_of_the_catalogue() -> None:
-    from orchestrator.cli.study import SIZES
+    from orchestrator.cli.asking import SIZES
 
     assert list(SIZES) == catalog.sizes()
 
@@ -331,3 +331,14 @@ def test_every_command_and_option_is_in_the_docs() -> None:
     assert missing == []
     for code, meaning in showing.EXIT_CODES:
         assert f"| {code} | {meaning} |" in text
+
+
+def test_pair_and_data_dir_are_short_for_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrator.cli.asking import read
+
+    monkeypatch.chdir(tmp_path)
+    data = read("bo-vs-guided", size="smoke", pair="fi-en", data_dir="corpus/train").base["data"]
+    assert (data["pair"], data["source"]) == ("fi-en", "files")
+    assert data["path"] == str(tmp_path / "corpus/train")
+    prepared = read("bo-vs-guided", size="paper", data_dir="/sets").base["data"]
+    assert (prepared["source"], prepared["path"]) == ("wmt19", "/sets")
