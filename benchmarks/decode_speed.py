@@ -27,7 +27,7 @@ from trainer.models import Settings, init_params, model_settings
 STEPS, ROWS = 32, 32
 MISSING = (
     "This benchmark compares with Hugging Face transformers, which is not installed. Install the extra "
-    "`bench`: pip install -e '.[bench]'."
+    "`bench-decode`: pip install -e '.[bench-decode]'."
 )
 # Of a model: vocabulary, sentences, rounds.
 SIZES = {"tiny": (320, 128, 9), "small": (8_000, 32, 5)}
