@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from trainer import hyper, schedules
 from trainer.guidance import meta as metas
@@ -132,4 +133,11 @@ def begin(
         settings=settings,
     )
     # One buffer a leaf: some optimizers start two leaves of their state as the same array.
-    return jax.tree.map(lambda x: jnp.array(x, copy=True), state)
+    return jax.tree.map(_own, state)
+
+
+def _own(leaf: Any) -> jax.Array:
+    """A copy. By way of the host: on the device each shape would compile a program of its own."""
+    if isinstance(leaf, jax.core.Tracer):
+        return jnp.array(leaf, copy=True)
+    return jax.device_put(np.array(leaf))
