@@ -27,9 +27,8 @@ REACH = 4.8
 REACHES = (1.0, 2.2, REACH, 10.0)  # a decade, in four
 REACH_RANGE = (0.1, 30.0)
 
-# What a run costs over a plain one. `held-out`: the paper's table, 43.2 h for 4 runs against 7.1 h for one;
-# ours, and the others: CPU time on a laptop's core (benchmarks/guidance_overhead.py).
-PAPERS_GUIDED = 1.52
+# What a run of ours costs over a plain one, in CPU time on a laptop's core (benchmarks/guidance_overhead.py).
+# The paper's table implies 1.52 for held-out: 43.2 h for 4 runs against 7.1 h for one.
 OVER_PLAIN: Mapping[str, float] = {"off": 1.0, "held-out": 1.87, "next-batch": 1.05, "lagged": 1.08}
 
 

@@ -104,12 +104,12 @@ def save(folder: Path, snapshot: Snapshot, *, kept: int = KEPT, create: Opener =
         shutil.rmtree(unfinished, ignore_errors=True)
         if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        last = next(iter(_finished(folder)), None)
+        last = next(iter(finished(folder)), None)
         left = f"The last good one is {last}." if last else "There is none before it."
         raise Unwritten(
             problem.errno, f"The disk is full: {path} could not be written. {left} Make room there."
         ) from problem
-    for old in _finished(folder, below=snapshot.step)[kept - 1 :]:
+    for old in finished(folder, below=snapshot.step)[kept - 1 :]:
         shutil.rmtree(old, ignore_errors=True)
     return path
 
@@ -186,7 +186,7 @@ def restore(path: Path, target: Any, *, fingerprint: str) -> Restored | None:
         raise CheckpointError(f"There is no checkpoint {path}. Name one that is there, or start anew.")
     note = ""
     named = _NAME.fullmatch(path.name)
-    older = _finished(path.parent, below=int(named[1])) if named else []
+    older = finished(path.parent, below=int(named[1])) if named else []
     for each in (path, *older):
         try:
             snapshot = read(each, target, fingerprint=fingerprint)
@@ -245,7 +245,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _finished(folder: Path, *, below: float = float("inf")) -> list[Path]:
+def finished(folder: Path, *, below: float = float("inf")) -> list[Path]:
     """The checkpoints of a folder, newest first."""
     found = [(int(named[1]), p) for p in folder.glob("checkpoint-*") if (named := _NAME.fullmatch(p.name))]
     return [path for step, path in sorted(found, reverse=True) if step < below]

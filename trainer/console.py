@@ -165,15 +165,12 @@ def _trained(config: TrainConfig, folder: Path, *, as_json: bool) -> int:
 
 def _resume(folder: Path) -> None:
     """Name the newest checkpoint to the run, if there is one."""
-    steps = [int(p.name.removeprefix("checkpoint-")) for p in folder.glob("checkpoint-*") if _is_whole(p)]
-    if steps:
-        note = {"checkpoint": str(folder / f"checkpoint-{max(steps)}")}
-        (folder / "resume.json").write_text(json.dumps(note))
-        _say(f"Going on from step {max(steps):,}.")
+    from trainer import checkpoint
 
-
-def _is_whole(path: Path) -> bool:
-    return path.name.removeprefix("checkpoint-").isdecimal() and (path / "COMPLETE").is_file()
+    newest = next(iter(checkpoint.finished(folder)), None)
+    if newest is not None:
+        (folder / "resume.json").write_text(json.dumps({"checkpoint": str(newest)}))
+        _say(f"Going on from step {int(newest.name.removeprefix('checkpoint-')):,}.")
 
 
 class _Told:

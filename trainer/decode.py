@@ -23,10 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from trainer.data.vocabulary import END as EOS
+from trainer.data.vocabulary import PAD, UNKNOWN
 from trainer.mesh import ROWS, place_batch
 from trainer.models import Settings, decode_step, start_decoding
 
-PAD, EOS, UNKNOWN = range(3)
 LEAST_BUCKET = 16  # a bucket more is a program more to compile, 2 s at `tiny`, and shorter ones gain little
 LEAST_CACHE = 16  # a longer cache begins shorter and doubles; each doubling compiles the step again, 1 s
 

@@ -51,7 +51,7 @@ def kept(folder: Path, name: str, *, made_with: str, make: Callable[[], Iterable
     if text is None:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in make()).encode()
         # No time and no name in the header: equal text gives equal files.
-        _write_whole(path, gzip.compress(text, compresslevel=3, mtime=0))
+        write_whole(path, gzip.compress(text, compresslevel=3, mtime=0))
     # One parse of one array takes less than half the time of a parse for each line.
     rows = json.loads(b"[" + text.rstrip(b"\n").replace(b"\n", b",") + b"]")
     return Kept(tuple(rows), hashlib.sha256(text).hexdigest(), made_with, path)
@@ -68,7 +68,8 @@ def _read(path: Path) -> bytes | None:
         raise DataError(f"{path} cannot be read ({why.strerror}). Delete it, and it is made again.") from why
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
+    """The file is there whole or not at all, whoever else writes the same."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-")

@@ -11,14 +11,13 @@ import functools
 import hashlib
 import io
 import json
-import os
 import re
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from trainer.data.contract import DataError, Pairs
+from trainer.data.kept import write_whole
 
 PAD, END, UNKNOWN = 0, 1, 2
 LEARNED_FROM = 500_000  # pairs at most, evenly spread: more change little and take minutes
@@ -55,7 +54,7 @@ class Vocabulary:
             raise DataError(f"{path} is no vocabulary that can be read: {problem}.") from problem
 
     def save(self, path: Path) -> None:
-        _write_whole(path, self._model)
+        write_whole(path, self._model)
 
     def encode(self, sentences: Sequence[str]) -> list[list[int]]:
         """Ids, the end apart."""
@@ -89,7 +88,7 @@ def vocabulary(pairs: Pairs, *, size: int, fingerprint: str, home: Path) -> Voca
     path = home / f"vocabulary-{size}-{key[:16]}.model"
     if not path.exists():
         home.mkdir(parents=True, exist_ok=True)
-        _write_whole(path, _trained(_sample(pairs), size=size))
+        write_whole(path, _trained(_sample(pairs), size=size))
     return _read(path)
 
 
@@ -128,13 +127,3 @@ def _trained(sentences: Iterator[str], *, size: int) -> bytes:
             ) from None
         raise DataError(f"No vocabulary could be made of this text: {said}") from problem
     return model.getvalue()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """The file is there whole or not at all, whoever else writes the same."""
-    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
