@@ -151,6 +151,7 @@ class Objective(Spec):
     metric: str = "loss"
     goal: Literal["minimize", "maximize"] = "minimize"
     split: str = "select"
+    targets: tuple[float, ...] = ()  # what does it cost to reach them? Fixed before the first trial
 
 
 class Budget(Spec):

@@ -71,7 +71,7 @@ def study_of(name: str, size: Size, arms: tuple[Arm, ...], **more: Any) -> Study
         entrypoint=ENTRYPOINT,
         base=size.base,
         arms=arms,
-        objective=Objective(metric=METRIC, goal="minimize", split="select"),
+        objective=Objective(metric=METRIC, goal="minimize", split="select", targets=size.targets),
         resources=size.resources,
         retries=Retries(hang_after_s=size.hang_after_s),
         **more,

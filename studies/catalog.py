@@ -6,7 +6,7 @@ import difflib
 
 from orchestrator.errors import NotFound
 from orchestrator.spec import StudySpec
-from studies import beta1_inits, bo_beta1, bo_vs_guided, eta_sweep, language_pairs, parts
+from studies import beta1_inits, bo_beta1, bo_vs_guided, default_rate, eta_sweep, language_pairs, parts
 
 _STUDIES = (
     ("bo-vs-guided", bo_vs_guided.study),
@@ -14,6 +14,7 @@ _STUDIES = (
     ("beta1-inits", beta1_inits.study),
     ("language-pairs", language_pairs.study),
     ("bo-beta1", bo_beta1.study),
+    ("default-rate", default_rate.study),
 )
 
 

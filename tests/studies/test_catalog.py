@@ -34,10 +34,29 @@ def test_laptop_searches_at_most_75_minutes_on_2_cores() -> None:
     assert 60 * planned.search.run_hours / 2 <= 75
 
 
-def test_small_sizes_keep_the_papers_peak_learning_rate_under_their_own_warm_up() -> None:
-    for size in parts.sizes().values():
+def test_small_sizes_start_at_a_stated_multiple_of_the_papers_peak_learning_rate() -> None:
+    for name, size in parts.sizes().items():
         config = TrainConfig.from_dict(size.base)
-        assert config.optimizer.learning_rate == papers_rate(config.schedule.warmup_steps)
+        factor = 1 if name == "paper" else parts.RATE_FACTOR
+        papers = papers_rate(config.schedule.warmup_steps)
+        assert config.optimizer.learning_rate == pytest.approx(factor * papers, rel=0.01)
+
+
+def test_the_defaults_learning_rate_is_chosen_inside_a_grid_on_seeds_that_no_study_reports() -> None:
+    spec = catalog.get("default-rate")
+    (rate,) = spec.arms[0].space
+    chosen = value_at(spec.base, "optimizer.learning_rate")
+    assert min(rate.values) < chosen < max(rate.values)
+    assert chosen in rate.values
+    studied = catalog.get("bo-vs-guided")
+    assert spec.seeds.search > studied.seeds.fresh + 1000
+
+
+def test_targets_are_in_the_spec_from_the_defaults_dev_loss_downwards() -> None:
+    for size in ("quick", "laptop"):
+        targets = catalog.get("bo-vs-guided", size).objective.targets
+        assert targets == tuple(sorted(targets, reverse=True))
+        assert len(targets) == len(parts.TARGETS)
 
 
 def configs(spec: StudySpec) -> dict[str, dict[str, object]]:

@@ -7,6 +7,7 @@ and epochs; each epoch shows each example exactly once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -38,7 +39,7 @@ class Packed:
         self.first = {"epoch": 0, "window": 0, "row": 0}
         self.source_length = rounded(LONGEST_EXAMPLES * int(e.source_lengths.max()))
         self.target_length = rounded(LONGEST_EXAMPLES * int(e.target_lengths.max()))
-        share = max(
+        share = self._share = max(
             float(e.source_lengths.mean()) / self.source_length,
             float(e.target_lengths.mean()) / self.target_length,
         )
@@ -72,6 +73,21 @@ class Packed:
         real = int(np.count_nonzero(batch["source"]) + np.count_nonzero(batch["target_out"]))
         piece = {name: array.reshape(steps, self.rows, -1) for name, array in batch.items()}
         return [piece], {"epoch": epoch, "window": window, "row": row}, real
+
+    def held_out(self, examples: Examples) -> Batch:
+        """One batch for guidance, of the shape of a training batch: always the same, whatever the seed."""
+        fits = (examples.source_lengths <= self.source_length) & (
+            examples.target_lengths <= self.target_length
+        )
+        enough = math.ceil((self.rows + OPEN_ROWS) / self._share)  # so that the first rows are full
+        chosen = np.random.default_rng([0]).permutation(np.flatnonzero(fits))[:enough]
+        rows = fitted(examples, chosen, self.source_length, self.target_length)
+        if len(rows) < self.rows:
+            raise DataError(
+                f"The guidance batch is to have {self.rows:,} packed rows and the guide split fills "
+                f"{len(rows):,}. Raise data.guide_share, or lower the batch."
+            )
+        return packed(examples, rows[: self.rows], self.source_length, self.target_length)
 
     @property
     def padding_share(self) -> float:

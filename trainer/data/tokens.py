@@ -53,7 +53,10 @@ class Tokens:
         return Bucketed(self.train, buckets=batch.buckets, **sizes)
 
     def guidance_batch(self, config: TrainConfig) -> Batch:
-        """As many sentences as a training batch has, always the same, of the guide split."""
+        """As large as a training batch, always the same, of the guide split."""
+        batches = self.batches(config)
+        if isinstance(batches, Packed):
+            return batches.held_out(self.guide)
         return held_out_batch(self.guide, rows=guidance_rows(config, self.train))
 
     def dev_batches(self, *, rows_divide_by: int = 1) -> Batch:

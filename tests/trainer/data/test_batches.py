@@ -222,6 +222,17 @@ def test_the_guidance_batch_is_the_same_in_every_run_and_must_fit_its_split() ->
         held_out_batch(made(40), rows=41)
 
 
+def test_a_packed_guidance_batch_has_the_shape_of_a_training_batch_and_rows_as_full() -> None:
+    batches = [Packed(made(2000), seed=seed, sentences=32) for seed in (0, 1)]
+    one, other = (each.held_out(made(300)) for each in batches)
+    (piece,), _, _ = batches[0].chunk(batches[0].first, 1)
+    assert {name: array.shape for name, array in one.items()} == {n: a.shape[1:] for n, a in piece.items()}
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+    assert np.count_nonzero(one["source"]) > 0.8 * np.count_nonzero(piece["source"])
+    with pytest.raises(DataError, match="The guidance batch is to have .* packed rows and the guide split"):
+        batches[0].held_out(made(3))
+
+
 def test_a_split_is_evaluated_whole_its_last_batch_filled_up_with_empty_rows() -> None:
     batch = stacked(made(10), rows=4)
     assert batch["source"].shape[:2] == (3, 4)
