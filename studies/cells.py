@@ -1,0 +1,69 @@
+"""In which settings is a question asked? Learning-rate schedule × steps × optimizer: the cells of a matrix.
+
+A cell is a column of a table. Its config is laid over the size's base; its default learning rate is the one
+that the rule of the study default-rate finds for it, so that no cell is won against a poor default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from studies.parts import OVER_PLAIN, Size
+
+# Peak learning rates, after warm-up: a start for each optimizer's grid, and the factor that won it.
+PEAKS: Mapping[str, float] = {"lamb": 0.4 / 4000**0.5, "adamw": 0.001, "adafactor": 0.004}
+FACTOR = 2.0
+EXTENT: Mapping[str, tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]] = {
+    "smoke": (("inverse-sqrt",), (40,), ("lamb", "adamw")),
+    "quick": (("inverse-sqrt", "linear"), (240,), ("lamb", "adamw")),
+    "laptop": (("inverse-sqrt", "linear"), (400, 1200), ("lamb", "adamw")),
+    "paper": (("inverse-sqrt", "linear", "cosine"), (160_000,), ("lamb", "adamw", "adafactor")),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    schedule: str
+    steps: int
+    optimizer: str
+    rate_factor: float = 1.0  # on the default learning rate
+
+    @property
+    def name(self) -> str:
+        """As a column's name."""
+        times = "" if self.rate_factor == 1 else f" rate x{self.rate_factor:g}"
+        return f"{self.optimizer} {self.schedule} {self.steps}{times}"
+
+    @property
+    def slug(self) -> str:
+        """As a part of an arm's name."""
+        return self.name.replace(" ", "-").replace(".", "_")
+
+    def config(self) -> dict[str, Any]:
+        """What the cell's runs have in common, to be laid over the size's base."""
+        warmup_steps = self.steps // 10
+        rate = FACTOR * PEAKS[self.optimizer] * self.rate_factor
+        if self.schedule == "inverse-sqrt":  # its multiplier peaks at 1/√warmup, the others' at 1
+            rate *= warmup_steps**0.5
+        return {
+            "steps": self.steps,
+            "eval_every_steps": self.steps // 4,
+            "checkpoint_every_steps": self.steps // 4,
+            "optimizer": {"name": self.optimizer, "learning_rate": float(f"{rate:.3g}")},
+            "schedule": {"name": self.schedule, "warmup_steps": warmup_steps},
+        }
+
+    def hours(self, size: Size, estimator: str = "off") -> float:
+        """Of one run: the size's, by this cell's steps."""
+        return (
+            size.hours.get(estimator, size.hours["off"] * OVER_PLAIN.get(estimator, 1))
+            * self.steps
+            / size.steps
+        )
+
+
+def cells(size: Size) -> tuple[Cell, ...]:
+    schedules, steps, optimizers = EXTENT[size.name]
+    return tuple(Cell(s, n, o) for o in optimizers for s in schedules for n in steps)
