@@ -1,4 +1,4 @@
-"""What is in a text, and who opened its test split? `orch data` from the shell."""
+"""What is in a text, how does a published one get here, and who opened its test split? `orch data`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from trainer.data import tfds
 from trainer.data.contract import Corpus, DataError
 from trainer.data.corpus import open_corpus, openings
 from trainer.data.filters import in_order
+from trainer.data.prepare import prepare, set_of
 from trainer.options import LEVELS
 
 _TYPED_PAIRS = 200_000  # of train, whose words are counted as types
@@ -33,6 +34,7 @@ examples:
   orch data describe cldr --pair de-en
   orch data describe files --path my/train --pair de-en --json
   orch data describe wmt19 --pair lt-en --data-dir ~/tensorflow_datasets
+  orch data prepare wmt19 --pair lt-en --data-dir ~/tensorflow_datasets
   orch data openings
 """
 
@@ -40,7 +42,8 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        shown = _openings(options) if options.verb == "openings" else _describe(options)
+        verbs = {"describe": _describe, "prepare": _prepare, "openings": _openings}
+        shown = verbs[options.verb](options)
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
         return 2
@@ -54,11 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="orch data",
-        description="Show what is in a text: splits, filters, lengths, overlap; and who opened a test split.",
+        description="What is in a text, how to get a published one, and who opened a test split.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="describe | openings")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="describe | prepare | openings")
     describe = verbs.add_parser("describe", help="pairs, splits, filters, lengths, overlap, samples")
     describe.add_argument("source", nargs="?", default="cldr", help="cldr, files, wmt19 or tfds:NAME [cldr]")
     describe.add_argument("--pair", default="de-en", help="from which language to which [de-en]")
@@ -70,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
         "--keep-languages", action="store_true", help="do not drop pairs in other languages"
     )
     describe.add_argument("--json", action="store_true", help="for programs")
+    made = verbs.add_parser("prepare", help="download a set of TensorFlow Datasets and prepare it")
+    made.add_argument("source", help="wmt19, or a set's name: c4/en, glue/cola, super_glue/boolq, squad, …")
+    made.add_argument("--pair", default="de-en", help="of wmt19 [de-en]")
+    made.add_argument("--data-dir", default="", help="where to [~/tensorflow_datasets]")
+    made.add_argument("--json", action="store_true", help="for programs")
     opened = verbs.add_parser("openings", help="every opening of a test split: when, of which text, why")
     opened.add_argument("--json", action="store_true", help="for programs")
     return parser
@@ -132,6 +140,16 @@ def _for_people(found: dict[str, Any]) -> str:
     for source, target in found["samples"]:
         said += [f"  {source}", f"    {target}"]
     return "\n".join(said)
+
+
+def _prepare(options: argparse.Namespace) -> str:
+    name = set_of(options.source, pair=options.pair, data_dir=options.data_dir)
+    place = prepare(name, data_dir=options.data_dir)
+    splits = tfds.splits(name, data_dir=options.data_dir)
+    if options.json:
+        return json.dumps({"set": name, "folder": str(place), "splits": splits}, indent=2)
+    rows = ", ".join(f"{split} {count:,}" for split, count in splits.items())
+    return f"{name} is prepared in {place}: {rows}."
 
 
 def _openings(options: argparse.Namespace) -> str:

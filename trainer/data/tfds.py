@@ -129,7 +129,7 @@ def wmt19_config(pair: str, *, data_dir: str | Path = "") -> str:
     names = [f"wmt19_translate/{source}-{target}", f"wmt19_translate/{target}-{source}"]
     if source == "en":
         names.reverse()  # TFDS has English last
-    return next((n for n in names if (_folder(data_dir) / n).is_dir()), names[0])
+    return next((n for n in names if (folder(data_dir) / n).is_dir()), names[0])
 
 
 def wmt19_test(pair: str) -> Pairs:
@@ -157,18 +157,18 @@ def wmt19_test(pair: str) -> Pairs:
 
 
 def _builder(name: str, data_dir: str | Path) -> Any:
-    place = _prepared(name, _folder(data_dir))
-    tfds = _library()
+    place = prepared(name, data_dir)
+    tfds = library()
     builder = tfds.builder_from_directory(str(place))
     if builder.info.file_format is not tfds.core.file_adapters.FileFormat.ARRAY_RECORD:
         raise DataError(
             f"{place} is prepared as {builder.info.file_format.value}. Allowed is array_record, which can be "
-            f"read by number. {_how_to_prepare(name, _folder(data_dir))}"
+            f"read by number. {_how_to_prepare(name, folder(data_dir))}"
         )
     return builder
 
 
-def _library() -> Any:
+def library() -> Any:
     try:
         import tensorflow_datasets
     except ImportError as error:
@@ -179,11 +179,17 @@ def _library() -> Any:
     return tensorflow_datasets
 
 
-def _folder(data_dir: str | Path) -> Path:
+def folder(data_dir: str | Path) -> Path:
+    """Of all prepared sets."""
     return Path(data_dir).expanduser() if str(data_dir) else default_folder()
 
 
-def _prepared(name: str, folder: Path) -> Path:
+def prepared(name: str, data_dir: str | Path = "") -> Path:
+    """The folder of a prepared set, of its newest version."""
+    return _newest(name, folder(data_dir))
+
+
+def _newest(name: str, folder: Path) -> Path:
     """The folder of the newest version of a set; a set with one config needs not name it."""
     place = folder / name
     if not place.is_dir():
@@ -198,7 +204,7 @@ def _prepared(name: str, folder: Path) -> Path:
         return max(versions, key=lambda p: [int(part) for part in p.name.split(".")])
     inner = sorted({p.parent.parent.name for p in place.glob(f"*/*/{_INFO}")})
     if len(inner) == 1:
-        return _prepared(f"{name}/{inner[0]}", folder)
+        return _newest(f"{name}/{inner[0]}", folder)
     if inner:
         configs = ", ".join(f"{name}/{config}" for config in inner)
         raise DataError(f"{name} has several configs in {folder}. Allowed are {configs}: name one.")
@@ -216,8 +222,8 @@ def _listed(folder: Path) -> str:
 
 def _how_to_prepare(name: str, folder: Path) -> str:
     return (
-        f"Where there is a network: pip install 'orch[tfds-prepare]', then tfds build {name} "
-        f"--file_format=array_record --data_dir={folder}. Or name the folder where it lies prepared."
+        f"Where there is a network: orch data prepare {name} --data-dir {folder}. "
+        f"Or name the folder where it lies prepared."
     )
 
 
