@@ -142,6 +142,8 @@ def _context(answer: Answer) -> dict[str, Any]:
         "contrasts": answer.contrasts,
         "costs": answer.costs,
         "equal": answer.equal,
+        "reached": answer.reached,
+        "sentences": answer.sentences,
         "cautions": answer.cautions,
         "deviations": answer.deviations,
         "versions": answer.versions,

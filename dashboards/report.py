@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dashboards import cautions, contrasts, frames, paper, series, tables, verdict
+from dashboards import cautions, contrasts, frames, paper, sentences, series, tables, targets, verdict
 from dashboards.contrasts import Contrast
 from dashboards.frames import Cost, Curves, Frame
 from orchestrator.ledger import Ledger
@@ -32,13 +32,16 @@ class Answer:
     contrasts: tuple[tuple[str, str, list[Contrast]], ...]  # challenger's row, incumbent's row, by column
     costs: tuple[tuple[str, str, Cost], ...]  # arm, phase
     equal: tuple[series.Equal, ...]
+    reached: tuple[targets.Reached, ...]
+    sentences: tuple[sentences.Compared, ...]
     cautions: tuple[cautions.Caution, ...]
     deviations: tuple[paper.Deviation, ...]
     versions: tuple[tuple[str, str], ...]
     slots: int
 
 
-def gather(ledger: Ledger, study: str, *, slots: int) -> Answer:
+def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) -> Answer:
+    """`runs`: where the attempts' folders lie, for what their translations say."""
     frame = frames.read(ledger, study)
     looked_at = series.closely(frame)
     heard = frames.curves(ledger, looked_at)
@@ -51,6 +54,8 @@ def gather(ledger: Ledger, study: str, *, slots: int) -> Answer:
         contrasts=tuple(_contrasts(frame)),
         costs=tuple(_costs(frame, heard, slots=slots)),
         equal=tuple(series.equal_budgets(frame, slots=slots)),
+        reached=tuple(targets.reached(frame)),
+        sentences=tuple(sentences.compare(ledger, frame, runs)) if runs else (),
         cautions=tuple(cautions.cautions(frame, heard)),
         deviations=_deviations(frame, made[0]),
         versions=_versions(frames.provenance(ledger, looked_at)),
@@ -139,6 +144,8 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
         "contrasts": [asdict(each) for _, _, of in answer.contrasts for each in of],
         "costs": [{"arm": arm, "phase": phase, **asdict(cost)} for arm, phase, cost in answer.costs],
         "equal_budgets": [asdict(each) for each in answer.equal],
+        "reached": [asdict(each) for each in answer.reached],
+        "sentences": [asdict(each) for each in answer.sentences],
         "cautions": [asdict(each) for each in answer.cautions],
         "deviations": [asdict(each) for each in answer.deviations],
         "versions": dict(answer.versions),

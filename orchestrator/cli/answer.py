@@ -45,7 +45,7 @@ def report_(name: str, out: str | None, slots: int | None, as_json: bool) -> int
     settings = from_environment()
     with foreground.opened(settings, writing=False) as store:
         study = store.study(name)
-        answer = report.gather(store, study.study_id, slots=slots or settings.workers)
+        answer = report.gather(store, study.study_id, slots=slots or settings.workers, runs=settings.runs)
         path = report.write(answer, Path(out) if out else folder_of(settings, study))
     if as_json:
         print_json(_found(answer, path))
@@ -114,7 +114,7 @@ def conclude(settings: Settings, store: Store, study: StudyRow) -> tuple[Answer,
     """The answer of a study that has ended, and where its report lies. A full disk takes no result away."""
     from dashboards import report
 
-    answer = report.gather(store, study.study_id, slots=settings.workers)
+    answer = report.gather(store, study.study_id, slots=settings.workers, runs=settings.runs)
     try:
         return answer, report.write(answer, folder_of(settings, study))
     except OSError as problem:

@@ -1,0 +1,75 @@
+"""Are two choices compared on the same sentences, by sacrebleu's own numbers?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import sacrebleu
+
+from dashboards import frames, report, sentences
+from orchestrator.ledger.memory import MemoryLedger
+from tests.dashboards.ledgers import ledger, runs, searched, spec
+
+REFERENCES = [f"the price of number {n} is {n * 7} euros and {n % 10} cents today" for n in range(60)]
+GOOD = [r.replace("today", "now") if i % 7 == 0 else r for i, r in enumerate(REFERENCES)]
+BAD = [r.replace("price", "cost").replace("today", "now") for r in REFERENCES]
+
+
+def left(root: Path, trial: str, translations: list[str], references: list[str] = REFERENCES) -> None:
+    """What a run of the trainer leaves."""
+    path = root / "s1" / trial / "attempt-1" / sentences.FILE
+    path.parent.mkdir(parents=True)
+    rows = (
+        {"source": "", "reference": r, "translation": t}
+        for r, t in zip(references, translations, strict=True)
+    )
+    path.write_text("\n".join(map(json.dumps, [{"split": "test"}, *rows])))
+
+
+@pytest.fixture
+def store() -> MemoryLedger:
+    confirmed = {f"confirm-{arm}": runs(0.8, 0.9) for arm in ("bo", "guided")}
+    return ledger(spec(confirmations=2), {**searched(), **confirmed})
+
+
+def test_the_gain_is_the_difference_of_sacrebleus_scores_and_clear_where_it_is_large(
+    store: MemoryLedger, tmp_path: Path
+) -> None:
+    left(tmp_path, "s1.confirm-guided.0.0", GOOD)
+    left(tmp_path, "s1.confirm-bo.0.0", BAD)
+    (found,) = sentences.compare(store, frames.read(store, "s1"), tmp_path)
+    scores = [sacrebleu.corpus_bleu(system, [REFERENCES]).score for system in (GOOD, BAD)]
+    assert (found.challenger, found.incumbent) == pytest.approx(scores)
+    assert found.low < found.difference < found.high
+    assert found.difference == pytest.approx(scores[0] - scores[1])
+    assert max(found.p_bootstrap, found.p_randomisation) < 0.01
+    assert (found.seed, found.sentences) == (1000, 60)
+
+
+def test_equal_systems_are_not_told_apart(store: MemoryLedger, tmp_path: Path) -> None:
+    for arm in ("guided", "bo"):
+        left(tmp_path, f"s1.confirm-{arm}.0.1", GOOD)
+    (found,) = sentences.compare(store, frames.read(store, "s1"), tmp_path)
+    assert (found.difference, found.p_randomisation) == (0, 1)
+
+
+def test_runs_on_other_sentences_and_torn_files_are_left_out(store: MemoryLedger, tmp_path: Path) -> None:
+    left(tmp_path, "s1.confirm-guided.0.0", GOOD)
+    left(tmp_path, "s1.confirm-bo.0.0", BAD[:10], REFERENCES[:10])
+    left(tmp_path, "s1.confirm-guided.0.1", GOOD)
+    left(tmp_path, "s1.confirm-bo.0.1", BAD)
+    torn = tmp_path / "s1" / "s1.confirm-bo.0.1" / "attempt-1" / sentences.FILE
+    torn.write_text(torn.read_text()[:-20])
+    assert sentences.compare(store, frames.read(store, "s1"), tmp_path) == []
+
+
+def test_the_report_shows_them(store: MemoryLedger, tmp_path: Path) -> None:
+    left(tmp_path / "runs", "s1.confirm-guided.0.0", GOOD)
+    left(tmp_path / "runs", "s1.confirm-bo.0.0", BAD)
+    answer = report.gather(store, "s1", slots=1, runs=tmp_path / "runs")
+    page = report.write(answer, tmp_path / "report")
+    for text in (page.read_text(), (page.parent / report.MARKDOWN).read_text()):
+        assert "Sentence by sentence" in text
+        assert answer.sentences[0].signature in text
