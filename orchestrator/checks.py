@@ -68,6 +68,12 @@ def require_runnable(spec: StudySpec) -> None:
         raise BadSpec(list(problems.values()))
 
 
+def programs(spec: StudySpec) -> int:
+    """How many programs a runnable study compiles, where none of them has been kept."""
+    entrypoint = find_entrypoint(spec.entrypoint)
+    return len({find_shape_key(entrypoint, spec.entrypoint, _probes(spec, arm)[0]) for arm in spec.arms})
+
+
 def _objections(entrypoint: Any, name: str, config: dict[str, Any]) -> list[str]:
     try:
         said = entrypoint.check(config)

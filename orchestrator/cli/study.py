@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from orchestrator import service
-from orchestrator.checks import require_runnable
+from orchestrator.checks import programs, require_runnable
 from orchestrator.cli import answer, foreground
 from orchestrator.cli.asking import as_json_option, read, spec_options, tell_question, workers_option
 from orchestrator.cli.progress import shown
@@ -109,13 +109,14 @@ def plan_(spec: str, as_json: bool, refuse_above: float | None, slots: int | Non
     if refuse_above is not None:
         check_cost(planned, refuse_above)
     if as_json:
-        print_json(planned.to_dict())
+        print_json({**planned.to_dict(), "programs": programs(wanted)})
         return DONE
     right = {"runs", "each", "run time", "chip-hours"}
     spare = ("waits for", "method", "phase", "each", "run time")
     say(*table(TABLE_HEADER, planned.as_table_rows(), right=right, spare=spare, width=terminal_width()))
     if planned.wall_hours is not None:
         say("", f"Wall clock: about {_wall(planned.wall_hours)} with {planned.slots} runs at a time.")
+    say(f"Programs to compile before that, unless they are kept from an earlier run: {programs(wanted)}.")
     say(*planned.notes)
     return DONE
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checks import ENOUGH, require_runnable
+from orchestrator.checks import ENOUGH, programs, require_runnable
 from orchestrator.errors import BadSpec
 from orchestrator.spec import MOST_TRIALS, StudySpec
 from tests.faults.world import small_study
@@ -35,6 +35,15 @@ def _problems(spec: StudySpec) -> list[str]:
     with pytest.raises(BadSpec) as caught:
         require_runnable(spec)
     return caught.value.problems
+
+
+def test_arms_of_one_shape_share_a_program(module: Write) -> None:
+    study = small_study(entrypoint=module(f"{SOUND}def shape_key(c): return str(c['optimizer']['alpha'])\n"))
+    assert len(study.arms) > 1
+    assert programs(study) == 1
+    first, *others = study.arms
+    apart = first.model_copy(update={"config": {"optimizer": {"alpha": 7.0}}})
+    assert programs(study.model_copy(update={"arms": (apart, *others)})) == 2
 
 
 @pytest.mark.parametrize(
