@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from dashboards import stats
+from dashboards.attribution import attribution
 from dashboards.contrasts import sample
 from dashboards.frames import Curves, Frame
 from orchestrator.materialize import value_at
@@ -30,7 +31,7 @@ class Caution:
 
 def cautions(frame: Frame, heard: Mapping[str, Curves]) -> list[Caution]:
     """`heard`: the curves of the trials that are looked at more closely, by name."""
-    found = [*_unfinished(frame), *_too_few_seeds(frame), *_added_later(frame)]
+    found = [*_unfinished(frame), *_too_few_seeds(frame), *_added_later(frame), *_undone(frame)]
     for arm in frame.spec.arms:
         found += [*_on_the_edge(frame, arm), *_collapsing(frame, arm, heard), *_broken(frame, arm)]
         found += _search_that_found_nothing(frame, arm)
@@ -89,6 +90,25 @@ def _added_later(frame: Frame) -> Iterator[Caution]:
                 f"{frame.added[arm.name]} runs of {arm.name} were added after the study was created. "
                 f"Its p-values hold for a number that was fixed beforehand.",
                 "Confirm with a study of its own if the answer hangs on them.",
+            )
+
+
+def _undone(frame: Frame) -> Iterator[Caution]:
+    """A gain that a control has too is not due to guidance; one without controls may not be."""
+    claim = frame.spec.claim
+    if claim is None:
+        return
+    sides = frame.spec.arm(claim.challenger), frame.spec.arm(claim.incumbent)
+    for column in attribution(frame, *sides, metric=claim.metric):
+        where = "" if column.column == "*" else f" in {column.column}"
+        rows = [control.row for control in column.controls if control.says == "undoes"]
+        if rows:
+            yield Caution(
+                "gain undone",
+                column.gain.challenger,
+                f"The gain of {column.gain.challenger}{where} is there without guidance: "
+                f"{', '.join(rows)} did as well or better.",
+                "Look at what they cost: a replay or a constant costs a plain run.",
             )
 
 

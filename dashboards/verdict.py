@@ -14,7 +14,8 @@ The rules, in the order in which they are asked:
    the six pairs without which such a test cannot reach .05.
 
 One claim is one test: nothing is corrected here. Holm's correction stands beside the columns of the table.
-Controls change no verdict; each is named with what it says.
+Controls change no verdict; each is named with what it says of the gain (see `attribution`), in the claim's
+own column and in every other one where both of its rows stand.
 """
 
 from __future__ import annotations
@@ -23,36 +24,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dashboards import stats
+from dashboards.attribution import ALPHA, Column, Control, attribution
 from dashboards.contrasts import Contrast, contrast
 from dashboards.frames import Frame
 from orchestrator.spec import Arm, Claim
 from orchestrator.stopping import run_hours
 
-ALPHA = 0.05
 Answer = Literal["supported", "refuted", "undecided", "no claim"]
-Says = Literal["supports", "undoes", "open"]
-
-# The controls without which a gain cannot be attributed, and the words by which their rows are known.
-EXPECTED_CONTROLS = (
-    ("random search", ("random",)),
-    ("replay of the learned schedule", ("replay",)),
-    ("constant = mean of the learned schedule", ("constant", "mean")),
-    ("matched decay", ("decay",)),
-    ("BO over schedule parameters", ("bo-schedule", "schedule parameters")),
-    ("longer plain training", ("longer",)),
-    ("the default at other learning rates", ("fifth", "five times", "default lr")),
-)
-
-
-@dataclass(frozen=True)
-class Control:
-    """One control of the claim's column, and what it says of the gain."""
-
-    row: str
-    arm: str
-    says: Says
-    sentence: str
-    contrast: Contrast | None
 
 
 @dataclass(frozen=True)
@@ -65,21 +43,21 @@ class Verdict:
     cost_ratio: float | None  # the challenger's chip-hours over the incumbent's
     cost_limit: float | None
     more_needed: int | None  # seeds (or replicates) beyond those there; None: not known, or over 1,000
-    controls: tuple[Control, ...]
+    controls: tuple[Control, ...]  # in the claim's column
     controls_not_run: tuple[str, ...]
+    columns: tuple[Column, ...]  # the gain and its controls in each, the claim's first
 
 
 def judge(frame: Frame) -> Verdict:
     claim = frame.spec.claim
     if claim is None:
         why = "The study registered no claim before its first trial, so there is nothing to judge."
-        return Verdict("no claim", "", why, "", None, None, None, None, (), ())
+        return Verdict("no claim", "", why, "", None, None, None, None, (), (), ())
     challenger, incumbent = frame.spec.arm(claim.challenger), frame.spec.arm(claim.incumbent)
     seen = contrast(frame, challenger, incumbent, metric=claim.metric)
     ratio = _cost_ratio(frame, challenger, incumbent)
     answer, why = _decided(frame, claim, seen, ratio)
-    controls = _controls(frame, claim, challenger, incumbent)
-    ran = [f"{frame.row_of(a)} {a.name}".lower() for a in frame.spec.arms if a.phase == "control"]
+    columns = attribution(frame, challenger, incumbent, metric=claim.metric)
     return Verdict(
         answer=answer,
         claim=claim.text,
@@ -89,12 +67,9 @@ def judge(frame: Frame) -> Verdict:
         cost_ratio=ratio,
         cost_limit=claim.cost_ratio,
         more_needed=more_needed(seen) if answer == "undecided" else 0,
-        controls=controls,
-        controls_not_run=tuple(
-            name
-            for name, words in EXPECTED_CONTROLS
-            if not any(word in label for label in ran for word in words)
-        ),
+        controls=columns[0].controls if columns else (),
+        controls_not_run=columns[0].not_run if columns else (),
+        columns=columns,
     )
 
 
@@ -161,39 +136,3 @@ def _cost_ratio(frame: Frame, challenger: Arm, incumbent: Arm) -> float | None:
     """Chips are the same for all arms of a study, so hours will do."""
     ours, theirs = (sum(run_hours(t.charged) for t in frame.of(arm)) for arm in (challenger, incumbent))
     return ours / theirs if theirs > 0 else None
-
-
-# -- what the controls say -------------------------------------------------------------------------------
-def _controls(frame: Frame, claim: Claim, challenger: Arm, incumbent: Arm) -> tuple[Control, ...]:
-    arms = [
-        arm
-        for arm in frame.spec.arms
-        if arm.phase == "control" and not frame.spec.confirms(arm) and arm.column in ("*", challenger.column)
-    ]
-    return tuple(_control(frame, claim, arm, challenger, incumbent) for arm in arms)
-
-
-def _control(frame: Frame, claim: Claim, arm: Arm, challenger: Arm, incumbent: Arm) -> Control:
-    row = frame.row_of(arm)
-    if frame.confirming(arm):
-        seen = contrast(frame, challenger, arm, metric=claim.metric)
-        if seen.mean is None:
-            return Control(row, arm.name, "open", f"{row}: no pair of runs can be compared yet.", seen)
-        figures = f"{seen.mean:+.3g} on {seen.n} {seen.unit}{'s' * (seen.n != 1)}, p = {seen.p:.3g}"
-        says: Says = "open" if seen.p > ALPHA else "supports" if seen.better else "undoes"
-        sentence = {
-            "supports": f"{row}: the challenger is better ({figures}), so this does not explain its gain.",
-            "undoes": f"{row}: better than the challenger ({figures}), and it needs no guidance.",
-            "open": f"{row}: not told apart from the challenger ({figures}).",
-        }[says]
-        return Control(row, arm.name, says, sentence, seen)
-    best = [frame.best(each) for each in (arm, challenger, incumbent)]
-    values = [trial.value for trial in best if trial is not None and trial.value is not None]
-    if len(values) < len(best):
-        return Control(row, arm.name, "open", f"{row}: no result to compare yet.", None)
-    ours, theirs, bos = (f"{value:.5g}" for value in values)
-    sentence = (
-        f"{row}: its best search run has {frame.spec.objective.metric} {ours}, the challenger's {theirs}, "
-        f"the incumbent's {bos}; one draw each on the search seeds, not confirmed, so it decides nothing."
-    )
-    return Control(row, arm.name, "open", sentence, None)

@@ -11,7 +11,14 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.errors import BadSpec
-from orchestrator.materialize import default_config, default_point, trial_config
+from orchestrator.materialize import (
+    default_point,
+    expected_config,
+    trial_config,
+    unguided,
+    untakable,
+    with_values,
+)
 from orchestrator.search import check_arm
 from orchestrator.spec import Arm, StudySpec
 
@@ -59,6 +66,8 @@ def require_runnable(spec: StudySpec) -> None:
     for arm in spec.arms:
         for sentence in check_arm(arm, default_point(spec, arm)):
             problems.setdefault(sentence.split(": ", 1)[-1], sentence)
+        for sentence in _nothing_to_take(spec, arm):
+            problems.setdefault(sentence, sentence)
         for config in _probes(spec, arm):
             for sentence in _objections(entrypoint, spec.entrypoint, config):
                 problems.setdefault(sentence, f"arm {arm.name}: {sentence}")
@@ -72,6 +81,17 @@ def programs(spec: StudySpec) -> int:
     """How many programs a runnable study compiles, where none of them has been kept."""
     entrypoint = find_entrypoint(spec.entrypoint)
     return len({find_shape_key(entrypoint, spec.entrypoint, _probes(spec, arm)[0]) for arm in spec.arms})
+
+
+def _nothing_to_take(spec: StudySpec, arm: Arm) -> list[str]:
+    if arm.after is None:
+        return []
+    source = spec.arm(arm.after.arm)
+    ends = {p.path: p.bounds[0] for p in source.space}
+    why_not = untakable(arm.after.take, with_values(expected_config(spec, source), ends))
+    if why_not is None:
+        return []
+    return [f"arm {arm.name}: it takes {arm.after.take!r} of {source.name}. {why_not}"]
 
 
 def _objections(entrypoint: Any, name: str, config: dict[str, Any]) -> list[str]:
@@ -95,8 +115,9 @@ def _probes(spec: StudySpec, arm: Arm) -> list[dict[str, Any]]:
     """The arm's config as it stands and at both ends of its space, complete with a seed."""
     found = None
     if arm.after is not None:
-        source = spec.arm(arm.after.arm)
-        found = default_config(spec, source)
+        found = expected_config(spec, spec.arm(arm.after.arm))
+        if arm.after.take != "config":  # the file of a schedule will be there by then
+            found = unguided(found)
     points: list[dict[str, float]] = [{}]
     if arm.space:
         points += [

@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.backends.base import AttemptKey, Backend, Ended, Launch, Progress
 from orchestrator.checks import find_entrypoint, find_shape_key
 from orchestrator.clock import Clock
+from orchestrator.controls import taken
 from orchestrator.course import Best, Course, Lane
 from orchestrator.errors import BadSpec, MissingPackage
 from orchestrator.ledger import Store
@@ -384,8 +385,6 @@ class Engine:
 
     def _new_trial(self, lane: Lane, point: Mapping[str, float], study_id: str) -> TrialRow:
         index = lane.next_index
-        best = lane.source.best if lane.source is not None else None
-        found = self.store.trial(best.trial_id).config if best is not None else None
         return TrialRow(
             trial_id=trial_id(study_id, lane.arm.name, lane.replicate, index),
             study_id=study_id,
@@ -394,11 +393,24 @@ class Engine:
             index=index,
             point=point,
             config=trial_config(
-                lane.spec, lane.arm, replicate=lane.replicate, index=index, point=point, found=found
+                lane.spec,
+                lane.arm,
+                replicate=lane.replicate,
+                index=index,
+                point=point,
+                found=self._found(lane),
             ),
             state=TrialState.WAITING,
             created_at=self.clock.time(),
         )
+
+    def _found(self, lane: Lane) -> Mapping[str, Any] | None:
+        """What the lane takes of the one that it follows, which has ended. A file that it takes is there
+        before the trial is written down that names it."""
+        best = lane.source.best if lane.source is not None else None
+        if best is None or lane.arm.after is None:
+            return None
+        return taken(lane.arm.after.take, self.store.trial(best.trial_id), self.storage)
 
     def _submit(self, spec: StudySpec, trial: TrialRow, attempt: AttemptRow) -> None:
         """Hand it to the workers. One that finds no room stays LAUNCHING and is submitted again."""

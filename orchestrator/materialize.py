@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.spec import FRESH_PER_REPLICATE, Arm, StudySpec
+from orchestrator.spec import FRESH_PER_REPLICATE, Arm, StudySpec, Take
 
 
 def laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,6 +66,65 @@ def default_point(spec: StudySpec, arm: Arm) -> dict[str, float]:
         for path, value in stated.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
+
+
+# -- what an arm takes of the one that it follows ---------------------------------------------------------
+UNGUIDED = {"estimator": "off", "learn": []}
+_ELSEWHERE = {"label_smoothing": "loss.label_smoothing", "decay_rate": "optimizer.more.decay_rate"}
+
+
+def path_of(name: str) -> str:
+    """Where a config states the constant value of a hyperparameter that can be learned."""
+    return _ELSEWHERE.get(name, f"optimizer.{name}")
+
+
+def learned_by(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The hyperparameters that a run with this config learns."""
+    names = value_at(config, "guidance.learn")
+    guided = value_at(config, "guidance.estimator") not in (None, "off")
+    return tuple(map(str, names)) if guided and isinstance(names, list | tuple) else ()
+
+
+def unguided(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The same run with nothing learned; what is said of guidance besides goes too, and would be refused."""
+    return {**copy.deepcopy(dict(config)), "guidance": copy.deepcopy(UNGUIDED)}
+
+
+def decay_per_step(config: Mapping[str, Any]) -> float | None:
+    """By how much log α can fall a step, as the config states it: η̂ by the steps from one meta-step to the
+    next, or the reach by all steps. None where it leaves η̂ to the estimator."""
+    for path in ("guidance.hypers.alpha.eta", "guidance.eta"):
+        eta = value_at(config, path)
+        if eta is not None:
+            return float(eta) / float(value_at(config, "guidance.every_steps") or 1)
+    reach, steps = (value_at(config, path) for path in ("guidance.reach", "steps"))
+    return float(reach) / float(steps) if reach and steps else None
+
+
+def untakable(take: Take, config: Mapping[str, Any]) -> str | None:
+    """Why what such a run learned cannot be taken, in a sentence; None where it can."""
+    if take == "config":
+        return None
+    learned = learned_by(config)
+    if not learned:
+        return "Its runs learn nothing (guidance.estimator, guidance.learn). Follow a guided arm."
+    grouped = [name for name in learned if value_at(config, f"guidance.hypers.{name}.per_group")]
+    if grouped:
+        return (
+            f"Its runs learn {', '.join(grouped)} by parameter group, and an unguided run has one number for "
+            f"all. Follow an arm without per_group."
+        )
+    if take == "matched-decay" and "alpha" in learned and decay_per_step(config) is None:
+        return "Its runs leave η̂ to the estimator. State guidance.eta, or guidance.reach."
+    return None
+
+
+def expected_config(spec: StudySpec, arm: Arm) -> dict[str, Any]:
+    """What an arm's runs will start from, as far as can be told before the arms that it follows have run."""
+    if arm.after is None:
+        return default_config(spec, arm)
+    found = expected_config(spec, spec.arm(arm.after.arm))
+    return laid_over(found if arm.after.take == "config" else unguided(found), arm.config)
 
 
 def trial_config(

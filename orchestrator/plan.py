@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestrator.errors import BadSpec
-from orchestrator.spec import BAYESIAN, Arm, Phase, StudySpec
+from orchestrator.spec import BAYESIAN, Arm, Phase, StudySpec, Take
 
 PHASES: tuple[Phase, ...] = ("search", "confirm", "control")
 MOST_SCHEDULED = 100_000  # runs, about a second; beyond this the wall clock is not predicted
@@ -43,15 +43,19 @@ class ArmPlan:
     hours_per_run: float | None
     cost: Cost
     after: str | None  # the arm that must end first
+    take: Take | None  # what is taken of it
     window: int | None  # of a Bayesian arm: how many of its runs may be under way at once
 
     @property
     def waits_for(self) -> str:
         """What a run of this arm waits for, in words."""
+        source = self.after or ""
+        if self.take not in (None, "config"):
+            source += f" ({self.take})"
         if self.window is not None:
             own = "its run before" if self.window == 1 else f"all but its last {self.window - 1} runs"
-            return f"{self.after}, then {own}" if self.after else own
-        return self.after or ""
+            return f"{source}, then {own}" if source else own
+        return source
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,7 @@ def _arm_plan(spec: StudySpec, arm: Arm) -> ArmPlan:
         hours_per_run=arm.run_hours,
         cost=Cost(trials=arm.trials, runs=runs, run_hours=run_hours, chip_hours=chip_hours),
         after=arm.after.arm if arm.after else None,
+        take=arm.after.take if arm.after else None,
         window=arm.window if arm.method in BAYESIAN else None,
     )
 

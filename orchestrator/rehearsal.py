@@ -2,8 +2,9 @@
 
 The loss falls towards a noisy quadratic in log α and logit β1 of a trainer's config; guidance moves the
 two towards its minimum and costs more per step. All seconds are nominal and all noise is a function of
-(seed, step), so a run that was killed and resumed ends bit-equal to one that was not. It says nothing
-about any real model. A key `rehearsal` beside the trainer's own makes a run slow, or makes it fail.
+(seed, step), so a run that was killed and resumed ends bit-equal to one that was not. A guided run leaves
+its learned schedule, and a run that names one replays it. It says nothing about any real model. A key
+`rehearsal` beside the trainer's own makes a run slow, or makes it fail.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import math
 import os
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from trainer.config import ConfigError, TrainConfig
 from trainer.protocol import Outcome, Place, Report, Reporter, Verdict
@@ -26,6 +29,15 @@ EXCESS = 6.0  # how far above it a run starts
 NOISE = 0.01  # standard deviation of every loss
 BEST = {"alpha": math.log(1.6), "beta1": math.log(0.8 / 0.2)}  # near the defaults (1, 0.9), not on them
 CURVATURE = {"alpha": 0.20, "beta1": 0.05}
+SCHEDULE = "schedule.npz"
+_RAW: Mapping[str, Callable[[float], float]] = {
+    "alpha": math.log,
+    "beta1": lambda value: math.log(value) - math.log1p(-value),
+}
+_VALUE: Mapping[str, Callable[[float], float]] = {
+    "alpha": math.exp,
+    "beta1": lambda raw: 1 / (1 + math.exp(-raw)),
+}
 ETA = 0.01  # where the config leaves it to the estimator
 RELAXES_IN = 0.15  # of all steps: the loss curve's time constant
 GUIDED_COST = 1.52  # per step, times an unguided one: the ratio that the paper's table implies
@@ -78,6 +90,7 @@ class _Run:
         self.train, self.extras, self.reporter, self.place = train, extras, reporter, place
         self.workdir = workdir
         self.state = _resumed(workdir) or _fresh(train)
+        self.replayed = _replayed(train)
         self.began_at = self.state.step
         self.evals = 0
         self.saved: str | None = None
@@ -106,6 +119,8 @@ class _Run:
                 verdict = self.save()
             if verdict is not Verdict.GO:
                 return self.outcome("stopped" if self.place.preempt_at is None else "preempted")
+        if self.train.guidance.estimator != "off":
+            self.leave_schedule()
         return self.outcome("completed")
 
     def boundary(self) -> int:
@@ -126,15 +141,35 @@ class _Run:
         if self.extras.pace_s:
             threading.Event().wait(self.extras.pace_s * steps)
         if guidance.estimator != "off":
-            eta = ETA if guidance.eta is None else guidance.eta
-            for name in (name for name in guidance.learn if name in BEST):
-                # `steps` steps of gradient descent on the quadratic. Written so that η = 0 changes no bit.
-                kept = max(0.0, 1.0 - eta * CURVATURE[name]) ** steps
-                at = getattr(state, name)
-                setattr(state, name, at - (at - BEST[name]) * (1.0 - kept))
+            for name in self.learned:
+                setattr(state, name, self.moved(name, getattr(state, name), steps))
+        for name, curve in self.replayed.items():
+            setattr(state, name, _RAW[name](float(curve[min(to_step, len(curve)) - 1])))
         kept = math.exp(-steps / max(1.0, RELAXES_IN * self.train.steps))
         state.excess = kept * state.excess + (1.0 - kept) * _quadratic(state)
         state.step = to_step
+
+    @property
+    def learned(self) -> list[str]:
+        return [name for name in self.train.guidance.learn if name in BEST]
+
+    def moved(self, name: str, raw: float, steps: int) -> float:
+        """After so many steps of gradient descent on the quadratic. Written so that η = 0 changes no bit."""
+        eta = ETA if self.train.guidance.eta is None else self.train.guidance.eta
+        kept = max(0.0, 1.0 - eta * CURVATURE[name]) ** steps
+        return raw - (raw - BEST[name]) * (1.0 - kept)
+
+    def leave_schedule(self) -> None:
+        """What each step used, as the trainer leaves it, for other arms to replay."""
+        begun, steps = _fresh(self.train), self.train.steps
+        curves = {
+            name: [_VALUE[name](self.moved(name, getattr(begun, name), step)) for step in range(steps)]
+            for name in self.learned
+        }
+        unfinished = self.workdir / f"unfinished-{SCHEDULE}"
+        with unfinished.open("wb") as file:
+            np.savez(file, multiplier=np.ones(steps), **curves)  # type: ignore[arg-type]
+        os.replace(unfinished, self.workdir / SCHEDULE)
 
     def values(self) -> dict[str, float]:
         """The losses at this step: of training, on the split that chooses, and on the other."""
@@ -161,7 +196,7 @@ class _Run:
         }
 
     def say(self, kind: str, values: Mapping[str, float], path: str | None = None) -> Verdict:
-        hyper = {"alpha": math.exp(self.state.alpha), "beta1": 1 / (1 + math.exp(-self.state.beta1))}
+        hyper = {name: value(getattr(self.state, name)) for name, value in _VALUE.items()}
         return self.reporter(Report(self.state.step, kind, values, hyper, self.clocks(), path))
 
     def save(self) -> Verdict:
@@ -182,8 +217,16 @@ def _quadratic(state: _State) -> float:
 
 
 def _fresh(train: TrainConfig) -> _State:
-    beta1 = train.optimizer.beta1
-    return _State(0, EXCESS, math.log(train.optimizer.alpha), math.log(beta1) - math.log1p(-beta1))
+    raw = {name: _RAW[name](getattr(train.optimizer, name)) for name in _RAW}
+    return _State(0, EXCESS, raw["alpha"], raw["beta1"])
+
+
+def _replayed(train: TrainConfig) -> dict[str, Any]:
+    """The curves of a learned schedule that the config names, of what is rehearsed."""
+    if not train.schedule.name.endswith(".npz"):
+        return {}
+    with np.load(train.schedule.name, allow_pickle=False) as file:
+        return {name: file[name] for name in _RAW if name in file.files}
 
 
 def _resumed(workdir: Path) -> _State | None:

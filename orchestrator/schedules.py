@@ -43,13 +43,18 @@ def learning_rate(step):
 
 def read(folder: Path) -> Curves:
     """Every step's multiplier and hyperparameters. NotFound says that there are none."""
+    return {name: _shortest(curve) for name, curve in arrays(folder).items()}
+
+
+def arrays(folder: Path) -> dict[str, np.ndarray]:
+    """The same, as the trainer wrote them."""
     path = folder / FILE
     if not path.is_file():
         raise NotFound(
             f"{folder} has no {FILE}. Runs of the trainer leave one at their end: name a trial that ended."
         )
     with np.load(path, allow_pickle=False) as file:
-        return {name: _shortest(file[name]) for name in file.files}
+        return {name: file[name] for name in file.files}
 
 
 def _shortest(array: np.ndarray) -> Any:

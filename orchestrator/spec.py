@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 Scale = Literal["linear", "log", "logit"]
 Method = Literal["fixed", "random", "sobol", "grid", "gp", "tpe"]
 Phase = Literal["search", "confirm", "control"]
+Take = Literal["config", "schedule", "schedule-mean", "matched-decay"]
 BAYESIAN = frozenset({"gp", "tpe"})
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,79}")
@@ -93,10 +94,15 @@ class Parameter(Spec):
 
 
 class After(Spec):
-    """This arm follows another: it takes what that arm found once it has ended."""
+    """This arm follows another: it takes what that arm's best trial found, once the arm has ended.
+
+    config: its configuration. The others, with guidance off: schedule, what it learned, step by step;
+    schedule-mean, the mean of what it learned, as constants; matched-decay, α falling by η̂ a step and the
+    rest in a straight line to where it ended (see `controls`).
+    """
 
     arm: str
-    take: Literal["config"] = "config"  # the configuration of that arm's best trial
+    take: Take = "config"
 
 
 class Arm(Spec):
@@ -233,6 +239,11 @@ class StudySpec(Spec):
                     f"arm {arm.name}: it follows {arm.after.arm!r}, which is no earlier arm. "
                     f"Earlier arms are: {', '.join(names[:i]) or 'none'}."
                 )
+            if arm.after is not None and arm.after.take != "config" and arm.phase == "confirm":
+                raise ValueError(
+                    f"arm {arm.name}: it takes {arm.after.take!r} and its phase is 'confirm'. A confirmation "
+                    f"runs the same configuration again: take 'config', or make its phase 'control'."
+                )
         self._seeds_apart()
         if self.claim is not None:
             for side in (self.claim.challenger, self.claim.incumbent):
@@ -265,8 +276,9 @@ class StudySpec(Spec):
         in the control's own row; other controls that follow an arm have a row of theirs."""
         if arm.phase == "confirm":
             return True
-        follows = arm.after is not None and arm.fresh_seeds and arm.row
-        return bool(follows) and arm.after is not None and self.arm(arm.after.arm).row == arm.row
+        if arm.after is None or arm.after.take != "config" or not arm.fresh_seeds or not arm.row:
+            return False
+        return self.arm(arm.after.arm).row == arm.row
 
     def replicates_of(self, arm: Arm) -> int:
         return arm.replicates if arm.replicates is not None else self.replicates

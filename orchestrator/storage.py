@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -22,12 +23,13 @@ from orchestrator.records import Event
 from trainer.protocol import Outcome
 
 JOURNAL = "events.jsonl"
+SCHEDULES = "schedules"  # in a study's folder: learned curves that its trials replay
 PARAMETERS = ("checkpoint*", "params*")  # what is large in a folder, by name; the rest is kept
 SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,254}")
 
 
 class DiskFull(OrchError):
-    """There is no room for an event; the attempt cannot go on unrecorded."""
+    """There is no room for what must be written down before anything goes on."""
 
 
 class Storage:
@@ -50,6 +52,30 @@ class Storage:
                     f"'_', '.', '+' and '-', not beginning with '.'."
                 )
         return self.root / study_id / trial_id / f"attempt-{attempt:d}"
+
+    def keep(self, study_id: str, name: str, content: bytes) -> Path:
+        """A schedule file of the study, for its trials to read: on the disk whole, or not there. Writing
+        the same again changes nothing."""
+        path = self.folder(study_id, name, 0).parent.parent / SCHEDULES / name
+        if path.is_file() and path.read_bytes() == content:
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"unfinished-{os.getpid()}-{name}")
+        try:
+            with unfinished.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # the ledger will name it, and outlives a power cut
+            os.replace(unfinished, path)
+        except OSError as problem:
+            if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFull(
+                f"The disk is full: {path} could not be written. Make room there, then resume the study."
+            ) from problem
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return path
 
     def discard(self, folder: str | Path) -> None:
         """Delete an attempt's checkpoints and parameters; its journal and small files stay."""

@@ -6,7 +6,16 @@ import difflib
 
 from orchestrator.errors import NotFound
 from orchestrator.spec import StudySpec
-from studies import beta1_inits, bo_beta1, bo_vs_guided, default_rate, eta_sweep, language_pairs, parts
+from studies import (
+    attribution,
+    beta1_inits,
+    bo_beta1,
+    bo_vs_guided,
+    default_rate,
+    eta_sweep,
+    language_pairs,
+    parts,
+)
 
 _STUDIES = (
     ("bo-vs-guided", bo_vs_guided.study),
@@ -15,6 +24,7 @@ _STUDIES = (
     ("language-pairs", language_pairs.study),
     ("bo-beta1", bo_beta1.study),
     ("default-rate", default_rate.study),
+    ("attribution", attribution.study),
 )
 
 

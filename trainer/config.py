@@ -119,10 +119,13 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """A multiplier of the learning rate; a file of a guided run is replayed, its hyperparameters too."""
+    """A multiplier of the learning rate; a file of a guided run is replayed, its hyperparameters too.
+    `course`: what moves without being learned, from start to end by the share of the run to the power of
+    shape, straight in log α or in the logit of β1; what is left out is the run's own start, the start, 1."""
 
     name: str = text("inverse-sqrt", among=SCHEDULES, like=LEARNED_SCHEDULE, words="a schedule.npz or .json")
     warmup_steps: int = number(40, at_least=0)
+    course: Mapping[str, Any] = table(sections={"start": float, "end": float, "shape": float})
 
 
 @dataclass(frozen=True)

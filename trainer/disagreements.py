@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from trainer.options import ESTIMATORS, LEARNABLE, OPTIMIZERS, PREPARED
+from trainer.options import COURSES, ESTIMATORS, LEARNABLE, LEARNED_SCHEDULE, OPTIMIZERS, PREPARED
 
 if TYPE_CHECKING:
     from trainer.config import TrainConfig
@@ -23,7 +23,11 @@ _ESTIMATORS_OWN = {
 
 
 def disagreements(config: TrainConfig) -> list[str]:
-    return [*_cadence(config), *_data(config), *_indivisible(config), *_optimizer(config), *_guidance(config)]
+    return [
+        problem
+        for checked in (_cadence, _data, _indivisible, _optimizer, _course, _guidance)
+        for problem in checked(config)
+    ]
 
 
 def _cadence(config: TrainConfig) -> list[str]:
@@ -108,6 +112,35 @@ def _optimizer(config: TrainConfig) -> list[str]:
                 f"optimizer.more.{name[:60]} is none of {optimizer.name}'s. "
                 f"Allowed: {', '.join(others) or 'nothing'}. Leave it out."
             )
+    return problems
+
+
+def _course(config: TrainConfig) -> list[str]:
+    """Hyperparameters that are to move without being learned."""
+    courses = config.schedule.course
+    if courses and re.fullmatch(LEARNED_SCHEDULE, config.schedule.name):
+        return [
+            f"schedule.course is set and schedule.name is {config.schedule.name!r}, which brings its own "
+            f"values. Allowed is one of them."
+        ]
+    known = OPTIMIZERS.get(config.optimizer.name)
+    problems = []
+    for name, course in courses.items():
+        where = f"schedule.course.{name[:60]}"
+        if name not in COURSES or (known is not None and name not in ("alpha", *known)):
+            allowed = [n for n in COURSES if known is None or n in ("alpha", *known)]
+            problems.append(f"{where} is none that can take a course. Allowed: {', '.join(allowed)}.")
+            continue
+        if name in config.guidance.learn:
+            problems.append(
+                f"{where} is set and guidance.learn holds {name}. Let it learn, or set its course."
+            )
+        if "start" not in course and not start_of(config, name):
+            problems.append(f"{where} states no start, and the config none either. State it.")
+        for key, value in course.items():
+            below = math.inf if key == "shape" else _OPEN.get(name, math.inf)
+            if not 0 < value < below:
+                problems.append(f"{where}.{key} is {value}. Allowed is strictly between 0 and {below:g}.")
     return problems
 
 

@@ -74,9 +74,12 @@ def _recipe_of(
         meta=meta_optimizer(name),
     )
     if replays:
-        schedule = schedules.load(_existing(config.schedule.name))
+        schedule = _by_group_if_grouped(schedules.load(_existing(config.schedule.name)), recipe.layout)
     else:
         schedule = schedules.numbers_of(warmup_steps=config.schedule.warmup_steps, steps=config.steps)
+        starts = {h.name: h.start for h in hypers}
+        if config.schedule.course:  # without one the numbers are those of every other run
+            schedule["course"] = schedules.course_of(config.schedule.course, starts)
     numbers = settings_of(
         recipe,
         hypers,
@@ -98,6 +101,17 @@ def _existing(name: str) -> Path:
     return path
 
 
+def _by_group_if_grouped(schedule: dict[str, Any], layout: hyper.Layout) -> dict[str, Any]:
+    """A curve with a number for each parameter group can be replayed only where there are groups."""
+    grouped = [n for n, curve in schedule["values"].items() if curve.ndim > 1 and not layout.is_per_group(n)]
+    if grouped:
+        raise ValueError(
+            f"The schedule holds {', '.join(grouped)} by parameter group, and this run has one number for "
+            f"all parameters. Replay a schedule that was learned without per_group."
+        )
+    return schedule
+
+
 def optimizer_of(config: TrainConfig) -> Optimizer:
     """The optimizer; whole numbers, switches and the like among its own are none of a config's."""
     name = config.optimizer.name
@@ -117,7 +131,7 @@ def _hypers(config: TrainConfig, optimizer: Optimizer) -> list[Hyper]:
     if given.beta1 == type(given)().beta1 and "beta1" not in known:
         del stated["beta1"]  # nobody asked for it
     learn = config.guidance.learn
-    unknown = [name for name in (*stated, *learn) if name not in known]
+    unknown = [name for name in (*stated, *learn, *config.schedule.course) if name not in known]
     if unknown:
         raise ConfigError(
             [

@@ -62,6 +62,9 @@ def shape_key(config: Mapping[str, Any]) -> str:
     data = whole.to_dict()
     shaping = {path: _at(data, path) for path in _SHAPES}
     shaping["smooths"] = bool(whole.loss.label_smoothing) or "label_smoothing" in whole.guidance.learn
+    shaping["courses"] = sorted(whole.schedule.course)
+    if whole.schedule.name not in SCHEDULES:  # the file holds numbers
+        shaping["schedule.name"] = "replayed"
     shaping["per group"] = sorted(n for n, own in whole.guidance.hypers.items() if own.get("per_group"))
     text = json.dumps(shaping, sort_keys=True)
     return f"{whole.model.size}-{whole.guidance.estimator}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -1,7 +1,8 @@
 """By how much is the learning rate multiplied at a step?
 
 A schedule is a function of the step (finished steps, so 0 at first) and of its numbers, which are arrays:
-another warm-up, another length or another replayed curve does not retrace.
+another warm-up, another length or another replayed curve does not retrace. It may bring values of
+hyperparameters with it: recorded ones, or a static course of α and others.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from trainer.hyper import ACTIVATIONS, Hyper
 
 Numbers = dict[str, Any]
 Schedule = Callable[[Any, Numbers], jax.Array]
@@ -81,10 +84,35 @@ def multiplier(name: str, step: jax.Array, numbers: Numbers) -> jax.Array:
 
 
 def replayed_values(name: str, step: jax.Array, numbers: Numbers) -> dict[str, jax.Array]:
-    """The recorded values of hyperparameters at a step, which take the place of the run's own."""
-    if name != "replayed":
-        return {}
-    return {key: curve.at[step].get(mode="clip") for key, curve in numbers["values"].items()}
+    """The values of hyperparameters at a step that take the place of the run's own: recorded ones, or those
+    of a static course."""
+    if name == "replayed":
+        return {key: curve.at[step].get(mode="clip") for key, curve in numbers["values"].items()}
+    return {key: _on_course(key, step, numbers) for key in numbers.get("course", ())}
+
+
+def _on_course(name: str, step: jax.Array, numbers: Numbers) -> jax.Array:
+    """From start to end in the raw value (log α, logit β1), by the share of the run to the power of shape."""
+    course = numbers["course"][name]
+    done = jnp.clip(step.astype(course["shape"].dtype) / jnp.maximum(numbers["steps"] - 1, 1), 0.0, 1.0)
+    raw = course["start"] + (course["end"] - course["start"]) * done ** course["shape"]
+    return ACTIVATIONS[Hyper(name, 0.0).by].value(raw)
+
+
+def course_of(stated: Mapping[str, Mapping[str, float]], starts: Mapping[str, float]) -> Numbers:
+    """The numbers of static courses: from `start` (the run's own where it is not stated) to `end` (the start)
+    by the power `shape` (1: straight). Start and end are values, and raw in what is returned."""
+    as_float = jnp.result_type(float)
+    numbers: Numbers = {}
+    for name, course in stated.items():
+        start = course.get("start", starts[name])
+        activation = ACTIVATIONS[Hyper(name, start).by]
+        start, end = (activation.raw(value) for value in (start, course.get("end", start)))
+        # No further than float32 resolves: at a β1 of 1 there is nothing to divide by.
+        start, end = (min(max(raw, -activation.reach), activation.reach) for raw in (start, end))
+        told = {"start": start, "end": end, "shape": course.get("shape", 1.0)}
+        numbers[name] = {key: jnp.asarray(number, as_float) for key, number in told.items()}
+    return numbers
 
 
 def save(path: Path, *, multiplier: Any, values: Mapping[str, Any]) -> None:

@@ -174,3 +174,5 @@ def verdict_lines(judged: Verdict) -> Iterator[str]:
         yield f"Control ({control.says}): {control.sentence}"
     if judged.controls_not_run:
         yield f"Controls not run: {', '.join(judged.controls_not_run)}."
+    for column in judged.columns[1:]:
+        yield f"In {column.column}: {column.sentence}"

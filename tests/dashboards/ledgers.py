@@ -97,7 +97,7 @@ def control(name: str, row: str, *, trials: int = 6) -> dict[str, Any]:
         "name": name,
         "method": "fixed",
         "trials": trials,
-        "after": {"arm": "guided"},
+        "after": {"arm": "guided", "take": "schedule"},
         "fresh_seeds": True,
         "phase": "control",
         "row": row,

@@ -151,7 +151,7 @@ def test_controls_are_named_with_what_they_say() -> None:
     verdict = judged(study=study, results=found)
     assert verdict.answer == "supported"  # controls change no verdict
     says = {c.arm: c.says for c in verdict.controls}
-    assert says == {"replay": "undoes", "longer": "supports", "mean": "open", "random": "open"}
+    assert says == {"replay": "undoes", "longer": "supports", "mean": "undoes", "random": "open"}
     assert (
         "its best search run has loss 0.85, the challenger's 0.7, the incumbent's 0.8"
         in verdict.controls[3].sentence

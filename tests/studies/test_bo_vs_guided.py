@@ -171,7 +171,7 @@ def test_an_unknown_study_is_refused_with_the_nearest_name() -> None:
         catalog.get("bo-vs-gided")
     assert str(refusal.value) == (
         "There is no study 'bo-vs-gided'. Did you mean 'bo-vs-guided'? "
-        "Allowed: bo-vs-guided, eta-sweep, beta1-inits, language-pairs, bo-beta1, default-rate."
+        f"Allowed: {', '.join(catalog.names())}."
     )
 
 

@@ -1,0 +1,259 @@
+"""What is a gain due to? The controls of a claim, in every column where its two rows stand.
+
+The gain is the challenger's over the incumbent, on paired fresh seeds. Each control is compared with the
+challenger on theirs:
+
+- *supports*: the challenger beats the control, so the control does not explain the gain;
+- *undoes*: the control beats the challenger, or does as well: it surely keeps more than half of the gain,
+  being nearer to the challenger than to the incumbent;
+- *open*: neither is sure; or there is no gain in this column, so that nothing can be attributed.
+
+Sure is a paired t test, two-sided at 5 %, with Holm's correction over the columns in which the control
+stands: with the five seeds that a matrix can afford the permutation test of the verdict can never reach it. A
+search without confirmations says nothing, and neither does another way of guiding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dashboards import stats
+from dashboards.contrasts import Contrast, Sample, contrast, sample
+from dashboards.frames import Frame
+from orchestrator.materialize import expected_config, learned_by
+from orchestrator.spec import Arm
+
+ALPHA = 0.05
+KEPT = 0.5  # of the gain: a control that keeps more does as well
+Says = Literal["supports", "undoes", "open"]
+
+# The controls without which a gain cannot be attributed, and the words by which their rows are known.
+EXPECTED_CONTROLS = (
+    ("random search", ("random",)),
+    ("replay of the learned schedule", ("replay",)),
+    ("constant = mean of the learned schedule", ("constant", "mean")),
+    ("matched decay", ("decay",)),
+    ("BO over schedule parameters", ("bo-schedule", "schedule parameters")),
+    ("longer plain training", ("longer",)),
+)
+OTHER_RATES = ("the default at other learning rates", ("rate x", "fifth", "five times", "default lr"))
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control in one column, and what it says of the gain there."""
+
+    row: str
+    arm: str
+    says: Says
+    sentence: str
+    contrast: Contrast | None  # the challenger over the control
+    kept: float | None = None  # of the gain, in the mean: 1 is all of it
+    p: float | None = None  # of the difference, over the columns
+
+
+@dataclass(frozen=True)
+class Column:
+    """The gain in one column, and its controls."""
+
+    column: str
+    gain: Contrast
+    controls: tuple[Control, ...]
+    not_run: tuple[str, ...]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A control against the challenger, before any correction."""
+
+    arm: Arm
+    gain: Contrast
+    seen: Contrast
+    excess: tuple[float, ...]  # by pair: the challenger's lead less half of its gain; below 0 it does as well
+    kept: float | None  # of the mean gain
+
+
+def attribution(frame: Frame, challenger: Arm, incumbent: Arm, *, metric: str) -> tuple[Column, ...]:
+    """By column, that of the challenger first."""
+    own = frame.columns()[0] if challenger.column == "*" else challenger.column
+    rows = [frame.row_of(arm) for arm in (challenger, incumbent)]
+    sides: dict[str, tuple[Arm, Arm]] = {own: (challenger, incumbent)}
+    for column in (column for column in frame.columns() if column != own):
+        ours, theirs = (frame.arm_at(row, column) for row in rows)
+        if ours is not None and theirs is not None and ours != theirs:
+            sides[column] = ours, theirs
+    gains = _corrected({c: contrast(frame, *pair, metric=metric) for c, pair in sides.items()})
+    standing = {column: _standing(frame, column, sides[column]) for column in sides}
+    judged: dict[tuple[str, str], Control] = {}
+    for row in dict.fromkeys(frame.row_of(arm) for of in standing.values() for arm in of):
+        here = {
+            column: _compared(frame, arm, sides[column], gains[column], metric=metric)
+            for column, of in standing.items()
+            for arm in of
+            if frame.row_of(arm) == row and _can_say(frame, arm)
+        }
+        judged |= {(row, column): control for column, control in _judged(frame, here).items()}
+    made = []
+    for column, gain in gains.items():
+        controls = tuple(
+            judged.get((frame.row_of(arm), column)) or _silent(frame, arm, *sides[column], metric=metric)
+            for arm in standing[column]
+        )
+        not_run = _not_run(frame, standing[column])
+        made.append(Column(column, gain, controls, not_run, _sentence(gain, controls)))
+    return tuple(made)
+
+
+def _corrected(gains: Mapping[str, Contrast]) -> dict[str, Contrast]:
+    adjusted = stats.holm([gain.p for gain in gains.values()])
+    return {
+        column: replace(gain, column=column, p_holm=p)
+        for (column, gain), p in zip(gains.items(), adjusted, strict=True)
+    }
+
+
+def _standing(frame: Frame, column: str, sides: tuple[Arm, Arm]) -> list[Arm]:
+    return [
+        arm
+        for arm in frame.spec.arms
+        if arm.phase == "control"
+        and arm.column in ("*", column)
+        and not frame.spec.confirms(arm)
+        and arm not in sides
+    ]
+
+
+def guides(frame: Frame, arm: Arm) -> bool:
+    return bool(learned_by(expected_config(frame.spec, arm)))
+
+
+def _can_say(frame: Frame, arm: Arm) -> bool:
+    return bool(frame.confirming(arm)) and not guides(frame, arm)
+
+
+def _compared(frame: Frame, arm: Arm, sides: tuple[Arm, Arm], gain: Contrast, *, metric: str) -> _Compared:
+    """The lead and the gain are those on the seeds that all three share."""
+    values = [sample(frame, each, metric).values for each in (*sides, arm)]
+    shared = set.intersection(*(set(of) for of in values))
+    ours, theirs, controls = (Sample({key: of[key] for key in sorted(shared)}, 0, 0).units for of in values)
+    sign = -1.0 if frame.lower_is_better(metric) else 1.0
+    leads = [sign * (ours[unit] - controls[unit]) for unit in ours]
+    gains = [sign * (ours[unit] - theirs[unit]) for unit in ours]
+    excess = tuple(lead - KEPT * gained for lead, gained in zip(leads, gains, strict=True))
+    kept = 1 - math.fsum(leads) / math.fsum(gains) if math.fsum(gains) > 0 else None
+    return _Compared(arm, gain, contrast(frame, sides[0], arm, metric=metric), excess, kept)
+
+
+def _judged(frame: Frame, here: Mapping[str, _Compared]) -> dict[str, Control]:
+    """One row of controls over its columns: Holm's correction of both questions."""
+    differ = stats.holm([paired_t_p(each.seen.differences) for each in here.values()])
+    as_well = stats.holm([paired_t_p(each.excess) for each in here.values()])
+    return {
+        column: _said(frame, each, p=p, p_as_well=p_as_well, columns=len(here))
+        for (column, each), p, p_as_well in zip(here.items(), differ, as_well, strict=True)
+    }
+
+
+def _said(frame: Frame, each: _Compared, *, p: float, p_as_well: float, columns: int) -> Control:
+    row, seen = frame.row_of(each.arm), each.seen
+
+    def control(says: Says, words: str) -> Control:
+        return Control(row, each.arm.name, says, f"{row}: {words}", seen, each.kept, p)
+
+    if seen.mean is None:
+        return control("open", "no pair of runs can be compared yet.")
+    figures = _figures(seen, p, columns=columns)
+    if not each.gain.better:
+        return control("open", f"the challenger has no gain here that it could explain ({figures}).")
+    if p <= ALPHA:
+        if seen.better:
+            return control(
+                "supports", f"the challenger is better ({figures}), so this does not explain its gain."
+            )
+        return control("undoes", f"better than the challenger ({figures}), and it needs no guidance.")
+    mean = _mean(each.excess)
+    if mean is not None and mean < 0 and p_as_well <= ALPHA:
+        kept = "" if each.kept is None else f", {each.kept:.0%} in the mean"
+        return control(
+            "undoes",
+            f"as good as the challenger: it keeps more than half of the gain{kept} ({figures}), and it needs "
+            f"no guidance.",
+        )
+    return control("open", f"not told apart from the challenger ({figures}).")
+
+
+def _figures(seen: Contrast, p: float, *, columns: int) -> str:
+    within = seen.interval
+    interval = f" (95 % interval {within.low:+.3g} to {within.high:+.3g})" if within else ""
+    over = f" over {columns} columns" if columns > 1 else ""
+    return f"{seen.mean:+.3g}{interval} on {seen.n} {seen.unit}{'s' * (seen.n != 1)}, p = {p:.3g}{over}"
+
+
+def _silent(frame: Frame, arm: Arm, challenger: Arm, incumbent: Arm, *, metric: str) -> Control:
+    """A control that cannot say anything: another way of guiding, or a search that was not confirmed."""
+    row = frame.row_of(arm)
+    if frame.confirming(arm):
+        seen = contrast(frame, challenger, arm, metric=metric)
+        if seen.mean is None:
+            return Control(row, arm.name, "open", f"{row}: no pair of runs can be compared yet.", seen)
+        figures = _figures(seen, seen.p, columns=1)
+        words = "another way of guiding, which explains nothing away; the challenger's lead over it is"
+        return Control(row, arm.name, "open", f"{row}: {words} {figures}.", seen)
+    best = [frame.best(each) for each in (arm, challenger, incumbent)]
+    values = [trial.value for trial in best if trial is not None and trial.value is not None]
+    if len(values) < len(best):
+        return Control(row, arm.name, "open", f"{row}: no result to compare yet.", None)
+    ours, theirs, other = (f"{value:.5g}" for value in values)
+    sentence = (
+        f"{row}: its best search run has {frame.spec.objective.metric} {ours}, the challenger's {theirs}, "
+        f"the incumbent's {other}; one draw each on the search seeds, not confirmed, so it decides nothing."
+    )
+    return Control(row, arm.name, "open", sentence, None)
+
+
+def _not_run(frame: Frame, controls: Sequence[Arm]) -> tuple[str, ...]:
+    """The expected controls that do not stand in a column."""
+    ran = [f"{frame.row_of(arm)} {arm.name}".lower() for arm in controls]
+    missing = [name for name, words in EXPECTED_CONTROLS if not _any(words, ran)]
+    name, words = OTHER_RATES
+    return tuple(missing if _any(words, [*ran, *frame.columns()]) else [*missing, name])
+
+
+def _any(words: Sequence[str], labels: Sequence[str]) -> bool:
+    return any(word in label for label in labels for word in words)
+
+
+def _sentence(gain: Contrast, controls: Sequence[Control]) -> str:
+    if gain.mean is None:
+        return "No pair of runs on fresh seeds can be compared."
+    within = gain.interval
+    interval = f" (95 % interval {within.low:+.3g} to {within.high:+.3g})" if within else ""
+    said = f"The gain is {gain.mean:+.3g}{interval} on {gain.n} {gain.unit}{'s' * (gain.n != 1)}"
+    if not gain.better:
+        return f"{said}: there is none to attribute."
+    parts = {says: [c.row for c in controls if c.says == says] for says in ("undoes", "supports", "open")}
+    words = {"undoes": "undone by", "supports": "supported against", "open": "open:"}
+    found = [f"{words[says]} {', '.join(rows)}" for says, rows in parts.items() if rows]
+    return f"{said}; {'; '.join(found) or 'no control was run'}."
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def paired_t_p(differences: Sequence[float]) -> float:
+    """Two-sided p of the paired t test; 1 for fewer than two pairs."""
+    from scipy.special import stdtr
+
+    n = len(differences)
+    mean = _mean(differences)
+    if mean is None or n < 2:
+        return 1.0
+    spread = math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (n - 1) / n)
+    if spread <= abs(mean) * 1e-12:  # equal to the last digit
+        return 0.0 if mean else 1.0
+    return float(2 * stdtr(n - 1, -abs(mean) / spread))

@@ -1,0 +1,202 @@
+"""Is a gain attributed as the rules say, column by column, on ledgers whose truth is known?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from scipy import stats as theirs
+
+from dashboards import frames
+from dashboards.attribution import Column, attribution, paired_t_p
+from dashboards.cautions import cautions
+from dashboards.verdict import judge
+from orchestrator.cli.answer import verdict_lines
+from orchestrator.spec import StudySpec
+from tests.dashboards.ledgers import FAILED, Run, diverged, ledger
+
+NOISE = (0.010, -0.004, 0.002, -0.006, 0.004)  # of the seeds, shared by all rows
+JITTER = (0.003, -0.002, 0.001, -0.003, 0.001)  # of one row
+COLUMNS = ("lamb linear 40", "adamw linear 40", "lamb linear 40 rate x5")
+CONTROLS: dict[str, dict[str, Any]] = {
+    "replay": {"after": {"arm": "guided-{}", "take": "schedule"}},
+    "matched decay": {"after": {"arm": "guided-{}", "take": "matched-decay"}},
+    "guided, lagged": {"config": {"guidance": {"estimator": "lagged", "learn": ["alpha"]}}},
+}
+
+
+def study(columns: Sequence[str] = COLUMNS, rows: Sequence[str] = tuple(CONTROLS)) -> StudySpec:
+    """Five seeds each; the search runs stand for themselves, so that all is on fresh seeds."""
+    guidance = {"guidance": {"estimator": "held-out", "learn": ["alpha"], "eta": 0.1}}
+    arms: list[dict[str, Any]] = []
+    for i, column in enumerate(columns):
+        made = [
+            {"name": f"base-{i}", "row": "base"},
+            {"name": f"guided-{i}", "row": "guided", "config": guidance},
+            *(
+                {"name": f"{row.split()[0].strip(',')}-control-{i}", "row": row, "phase": "control"}
+                | {k: _at(v, i) for k, v in CONTROLS[row].items()}
+                for row in rows
+            ),
+        ]
+        arms += [
+            {"method": "fixed", "trials": 5, "fresh_seeds": True, "column": column, **each} for each in made
+        ]
+    claim = {"text": "Guided is better.", "challenger": "guided-0", "incumbent": "base-0"}
+    data = {"name": "synthetic", "entrypoint": "orchestrator.rehearsal", "base": {"steps": 40}, "arms": arms}
+    return StudySpec.model_validate({**data, "claim": claim})
+
+
+def _at(value: Any, i: int) -> Any:
+    return (
+        {k: v.format(i) if isinstance(v, str) else v for k, v in value.items()} if "arm" in value else value
+    )
+
+
+def told(level: float, jitter: Sequence[float] = JITTER, *, turn: int = 0) -> list[Run]:
+    """A row at this level: the seeds' own noise, and a little of its own."""
+    own = [*jitter[turn:], *jitter[:turn]]
+    return [Run(level + noise + mine) for noise, mine in zip(NOISE, own, strict=True)]
+
+
+def attributed(results: dict[str, list[Run]], **kinds: Any) -> tuple[Column, ...]:
+    spec = study(**kinds)
+    assert spec.claim is not None
+    frame = frames.read(ledger(spec, results), "s1")
+    return attribution(frame, spec.arm(spec.claim.challenger), spec.arm(spec.claim.incumbent), metric="loss")
+
+
+def one(replay: list[Run], *, guided: float = 0.8, base: float = 1.0) -> Column:
+    """A single column with a single control."""
+    results = {"base-0": told(base), "guided-0": told(guided, turn=1), "replay-control-0": replay}
+    (column,) = attributed(results, columns=COLUMNS[:1], rows=("replay",))
+    return column
+
+
+@pytest.mark.parametrize(
+    ("level", "says", "words"),
+    [
+        (1.0, "supports", "the challenger is better (+0.2 (95 % interval "),
+        (0.95, "supports", "so this does not explain its gain"),
+        (0.85, "supports", "the challenger is better (+0.05"),  # it keeps three quarters, and is worse
+        (0.8, "undoes", "as good as the challenger: it keeps more than half of the gain, 100% in the mean"),
+        (0.7, "undoes", "better than the challenger (-0.1"),
+    ],
+)
+def test_a_control_supports_the_gain_or_undoes_it(level: float, says: str, words: str) -> None:
+    (control,) = one(told(level, turn=2)).controls
+    assert (control.says, control.row) == (says, "replay")
+    assert words in control.sentence
+    assert control.kept == pytest.approx((1.0 - level) / 0.2)
+    assert control.contrast is not None
+    assert control.contrast.mean == pytest.approx(level - 0.8)
+    assert control.contrast.interval is not None
+    assert (
+        f"{control.contrast.interval.low:+.3g} to {control.contrast.interval.high:+.3g}" in control.sentence
+    )
+
+
+def test_a_control_of_which_little_is_known_leaves_the_gain_open() -> None:
+    wide = (0.15, -0.2, 0.1, -0.15, 0.1)
+    (control,) = one(told(0.85, wide)).controls
+    assert (control.says, control.row) == ("open", "replay")
+    assert "not told apart from the challenger" in control.sentence
+    (control,) = one(told(0.8)[:1]).controls  # a single seed
+    assert control.says == "open"
+    (control,) = one([FAILED] * 5).controls
+    assert control.sentence == "replay: no pair of runs can be compared yet."
+
+
+def test_a_control_that_diverged_once_is_not_sure_to_be_worse() -> None:
+    (control,) = one([*told(0.8, turn=2)[:4], diverged(loss=9.0)]).controls
+    assert control.says == "open"
+    assert control.contrast is not None
+    assert control.contrast.n == 5
+
+
+def test_where_there_is_no_gain_nothing_is_attributed() -> None:
+    column = one(told(0.7), guided=1.1)
+    assert column.sentence.endswith("there is none to attribute.")
+    (control,) = column.controls
+    assert (control.says, control.kept) == ("open", None)
+    assert "the challenger has no gain here that it could explain (-0.4" in control.sentence
+
+
+def test_the_test_is_the_paired_t_test_of_another_library() -> None:
+    differences = [0.1, 0.25, -0.05, 0.3, 0.15]
+    assert paired_t_p(differences) == pytest.approx(theirs.ttest_1samp(differences, 0).pvalue, rel=1e-12)
+    assert (paired_t_p([0.1]), paired_t_p([]), paired_t_p([0.0, 0.0])) == (1.0, 1.0, 1.0)
+    assert paired_t_p([0.1, 0.1, 0.1]) == 0.0
+
+
+def three() -> dict[str, list[Run]]:
+    """A gain in every column. Of the replay in the first it is barely told apart: p .02, and .07 by Holm."""
+    barely = (0.02, 0.008, 0.035, 0.008, 0.03)
+    results: dict[str, list[Run]] = {}
+    for i in range(3):
+        results |= {f"base-{i}": told(1.0), f"guided-{i}": told(0.8, turn=1)}
+        results[f"replay-control-{i}"] = [
+            Run(run.value + by) for run, by in zip(told(0.8, turn=1), barely, strict=True) if run.value
+        ]
+        results[f"matched-control-{i}"] = told(0.95 if i else 0.8, turn=2)
+        results[f"guided-control-{i}"] = told(0.75, turn=3)
+    return results
+
+
+def test_holm_is_over_the_columns_in_which_a_control_stands() -> None:
+    made = attributed(three())
+    assert [column.column for column in made] == list(COLUMNS)
+    for column in made:
+        replay = column.controls[0]
+        assert replay.contrast is not None
+        alone = theirs.ttest_1samp(replay.contrast.differences, 0).pvalue
+        assert 0.017 < alone < 0.05
+        assert replay.p == pytest.approx(3 * alone)
+        # Not told apart, then; but it surely keeps more than half of the gain.
+        assert replay.says == "undoes"
+        assert "over 3 columns" in replay.sentence
+    single = attributed({k: v for k, v in three().items() if k.endswith("0")}, columns=COLUMNS[:1])
+    assert single[0].controls[0].says == "supports"
+
+
+def test_each_column_has_its_gain_its_controls_and_what_was_not_run() -> None:
+    made = attributed(three())
+    assert [[c.says for c in column.controls] for column in made] == [
+        ["undoes", "undoes", "open"],
+        ["undoes", "supports", "open"],
+        ["undoes", "supports", "open"],
+    ]
+    assert made[0].gain.mean == pytest.approx(0.2)
+    assert made[1].gain.p_holm == pytest.approx(3 / 16)  # the exact test of five pairs, over three columns
+    assert "undone by replay; supported against matched decay; open: guided, lagged." in made[1].sentence
+    lagged = made[0].controls[2].sentence
+    assert "another way of guiding" in lagged
+    assert "needs no guidance" not in lagged
+    # A column at another learning rate stands in the study, and neither replay nor decay is missing.
+    assert made[0].not_run == (
+        "random search",
+        "constant = mean of the learned schedule",
+        "BO over schedule parameters",
+        "longer plain training",
+    )
+
+
+def test_the_verdict_names_the_controls_of_its_own_column_and_the_others_in_a_line_each() -> None:
+    frame = frames.read(ledger(study(), three()), "s1")
+    judged = judge(frame)
+    assert [c.says for c in judged.controls] == ["undoes", "undoes", "open"]
+    assert judged.controls == judged.columns[0].controls
+    lines = list(verdict_lines(judged))
+    assert [line.split(":")[0] for line in lines[-2:]] == [f"In {column}" for column in COLUMNS[1:]]
+    assert sum(line.startswith("Control (undoes)") for line in lines) == 2
+
+
+def test_a_reader_is_warned_of_a_gain_that_a_control_has_too() -> None:
+    frame = frames.read(ledger(study(), three()), "s1")
+    warned = [each for each in cautions(frame, {}) if each.kind == "gain undone"]
+    assert [each.arm for each in warned] == ["guided-0", "guided-1", "guided-2"]
+    assert warned[0].sentence == (
+        "The gain of guided-0 in lamb linear 40 is there without guidance: "
+        "replay, matched decay did as well or better."
+    )

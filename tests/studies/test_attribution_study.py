@@ -1,0 +1,137 @@
+"""Is every control there in every cell, and does each run what its name says?"""
+
+from __future__ import annotations
+
+import pytest
+
+from dashboards.attribution import EXPECTED_CONTROLS
+from orchestrator.materialize import default_point, expected_config, learned_by, trial_config, value_at
+from orchestrator.plan import plan
+from orchestrator.spec import Arm, StudySpec
+from studies import attribution, catalog, parts
+from studies.cells import cells
+from trainer.config import TrainConfig
+
+FOLLOWING = {
+    "replay": "schedule",
+    "constant = mean": "schedule-mean",
+    "matched decay": "matched-decay",
+}
+
+
+def at(spec: StudySpec, row: str, column: str) -> Arm:
+    """The one arm of a cell of the table."""
+    (arm,) = (a for a in spec.arms if (a.row, a.column) == (row, column) and not spec.confirms(a))
+    return arm
+
+
+def columns(spec: StudySpec) -> list[str]:
+    return list(dict.fromkeys(arm.column for arm in spec.arms))
+
+
+@pytest.mark.parametrize("size", ["smoke", "quick", "laptop"])
+def test_the_columns_are_the_cells_and_the_default_at_a_fifth_and_at_five_times_its_rate(size: str) -> None:
+    spec, sized = catalog.get("attribution", size), parts.sizes()[size]
+    named = [cell.name for cell in cells(sized)]
+    assert set(columns(spec)) == {*named, *(f"{_first(named)} rate x{factor}" for factor in ("0.2", "5"))}
+    rates = [
+        float(value_at(at(spec, "base", f"{_first(named)}{end}").config, "optimizer.learning_rate"))
+        for end in (" rate x0.2", "", " rate x5")
+    ]
+    assert rates == pytest.approx([rates[1] / 5, rates[1], rates[1] * 5], rel=0.01)
+
+
+def _first(named: list[str]) -> str:
+    return next(name for name in named if name.startswith("lamb inverse-sqrt"))
+
+
+def test_quick_has_every_control_in_every_column() -> None:
+    spec = catalog.get("attribution", "quick")
+    for column in columns(spec):
+        rows = [f"{a.row} {a.name}" for a in spec.arms if a.column == column and a.phase == "control"]
+        for name, words in EXPECTED_CONTROLS:
+            assert any(word in row for row in rows for word in words), (name, column)
+
+
+@pytest.mark.parametrize("size", ["smoke", "quick", "laptop"])
+def test_every_choice_runs_on_the_same_fresh_seeds_in_every_row_of_a_column(size: str) -> None:
+    spec = catalog.get("attribution", size)
+    counts = attribution.COUNTS[size]
+    assert spec.claim is not None
+    for column in columns(spec):
+        fresh = {
+            a.after.arm if spec.confirms(a) else a.name: a.trials
+            for a in spec.arms
+            if a.column == column and a.fresh_seeds and a.after is not None
+        }
+        chosen = {a.name for a in spec.arms if a.column == column and not spec.confirms(a)}
+        assert fresh.keys() == chosen
+        for name, seeds in fresh.items():
+            claimed = name in (spec.claim.challenger, spec.claim.incumbent)
+            assert seeds == (counts.claimed if claimed else counts.fresh)
+
+
+def test_what_follows_the_guided_arm_takes_what_its_row_says_and_is_unguided() -> None:
+    spec = catalog.get("attribution", "laptop")
+    for column in columns(spec):
+        guided = at(spec, "guided", column)
+        assert learned_by(expected_config(spec, guided)) == ("alpha", "beta1")
+        for row, take in FOLLOWING.items():
+            arm = at(spec, row, column)
+            assert arm.after is not None
+            assert (arm.after.arm, arm.after.take) == (guided.name, take)
+            followed = expected_config(spec, arm)
+            assert learned_by(followed) == ()
+            assert followed["steps"] == guided.config["steps"]
+            assert arm.run_hours == at(spec, "base", column).run_hours
+
+
+def test_the_reach_of_eta_is_the_same_in_cells_of_all_lengths() -> None:
+    spec = catalog.get("attribution", "laptop")
+    for column in columns(spec):
+        arm = at(spec, "guided", column)
+        reaches = [eta * arm.config["steps"] for eta in arm.space[0].values]
+        assert reaches == pytest.approx(parts.REACHES, rel=1e-4)
+
+
+def test_a_course_starts_its_search_at_the_default_and_moves_start_end_and_shape() -> None:
+    spec = catalog.get("attribution", "quick")
+    for column in columns(spec):
+        arm = at(spec, "+ BO over schedule parameters", column)
+        default = default_point(spec, arm)
+        assert set(default) == {p.path for p in arm.space}
+        for p in arm.space:
+            assert p.bounds[0] < default[p.path] < p.bounds[1]
+        made = TrainConfig.from_dict(trial_config(spec, arm, replicate=0, index=0, point=default))
+        assert made.schedule.course["alpha"] == {"start": 1.0, "end": 1.0, "shape": 1.0}
+        assert made.schedule.name == at(spec, "base", column).config["schedule"]["name"]
+
+
+def test_longer_training_has_half_as_many_steps_again_on_the_same_rate_and_warm_up() -> None:
+    spec = catalog.get("attribution", "laptop")
+    longer = [a for a in spec.arms if a.row == "longer plain training" and not spec.confirms(a)]
+    assert len(longer) == 8
+    for arm in longer:
+        base = at(spec, "base", arm.column).config
+        assert arm.config["steps"] == 1.5 * base["steps"]
+        assert (arm.config["optimizer"], arm.config["schedule"]) == (base["optimizer"], base["schedule"])
+
+
+def test_laptop_cuts_what_its_page_says_and_is_planned_below_90_minutes() -> None:
+    spec = catalog.get("attribution", "laptop")
+    planned = plan(spec, slots=2)
+    assert planned.wall_hours is not None
+    assert 60 * planned.wall_hours <= 85
+    assert {a.trials for a in spec.arms if a.method == "gp"} == {10}
+    random = {a.column for a in spec.arms if a.method == "random"}
+    assert random == {c for c in columns(spec) if c.endswith(" 400")}
+    at_other_rates = {a.row for a in spec.arms if "rate x" in a.column}
+    assert at_other_rates == {"base", "guided", *FOLLOWING, "+ BO", "guided, lagged"}
+
+
+@pytest.mark.parametrize("size", ["quick", "laptop", "paper"])
+def test_the_claim_is_judged_on_enough_seeds_to_be_decided(size: str) -> None:
+    spec = catalog.get("attribution", size)
+    assert spec.claim is not None
+    for side in (spec.claim.challenger, spec.claim.incumbent):
+        assert spec.arm(f"confirm-{side}").trials >= 6
