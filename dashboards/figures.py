@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dashboards import series
-from dashboards.frames import Curves, Frame
+from dashboards.frames import Curves, Frame, Points
 from dashboards.series import Confirmed, Line, Slice
 from dashboards.tables import column_name
 from orchestrator.spec import Parameter
@@ -24,6 +25,8 @@ DASHES = ("solid", "dash", "solid", "dot", "dashdot", "longdash", "longdashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 LOGIT_TICKS = (0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 0.999)
 HEIGHT = 340
+MOST_OF_A_TRIAL = 600  # points of each curve on a trial's own page
+MOST_PANELS = 12
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,50 @@ def figures(frame: Frame, heard: Mapping[str, Curves]) -> list[Figure]:
     ]
     drawn = [(each, tuple(plot for plot in each.plots if plot.figure["data"])) for each in made]
     return [Figure(f.key, f.title, f.caption, plots, f.switch) for f, plots in drawn if plots]
+
+
+def of_trial(heard: Curves, config: Mapping[str, Any], *, metric: str) -> list[Figure]:
+    """What one trial said by step: its losses in one panel, then its hyperparameters, then all else."""
+    losses = [name for name in heard.values if name == metric or name.endswith("loss")]
+    rest = [name for name, points in heard.values.items() if name not in losses and len(points) > 1]
+    made = [
+        Figure(
+            "learning",
+            "Learning curves",
+            "Losses by step. Of a step that several attempts reported, the last report stands.",
+            (_said("", {name: heard.values[name] for name in losses}),),
+        ),
+        Figure(
+            "trajectories",
+            "Hyperparameters over training",
+            "Their values by step: learned where guidance moves them, else as they were set.",
+            tuple(
+                _said(column_name(name), {name: series.from_the_start(name, points, config)})
+                for name, points in heard.hyper.items()
+            ),
+        ),
+        Figure(
+            "rest",
+            "What else it reported",
+            "Each by step.",
+            tuple(_said(name, {name: heard.values[name]}) for name in rest[:MOST_PANELS]),
+        ),
+    ]
+    return [each for each in made if any(plot.figure["data"] for plot in each.plots)]
+
+
+def _said(title: str, curves: Mapping[str, Points]) -> Plot:
+    traces = []
+    for i, (name, points) in enumerate(curves.items()):
+        steps, values = zip(*series.thinned(points, most=MOST_OF_A_TRIAL), strict=True)
+        style = {"color": COLOURS[1 + i % (len(COLOURS) - 1)], "dash": DASHES[i % len(DASHES)], "width": 1.75}
+        mode = "lines" if len(points) > 1 else "markers"
+        traces.append({"name": column_name(name), "x": steps, "y": values, "mode": mode, "line": style})
+    log = {"type": "log"} if list(curves) == ["alpha"] else {}
+    name = title or "loss"
+    made = _plot(title, traces, xaxis={"title": {"text": "step"}}, yaxis={"title": {"text": name}, **log})
+    made.figure["layout"]["showlegend"] = len(traces) > 1
+    return made
 
 
 class _Inks:
@@ -280,3 +327,18 @@ def plotly_script() -> str:
 
     script: str = get_plotlyjs()
     return script
+
+
+def plotly_version() -> str:
+    """Of the installed package, which carries its script."""
+    from importlib.metadata import version
+
+    return version("plotly")
+
+
+def plotly_styles(script: str) -> tuple[str, ...]:
+    """The ids of the style elements that plotly.js would add to a page; it adds none that it finds there.
+
+    One is its own, the other that of the maps it carries, known by a fingerprint.
+    """
+    return ("plotly.js-style-global", *re.findall(r'getElementById\("([0-9a-f]{64})"\)', script))

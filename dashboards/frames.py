@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.ledger import Ledger
-from orchestrator.records import ENDED, StudyState, TrialRow, TrialState
+from orchestrator.records import ENDED, StoredEvent, StudyState, TrialRow, TrialState
 from orchestrator.spec import BAYESIAN, Arm, StudySpec
 from orchestrator.stopping import added, run_hours
 from trainer.protocol import COUNTS
@@ -173,19 +173,28 @@ def curves(ledger: Ledger, trials: Iterable[Trial]) -> dict[str, Curves]:
 
 
 def _curves(ledger: Ledger, trial_id: str) -> Curves:
-    values: dict[str, dict[int, float]] = {}
-    hyper: dict[str, dict[int, float]] = {}
+    return curves_of(events(ledger, trial_id))
+
+
+def events(ledger: Ledger, trial_id: str) -> Iterator[StoredEvent]:
+    """All that a trial said, in order, read page by page."""
     after, more = 0, True
     while more:
         page = ledger.events(after=after, trial_id=trial_id, limit=PAGE_EVENTS)
-        for stored in page:
-            event = stored.event
-            for into, part in ((values, "values"), (hyper, "hyper")):
-                for name, value in event.payload.get(part, {}).items():
-                    if isinstance(value, int | float) and math.isfinite(value):
-                        into.setdefault(name, {})[event.step] = float(value)
-            after = stored.event_id
+        yield from page
+        after = page[-1].event_id if page else after
         more = len(page) == PAGE_EVENTS
+
+
+def curves_of(said: Iterable[StoredEvent]) -> Curves:
+    values: dict[str, dict[int, float]] = {}
+    hyper: dict[str, dict[int, float]] = {}
+    for stored in said:
+        event = stored.event
+        for into, part in ((values, "values"), (hyper, "hyper")):
+            for name, value in event.payload.get(part, {}).items():
+                if isinstance(value, int | float) and math.isfinite(value):
+                    into.setdefault(name, {})[event.step] = float(value)
     return Curves(
         *({name: tuple(sorted(of.items())) for name, of in each.items()} for each in (values, hyper))
     )

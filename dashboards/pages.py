@@ -44,7 +44,7 @@ def page(answer: Answer) -> str:
     """One HTML file. plotly.js is written into it once."""
     drawn = figures.figures(answer.frame, answer.heard)
     return (
-        _environment(html=True)
+        environment(html=True)
         .get_template(PAGE)
         .render(
             **_context(answer),
@@ -56,7 +56,7 @@ def page(answer: Answer) -> str:
 
 
 def markdown(answer: Answer) -> str:
-    return _environment(html=False).get_template(MARKDOWN).render(**_context(answer))
+    return environment(html=False).get_template(MARKDOWN).render(**_context(answer))
 
 
 def json_text(data: object, *, indent: int | None = None) -> str:
@@ -74,7 +74,8 @@ def _finite(data: Any) -> Any:
     return data
 
 
-def _environment(*, html: bool) -> jinja2.Environment:
+def environment(*, html: bool) -> jinja2.Environment:
+    """The templates of reports and of the live page. With `html`, every text is escaped."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -136,7 +137,7 @@ def _context(answer: Answer) -> dict[str, Any]:
         "rehearsed": frame.spec.entrypoint == REHEARSAL,
         "verdict": answer.verdict,
         "seen": answer.verdict.contrast,
-        "facts": list(_facts(answer.verdict)),
+        "facts": list(facts(answer.verdict)),
         "tables": answer.tables,
         "table_forms": tables,
         "contrasts": answer.contrasts,
@@ -156,7 +157,7 @@ def _context(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _facts(judged: verdict.Verdict) -> Iterator[tuple[str, str, str]]:
+def facts(judged: verdict.Verdict) -> Iterator[tuple[str, str, str]]:
     """(what, the figure, beneath it) of the verdict's card."""
     seen = judged.contrast
     if seen is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -184,10 +185,15 @@ def trajectories(frame: Frame, heard: Mapping[str, Curves], column: str, hyper: 
         for trial in shown:
             points = heard[trial.name].hyper.get(hyper, ()) if trial and trial.name in heard else ()
             if trial and points:
-                start = value_at(trial.config, f"optimizer.{hyper}")
-                whole = ((0, float(start)), *points) if isinstance(start, int | float) else points
+                whole = from_the_start(hyper, points, trial.config)
                 found.append(_line(f"{frame.row_of(arm)} {_eta(trial)}".strip(), whole))
     return found
+
+
+def from_the_start(hyper: str, points: Points, config: Mapping[str, Any]) -> Points:
+    """With the value that the run began with, which no report tells."""
+    start = value_at(config, f"optimizer.{hyper}")
+    return ((0, float(start)), *points) if isinstance(start, int | float) else points
 
 
 def _static(frame: Frame, arm: Arm, best: Trial, heard: Mapping[str, Curves], hyper: str) -> list[Line]:

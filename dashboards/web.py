@@ -1,0 +1,283 @@
+"""Which addresses does the live page have? Routes over the ledger; whatever is written goes to the API.
+
+Every route reads in a thread of its own (plain `def`), and answers with HTML that loads nothing from
+elsewhere and runs no script but ours. The pages of the studies, a study and a trial each have a fragment,
+`…/live`, with the parts of it that change; the page's script swaps those in.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from dashboards import figures, pages, tables, web_words
+from dashboards.web_study import (
+    SORTS,
+    TRIAL_STATES,
+    TRIALS_A_PAGE,
+    Answers,
+    Asked,
+    Preset,
+    Shelves,
+    study_view,
+)
+from dashboards.web_trial import mlflow_link, trial_view
+from orchestrator.errors import LedgerBusy, NotFound, OrchError
+from orchestrator.ledger import Store
+from orchestrator.records import StudyState
+
+__all__ = ["HEADERS", "Preset", "router"]
+
+API = "/api/v1"
+FOLDER = Path(__file__).parent
+# Our own files by name. The report's style is the page's too: one look.
+FILES = {
+    "style.css": ("templates/style.css", "text/css"),
+    "page.css": ("static/page.css", "text/css"),
+    "page.js": ("static/page.js", "text/javascript"),
+    "icon.svg": ("static/icon.svg", "image/svg+xml"),
+}
+PLOTLY = "plotly.min.js"
+A_YEAR = "public, max-age=31536000, immutable"
+MOST_STARTS = 10_000_000
+# Nothing from elsewhere, no script or style in the page itself, and no page of others around it.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+SAFE = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+HEADERS = {**SAFE, "Cache-Control": "private, no-cache"}
+
+Given = Mapping[str, Any]  # what a template is given
+
+
+def router(
+    store: Store,
+    *,
+    presets: Sequence[Preset],
+    slots: int,
+    role_of: Callable[[Request], str | None],
+    mlflow: str | None = None,
+) -> APIRouter:
+    """The page's routes, to be included at the root, beside the API at /api/v1.
+
+    `role_of`: read, run or admin; None for somebody unknown, who is sent to /login. `slots`: the
+    parallelism that wall-clock is stated at. `mlflow`: the address of a run, with {trial_id}, {study_id} or
+    {study} in it.
+    """
+    routes = APIRouter(include_in_schema=False)
+    files = _Files()
+    shown = _Pages(files, role_of)
+    read = _Readings(store, presets, slots=slots, mlflow=mlflow)
+
+    @routes.get("/")
+    def studies_page(request: Request) -> Response:
+        return shown.answer(request, "web_studies.html.j2", lambda: read.studies(request))
+
+    @routes.get("/live")
+    def studies_live(request: Request) -> Response:
+        return shown.answer(request, "web_studies_live.html.j2", lambda: read.studies(request))
+
+    @routes.get("/studies/{name}")
+    def study_page(request: Request, name: str) -> Response:
+        return shown.answer(request, "web_study.html.j2", lambda: read.study(request, name))
+
+    @routes.get("/studies/{name}/live")
+    def study_live(request: Request, name: str) -> Response:
+        return shown.answer(request, "web_study_live.html.j2", lambda: read.study(request, name))
+
+    @routes.get("/trials/{name}")
+    def trial_page(request: Request, name: str) -> Response:
+        return shown.answer(request, "web_trial.html.j2", lambda: read.trial(request, name))
+
+    @routes.get("/trials/{name}/live")
+    def trial_live(request: Request, name: str) -> Response:
+        return shown.answer(request, "web_trial_live.html.j2", lambda: read.trial(request, name))
+
+    @routes.get("/new")
+    def new_page(request: Request) -> Response:
+        return shown.answer(request, "web_new.html.j2", lambda: read.creating(request))
+
+    @routes.get("/login")
+    def login_page(request: Request) -> Response:
+        return shown.answer(request, "web_login.html.j2", lambda: {"here": "login"}, anybody=True)
+
+    @routes.get("/static/{name}")
+    def file(request: Request, name: str) -> Response:
+        return files.answer(request, name)
+
+    return routes
+
+
+# -- what is shown -----------------------------------------------------------------------------------------
+class _Readings:
+    """What each template is given: read from the ledger, in the thread of whoever asks."""
+
+    def __init__(self, store: Store, presets: Sequence[Preset], *, slots: int, mlflow: str | None) -> None:
+        self._store, self._presets, self._mlflow = store, presets, mlflow
+        self._shelves, self._answers = Shelves(store), Answers(store, slots=slots)
+
+    def studies(self, request: Request) -> Given:
+        state = request.query_params.get("state", "")
+        state = state if state in set(StudyState) else ""
+        shelf = self._shelves.page(state=state, start=_whole(request, "start"))
+        return {"here": "studies", "live": "/live", "events": f"{API}/events", "shelf": shelf}
+
+    def study(self, request: Request, name: str) -> Given:
+        of = study_view(self._store, self._answers, name, _asked(request))
+        return {
+            "here": "study",
+            "live": f"/studies/{of.study.study_id}/live",
+            "events": f"{API}/studies/{of.study.study_id}/events",
+            "of": of,
+            "facts": list(pages.facts(of.found.answer.verdict)),
+            "shown": request.query_params.get("figures", ""),
+            "trial_states": TRIAL_STATES,
+            "page_of_trials": TRIALS_A_PAGE,
+            "table_forms": tables,
+        }
+
+    def trial(self, request: Request, name: str) -> Given:
+        shown = request.query_params.get("figures", "")
+        of = trial_view(self._store, name, shown=shown)
+        return {
+            "here": "trial",
+            "live": f"/trials/{of.trial.trial_id}/live",
+            "events": f"{API}/studies/{of.study.study_id}/events",
+            "of": of,
+            "shown": shown,
+            "mlflow": mlflow_link(self._mlflow, of.trial, of.study),
+        }
+
+    def creating(self, request: Request) -> Given:
+        names = [preset.name for preset in self._presets]
+        asked = request.query_params.get("preset", "")
+        return {
+            "here": "new",
+            "presets": self._presets,
+            "chosen": asked if asked in names else next(iter(names), ""),
+            "sizes": list(dict.fromkeys(size for preset in self._presets for size in preset.sizes)),
+        }
+
+
+def _asked(request: Request) -> Asked:
+    """What the address says of the trials; what it cannot mean is as if it were not there."""
+    query = request.query_params
+    state, sort = query.get("state", ""), query.get("sort", "trial")
+    return Asked(
+        arm=query.get("arm", ""),
+        state=state if state in TRIAL_STATES else "",
+        sort=sort if sort.removeprefix("-") in SORTS else "trial",
+        start=_whole(request, "start"),
+    )
+
+
+def _whole(request: Request, name: str) -> int:
+    text = request.query_params.get(name, "")
+    return min(int(text), MOST_STARTS) if text.isascii() and text.isdecimal() and len(text) < 9 else 0
+
+
+# -- pages -------------------------------------------------------------------------------------------------
+class _Pages:
+    """Templates to responses; refusals and troubles become pages as well."""
+
+    def __init__(self, files: _Files, role_of: Callable[[Request], str | None]) -> None:
+        self._role_of = role_of
+        self._environment = pages.environment(html=True)
+        self._environment.filters |= web_words.filters()
+        self._environment.globals |= {"asset": files.address, "api": API, "plotly_styles": files.styles}
+
+    def answer(
+        self, request: Request, template: str, make: Callable[[], Given], *, anybody: bool = False
+    ) -> Response:
+        role = self._role_of(request)
+        if role is None and not anybody:
+            if template.endswith("_live.html.j2"):
+                return HTMLResponse("Sign in first.", 401, SAFE)
+            back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return RedirectResponse(f"/login?{urlencode({'next': back})}", 303, SAFE)
+        try:
+            return self._made(template, make(), role, 200)
+        except NotFound as error:
+            return self._made(MISSING, {"what": "Not found", "why": str(error)}, role, 404)
+        except LedgerBusy as error:
+            made = self._made(MISSING, {"what": "The ledger does not answer", "why": str(error)}, role, 503)
+            made.headers["Retry-After"] = "5"
+            return made
+        except OrchError as error:
+            return self._made(MISSING, {"what": "This cannot be shown", "why": str(error)}, role, 500)
+
+    def _made(self, template: str, given: Given, role: str | None, status: int) -> Response:
+        usual = {"here": "", "live": "", "can_run": role in ("run", "admin")}
+        html = self._environment.get_template(template).render({**usual, **given})
+        return HTMLResponse(html, status, HEADERS)
+
+
+MISSING = "web_missing.html.j2"
+
+
+# -- files -------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _File:
+    body: bytes
+    packed: bytes
+    kind: str
+    version: str
+
+
+class _Files:
+    """Styles, scripts and plotly, under an address that changes with them, so that browsers may keep them."""
+
+    def __init__(self) -> None:
+        self._read = cache(self._fresh)
+        self.styles = cache(self._styles)
+
+    def address(self, name: str) -> str:
+        version = figures.plotly_version() if name == PLOTLY else self._read(name).version
+        return f"/static/{name}?{urlencode({'v': version})}"
+
+    def _styles(self) -> tuple[str, ...]:
+        """What has to stand in a page so that plotly adds no style to it, which our policy would refuse."""
+        return figures.plotly_styles(self._read(PLOTLY).body.decode())
+
+    def answer(self, request: Request, name: str) -> Response:
+        if name != PLOTLY and name not in FILES:
+            return Response("There is no such file.", 404, SAFE, "text/plain")
+        file = self._read(name)
+        tag = f'"{file.version}"'
+        named = request.query_params.get("v") == file.version
+        headers = {
+            **SAFE,
+            "Cache-Control": A_YEAR if named else "no-cache",
+            "ETag": tag,
+            "Vary": "Accept-Encoding",
+        }
+        if request.headers.get("If-None-Match") == tag:
+            return Response(None, 304, headers)
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            return Response(file.packed, 200, {**headers, "Content-Encoding": "gzip"}, file.kind)
+        return Response(file.body, 200, headers, file.kind)
+
+    def _fresh(self, name: str) -> _File:
+        if name == PLOTLY:
+            kind, version = "text/javascript", figures.plotly_version()
+            body = figures.plotly_script().encode()
+        else:
+            path, kind = FILES[name]
+            body = (FOLDER / path).read_bytes()
+            version = hashlib.sha256(body).hexdigest()[:12]
+        return _File(body, gzip.compress(body, 6), kind, version)

@@ -1,0 +1,109 @@
+"""What does the page of one trial show? Its result, its attempts, what it said, as rows for the template."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dashboards import figures, frames
+from dashboards.figures import Figure
+from orchestrator.ledger import Store
+from orchestrator.records import AttemptRow, StoredEvent, StudyRow, TrialRow, TrialState
+from orchestrator.spec import StudySpec
+
+LOG_LINES = 200  # the newest; the whole is behind a link
+
+
+@dataclass(frozen=True)
+class LogLine:
+    attempt: int
+    after_s: float  # since the attempt's first word
+    step: int
+    kind: str
+    words: str
+
+
+@dataclass(frozen=True)
+class TrialView:
+    """All that the page of one trial shows."""
+
+    trial: TrialRow
+    study: StudyRow
+    spec: StudySpec
+    attempts: tuple[AttemptRow, ...]
+    log: tuple[LogLine, ...]
+    said: int  # lines in all
+    figures: tuple[Figure, ...]
+    version: str  # changes whenever the figures may
+
+    @property
+    def may_retry(self) -> bool:
+        return self.trial.state is TrialState.FAILED
+
+    @property
+    def learned(self) -> bool:
+        guidance = self.trial.config.get("guidance")
+        return isinstance(guidance, dict) and guidance.get("estimator", "off") != "off"
+
+
+def trial_view(store: Store, given: str, *, shown: str = "") -> TrialView:
+    """`given` begins with the study's id or its name. Figures of the version `shown` are not drawn again."""
+    study_name, _, rest = given.partition(".")
+    study = store.study(study_name)
+    trial = store.trial(f"{study.study_id}.{rest}")
+    spec = StudySpec.model_validate(study.spec)
+    said = list(frames.events(store, trial.trial_id))
+    newest = said[-1].event_id if said else 0
+    version = hashlib.sha256(f"{trial.trial_id} {newest}".encode()).hexdigest()[:12]
+    drawn: Sequence[Figure] = ()
+    if version != shown:
+        drawn = figures.of_trial(frames.curves_of(said), trial.config, metric=spec.objective.metric)
+    return TrialView(
+        trial=trial,
+        study=study,
+        spec=spec,
+        attempts=tuple(store.attempts(trial.trial_id)),
+        log=tuple(_lines(said)),
+        said=len(said),
+        figures=tuple(drawn),
+        version=version,
+    )
+
+
+def _lines(said: Iterable[StoredEvent]) -> Sequence[LogLine]:
+    began: dict[int, float] = {}
+    lines = []
+    for event in (stored.event for stored in said):
+        after_s = max(0.0, event.at - began.setdefault(event.attempt, event.at))
+        lines.append(
+            LogLine(event.attempt, after_s, event.step, event.kind, _words(event.kind, event.payload))
+        )
+    return lines[-LOG_LINES:]
+
+
+def _words(kind: str, payload: Any) -> str:
+    path = payload.get("path")
+    if kind == "started":
+        return f"on {payload.get('host', 'an unknown host')}"
+    if path is not None:
+        return str(path)
+    numbers = {**payload.get("values", {}), **payload.get("hyper", {})}
+    return ", ".join(f"{k} {_number(v)}" for k, v in numbers.items())
+
+
+def _number(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, int | float) and math.isfinite(value) else str(value)
+
+
+def mlflow_link(template: str | None, trial: TrialRow, study: StudyRow) -> str | None:
+    """Where a trial's run is found in MLflow; its address is the caller's to know."""
+    from urllib.parse import quote
+
+    if template is None or not template.startswith(("http://", "https://")):
+        return None
+    for name, value in {"trial_id": trial.trial_id, "study_id": study.study_id, "study": study.name}.items():
+        template = template.replace("{" + name + "}", quote(value, safe=""))
+    return template

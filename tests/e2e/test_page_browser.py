@@ -1,0 +1,124 @@
+"""Does the page work in a real browser: create, watch, look closer, with nothing on the console?
+
+The server is the fixture `server`; here it is a stand-in with simulated workers.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dashboards import page_server
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+expect = playwright.expect
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+
+STUDY = "beta1-inits-smoke"
+WAIT_MS = 60_000
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a service without studies, whose engine runs what is created."""
+    folder: Path = tmp_path_factory.mktemp("page")
+    with page_server.running(folder, pace_s=0.05) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A fresh page; an error or a warning on its console, or an answer from 400, fails the test."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    opened = context.new_page()
+    said: list[str] = []
+    opened.on("console", lambda m: m.type in ("error", "warning") and said.append(m.text))
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    opened.on(
+        "response", lambda answer: answer.status >= 400 and said.append(f"{answer.status} {answer.url}")
+    )
+    opened.set_default_timeout(WAIT_MS)
+    yield opened
+    context.close()
+    assert said == []
+
+
+def test_a_study_is_created_watched_and_looked_into_without_reloading(server: str, page: Any) -> None:
+    page.goto(server)
+    page.get_by_text("There is no study yet.").wait_for()
+    page.get_by_role("link", name="New study").first.click()
+    page.get_by_role("radio", name=re.compile("beta1-inits")).check()
+    page.get_by_label("Size").select_option("smoke")
+    button = page.get_by_role("button", name=re.compile(r"Create and start \d+ runs"))
+    button.wait_for()
+    (planned,) = re.findall(r"\d+", button.inner_text())
+    assert "chip-hours" in page.locator("#plan").inner_text()
+    button.click()
+
+    page.wait_for_url("**/studies/*")
+    page.evaluate("window.loadedOnce = true")
+    before = page.locator("#ended").inner_text()
+    expect(page.locator("#ended")).not_to_have_text(before)
+    page.locator("#pulse[data-state=live]").wait_for()
+    expect(page.locator("#ended")).to_have_text(planned, timeout=WAIT_MS)
+    page.locator(".now .badge.completed").wait_for()
+    assert page.evaluate("window.loadedOnce")  # all of that without a reload
+
+    anytime = page.locator("#figure-anytime .plot").first
+    anytime.scroll_into_view_if_needed()
+    anytime.locator("text=chip-hours").first.wait_for()
+    page.get_by_role("radio", name="runs", exact=True).check(force=True)
+    anytime.locator(".xtitle", has_text=re.compile("^runs$")).wait_for()
+
+    heading = page.get_by_role("link", name="run time", exact=True)
+    heading.click()
+    page.locator("th[aria-sort=ascending]", has_text="run time").wait_for()
+    page.locator("#trials-scroll tbody a", has_text="guided-beta1-from-0-1.0.0").first.click()
+    page.wait_for_url("**/trials/*")
+    trajectory = page.get_by_role("img", name="Hyperparameters over training: β1")
+    trajectory.scroll_into_view_if_needed()
+    trajectory.locator("path.js-line").wait_for()  # a line that rises or falls: a level one has no height
+    page.locator("#figure-learning path.js-line").first.wait_for()
+
+
+def test_a_study_is_paused_gone_on_with_and_cancelled_once_one_is_sure(server: str, page: Any) -> None:
+    page.goto(f"{server}/new?preset=eta-sweep")
+    page.get_by_label("Size").select_option("smoke")
+    page.get_by_label("Replicates").fill("30")
+    page.get_by_role("button", name=re.compile(r"Create and start \d+ runs")).click()
+    page.wait_for_url("**/studies/*")
+    page.get_by_role("button", name="Pause").click()
+    page.locator(".now .badge.paused").wait_for()
+    page.get_by_role("button", name="Resume").click()
+    page.locator(".now .badge.running").wait_for()
+    page.get_by_role("button", name="Cancel…").click()
+    page.get_by_role("button", name="Keep it").click()
+    assert page.locator(".now .badge.running").count() == 1
+    page.get_by_role("button", name="Cancel…").click()
+    page.get_by_role("button", name="Yes, cancel").click()
+    page.locator(".now .badge.cancelled").wait_for()
+    assert page.get_by_role("button", name="Pause").count() == 0
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_no_page_is_wider_than_the_window(server: str, page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    trial = f"/trials/{STUDY}.base.0.0"
+    for path in ("/", "/new", "/login", f"/studies/{STUDY}", trial):
+        page.goto(server + path)
+        assert page.evaluate("document.documentElement.scrollWidth") == width, path
