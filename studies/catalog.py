@@ -13,6 +13,7 @@ from studies import (
     bo_vs_guided,
     default_rate,
     eta_sweep,
+    hypergradient_audit,
     language_pairs,
     parts,
 )
@@ -25,6 +26,7 @@ _STUDIES = (
     ("bo-beta1", bo_beta1.study),
     ("default-rate", default_rate.study),
     ("attribution", attribution.study),
+    ("hypergradient-audit", hypergradient_audit.study),
 )
 
 

@@ -69,7 +69,7 @@ def test_a_misspelt_preset_names_the_nearest(orch: Orch) -> None:
     assert said.code == showing.NOT_FOUND
     assert said.err == (
         "orch: There is no study 'bo-vs-guidde'. Did you mean 'bo-vs-guided'? "
-        "Allowed: bo-vs-guided, eta-sweep, beta1-inits, language-pairs, bo-beta1.\n"
+        f"Allowed: {', '.join(catalog.names())}.\n"
     )
 
 

@@ -1,0 +1,110 @@
+"""Is the share of agreeing signs, and the mean response, what can be counted by hand?"""
+
+from __future__ import annotations
+
+import pytest
+
+from dashboards import audit, frames
+from dashboards.audit import Agreement
+from dashboards.frames import Curves, Frame
+from orchestrator.spec import StudySpec
+from tests.dashboards.ledgers import Run, ledger
+
+SPEC = StudySpec.model_validate(
+    {
+        "name": "audited",
+        "entrypoint": "trainer.audit",
+        "base": {"steps": 40},
+        "arms": [{"name": "audit-here", "method": "fixed", "row": "audit", "column": "lamb linear 40"}],
+        "replicates": 2,
+    }
+)
+
+
+def fork(step: int, slopes: dict[int, tuple[float, float]], **said: float) -> tuple:  # type: ignore[type-arg]
+    """What a run says of one: slope and loss by span, and the estimators' hypergradients."""
+    values = {f"audit/alpha/k{span}": slope for span, (slope, _) in slopes.items()}
+    values |= {f"audit/alpha/k{span}/loss": loss for span, (_, loss) in slopes.items()}
+    values |= {f"audit/alpha/k{span}/guidance": -9.0 for span in slopes}
+    values |= {f"audit/alpha/{name.replace('_', '-')}": value for name, value in said.items()}
+    return step, "eval", values, {}
+
+
+RUNS = [
+    Run(
+        value=1.0,
+        said=[
+            fork(10, {1: (0.2, 2.0), 20: (-1.0, 2.0)}, held_out=0.3, lagged=-0.1),
+            fork(30, {1: (-0.4, 1.0)}, held_out=0.1, lagged=-0.2),
+        ],
+    ),
+    Run(
+        value=1.1,
+        said=[
+            fork(10, {1: (0.3, 1.0), 20: (-1.0, 4.0)}, held_out=0.2),  # lagged is not ready
+            fork(30, {1: (-0.2, 1.0)}, held_out=-0.1, lagged=-0.2),
+        ],
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def read() -> tuple[Frame, dict[str, Curves]]:
+    store = ledger(SPEC, {"audit-here": RUNS})
+    frame = frames.read(store, "audited")
+    return frame, frames.curves(store, audit.audited(frame))
+
+
+@pytest.fixture(scope="module")
+def found(read: tuple[Frame, dict[str, Curves]]) -> audit.Audit:
+    concluded = audit.conclude(*read)
+    assert concluded is not None
+    return concluded
+
+
+def test_signs_that_agree_are_counted_where_an_estimator_spoke(found: audit.Audit) -> None:
+    where = ("lamb linear 40", "alpha")
+    assert found.agreements == (
+        Agreement(*where, 1, "held-out", agreeing=3, forks=4),
+        Agreement(*where, 1, "lagged", agreeing=2, forks=3),
+        Agreement(*where, 20, "held-out", agreeing=0, forks=2),
+        Agreement(*where, 20, "lagged", agreeing=1, forks=1),
+    )
+    assert found.agreements[0].share == 0.75
+
+
+def test_the_response_is_relative_to_the_loss_and_its_interval_over_runs(found: audit.Audit) -> None:
+    short, long = found.responses
+    # (.1 - .4) / 2 and (.3 - .2) / 2; Student's t with one degree of freedom is 12.706 for 95 %.
+    assert short.mean == pytest.approx((-0.15 + 0.05) / 2)
+    assert short.interval is not None
+    assert short.interval.high == pytest.approx(-0.05 + 12.7062 * 0.1, rel=1e-4)
+    assert (short.runs, short.forks, short.lower) == (2, 4, 2)
+    assert (long.span, long.mean, long.lower) == (20, pytest.approx(-0.375), 0)
+
+
+def test_the_figure_has_a_line_for_each_span_by_training_progress(found: audit.Audit) -> None:
+    short, long = audit.lines(found, "lamb linear 40", "alpha")
+    assert (short.name, short.x, short.y) == ("K = 1", (0.25, 0.75), pytest.approx((0.2, -0.3)))
+    assert all(low < y < high for low, y, high in zip(short.low, short.y, short.high, strict=True))
+    assert (long.name, long.x, long.y) == ("K = 20", (0.25,), pytest.approx((-0.375,)))
+
+
+def test_tables_hold_the_yardstick_and_become_markdown(found: audit.Audit) -> None:
+    header, rows = audit.agreement_table(found, "alpha")
+    assert header == ["", "estimator", "K = 1", "K = 20"]
+    assert rows == [
+        ["lamb linear 40", "held-out", "75 % (3 of 4)", "0 % (0 of 2)"],
+        ["lamb linear 40", "lagged", "67 % (2 of 3)", "100 % (1 of 1)"],
+        ["lamb linear 40", "always “lower”", "50 % (2 of 4)", "0 % (0 of 2)"],
+    ]
+    text = audit.to_markdown(found)
+    assert "| lamb linear 40 | lagged | 67 % (2 of 3) | 100 % (1 of 1) |" in text
+    assert "| lamb linear 40 | -0.05 \\[-1.3, +1.2\\] n 2 |" in text
+
+
+def test_a_study_without_forks_has_no_audit(read: tuple[Frame, dict[str, Curves]]) -> None:
+    frame, _ = read
+    assert audit.conclude(frame, {}) is None
+    other = SPEC.model_copy(update={"entrypoint": "trainer.run"})
+    assert audit.audited(frames.read(ledger(other, {"audit-here": RUNS}), "audited")) == []
