@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dashboards import contrasts, figures, tables, verdict
+from dashboards import attribution, audit, contrasts, figures, matrix, tables, verdict
 from dashboards.frames import Frame
 from dashboards.tables import column_name, duration
 from orchestrator.spec import Arm, Parameter
@@ -140,6 +140,12 @@ def _context(answer: Answer) -> dict[str, Any]:
         "facts": list(facts(answer.verdict)),
         "tables": answer.tables,
         "table_forms": tables,
+        "matrix": answer.matrix,
+        "matrix_forms": matrix,
+        "audit": answer.audit,
+        "audit_forms": audit,
+        "audit_rules": list(_rules(audit.__doc__)),
+        "matrix_rules": list(_rules(matrix.__doc__)),
         "contrasts": answer.contrasts,
         "costs": answer.costs,
         "equal": answer.equal,
@@ -151,7 +157,7 @@ def _context(answer: Answer) -> dict[str, Any]:
         "slots": answer.slots,
         "searched": [_searched(frame, arm) for arm in frame.spec.arms if not frame.spec.confirms(arm)],
         "claim": frame.spec.claim,
-        "rules": [*_rules(verdict.__doc__), *_rules(contrasts.__doc__)],
+        "rules": [*_rules(verdict.__doc__), *_rules(contrasts.__doc__), *_rules(attribution.__doc__)],
         "commands": list(_commands(answer)),
         "chips": frame.spec.resources.chips,
     }
@@ -206,12 +212,12 @@ def _rules(text: str | None) -> Iterator[str]:
     for line in (text or "").translate(str.maketrans("", "", "*`")).splitlines()[1:]:
         begins = not line.strip() or line.lstrip()[:2] in ("- ", *(f"{n}." for n in range(1, 10)))
         if begins and lines:
-            yield " ".join(lines)
+            yield " ".join(lines).removeprefix("- ")
             lines = []
         if line.strip():
             lines.append(line.strip())
     if lines:
-        yield " ".join(lines)
+        yield " ".join(lines).removeprefix("- ")
 
 
 def _commands(answer: Answer) -> Iterator[str]:

@@ -12,7 +12,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dashboards import cautions, contrasts, frames, paper, sentences, series, tables, targets, verdict
+from dashboards import (
+    audit,
+    cautions,
+    contrasts,
+    frames,
+    matrix,
+    paper,
+    sentences,
+    series,
+    tables,
+    targets,
+    verdict,
+)
 from dashboards.contrasts import Contrast
 from dashboards.frames import Cost, Curves, Frame
 from orchestrator.ledger import Ledger
@@ -29,6 +41,8 @@ class Answer:
     heard: Mapping[str, Curves]
     verdict: verdict.Verdict
     tables: tuple[tables.Table, ...]
+    matrix: matrix.Matrix | None  # where the columns are settings
+    audit: audit.Audit | None  # where runs were forked
     contrasts: tuple[tuple[str, str, list[Contrast]], ...]  # challenger's row, incumbent's row, by column
     costs: tuple[tuple[str, str, Cost], ...]  # arm, phase
     equal: tuple[series.Equal, ...]
@@ -44,13 +58,15 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
     """`runs`: where the attempts' folders lie, for what their translations say."""
     frame = frames.read(ledger, study)
     looked_at = series.closely(frame)
-    heard = frames.curves(ledger, looked_at)
+    heard = frames.curves(ledger, {t.name: t for t in [*looked_at, *audit.audited(frame)]}.values())
     made = tuple(tables.table(frame, metric=metric) for metric in dict.fromkeys(tables.metrics(frame)))
     return Answer(
         frame=frame,
         heard=heard,
         verdict=verdict.judge(frame),
         tables=made,
+        matrix=matrix.matrix(frame),
+        audit=audit.conclude(frame, heard),
         contrasts=tuple(_contrasts(frame)),
         costs=tuple(_costs(frame, heard, slots=slots)),
         equal=tuple(series.equal_budgets(frame, slots=slots)),
@@ -141,6 +157,8 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
         "status": str(answer.frame.state),
         "verdict": verdict_dict(answer.verdict),
         "tables": [table_dict(made) for made in answer.tables],
+        "matrix": None if answer.matrix is None else matrix.to_dict(answer.matrix),
+        "audit": None if answer.audit is None else asdict(answer.audit),
         "contrasts": [asdict(each) for _, _, of in answer.contrasts for each in of],
         "costs": [{"arm": arm, "phase": phase, **asdict(cost)} for arm, phase, cost in answer.costs],
         "equal_budgets": [asdict(each) for each in answer.equal],
@@ -169,6 +187,8 @@ def write(answer: Answer, folder: Path) -> Path:
         ANSWER: f"{pages.json_text(answer_dict(answer), indent=1)}\n",
         PAGE: pages.page(answer),
     }
+    if answer.matrix is not None:
+        texts["matrix.csv"] = matrix.to_csv(answer.matrix)
     for name, text in texts.items():
         unfinished = folder / f"unfinished-{name}"
         unfinished.write_text(text, encoding="utf-8")

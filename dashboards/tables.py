@@ -291,16 +291,17 @@ CSV_HEADER = (
 
 
 def to_csv(made: Table) -> str:
-    """A line for each cell, numbers in full. A text that a spreadsheet would run gets an apostrophe."""
+    """A line for each cell, numbers in full."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(CSV_HEADER)
     for line in to_dicts(made):
-        writer.writerow(["" if v is None else _csv(v) for v in (line[name] for name in CSV_HEADER)])
+        writer.writerow(["" if v is None else csv_value(v) for v in (line[name] for name in CSV_HEADER)])
     return file.getvalue()
 
 
-def _csv(value: object) -> object:
+def csv_value(value: object) -> object:
+    """A text that a spreadsheet would run gets an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 

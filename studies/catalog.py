@@ -12,6 +12,7 @@ from studies import (
     bo_beta1,
     bo_vs_guided,
     default_rate,
+    estimators,
     eta_sweep,
     hypergradient_audit,
     language_pairs,
@@ -27,6 +28,7 @@ _STUDIES = (
     ("default-rate", default_rate.study),
     ("attribution", attribution.study),
     ("hypergradient-audit", hypergradient_audit.study),
+    ("estimators", estimators.study),
 )
 
 

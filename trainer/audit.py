@@ -121,6 +121,12 @@ def _together(audit: Audit, config: TrainConfig) -> list[str]:
             f"schedule.name is {config.schedule.name!r}, which replays every hyperparameter: none can be "
             f"moved. Choose a schedule by its name."
         )
+    moved = [name for name in audit.learn if name in config.schedule.course]
+    if moved:
+        problems.append(
+            f"schedule.course gives {', '.join(moved)} a course of its own, which nothing can move. "
+            f"Leave it out, or name other hyperparameters in {SECTION}.learn."
+        )
     if config.score.test:
         problems.append("score.test is true. An audit does not open the test split. Leave it out.")
     listed = isinstance(audit.at, tuple)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dashboards import audit, frames
+from dashboards import audit, frames, pages, report
 from dashboards.audit import Agreement
 from dashboards.frames import Curves, Frame
 from orchestrator.spec import StudySpec
@@ -53,6 +53,15 @@ def read() -> tuple[Frame, dict[str, Curves]]:
     store = ledger(SPEC, {"audit-here": RUNS})
     frame = frames.read(store, "audited")
     return frame, frames.curves(store, audit.audited(frame))
+
+
+def test_the_report_shows_the_audit_in_both_forms_and_its_numbers() -> None:
+    answer = report.gather(ledger(SPEC, {"audit-here": RUNS}), "audited", slots=1)
+    assert answer.audit is not None
+    for text in (pages.page(answer), pages.markdown(answer)):
+        assert "Who has the right sign?" in text
+        assert "K = 20" in text
+    assert report.answer_dict(answer)["audit"]["agreements"]
 
 
 @pytest.fixture(scope="module")

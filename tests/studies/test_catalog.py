@@ -11,7 +11,7 @@ from orchestrator.spec import StudySpec
 from studies import catalog, parts
 from trainer.config import TrainConfig, papers_rate
 
-OVER_CELLS = ("attribution",)  # they ask their question in every cell of a matrix
+OVER_CELLS = ("attribution", "estimators", "hypergradient-audit")  # they ask in every cell of a matrix
 ALL = [(name, size) for name in catalog.names() for size in catalog.sizes()]
 
 

@@ -293,7 +293,7 @@ def test_lagged_takes_the_cosine_of_the_last_step_for_beta1() -> None:
 
 def test_lagged_brings_its_trust_regions_and_meta_learning_rates() -> None:
     alpha, beta1 = lagged.trusted([ALPHA, BETA1])
-    assert (alpha.below, alpha.above) == (math.log(3), math.log(3))
+    assert (alpha.below, alpha.above) == (math.log(3), math.log(2))
     assert (beta1.below, beta1.above) == (1.8, math.inf)
     own = Hyper("alpha", 1.0, learn=True, below=0.1, above=0.2)
     assert lagged.trusted([own]) == (own,)

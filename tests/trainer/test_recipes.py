@@ -84,7 +84,7 @@ def test_bounds_trust_regions_and_groups_reach_the_hyperparameters() -> None:
     assert made.layout.group_names == ("words", "rest")
     assert numbers["limits"]["alpha"][0].shape == (2,)
     lagged = {h.name: h for h in recipe(guidance=guided("lagged"))[1]}
-    assert lagged["alpha"].above == pytest.approx(math.log(3))
+    assert lagged["alpha"].above == pytest.approx(math.log(2))
 
 
 def test_an_optimizer_of_optax_brings_its_own_numbers() -> None:
