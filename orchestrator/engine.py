@@ -35,7 +35,7 @@ from orchestrator.settle import ending
 from orchestrator.spec import StudySpec
 from orchestrator.stopping import budget_spent, run_hours
 from orchestrator.storage import Storage
-from orchestrator.wishes import obey, stop_waiting
+from orchestrator.wishes import obey_all, stop_waiting
 from trainer.protocol import Verdict
 
 
@@ -138,10 +138,8 @@ class Engine:
 
     # -- obey ---------------------------------------------------------------------------------------
     def _obey_wishes(self, epoch: int) -> None:
-        for wish in self.store.open_wishes():
-            answer = obey(self.store, epoch, wish, self.clock)
-            self.store.answer_wish(epoch, wish.wish_id, answer)
-            self._courses.pop(wish.study_id, None)
+        for study_id in obey_all(self.store, epoch, clock=self.clock, storage=self.storage):
+            self._courses.pop(study_id, None)
 
     # -- collect ------------------------------------------------------------------------------------
     def _collect(self, epoch: int, studies: dict[str, StudyRow]) -> int:

@@ -30,6 +30,10 @@ class NameTaken(OrchError):
         )
 
 
+class KeyUsed(OrchError):
+    """An idempotency key was used before, for another request."""
+
+
 class MoveRefused(OrchError):
     """A state may not follow another; both are named."""
 

@@ -99,6 +99,23 @@ def overview(ledger: Ledger, study: StudyRow) -> Overview:
     )
 
 
+def listed(ledger: Ledger, study: StudyRow) -> dict[str, Any]:
+    """A study in a list, from counts alone: that must not grow slow with its trials."""
+    spec = StudySpec.model_validate(study.spec)
+    requested = (
+        (arm.trials + study.extra_trials.get(arm.name, 0)) * spec.replicates_of(arm) for arm in spec.arms
+    )
+    ended = sum(n for (_, _, state), n in ledger.counts(study.study_id).items() if state in ENDED)
+    return {
+        "study": study.name,
+        "study_id": study.study_id,
+        "status": study.state,
+        "ended": ended,
+        "requested": sum(requested),
+        "created_at": study.created_at,
+    }
+
+
 def _line(spec: StudySpec, study: StudyRow, arm: Arm, trials: list[TrialRow], live_hours: float) -> ArmLine:
     charged = added(*(t.charged for t in trials))
     ended = [t for t in trials if t.state in ENDED]

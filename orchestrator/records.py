@@ -155,11 +155,58 @@ class Wish:
 
     wish_id: int
     study_id: str
-    verb: str  # pause, resume, cancel, extend, retry
+    verb: str  # pause, resume, cancel, extend, retry, delete
     detail: Mapping[str, Any]
     asked_at: float
     asked_by: str
     answer: str | None = None  # None: not yet obeyed; "": done; else the sentence of a refusal
+
+
+class Role(enum.StrEnum):
+    """What a token opens, each more than the one before."""
+
+    READ = "read"
+    RUN = "run"
+    ADMIN = "admin"
+
+    def covers(self, needed: Role) -> bool:
+        return list(Role).index(self) >= list(Role).index(needed)
+
+
+@dataclass(frozen=True)
+class Token:
+    """Leave to use the service. The secret itself is nowhere: `digest` is its SHA-256."""
+
+    name: str
+    digest: str
+    role: Role
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+
+    def valid(self, at: float) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or at < self.expires_at)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a request with an idempotency key was answered with: said again when it is repeated."""
+
+    key: str
+    digest: str  # of the request: the key is for this one alone
+    study_id: str
+    answer: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class AuditLine:
+    """Who asked for a change, and what came of it."""
+
+    at: float
+    who: str
+    verb: str
+    path: str
+    status: int
 
 
 def trial_id(study_id: str, arm: str, replicate: int, index: int) -> str:

@@ -23,7 +23,7 @@ from orchestrator.records import StudyRow, StudyState, Wish
 from orchestrator.settings import Settings
 from orchestrator.spec import StudySpec, spec_hash
 from orchestrator.storage import Storage
-from orchestrator.wishes import obey
+from orchestrator.wishes import obey_all
 
 REHEARSAL = "orchestrator.rehearsal"
 PACE_S = 0.05  # between two ticks that found nothing to do
@@ -57,14 +57,7 @@ def create(
 ) -> Created:
     """Write a study down once it is known to run. An equal spec under its name attaches to it."""
     require_runnable(spec)
-    row = StudyRow(
-        study_id=new_id(),
-        name=spec.name,
-        spec=spec.model_dump(mode="json"),
-        spec_hash=spec_hash(spec),
-        state=StudyState.RUNNING,
-        created_at=clock.time(),
-    )
+    row = new_study(spec, study_id=new_id(), created_at=clock.time())
     try:
         return Created(store.create_study(row), attached=False)
     except NameTaken as taken:
@@ -72,6 +65,18 @@ def create(
         if there.spec_hash != row.spec_hash:
             raise
         return Created(there, attached=True)
+
+
+def new_study(spec: StudySpec, *, study_id: str, created_at: float) -> StudyRow:
+    """The row of a study that is known to run."""
+    return StudyRow(
+        study_id=study_id,
+        name=spec.name,
+        spec=spec.model_dump(mode="json"),
+        spec_hash=spec_hash(spec),
+        state=StudyState.RUNNING,
+        created_at=created_at,
+    )
 
 
 def ask(store: Store, study: StudyRow, verb: str, detail: Mapping[str, Any], *, clock: Clock) -> Wish:
@@ -88,6 +93,7 @@ class Host:
     clock: Clock
     engine: Engine
     workers: int
+    alive: Callable[[], bool] = lambda: True  # whether what the workers live in is still there
 
     def close(self) -> None:
         """Let go. Only the leader ends the workers, and only when none of them is at work."""
@@ -120,7 +126,7 @@ def open_host(settings: Settings, store: Store, *, workers: int | None = None) -
         storage=Storage(settings.runs),
         who=whoami(),
     )
-    return Host(settings, store, clock, engine, slots)
+    return Host(settings, store, clock, engine, slots, alive=lambda: daemon.find(settings.home) is not None)
 
 
 def run(
@@ -199,8 +205,7 @@ def obey_now(store: Store, *, clock: Clock) -> bool:
     if epoch is None:
         return False
     try:
-        for wish in store.open_wishes():
-            store.answer_wish(epoch, wish.wish_id, obey(store, epoch, wish, clock))
+        obey_all(store, epoch, clock=clock, storage=None)
     finally:
         store.release()
     return True

@@ -27,6 +27,7 @@ class Settings:
     ledger: str
     workers: int
     mlflow: str | None = None
+    requests_per_s: int = 200  # of one client of the service; five times as many in a burst
 
     @property
     def ledger_file(self) -> Path | None:
@@ -50,7 +51,7 @@ def cores() -> int:
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     """ORCH_HOME (./orch-data), ORCH_LEDGER (SQLite under ORCH_HOME), ORCH_WORKERS (one a core),
-    ORCH_MLFLOW (on), MLFLOW_TRACKING_URI (SQLite under ORCH_HOME)."""
+    ORCH_MLFLOW (on), MLFLOW_TRACKING_URI (SQLite under ORCH_HOME), ORCH_REQUESTS_PER_S (200)."""
     try:
         home = Path(environ.get("ORCH_HOME") or "orch-data").absolute()
     except FileNotFoundError:
@@ -69,6 +70,9 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     workers = environ.get("ORCH_WORKERS") or str(cores())
     if not workers.isdecimal() or not 1 <= int(workers) <= 1024:
         problems.append(f"ORCH_WORKERS is {workers[:40]!r}. Allowed: a whole number from 1 to 1024.")
+    rate = environ.get("ORCH_REQUESTS_PER_S") or str(Settings.requests_per_s)
+    if not rate.isdecimal() or not 1 <= int(rate) <= 1_000_000:
+        problems.append(f"ORCH_REQUESTS_PER_S is {rate[:40]!r}. Allowed: a whole number from 1 to 1000000.")
     mirrored = environ.get("ORCH_MLFLOW") or "on"
     if mirrored not in ("on", "off"):
         problems.append(f"ORCH_MLFLOW is {mirrored[:40]!r}. Allowed: on, off.")
@@ -78,7 +82,11 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     if problems:
         raise BadSpec(problems)
     return Settings(
-        home=home, ledger=ledger, workers=int(workers), mlflow=None if mirrored == "off" else mlflow
+        home=home,
+        ledger=ledger,
+        workers=int(workers),
+        mlflow=None if mirrored == "off" else mlflow,
+        requests_per_s=int(rate),
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from orchestrator.backends.base import Ended
-from orchestrator.errors import BadSpec, OrchError
+from orchestrator.errors import BadSpec, MoveRefused, OrchError
 from orchestrator.records import Event
 from trainer.protocol import Outcome
 
@@ -76,6 +76,19 @@ class Storage:
         finally:
             unfinished.unlink(missing_ok=True)
         return path
+
+    def delete(self, study_id: str) -> None:
+        """Delete all folders of a study."""
+        if not SAFE.fullmatch(study_id):
+            raise BadSpec(f"The id {study_id[:60]!r} cannot be a folder; nothing was deleted.")
+        try:
+            shutil.rmtree(self.root / study_id)
+        except FileNotFoundError:
+            return
+        except OSError as problem:
+            raise MoveRefused(
+                f"The folder {self.root / study_id} cannot be deleted: {problem}. Mend that, and ask again."
+            ) from problem
 
     def discard(self, folder: str | Path) -> None:
         """Delete an attempt's checkpoints and parameters; its journal and small files stay."""

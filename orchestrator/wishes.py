@@ -8,13 +8,34 @@ from collections.abc import Mapping
 from orchestrator.clock import Clock
 from orchestrator.errors import BadSpec, MoveRefused, NotFound
 from orchestrator.ledger import Store
+from orchestrator.ledger.rules import deletable
 from orchestrator.records import StudyRow, StudyState, TrialState, Wish
 from orchestrator.spec import FRESH_PER_REPLICATE, MOST_TRIALS, StudySpec
+from orchestrator.storage import Storage
 
-VERBS = ("pause", "resume", "cancel", "extend", "retry")
+VERBS = ("pause", "resume", "cancel", "extend", "retry", "delete")
 
 
-def obey(store: Store, epoch: int, wish: Wish, clock: Clock) -> str:
+def obey_all(store: Store, epoch: int, *, clock: Clock, storage: Storage | None) -> set[str]:
+    """Obey and answer all that was asked for; the studies that it concerned.
+
+    To delete takes the storage: without it such a wish waits for a process that has it.
+    """
+    deleted: set[str] = set()
+    concerned: set[str] = set()
+    for wish in store.open_wishes():
+        if wish.study_id in deleted or (wish.verb == "delete" and storage is None):
+            continue
+        answer = obey(store, epoch, wish, clock, storage)
+        concerned.add(wish.study_id)
+        if wish.verb == "delete" and not answer:
+            deleted.add(wish.study_id)  # and its wishes with it, this one too
+        else:
+            store.answer_wish(epoch, wish.wish_id, answer)
+    return concerned
+
+
+def obey(store: Store, epoch: int, wish: Wish, clock: Clock, storage: Storage | None = None) -> str:
     """Do what the wish says. The answer: "" for done, else why not."""
     try:
         study = store.study(wish.study_id)
@@ -29,6 +50,8 @@ def obey(store: Store, epoch: int, wish: Wish, clock: Clock) -> str:
                 _extend(store, epoch, wish)
             case "retry":
                 _retry(store, epoch, wish, clock)
+            case "delete" if storage is not None:
+                _delete(store, epoch, study, storage)
             case verb:
                 return f"Nothing is known of {verb!r}. Allowed: {', '.join(VERBS)}."
     except (MoveRefused, NotFound, BadSpec) as refusal:
@@ -54,6 +77,13 @@ def _cancel(store: Store, epoch: int, study_id: str, clock: Clock) -> None:
     if study.state is not StudyState.CANCELLED:
         store.move_study(epoch, study_id, study.state, StudyState.CANCELLED, reason="cancelled")
     stop_waiting(store, epoch, study_id, clock, reason="The study was cancelled.")
+
+
+def _delete(store: Store, epoch: int, study: StudyRow, storage: Storage) -> None:
+    """The folders first: a process that dies in between finds the study, and the wish, still there."""
+    deletable(study, live=bool(store.live_attempts(study.study_id)))
+    storage.delete(study.study_id)
+    store.delete_study(epoch, study.study_id)
 
 
 def stop_waiting(store: Store, epoch: int, study_id: str, clock: Clock, *, reason: str) -> None:

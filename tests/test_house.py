@@ -19,7 +19,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PRODUCT = ("trainer", "orchestrator", "studies", "dashboards")
 ALL = (*PRODUCT, "benchmarks", "tests")
-RIM = ("orchestrator.service", "orchestrator.api", "orchestrator.cli", "orchestrator.client")
+RIM = (
+    "orchestrator.service",
+    "orchestrator.running",
+    "orchestrator.serving",
+    "orchestrator.api",
+    "orchestrator.cli",
+    "orchestrator.client",
+)
 WORDS = ("trainer.protocol", "trainer.config")
 SCORING = {"dashboards.sentences": "trainer.metrics"}  # pure functions of sentences, without JAX
 SPELT = ("trainer.options", "trainer.strict", "trainer.disagreements")  # what trainer.config is made of
@@ -33,6 +40,8 @@ DOORS = {
     "sqlalchemy": ("orchestrator/ledger/sql*.py",),
     "fsspec": ("orchestrator/storage.py", "trainer/checkpoint.py"),
     "fastapi": ("orchestrator/api/*", "dashboards/web.py"),
+    "starlette": ("orchestrator/api/*",),
+    "uvicorn": ("orchestrator/serving.py",),
     "plotly": ("dashboards/figures.py",),
     "jinja2": ("dashboards/pages.py",),
     "jax": ("trainer/*",),

@@ -342,13 +342,15 @@ def _connect(address: str, token_path: Path | None) -> tuple[Any, bool]:
 
 
 def _quiet() -> None:
-    """Ray prints each worker's death to our stdout, with no setting against it; we say it ourselves."""
+    """Ray prints each worker's death to our stdout, with no setting against it; we say it ourselves. And it
+    warns where it is not the main thread that connects, which is as it should be in a server."""
     from ray._private import worker
 
     def to_log(data: Any, ignore_prefix: bool) -> None:
         logging.getLogger(__name__).info("%s", data.get("lines"))
 
     worker.print_to_stdstream = to_log
+    worker.logger.setLevel(logging.ERROR)
 
 
 def _need(resources: Resources) -> dict[str, float]:

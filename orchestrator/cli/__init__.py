@@ -26,6 +26,8 @@ NOUNS = {
     "data": "Describe a corpus; list who opened test splits.",
     "rehearse": "Run a whole study on a virtual clock, in seconds.",
     "mlflow": "Say what of the studies is in MLflow, and write what is missing.",
+    "serve": "Serve everybody: run all studies, and answer over HTTP.",
+    "token": "Make, list and revoke tokens: who may use the service.",
     "ui": "Open MLflow's pages on what is mirrored.",
     "doctor": "Say what is installed, and what is missing.",
     "down": "End the workers on this machine.",

@@ -18,10 +18,13 @@ from typing import Any, Protocol
 from orchestrator.records import (
     AttemptRow,
     AttemptState,
+    AuditLine,
     Event,
+    Receipt,
     StoredEvent,
     StudyRow,
     StudyState,
+    Token,
     TrialRow,
     TrialState,
     Wish,
@@ -63,9 +66,15 @@ class Ledger(Protocol):
         Where several share one object (the memory ledger), their epochs tell them apart.
         """
 
+    def leader(self) -> str | None:
+        """Who leads now; None: nobody. To ask changes nothing."""
+
     # -- anyone writes ------------------------------------------------------------------------------
-    def create_study(self, study: StudyRow) -> StudyRow:
-        """Add a study. NameTaken (with the other's id) when its name is in use."""
+    def create_study(self, study: StudyRow, *, receipt: Receipt | None = None) -> StudyRow:
+        """Add a study, and with it the receipt. NameTaken (with the other's id) when its name is in use.
+
+        KeyUsed when a receipt of that key is there already: nothing is added, `receipt` gives it.
+        """
 
     # -- the engine writes: fenced, idempotent --------------------------------------------------------
     def together(self, epoch: int) -> AbstractContextManager[None]:
@@ -82,6 +91,12 @@ class Ledger(Protocol):
 
     def extend_study(self, epoch: int, study_id: str, extra_trials: Mapping[str, int]) -> StudyRow:
         """Set (not add) the trials added to each arm."""
+
+    def delete_study(self, epoch: int, study_id: str) -> None:
+        """Remove an ended study and all that belongs to it; MoveRefused while it goes on. Gone: nothing.
+
+        The ids of its events are not given out again.
+        """
 
     def add_trial(self, epoch: int, trial: TrialRow) -> TrialRow:
         """Add a waiting trial; if one of its (study, arm, replicate, index) exists, return that one."""
@@ -130,8 +145,9 @@ class Ledger(Protocol):
         states: Collection[TrialState] | None = None,
         limit: int | None = None,
         offset: int = 0,
+        after: tuple[str, int, int] | None = None,
     ) -> list[TrialRow]:
-        """By (arm, replicate, index)."""
+        """By (arm, replicate, index); with `after`, those behind that place."""
 
     def counts(self, study_id: str) -> dict[tuple[str, int, TrialState], int]:
         """How many trials each (arm, replicate, state) has."""
@@ -147,11 +163,15 @@ class Ledger(Protocol):
     ) -> list[StoredEvent]:
         """Those with event_id > after, in order: the stream that mirrors and tailers follow."""
 
+    def newest_event(self) -> int:
+        """The id that was given out last, also if its study has been deleted; 0 at first."""
+
     def close(self) -> None: ...
 
 
 class Desk(Protocol):
-    """The smaller port, written by anyone: wishes, the audit line of each, and how far mirrors have read."""
+    """The smaller port, written by anyone: wishes, how far mirrors have read; who may use the service, what
+    it has answered and who changed what."""
 
     def wish(
         self, study_id: str, verb: str, detail: Mapping[str, Any], *, asked_at: float, asked_by: str
@@ -171,6 +191,27 @@ class Desk(Protocol):
 
     def move_cursor(self, name: str, event_id: int) -> None:
         """Set it, onward or back. Not fenced: a mirror is no part of the truth."""
+
+    def receipt(self, key: str) -> Receipt | None:
+        """What a request with this idempotency key was answered with."""
+
+    def add_token(self, token: Token) -> None:
+        """In place of one of its name that is no longer valid; MoveRefused while that one is."""
+
+    def token(self, digest: str) -> Token | None:
+        """The token whose secret has this SHA-256, valid or not."""
+
+    def tokens(self) -> list[Token]:
+        """All, by name, those that are no longer valid included."""
+
+    def revoke_token(self, name: str, *, at: float) -> Token:
+        """From now on it opens nothing. Once revoked, it stays as it is; NotFound for an unknown name."""
+
+    def audit(self, line: AuditLine) -> None:
+        """Write down that somebody asked for a change."""
+
+    def audited(self, *, limit: int = 100) -> list[AuditLine]:
+        """The newest first."""
 
 
 class Store(Ledger, Desk, Protocol):

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from orchestrator.records import AttemptRow, Event, StudyRow, TrialRow, Wish
+from orchestrator.records import AttemptRow, AuditLine, Event, Receipt, StudyRow, Token, TrialRow, Wish
 
-Row = TypeVar("Row", StudyRow, TrialRow, AttemptRow, Event, Wish)
+Row = TypeVar("Row", StudyRow, TrialRow, AttemptRow, Event, Wish, Token, Receipt, AuditLine)
 
 TAG = "$float"
 TAG_LIKE = re.compile(r"\$+float")
@@ -35,6 +35,17 @@ def encode(value: Any) -> str:
 
 def decode(text: str) -> Any:
     return json.loads(text, object_hook=_untagged) if TAG in text else json.loads(text)
+
+
+def finite(value: Any) -> Any:
+    """The value for readers of plain JSON, which has no NaN and no infinities: they are null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return value
 
 
 def storable(text: str) -> str:

@@ -20,10 +20,13 @@ from orchestrator.ledger.codec import settled, storable
 from orchestrator.records import (
     LIVE_ATTEMPT,
     AttemptRow,
+    AuditLine,
     Event,
+    Receipt,
     StoredEvent,
     StudyRow,
     StudyState,
+    Token,
     TrialRow,
     TrialState,
     Wish,
@@ -50,7 +53,11 @@ class MemoryLedger:
         self._trial_stream: dict[str, list[StoredEvent]] = defaultdict(list)
         self._wishes: dict[int, Wish] = {}
         self._open_wishes: set[int] = set()
+        self._last_event = self._last_wish = 0
         self._cursors: dict[str, int] = {}
+        self._receipts: dict[str, Receipt] = {}
+        self._tokens: dict[str, Token] = {}
+        self._audit: list[AuditLine] = []
 
     # -- leadership ---------------------------------------------------------------------------------
     def lead(self, who: str) -> int | None:
@@ -66,13 +73,21 @@ class MemoryLedger:
             if epoch is None or epoch == self._epoch:
                 self._led = False
 
+    def leader(self) -> str | None:
+        with self._lock:
+            return self._who if self._led else None
+
     # -- anyone writes ------------------------------------------------------------------------------
-    def create_study(self, study: StudyRow) -> StudyRow:
+    def create_study(self, study: StudyRow, *, receipt: Receipt | None = None) -> StudyRow:
         with self._lock:
             study = settled(study)
+            if receipt is not None and receipt.key in self._receipts:
+                raise rules.key_used(receipt.key)
             for other in self._studies.values():
                 if study.name == other.name or study.study_id == other.study_id:
                     raise NameTaken(other.name, other.study_id)
+            if receipt is not None:
+                self._receipts[receipt.key] = settled(receipt)
             self._studies[study.study_id] = study
             return study
 
@@ -94,6 +109,25 @@ class MemoryLedger:
         with self._lock:
             self._fence(epoch)
             return self._put_study(rules.extended_study(self._study(study_id), extra_trials))
+
+    def delete_study(self, epoch: int, study_id: str) -> None:
+        with self._lock:
+            self._fence(epoch)
+            if study_id not in self._studies:
+                return
+            rules.deletable(self._studies[study_id], live=bool(self.live_attempts(study_id)))
+            for trial_id in (t.trial_id for t in self.trials(study_id)):
+                del self._trials[trial_id]
+                self._attempts.pop(trial_id, None)
+                self._trial_stream.pop(trial_id, None)
+            self._places.pop(study_id, None)
+            self._study_stream.pop(study_id, None)
+            self._stream = [s for s in self._stream if s.study_id != study_id]
+            self._stored = {key for key in self._stored if key[0] in self._trials}
+            self._wishes = {n: w for n, w in self._wishes.items() if w.study_id != study_id}
+            self._open_wishes &= self._wishes.keys()
+            self._receipts = {k: r for k, r in self._receipts.items() if r.study_id != study_id}
+            del self._studies[study_id]
 
     def add_trial(self, epoch: int, trial: TrialRow) -> TrialRow:
         with self._lock:
@@ -136,7 +170,8 @@ class MemoryLedger:
             new = [settled(e) for e in rules.fresh(events, self._live, self._stored)]
             for event in new:
                 study_id = self._trials[event.trial_id].study_id
-                stored = StoredEvent(len(self._stream) + 1, study_id, event)
+                self._last_event += 1
+                stored = StoredEvent(self._last_event, study_id, event)
                 for stream in (
                     self._stream,
                     self._study_stream[study_id],
@@ -193,6 +228,7 @@ class MemoryLedger:
         states: Collection[TrialState] | None = None,
         limit: int | None = None,
         offset: int = 0,
+        after: tuple[str, int, int] | None = None,
     ) -> list[TrialRow]:
         with self._lock:
             found = [
@@ -202,7 +238,9 @@ class MemoryLedger:
                 if states is None or state in states
                 for trial_id in ids.values()
             ]
-        found.sort(key=lambda t: (t.arm, t.replicate, t.index))
+        found.sort(key=_place)
+        if after is not None:
+            found = found[bisect_right(found, after, key=_place) :]
         return found[offset : None if limit is None else offset + limit]
 
     def counts(self, study_id: str) -> dict[tuple[str, int, TrialState], int]:
@@ -236,6 +274,10 @@ class MemoryLedger:
             start = bisect_right(stream, after, key=lambda s: s.event_id)
             return stream[start : start + limit]
 
+    def newest_event(self) -> int:
+        with self._lock:
+            return self._last_event
+
     def close(self) -> None:
         """Nothing to let go: others may still share this object."""
 
@@ -245,7 +287,8 @@ class MemoryLedger:
     ) -> Wish:
         with self._lock:
             self._study(study_id)
-            wish = settled(Wish(len(self._wishes) + 1, study_id, verb, detail, asked_at, asked_by))
+            self._last_wish += 1
+            wish = settled(Wish(self._last_wish, study_id, verb, detail, asked_at, asked_by))
             self._wishes[wish.wish_id] = wish
             self._open_wishes.add(wish.wish_id)
             return wish
@@ -275,6 +318,38 @@ class MemoryLedger:
     def move_cursor(self, name: str, event_id: int) -> None:
         with self._lock:
             self._cursors[name] = event_id
+
+    # -- the service --------------------------------------------------------------------------------
+    def receipt(self, key: str) -> Receipt | None:
+        with self._lock:
+            return self._receipts.get(key)
+
+    def add_token(self, token: Token) -> None:
+        with self._lock:
+            self._tokens[token.name] = settled(rules.added_token(self._tokens.get(token.name), token))
+
+    def token(self, digest: str) -> Token | None:
+        with self._lock:
+            return next((t for t in self._tokens.values() if t.digest == digest), None)
+
+    def tokens(self) -> list[Token]:
+        with self._lock:
+            return [self._tokens[name] for name in sorted(self._tokens)]
+
+    def revoke_token(self, name: str, *, at: float) -> Token:
+        with self._lock:
+            if name not in self._tokens:
+                raise rules.no_token(name)
+            self._tokens[name] = rules.revoked_token(self._tokens[name], at)
+            return self._tokens[name]
+
+    def audit(self, line: AuditLine) -> None:
+        with self._lock:
+            self._audit.append(settled(line))
+
+    def audited(self, *, limit: int = 100) -> list[AuditLine]:
+        with self._lock:
+            return sorted(self._audit, key=lambda line: -line.at)[:limit]
 
     # -- inside: the lock is held -----------------------------------------------------------------------
     def _fence(self, epoch: int) -> None:
@@ -309,3 +384,7 @@ class MemoryLedger:
         self._attempts[attempt.trial_id][attempt.number] = attempt
         (self._live.add if attempt.state in LIVE_ATTEMPT else self._live.discard)(attempt.key)
         return attempt
+
+
+def _place(trial: TrialRow) -> tuple[str, int, int]:
+    return (trial.arm, trial.replicate, trial.index)

@@ -13,6 +13,18 @@ Upgrade = tuple[str, ...]
 
 UPGRADES: tuple[Upgrade, ...] = (
     ("CREATE TABLE cursors (name TEXT NOT NULL PRIMARY KEY, event_id BIGINT NOT NULL)",),  # for mirrors
+    (  # for the service
+        "ALTER TABLE leader ADD COLUMN last_event BIGINT NOT NULL DEFAULT 0",
+        "CREATE TABLE tokens (name TEXT NOT NULL PRIMARY KEY, digest TEXT NOT NULL UNIQUE, "
+        "role TEXT NOT NULL, created_at DOUBLE PRECISION NOT NULL, expires_at DOUBLE PRECISION, "
+        "revoked_at DOUBLE PRECISION)",
+        "CREATE TABLE receipts (key TEXT NOT NULL PRIMARY KEY, digest TEXT NOT NULL, study_id TEXT NOT NULL, "
+        "answer TEXT NOT NULL)",
+        "CREATE INDEX ix_receipts_study_id ON receipts (study_id)",
+        "CREATE TABLE audit (at DOUBLE PRECISION NOT NULL, who TEXT NOT NULL, verb TEXT NOT NULL, "
+        "path TEXT NOT NULL, status INTEGER NOT NULL)",
+        "CREATE INDEX ix_audit_at ON audit (at)",
+    ),
 )
 
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from orchestrator.errors import Fenced, MoveRefused, NotFound
+from orchestrator.errors import Fenced, KeyUsed, MoveRefused, NotFound
 from orchestrator.ledger.base import Ending
 from orchestrator.records import (
     ENDED,
@@ -21,6 +21,7 @@ from orchestrator.records import (
     State,
     StudyRow,
     StudyState,
+    Token,
     TrialRow,
     TrialState,
     allowed,
@@ -67,6 +68,29 @@ def extended_study(study: StudyRow, extra_trials: Mapping[str, int]) -> StudyRow
             f"Study {study.name!r} is cancelled and cannot be extended. Create a new study instead."
         )
     return replace(study, extra_trials=extra_trials)
+
+
+def deletable(study: StudyRow, *, live: bool) -> None:
+    if study.state not in (StudyState.COMPLETED, StudyState.CANCELLED):
+        raise MoveRefused(
+            f"The study {study.name} is {study.state} and cannot be deleted; only one that has ended can. "
+            f"Cancel it first."
+        )
+    if live:
+        raise MoveRefused(f"Runs of {study.name} are still stopping. Delete it once they have.")
+
+
+def added_token(before: Token | None, token: Token) -> Token:
+    if before is not None and before.valid(token.created_at):
+        raise MoveRefused(
+            f"A token named {token.name!r} exists. Choose another name, or revoke it: "
+            f"orch token revoke {token.name}"
+        )
+    return token
+
+
+def revoked_token(token: Token, at: float) -> Token:
+    return token if token.revoked_at is not None else replace(token, revoked_at=at)
 
 
 def moved_trial(trial: TrialRow, before: TrialState, after: TrialState, at: float, reason: str) -> TrialRow:
@@ -198,6 +222,16 @@ def no_attempt(trial_id: str, number: int) -> NotFound:
 
 def no_wish(wish_id: int) -> NotFound:
     return NotFound(f"There is no wish {wish_id} to answer. Read the open wishes again.")
+
+
+def no_token(name: str) -> NotFound:
+    return NotFound(f"There is no token {_cut(name)}. `orch token list` shows all.")
+
+
+def key_used(key: str) -> KeyUsed:
+    return KeyUsed(
+        f"The idempotency key {_cut(key)} was used before, for another request. Give each its own."
+    )
 
 
 def _cut(text: str) -> str:

@@ -9,16 +9,16 @@ out and committed in order.
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, exc, func, insert, or_, select, update
+from sqlalchemy import Connection, exc, func, insert, or_, select, tuple_, update
 
 from orchestrator.errors import NameTaken
 from orchestrator.ledger import rules
+from orchestrator.ledger import sql_rows as rows
 from orchestrator.ledger.base import Ending
 from orchestrator.ledger.codec import settled
 from orchestrator.ledger.migrations import UPGRADES, Upgrade
@@ -29,10 +29,13 @@ from orchestrator.ledger.sql_tables import IS_OPEN, Tables, columns, record
 from orchestrator.records import (
     LIVE_ATTEMPT,
     AttemptRow,
+    AuditLine,
     Event,
+    Receipt,
     StoredEvent,
     StudyRow,
     StudyState,
+    Token,
     TrialRow,
     TrialState,
     Wish,
@@ -90,15 +93,26 @@ class SqlLedger:
             epoch: int = c.execute(select(leader.c.epoch)).scalar_one()
             return epoch
 
+    def leader(self) -> str | None:
+        with self._mutex, answering(self._url):
+            if not self._lock.held() and self._lock.take():  # nobody holds it
+                self._lock.drop()
+                return None
+            return self._newest_leadership()[1]
+
     # -- anyone writes ------------------------------------------------------------------------------
-    def create_study(self, study: StudyRow) -> StudyRow:
+    def create_study(self, study: StudyRow, *, receipt: Receipt | None = None) -> StudyRow:
         studies = Tables.studies
         try:
             with self._writing() as c:
+                if receipt is not None:
+                    c.execute(insert(Tables.receipts).values(columns(receipt)))
                 c.execute(insert(studies).values(columns(study)))
             return settled(study)
         except exc.IntegrityError as error:
             same = or_(studies.c.name == study.name, studies.c.study_id == study.study_id)
+            if receipt is not None and self.receipt(receipt.key) is not None:
+                raise rules.key_used(receipt.key) from error
             with self._reading() as c:
                 other = c.execute(select(studies.c.name, studies.c.study_id).where(same)).first()
             if other is None:
@@ -110,13 +124,17 @@ class SqlLedger:
         self, epoch: int, study_id: str, before: StudyState, after: StudyState, *, reason: str = ""
     ) -> StudyRow:
         with self._leading(epoch) as c:
-            study = self._study(c, study_id)
-            return self._change_study(c, study, rules.moved_study(study, before, after, reason))
+            study = rows.find_study(c, study_id)
+            return rows.change_study(c, study, rules.moved_study(study, before, after, reason))
 
     def extend_study(self, epoch: int, study_id: str, extra_trials: Mapping[str, int]) -> StudyRow:
         with self._leading(epoch) as c:
-            study = self._study(c, study_id)
-            return self._change_study(c, study, rules.extended_study(study, extra_trials))
+            study = rows.find_study(c, study_id)
+            return rows.change_study(c, study, rules.extended_study(study, extra_trials))
+
+    def delete_study(self, epoch: int, study_id: str) -> None:
+        with self._leading(epoch) as c:
+            rows.delete_study(c, study_id)
 
     def add_trial(self, epoch: int, trial: TrialRow) -> TrialRow:
         place = ("study_id", "arm", "replicate", "index")
@@ -126,7 +144,7 @@ class SqlLedger:
             for other in found:
                 if all(getattr(other, name) == wanted[name] for name in place):
                     return other
-            self._study(c, trial.study_id)
+            rows.find_study(c, trial.study_id)
             rules.new_trial(trial)
             if found:
                 raise rules.other_trial(trial)
@@ -137,22 +155,22 @@ class SqlLedger:
         self, epoch: int, trial_id: str, before: TrialState, after: TrialState, *, at: float, reason: str = ""
     ) -> TrialRow:
         with self._leading(epoch) as c:
-            trial = self._trial(c, trial_id)
-            return self._change_trial(c, trial, rules.moved_trial(trial, before, after, at, reason))
+            trial = rows.find_trial(c, trial_id)
+            return rows.change_trial(c, trial, rules.moved_trial(trial, before, after, at, reason))
 
     def start_attempt(self, epoch: int, attempt: AttemptRow) -> AttemptRow:
         with self._leading(epoch) as c:
-            trial = self._trial(c, attempt.trial_id)
+            trial = rows.find_trial(c, attempt.trial_id)
             if attempt.number == trial.attempts and trial.state == TrialState.RUNNING:
-                return self._attempt(c, attempt.trial_id, attempt.number)
-            self._change_trial(c, trial, rules.started(trial, attempt))
+                return rows.find_attempt(c, attempt.trial_id, attempt.number)
+            rows.change_trial(c, trial, rules.started(trial, attempt))
             c.execute(Hot.add_attempt, columns(attempt) | {"study_id": trial.study_id})
             return settled(attempt)
 
     def attempt_running(self, epoch: int, trial_id: str, number: int) -> None:
         with self._leading(epoch) as c:
-            attempt = self._attempt(c, trial_id, number)
-            self._change_attempt(c, attempt, rules.running(attempt))
+            attempt = rows.find_attempt(c, trial_id, number)
+            rows.change_attempt(c, attempt, rules.running(attempt))
 
     def append(self, epoch: int, events: Sequence[Event]) -> int:
         with self._leading(epoch) as c:
@@ -160,11 +178,11 @@ class SqlLedger:
             found = c.execute(Hot.live_of_trials, {"trial_ids": list(trial_ids)}).mappings().all()
             study_of = {row["trial_id"]: row["study_id"] for row in found}
             live = {row.key: row for row in (record(AttemptRow, r) for r in found)}
-            new = rules.fresh(events, live, self._stored(c, events, live))
+            new = rules.fresh(events, live, rows.stored(c, events, live))
             if not new:
                 return 0
             # Ids without gaps: this transaction holds the leader's row, so nobody else gives out any.
-            last = c.execute(Hot.last_event).scalar_one() or 0
+            last = rows.last_event(c)
             c.execute(
                 Hot.add_events,
                 [
@@ -173,22 +191,22 @@ class SqlLedger:
                     for event_id, e in enumerate(new, start=last + 1)
                 ],
             )
-            self._hear(c, live, new)
+            rows.hear(c, live, new)
             return len(new)
 
     def end_attempt(self, epoch: int, trial_id: str, number: int, ending: Ending) -> TrialRow:
         with self._leading(epoch) as c:
-            trial, attempt = self._trial(c, trial_id), self._attempt(c, trial_id, number)
+            trial, attempt = rows.find_trial(c, trial_id), rows.find_attempt(c, trial_id, number)
             if attempt.state not in LIVE_ATTEMPT:
                 return trial
             after, over = rules.ended(trial, attempt, ending)
-            self._change_attempt(c, attempt, over)
-            return self._change_trial(c, trial, after)
+            rows.change_attempt(c, attempt, over)
+            return rows.change_trial(c, trial, after)
 
     # -- reads --------------------------------------------------------------------------------------
     def study(self, id_or_name: str) -> StudyRow:
         with self._reading() as c:
-            return self._study(c, id_or_name, or_name=True)
+            return rows.find_study(c, id_or_name, or_name=True)
 
     def studies(self, states: Collection[StudyState] | None = None) -> list[StudyRow]:
         s = Tables.studies
@@ -200,7 +218,7 @@ class SqlLedger:
 
     def trial(self, trial_id: str) -> TrialRow:
         with self._reading() as c:
-            return self._trial(c, trial_id)
+            return rows.find_trial(c, trial_id)
 
     def trials(
         self,
@@ -211,6 +229,7 @@ class SqlLedger:
         states: Collection[TrialState] | None = None,
         limit: int | None = None,
         offset: int = 0,
+        after: tuple[str, int, int] | None = None,
     ) -> list[TrialRow]:
         t = Tables.trials
         query = select(t).where(t.c.study_id == study_id)
@@ -220,6 +239,8 @@ class SqlLedger:
             query = query.where(t.c.replicate == replicate)
         if states is not None:
             query = query.where(t.c.state.in_(states))
+        if after is not None:
+            query = query.where(tuple_(t.c.arm, t.c.replicate, t.c.index) > after)
         # The few in some states are sorted here: to spare a sort SQLite would walk all trials of the study.
         sort_here = states is not None and limit is None and offset == 0
         if not sort_here:
@@ -265,6 +286,10 @@ class SqlLedger:
                 for row in c.execute(query).mappings()
             ]
 
+    def newest_event(self) -> int:
+        with self._reading() as c:
+            return rows.last_event(c)
+
     def close(self) -> None:
         self.release()
         self._engine.dispose()
@@ -282,7 +307,7 @@ class SqlLedger:
             "asked_by": asked_by,
         }
         with self._writing() as c:
-            self._study(c, study_id)
+            rows.find_study(c, study_id)
             key = c.execute(insert(w).values(asked)).inserted_primary_key
             assert key is not None  # a single row was inserted
             wish_id: int = key[0]
@@ -315,6 +340,43 @@ class SqlLedger:
     def move_cursor(self, name: str, event_id: int) -> None:
         with self._writing() as c:
             c.execute(Hot.move_cursor, {"name": name, "event_id": event_id})
+
+    # -- the service --------------------------------------------------------------------------------
+    def receipt(self, key: str) -> Receipt | None:
+        with self._reading() as c:
+            found = c.execute(Hot.receipt, {"key": key}).mappings().first()
+            return None if found is None else record(Receipt, found)
+
+    def add_token(self, token: Token) -> None:
+        with self._writing() as c:
+            rows.put_token(c, rules.added_token(rows.find_token(c, token.name), token))
+
+    def token(self, digest: str) -> Token | None:
+        with self._reading() as c:
+            found = c.execute(Hot.token, {"digest": digest}).mappings().first()
+            return None if found is None else record(Token, found)
+
+    def tokens(self) -> list[Token]:
+        with self._reading() as c:
+            found = c.execute(select(Tables.tokens)).mappings()
+            return sorted((record(Token, row) for row in found), key=lambda token: token.name)
+
+    def revoke_token(self, name: str, *, at: float) -> Token:
+        with self._writing() as c:
+            token = rows.find_token(c, name)
+            if token is None:
+                raise rules.no_token(name)
+            return rows.put_token(c, rules.revoked_token(token, at))
+
+    def audit(self, line: AuditLine) -> None:
+        with self._writing() as c:
+            c.execute(insert(Tables.audit).values(columns(line)))
+
+    def audited(self, *, limit: int = 100) -> list[AuditLine]:
+        a = Tables.audit
+        with self._reading() as c:
+            found = c.execute(select(a).order_by(a.c.at.desc()).limit(limit)).mappings()
+            return [record(AuditLine, row) for row in found]
 
     # -- inside a transaction ---------------------------------------------------------------------------
     @contextmanager
@@ -352,76 +414,3 @@ class SqlLedger:
             newest = c.execute(Hot.leader_locked).one()
             rules.fence(epoch, newest.epoch, newest.who)
             yield c
-
-    def _study(self, c: Connection, id_or_name: str, *, or_name: bool = False) -> StudyRow:
-        s = Tables.studies
-        found = c.execute(Hot.study, {"study_id": id_or_name}).mappings().first()
-        if found is None and or_name:
-            found = c.execute(select(s).where(s.c.name == id_or_name)).mappings().first()
-        if found is None:
-            raise rules.no_study(id_or_name, c.execute(select(s.c.name)).scalars())
-        return record(StudyRow, found)
-
-    def _trial(self, c: Connection, trial_id: str) -> TrialRow:
-        found = c.execute(Hot.trial, {"trial_id": trial_id}).mappings().first()
-        if found is None:
-            raise rules.no_trial(trial_id)
-        return record(TrialRow, found)
-
-    def _attempt(self, c: Connection, trial_id: str, number: int) -> AttemptRow:
-        wanted = {"trial_id": trial_id, "number": number}
-        found = c.execute(Hot.attempt, wanted).mappings().first()
-        if found is None:
-            raise rules.no_attempt(trial_id, number)
-        return record(AttemptRow, found)
-
-    def _change_study(self, c: Connection, before: StudyRow, after: StudyRow) -> StudyRow:
-        changes, s = columns(after, before), Tables.studies
-        if changes:
-            c.execute(update(s).where(s.c.study_id == before.study_id).values(changes))
-        return settled(after, before)
-
-    def _change_trial(self, c: Connection, before: TrialRow, after: TrialRow) -> TrialRow:
-        changes = columns(after, before)
-        if changes:
-            change = Hot.change(Tables.trials, ("trial_id",), tuple(sorted(changes)))
-            c.execute(change, changes | {"of_trial_id": before.trial_id})
-        return settled(after, before)
-
-    def _change_attempt(self, c: Connection, before: AttemptRow, after: AttemptRow) -> None:
-        changes = columns(after, before)
-        if changes:
-            change = Hot.change(Tables.attempts, ("trial_id", "number"), tuple(sorted(changes)))
-            c.execute(change, changes | {"of_trial_id": before.trial_id, "of_number": before.number})
-
-    def _stored(
-        self, c: Connection, events: Sequence[Event], live: Mapping[tuple[str, int], AttemptRow]
-    ) -> set[tuple[str, int, int]]:
-        """Those of these events that are stored. Asked only of attempts that have been as far before."""
-        e, stored = Tables.events, set[tuple[str, int, int]]()
-        said: dict[tuple[str, int], list[int]] = defaultdict(list)
-        for event in events:
-            said[(event.trial_id, event.attempt)].append(event.sequence)
-        for key in said.keys() & live.keys():
-            low, high = min(said[key]), max(said[key])
-            if low <= live[key].sequence:
-                query = select(e.c.sequence).where(
-                    e.c.trial_id == key[0], e.c.attempt == key[1], e.c.sequence.between(low, high)
-                )
-                stored |= {(*key, sequence) for sequence in c.execute(query).scalars()}
-        return stored
-
-    def _hear(self, c: Connection, live: Mapping[tuple[str, int], AttemptRow], new: Sequence[Event]) -> None:
-        """Move the attempts, and the trials' checkpoints, to where these events leave them."""
-        heard, saved = dict(live), dict[str, str]()
-        for event in new:
-            key = (event.trial_id, event.attempt)
-            before, heard[key] = heard[key], rules.heard(heard[key], event)
-            path = rules.saved_path(event)
-            if path is not None and heard[key] is not before:
-                saved[event.trial_id] = path
-        for key, attempt in heard.items():
-            self._change_attempt(c, live[key], attempt)
-        t = Tables.trials
-        for trial_id, path in saved.items():
-            c.execute(update(t).where(t.c.trial_id == trial_id).values(checkpoint=path))

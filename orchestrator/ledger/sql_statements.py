@@ -14,6 +14,7 @@ class Hot:
 
     leader = select(Tables.leader.c.epoch, Tables.leader.c.who)
     leader_locked = leader.with_for_update()
+    deleted_events = select(Tables.leader.c.last_event)
     study = select(Tables.studies).where(Tables.studies.c.study_id == bindparam("study_id"))
     trial = select(Tables.trials).where(Tables.trials.c.trial_id == bindparam("trial_id"))
     same_trial = select(Tables.trials).where(
@@ -43,6 +44,8 @@ class Hot:
         "INSERT INTO cursors (name, event_id) VALUES (:name, :event_id) "
         "ON CONFLICT (name) DO UPDATE SET event_id = excluded.event_id"
     )
+    token = select(Tables.tokens).where(Tables.tokens.c.digest == bindparam("digest"))
+    receipt = select(Tables.receipts).where(Tables.receipts.c.key == bindparam("key"))
     add_trial = insert(Tables.trials)
     add_attempt = insert(Tables.attempts)
     add_events = insert(Tables.events)

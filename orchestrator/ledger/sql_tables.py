@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 
 from orchestrator.ledger.codec import Row, decode, encode, storable
-from orchestrator.records import AttemptState, StudyState, TrialState
+from orchestrator.records import AttemptState, Role, StudyState, TrialState
 
 # As literal SQL, also in queries: a planner uses a partial index only where it can see that the query's
 # condition implies the index's, and a bound parameter hides that.
@@ -64,12 +64,12 @@ class Json(TypeDecorator[Any]):
 
 
 class OneOf(TypeDecorator[Any]):
-    """A state, by its value."""
+    """A state or a role, by its value."""
 
     impl = _TEXT
     cache_ok = True
 
-    def __init__(self, states: type[StudyState] | type[TrialState] | type[AttemptState]) -> None:
+    def __init__(self, states: type[StudyState] | type[TrialState] | type[AttemptState] | type[Role]) -> None:
         super().__init__()
         self.states = states
 
@@ -95,6 +95,7 @@ class Tables:
         Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
         Column("epoch", _BIG_ID, nullable=False),
         Column("who", Words, nullable=False),
+        Column("last_event", _BIG_ID, nullable=False),  # the newest id of events that were deleted since
     )
 
     studies = Table(
@@ -192,6 +193,37 @@ class Tables:
         metadata,
         Column("name", Words, primary_key=True),
         Column("event_id", _BIG_ID, nullable=False),
+    )
+
+    tokens = Table(
+        "tokens",
+        metadata,
+        Column("name", Words, primary_key=True),
+        Column("digest", Words, nullable=False, unique=True),
+        Column("role", OneOf(Role), nullable=False),
+        Column("created_at", Double, nullable=False),
+        Column("expires_at", Double),
+        Column("revoked_at", Double),
+    )
+
+    receipts = Table(
+        "receipts",
+        metadata,
+        Column("key", Words, primary_key=True),
+        Column("digest", Words, nullable=False),
+        Column("study_id", Words, nullable=False, index=True),
+        Column("answer", Json, nullable=False),
+    )
+
+    # A log: nothing refers to a line of it, so it has no key.
+    audit = Table(
+        "audit",
+        metadata,
+        Column("at", Double, nullable=False, index=True),
+        Column("who", Words, nullable=False),
+        Column("verb", Words, nullable=False),
+        Column("path", Words, nullable=False),
+        Column("status", Integer, nullable=False),
     )
 
 

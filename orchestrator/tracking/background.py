@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.errors import LedgerBusy, MirrorDeleted, MirrorLost
+from orchestrator.errors import LedgerBusy, MirrorDeleted, MirrorLost, NotFound
 from orchestrator.ledger import Store
 from orchestrator.records import StudyState
 from orchestrator.settings import Settings
@@ -37,13 +37,16 @@ class NoMirror:
 
 
 class Mirror:
-    """One thread that brings a study, and the others that run on its ledger, into MLflow."""
+    """One thread that brings a study, and all others that run on its ledger, into MLflow.
+
+    Without a study only those that run: for a process that is there for all of them.
+    """
 
     def __init__(
         self,
         ledger: Store,
         place: Target,
-        study_id: str,
+        study_id: str | None,
         *,
         say: Callable[[str], None],
         clock: Clock | None = None,
@@ -51,7 +54,9 @@ class Mirror:
         self._say = say
         self._clock = clock or SystemClock()
         self._rounds = _Rounds(ledger, place, study_id, lambda: not self._leaving, say)
-        self._left_over: Callable[[], list[str]] = lambda: left_over(ledger, place, study_id)
+        self._left_over: Callable[[], list[str]] = lambda: (
+            left_over(ledger, place, study_id) if study_id else []
+        )
         self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
         self._wake = threading.Event()
         self._finishing = False  # all that is new is written, and then the thread ends
@@ -126,7 +131,7 @@ class _Rounds:
         self,
         ledger: Store,
         place: Target,
-        study_id: str,
+        study_id: str | None,
         going_on: Callable[[], bool],
         say: Callable[[str], None],
     ) -> None:
@@ -151,7 +156,8 @@ class _Rounds:
         if self._sink is None:
             self._sink = MlflowStore(self._place)
         running = [s.study_id for s in self._ledger.studies({StudyState.RUNNING})]
-        for study_id in dict.fromkeys((self._study_id, *running, *self._mirrors)):
+        mine = () if self._study_id is None else (self._study_id,)
+        for study_id in dict.fromkeys((*mine, *running, *self._mirrors)):
             if study_id not in self._deleted and not self._bring(self._sink, study_id):
                 return False
         return True
@@ -163,6 +169,9 @@ class _Rounds:
         except MirrorDeleted as deleted:
             self._deleted.add(study_id)
             self._say(str(deleted))
+            return True
+        except NotFound:  # deleted from the ledger
+            self._mirrors.pop(study_id, None)
             return True
         except Exception:
             if not known:
@@ -183,8 +192,8 @@ class _Rounds:
 
 
 def mirror(
-    settings: Settings, ledger: Store, study_id: str, *, say: Callable[[str], None]
+    settings: Settings, ledger: Store, study_id: str | None, *, say: Callable[[str], None]
 ) -> Mirror | NoMirror:
-    """The mirror of a process that runs this study; nothing is loaded or written before `begin`."""
+    """The mirror of a process that runs this study, or all; nothing is loaded or written before `begin`."""
     place = target(settings)
     return NoMirror() if place is None else Mirror(ledger, place, study_id, say=say)

@@ -123,7 +123,24 @@ def test_the_wires_cover_every_call_that_writes() -> None:
 
     reads = {
         "lead", "release", "create_study", "study", "studies", "trial", "trials", "counts", "attempts",
-        "live_attempts", "events", "close", "slots", "poll", "renew", "together",
+        "live_attempts", "events", "newest_event", "leader", "close", "slots", "poll", "renew", "together",
     }  # fmt: skip
     offered = {n for port in (Ledger, Backend) for n in vars(port) if not n.startswith("_")}
     assert offered - reads <= {*WRITES, *ACTS}
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the call", "after the call"])
+@pytest.mark.parametrize("raises", [Killed, LedgerBusy], ids=["killed", "looked failed"])
+def test_a_deletion_that_is_cut_short_is_done_by_the_next(tmp_path: Path, raises: Any, before: bool) -> None:
+    place = world(tmp_path)
+    study = created(place, small_study())
+    place.drive(place.engine(), study.study_id)
+    place.store.wish(study.study_id, "delete", {}, asked_at=1.0, asked_by="ada")
+    wire = Tripwire(at=1, raises=raises, before=before)
+    with pytest.raises(raises):
+        place.engine(wire).tick()
+    assert wire.seen[-1] == "delete_study"
+    place.engine().tick()
+    assert place.store.studies() == []
+    assert place.store.open_wishes() == []
+    assert list(tmp_path.iterdir()) == []

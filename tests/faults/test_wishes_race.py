@@ -174,7 +174,7 @@ def test_wishes_that_cannot_be_granted_are_answered_with_a_sentence(tmp_path: Pa
         "No arm is named 'nobody'. The arms are: base, random, grid, confirm.",
         "base: 0 more trials cannot be added. Give a whole number from 1.",
         "The trial s1.base.0.0 is running; only a failed one can be tried again.",
-        "Nothing is known of 'dance'. Allowed: pause, resume, cancel, extend, retry.",
+        "Nothing is known of 'dance'. Allowed: pause, resume, cancel, extend, retry, delete.",
     ]
 
 

@@ -20,6 +20,7 @@ from orchestrator.storage import Storage
 WRITES = (
     "move_study",
     "extend_study",
+    "delete_study",
     "add_trial",
     "move_trial",
     "start_attempt",

@@ -22,7 +22,19 @@ from orchestrator.ledger import open_ledger
 from orchestrator.ledger.migrations import UPGRADES, version_after
 from orchestrator.ledger.sql import SqlLedger
 from orchestrator.ledger.sql_tables import Tables
-from orchestrator.records import AttemptRow, AttemptState, Event, StudyRow, TrialRow, TrialState, Wish
+from orchestrator.records import (
+    AttemptRow,
+    AttemptState,
+    AuditLine,
+    Event,
+    Receipt,
+    Role,
+    StudyRow,
+    Token,
+    TrialRow,
+    TrialState,
+    Wish,
+)
 from tests.contracts.ledger_rows import (
     DONE,
     T0,
@@ -92,6 +104,9 @@ def test_every_field_of_a_record_has_its_column() -> None:
         (AttemptRow, Tables.attempts, {"study_id"}),
         (Event, Tables.events, {"study_id", "event_id"}),
         (Wish, Tables.wishes, set()),
+        (Token, Tables.tokens, set()),
+        (Receipt, Tables.receipts, set()),
+        (AuditLine, Tables.audit, set()),
     ):
         assert {c.name for c in table.columns} - ours == {f.name for f in fields(row)} - ours
 
@@ -113,11 +128,34 @@ def test_a_ledger_of_any_release_opens_and_goes_on(
     assert ledger.cursor("mlflow/4c1b/s1") == (2 if version >= 2 else 0)
     ledger.move_cursor("mlflow/4c1b/s1", 3)
     assert ledger.cursor("mlflow/4c1b/s1") == 3
+    assert [t.name for t in ledger.tokens()] == (["ada", "bob"] if version >= 3 else [])
+    ledger.add_token(Token("eve", "7a11", Role.RUN, created_at=5.0))
+    assert ledger.token("7a11") == Token("eve", "7a11", Role.RUN, created_at=5.0)
+    assert (ledger.receipt("ada/k1") is not None) == (version >= 3)
+    ledger.audit(AuditLine(9.0, "eve", "POST", "/x", 201))
+    assert [line.who for line in ledger.audited()] == ["eve", *(["ada"] if version >= 3 else [])]
     epoch = led(ledger)
     assert epoch == 2
     assert ledger.append(epoch, [event(1, of=T1)]) == 1
-    assert [s.event_id for s in ledger.events()] == [1, 2, 3, 4]
+    newest = 8 if version >= 3 else 4  # there were later ones, of a study that was deleted
+    assert [s.event_id for s in ledger.events()] == [1, 2, 3, newest]
     assert ledger.end_attempt(epoch, T1, 1, DONE).value == 0.5
+
+
+def test_an_upgrade_runs_on_postgresql_too(postgres_url: str, opened: Callable[..., SqlLedger]) -> None:
+    opened(postgres_url).close()
+    with psycopg.connect(postgres_url) as connection:  # back to version 1
+        for table in ("tokens", "receipts", "audit", "cursors"):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("ALTER TABLE leader DROP COLUMN last_event")
+        connection.execute("UPDATE schema_version SET version = 1")
+    ledger = opened(postgres_url)
+    epoch = with_live_attempt(ledger)
+    assert ledger.append(epoch, [event(1)]) == 1
+    ledger.add_token(Token("ada", "5e88", Role.RUN, created_at=1.0))
+    assert ledger.revoke_token("ada", at=2.0).revoked_at == 2.0
+    ledger.audit(AuditLine(9.0, "ada", "POST", "/x", 201))
+    assert len(ledger.audited()) == 1
 
 
 def test_an_older_ledger_is_upgraded_in_place_and_once(file: Path, opened: Callable[..., SqlLedger]) -> None:

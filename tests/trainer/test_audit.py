@@ -187,7 +187,7 @@ def test_forks_lie_in_the_middle_of_equal_parts_and_end_chunks() -> None:
             "Allowed: alpha, beta1, weight_decay, label_smoothing.",
         ),
         (
-            {"schedule": {"course": {"alpha": {"end": 0.5}}}},
+            {"schedule": {**RUN["schedule"], "course": {"alpha": {"end": 0.5}}}},
             "schedule.course gives alpha a course of its own, which nothing can move. Leave it out, or name "
             "other hyperparameters in audit.learn.",
         ),

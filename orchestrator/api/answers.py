@@ -1,0 +1,224 @@
+"""What was found? The report, the tables, the figures and the verdict of a study, as it stands."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from pydantic import BaseModel, Field, JsonValue
+
+from orchestrator.api.auth import Reader
+from orchestrator.api.errors import told
+from orchestrator.api.parts import Here, StudyName
+from orchestrator.errors import BadSpec, NotFound
+from orchestrator.ledger.codec import finite
+from orchestrator.records import StudyState
+
+router = APIRouter(tags=["answers"])
+
+# A report is one file with its scripts inside. It is shown, and let do nothing: in a sandbox of its own it
+# has no cookie of ours, and it may load nothing.
+REPORT_POLICY = (
+    "sandbox allow-scripts allow-downloads; default-src 'none'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; img-src data: blob:; font-src data:"
+)
+
+
+class Interval(BaseModel):
+    low: float | None
+    high: float | None
+
+
+class Contrast(BaseModel):
+    """Challenger against incumbent. `mean` is positive where the challenger is better."""
+
+    challenger: str
+    incumbent: str
+    column: str
+    metric: str
+    unit: str
+    n: int
+    mean: float | None
+    interval: Interval | None
+    p: float | None
+    p_holm: float | None
+    effect: float | None
+    share: float | None
+    needed: int | None
+    diverged: tuple[int, int]
+    missing: tuple[int, int]
+    differences: list[float | None]
+
+
+class Control(BaseModel):
+    row: str
+    arm: str
+    says: Literal["supports", "undoes", "open"]
+    sentence: str
+    contrast: Contrast | None
+
+
+class Judged(BaseModel):
+    answer: Literal["supported", "refuted", "undecided", "no claim"]
+    claim: str
+    why: str
+    condition: str
+    contrast: Contrast | None
+    cost_ratio: float | None
+    cost_limit: float | None
+    more_needed: int | None
+    controls: list[Control]
+    controls_not_run: list[str]
+
+
+class Verdict(BaseModel):
+    study: str
+    status: StudyState
+    verdict: Judged
+
+
+class Table(BaseModel):
+    metric: str
+    columns: list[str]
+    cells: list[dict[str, JsonValue]]
+    notes: list[str]
+
+
+class TableOf(BaseModel):
+    study: str
+    status: StudyState
+    table: Table
+
+
+class FigureLine(BaseModel):
+    name: str
+    title: str
+    caption: str
+    plots: list[str] = Field(description="The panels' titles.")
+
+
+class FigureList(BaseModel):
+    items: list[FigureLine]
+
+
+class Plot(BaseModel):
+    title: str
+    figure: dict[str, JsonValue] = Field(description="A plotly figure.")
+
+
+class Figure(BaseModel):
+    name: str
+    title: str
+    caption: str
+    switch: list[str] = Field(description="Units of the cost axis; traces carry theirs in `meta`.")
+    plots: list[Plot]
+
+
+def _texts(**types: str) -> dict[int | str, dict[str, Any]]:
+    content = {kind.replace("_", "/"): {"schema": {"type": "string"}} for kind in types.values()}
+    return {200: {"content": content}}
+
+
+@router.get(
+    "/studies/{study}/report",
+    response_model=dict[str, JsonValue],
+    responses=_texts(html="text/html", md="text/markdown") | told(401, 403, 404),
+)
+def report(
+    study: StudyName,
+    parts: Here,
+    _: Reader,
+    form: Annotated[Literal["html", "md", "json"], Query(alias="format")] = "html",
+) -> Response:
+    """The whole answer, also before the end: one page that needs no network, Markdown, or every number."""
+    from dashboards import pages
+    from dashboards.report import answer_dict, gather
+
+    row = parts.store.study(study)
+    answer = gather(parts.store, row.study_id, slots=parts.settings.workers, runs=parts.settings.runs)
+    if form == "json":
+        return JSONResponse(finite(answer_dict(answer)))
+    if form == "md":
+        return PlainTextResponse(pages.markdown(answer), media_type="text/markdown")
+    return HTMLResponse(pages.page(answer), headers={"Content-Security-Policy": REPORT_POLICY})
+
+
+@router.get(
+    "/studies/{study}/tables",
+    response_model=TableOf,
+    responses=_texts(md="text/markdown", csv="text/csv", latex="text/x-tex") | told(401, 403, 404),
+)
+def tables(
+    study: StudyName,
+    parts: Here,
+    _: Reader,
+    metric: Annotated[str | None, Query(max_length=80)] = None,
+    form: Annotated[Literal["json", "md", "csv", "latex"], Query(alias="format")] = "json",
+) -> Response:
+    """The results in the shape of the paper's table."""
+    from dashboards import frames
+    from dashboards import tables as drawn
+    from dashboards.report import table_dict
+
+    frame = frames.read(parts.store, parts.store.study(study).study_id)
+    known = frames.metrics(frame)
+    if metric is not None and metric not in known:
+        raise BadSpec(f"No run reported {metric[:60]!r}. Reported: {', '.join(sorted(known)) or 'none yet'}.")
+    made = drawn.table(frame, metric=metric)
+    if form == "json":
+        told_of = {"study": frame.spec.name, "status": str(frame.state), "table": table_dict(made)}
+        return JSONResponse(finite(told_of))
+    write, kind = {
+        "md": (drawn.to_markdown, "text/markdown"),
+        "csv": (drawn.to_csv, "text/csv"),
+        "latex": (drawn.to_latex, "text/x-tex"),
+    }[form]
+    return PlainTextResponse(write(made), media_type=kind)
+
+
+@router.get("/studies/{study}/figures", response_model=FigureList, responses=told(401, 403, 404))
+def figures(study: StudyName, parts: Here, _: Reader) -> Any:
+    """Which figures have something to show."""
+    return {
+        "items": [
+            {**_named(each), "plots": [plot.title for plot in each.plots]} for each in _drawn(study, parts)
+        ]
+    }
+
+
+@router.get("/studies/{study}/figures/{name}", response_model=Figure, responses=told(401, 403, 404))
+def figure(
+    study: StudyName, name: Annotated[str, Path(pattern="^[a-z-]{1,40}$")], parts: Here, _: Reader
+) -> Any:
+    """One figure, as plotly draws it."""
+    drawn = {each.key: each for each in _drawn(study, parts)}
+    if name not in drawn:
+        raise NotFound(f"There is no figure {name!r}. There are: {', '.join(drawn) or 'none yet'}.")
+    each = drawn[name]
+    plots = [{"title": plot.title, "figure": plot.figure} for plot in each.plots]
+    return finite({**_named(each), "switch": each.switch, "plots": plots})
+
+
+def _drawn(study: str, parts: Here) -> list[Any]:
+    from dashboards import figures as ink
+    from dashboards import frames, series
+
+    frame = frames.read(parts.store, parts.store.study(study).study_id)
+    return list(ink.figures(frame, frames.curves(parts.store, series.closely(frame))))
+
+
+def _named(figure: Any) -> dict[str, Any]:
+    return {"name": figure.key, "title": figure.title, "caption": figure.caption}
+
+
+@router.get("/studies/{study}/verdict", response_model=Verdict, responses=told(401, 403, 404))
+def verdict(study: StudyName, parts: Here, _: Reader) -> Any:
+    """Whether the registered claim is supported, refuted or undecided, and what would decide it."""
+    from dashboards import frames
+    from dashboards import verdict as judging
+    from dashboards.report import verdict_dict
+
+    frame = frames.read(parts.store, parts.store.study(study).study_id)
+    judged = finite(verdict_dict(judging.judge(frame)))
+    return {"study": frame.spec.name, "status": frame.state, "verdict": judged}

@@ -1,0 +1,92 @@
+"""How are the nouns put together into one application?"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+
+from orchestrator.api import answers, auth, errors, events, health, presets, studies, trials
+from orchestrator.api.guard import Buckets, Counts, Guard
+from orchestrator.api.parts import Parts
+from orchestrator.errors import BadSpec
+
+PREFIX = "/api/v1"
+ABOUT = "Learn hyperparameters while the model trains, and check the gain against Bayesian optimization."
+
+
+def create_app(parts: Parts, *, page: APIRouter | None = None) -> FastAPI:
+    """The API, and with `page` what a browser shows, at the root. Who may look there the page asks itself,
+    by `auth.role_of`."""
+    app = build(page)
+    furnish(app, parts)
+    return app
+
+
+def build(page: APIRouter | None = None) -> FastAPI:
+    """The routes alone; `furnish` gives them what they work with."""
+    app = _Documented(
+        title="orch",
+        version="1",
+        description=ABOUT,
+        lifespan=_lifespan,
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # these load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,  # it would lead to whatever the request calls its host
+    )
+    errors.install(app)
+    app.add_middleware(Guard)
+    nouns = (presets.router, studies.router, trials.router, answers.router, events.router, health.router)
+    for router in (*nouns, auth.router):
+        app.include_router(router, prefix=PREFIX, dependencies=[Depends(_known_queries)])
+    app.include_router(auth.router, include_in_schema=False)
+    if page is not None:
+        app.include_router(page, include_in_schema=False)
+    return app
+
+
+def furnish(app: FastAPI, parts: Parts) -> None:
+    app.state.parts = parts
+    app.state.buckets = Buckets(parts.settings.requests_per_s, now=parts.clock.monotonic)
+    app.state.counts = Counts()
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.parts.tail.close()
+
+
+class _Documented(FastAPI):
+    """Its errors are problem+json, and its document says so."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            for verbs in super().openapi()["paths"].values():
+                for operation in verbs.values():
+                    for status, answer in operation["responses"].items():
+                        _as_problem(int(status), answer)
+        return super().openapi()
+
+
+def _as_problem(status: int, answer: dict[str, Any]) -> None:
+    if status >= 400:
+        answer["content"] = {errors.MEDIA_TYPE: next(iter(answer["content"].values()))}
+    if status in (429, 503):
+        answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+
+
+def _known_queries(request: Request) -> None:
+    """A misspelt filter would silently show everything."""
+    allowed = [field.alias for field in request.scope["route"].dependant.query_params]
+    for name in request.query_params:
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise BadSpec(
+                f"Nothing is known of ?{name[:60]}=.{hint} Allowed here: {', '.join(allowed) or 'none'}."
+            )

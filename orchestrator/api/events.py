@@ -1,0 +1,62 @@
+"""How does a program hear what happens, as it happens? Server-sent events, after the last one it knows."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from orchestrator.api.auth import Reader
+from orchestrator.api.errors import told
+from orchestrator.api.parts import Here, Parts, StudyName
+from orchestrator.api.trials import BIGGEST_ID
+
+router = APIRouter(tags=["events"])
+
+MEDIA_TYPE = "text/event-stream"
+STREAM: dict[str, Any] = {
+    "response_class": StreamingResponse,
+    "responses": {
+        200: {
+            "description": "`id: <event_id>`, `event: <kind>`, `data: {event_id, study_id, trial_id, "
+            "attempt, kind, step, at, payload}`; a comment at least every 15 s.",
+            "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+        },
+        **told(401, 403, 404),
+    },
+}
+LastSeen = Annotated[
+    int | None,
+    Header(alias="Last-Event-ID", ge=0, le=BIGGEST_ID, description="Go on after this event; else from now."),
+]
+After = Annotated[
+    int | None, Query(ge=0, le=BIGGEST_ID, description="The same, for those who cannot send headers.")
+]
+
+
+@router.get("/studies/{study}/events", **STREAM)
+async def of_study(
+    study: StudyName, parts: Here, _: Reader, last_seen: LastSeen = None, after: After = None
+) -> StreamingResponse:
+    """What the trials of one study say."""
+    row = await run_in_threadpool(parts.store.study, study)
+    return _stream(parts, row.study_id, after if last_seen is None else last_seen)
+
+
+@router.get("/events", **STREAM)
+async def of_all(
+    parts: Here, _: Reader, last_seen: LastSeen = None, after: After = None
+) -> StreamingResponse:
+    """What all trials say."""
+    return _stream(parts, None, after if last_seen is None else last_seen)
+
+
+def _stream(parts: Parts, study_id: str | None, after: int | None) -> StreamingResponse:
+    # X-Accel-Buffering: proxies such as nginx would hold back what is said.
+    return StreamingResponse(
+        parts.tail.listen(study_id=study_id, after=after),
+        media_type=MEDIA_TYPE,
+        headers={"X-Accel-Buffering": "no"},
+    )

@@ -1,0 +1,147 @@
+"""Is the service alive, can it answer, who leads, which release is it, and what does Prometheus count?"""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, Field
+
+from orchestrator.api.auth import Admin, Reader
+from orchestrator.api.errors import Responses, told
+from orchestrator.api.guard import Counts
+from orchestrator.api.parts import Here, Limit, Parts
+from orchestrator.records import StudyState
+
+router = APIRouter(tags=["health"])
+
+
+class Live(BaseModel):
+    status: Literal["live"]
+
+
+class Ready(BaseModel):
+    status: Literal["ready"]
+    leader: str | None = Field(description="user@host:pid of the process that leads; null: nobody does.")
+    engine: str = Field(description="Of this process: off, starting, leading, watching, waiting or ended.")
+    trouble: str = Field(description="What the engine waits for; empty when nothing is wrong.")
+    unrunnable: dict[str, str] = Field(description="Studies that cannot be launched here, and why.")
+
+
+class Version(BaseModel):
+    version: str
+    api: Literal["v1"]
+    python: str
+
+
+class AuditEntry(BaseModel):
+    at: float
+    who: str
+    verb: str
+    path: str
+    status: int
+
+
+class AuditLog(BaseModel):
+    items: list[AuditEntry]
+
+
+@router.get("/health/live", response_model=Live, responses=told())
+async def live() -> Any:
+    """The process answers."""
+    return {"status": "live"}
+
+
+@router.get("/health/ready", response_model=Ready, responses=told())
+def ready(parts: Here) -> Any:
+    """The ledger answers; who leads. 503 while it does not."""
+    standing = parts.engine()
+    return {
+        "status": "ready",
+        "leader": parts.store.leader(),
+        "engine": standing.state,
+        "trouble": standing.trouble,
+        "unrunnable": dict(standing.unrunnable),
+    }
+
+
+@router.get("/version", response_model=Version, responses=told())
+async def which() -> Any:
+    try:
+        release = version("orch")
+    except PackageNotFoundError:
+        release = "unknown"
+    return {"version": release, "api": "v1", "python": platform.python_version()}
+
+
+@router.get("/audit", response_model=AuditLog, responses=told(401, 403))
+def audit(parts: Here, _: Admin, limit: Limit = 100) -> Any:
+    """Who asked for which change, the newest first."""
+    return {"items": [vars(line) for line in parts.store.audited(limit=limit)]}
+
+
+_TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+
+
+@router.get("/metrics", response_class=PlainTextResponse, responses={**_TEXT, **told(401, 403)})
+def metrics(request: Request, parts: Here, _: Reader) -> PlainTextResponse:
+    """The counts that Prometheus collects, in its text format."""
+    lines = _lines(parts, request.app.state.counts)
+    return PlainTextResponse("".join(f"{line}\n" for line in lines))
+
+
+def _lines(parts: Parts, counts: Counts) -> Iterator[str]:
+    studies = parts.store.studies()
+    of_state = Counter(str(study.state) for study in studies)
+    yield from _family(
+        "orch_studies", "gauge", "Studies by state.", {_label(state=s): n for s, n in of_state.items()}
+    )
+    trials: Counter[str] = Counter()
+    for study in studies:
+        if study.state in (StudyState.RUNNING, StudyState.PAUSED):
+            for (_, _, state), count in parts.store.counts(study.study_id).items():
+                trials[state] += count
+    yield from _family(
+        "orch_trials",
+        "gauge",
+        "Trials by state, of studies that have not ended.",
+        {_label(state=s): n for s, n in trials.items()},
+    )
+    yield from _family(
+        "orch_live_attempts", "gauge", "Attempts under way.", {"": len(parts.store.live_attempts())}
+    )
+    yield from _family(
+        "orch_events_total", "counter", "Events ever appended.", {"": parts.store.newest_event()}
+    )
+    yield from _family(
+        "orch_listeners", "gauge", "Open event streams of this process.", {"": len(parts.tail)}
+    )
+    standing = parts.engine()
+    yield from _family(
+        "orch_engine_leading", "gauge", "1 while this process leads.", {"": int(standing.state == "leading")}
+    )
+    if standing.ticked_at is not None:
+        age_s = parts.clock.monotonic() - standing.ticked_at
+        yield from _family("orch_engine_tick_age_seconds", "gauge", "Since the last tick.", {"": age_s})
+    yield from _family(
+        "orch_http_requests_total",
+        "counter",
+        "Requests by verb and status.",
+        {_label(verb=v, status=s): n for (v, s), n in sorted(counts.by_status.items())},
+    )
+
+
+def _family(name: str, kind: str, about: str, samples: dict[str, float]) -> Iterator[str]:
+    yield f"# HELP {name} {about}"
+    yield f"# TYPE {name} {kind}"
+    for labels, value in samples.items():
+        yield f"{name}{labels} {value:g}"
+
+
+def _label(**labels: object) -> str:
+    return "{" + ",".join(f'{name}="{value}"' for name, value in labels.items()) + "}"

@@ -1,0 +1,78 @@
+"""What does every route work with? The ledger, the settings, the clock: given to the app once."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Path, Query, Request
+
+from orchestrator.api.tail import Tail
+from orchestrator.clock import Clock
+from orchestrator.errors import BadSpec
+from orchestrator.ledger import Store
+from orchestrator.running import Standing
+from orchestrator.settings import Settings
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_+-]{0,79}$"
+TRIAL = r"^[A-Za-z0-9][A-Za-z0-9_+-]{0,79}\.[A-Za-z0-9][A-Za-z0-9_+-]{0,79}\.[0-9]{1,9}\.[0-9]{1,9}$"
+MOST_ITEMS = 500
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that is shared by the requests of one process."""
+
+    settings: Settings
+    store: Store
+    clock: Clock
+    tail: Tail
+    engine: Callable[[], Standing]  # how the engine of this process stands
+    nudge: Callable[[], None]  # tell it that somebody asked for something
+    loopback: bool  # only this machine can reach the service
+    answer_within_s: float = 1.0  # what whoever leads is given to answer a wish
+    new_id: Callable[[], str] = _new_id
+
+
+def parts_of(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+Here = Annotated[Parts, Depends(parts_of)]
+StudyName = Annotated[str, Path(pattern=NAME, description="A study's id or its name.")]
+TrialName = Annotated[
+    str, Path(pattern=TRIAL, description="study.arm.replicate.index, with the study's id or its name.")
+]
+Limit = Annotated[int, Query(ge=1, le=MOST_ITEMS, description="How many at most.")]
+Cursor = Annotated[
+    str | None, Query(max_length=400, pattern=r"^[A-Za-z0-9_-]+$", description="`next` of the page before.")
+]
+
+
+# -- pages -----------------------------------------------------------------------------------------------
+def cursor(*place: Any) -> str:
+    """A place in an ordered list, as a word that nobody needs to read."""
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+
+
+def place(given: str, *kinds: type) -> tuple[Any, ...]:
+    """What `cursor` was made of. BadSpec for one that it did not make."""
+    try:
+        found = json.loads(base64.urlsafe_b64decode(given + "=" * (-len(given) % 4)))
+    except (ValueError, binascii.Error, RecursionError):
+        found = None
+    if isinstance(found, list) and tuple(map(type, found)) == kinds:
+        return tuple(found)
+    raise BadSpec(
+        f"The cursor {given[:60]!r} is none of ours. Take `next` of the page before, or leave it out."
+    )

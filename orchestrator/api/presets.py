@@ -1,0 +1,162 @@
+"""Which studies are there to be had by name, and what would a study cost?"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+from orchestrator.api.auth import Reader
+from orchestrator.api.bodies import StrictRoute
+from orchestrator.api.errors import told
+from orchestrator.api.parts import NAME, Here
+from orchestrator.checks import require_runnable
+from orchestrator.plan import plan, refuse_above
+from orchestrator.reading import override, spec_from_dict
+from orchestrator.spec import MOST_TRIALS, StudySpec
+
+router = APIRouter(tags=["presets"], route_class=StrictRoute)
+
+DottedPath = Annotated[
+    str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$", max_length=200)
+]
+Name = Annotated[str, Field(pattern=NAME, description="1 to 80 letters, digits, '_', '+' and '-'.")]
+
+
+class Strict(BaseModel):
+    """A body: its keys are all known."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Preset(Strict):
+    """A study by name, with the changes that the command line knows too."""
+
+    name: Name
+    size: Name = "quick"
+    trials: int | None = Field(None, ge=1, le=MOST_TRIALS, description="Of every arm that searches.")
+    replicates: int | None = Field(None, ge=1, le=1000)
+    search: Literal["gp", "tpe", "random", "sobol"] | None = None
+    pair: str | None = Field(None, pattern=r"^[A-Za-z_-]{2,20}$", description="The languages, such as de-en.")
+    set: dict[DottedPath, JsonValue] = Field({}, description="Values in the base config, by dotted path.")
+
+
+class Asked(Strict):
+    """Which study is meant: a preset or a whole spec, exactly one of them."""
+
+    preset: Preset | None = None
+    spec: dict[str, JsonValue] | None = Field(None, description="As GET /presets/{name}/{size} gives one.")
+    name: Name | None = Field(None, description="The study's name, in place of the one in its spec.")
+    refuse_above: float | None = Field(
+        None, ge=0, strict=False, description="Chip-hours: what is planned to cost more is refused."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> Asked:
+        if (self.preset is None) == (self.spec is None):
+            raise ValueError("give either preset or spec, and not both")
+        return self
+
+
+class PresetLine(BaseModel):
+    name: str
+    question: str
+    sizes: list[str]
+
+
+class PresetList(BaseModel):
+    items: list[PresetLine]
+
+
+class Cost(BaseModel):
+    """Trials of one replicate, runs of all replicates, and what they take; null where it is unknown."""
+
+    trials: int
+    runs: int
+    run_hours: float | None
+    chip_hours: float | None
+
+
+class ArmPlan(BaseModel):
+    arm: str
+    phase: str
+    method: str
+    row: str
+    column: str
+    replicates: int
+    hours_per_run: float | None
+    cost: Cost
+    after: str | None
+    window: int | None
+
+
+class Plan(BaseModel):
+    """What a study would run and cost."""
+
+    study: str
+    slots: int
+    chips_per_run: float
+    arms: list[ArmPlan]
+    search: Cost
+    confirm: Cost
+    control: Cost
+    total: Cost
+    wall_hours: float | None
+    notes: list[str]
+
+
+@router.get("/presets", response_model=PresetList, responses=told(401, 403))
+def presets(_: Reader) -> Any:
+    from studies import catalog
+
+    sizes = catalog.sizes()
+    return {
+        "items": [{"name": n, "question": catalog.get(n).question, "sizes": sizes} for n in catalog.names()]
+    }
+
+
+@router.get("/presets/{name}/{size}", response_model=StudySpec, responses=told(401, 403, 404))
+def preset(
+    name: Annotated[str, Path(pattern=NAME)], size: Annotated[str, Path(pattern=NAME)], _: Reader
+) -> Any:
+    """The whole spec, to be changed and posted."""
+    from studies import catalog
+
+    return catalog.get(name, size)
+
+
+@router.post("/plans", response_model=Plan, responses=told(401, 403, 404))
+def plans(asked: Asked, parts: Here, _: Reader) -> Any:
+    """Say what a study would run and cost. Nothing is started, and nothing written."""
+    return plan(wanted(asked, slots=parts.settings.workers), slots=parts.settings.workers).to_dict()
+
+
+def wanted(asked: Asked, *, slots: int) -> StudySpec:
+    """The spec that is asked for. BadSpec when it cannot run, or would cost more than it may."""
+    spec = _spec(asked)
+    require_runnable(spec)
+    if asked.refuse_above is not None:
+        refuse_above(plan(spec, slots=slots), asked.refuse_above)
+    return spec
+
+
+def _spec(asked: Asked) -> StudySpec:
+    from studies import catalog
+
+    if asked.spec is not None:
+        data: dict[str, Any] = dict(asked.spec)
+        return spec_from_dict(data if asked.name is None else {**data, "name": asked.name})
+    assert asked.preset is not None
+    changes = asked.preset
+    sets = [] if changes.pair is None else [f"data.pair={changes.pair}"]
+    sets += [f"{path}={json.dumps(value)}" for path, value in changes.set.items()]
+    return override(
+        catalog.get(changes.name, changes.size),
+        name=asked.name,
+        trials=changes.trials,
+        replicates=changes.replicates,
+        search=changes.search,
+        sets=sets,
+    )

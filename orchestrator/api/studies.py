@@ -1,0 +1,324 @@
+"""How is a study created, listed, looked at and steered over HTTP?"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import BaseModel, Field, JsonValue
+
+from orchestrator import service
+from orchestrator.api.auth import Admin, Caller, Reader, Runs
+from orchestrator.api.bodies import StrictRoute
+from orchestrator.api.errors import told
+from orchestrator.api.parts import Cursor, Here, Limit, Parts, StudyName, cursor, place
+from orchestrator.api.presets import Asked, Strict, wanted
+from orchestrator.errors import KeyUsed, MoveRefused, NameTaken, NotFound
+from orchestrator.ledger.codec import finite
+from orchestrator.overview import listed, overview
+from orchestrator.records import Receipt, StudyRow, StudyState, Wish
+from orchestrator.spec import MOST_TRIALS, StudySpec
+from orchestrator.wishes import check_extension
+
+LOOK_S = 0.02  # between two looks at whether a wish has been answered
+KEY = r"^[\x21-\x7e]{1,200}$"
+
+router = APIRouter(tags=["studies"], route_class=StrictRoute)
+
+
+class AskedStudy(Asked):
+    """A study to be created."""
+
+    attach: bool = Field(
+        False,
+        description="With true, a study of that name with an equal spec answers 200; else its name is taken.",
+    )
+
+
+class Created(BaseModel):
+    study: str
+    study_id: str
+    status: StudyState
+    created_at: float
+    created: bool
+    attached: bool
+
+
+class StudyLine(BaseModel):
+    study: str
+    study_id: str
+    status: StudyState
+    ended: int
+    requested: int
+    created_at: float
+
+
+class StudyPage(BaseModel):
+    items: list[StudyLine]
+    next: str | None = Field(description="`cursor` of the next page; null: this is the last.")
+
+
+class ArmLine(BaseModel):
+    """One arm over all its replicates."""
+
+    arm: str
+    phase: str
+    row: str
+    column: str
+    requested: int
+    states: dict[str, int]
+    best: float | None
+    best_trial: str | None
+    best_point: dict[str, float | None]
+    run_hours: float
+    chip_hours: float
+    wasted_hours: float
+    attempts: int
+    steps: float
+
+
+class ArmList(BaseModel):
+    items: list[ArmLine]
+
+
+class StudyView(BaseModel):
+    study: str
+    study_id: str
+    status: StudyState
+    reason: str
+    trials: int = Field(description="Of the search; confirmations and controls stand apart.")
+    confirmations: int
+    controls: int
+    ended: int
+    requested: int
+    run_hours: float
+    chip_hours: float
+    wasted_hours: float
+    no_valid_result: bool
+    created_at: float
+    arms: list[ArmLine]
+    spec: dict[str, JsonValue]
+
+
+class WishView(BaseModel):
+    """Something that was asked for. answer: null until whoever leads has obeyed; "" for done."""
+
+    wish_id: int
+    study_id: str
+    verb: str
+    detail: dict[str, JsonValue]
+    asked_at: float
+    asked_by: str
+    answer: str | None
+
+
+class WishList(BaseModel):
+    items: list[WishView]
+
+
+class Extension(Strict):
+    arms: dict[str, Annotated[int, Field(ge=1, le=MOST_TRIALS)]] = Field(
+        min_length=1, max_length=1000, description="How many more trials each arm gets, in each replicate."
+    )
+
+
+# -- create ----------------------------------------------------------------------------------------------
+@router.post(
+    "/studies",
+    status_code=201,
+    response_model=Created,
+    responses={200: {"model": Created, "description": "Attached"}, **told(401, 403, 404, 409)},
+)
+def create(
+    asked: AskedStudy,
+    parts: Here,
+    caller: Runs,
+    response: Response,
+    idempotency_key: Annotated[
+        str | None, Header(pattern=KEY, description="Repeated with it, a request is answered as before.")
+    ] = None,
+) -> Any:
+    """Write a study down, to be run by whoever leads. 201: it is new. 409: its name is taken."""
+    key = None if idempotency_key is None else f"{caller.name}/{idempotency_key}"
+    digest = hashlib.sha256(asked.model_dump_json().encode()).hexdigest()
+    if key is not None and (before := parts.store.receipt(key)) is not None:
+        return _again(before, digest)
+    spec = wanted(asked, slots=parts.settings.workers)
+    study_id, now = parts.new_id(), parts.clock.time()
+    answer = {
+        "study": spec.name,
+        "study_id": study_id,
+        "status": StudyState.RUNNING.value,
+        "created_at": now,
+        "created": True,
+        "attached": False,
+    }
+    receipt = None if key is None else Receipt(key, digest, study_id, answer)
+    row = service.new_study(spec, study_id=study_id, created_at=now)
+    try:
+        parts.store.create_study(row, receipt=receipt)
+    except KeyUsed:
+        found = parts.store.receipt(key or "")
+        if found is None:  # deleted meanwhile
+            raise
+        return _again(found, digest)
+    except NameTaken as taken:
+        there = parts.store.study(taken.study_id)
+        if not asked.attach or there.spec_hash != row.spec_hash:
+            raise
+        response.status_code = 200
+        return {
+            "study": there.name,
+            "study_id": there.study_id,
+            "status": there.state,
+            "created_at": there.created_at,
+            "created": False,
+            "attached": True,
+        }
+    parts.nudge()
+    response.headers["Location"] = f"/api/v1/studies/{study_id}"
+    return answer
+
+
+def _again(receipt: Receipt, digest: str) -> Mapping[str, Any]:
+    if receipt.digest != digest:
+        raise KeyUsed("This idempotency key was used before, for another request. Give each request its own.")
+    return receipt.answer
+
+
+# -- look ------------------------------------------------------------------------------------------------
+@router.get("/studies", response_model=StudyPage, responses=told(401, 403))
+def studies(
+    parts: Here,
+    _: Reader,
+    state: StudyState | None = None,
+    name: Annotated[str | None, Query(max_length=80, description="A part of the name.")] = None,
+    limit: Limit = 100,
+    cursor_: Annotated[Cursor, Query(alias="cursor")] = None,
+) -> Any:
+    """All studies, the newest first."""
+    rows = sorted(
+        (s for s in parts.store.studies(None if state is None else {state}) if not name or name in s.name),
+        key=_newest_first,
+    )
+    if cursor_ is not None:
+        at, study_id = place(cursor_, float, str)
+        rows = [row for row in rows if _newest_first(row) > (-at, study_id)]
+    page = rows[:limit]
+    more = cursor(page[-1].created_at, page[-1].study_id) if len(rows) > limit else None
+    return finite({"items": [listed(parts.store, row) for row in page], "next": more})
+
+
+def _newest_first(row: StudyRow) -> tuple[float, str]:
+    return (-row.created_at, row.study_id)
+
+
+@router.get("/studies/{study}", response_model=StudyView, responses=told(401, 403, 404))
+def show(study: StudyName, parts: Here, _: Reader) -> Any:
+    """How a study stands, arm by arm, and its spec."""
+    row = parts.store.study(study)
+    view = overview(parts.store, row)
+    return finite(
+        {
+            **view.to_dict(),
+            "requested": view.requested,
+            "created_at": row.created_at,
+            "spec": row.spec,
+        }
+    )
+
+
+@router.get("/studies/{study}/arms", response_model=ArmList, responses=told(401, 403, 404))
+def arms(study: StudyName, parts: Here, _: Reader) -> Any:
+    return finite({"items": overview(parts.store, parts.store.study(study)).to_dict()["arms"]})
+
+
+@router.get("/studies/{study}/wishes", response_model=WishList, responses=told(401, 403, 404))
+def wishes(study: StudyName, parts: Here, _: Reader) -> Any:
+    """What people asked of this study, and what came of it."""
+    row = parts.store.study(study)
+    return finite({"items": [vars(wish) for wish in parts.store.wishes(row.study_id)]})
+
+
+# -- steer -----------------------------------------------------------------------------------------------
+STEERED: dict[str, Any] = {
+    "status_code": 202,
+    "response_model": WishView,
+    "responses": told(401, 403, 404, 409),
+}
+
+
+@router.post("/studies/{study}/pause", **STEERED)
+def pause(study: StudyName, parts: Here, caller: Runs) -> Any:
+    """What runs saves a checkpoint and stops."""
+    return wished(parts, caller, parts.store.study(study), "pause", {})
+
+
+@router.post("/studies/{study}/resume", **STEERED)
+def resume(study: StudyName, parts: Here, caller: Runs) -> Any:
+    """Go on with a study that was paused."""
+    return wished(parts, caller, parts.store.study(study), "resume", {})
+
+
+@router.post("/studies/{study}/cancel", **STEERED)
+def cancel(study: StudyName, parts: Here, caller: Runs) -> Any:
+    """End a study for good: what runs is stopped, what waits is not begun."""
+    return wished(parts, caller, parts.store.study(study), "cancel", {})
+
+
+@router.post("/studies/{study}/extend", **{**STEERED, "responses": told(401, 403, 404, 409)})
+def extend(study: StudyName, more: Extension, parts: Here, caller: Runs) -> Any:
+    """Add trials to arms, also of a study that has ended."""
+    row = parts.store.study(study)
+    check_extension(parts.store, row.study_id, StudySpec.model_validate(row.spec), more.arms)
+    return wished(parts, caller, row, "extend", more.arms)
+
+
+@router.delete(
+    "/studies/{study}",
+    status_code=204,
+    response_model=None,
+    responses={
+        202: {"model": WishView, "description": "Nobody leads now; it will be done."},
+        **told(401, 403, 404, 409),
+    },
+)
+def delete(study: StudyName, parts: Here, caller: Admin) -> Response:
+    """Delete a study that has ended, with its files."""
+    row = parts.store.study(study)
+    if row.state not in (StudyState.COMPLETED, StudyState.CANCELLED):
+        raise MoveRefused(
+            f"The study {row.name} is {row.state} and cannot be deleted; only one that has ended can. "
+            f"Cancel it first."
+        )
+    try:
+        wish = wished(parts, caller, row, "delete", {})
+    except NotFound:
+        return Response(status_code=204)
+    return Response(WishView.model_validate(wish).model_dump_json(), 202, media_type="application/json")
+
+
+def wished(
+    parts: Parts, caller: Caller, study: StudyRow, verb: str, detail: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Put a wish down, and wait a moment for its answer. MoveRefused carries a no; NotFound: it is gone."""
+    wish = parts.store.wish(study.study_id, verb, detail, asked_at=parts.clock.time(), asked_by=caller.name)
+    parts.nudge()
+    give_up_at = time.monotonic() + parts.answer_within_s
+    while True:
+        found = _found(parts, wish)
+        if found.answer:
+            raise MoveRefused(found.answer)
+        if found.answer is not None or time.monotonic() >= give_up_at:
+            return {**vars(found), "detail": finite(found.detail)}
+        time.sleep(LOOK_S)
+
+
+def _found(parts: Parts, wish: Wish) -> Wish:
+    there = [w for w in parts.store.wishes(wish.study_id) if w.wish_id == wish.wish_id]
+    if not there:
+        raise NotFound("The study has been deleted.")
+    return there[0]

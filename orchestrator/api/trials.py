@@ -1,0 +1,198 @@
+"""What is known of a trial: its result, what it said, its curves, its learned schedule?"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field, JsonValue
+
+from orchestrator import schedules
+from orchestrator.api.auth import Reader, Runs
+from orchestrator.api.errors import told
+from orchestrator.api.parts import Cursor, Here, Limit, Parts, StudyName, TrialName, cursor, place
+from orchestrator.api.studies import STEERED, wished
+from orchestrator.ledger.codec import finite
+from orchestrator.records import AttemptState, TrialRow, TrialState
+from orchestrator.storage import Storage
+
+MOST_POINTS = 10_000
+BIGGEST_ID = 2**63 - 1  # of a database
+
+router = APIRouter(tags=["trials"])
+
+Numbers = dict[str, float | None]
+
+
+class TrialLine(BaseModel):
+    trial_id: str
+    study_id: str
+    arm: str
+    replicate: int
+    index: int
+    point: Numbers
+    state: TrialState
+    created_at: float
+    attempts: int = Field(description="How many have begun.")
+    failures: int
+    value: float | None = Field(description="The objective.")
+    values: Numbers
+    checkpoint: str | None
+    charged: Numbers
+    productive: Numbers
+    ended_at: float | None
+    reason: str
+
+
+class TrialPage(BaseModel):
+    items: list[TrialLine]
+    next: str | None
+
+
+class AttemptView(BaseModel):
+    trial_id: str
+    number: int
+    state: AttemptState
+    started_at: float
+    resumed_from: str | None
+    clocks: Numbers
+    saved_clocks: Numbers
+    sequence: int
+    provenance: dict[str, JsonValue]
+    ended_at: float | None
+    reason: str
+    traceback: str
+
+
+class TrialView(TrialLine):
+    config: dict[str, JsonValue]
+    tried: list[AttemptView]
+
+
+class LogEntry(BaseModel):
+    event_id: int
+    attempt: int
+    sequence: int
+    kind: str
+    step: int
+    at: float
+    payload: dict[str, JsonValue]
+
+
+class LogPage(BaseModel):
+    items: list[LogEntry]
+    next: int | None = Field(description="`after` of the next page; null: there is no more now.")
+
+
+class Curve(BaseModel):
+    name: str
+    kind: Literal["value", "hyper"]
+    steps: list[int]
+    values: list[float]
+
+
+class Trajectories(BaseModel):
+    trial_id: str
+    state: TrialState
+    curves: list[Curve]
+
+
+class Schedule(BaseModel):
+    trial_id: str
+    curves: dict[str, list[JsonValue]] = Field(description="Every step's multiplier and hyperparameters.")
+
+
+@router.get("/studies/{study}/trials", response_model=TrialPage, responses=told(401, 403, 404))
+def trials(
+    study: StudyName,
+    parts: Here,
+    _: Reader,
+    arm: Annotated[str | None, Query(max_length=80)] = None,
+    state: TrialState | None = None,
+    limit: Limit = 100,
+    cursor_: Annotated[Cursor, Query(alias="cursor")] = None,
+) -> Any:
+    """By arm, replicate and index."""
+    row = parts.store.study(study)
+    after = None if cursor_ is None else place(cursor_, str, int, int)
+    found = parts.store.trials(
+        row.study_id,
+        arm=arm,
+        states=None if state is None else {state},
+        limit=limit + 1,
+        after=after,
+    )
+    page = found[:limit]
+    more = cursor(page[-1].arm, page[-1].replicate, page[-1].index) if len(found) > limit else None
+    return finite({"items": [vars(trial) for trial in page], "next": more})
+
+
+@router.get("/trials/{trial}", response_model=TrialView, responses=told(401, 403, 404))
+def show(trial: TrialName, parts: Here, _: Reader) -> Any:
+    """A trial, its whole config, its result and its attempts."""
+    row = find(parts, trial)
+    return finite({**vars(row), "tried": [vars(each) for each in parts.store.attempts(row.trial_id)]})
+
+
+@router.get("/trials/{trial}/logs", response_model=LogPage, responses=told(401, 403, 404))
+def logs(
+    trial: TrialName,
+    parts: Here,
+    _: Reader,
+    after: Annotated[int, Query(ge=0, le=BIGGEST_ID, description="The event_id to go on from.")] = 0,
+    limit: Limit = 500,
+) -> Any:
+    """What a trial reported, in order. Tracebacks stand with the trial's attempts."""
+    row = find(parts, trial)
+    found = parts.store.events(after=after, trial_id=row.trial_id, limit=limit)
+    items = [{"event_id": stored.event_id, **vars(stored.event)} for stored in found]
+    return finite({"items": items, "next": found[-1].event_id if len(found) == limit else None})
+
+
+@router.get("/trials/{trial}/trajectories", response_model=Trajectories, responses=told(401, 403, 404))
+def trajectories(
+    trial: TrialName,
+    parts: Here,
+    _: Reader,
+    name: Annotated[str | None, Query(max_length=80, description="This curve only.")] = None,
+    after: Annotated[int, Query(ge=-1, le=BIGGEST_ID, description="Steps beyond this one.")] = -1,
+    most: Annotated[
+        int, Query(ge=2, le=MOST_POINTS, description="Points of each curve, evenly chosen.")
+    ] = 1000,
+) -> Any:
+    """Losses and hyperparameters by step; of a step that was reported twice the last report."""
+    from dashboards import frames, series
+
+    row = find(parts, trial)
+    heard = frames.curves_of(frames.events(parts.store, row.trial_id))
+    curves = []
+    for kind, found in (("value", heard.values), ("hyper", heard.hyper)):
+        for label, points in found.items():
+            if name in (None, label):
+                kept = series.thinned(tuple(p for p in points if p[0] > after), most=most)
+                steps, values = [step for step, _ in kept], [value for _, value in kept]
+                curves.append({"name": label, "kind": kind, "steps": steps, "values": values})
+    return {"trial_id": row.trial_id, "state": row.state, "curves": curves}
+
+
+@router.get("/trials/{trial}/schedule", response_model=Schedule, responses=told(401, 403, 404))
+def schedule(trial: TrialName, parts: Here, _: Reader) -> Any:
+    """The learned schedule, step by step; 404 for a trial that left none."""
+    row = find(parts, trial)
+    storage = Storage(parts.settings.runs)
+    curves = schedules.read(storage.folder(row.study_id, row.trial_id, max(1, row.attempts)))
+    return finite({"trial_id": row.trial_id, "curves": curves})
+
+
+@router.post("/trials/{trial}/retry", **STEERED)
+def retry(trial: TrialName, parts: Here, caller: Runs) -> Any:
+    """Try a failed trial again, from its newest checkpoint."""
+    row = find(parts, trial)
+    study = parts.store.study(row.study_id)
+    return wished(parts, caller, study, "retry", {"trial_id": row.trial_id})
+
+
+def find(parts: Parts, given: str) -> TrialRow:
+    """`study.arm.replicate.index`, with the study's id or its name."""
+    study, _, rest = given.partition(".")
+    return parts.store.trial(f"{parts.store.study(study).study_id}.{rest}")

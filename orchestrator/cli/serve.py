@@ -1,0 +1,48 @@
+"""`orch serve`: what a team runs once for everybody. The API, the pages and the engine in one process."""
+
+from __future__ import annotations
+
+import click
+
+from orchestrator.cli import foreground
+from orchestrator.cli.asking import workers_option
+from orchestrator.cli.showing import DONE, note, say
+from orchestrator.settings import from_environment
+
+
+@click.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free."
+)
+@click.option("--engine-only", is_flag=True, help="Run studies, and answer nobody.")
+@click.option("--api-only", is_flag=True, help="Answer, and leave the studies to another process to run.")
+@workers_option
+def command(host: str, port: int, engine_only: bool, api_only: bool, workers: int | None) -> int:
+    """Serve everybody: run all studies of the ledger, and answer over HTTP.
+
+    Other machines can reach it with --host 0.0.0.0, once there is a token (orch token create). Ctrl-C or
+    SIGTERM ends it; trials go on in their workers, and the next `orch serve` goes on with them.
+    """
+    from orchestrator.serving import Address, serve
+
+    if engine_only and api_only:
+        raise click.UsageError("--engine-only and --api-only leave nothing to do. Give one of them.")
+
+    def ready(url: str) -> None:
+        if url:
+            say(url)
+        note("Ctrl-C ends it.")
+
+    settings = from_environment()
+    with foreground.opened(settings) as store:
+        serve(
+            settings,
+            store,
+            address=None if engine_only else Address(host, port),
+            engine=not api_only,
+            workers=workers,
+            say=note,
+            ready=ready,
+        )
+    return DONE

@@ -1,0 +1,108 @@
+"""`orch token create|list|revoke`: who may use the service."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from orchestrator.cli import foreground
+from orchestrator.cli.asking import as_json_option
+from orchestrator.cli.showing import DONE, note, print_json, say, table, terminal_width
+from orchestrator.clock import SystemClock
+from orchestrator.errors import BadSpec
+from orchestrator.records import Role, Token
+from orchestrator.settings import from_environment
+from orchestrator.spec import NAME
+
+DAY_S = 86_400.0
+MOST_DAYS = 3650
+
+
+@click.group()
+def command() -> None:
+    """Tokens: who may use `orch serve`, and for what."""
+
+
+@command.command()
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice([str(role) for role in Role]),
+    default=str(Role.READ),
+    show_default=True,
+    help="read looks; run also creates and steers studies; admin also deletes them.",
+)
+@click.option("--days", type=click.IntRange(1, MOST_DAYS), default=90, show_default=True, help="It is valid.")
+@as_json_option
+def create(name: str, role: str, days: int, as_json: bool) -> int:
+    """Make a token and print it, this once: only its hash is kept."""
+    from orchestrator.api.auth import digest, new_secret
+
+    if not NAME.fullmatch(name):
+        raise BadSpec(
+            f"The token's name {name[:60]!r} cannot be used. Allowed are 1 to 80 letters, digits, '_', '+' "
+            f"and '-', beginning with a letter or digit."
+        )
+    secret, now = new_secret(), SystemClock().time()
+    token = Token(name, digest(secret), Role(role), created_at=now, expires_at=now + days * DAY_S)
+    with foreground.opened(from_environment()) as store:
+        store.add_token(token)
+    if as_json:
+        print_json({"token": secret, **_told(token)})
+    else:
+        say(secret)
+        note(f"The token {name} ({role}) is valid for {days} days. It is not shown again.")
+    return DONE
+
+
+@command.command("list")
+@as_json_option
+def list_(as_json: bool) -> int:
+    """List all tokens; the secrets are nowhere."""
+    with foreground.opened(from_environment(), writing=False) as store:
+        tokens = store.tokens()
+    if as_json:
+        print_json({"tokens": [_told(token) for token in tokens]})
+        return DONE
+    if not tokens:
+        note("There are no tokens. Make one: orch token create NAME --role run")
+        return DONE
+    cells = [
+        (t.name, t.role, _standing(t), _day(t.created_at), "" if t.expires_at is None else _day(t.expires_at))
+        for t in tokens
+    ]
+    header = ("name", "role", "standing", "created", "expires")
+    say(*table(header, cells, spare=("created",), width=terminal_width()))
+    return DONE
+
+
+@command.command()
+@click.argument("name")
+def revoke(name: str) -> int:
+    """From now on a token opens nothing."""
+    with foreground.opened(from_environment(), writing=False) as store:
+        store.revoke_token(name, at=SystemClock().time())
+    say(f"The token {name} is revoked.")
+    return DONE
+
+
+def _told(token: Token) -> dict[str, object]:
+    return {
+        "name": token.name,
+        "role": token.role,
+        "standing": _standing(token),
+        "created_at": token.created_at,
+        "expires_at": token.expires_at,
+        "revoked_at": token.revoked_at,
+    }
+
+
+def _standing(token: Token) -> str:
+    if token.revoked_at is not None:
+        return "revoked"
+    return "valid" if token.valid(SystemClock().time()) else "expired"
+
+
+def _day(at: float) -> str:
+    return datetime.fromtimestamp(at).strftime("%Y-%m-%d")

@@ -1,0 +1,224 @@
+"""How does one process serve a team? The API and the engine together, or one of them; SIGTERM ends both.
+
+The API answers at once; the workers start meanwhile, in the engine's thread. When the process ends, trials go
+on in their workers, and whoever leads next goes on with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from orchestrator.clock import SystemClock
+from orchestrator.errors import BadSpec, MoveRefused
+from orchestrator.ledger import Store
+from orchestrator.records import Role
+from orchestrator.running import OFF, Runner
+from orchestrator.settings import Settings
+
+BACKLOG = 2048  # connections that may wait to be taken
+REQUESTS_END_WITHIN_S = 3  # what is being answered is given so long
+ENGINE_ENDS_WITHIN_S = 6.0  # a tick that asks a search takes seconds; more, and the process leaves it
+LOOK_S = 0.1  # between two looks at whether to end
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True)
+class Address:
+    host: str
+    port: int
+
+
+def serve(
+    settings: Settings,
+    store: Store,
+    *,
+    address: Address | None,
+    engine: bool = True,
+    workers: int | None = None,
+    say: Callable[[str], None],
+    ready: Callable[[str], None],
+) -> None:
+    """Until SIGTERM or Ctrl-C. Without an address no API; `ready` is told the URL once it can be called."""
+    listening = None if address is None else listen(address)
+    if listening is not None and not is_loopback(listening):
+        require_admin(store, listening)
+    runner = Runner(settings, store, workers=workers, say=say) if engine else None
+    with Ending() as ending:
+        if runner is not None:
+            runner.start()
+        if listening is None:
+            ready("")
+            while not ending.asked.wait(LOOK_S):
+                ending.heed()
+        else:
+            _answer(settings, store, listening, runner, ending, ready)
+    if runner is not None:
+        say("Ending. Trials go on in their workers.")
+        runner.ask_to_end()
+        if not runner.join(ENGINE_ENDS_WITHIN_S):
+            # Its tick takes too long, perhaps in a start of the workers. Nothing depends on its end: the
+            # next process goes on from the ledger. Leaving in the usual way would wait for it.
+            say("The engine is still at work, and is left.")
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
+
+
+# -- where to listen ---------------------------------------------------------------------------------------
+def listen(address: Address) -> socket.socket:
+    """A socket that listens there. MoveRefused says why not."""
+    try:
+        [(family, kind, protocol, _, where), *_] = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(where)
+            listening.listen(BACKLOG)
+        except BaseException:
+            listening.close()
+            raise
+    except OSError as problem:
+        raise MoveRefused(
+            f"Nothing can listen on {address.host}:{address.port} ({problem.strerror}). Name another "
+            f"port with --port."
+        ) from problem
+    return listening
+
+
+def is_loopback(listening: socket.socket) -> bool:
+    return ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def require_admin(store: Store, listening: socket.socket) -> None:
+    """Whoever can be reached from elsewhere must have said who may do what."""
+    now = SystemClock().time()
+    if any(token.role is Role.ADMIN and token.valid(now) for token in store.tokens()):
+        return
+    host = listening.getsockname()[0]
+    listening.close()
+    raise BadSpec(
+        f"{host} can be reached from other machines, and there is no valid token of an admin: anybody could "
+        f"run studies here. Make one first: orch token create NAME --role admin. Or serve this machine "
+        f"alone, with --host 127.0.0.1."
+    )
+
+
+def url_of(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+# -- the API -----------------------------------------------------------------------------------------------
+def _answer(
+    settings: Settings,
+    store: Store,
+    listening: socket.socket,
+    runner: Runner | None,
+    ending: Ending,
+    ready: Callable[[str], None],
+) -> None:
+    """Answer requests until told to end."""
+    import uvicorn
+
+    from orchestrator.api.app import create_app
+    from orchestrator.api.parts import Parts
+    from orchestrator.api.tail import Tail
+
+    tail = Tail(store)
+    parts = Parts(
+        settings=settings,
+        store=store,
+        clock=SystemClock(),
+        tail=tail,
+        engine=runner.standing if runner else lambda: OFF,
+        nudge=runner.nudge if runner else lambda: None,
+        loopback=is_loopback(listening),
+    )
+
+    class Server(uvicorn.Server):
+        def capture_signals(self) -> Any:
+            return nullcontext()  # the signals are ours: the engine ends by them too
+
+    server = Server(
+        uvicorn.Config(
+            create_app(parts, page=_page(settings, store)),
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            log_config=None,
+            access_log=False,  # an audit line tells of every change
+            server_header=False,
+            timeout_graceful_shutdown=REQUESTS_END_WITHIN_S,
+        )
+    )
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+    async def run() -> None:
+        answering = asyncio.create_task(server.serve([listening]))
+        while not server.started and not answering.done():
+            await asyncio.sleep(0.01)
+        if not answering.done():
+            ready(url_of(listening))
+        while not ending.asked.is_set() and not answering.done():
+            ending.heed()
+            await asyncio.sleep(LOOK_S)
+        tail.close()  # or its streams would be waited for
+        server.should_exit = True
+        await answering
+
+    asyncio.run(run())
+
+
+def _page(settings: Settings, store: Store) -> Any:
+    """What a browser shows: a router beside the API's."""
+    from dashboards import web
+    from orchestrator.api import auth
+    from studies import catalog
+
+    sizes = tuple(catalog.sizes())
+    return web.router(
+        store,
+        presets=[web.Preset(name, catalog.get(name).question, sizes) for name in catalog.names()],
+        slots=settings.workers,
+        role_of=auth.role_of,
+    )
+
+
+class Ending:
+    """Set by the first SIGTERM or Ctrl-C; a second Ctrl-C leaves at once."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self.asked.is_set() and number == signal.SIGINT:
+            os._exit(130)
+        self.asked.set()
+
+    def heed(self) -> None:
+        """Again and again: Ray puts its own handlers there when the engine's thread connects to it."""
+        for number in SIGNALS:
+            signal.signal(number, self._handle)
+
+    def __enter__(self) -> Ending:
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        self.heed()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

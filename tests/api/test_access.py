@@ -1,0 +1,176 @@
+"""Who may do what: tokens and their roles, cookies of browsers, this machine alone, the audit."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse
+
+from orchestrator.api.app import build, furnish
+from orchestrator.api.auth import COOKIE, role_of
+from orchestrator.records import Role
+from tests.api.conftest import Make, Service, spec
+
+STUDIES = "/api/v1/studies"
+OPEN = {"/api/v1/health/live", "/api/v1/health/ready", "/api/v1/version", "/api/v1/session"}
+
+
+def test_every_route_but_the_open_ones_wants_a_token(make: Make) -> None:
+    service = make()
+    service.token("admin")
+    document = service.ask("GET", "/api/v1/openapi.json").json
+    for path, verbs in document["paths"].items():
+        for verb, operation in verbs.items():
+            assert bool(operation.get("security")) == (path not in OPEN), path
+            if path in OPEN:
+                continue
+            where = path.format(study="small", trial="small.a.0.0", name="x", size="quick")
+            body = {} if verb == "post" else None
+            for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic YTpi"}):
+                said = service.ask(verb.upper(), where, body, **headers)
+                assert said.status in (401, 422), (verb, where)
+                assert said.status == 401 or body == {}, where  # a body that cannot be read is told first
+                if said.status == 401:
+                    assert said.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_role_opens_what_it_covers_and_no_more(make: Make, role: Role) -> None:
+    service = make()
+    study = service.ran().study_id
+    ask = service.ask.by(service.token(role))
+    wanted = {
+        ("GET", STUDIES): Role.READ,
+        ("POST", "/api/v1/plans"): Role.READ,
+        ("GET", "/api/v1/metrics"): Role.READ,
+        ("POST", STUDIES): Role.RUN,
+        ("POST", f"{STUDIES}/{study}/resume"): Role.RUN,
+        ("GET", "/api/v1/audit"): Role.ADMIN,
+        ("DELETE", f"{STUDIES}/{study}"): Role.ADMIN,
+    }
+    for (verb, path), needed in wanted.items():
+        said = ask(verb, path, {"spec": spec(name="other")} if path in (STUDIES, "/api/v1/plans") else None)
+        assert (said.status == 403) == (not role.covers(needed)), (verb, path, said.body)
+        if said.status == 403:
+            assert said.json["detail"] == f"The token '{role}' has the role {role}; this needs {needed}."
+
+
+def test_a_token_that_has_expired_or_was_revoked_opens_nothing(make: Make) -> None:
+    service = make()
+    now = service.parts.clock.time()
+    short, other = service.token("read", expires_at=now + 60), service.token("read", name="other")
+    assert [service.ask.by(t)("GET", STUDIES).status for t in (short, other)] == [200, 200]
+    service.place.clock.advance(60)
+    service.store.revoke_token("other", at=now + 60)
+    expired, revoked = (service.ask.by(t)("GET", STUDIES) for t in (short, other))
+    assert (expired.status, "has expired" in expired.json["detail"]) == (401, True)
+    assert (revoked.status, "was revoked" in revoked.json["detail"]) == (401, True)
+    assert service.ask("GET", STUDIES).status == 401  # and the door does not open again
+
+
+# -- this machine alone --------------------------------------------------------------------------------------
+def test_without_tokens_this_machine_may_do_everything_under_its_own_name(make: Make) -> None:
+    service = make()
+    for host in ("127.0.0.1:8000", "localhost", "LOCALHOST:8000", "[::1]:8000"):
+        assert service.ask("GET", STUDIES, host=host).status == 200
+    for host in ("evil.example", "127.0.0.1.evil.example", "", "localhost@evil.example", "["):
+        assert service.ask("GET", STUDIES, host=host).status == 403
+    assert service.ask("GET", STUDIES, x_forwarded_for="10.0.0.9").status == 401  # a proxy stands before it
+
+
+def test_without_tokens_a_page_elsewhere_changes_nothing(make: Make) -> None:
+    service = make()
+    body = {"spec": spec()}
+    for origin in ("http://evil.example", "null", "http://127.0.0.1:9999"):
+        assert service.ask("POST", STUDIES, body, origin=origin).status == 403
+    assert service.store.studies() == []
+    assert service.ask("POST", STUDIES, body, origin="http://127.0.0.1:8000").status == 201
+
+
+def test_a_service_that_others_reach_wants_a_token_always(make: Make) -> None:
+    assert make(loopback=False).ask("GET", STUDIES).status == 401
+
+
+# -- browsers ------------------------------------------------------------------------------------------------
+def _form(service: Service, token: str, path: str = "/session", **headers: str) -> tuple[int, str]:
+    said = service.ask(
+        "POST", path, f"token={token}".encode(), content_type="application/x-www-form-urlencoded", **headers
+    )
+    return said.status, said.headers.get("set-cookie", "")
+
+
+@pytest.mark.parametrize("path", ["/session", "/api/v1/session"])
+def test_a_cookie_counts_as_the_token_it_was_made_of(make: Make, path: str) -> None:
+    service = make()
+    secret = service.token("run")
+    status, cookie = _form(service, secret, path)
+    assert status == 303
+    assert {"HttpOnly", "SameSite=strict", "Path=/"} <= set(cookie.split("; "))
+    worn = cookie.split(";")[0]
+    assert worn == f"{COOKIE}={secret}"
+    assert service.ask("GET", STUDIES, cookie=worn).status == 200
+    body = {"spec": spec()}
+    own, other = "http://127.0.0.1:8000", "http://evil.example"
+    assert service.ask("POST", STUDIES, body, cookie=worn).status == 403
+    assert service.ask("POST", STUDIES, body, cookie=worn, origin=other).status == 403
+    assert service.ask("POST", STUDIES, body, cookie=worn, origin=own).status == 201
+    assert "Max-Age=0" in service.ask("DELETE", path).headers["set-cookie"]
+
+
+def test_a_wrong_token_makes_no_cookie(make: Make) -> None:
+    service = make()
+    service.token("run")
+    assert _form(service, "wrong") == (401, "")
+    assert _form(service, "") == (422, "")
+    assert _form(service, service.token("run", name="b"), origin="http://evil.example") == (403, "")
+    assert service.ask("GET", STUDIES, cookie=f"{COOKIE}=wrong").status == 401
+
+
+def test_pages_learn_the_role_of_whoever_looks(make: Make) -> None:
+    service = make()
+    page = APIRouter()
+
+    @page.get("/")
+    def first(request: Request) -> PlainTextResponse:
+        said = PlainTextResponse(str(role_of(request)))
+        said.headers["content-security-policy"] = "default-src 'self'"
+        return said
+
+    app = build(page)
+    furnish(app, service.parts)
+    ask = replace(service.ask, app=app)
+    assert ask("GET", "/").body == b"admin"  # on this machine, without tokens
+    assert ask("GET", "/", host="evil.example").status == 403
+    secret = service.token("read")
+    assert ask("GET", "/").body == b"None"
+    assert ask("GET", "/", authorization="bearer wrong").body == b"None"
+    assert ask.by(secret)("GET", "/").body == b"read"
+    said = ask("GET", "/", cookie=f"{COOKIE}={secret}")
+    assert (said.body, said.headers["content-security-policy"]) == (b"read", "default-src 'self'")
+
+
+# -- what is kept --------------------------------------------------------------------------------------
+def test_every_change_is_audited_and_no_secret_is_told(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    secret, reader = service.token("admin", name="ada"), service.token("read", name="bob")
+    ada, bob = service.ask.by(secret), service.ask.by(reader)
+    study = ada("POST", STUDIES, {"spec": spec()}).json["study_id"]
+    ada("GET", STUDIES)
+    ada("DELETE", f"{STUDIES}/{study}")
+    assert secret not in ada("DELETE", f"{STUDIES}/{study}?token={secret}").body.decode()
+    bob("POST", f"{STUDIES}/{study}/pause")
+    service.ask.by("stolen")("POST", STUDIES, {"spec": spec()})
+    lines = ada("GET", "/api/v1/audit").json["items"]
+    assert {(line["who"], line["verb"], line["path"], line["status"]) for line in lines} == {
+        ("ada", "POST", STUDIES, 201),
+        ("ada", "DELETE", f"{STUDIES}/{study}", 409),
+        ("bob", "POST", f"{STUDIES}/{study}/pause", 403),
+    }
+    everything = repr(service.store.tokens()) + repr(lines) + caplog.text
+    assert secret not in everything
+    assert reader not in everything
