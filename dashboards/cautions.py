@@ -34,7 +34,7 @@ def cautions(frame: Frame, heard: Mapping[str, Curves]) -> list[Caution]:
     found = [*_unfinished(frame), *_too_few_seeds(frame), *_added_later(frame), *_undone(frame)]
     for arm in frame.spec.arms:
         found += [*_on_the_edge(frame, arm), *_collapsing(frame, arm, heard), *_broken(frame, arm)]
-        found += _search_that_found_nothing(frame, arm)
+        found += [*_search_that_found_nothing(frame, arm), *_by_timing(frame, arm)]
     return found
 
 
@@ -50,6 +50,19 @@ def _unfinished(frame: Frame) -> Iterator[Caution]:
         )
     elif frame.reason:
         yield Caution("cut short", "", frame.reason, "Raise the budget, and go on under another name.")
+
+
+def _by_timing(frame: Frame, arm: Arm) -> Iterator[Caution]:
+    """Rungs judge a run against those that came there before it."""
+    stopped = sum(t.state is TrialState.STOPPED for t in frame.of(arm))
+    if arm.rungs is not None and stopped:
+        yield Caution(
+            "by timing",
+            arm.name,
+            f"{stopped} of {frame.requested(arm)} runs of {arm.name} were stopped at a rung, each by who had "
+            f"reached it before: a repetition at another parallelism may stop others.",
+            "Compare it with the other arms over several replicates.",
+        )
 
 
 def _too_few_seeds(frame: Frame) -> Iterator[Caution]:

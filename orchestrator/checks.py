@@ -66,7 +66,7 @@ def require_runnable(spec: StudySpec) -> None:
     for arm in spec.arms:
         for sentence in check_arm(arm, default_point(spec, arm)):
             problems.setdefault(sentence.split(": ", 1)[-1], sentence)
-        for sentence in _nothing_to_take(spec, arm):
+        for sentence in (*_nothing_to_take(spec, arm), *_rungs_out_of_reach(spec, arm)):
             problems.setdefault(sentence, sentence)
         for config in _probes(spec, arm):
             for sentence in _objections(entrypoint, spec.entrypoint, config):
@@ -92,6 +92,18 @@ def _nothing_to_take(spec: StudySpec, arm: Arm) -> list[str]:
     if why_not is None:
         return []
     return [f"arm {arm.name}: it takes {arm.after.take!r} of {source.name}. {why_not}"]
+
+
+def _rungs_out_of_reach(spec: StudySpec, arm: Arm) -> list[str]:
+    """At a run's last step there is nothing left to stop. What a config says of its steps is asked here
+    because no entrypoint knows of rungs."""
+    steps = expected_config(spec, arm).get("steps")
+    if arm.rungs is None or not isinstance(steps, int) or arm.rungs.steps[-1] < steps:
+        return []
+    return [
+        f"arm {arm.name}: a rung stands at {arm.rungs.steps[-1]} steps and a run has {steps}. "
+        f"Allowed are rungs below {steps}."
+    ]
 
 
 def _objections(entrypoint: Any, name: str, config: dict[str, Any]) -> list[str]:

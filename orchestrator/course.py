@@ -7,15 +7,18 @@ only a reading: it is dropped and read anew at every change of leader and after 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from orchestrator.ledger.base import Ledger
 from orchestrator.materialize import default_point
-from orchestrator.records import ENDED, StudyRow, TrialRow, TrialState
+from orchestrator.records import ENDED, StoredEvent, StudyRow, TrialRow, TrialState, lane_of, trial_id
 from orchestrator.search import derive_seed, searcher
 from orchestrator.search.base import Observation, Point, Request, Searcher
 from orchestrator.spec import Arm, StudySpec
-from orchestrator.stopping import run_hours
+from orchestrator.stopping import Ladder, Lags, run_hours
+
+PAGE = 1000  # events read at once
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Lane:
     requested: int
     searcher: Searcher
     source: Lane | None = None  # the lane this one follows
+    ladder: Ladder | None = None  # where the arm has rungs
     next_index: int = 0
     waiting: list[TrialRow] = field(default_factory=list)  # by index
     open_indices: set[int] = field(default_factory=set)  # added and not ended
@@ -138,6 +142,7 @@ class Lane:
 class Course:
     """All lanes of one study."""
 
+    study_id: str
     spec: StudySpec
     lanes: dict[tuple[str, int], Lane]
 
@@ -154,14 +159,28 @@ class Course:
                     requested=arm.trials + study.extra_trials.get(arm.name, 0),
                     searcher=searcher(arm.method),
                     source=_source(spec, arm, replicate, lanes),
+                    ladder=None if arm.rungs is None else Ladder(arm.rungs, spec.objective),
                 )
-        course = cls(spec, lanes)
+        course = cls(study.study_id, spec, lanes)
         for trial in trials:
             course.lane(trial).added(trial)
         return course
 
     def lane(self, trial: TrialRow) -> Lane:
         return self.lanes[trial.arm, trial.replicate]
+
+    def climb(self, ledger: Ledger, spoke: Collection[str]) -> None:
+        """Read what these trials have stored since the last time: rungs are judged by that alone."""
+        for (arm, replicate), lane in self.lanes.items():
+            if lane.ladder is not None:
+                its_own = trial_id(self.study_id, arm, replicate, 0).removesuffix("0")
+                mine = [trial for trial in spoke if trial.startswith(its_own)]
+                lane.ladder.hear([s for trial in mine for s in _events(ledger, trial, lane.ladder.cursor)])
+
+    def lags(self, trial: str) -> Lags | None:
+        """Why a trial is to be stopped at a rung; None for one that may go on."""
+        ladder = self.lanes[lane_of(trial)].ladder
+        return None if ladder is None else ladder.lags(trial)
 
     @property
     def done(self) -> bool:
@@ -179,6 +198,12 @@ class Course:
         waiting = [lane for lane in self.lanes.values() if lane.waiting]
         ready = waiting or [lane for lane in self.lanes.values() if lane.can_propose()]
         return max(ready, key=lambda lane: lane.sequential_work, default=None)
+
+
+def _events(ledger: Ledger, trial: str, after: int) -> Iterator[StoredEvent]:
+    while page := ledger.events(after=after, trial_id=trial, limit=PAGE):
+        yield from page
+        after = page[-1].event_id
 
 
 def _source(spec: StudySpec, arm: Arm, replicate: int, lanes: Mapping[tuple[str, int], Lane]) -> Lane | None:

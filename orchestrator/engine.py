@@ -157,6 +157,9 @@ class Engine:
             said = [event for attempt in live if attempt.key in news for event in news[attempt.key].events]
             if said:
                 self.store.append(epoch, said)
+            spoke = {event.trial_id for event in said}
+            for study_id in {study_of(trial) for trial in spoke}:
+                self._course(studies[study_id]).climb(self.store, spoke)
             for attempt in live:
                 progress = news.get(attempt.key, Progress(known=False))
                 trial = self._hear(epoch, studies[study_of(attempt.trial_id)], attempt, progress)
@@ -219,6 +222,7 @@ class Engine:
             study_state=study.state,
             trial=self.store.trial(attempt.trial_id),
             attempt=attempt,
+            lags=self._course(study).lags(attempt.trial_id),
             at=self.clock.time(),
         )
         return self.store.end_attempt(epoch, *attempt.key, made)
@@ -269,16 +273,18 @@ class Engine:
             )
 
     def _tell(self, study: StudyRow, attempt: AttemptRow) -> None:
-        if study.state is StudyState.PAUSED:
-            self.backend.say(attempt.key, Verdict.SAVE_AND_STOP)
-        elif study.state is StudyState.CANCELLED:
+        if study.state is StudyState.CANCELLED or self._course(study).lags(attempt.trial_id) is not None:
             self.backend.say(attempt.key, Verdict.STOP)
+        elif study.state is StudyState.PAUSED:
+            self.backend.say(attempt.key, Verdict.SAVE_AND_STOP)
 
     # -- decide and launch --------------------------------------------------------------------------
     def _course(self, study: StudyRow) -> Course:
         course = self._courses.get(study.study_id)
         if course is None:
-            course = Course.read(study, self.store.trials(study.study_id))
+            trials = self.store.trials(study.study_id)
+            course = Course.read(study, trials)
+            course.climb(self.store, {trial.trial_id for trial in trials if trial.attempts})
             self._courses[study.study_id] = course
         return course
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -26,6 +26,7 @@ from orchestrator.spec import PATH, Spec, StudySpec
 MAX_BYTES = 2**20  # a spec of 1,000 arms has about 300 kB
 MAX_DEPTH = 50
 MAX_YAML_NODES = 100_000  # about a second to build
+Model = TypeVar("Model", bound=Spec)
 SEARCHING = frozenset({"gp", "tpe", "random", "sobol"})
 
 
@@ -50,6 +51,19 @@ def spec_from_dict(data: Any) -> StudySpec:
         return StudySpec.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         raise BadSpec(_sentences(error)) from None
+
+
+def validated(model: type[Model], data: Any, *, called: str) -> Model:
+    """A section of a config that is a spec of its own. BadSpec holds all that is wrong with it."""
+    problems = list(_no_json(data, called))
+    if not problems and not isinstance(data, dict):
+        problems = [f"{called} is {_shown(data)}. Allowed is an object of keys and values."]
+    if problems:
+        raise BadSpec(problems)
+    try:
+        return model.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        raise BadSpec(_sentences(error, root=model, called=called)) from None
 
 
 def override(
@@ -289,22 +303,23 @@ _BOUNDS = {
 }
 
 
-def _sentences(error: ValidationError) -> list[str]:
+def _sentences(error: ValidationError, *, root: type[Spec] = StudySpec, called: str = "") -> list[str]:
     found = error.errors(include_url=False)
     blamed = {e["loc"][:n] for e in found for n in range(len(e["loc"]))}
     # Entries that are wrong are not counted, so a list of them is also called too short.
-    return [_sentence(e) for e in found if not (e["type"] == "too_short" and e["loc"] in blamed)]
+    said = [e for e in found if not (e["type"] == "too_short" and e["loc"] in blamed)]
+    return [_sentence(e, root, called) for e in said]
 
 
-def _sentence(error: ErrorDetails) -> str:
+def _sentence(error: ErrorDetails, root: type[Spec], called: str) -> str:
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
-    place = _place(error["loc"])
+    place = _place(error["loc"], called)
     if kind == "value_error":  # our own validators speak in sentences
         return str(context["error"])
     if kind == "extra_forbidden":
-        return _unknown_key(error["loc"])
+        return _unknown_key(error["loc"], root, called)
     if kind == "missing":
-        return f"{_place(error['loc'][:-1]) or 'The study'} lacks {error['loc'][-1]!r}. Add it."
+        return f"{_place(error['loc'][:-1], called) or 'The study'} lacks {error['loc'][-1]!r}. Add it."
     if kind == "literal_error":
         names = re.findall(r"'([^']*)'", context["expected"])
         return f"{place} is {_shown(given)}.{_near(given, names)} Allowed: {', '.join(names)}."
@@ -320,17 +335,17 @@ def _sentence(error: ErrorDetails) -> str:
     return f"{place} is {_shown(given)}: {error['msg']}."
 
 
-def _unknown_key(loc: tuple[int | str, ...]) -> str:
+def _unknown_key(loc: tuple[int | str, ...], root: type[Spec], called: str) -> str:
     *parents, key = loc
-    model = _model_at(parents)
+    model = _model_at(parents, root)
     allowed = list(model.model_fields)
-    where = _place(tuple(parents)) or "the study"
+    where = _place(tuple(parents), called) or "the study"
     return f"Unknown key {_shown(key)} in {where}.{_near(key, allowed)} Allowed: {', '.join(allowed)}."
 
 
-def _model_at(loc: Sequence[int | str]) -> type[Spec]:
+def _model_at(loc: Sequence[int | str], root: type[Spec]) -> type[Spec]:
     """The spec that stands at a place, as the annotations tell."""
-    model: type[Spec] = StudySpec
+    model = root
     for part in loc:
         if isinstance(part, str):
             found = _model_in(model.model_fields[part].annotation)
@@ -350,8 +365,8 @@ def _near(given: Any, allowed: Sequence[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def _place(loc: Sequence[int | str]) -> str:
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+def _place(loc: Sequence[int | str], called: str) -> str:
+    text = called + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     return text.removeprefix(".")
 
 

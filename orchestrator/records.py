@@ -214,6 +214,12 @@ def trial_id(study_id: str, arm: str, replicate: int, index: int) -> str:
     return f"{study_id}.{arm}.{replicate}.{index}"
 
 
+def lane_of(trial: str) -> tuple[str, int]:
+    """The arm and the replicate that a trial_id belongs to."""
+    _, arm, replicate, _ = trial.split(".")
+    return arm, int(replicate)
+
+
 def study_of(trial: str) -> str:
     """The study that a trial_id belongs to."""
     return trial.split(".", 1)[0]

@@ -89,7 +89,7 @@ class _Run:
     ) -> None:
         self.train, self.extras, self.reporter, self.place = train, extras, reporter, place
         self.workdir = workdir
-        self.state = _resumed(workdir) or _fresh(train)
+        self.state = _resumed(workdir, train) or _fresh(train)
         self.replayed = _replayed(train)
         self.began_at = self.state.step
         self.evals = 0
@@ -229,12 +229,14 @@ def _replayed(train: TrainConfig) -> dict[str, Any]:
         return {name: file[name] for name in _RAW if name in file.files}
 
 
-def _resumed(workdir: Path) -> _State | None:
+def _resumed(workdir: Path, train: TrainConfig) -> _State | None:
     note = workdir / "resume.json"
     if not note.exists():
         return None
-    checkpoint = json.loads(note.read_text())["checkpoint"]
-    return _State(**json.loads(Path(checkpoint).read_text()))
+    told = json.loads(note.read_text())
+    state = json.loads(Path(told["checkpoint"]).read_text())
+    forked = {name: getattr(_fresh(train), name) for name in told.get("fork", ()) if name in BEST}
+    return _State(**{**state, **forked})
 
 
 def _read(config: Mapping[str, Any]) -> tuple[TrainConfig, Extras]:

@@ -9,14 +9,22 @@ from orchestrator.backends.base import Ended
 from orchestrator.ledger.base import Ending
 from orchestrator.records import AttemptRow, AttemptState, StudyState, TrialRow, TrialState
 from orchestrator.spec import StudySpec
-from orchestrator.stopping import added
+from orchestrator.stopping import Lags, added
 from trainer.protocol import Outcome
 
 
 def ending(
-    ended: Ended, *, spec: StudySpec, study_state: StudyState, trial: TrialRow, attempt: AttemptRow, at: float
+    ended: Ended,
+    *,
+    spec: StudySpec,
+    study_state: StudyState,
+    trial: TrialRow,
+    attempt: AttemptRow,
+    lags: Lags | None = None,
+    at: float,
 ) -> Ending:
-    """`attempt` holds the clocks of the last event; the outcome's own clocks go before them."""
+    """`attempt` holds the clocks of the last event; the outcome's own clocks go before them. A trial that
+    `lags` is stopped, however its attempt ended, unless it had run to its end before it heard of that."""
     clocks = attempt.clocks
     if ended.outcome is not None and ended.outcome.clocks:
         clocks = ended.outcome.clocks
@@ -29,8 +37,12 @@ def ending(
         )
     else:
         made = _of_loss(ended, spec=spec, trial=trial, at=at)
-    trial_state, reason = made.trial_state, made.reason
-    if trial_state is TrialState.WAITING and study_state is StudyState.CANCELLED:
+    trial_state, reason, value, values = made.trial_state, made.reason, made.value, made.values
+    if lags is not None and trial_state in (TrialState.WAITING, TrialState.STOPPED):
+        trial_state, reason = TrialState.STOPPED, lags.reason
+        if value is None:
+            value, values = lags.value, {**(values or {}), spec.objective.metric: lags.value}
+    elif trial_state is TrialState.WAITING and study_state is StudyState.CANCELLED:
         trial_state, reason = TrialState.STOPPED, "The study was cancelled."
     return Ending(
         attempt_state=made.attempt_state,
@@ -38,8 +50,8 @@ def ending(
         at=at,
         reason=reason,
         traceback=made.traceback,
-        value=made.value,
-        values=made.values,
+        value=value,
+        values=values,
         checkpoint=made.checkpoint,
         clocks=clocks,
         charged=charged,

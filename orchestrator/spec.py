@@ -105,6 +105,28 @@ class After(Spec):
     take: Take = "config"
 
 
+class Rungs(Spec):
+    """Asynchronous successive halving (Li et al., 2018): at each of these steps a run goes on only if its
+    objective is among the best one in `keep_one_in` of those that have reached the step so far.
+
+    A rung is reached with the first report of the objective at its step or later. Who came before depends on
+    how long runs take, so an arm with rungs depends on timing by nature; its report says so.
+    """
+
+    steps: tuple[int, ...] = Field(min_length=1, max_length=100)
+    keep_one_in: int = Field(default=3, ge=2, le=1000)
+
+    @field_validator("steps")
+    @classmethod
+    def _ascending(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if min(steps) < 1 or list(steps) != sorted(set(steps)):
+            raise ValueError(
+                f"rungs.steps is {', '.join(map(str, steps))}. Allowed are whole numbers from 1, each above "
+                f"the one before. Put them in order, each once."
+            )
+        return steps
+
+
 class Arm(Spec):
     """One way of choosing configurations, and how often."""
 
@@ -115,6 +137,7 @@ class Arm(Spec):
     trials: int = Field(default=1, ge=1, le=MOST_TRIALS)
     startup_trials: int = Field(default=5, ge=1)  # of `trials`, the default configuration included
     window: int = Field(default=1, ge=1)  # proposal i sees trials up to i - window as finished
+    rungs: Rungs | None = None  # where runs that lag behind are stopped
     replicates: int | None = Field(default=None, ge=1, le=1000)  # None: the study's
     after: After | None = None
     phase: Phase = "search"
@@ -134,6 +157,11 @@ class Arm(Spec):
         if self.method != "fixed" and not self.space:
             raise ValueError(
                 f"arm {self.name}: method {self.method!r} needs a space. Add one, or use 'fixed'."
+            )
+        if self.rungs is not None and self.method == "fixed":
+            raise ValueError(
+                f"arm {self.name}: rungs stop the worse of several configurations, and method 'fixed' has "
+                f"one. Drop the rungs, or choose a method that searches."
             )
         for p in self.space:
             if bool(p.values) != (self.method == "grid"):

@@ -17,6 +17,7 @@ from studies import (
     hypergradient_audit,
     language_pairs,
     parts,
+    rivals,
 )
 
 _STUDIES = (
@@ -29,6 +30,7 @@ _STUDIES = (
     ("attribution", attribution.study),
     ("hypergradient-audit", hypergradient_audit.study),
     ("estimators", estimators.study),
+    ("rivals", rivals.study),
 )
 
 

@@ -175,8 +175,9 @@ def _named(tree: Any) -> dict[str, Any]:
 # -- restoring -------------------------------------------------------------------------------------------
 
 
-def restore(path: Path, target: Any, *, fingerprint: str) -> Restored | None:
+def restore(path: Path, target: Any, *, fingerprint: str | None) -> Restored | None:
     """The checkpoint at `path`, in the structure of `target` (arrays or their shapes) and sharded like it.
+    Without a fingerprint that of any config whose arrays fit.
 
     Where it is damaged, the newest whole one before it in the same folder, with a note; None with a
     warning where there is none, since a run begun anew gives the same result. One of another config is
@@ -201,13 +202,13 @@ def restore(path: Path, target: Any, *, fingerprint: str) -> Restored | None:
     return None
 
 
-def read(path: Path, target: Any, *, fingerprint: str) -> Snapshot:
+def read(path: Path, target: Any, *, fingerprint: str | None) -> Snapshot:
     """This checkpoint and no other. Damaged or CheckpointError say why not."""
     manifest = _manifest(path)
-    if manifest["fingerprint"] != fingerprint:
+    if fingerprint not in (None, manifest["fingerprint"]):
         raise CheckpointError(
             f"{path} is of another config (fingerprint {manifest['fingerprint'][:12]}, this run's is "
-            f"{fingerprint[:12]}). Go on with the config that it was made with, or start anew."
+            f"{str(fingerprint)[:12]}). Go on with the config that it was made with, or start anew."
         )
     with (path / ARRAYS).open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != manifest["sha256"]:

@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -297,14 +297,19 @@ class _Run:
         note = self.host.workdir / "resume.json"
         if not note.exists():
             return
-        path = Path(json.loads(note.read_text())["checkpoint"])
-        restored = checkpoint.restore(path, self.state, fingerprint=self.job.fingerprint)
+        told = json.loads(note.read_text())
+        path, forked = Path(told["checkpoint"]), told.get("fork")
+        restored = checkpoint.restore(
+            path, self.state, fingerprint=self.job.fingerprint if forked is None else None
+        )
         if restored is None:
             self.notes.append(f"{path} was damaged, and the run started anew.")
             return
         if restored.note:
             self.notes.append(restored.note)
         snapshot = restored.snapshot
+        if forked is not None:
+            snapshot = replace(snapshot, state=_fork(snapshot.state, self.job.state, forked))
         for leaf in jax.tree.leaves(self.job.state):  # used up, as a step would: else it is held twice
             leaf.delete()
         self.state, self.cursor, self.step = snapshot.state, snapshot.cursor, snapshot.step
@@ -331,6 +336,15 @@ class _Run:
         kept = self.saved if status != "completed" or self.saved_step == self.step else None
         sentences = " ".join(each for each in (reason, *self.notes) if each)
         return Outcome(status, dict(self.values), self.clocks.reading(), kept, tuple(files), sentences)
+
+
+def _fork(state: TrainState, begun: TrainState, names: Sequence[str]) -> TrainState:
+    """Another run's state to go on from, with this run's numbers, and these hyperparameters as it begins
+    with them: how a population passes parameters on, and a rollout tries other values. The rest, what
+    learned among it, stays as it was."""
+    own = {name: begun.raw[name] for name in names if name in begun.raw}
+    raw, settings = jax.tree.map(lambda leaf: jax.device_put(np.array(leaf)), (own, begun.settings))
+    return state._replace(raw={**state.raw, **raw}, settings=settings)
 
 
 def _firmer(one: Verdict, other: Verdict) -> Verdict:

@@ -88,7 +88,7 @@ def by_name(name: str, **arguments: Any) -> Optimizer:
         factory = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"The optimizer is {name!r}, and optax has none of that name. Check it.") from error
-    return from_optax(factory, **arguments)
+    return from_optax(_ADAPTED.get(name, factory), **arguments)
 
 
 # -- arithmetic of all four ------------------------------------------------------------------------------
@@ -278,6 +278,30 @@ def _scaled_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
 
 # -- any other of optax ----------------------------------------------------------------------------------
 
+
+def prodigy(
+    learning_rate: float,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    estim_lr0: float = 1e-6,
+    estim_lr_coef: float = 1.0,
+    weight_decay: float = 0.0,
+) -> optax.GradientTransformation:
+    """optax's, with its betas as numbers of their own. Its estimate is kept free of the learning rate, or
+    that of a first step, where a warm-up begins at 0, would be 0/0 (its `safeguard_warmup`)."""
+    return optax.contrib.prodigy(
+        learning_rate,
+        betas=(b1, b2),
+        eps=eps,
+        estim_lr0=estim_lr0,
+        estim_lr_coef=estim_lr_coef,
+        weight_decay=weight_decay,
+        safeguard_warmup=True,
+    )
+
+
+_ADAPTED: Mapping[str, Callable[..., optax.GradientTransformation]] = {"optax.contrib.prodigy": prodigy}
 _OPTAX_NAMES = {"beta1": "b1", "beta2": "b2"}
 _SCHEDULE_FREE = ("schedule_free_adamw", "schedule_free_sgd")
 

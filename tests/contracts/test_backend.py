@@ -15,8 +15,14 @@ from orchestrator.backends import daemon
 from orchestrator.backends.base import AttemptKey, Backend, Ended, Launch, Progress
 from orchestrator.backends.ray import RayBackend
 from orchestrator.backends.simulated import SimulatedBackend, VirtualClock
-from orchestrator.records import Event
+from orchestrator.clock import Clock, SystemClock
+from orchestrator.engine import Engine
+from orchestrator.ledger.memory import MemoryLedger
+from orchestrator.records import Event, StudyState, TrialState
+from orchestrator.service import create
 from orchestrator.spec import Resources
+from orchestrator.storage import Storage
+from tests.faults.world import small_study
 from trainer.protocol import Verdict
 
 PATIENCE_S = 60.0
@@ -28,9 +34,14 @@ class Machines:
     """A backend, a way to let time pass, and a way to come back to it as another engine would."""
 
     def __init__(
-        self, make: Callable[[], Backend], pass_time: Callable[[], object], *, pace_s: float
+        self,
+        make: Callable[[], Backend],
+        pass_time: Callable[[], object],
+        *,
+        pace_s: float,
+        clock: Clock | None = None,
     ) -> None:
-        self._make, self._pass_time = make, pass_time
+        self._make, self.pass_time, self.clock = make, pass_time, clock
         self.long = {**LONG, "rehearsal": {"pace_s": pace_s}}  # on Ray 20 s, if nobody ends it
         self.backend = make()
 
@@ -49,7 +60,7 @@ class Machines:
             heard += progress.events
             if done(heard, progress):
                 return heard, progress
-            self._pass_time()
+            self.pass_time()
         raise AssertionError(
             f"{key} is not there after {PATIENCE_S} s; heard {len(heard)} events: {heard[-1:]}"
         )
@@ -73,7 +84,7 @@ def machines(request: pytest.FixtureRequest) -> Iterator[Machines]:
             simulated.poll(dict.fromkeys(simulated.attempts(), 0))  # as an engine asks about all that runs
             clock.advance_to(simulated.next_event_at() or 0.0)
 
-        yield Machines(lambda: simulated, jump, pace_s=0.0)
+        yield Machines(lambda: simulated, jump, pace_s=0.0, clock=clock)
         return
     home = request.getfixturevalue("ray_home")
     address = daemon.find(home)
@@ -286,3 +297,34 @@ def test_ray_has_no_room_for_what_it_cannot_hold(ray_home: Path, launch: Any) ->
         assert not backend.submit(launch(resources=Resources(gpus=100)))
     finally:
         backend.close(end_workers=False)
+
+
+def test_a_run_that_lags_behind_at_a_rung_is_stopped_wherever_it_runs(
+    machines: Machines, tmp_path: Path
+) -> None:
+    """The good half of a grid first: whoever comes later to the rung is worse, and one in three goes on."""
+    values = [1.6, 1.5, 0.2, 0.1]
+    race = {
+        "name": "race",
+        "method": "grid",
+        "trials": len(values),
+        "space": [{"path": "optimizer.alpha", "values": values}],
+        "rungs": {"steps": [100]},
+    }
+    paced = {**machines.long, "steps": 400, "eval_every_steps": 50, "schedule": {"warmup_steps": 4}}
+    store = MemoryLedger()
+    clock: Clock = machines.clock or SystemClock()
+    spec = small_study(arms=[race], base={**paced, "checkpoint_every_steps": 400})
+    study = create(store, spec, clock=clock, new_id=lambda: tmp_path.name).study
+    engine = Engine(store, machines.backend, clock=clock, storage=Storage(tmp_path), who="one")
+    deadline = time.monotonic() + PATIENCE_S
+    while store.study(study.study_id).state is StudyState.RUNNING and time.monotonic() < deadline:
+        if engine.tick().idle:
+            machines.pass_time()
+    trials = store.trials(study.study_id)
+    assert trials[0].state is TrialState.COMPLETED or trials[1].state is TrialState.COMPLETED
+    assert {t.state for t in trials[2:]} == {TrialState.STOPPED}
+    for trial in trials[2:]:
+        assert trial.reason.startswith("At the rung of 100 steps its loss of ")
+        assert 100 <= trial.charged["steps"] < 400
+        assert trial.value is not None

@@ -6,9 +6,9 @@ import pytest
 
 from dashboards import frames, series
 from dashboards.cautions import Caution, cautions, edge
-from orchestrator.records import StudyState
+from orchestrator.records import StudyState, TrialState
 from orchestrator.spec import Parameter, StudySpec
-from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, runs, searched, spec
+from tests.dashboards.ledgers import ALPHA, FAILED, Run, diverged, ledger, runs, searched, spec
 
 SIX = {f"confirm-{arm}": runs(*[0.8] * 6) for arm in ("base", "bo", "guided")}
 
@@ -104,6 +104,14 @@ def test_a_search_that_was_random_or_found_nothing_is_told() -> None:
     drawn = spec()
     arms = [{**a.model_dump(), **({"startup_trials": 4} if a.name == "bo" else {})} for a in drawn.arms]
     assert kinds(spec(arms=arms)) == [("random search", "bo")]
+
+
+def test_runs_stopped_at_a_rung_are_told_to_depend_on_timing() -> None:
+    rungs = {"method": "random", "rungs": {"steps": [10]}, "trials": 2, "space": [ALPHA], "row": "asha"}
+    study = spec(more_arms=[{"name": "asha", **rungs}])
+    stopped = Run(state=TrialState.STOPPED)
+    assert ("by timing", "asha") in kinds(study, asha=[Run(0.9), stopped])
+    assert ("by timing", "asha") not in kinds(study, asha=runs(0.9, 0.8))
 
 
 def test_an_unfinished_study_says_how_to_go_on() -> None:

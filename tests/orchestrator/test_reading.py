@@ -17,8 +17,8 @@ from orchestrator.spec import canonical
 from studies import catalog
 
 ARM_KEYS = (
-    "name, method, config, space, trials, startup_trials, window, replicates, after, phase, fresh_seeds, "
-    "row, column, run_hours"
+    "name, method, config, space, trials, startup_trials, window, rungs, replicates, after, phase, "
+    "fresh_seeds, row, column, run_hours"
 )
 Write = Callable[[str, str | bytes], Path]
 

@@ -11,7 +11,7 @@ from orchestrator.spec import StudySpec
 from studies import catalog, parts
 from trainer.config import TrainConfig, papers_rate
 
-OVER_CELLS = ("attribution", "estimators", "hypergradient-audit")  # they ask in every cell of a matrix
+OVER_CELLS = ("attribution", "estimators", "hypergradient-audit", "rivals")  # many arms or settings
 ALL = [(name, size) for name in catalog.names() for size in catalog.sizes()]
 
 

@@ -231,3 +231,28 @@ def test_an_optimizer_that_is_none_is_refused_with_a_sentence(
     with pytest.raises(ValueError) as refused:
         optim.by_name(name, **arguments)
     assert str(refused.value).startswith(sentence)
+
+
+def test_prodigy_is_optaxs_with_its_betas_as_hyperparameters() -> None:
+    hyper = {"beta1": 0.8, "beta2": 0.99, "weight_decay": 0.01, "alpha": 2.0}
+    reference = optax.contrib.prodigy(2.0, betas=(0.8, 0.99), weight_decay=0.01, safeguard_warmup=True)
+    found = ours(optim.by_name("optax.contrib.prodigy"), [hyper] * 8, learning_rate=1.0)
+    assert_same(found, theirs(reference, 8))
+
+
+def test_prodigy_survives_a_warm_up_that_begins_at_zero() -> None:
+    """By the published rule (Mishchenko and Defazio, 2023, Algorithm 4): without a step nothing is learned
+    of the distance, and the estimate stays where it began. optax's default divides zero by zero."""
+    optimizer = optim.by_name("optax.contrib.prodigy")
+    known = jax.tree.map(jnp.asarray, {"alpha": 1.0, **dict(optimizer.defaults)})
+    params = some_params()
+    state = optimizer.init(params, known)
+    for t, grads in enumerate(some_grads(4)):
+        updates, state = optimizer.update(
+            grads, state, params, {**known, "learning_rate": jnp.asarray(t / 4)}
+        )
+        if t == 0:
+            assert all(not np.any(u) for u in jax.tree.leaves(updates))
+        params = optax.apply_updates(params, updates)
+    assert float(state.inner_state.estim_lr) >= 1e-6
+    assert all(np.isfinite(p).all() for p in jax.tree.leaves(params))

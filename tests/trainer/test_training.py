@@ -190,3 +190,27 @@ def test_packed_rows_and_several_buckets_train_too(train: Train, tmp_path: Path,
     outcome = train(tmp_path, {"batch": {"sentences": 8, "buckets": buckets}})
     assert outcome.status == "completed", outcome.reason
     assert outcome.values["dev_loss"] < 6
+
+
+@pytest.mark.parametrize("name", ["optax.contrib.prodigy", "optax.contrib.schedule_free_adamw"])
+def test_an_optimizer_that_needs_no_schedule_resumes_to_the_same_bits_and_keeps_its_own_parameters(
+    train: Train, tmp_path: Path, name: str
+) -> None:
+    """Prodigy keeps those that it trains on, schedule-free the average x of its y = (1 - β1) z + β1 x."""
+    optimizer = {"name": name, "learning_rate": 1.0 if "prodigy" in name else 0.01}
+    changes = {"optimizer": optimizer, "schedule": {"name": "constant", "warmup_steps": 2}}
+    whole, first = train(tmp_path / "whole", changes), train(tmp_path / "cut", changes, Told(8))
+    (tmp_path / "cut" / "resume.json").write_text(json.dumps({"checkpoint": first.checkpoint}))
+    second = train(tmp_path / "cut", changes)
+    assert (whole.status, second.status) == ("completed", "completed"), whole.reason
+    assert second.values["dev_loss"] == whole.values["dev_loss"]
+    same(tmp_path / "cut", tmp_path / "whole")
+
+    last = tmp_path / "whole" / f"checkpoint-{STEPS}"
+    table = json.loads((last / "manifest.json").read_text())["arrays"]
+    with np.load(last / "arrays.npz") as archive:
+        arrays = {n: archive[row["file"].removesuffix(".npy")] for n, row in table.items()}
+    for leaf, kept in params(tmp_path / "whole").items():
+        y = arrays[f"state/params/{leaf}"]
+        z = [array for n, array in arrays.items() if n.endswith(f"/z/{leaf}")]
+        np.testing.assert_allclose(kept, (y - 0.1 * z[0]) / 0.9 if z else y, rtol=1e-4, atol=1e-6)
