@@ -23,6 +23,7 @@ from orchestrator.spec import Parameter
 COLOURS = ("#8c8c8c", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dash", "solid", "dot", "dashdot", "longdash", "longdashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
+WIDE = 20  # times: beyond, one bad first run would flatten all that is of interest
 LOGIT_TICKS = (0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 0.999)
 HEIGHT = 340
 MOST_OF_A_TRIAL = 600  # points of each curve on a trial's own page
@@ -110,10 +111,11 @@ def of_trial(heard: Curves, config: Mapping[str, Any], *, metric: str) -> list[F
         Figure(
             "trajectories",
             "Hyperparameters over training",
-            "Their values by step: learned where guidance moves them, else as they were set.",
+            "Their values by step, of those that guidance or a course moves.",
             tuple(
                 _said(column_name(name), {name: series.from_the_start(name, points, config)})
                 for name, points in heard.hyper.items()
+                if _moves(points)
             ),
         ),
         Figure(
@@ -124,6 +126,12 @@ def of_trial(heard: Curves, config: Mapping[str, Any], *, metric: str) -> list[F
         ),
     ]
     return [each for each in made if any(plot.figure["data"] for plot in each.plots)]
+
+
+def _moves(points: Points) -> bool:
+    """By more than a float32 rounds."""
+    values = [value for _, value in points]
+    return max(values) - min(values) > 1e-6 * max(map(abs, values))
 
 
 def _said(title: str, curves: Mapping[str, Points]) -> Plot:
@@ -168,7 +176,11 @@ def _anytime(lines: Mapping[str, Sequence[Line]], column: str, metric: str, inks
             mode = "lines+markers" if len(line.x) <= 12 else "lines"
             traces.append({**both, "x": line.x, "y": line.y, "mode": mode, **style})
     axis = {"type": "log", "title": {"text": series.UNITS[0]}}
-    return _plot(column_name(column), traces, xaxis=axis, yaxis={"title": {"text": f"best {metric}"}})
+    heights = [y for of_unit in lines.values() for line in of_unit for y in line.y]
+    scale = {"type": "log"} if heights and 0 < WIDE * min(heights) < max(heights) else {}
+    return _plot(
+        column_name(column), traces, xaxis=axis, yaxis={"title": {"text": f"best {metric}"}, **scale}
+    )
 
 
 def _trajectory(lines: Sequence[Line], hyper: str, column: str, inks: _Inks) -> Plot:

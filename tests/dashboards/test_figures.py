@@ -52,6 +52,14 @@ def test_an_anytime_line_falls_with_each_better_run_and_ends_with_its_arm() -> N
     assert lines["steps"][1].x == (40, 80, 120, 160)
 
 
+def test_a_bad_first_run_does_not_flatten_the_rest() -> None:
+    for first, scale in ((90.0, "log"), (1.0, None)):
+        results = {**searched(), "guided": runs(first, 0.9, 0.7)}
+        drawn = figures.figures(frames.read(ledger(spec(), results), "s1"), {})
+        (plot,) = next(f for f in drawn if f.key == "anytime").plots
+        assert plot.figure["layout"]["yaxis"].get("type") == scale
+
+
 def test_replicates_become_one_line_with_a_band() -> None:
     study = spec(replicates=3, confirmations=1)
     bo = [Run(v, point={"optimizer.alpha": 1.0}) for v in (3, 1, 1, 1, 3, 2, 2, 2, 3, 3, 3, 3)]
