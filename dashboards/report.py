@@ -7,7 +7,7 @@ ledger alone, costs aside: no date, no path, no id that differs between two runs
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from dashboards import (
 from dashboards.contrasts import Contrast
 from dashboards.frames import Cost, Curves, Frame
 from orchestrator.ledger import Ledger
-from orchestrator.spec import Arm, canonical
+from orchestrator.spec import Arm, StudySpec, canonical
 
 PAGE, MARKDOWN, SPEC, ANSWER = "report.html", "report.md", "spec.json", "answer.json"
 
@@ -146,6 +146,7 @@ def table_dict(made: tables.Table) -> dict[str, Any]:
         "metric": made.metric,
         "columns": list(made.columns),
         "cells": [dict(cell) for cell in tables.to_dicts(made)],
+        "paper": made.paper,
         "notes": list(made.notes),
     }
 
@@ -176,19 +177,34 @@ def write(answer: Answer, folder: Path) -> Path:
     """All files of a report into a folder, each whole; the page's path."""
     from dashboards import pages
 
-    folder.mkdir(parents=True, exist_ok=True)
-    headline = answer.tables[0]
     texts = {
         MARKDOWN: pages.markdown(answer),
-        "table.md": "\n".join(map(tables.to_markdown, answer.tables)),
-        "table.tex": "\n".join(map(tables.to_latex, answer.tables)),
-        "table.csv": tables.to_csv(headline),
-        SPEC: f"{canonical(answer.frame.spec)}\n",
-        ANSWER: f"{pages.json_text(answer_dict(answer), indent=1)}\n",
+        **table_texts(answer.tables),
+        **spec_and_answer(answer.frame.spec, answer_dict(answer)),
         PAGE: pages.page(answer),
     }
     if answer.matrix is not None:
         texts["matrix.csv"] = matrix.to_csv(answer.matrix)
+    return write_texts(texts, folder)
+
+
+def table_texts(made: Sequence[tables.Table]) -> dict[str, str]:
+    """By the name of its file; of the first one also every number."""
+    return {
+        "table.md": "\n".join(map(tables.to_markdown, made)),
+        "table.tex": "\n".join(map(tables.to_latex, made)),
+        "table.csv": tables.to_csv(made[0]),
+    }
+
+
+def spec_and_answer(spec: StudySpec, answer: Mapping[str, Any]) -> dict[str, str]:
+    from dashboards import pages
+
+    return {SPEC: f"{canonical(spec)}\n", ANSWER: f"{pages.json_text(answer, indent=1)}\n"}
+
+
+def write_texts(texts: Mapping[str, str], folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         unfinished = folder / f"unfinished-{name}"
         unfinished.write_text(text, encoding="utf-8")

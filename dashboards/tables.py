@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Literal
+from typing import Any, Literal
 
 from dashboards import paper, stats
 from dashboards.contrasts import sample
@@ -329,3 +329,48 @@ def to_dicts(made: Table) -> list[Mapping[str, object]]:
         for row in made.rows
         for cell in row.cells
     ]
+
+
+def from_dict(study: str, told: Mapping[str, Any]) -> Table:
+    """The table again, from what scripts get of it (`report.table_dict`): to be written in any form."""
+    by_row: dict[str, list[Mapping[str, Any]]] = {}
+    for cell in told["cells"]:
+        by_row.setdefault(cell["row"], []).append(cell)
+    rows = tuple(_row_again(cells) for cells in by_row.values())
+    return Table(
+        study=study,
+        metric=told["metric"],
+        decimals=_decimals(told["metric"], rows),
+        columns=tuple(told["columns"]),
+        rows=rows,
+        paper=told["paper"],
+        notes=tuple(told["notes"]),
+    )
+
+
+def _row_again(cells: Sequence[Mapping[str, Any]]) -> Row:
+    first = cells[0]
+    low, _, high = first["runs"].partition("–")
+    return Row(
+        name=first["row"],
+        phase=first["phase"],
+        hours=first["run_hours"],
+        runs=(int(low), int(high or low)),
+        cells=tuple(map(_cell_again, cells)),
+        paper_hours=first["paper_run_hours"],
+        paper_runs=first["paper_runs"],
+    )
+
+
+def _cell_again(cell: Mapping[str, Any]) -> Cell:
+    within = None if cell["low"] is None else stats.Interval(cell["low"], cell["high"])
+    return Cell(
+        column=cell["column"],
+        arm=cell["arm"],
+        value=cell["value"],
+        interval=within,
+        n=cell["n"],
+        source=cell["source"],
+        diverged=cell["diverged"],
+        paper=cell["paper_value"],
+    )

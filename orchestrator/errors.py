@@ -64,3 +64,11 @@ class MirrorLost(OrchError):
 
 class MirrorDeleted(OrchError):
     """A person deleted the study in MLflow: it is mirrored no more, unless asked for."""
+
+
+class ServiceLost(OrchError):
+    """The service that was named cannot be reached now, or does not answer as one of ours."""
+
+
+class NotAllowed(OrchError):
+    """The service does not know the token, or the token does not open this."""

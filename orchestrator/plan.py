@@ -70,6 +70,7 @@ class Plan:
     total: Cost
     wall_hours: float | None
     notes: tuple[str, ...] = ()  # what is unknown, and why
+    programs: int | None = None  # to compile, where none has been kept; None: nobody asked the entrypoint
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

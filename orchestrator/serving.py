@@ -28,6 +28,7 @@ from orchestrator.running import OFF, Runner
 from orchestrator.settings import Settings
 
 BACKLOG = 2048  # connections that may wait to be taken
+KEEP_ALIVE_S = 75  # longer than clients (5 s) and proxies (60 s): who asks must be the one who hangs up
 REQUESTS_END_WITHIN_S = 3  # what is being answered is given so long
 ENGINE_ENDS_WITHIN_S = 6.0  # a tick that asks a search takes seconds; more, and the process leaves it
 LOOK_S = 0.1  # between two looks at whether to end
@@ -162,6 +163,7 @@ def _answer(
             log_config=None,
             access_log=False,  # an audit line tells of every change
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=REQUESTS_END_WITHIN_S,
         )
     )

@@ -82,6 +82,7 @@ class Table(BaseModel):
     metric: str
     columns: list[str]
     cells: list[dict[str, JsonValue]]
+    paper: str | None = Field(description="Which of the paper's tables stands beside.")
     notes: list[str]
 
 
@@ -130,13 +131,17 @@ def report(
     parts: Here,
     _: Reader,
     form: Annotated[Literal["html", "md", "json"], Query(alias="format")] = "html",
+    slots: Annotated[
+        int | None, Query(ge=1, le=1024, description="For the wall clock: runs at a time; those here.")
+    ] = None,
 ) -> Response:
     """The whole answer, also before the end: one page that needs no network, Markdown, or every number."""
     from dashboards import pages
     from dashboards.report import answer_dict, gather
 
     row = parts.store.study(study)
-    answer = gather(parts.store, row.study_id, slots=parts.settings.workers, runs=parts.settings.runs)
+    settings = parts.settings
+    answer = gather(parts.store, row.study_id, slots=slots or settings.workers, runs=settings.runs)
     if form == "json":
         return JSONResponse(finite(answer_dict(answer)))
     if form == "md":

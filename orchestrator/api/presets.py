@@ -12,7 +12,7 @@ from orchestrator.api.auth import Reader
 from orchestrator.api.bodies import StrictRoute
 from orchestrator.api.errors import told
 from orchestrator.api.parts import NAME, Here
-from orchestrator.checks import require_runnable
+from orchestrator.checks import programs, require_runnable
 from orchestrator.plan import plan, refuse_above
 from orchestrator.reading import override, spec_from_dict
 from orchestrator.spec import MOST_TRIALS, StudySpec
@@ -60,6 +60,12 @@ class Asked(Strict):
         return self
 
 
+class AskedPlan(Asked):
+    """A study to be planned."""
+
+    slots: int | None = Field(None, ge=1, le=1024, description="Runs at a time; those of the service.")
+
+
 class PresetLine(BaseModel):
     name: str
     question: str
@@ -105,6 +111,7 @@ class Plan(BaseModel):
     total: Cost
     wall_hours: float | None
     notes: list[str]
+    programs: int | None  # to compile, where none has been kept
 
 
 @router.get("/presets", response_model=PresetList, responses=told(401, 403))
@@ -128,9 +135,11 @@ def preset(
 
 
 @router.post("/plans", response_model=Plan, responses=told(401, 403, 404))
-def plans(asked: Asked, parts: Here, _: Reader) -> Any:
+def plans(asked: AskedPlan, parts: Here, _: Reader) -> Any:
     """Say what a study would run and cost. Nothing is started, and nothing written."""
-    return plan(wanted(asked, slots=parts.settings.workers), slots=parts.settings.workers).to_dict()
+    slots = asked.slots or parts.settings.workers
+    spec = wanted(asked, slots=slots)
+    return {**plan(spec, slots=slots).to_dict(), "programs": programs(spec)}
 
 
 def wanted(asked: Asked, *, slots: int) -> StudySpec:

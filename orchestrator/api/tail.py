@@ -91,6 +91,8 @@ class Tail:
         try:
             place = await self._join(listener)
             yield GREETING
+            if after is None and not listener.over:  # a place to come back to, before anything is heard
+                yield f"id: {place}\n\n".encode()
             if after is not None:
                 async for said in self._older(study_id, after, place):
                     yield said

@@ -78,6 +78,9 @@ def orch() -> None:
 
     Studies live in the ledger under ORCH_HOME (./orch-data) and run on this machine's cores. Begin with:
     orch study create bo-vs-guided --size quick
+
+    With --server URL (or ORCH_URL; the token in ORCH_TOKEN) study, trial and schedule ask a service instead.
+    All other commands, and study export, are about this machine and ask none.
     """
 
 

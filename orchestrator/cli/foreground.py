@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator import service
-from orchestrator.cli.progress import shown
+from orchestrator.cli.progress import InLedger, shown
 from orchestrator.cli.showing import (
     DONE,
     INTERRUPTED,
@@ -30,11 +30,15 @@ from orchestrator.clock import SystemClock
 from orchestrator.engine import Tick
 from orchestrator.errors import BadSpec, LedgerBusy, MoveRefused
 from orchestrator.ledger import Store, open_ledger
-from orchestrator.overview import Overview, overview
+from orchestrator.overview import Overview
 from orchestrator.records import StudyRow, StudyState, Wish
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources, StudySpec
 from orchestrator.tracking import Mirror, NoMirror, mirror
+
+if TYPE_CHECKING:
+    from orchestrator.cli.here import Here
+    from orchestrator.cli.place import Place
 
 ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a wish
 
@@ -94,8 +98,7 @@ class _Left(Exception):
 
 # -- running ---------------------------------------------------------------------------------------------
 def run_here(
-    settings: Settings,
-    store: Store,
+    place: Here,
     study: StudyRow,
     *,
     workers: int | None,
@@ -104,6 +107,7 @@ def run_here(
     launch: bool = True,
 ) -> int:
     """Run a study to its rest, as the leader or beside one, and show its result. The exit code."""
+    settings, store = place.settings, place.store
     mirrored = mirror(settings, store, study.study_id, say=note)
     with Interrupts() as interrupts:
         try:
@@ -114,6 +118,7 @@ def run_here(
                     study,
                     workers=workers,
                     launch=launch,
+                    fresh=bool(extra and extra.get("created")),
                     interrupts=interrupts,
                     mirrored=mirrored,
                 )
@@ -124,7 +129,7 @@ def run_here(
             note(f"Left at once; nothing is lost. Go on with: orch study resume {study.name}")
             raise click.Abort from None
         study = store.study(study.study_id)
-        code = show_result(settings, store, study, as_json=as_json, extra=extra, interrupted=interrupts.asked)
+        code = show_result(place, study, as_json=as_json, extra=extra, interrupted=interrupts.asked)
         _finish(mirrored, interrupts)
         return code
 
@@ -146,12 +151,13 @@ def _run(
     *,
     workers: int | None,
     launch: bool,
+    fresh: bool,
     interrupts: Interrupts,
     mirrored: Mirror | NoMirror,
 ) -> None:
     if store.lead(service.whoami()) is None:
         note("Another process leads on this ledger and runs the study; this one watches.")
-        with shown(store, study) as progress:
+        with shown(InLedger(store, study), study, fresh=fresh) as progress:
 
             def watch(tick: Tick) -> None:
                 if interrupts.asked:
@@ -161,13 +167,14 @@ def _run(
             if service.follow(store, study.study_id, lead=True, on_tick=watch) is not None:
                 return
         note("That process has gone; this one goes on.")
+        fresh = False  # what has ended so far has been told
     note("Starting the workers…")
     host = service.open_host(settings, store, workers=workers)
     try:
         if launch:
             _require_room(host, study)
         pausing: list[Wish] = []
-        with shown(store, study) as progress:
+        with shown(InLedger(store, study), study, fresh=fresh) as progress:
 
             def on_tick(tick: Tick) -> None:
                 if interrupts.asked and not pausing:
@@ -219,8 +226,7 @@ def _tell_of_others(store: Store, study: StudyRow) -> None:
 
 
 def show_result(
-    settings: Settings,
-    store: Store,
+    place: Place,
     study: StudyRow,
     *,
     as_json: bool,
@@ -228,17 +234,17 @@ def show_result(
     interrupted: bool = False,
 ) -> int:
     """The arms and, of a study that has ended, the answer; what to do next on stderr. The exit code."""
-    from orchestrator.cli import answer  # which itself opens ledgers by this file
+    from orchestrator.cli import answer  # which itself opens places by this file
 
-    view = overview(store, study)
+    view = place.overview(study)
     ended = study.state is StudyState.COMPLETED
     if as_json:
-        found = answer.found(settings, store, study) if ended else answer.NOTHING
+        found = answer.found(place.conclude(study)) if ended else answer.NOTHING
         print_json({**view.to_dict(), **(extra or {}), **found})
     else:
         show_overview(view)
         if ended:
-            answer.told(settings, store, study)
+            answer.tell(place.conclude(study))
     if study.state is StudyState.PAUSED:
         note(f"Paused. Go on with: orch study resume {study.name}")
         return INTERRUPTED if interrupted else REFUSED

@@ -1,7 +1,7 @@
 """What does a person see while a study runs? A live picture on a terminal, plain lines in a pipe: on stderr.
 
-Both are drawn from the ledger, so it does not matter which process runs the study. Reading it may take one
-part in twenty of the time and no more: the larger the study, the rarer the looks.
+Both are drawn from the ledger, here or behind a service, so it does not matter which process runs the study.
+Reading it may take one part in twenty of the time and no more: the larger the study, the rarer the looks.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -56,37 +56,30 @@ class Scene:
         return None if best is None else (best.best or 0.0, short(best.best_trial or ""))
 
 
-class Eye:
-    """Looks at one study in the ledger again and again."""
+@dataclass(frozen=True)
+class Seen:
+    """What one look at a study shows, wherever it is looked at."""
+
+    view: Overview
+    running: tuple[Running, ...]
+    ended: Sequence[TrialRow]  # all of them
+
+
+class InLedger:
+    """Looks at a study in a ledger."""
 
     def __init__(self, ledger: Ledger, study: StudyRow) -> None:
         self._ledger = ledger
         self._study_id = study.study_id
-        spec = StudySpec.model_validate(study.spec)
-        hours = [arm.run_hours for arm in spec.arms]
-        self._weights = {a.name: 1.0 if None in hours else a.run_hours or 1.0 for a in spec.arms}
-        self._metric = spec.objective.metric
-        self._seen: set[str] | None = None
+        self._metric = StudySpec.model_validate(study.spec).objective.metric
         self._news: dict[tuple[str, int], tuple[int, StoredEvent | None]] = {}  # cursor, last report
-        self._began = time.monotonic()
-        self._done_at_first = 0.0
 
-    def look(self) -> Scene:
+    def __call__(self) -> Seen:
         view = overview(self._ledger, self._ledger.study(self._study_id))
         trials = self._ledger.trials(self._study_id, states=ENDED)
-        first = self._seen is None
-        ended = [] if self._seen is None else [t for t in trials if t.trial_id not in self._seen]
-        self._seen = {t.trial_id for t in trials}
-        if first:
-            self._done_at_first = self._done(view)
         live = self._ledger.live_attempts(self._study_id)
         self._news = {key: at for key, at in self._news.items() if key in {a.key for a in live}}
-        return Scene(
-            view=view,
-            running=tuple(self._running(attempt) for attempt in live),
-            ended=tuple(sorted(ended, key=lambda t: t.ended_at or 0.0)),
-            left_s=self._left_s(view),
-        )
+        return Seen(view, tuple(self._running(attempt) for attempt in live), trials)
 
     def _running(self, attempt: AttemptRow) -> Running:
         cursor, last = self._news.get(attempt.key, (0, None))
@@ -101,9 +94,40 @@ class Eye:
         self._news[attempt.key] = (cursor, last)
         if last is None:
             return Running(short(attempt.trial_id), attempt.number, None, None)
-        values = last.event.payload["values"]
-        value = values.get(self._metric, next(iter(values.values())))
-        return Running(short(attempt.trial_id), attempt.number, last.event.step, value)
+        return heard_of(attempt.key, last.event.step, last.event.payload["values"], metric=self._metric)
+
+
+def heard_of(key: tuple[str, int], step: int, values: Mapping[str, float], *, metric: str) -> Running:
+    """An attempt by the last thing it reported: the objective, else whatever comes first."""
+    return Running(short(key[0]), key[1], step, values.get(metric, next(iter(values.values()))))
+
+
+class Eye:
+    """Looks at one study again and again, and tells what is new."""
+
+    def __init__(self, sight: Callable[[], Seen], study: StudyRow, *, fresh: bool = False) -> None:
+        """`fresh`: the study has just been created, so whatever has ended is news."""
+        self._sight = sight
+        spec = StudySpec.model_validate(study.spec)
+        hours = [arm.run_hours for arm in spec.arms]
+        self._weights = {a.name: 1.0 if None in hours else a.run_hours or 1.0 for a in spec.arms}
+        self._seen: set[str] | None = set() if fresh else None
+        self._began = time.monotonic()
+        self._done_at_first = 0.0
+
+    def look(self) -> Scene:
+        found = self._sight()
+        first = self._seen is None
+        ended = [] if self._seen is None else [t for t in found.ended if t.trial_id not in self._seen]
+        self._seen = {t.trial_id for t in found.ended}
+        if first:
+            self._done_at_first = self._done(found.view)
+        return Scene(
+            view=found.view,
+            running=found.running,
+            ended=tuple(sorted(ended, key=lambda t: t.ended_at or 0.0)),
+            left_s=self._left_s(found.view),
+        )
 
     def _done(self, view: Overview) -> float:
         """The share of the work that has ended, by what each run is expected to take."""
@@ -128,9 +152,9 @@ class Progress(Protocol):
 
 
 @contextmanager
-def shown(ledger: Ledger, study: StudyRow) -> Iterator[Progress]:
+def shown(sight: Callable[[], Seen], study: StudyRow, *, fresh: bool = False) -> Iterator[Progress]:
     """Progress on this study while the block runs."""
-    eye = Eye(ledger, study)
+    eye = Eye(sight, study, fresh=fresh)
     if not sys.stderr.isatty():
         lines = _Lines(eye)
         yield lines

@@ -7,11 +7,9 @@ from pathlib import Path
 import click
 
 from orchestrator import schedules
-from orchestrator.cli import foreground, trial
+from orchestrator.cli.place import opened, server_option
 from orchestrator.cli.showing import DONE, say
 from orchestrator.errors import BadSpec
-from orchestrator.settings import from_environment
-from orchestrator.storage import Storage
 
 
 @click.group()
@@ -22,16 +20,15 @@ def command() -> None:
 @command.command()
 @click.argument("trial_id", metavar="TRIAL")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The JSON file (schedule.json).")
-def export(trial_id: str, out: Path | None) -> int:
+@server_option
+def export(trial_id: str, out: Path | None, server: str | None) -> int:
     """Write what a trial's hyperparameters were at each step: as JSON, and as an optax schedule beside it.
 
     A spec replays it with schedule.name set to that file: the learned curve, frozen, at a plain run's cost.
     """
-    settings = from_environment()
-    with foreground.opened(settings, writing=False) as store:
-        row = trial.find(store, trial_id)
-    folder = Storage(settings.runs).folder(row.study_id, row.trial_id, max(1, row.attempts))
-    curves = schedules.read(folder)
+    with opened(server) as place:
+        row = place.trial(trial_id)
+        curves = place.schedule(row)
     out = (out or Path("schedule.json")).absolute()
     try:
         written = schedules.write(curves, out, trial=row.trial_id, config=row.config)

@@ -29,8 +29,10 @@ from orchestrator.errors import (
     MissingPackage,
     MoveRefused,
     NameTaken,
+    NotAllowed,
     NotFound,
     OrchError,
+    ServiceLost,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ EXIT_CODES = (
     (REFUSED, "refused by the state of things; or the study was paused or cancelled"),
     (TAKEN, "another study has that name"),
     (NOT_FOUND, "no study, trial or preset of that name"),
-    (UNREACHABLE, "the workers, the ledger or MLflow cannot be reached"),
+    (UNREACHABLE, "the workers, the ledger, MLflow or the service cannot be reached"),
     (NO_RESULT, "the study ended without a single valid result"),
     (INTERRUPTED, "interrupted (Ctrl-C)"),
 )
@@ -63,6 +65,8 @@ KINDS: tuple[tuple[type[Exception], str, int], ...] = (
     (LedgerTooNew, "ledger-unreachable", UNREACHABLE),
     (BackendLost, "workers-unreachable", UNREACHABLE),
     (MirrorLost, "mlflow-unreachable", UNREACHABLE),
+    (ServiceLost, "service-unreachable", UNREACHABLE),
+    (NotAllowed, "not-allowed", REFUSED),
     (OrchError, "refused", REFUSED),
     (click.UsageError, "usage", USAGE),
     (click.Abort, "interrupted", INTERRUPTED),

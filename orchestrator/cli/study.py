@@ -13,22 +13,17 @@ from typing import Any
 
 import click
 
-from orchestrator import service
-from orchestrator.checks import programs, require_runnable
 from orchestrator.cli import answer, foreground
 from orchestrator.cli.asking import as_json_option, read, spec_options, tell_question, workers_option
-from orchestrator.cli.progress import shown
+from orchestrator.cli.foreground import show_overview, show_result
+from orchestrator.cli.place import Place, opened, server_option
 from orchestrator.cli.showing import DONE, note, print_json, say, table, terminal_width
-from orchestrator.clock import SystemClock
-from orchestrator.engine import Tick
 from orchestrator.errors import BadSpec, MoveRefused, NameTaken
 from orchestrator.ledger import Store
-from orchestrator.overview import overview
-from orchestrator.records import ENDED, StudyRow, StudyState
+from orchestrator.records import StudyRow, StudyState
+from orchestrator.service import Created
 from orchestrator.settings import from_environment
 from orchestrator.spec import StudySpec
-
-LOOKS_A_LEADER = 10  # so many looks at a study, 2 s, and then one at whether anybody leads
 
 
 @click.group()
@@ -45,18 +40,24 @@ for found in (answer.report_, answer.verdict_, answer.table_):
 @spec_options
 @workers_option
 @click.option("--no-run", is_flag=True, help="Write the study down and leave it to others to run.")
+@server_option
 def create(
-    spec: str, as_json: bool, refuse_above: float | None, workers: int | None, no_run: bool, **changes: Any
+    spec: str,
+    as_json: bool,
+    refuse_above: float | None,
+    workers: int | None,
+    no_run: bool,
+    server: str | None,
+    **changes: Any,
 ) -> int:
-    """Create a study and run it to its end. An equal one of that name is attached to, and goes on."""
-    settings = from_environment()
+    """Create a study and run it to its end. An equal one of that name is attached to, and goes on.
+
+    With --server the service runs it and it is followed from here; Ctrl-C then leaves it running there.
+    """
     wanted = read(spec, **changes)
     tell_question(wanted)
-    if refuse_above is not None:
-        _refuse_above(wanted, refuse_above, slots=workers or settings.workers)
-    require_runnable(wanted)  # also before a ledger is made for it
-    with foreground.opened(settings) as store:
-        made = _created(store, wanted)
+    with opened(server) as place:
+        made = _created(place, wanted, workers=workers, refuse_above=refuse_above)
         study = made.study
         if study.state is StudyState.CANCELLED:
             raise MoveRefused(
@@ -65,29 +66,23 @@ def create(
         if made.attached:
             note(f"The study {study.name} exists with this spec and is {study.state}: attached to it.")
         if study.state is StudyState.PAUSED:
-            foreground.wished(store, study, "resume", {})
+            place.wished(study, "resume", {})
         extra = {"created": not made.attached, "attached": made.attached}
         if not no_run:
-            return foreground.run_here(settings, store, study, workers=workers, as_json=as_json, extra=extra)
-        note(f"Not run. Run it with: orch study resume {study.name}")
-        _show(store, store.study(study.study_id), as_json=as_json, extra=extra)
+            return place.see_to_the_end(study, workers=workers, as_json=as_json, extra=extra)
+        note(place.left_alone(study))
+        _show(place, study, as_json=as_json, extra=extra)
         return DONE
 
 
-def _created(store: Store, wanted: StudySpec) -> service.Created:
+def _created(place: Place, wanted: StudySpec, **limits: Any) -> Created:
     try:
-        return service.create(store, wanted, clock=SystemClock())
+        return place.create(wanted, **limits)
     except NameTaken as taken:
-        there = StudySpec.model_validate(store.study(taken.study_id).spec)
+        there = StudySpec.model_validate(place.study(taken.study_id).spec)
         differ = [key for key in StudySpec.model_fields if getattr(there, key) != getattr(wanted, key)]
         taken.add_note(f"Its spec differs from yours in: {', '.join(differ)}.")
         raise
-
-
-def _refuse_above(spec: StudySpec, chip_hours: float, *, slots: int) -> None:
-    from orchestrator.plan import plan, refuse_above
-
-    refuse_above(plan(spec, slots=slots), chip_hours)
 
 
 @command.command("plan")
@@ -97,26 +92,32 @@ def _refuse_above(spec: StudySpec, chip_hours: float, *, slots: int) -> None:
     type=click.IntRange(min=1),
     help="Runs at a time, for the wall clock; ORCH_WORKERS, or one a core.",
 )
-def plan_(spec: str, as_json: bool, refuse_above: float | None, slots: int | None, **changes: Any) -> int:
+@server_option
+def plan_(
+    spec: str,
+    as_json: bool,
+    refuse_above: float | None,
+    slots: int | None,
+    server: str | None,
+    **changes: Any,
+) -> int:
     """Say what a study would run and cost. Nothing is started, and nothing written."""
-    from orchestrator.plan import TABLE_HEADER, plan
-    from orchestrator.plan import refuse_above as check_cost
+    from orchestrator.plan import TABLE_HEADER
 
     wanted = read(spec, **changes)
     tell_question(wanted)
-    require_runnable(wanted)
-    planned = plan(wanted, slots=slots or from_environment().workers)
-    if refuse_above is not None:
-        check_cost(planned, refuse_above)
+    with opened(server) as place:
+        planned = place.plan(wanted, slots=slots, refuse_above=refuse_above)
     if as_json:
-        print_json({**planned.to_dict(), "programs": programs(wanted)})
+        print_json(planned.to_dict())
         return DONE
     right = {"runs", "each", "run time", "chip-hours"}
     spare = ("waits for", "method", "phase", "each", "run time")
     say(*table(TABLE_HEADER, planned.as_table_rows(), right=right, spare=spare, width=terminal_width()))
     if planned.wall_hours is not None:
         say("", f"Wall clock: about {_wall(planned.wall_hours)} with {planned.slots} runs at a time.")
-    say(f"Programs to compile before that, unless they are kept from an earlier run: {programs(wanted)}.")
+    if planned.programs is not None:
+        say(f"Programs to compile before that, unless they are kept from an earlier run: {planned.programs}.")
     say(*planned.notes)
     return DONE
 
@@ -130,16 +131,16 @@ def _wall(hours: float) -> str:
 # -- look ------------------------------------------------------------------------------------------------
 @command.command("list")
 @as_json_option
-def list_(as_json: bool) -> int:
+@server_option
+def list_(as_json: bool, server: str | None) -> int:
     """List all studies."""
-    settings = from_environment()
-    with foreground.opened(settings, writing=False) as store:
-        rows = [_listed(store, study) for study in store.studies()]
+    with opened(server) as place:
+        rows = place.listed()
     if as_json:
         print_json({"studies": rows})
         return DONE
     if not rows:
-        note(f"There are no studies in {settings.home}. Create one: orch study create bo-vs-guided")
+        note(f"There are no studies in {place.name}. Create one: orch study create bo-vs-guided")
         return DONE
     cells = [
         (
@@ -156,95 +157,59 @@ def list_(as_json: bool) -> int:
     return DONE
 
 
-def _listed(store: Store, study: StudyRow) -> dict[str, Any]:
-    """From counts alone: a list must not grow slow with the trials of its studies."""
-    spec = StudySpec.model_validate(study.spec)
-    requested = (
-        (arm.trials + study.extra_trials.get(arm.name, 0)) * spec.replicates_of(arm) for arm in spec.arms
-    )
-    ended = sum(n for (_, _, state), n in store.counts(study.study_id).items() if state in ENDED)
-    return {
-        "study": study.name,
-        "study_id": study.study_id,
-        "status": study.state,
-        "ended": ended,
-        "requested": sum(requested),
-        "created_at": study.created_at,
-    }
-
-
 @command.command()
 @click.argument("name")
 @as_json_option
-def show(name: str, as_json: bool) -> int:
+@server_option
+def show(name: str, as_json: bool, server: str | None) -> int:
     """Show how a study stands, arm by arm."""
-    with foreground.opened(from_environment(), writing=False) as store:
-        study = store.study(name)
+    with opened(server) as place:
+        study = place.study(name)
         spec = StudySpec.model_validate(study.spec)
         if not as_json:
             say(*filter(None, (spec.question, f"Claim: {spec.claim.text}" if spec.claim else "")))
-        _show(store, study, as_json=as_json)
+        _show(place, study, as_json=as_json)
         if not as_json:
-            _tell_wishes(store, study)
+            _tell_wishes(place, study)
     return DONE
 
 
-def _tell_wishes(store: Store, study: StudyRow) -> None:
-    for wish in store.wishes(study.study_id):
+def _tell_wishes(place: Place, study: StudyRow) -> None:
+    for wish in place.wishes(study):
         at = datetime.fromtimestamp(wish.asked_at).strftime("%Y-%m-%d %H:%M:%S")
         answer = "not yet answered" if wish.answer is None else wish.answer or "done"
         detail = "".join(f" {key} {value}" for key, value in wish.detail.items())
         say(f"{at} {wish.asked_by} asked to {wish.verb}{detail}: {answer}")
 
 
-def _show(store: Store, study: StudyRow, *, as_json: bool, extra: dict[str, Any] | None = None) -> None:
-    view = overview(store, study)
+def _show(place: Place, study: StudyRow, *, as_json: bool, extra: dict[str, Any] | None = None) -> None:
+    view = place.overview(study)
     if as_json:
         print_json({**view.to_dict(), **(extra or {})})
     else:
-        foreground.show_overview(view)
+        show_overview(view)
 
 
 @command.command()
 @click.argument("name")
 @as_json_option
-def watch(name: str, as_json: bool) -> int:
+@server_option
+def watch(name: str, as_json: bool, server: str | None) -> int:
     """Follow a study that another process runs, until it ends or is paused."""
-    settings = from_environment()
-    with foreground.opened(settings, writing=False) as store:
-        study = store.study(name)
-        if service.at_rest(store, study.study_id) is None:
-            if not foreground.led_by_another(store):  # to watch it would last for ever
-                raise MoveRefused(
-                    f"No process runs {study.name} now, so there is nothing to watch. "
-                    f"Run it with: orch study resume {study.name}"
-                )
-            with shown(store, study) as progress:
-                looks = missed = 0
-
-                def on_tick(tick: Tick) -> None:
-                    nonlocal looks, missed
-                    progress.update()
-                    looks += 1
-                    if looks % LOOKS_A_LEADER == 0:
-                        missed = 0 if foreground.led_by_another(store) else missed + 1
-                    if missed == 2:  # not once: between two leaders there is none for a moment
-                        raise MoveRefused(
-                            f"The process that ran {study.name} has gone. "
-                            f"Go on with: orch study resume {study.name}"
-                        )
-
-                service.follow(store, study.study_id, lead=False, on_tick=on_tick)
-        return foreground.show_result(settings, store, store.study(study.study_id), as_json=as_json)
+    with opened(server) as place:
+        study = place.study(name)
+        place.watch(study)
+        return show_result(place, place.study(study.study_id), as_json=as_json)
 
 
 # -- steer -----------------------------------------------------------------------------------------------
 @command.command()
 @click.argument("name")
 @as_json_option
-def pause(name: str, as_json: bool) -> int:
+@server_option
+def pause(name: str, as_json: bool, server: str | None) -> int:
     """Pause a study: what runs saves a checkpoint and stops."""
-    return _steer(name, "pause", as_json=as_json)
+    return _steer(name, "pause", server, as_json=as_json)
 
 
 @command.command()
@@ -252,33 +217,33 @@ def pause(name: str, as_json: bool) -> int:
 @workers_option
 @click.option("--no-run", is_flag=True, help="Let it go on, and leave it to others to run.")
 @as_json_option
-def resume(name: str, workers: int | None, no_run: bool, as_json: bool) -> int:
+@server_option
+def resume(name: str, workers: int | None, no_run: bool, as_json: bool, server: str | None) -> int:
     """Go on with a study that was paused, or whose process has died."""
-    settings = from_environment()
-    with foreground.opened(settings, writing=False) as store:
-        study = store.study(name)
-        foreground.wished(store, study, "resume", {})
-        if no_run or foreground.led_by_another(store):
-            return _answered(store, study, as_json=as_json)
+    with opened(server) as place:
+        study = place.study(name)
+        place.wished(study, "resume", {})
+        if no_run or place.is_led():
+            return _answered(place, study, as_json=as_json)
         tell_question(StudySpec.model_validate(study.spec))
-        return foreground.run_here(settings, store, study, workers=workers, as_json=as_json)
+        return place.see_to_the_end(study, workers=workers, as_json=as_json)
 
 
 @command.command()
 @click.argument("name")
 @as_json_option
-def cancel(name: str, as_json: bool) -> int:
+@server_option
+def cancel(name: str, as_json: bool, server: str | None) -> int:
     """End a study for good: what runs is stopped, what waits is not begun."""
-    return _steer(name, "cancel", as_json=as_json)
+    return _steer(name, "cancel", server, as_json=as_json)
 
 
-def _steer(name: str, verb: str, *, as_json: bool) -> int:
-    settings = from_environment()
-    with foreground.opened(settings, writing=False) as store:
-        study = store.study(name)
-        foreground.wished(store, study, verb, {})
-        foreground.let_stop(settings, store, study)
-        return _answered(store, study, as_json=as_json)
+def _steer(name: str, verb: str, server: str | None, *, as_json: bool) -> int:
+    with opened(server) as place:
+        study = place.study(name)
+        place.wished(study, verb, {})
+        place.let_stop(study)
+        return _answered(place, study, as_json=as_json)
 
 
 @command.command()
@@ -286,30 +251,29 @@ def _steer(name: str, verb: str, *, as_json: bool) -> int:
 @click.option("--arm", required=True, help="The arm that gets more trials.")
 @click.option("--trials", type=click.IntRange(min=1), required=True, help="How many more, in each replicate.")
 @as_json_option
-def extend(name: str, arm: str, trials: int, as_json: bool) -> int:
+@server_option
+def extend(name: str, arm: str, trials: int, as_json: bool, server: str | None) -> int:
     """Add trials to one arm of a study, also of one that has ended."""
-    with foreground.opened(from_environment(), writing=False) as store:
-        study = store.study(name)
-        foreground.wished(store, study, "extend", {arm: trials})
-        return _answered(store, study, as_json=as_json)
+    with opened(server) as place:
+        study = place.study(name)
+        place.wished(study, "extend", {arm: trials})
+        return _answered(place, study, as_json=as_json)
 
 
-def _answered(store: Store, study: StudyRow, *, as_json: bool) -> int:
+def _answered(place: Place, study: StudyRow, *, as_json: bool) -> int:
     """How the study stands after a wish."""
-    study = store.study(study.study_id)
+    study = place.study(study.study_id)
     if as_json:
-        _show(store, study, as_json=True)
+        _show(place, study, as_json=True)
     else:
         say(f"The study {study.name} is {study.state}.")
-        live = len(store.live_attempts(study.study_id))
+        live = place.running(study)
         if live and study.state is not StudyState.RUNNING:
             note(f"{live} of its runs are still stopping.")
     if study.state is StudyState.PAUSED:
         note(f"Go on with: orch study resume {study.name}")
-    elif study.state is StudyState.RUNNING and foreground.led_by_another(store):
-        note(f"Another process runs it. Look with: orch study watch {study.name}")
     elif study.state is StudyState.RUNNING:
-        note(f"No process runs it now. Run it with: orch study resume {study.name}")
+        note(place.hint(study))
     return DONE
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli import foreground, passing, trial
+from orchestrator.cli import foreground, here, passing
 from orchestrator.settings import from_environment
 from orchestrator.storage import Storage
 
@@ -25,5 +25,5 @@ def _folder(argument: str) -> str:
         return argument
     settings = from_environment()
     with foreground.opened(settings, writing=False) as store:
-        row = trial.find(store, argument)
+        row = here.find(store, argument)
     return str(Storage(settings.runs).folder(row.study_id, row.trial_id, max(1, row.attempts)))

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import click
 
-from orchestrator.cli import foreground
+from orchestrator.cli.place import Place, opened, server_option
 from orchestrator.cli.showing import (
     DONE,
     clock,
@@ -24,9 +24,7 @@ from orchestrator.cli.showing import (
     terminal_width,
 )
 from orchestrator.errors import NotFound
-from orchestrator.ledger import Ledger
 from orchestrator.records import ENDED, AttemptRow, AttemptState, StoredEvent, StudyState, TrialRow
-from orchestrator.settings import from_environment
 from orchestrator.stopping import run_hours
 
 FOLLOW_S = 0.2  # between two looks for new events
@@ -42,25 +40,15 @@ def command() -> None:
     """Look at one trial: what it is, what it said; try it again."""
 
 
-def find(ledger: Ledger, given: str) -> TrialRow:
-    """`study.arm.replicate.index`, with the study's id or its name."""
-    study, dot, rest = given.partition(".")
-    if not dot:
-        raise NotFound(
-            f"{given[:80]!r} is no trial. A trial is written study.arm.replicate.index, "
-            f"such as bo-vs-guided-quick.base.0.0."
-        )
-    return ledger.trial(f"{ledger.study(study).study_id}.{rest}")
-
-
 @command.command()
 @click.argument("trial")
 @as_json_option
-def show(trial: str, as_json: bool) -> int:
+@server_option
+def show(trial: str, as_json: bool, server: str | None) -> int:
     """Show a trial, its result and its attempts."""
-    with foreground.opened(from_environment(), writing=False) as store:
-        row = find(store, trial)
-        attempts = store.attempts(row.trial_id)
+    with opened(server) as place:
+        row = place.trial(trial)
+        attempts = place.attempts(row)
     if as_json:
         print_json({**asdict(row), "attempts": [asdict(attempt) for attempt in attempts]})
         return DONE
@@ -102,19 +90,20 @@ def _attempt_cells(attempt: AttemptRow) -> tuple[str, ...]:
 @click.argument("trial")
 @click.option("--attempt", type=click.IntRange(min=1), help="This attempt only.")
 @click.option("--follow", is_flag=True, help="Go on until the trial has ended.")
-def logs(trial: str, attempt: int | None, follow: bool) -> int:
+@server_option
+def logs(trial: str, attempt: int | None, follow: bool, server: str | None) -> int:
     """Print what a trial reported, and the traceback of an attempt that failed."""
-    with foreground.opened(from_environment(), writing=False) as store:
-        row = find(store, trial)
+    with opened(server) as place:
+        row = place.trial(trial)
         if attempt is not None and attempt > row.attempts:
             raise NotFound(
                 f"The trial {row.trial_id} has had {row.attempts} attempts; there is no {attempt}."
             )
         began: dict[int, float] = {}
-        for stored in _events(store, row.trial_id, follow=follow):
+        for stored in _events(place, row, follow=follow):
             if attempt in (None, stored.event.attempt):
                 say(_line(stored, began.setdefault(stored.event.attempt, stored.event.at)))
-        for one in store.attempts(row.trial_id):
+        for one in place.attempts(row):
             if attempt in (None, one.number) and one.state not in (
                 AttemptState.LAUNCHING,
                 AttemptState.RUNNING,
@@ -124,13 +113,14 @@ def logs(trial: str, attempt: int | None, follow: bool) -> int:
     return DONE
 
 
-def _events(ledger: Ledger, trial_id: str, *, follow: bool) -> Iterator[StoredEvent]:
+def _events(place: Place, trial: TrialRow, *, follow: bool) -> Iterator[StoredEvent]:
     """All events, page by page; with `follow` also those to come, until the trial or its study rests."""
-    cursor = 0
+    cursor, resting = 0, False
     while True:
-        row = ledger.trial(trial_id)  # read before the events, so that none of an ended trial is missed
-        resting = row.state in ENDED or ledger.study(row.study_id).state is not StudyState.RUNNING
-        page = ledger.events(after=cursor, trial_id=trial_id, limit=PAGE)
+        if follow:  # read before the events, so that none of an ended trial is missed
+            ended = place.trial(trial.trial_id).state in ENDED
+            resting = ended or place.study(trial.study_id).state is not StudyState.RUNNING
+        page = place.events(trial, after=cursor, most=PAGE)
         yield from page
         if page:
             cursor = page[-1].event_id
@@ -163,14 +153,15 @@ def _line(stored: StoredEvent, began: float) -> str:
 @command.command()
 @click.argument("trial")
 @as_json_option
-def retry(trial: str, as_json: bool) -> int:
+@server_option
+def retry(trial: str, as_json: bool, server: str | None) -> int:
     """Try a failed trial again, from its newest checkpoint."""
-    with foreground.opened(from_environment(), writing=False) as store:
-        row = find(store, trial)
-        study = store.study(row.study_id)
-        foreground.wished(store, study, "retry", {"trial_id": row.trial_id})
-        row, study = store.trial(row.trial_id), store.study(study.study_id)
-        led = foreground.led_by_another(store)
+    with opened(server) as place:
+        row = place.trial(trial)
+        study = place.study(row.study_id)
+        place.wished(study, "retry", {"trial_id": row.trial_id})
+        row = place.trial(row.trial_id)
+        led = place.is_led()
     if as_json:
         print_json(asdict(row))
     else:

@@ -289,7 +289,7 @@ def test_the_live_picture_fits_a_small_terminal(
     engine = place.engine()
     for _ in range(6):
         place.step(engine)
-    picture = progress._Picture(progress.Eye(place.store, study))
+    picture = progress._Picture(progress.Eye(progress.InLedger(place.store, study), study))
     picture.update()
     screen = StringIO()
     Console(file=screen, width=60, markup=False).print(picture._draw())

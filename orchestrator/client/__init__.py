@@ -1,0 +1,16 @@
+"""How does a program ask a service for studies? Launch one, follow it, take its tables: over HTTP.
+
+    with Client("http://127.0.0.1:8000") as orch:
+        study = orch.create(preset="bo-vs-guided", size="smoke")["study_id"]
+        orch.wait(study)
+        print(orch.table(study, form="md"))
+
+What the API gives as an object is a dict here, with the API's keys. A refusal is the error of
+`orchestrator.errors` that the command line knows, with the service's own sentence.
+"""
+
+from orchestrator.client.calls import Changes, Client, at_rest, running
+from orchestrator.client.listening import Ears, Heard
+from orchestrator.client.wire import Json
+
+__all__ = ["Changes", "Client", "Ears", "Heard", "Json", "at_rest", "running"]

@@ -1,0 +1,359 @@
+"""What can be asked of a service? One method a question, named as in the API."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypedDict, Unpack
+from urllib.parse import quote
+
+from orchestrator.client.listening import Ears, Heard, stream
+from orchestrator.client.wire import TIMEOUT_S, Json, Wire
+from orchestrator.errors import BadSpec, MoveRefused
+
+PAGE = 500  # the most that the service gives at once
+ANSWER_WITHIN_S = 10.0  # what whoever leads is given to answer a wish
+LOOK_S = 0.5  # between two looks at a study that is waited for
+SHARE = 20  # looking may take one part in so many of the time
+
+
+class Changes(TypedDict, total=False):
+    """What may differ from a preset."""
+
+    trials: int  # of every arm that searches
+    replicates: int
+    search: Literal["gp", "tpe", "random", "sobol"]
+    pair: str
+    set: Mapping[str, Any]  # values in the base config, by dotted path
+
+
+class Client:
+    """A service (`orch serve`) as a Python object. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        url: str = "",
+        *,
+        token: str = "",
+        patience_s: float | None = None,
+        timeout_s: float = TIMEOUT_S,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`url` and `token`: ORCH_URL and ORCH_TOKEN unless told."""
+        self._wire = Wire(url, token, patience_s=patience_s, timeout_s=timeout_s, wait=wait)
+
+    @property
+    def url(self) -> str:
+        return self._wire.url
+
+    def close(self) -> None:
+        self._wire.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- create ------------------------------------------------------------------------------------------
+    def presets(self) -> list[Json]:
+        found: list[Json] = self._get("/presets")["items"]
+        return found
+
+    def preset(self, name: str, size: str = "quick") -> Json:
+        """The whole spec, to be changed and given to `create`."""
+        return self._get(f"/presets/{_word(name)}/{_word(size)}")
+
+    def plan(
+        self,
+        *,
+        preset: str | None = None,
+        size: str = "quick",
+        spec: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        refuse_above: float | None = None,
+        slots: int | None = None,
+        **changes: Unpack[Changes],
+    ) -> Json:
+        """What a study would run and cost, with `slots` runs at a time. Nothing is started."""
+        asked = _asked(preset, size, spec, name, refuse_above, changes)
+        return self._post("/plans", asked | ({} if slots is None else {"slots": slots}), key=_new_key())
+
+    def create(
+        self,
+        *,
+        preset: str | None = None,
+        size: str = "quick",
+        spec: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        refuse_above: float | None = None,
+        attach: bool = False,
+        key: str | None = None,
+        **changes: Unpack[Changes],
+    ) -> Json:
+        """A new study, which the service runs. `attach`: an equal one of that name will do as well.
+
+        Asked again with the same `key`, also by another process, it answers as before and makes no other.
+        """
+        asked = {**_asked(preset, size, spec, name, refuse_above, changes), "attach": attach}
+        return self._post("/studies", asked, key=key or _new_key())
+
+    # -- look --------------------------------------------------------------------------------------------
+    def studies(self, *, state: str | None = None, name: str | None = None) -> Iterator[Json]:
+        """The newest first; `name`: a part of it."""
+        return self._pages("/studies", {"state": state, "name": name})
+
+    def study(self, study: str) -> Json:
+        """How it stands, arm by arm, and its spec. By id or name, as everywhere."""
+        return self._get(_study(study))
+
+    def wishes(self, study: str) -> list[Json]:
+        """What people asked of it, and what came of that."""
+        found: list[Json] = self._get(f"{_study(study)}/wishes")["items"]
+        return found
+
+    def trials(self, study: str, *, arm: str | None = None, state: str | None = None) -> Iterator[Json]:
+        return self._pages(f"{_study(study)}/trials", {"arm": arm, "state": state})
+
+    def trial(self, trial: str) -> Json:
+        """`study.arm.replicate.index`: its config, its result and, as `tried`, its attempts."""
+        return self._get(_trial(trial))
+
+    def logs(self, trial: str, *, after: int = 0) -> Iterator[Json]:
+        """All that a trial has reported after that event."""
+        following: int | None = after
+        while following is not None:
+            page = self._get(f"{_trial(trial)}/logs", {"after": following, "limit": PAGE})
+            yield from page["items"]
+            following = page["next"]
+
+    def trajectories(
+        self, trial: str, *, name: str | None = None, after: int = -1, most: int = 1000
+    ) -> list[Json]:
+        """Losses and hyperparameters by step: name, kind, steps and values of each curve."""
+        query = {"name": name, "after": after, "most": most}
+        found: list[Json] = self._get(f"{_trial(trial)}/trajectories", query)["curves"]
+        return found
+
+    def schedule(self, trial: str) -> dict[str, list[Any]]:
+        """Every step's multiplier and hyperparameters."""
+        found: dict[str, list[Any]] = self._get(f"{_trial(trial)}/schedule")["curves"]
+        return found
+
+    def ready(self) -> Json:
+        """Who leads, and how the service's engine stands."""
+        return self._get("/health/ready")
+
+    def version(self) -> str:
+        return str(self._get("/version")["version"])
+
+    # -- what was found ----------------------------------------------------------------------------------
+    def verdict(self, study: str) -> Json:
+        return self._get(f"{_study(study)}/verdict")
+
+    def table(
+        self, study: str, *, metric: str | None = None, form: Literal["json", "md", "csv", "latex"] = "json"
+    ) -> Any:
+        """In the shape of the paper's table: a dict, or for the other forms their text."""
+        query = {"metric": metric, "format": form}
+        return self._text(f"{_study(study)}/tables", query, plain=form == "json")
+
+    def report(
+        self,
+        study: str,
+        path: str | Path | None = None,
+        *,
+        form: Literal["html", "md", "json"] = "html",
+        slots: int | None = None,
+    ) -> Any:
+        """The whole answer, also before the end; with `path` written there, whole or not at all."""
+        query = {"format": form, "slots": slots}
+        found = self._text(f"{_study(study)}/report", query, plain=form == "json")
+        if path is None:
+            return found
+        whole = Path(path)
+        unfinished = whole.with_name(f"unfinished-{whole.name}")
+        unfinished.write_text(found if isinstance(found, str) else json.dumps(found), encoding="utf-8")
+        os.replace(unfinished, whole)
+        return whole
+
+    def figures(self, study: str) -> list[Json]:
+        found: list[Json] = self._get(f"{_study(study)}/figures")["items"]
+        return found
+
+    def figure(self, study: str, name: str) -> Json:
+        """One figure, as plotly draws it."""
+        return self._get(f"{_study(study)}/figures/{_word(name)}")
+
+    # -- steer -------------------------------------------------------------------------------------------
+    def pause(self, study: str) -> Json:
+        return self._wish(_study(study), "pause")
+
+    def resume(self, study: str) -> Json:
+        return self._wish(_study(study), "resume")
+
+    def cancel(self, study: str) -> Json:
+        return self._wish(_study(study), "cancel")
+
+    def extend(self, study: str, arms: Mapping[str, int]) -> Json:
+        """How many more trials each arm gets, in each replicate."""
+        return self._wish(_study(study), "extend", {"arms": dict(arms)})
+
+    def retry(self, trial: str) -> Json:
+        return self._wish(_trial(trial), "retry")
+
+    def delete(self, study: str) -> None:
+        """A study that has ended, with its files."""
+        self._wire.ask("DELETE", _study(study))
+
+    def _wish(self, path: str, verb: str, body: Json | None = None) -> Json:
+        """The wish, answered or (`answer` None) not yet. MoveRefused carries a no.
+
+        It is sent once: who cannot tell whether an extension arrived must not ask for a second one.
+        """
+        wish: Json = self._wire.ask("POST", f"{path}/{verb}", body=body).json()
+        give_up_at = time.monotonic() + ANSWER_WITHIN_S
+        while wish["answer"] is None and time.monotonic() < give_up_at:
+            self._wire.wait(LOOK_S)
+            wish = next((w for w in self.wishes(wish["study_id"]) if w["wish_id"] == wish["wish_id"]), wish)
+        if wish["answer"]:
+            raise MoveRefused(wish["answer"])
+        return wish
+
+    # -- follow ------------------------------------------------------------------------------------------
+    def events(self, study: str | None = None, *, after: int | None = None) -> Iterator[Heard]:
+        """What trials say, as they say it, without an end: of one study or all, after that event or from now.
+
+        A connection that breaks is made anew, and nothing is missed or heard twice.
+        """
+        return (heard for heard in stream(self._wire, _events(study), after=after) if heard is not None)
+
+    @contextmanager
+    def listening(self, study: str, *, after: int | None = None) -> Iterator[Ears]:
+        """The same in a thread, for one who has something else to do meanwhile."""
+        ears = Ears(stream(self._wire, _events(study), after=after))
+        try:
+            yield ears
+        finally:
+            ears.over = True
+
+    def wait(
+        self,
+        study: str,
+        *,
+        on_event: Callable[[Heard], None] | None = None,
+        timeout_s: float | None = None,
+    ) -> Json:
+        """Until nothing of the study runs and nothing will: how it stands then (`status` tells which way).
+
+        `on_event` hears all that its trials have said and say, from the first word on.
+        """
+        give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
+        with self.listening(study, after=0) if on_event else _deaf(self._wire.wait) as ears:
+            while True:
+                began = time.monotonic()
+                seen = self.study(study)
+                resting = at_rest(seen)
+                took_s = time.monotonic() - began
+                if not resting and give_up_at is not None and began >= give_up_at:
+                    raise TimeoutError(f"The study {seen['study']} still runs after {timeout_s:g} s.")
+                for heard in ears.heard(within_s=max(LOOK_S, took_s * SHARE), all_of_it=resting):
+                    if on_event is not None:
+                        on_event(heard)
+                if resting:
+                    return seen
+
+    # -- requests ----------------------------------------------------------------------------------------
+    def _get(self, path: str, query: Mapping[str, Any] | None = None) -> Json:
+        found: Json = self._wire.ask("GET", path, query=query).json()
+        return found
+
+    def _text(self, path: str, query: Mapping[str, Any], *, plain: bool) -> Any:
+        answer = self._wire.ask("GET", path, query=query)
+        return answer.json() if plain else answer.content.decode()
+
+    def _post(self, path: str, body: Json, *, key: str) -> Json:
+        found: Json = self._wire.ask("POST", path, body=body, key=key).json()
+        return found
+
+    def _pages(self, path: str, query: Mapping[str, Any]) -> Iterator[Json]:
+        cursor: str | None = None
+        while True:
+            page = self._get(path, {**query, "limit": PAGE, "cursor": cursor})
+            yield from page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                return
+
+
+class _Deaf:
+    """For one who only looks."""
+
+    def __init__(self, wait: Callable[[float], None]) -> None:
+        self._wait = wait
+
+    def heard(self, *, within_s: float, all_of_it: bool = False) -> Iterator[Heard]:
+        if not all_of_it:
+            self._wait(within_s)
+        return iter(())
+
+
+@contextmanager
+def _deaf(wait: Callable[[float], None]) -> Iterator[_Deaf]:
+    yield _Deaf(wait)
+
+
+def at_rest(seen: Mapping[str, Any]) -> bool:
+    """Of what `Client.study` gives: nothing of it runs, and nothing will."""
+    return seen["status"] != "running" and not running(seen)
+
+
+def running(seen: Mapping[str, Any]) -> int:
+    """How many of its trials run now."""
+    return sum(arm["states"].get("running", 0) for arm in seen["arms"])
+
+
+# -- words -----------------------------------------------------------------------------------------------
+def _word(text: str) -> str:
+    return quote(text, safe="+") or "-"
+
+
+def _study(study: str) -> str:
+    return f"/studies/{_word(study)}"
+
+
+def _trial(trial: str) -> str:
+    return f"/trials/{_word(trial)}"
+
+
+def _new_key() -> str:
+    return uuid.uuid4().hex
+
+
+def _asked(
+    preset: str | None,
+    size: str,
+    spec: Mapping[str, Any] | None,
+    name: str | None,
+    refuse_above: float | None,
+    changes: Changes,
+) -> Json:
+    if (preset is None) == (spec is None):
+        raise BadSpec("Give either preset= or spec=, and not both.")
+    if spec is not None and changes:
+        raise BadSpec(f"{', '.join(changes)} go with a preset. Change the spec itself.")
+    given: Json = {"name": name, "refuse_above": refuse_above}
+    what: Json = {"spec": dict(spec)} if spec else {"preset": {"name": preset, "size": size, **changes}}
+    return what | {key: value for key, value in given.items() if value is not None}
+
+
+def _events(study: str | None) -> str:
+    return "/events" if study is None else f"{_study(study)}/events"

@@ -1,0 +1,141 @@
+"""Does the service answer as its own document says, whatever is asked? Requests made up from the document.
+
+Every route, with a token and without, alone and in sequences. No answer may be a 5xx, no status or body other
+than the document declares, and no route may forget to ask for a token.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("schemathesis", reason="schemathesis is a development dependency")
+
+import hypothesis
+import schemathesis
+from schemathesis.specs.openapi import checks
+
+from orchestrator.api.app import create_app
+from orchestrator.api.auth import digest
+from orchestrator.api.parts import Parts
+from orchestrator.api.tail import Tail
+from orchestrator.records import Role, Token
+from orchestrator.running import OFF
+from orchestrator.settings import Settings
+from tests.faults.world import World, created, small_study, world
+
+ADDRESS = "http://127.0.0.1"
+SECRET = "orch_a-token-of-an-admin"
+BEARER = {"Authorization": f"Bearer {SECRET}"}
+FEW, MANY = 5, 100  # requests a route
+NOT_OURS = (
+    checks.positive_data_acceptance,  # a schema cannot say which specs can run, nor which names exist
+)
+OPEN = (checks.ignored_auth,)  # where there are no tokens, everybody on this machine is an admin
+
+quick = hypothesis.settings(
+    max_examples=FEW,
+    deadline=None,
+    derandomize=True,  # the same requests each time: what fails here fails again
+    database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+long = hypothesis.settings(quick, max_examples=MANY, derandomize=False)
+
+
+def document(place: World, *, tokens: bool) -> Any:
+    """The document of a service with a study that has ended and one that runs."""
+    engine = place.engine()
+    created(place, small_study(), study_id="s1")
+    place.drive(engine, "s1")
+    created(place, small_study(name="running"), study_id="s2")
+    if tokens:
+        place.store.add_token(Token("ada", digest(SECRET), Role.ADMIN, 0.0, None))
+    tail = Tail(place.store)
+    tail.close()  # streams end after their greeting
+    parts = Parts(
+        settings=Settings(place.folder, "memory://", 2, requests_per_s=1_000_000),
+        store=place.store,
+        clock=place.clock,
+        tail=tail,
+        engine=lambda: OFF,
+        nudge=engine.tick,
+        loopback=True,
+        answer_within_s=0.0,
+    )
+    config = schemathesis.Config.from_dict({"base-url": ADDRESS})
+    found = schemathesis.openapi.from_asgi("/api/v1/openapi.json", create_app(parts), config=config)
+    found.hook("map_case")(at_what_there_is)
+    return found
+
+
+def at_what_there_is(_: Any, case: schemathesis.Case) -> schemathesis.Case:
+    """Of ten valid requests seven ask for what exists; a made-up name never does."""
+    if case.meta is None or case.meta.generation.mode is not schemathesis.GenerationMode.POSITIVE:
+        return case
+    for name, there in (
+        ("study", ("s1", "running", "small")),
+        ("trial", ("s1.base.0.0", "small.random.0.1")),
+    ):
+        if name in case.path_parameters:
+            dice = zlib.crc32(str(case.path_parameters[name]).encode())
+            if dice % 10 < 7:
+                case.path_parameters[name] = there[dice % len(there)]
+    return case
+
+
+def ask(document: Any, settings: hypothesis.settings, *, tokens: bool) -> None:
+    """Every route in turn; all that fail are told together."""
+    headers = BEARER if tokens else {}
+    without = [*NOT_OURS, *(() if tokens else OPEN)]
+    wrong = {}
+    for found in document.get_all_operations():
+        operation = found.ok()
+        valid, invalid = (operation.as_strategy(generation_mode=mode) for mode in schemathesis.GenerationMode)
+
+        @settings
+        @hypothesis.given(case=valid | invalid)
+        def answered_as_declared(case: schemathesis.Case) -> None:
+            case.call_and_validate(headers=headers, excluded_checks=without)
+
+        try:
+            answered_as_declared()
+        except (Exception, BaseExceptionGroup) as failure:
+            wrong[operation.label] = failure
+    for label, failure in wrong.items():
+        print(f"\n{label}\n{failure}")
+    assert sorted(wrong) == []
+
+
+# -- short: in every run -----------------------------------------------------------------------------------
+def test_with_tokens_every_answer_is_as_declared(tmp_path: Path) -> None:
+    ask(document(world(tmp_path), tokens=True), quick, tokens=True)
+
+
+def test_without_tokens_every_answer_is_as_declared(tmp_path: Path) -> None:
+    ask(document(world(tmp_path), tokens=False), quick, tokens=False)
+
+
+# -- long: make test-slow ----------------------------------------------------------------------------------
+@pytest.mark.slow
+@pytest.mark.parametrize("tokens", [True, False])
+def test_many_requests_are_answered_as_declared(tmp_path: Path, tokens: bool) -> None:
+    ask(document(world(tmp_path), tokens=tokens), long, tokens=tokens)
+
+
+@pytest.mark.slow
+def test_sequences_of_requests_are_answered_as_declared(tmp_path: Path) -> None:
+    machine: Any = document(world(tmp_path), tokens=True).as_state_machine()
+
+    class Sequence(machine):  # type: ignore[misc]
+        def get_call_kwargs(self, case: schemathesis.Case) -> dict[str, Any]:
+            return {"headers": BEARER}
+
+        def validate_response(self, response: Any, case: schemathesis.Case, **_: Any) -> None:
+            case.validate_response(response, excluded_checks=list(NOT_OURS))
+
+    Sequence.run(settings=hypothesis.settings(long, max_examples=60, stateful_step_count=8))

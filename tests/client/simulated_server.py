@@ -1,0 +1,57 @@
+"""What is `orch` where the machines are simulated, and their time runs fast? (python -m)
+
+All else is real: the process, its socket, the engine's thread, the ledger. Whatever a study would train, the
+rehearsal workload runs in its place.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+from orchestrator import cli, service
+from orchestrator.backends.base import Launch
+from orchestrator.backends.simulated import SimulatedBackend
+from orchestrator.engine import Engine
+from orchestrator.ledger import Store
+from orchestrator.settings import Settings
+from orchestrator.storage import Storage
+
+# A step of the rehearsal lasts a twentieth of a second, here a 400th.
+SPEED = float(os.environ.get("ORCH_TEST_SPEED", "20"))
+
+
+class Fast:
+    def time(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic() * SPEED
+
+
+class Rehearsing:
+    """The simulated machines, where every trial is a rehearsal."""
+
+    def __init__(self, backend: SimulatedBackend) -> None:
+        self._backend = backend
+
+    def submit(self, launch: Launch) -> bool:
+        return self._backend.submit(replace(launch, entrypoint=service.REHEARSAL))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+
+def open_host(settings: Settings, store: Store, *, workers: int | None = None) -> service.Host:
+    slots = workers or settings.workers
+    backend: Any = Rehearsing(SimulatedBackend(Fast(), slots=slots))
+    engine = Engine(store, backend, clock=Fast(), storage=Storage(settings.runs), who=service.whoami())
+    return service.Host(settings, store, Fast(), engine, slots)
+
+
+if __name__ == "__main__":
+    service.open_host = open_host
+    sys.exit(cli.run(sys.argv[1:]))
