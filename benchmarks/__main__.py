@@ -12,7 +12,7 @@ from benchmarks.measuring import Result, table
 
 HERE = Path(__file__).parent
 NOT_BENCHMARKS = {"__init__", "__main__", "measuring", "noop"}
-LONG = {"reached_bleu", "study_speed", "estimator_ablation"}  # minutes: run by hand
+LONG = {"reached_bleu", "study_speed", "estimator_ablation", "api_load"}  # minutes: run by hand
 
 
 def main() -> int:

@@ -43,6 +43,7 @@ DOORS = {
     "starlette": ("orchestrator/api/*",),
     "uvicorn": ("orchestrator/serving.py",),
     "plotly": ("dashboards/figures.py",),
+    "httpx": ("orchestrator/client/*",),
     "jinja2": ("dashboards/pages.py",),
     "jax": ("trainer/*",),
     "flax": ("trainer/*",),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
@@ -42,7 +44,7 @@ async def of_study(
 ) -> StreamingResponse:
     """What the trials of one study say."""
     row = await run_in_threadpool(parts.store.study, study)
-    return _stream(parts, row.study_id, after if last_seen is None else last_seen)
+    return await _stream(parts, row.study_id, after if last_seen is None else last_seen)
 
 
 @router.get("/events", **STREAM)
@@ -50,13 +52,25 @@ async def of_all(
     parts: Here, _: Reader, last_seen: LastSeen = None, after: After = None
 ) -> StreamingResponse:
     """What all trials say."""
-    return _stream(parts, None, after if last_seen is None else last_seen)
+    return await _stream(parts, None, after if last_seen is None else last_seen)
 
 
-def _stream(parts: Parts, study_id: str | None, after: int | None) -> StreamingResponse:
+async def _stream(parts: Parts, study_id: str | None, after: int | None) -> StreamingResponse:
+    told = b""
+    if after is None:  # a place to come back to, for one that is cut off before it hears anything
+        after = await run_in_threadpool(parts.store.newest_event)
+        told = f"id: {after}\n".encode()
     # X-Accel-Buffering: proxies such as nginx would hold back what is said.
     return StreamingResponse(
-        parts.tail.listen(study_id=study_id, after=after),
+        _placed(told, parts.tail.listen(study_id=study_id, after=after)),
         media_type=MEDIA_TYPE,
         headers={"X-Accel-Buffering": "no"},
     )
+
+
+async def _placed(place: bytes, said: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    """The place goes before the greeting, which carries no event."""
+    async with aclosing(said):
+        async for piece in said:
+            yield place + piece
+            place = b""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 
 from fastapi.concurrency import run_in_threadpool
@@ -50,6 +50,7 @@ def encoded(stored: StoredEvent) -> bytes:
 @dataclass(eq=False)
 class Listener:
     study_id: str | None
+    after: int = 0  # may lie ahead of the tail, which looks only every so often
     waiting: deque[bytes] = field(default_factory=deque)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     over: bool = False  # too slow, or the server ends
@@ -83,16 +84,14 @@ class Tail:
 
     async def listen(
         self, *, study_id: str | None = None, after: int | None = None, lifetime_s: float = LIFETIME_S
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """What is said after that event; from now on without one."""
-        listener = Listener(study_id)
+        listener = Listener(study_id, after or 0)
         loop = asyncio.get_running_loop()
         leave_at = loop.time() + lifetime_s
         try:
             place = await self._join(listener)
             yield GREETING
-            if after is None and not listener.over:  # a place to come back to, before anything is heard
-                yield f"id: {place}\n\n".encode()
             if after is not None:
                 async for said in self._older(study_id, after, place):
                     yield said
@@ -164,7 +163,7 @@ class Tail:
         for stored in page:
             said = encoded(stored)
             for listener in self._listeners:
-                if listener.study_id in (None, stored.study_id):
+                if listener.study_id in (None, stored.study_id) and stored.event_id > listener.after:
                     listener.hand(said)
             self._place = stored.event_id
         return len(page)
