@@ -59,6 +59,14 @@ class Control(BaseModel):
     contrast: Contrast | None
 
 
+class Column(BaseModel):
+    column: str
+    gain: Contrast
+    controls: list[Control]
+    not_run: list[str]
+    sentence: str
+
+
 class Judged(BaseModel):
     answer: Literal["supported", "refuted", "undecided", "no claim"]
     claim: str
@@ -70,6 +78,7 @@ class Judged(BaseModel):
     more_needed: int | None
     controls: list[Control]
     controls_not_run: list[str]
+    columns: list[Column]
 
 
 class Verdict(BaseModel):

@@ -15,7 +15,7 @@ from orchestrator.api.parts import NAME, Here
 from orchestrator.checks import programs, require_runnable
 from orchestrator.plan import plan, refuse_above
 from orchestrator.reading import override, spec_from_dict
-from orchestrator.spec import MOST_TRIALS, StudySpec
+from orchestrator.spec import MOST_TRIALS, StudySpec, Take
 
 router = APIRouter(tags=["presets"], route_class=StrictRoute)
 
@@ -95,6 +95,7 @@ class ArmPlan(BaseModel):
     hours_per_run: float | None
     cost: Cost
     after: str | None
+    take: Take | None
     window: int | None
 
 
