@@ -11,6 +11,7 @@ from scipy import stats as theirs
 from dashboards import frames
 from dashboards.attribution import Column, attribution, paired_t_p
 from dashboards.cautions import cautions
+from dashboards.report import verdict_dict
 from dashboards.verdict import judge
 from orchestrator.cli.answer import verdict_lines
 from orchestrator.spec import StudySpec
@@ -187,7 +188,7 @@ def test_the_verdict_names_the_controls_of_its_own_column_and_the_others_in_a_li
     judged = judge(frame)
     assert [c.says for c in judged.controls] == ["undoes", "undoes", "open"]
     assert judged.controls == judged.columns[0].controls
-    lines = list(verdict_lines(judged))
+    lines = list(verdict_lines(verdict_dict(judged)))
     assert [line.split(":")[0] for line in lines[-2:]] == [f"In {column}" for column in COLUMNS[1:]]
     assert sum(line.startswith("Control (undoes)") for line in lines) == 2
 
