@@ -3,6 +3,7 @@ a real PostgreSQL and a real Ray."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 import uuid
 import warnings
@@ -63,3 +64,7 @@ def ray_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     daemon.start(home, cpus=2)
     yield home
     daemon.stop(home)
+
+
+# Ray reads this once a process, at its first use; a test that schedules without a cluster must not settle it.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
