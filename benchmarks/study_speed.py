@@ -101,8 +101,8 @@ def _theirs(address: str, home: Path, *, reuse: bool) -> float:
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
 
-    _, search = _arm()
-    base = _arm()[0].base
+    spec, search = _arm()
+    base = spec.base
     begun = time.perf_counter()
     with contextlib.redirect_stdout(sys.stderr):  # Tune prints even when it is told to be quiet
         if not ray.is_initialized():

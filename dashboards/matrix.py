@@ -15,8 +15,6 @@ of each choice on fresh seeds, paired by seed, as in `contrasts`.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from typing import Literal
 from dashboards import contrasts
 from dashboards.contrasts import Contrast
 from dashboards.frames import Frame, Trial
-from dashboards.tables import csv_value, one_line
+from dashboards.tables import csv_text, one_line
 from orchestrator.materialize import default_config, value_at
 from orchestrator.spec import BAYESIAN, Arm
 
@@ -284,12 +282,7 @@ CSV_HEADER = (
 
 def to_csv(made: Matrix) -> str:
     """A line for each row, cell and opponent, numbers in full."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(CSV_HEADER)
-    for line in to_dicts(made):
-        writer.writerow(["" if v is None else csv_value(v) for v in (line[name] for name in CSV_HEADER)])
-    return file.getvalue()
+    return csv_text(CSV_HEADER, to_dicts(made))
 
 
 def to_dicts(made: Matrix) -> list[Mapping[str, object]]:

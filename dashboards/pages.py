@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dashboards import attribution, audit, contrasts, figures, matrix, tables, verdict
 from dashboards.frames import Frame
 from dashboards.tables import column_name, duration
+from orchestrator.ledger.codec import finite
 from orchestrator.spec import Arm, Parameter
 
 if TYPE_CHECKING:
@@ -61,17 +62,7 @@ def markdown(answer: Answer) -> str:
 
 def json_text(data: object, *, indent: int | None = None) -> str:
     """JSON has no infinities: a miss, and what is not a number, are null."""
-    return json.dumps(_finite(data), indent=indent, ensure_ascii=False, allow_nan=False)
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return data
+    return json.dumps(finite(data), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def environment(*, html: bool) -> jinja2.Environment:

@@ -11,7 +11,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
@@ -292,11 +292,16 @@ CSV_HEADER = (
 
 def to_csv(made: Table) -> str:
     """A line for each cell, numbers in full."""
+    return csv_text(CSV_HEADER, to_dicts(made))
+
+
+def csv_text(header: Sequence[str], lines: Iterable[Mapping[str, object]]) -> str:
+    """These names of each line; what is None is empty."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(CSV_HEADER)
-    for line in to_dicts(made):
-        writer.writerow(["" if v is None else csv_value(v) for v in (line[name] for name in CSV_HEADER)])
+    writer.writerow(header)
+    for line in lines:
+        writer.writerow(["" if v is None else csv_value(v) for v in (line[name] for name in header)])
     return file.getvalue()
 
 
