@@ -74,6 +74,17 @@ class Machines:
         return self.until(key, lambda heard, _: len(heard) >= events)[0]
 
 
+@pytest.fixture(scope="module")
+def ray_pool(ray_home: Path) -> Iterator[Callable[[], RayBackend]]:
+    """Its workers stay warm from test to test, and leave their CPUs to other modules at the end."""
+
+    def open_one() -> RayBackend:
+        return RayBackend(daemon.find(ray_home) or "", workers=2, token_path=daemon.token_path(ray_home))
+
+    yield open_one
+    open_one().close(end_workers=True)
+
+
 @pytest.fixture(params=["simulated", "ray"])
 def machines(request: pytest.FixtureRequest) -> Iterator[Machines]:
     if request.param == "simulated":
@@ -86,14 +97,8 @@ def machines(request: pytest.FixtureRequest) -> Iterator[Machines]:
 
         yield Machines(lambda: simulated, jump, pace_s=0.0, clock=clock)
         return
-    home = request.getfixturevalue("ray_home")
-    address = daemon.find(home)
-    assert address is not None
-    made = Machines(
-        lambda: RayBackend(address, workers=2, token_path=daemon.token_path(home)),
-        lambda: threading.Event().wait(0.01),
-        pace_s=0.005,
-    )
+    pool = request.getfixturevalue("ray_pool")
+    made = Machines(pool, lambda: threading.Event().wait(0.01), pace_s=0.005)
     yield made
     for key in made.backend.attempts():
         made.backend.kill(key, "the test is over")
@@ -287,8 +292,8 @@ def test_another_engine_finds_what_runs_and_what_has_ended(machines: Machines, l
     assert machines.until_heard(running.key, len(heard) + 2)[: len(heard)] == heard
 
 
-def test_ray_has_no_room_for_what_it_cannot_hold(ray_home: Path, launch: Any) -> None:
-    backend = RayBackend(daemon.find(ray_home) or "", workers=2, token_path=daemon.token_path(ray_home))
+def test_ray_has_no_room_for_what_it_cannot_hold(ray_pool: Callable[[], RayBackend], launch: Any) -> None:
+    backend = ray_pool()
     try:
         assert backend.slots(Resources(hosts=2)) == 0  # one host per trial in this release
         assert not backend.submit(launch(resources=Resources(hosts=2)))
