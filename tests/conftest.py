@@ -4,6 +4,7 @@ a real PostgreSQL and a real Ray."""
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 import uuid
 import warnings
@@ -68,3 +69,7 @@ def ray_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 # Ray reads this once a process, at its first use; a test that schedules without a cluster must not settle it.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+# A shell that puts this run into the background lets it ignore Ctrl-C, and so would all that tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
