@@ -30,10 +30,12 @@ from dashboards.web_study import (
     Shelves,
     study_view,
 )
-from dashboards.web_trial import mlflow_link, trial_view
-from orchestrator.errors import LedgerBusy, NotFound, OrchError
+from dashboards.web_trial import find, trial_view
+from orchestrator import tracking
+from orchestrator.errors import LedgerBusy, MirrorLost, NotFound, OrchError
 from orchestrator.ledger import Store
 from orchestrator.records import StudyState
+from orchestrator.tracking import Target
 
 __all__ = ["HEADERS", "Preset", "router"]
 
@@ -44,6 +46,7 @@ FILES = {
     "style.css": ("templates/style.css", "text/css"),
     "page.css": ("static/page.css", "text/css"),
     "page.js": ("static/page.js", "text/javascript"),
+    "new.js": ("static/new.js", "text/javascript"),
     "icon.svg": ("static/icon.svg", "image/svg+xml"),
 }
 PLOTLY = "plotly.min.js"
@@ -71,18 +74,20 @@ def router(
     presets: Sequence[Preset],
     slots: int,
     role_of: Callable[[Request], str | None],
-    mlflow: str | None = None,
+    signed_in: Callable[[Request], bool] = lambda _: False,
+    runs: Path | None = None,
+    mlflow: Target | None = None,
 ) -> APIRouter:
     """The page's routes, to be included at the root, beside the API at /api/v1.
 
-    `role_of`: read, run or admin; None for somebody unknown, who is sent to /login. `slots`: the
-    parallelism that wall-clock is stated at. `mlflow`: the address of a run, with {trial_id}, {study_id} or
-    {study} in it.
+    `role_of`: read, run or admin; None for somebody unknown, who is sent to /login. `signed_in`: whether
+    there is something to sign out of. `slots`: the parallelism that wall-clock is stated at. `runs`: where
+    the attempts' folders lie. `mlflow`: where studies are mirrored to.
     """
     routes = APIRouter(include_in_schema=False)
     files = _Files()
-    shown = _Pages(files, role_of)
-    read = _Readings(store, presets, slots=slots, mlflow=mlflow)
+    shown = _Pages(files, role_of, signed_in)
+    read = _Readings(store, presets, Answers(store, slots=slots, runs=runs), mlflow)
 
     @routes.get("/")
     def studies_page(request: Request) -> Response:
@@ -108,6 +113,10 @@ def router(
     def trial_live(request: Request, name: str) -> Response:
         return shown.answer(request, "web_trial_live.html.j2", lambda: read.trial(request, name))
 
+    @routes.get("/trials/{name}/mlflow")
+    def run_page(request: Request, name: str) -> Response:
+        return shown.elsewhere(request, lambda: read.run_page(name))
+
     @routes.get("/new")
     def new_page(request: Request) -> Response:
         return shown.answer(request, "web_new.html.j2", lambda: read.creating(request))
@@ -127,9 +136,11 @@ def router(
 class _Readings:
     """What each template is given: read from the ledger, in the thread of whoever asks."""
 
-    def __init__(self, store: Store, presets: Sequence[Preset], *, slots: int, mlflow: str | None) -> None:
+    def __init__(
+        self, store: Store, presets: Sequence[Preset], answers: Answers, mlflow: Target | None
+    ) -> None:
         self._store, self._presets, self._mlflow = store, presets, mlflow
-        self._shelves, self._answers = Shelves(store), Answers(store, slots=slots)
+        self._shelves, self._answers = Shelves(store), answers
 
     def studies(self, request: Request) -> Given:
         state = request.query_params.get("state", "")
@@ -160,8 +171,14 @@ class _Readings:
             "events": f"{API}/studies/{of.study.study_id}/events",
             "of": of,
             "shown": shown,
-            "mlflow": mlflow_link(self._mlflow, of.trial, of.study),
+            "mlflow": self._mlflow if of.attempts else None,  # before the first there is nothing to see
         }
+
+    def run_page(self, name: str) -> str:
+        study, trial = find(self._store, name)
+        if self._mlflow is None:
+            raise NotFound("Studies are not mirrored to MLflow here (ORCH_MLFLOW=off).")
+        return tracking.run_page(self._mlflow, study, trial)
 
     def creating(self, request: Request) -> Given:
         names = [preset.name for preset in self._presets]
@@ -195,8 +212,13 @@ def _whole(request: Request, name: str) -> int:
 class _Pages:
     """Templates to responses; refusals and troubles become pages as well."""
 
-    def __init__(self, files: _Files, role_of: Callable[[Request], str | None]) -> None:
-        self._role_of = role_of
+    def __init__(
+        self,
+        files: _Files,
+        role_of: Callable[[Request], str | None],
+        signed_in: Callable[[Request], bool],
+    ) -> None:
+        self._role_of, self._signed_in = role_of, signed_in
         self._environment = pages.environment(html=True)
         self._environment.filters |= web_words.filters()
         self._environment.globals |= {"asset": files.address, "api": API, "plotly_styles": files.styles}
@@ -208,26 +230,54 @@ class _Pages:
         if role is None and not anybody:
             if template.endswith("_live.html.j2"):
                 return HTMLResponse("Sign in first.", 401, SAFE)
-            back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-            return RedirectResponse(f"/login?{urlencode({'next': back})}", 303, SAFE)
-        try:
-            return self._made(template, make(), role, 200)
-        except NotFound as error:
-            return self._made(MISSING, {"what": "Not found", "why": str(error)}, role, 404)
-        except LedgerBusy as error:
-            made = self._made(MISSING, {"what": "The ledger does not answer", "why": str(error)}, role, 503)
-            made.headers["Retry-After"] = "5"
-            return made
-        except OrchError as error:
-            return self._made(MISSING, {"what": "This cannot be shown", "why": str(error)}, role, 500)
+            return _to_login(request)
+        return self._told(request, role, lambda: self._made(request, template, make(), role))
 
-    def _made(self, template: str, given: Given, role: str | None, status: int) -> Response:
-        usual = {"here": "", "live": "", "can_run": role in ("run", "admin")}
+    def elsewhere(self, request: Request, find: Callable[[], str]) -> Response:
+        """On to an address that has to be found first."""
+        role = self._role_of(request)
+        if role is None:
+            return _to_login(request)
+        return self._told(request, role, lambda: RedirectResponse(find(), 303, SAFE))
+
+    def _told(self, request: Request, role: str | None, make: Callable[[], Response]) -> Response:
+        """What was made, or a page that tells why not."""
+        try:
+            return make()
+        except OrchError as error:
+            what, status = next(TROUBLES[kind] for kind in TROUBLES if isinstance(error, kind))
+            given = {"what": what, "why": str(error)}
+            made = self._made(request, "web_missing.html.j2", given, role, status)
+            if status == 503:
+                made.headers["Retry-After"] = "5"
+            return made
+
+    def _made(
+        self, request: Request, template: str, given: Given, role: str | None, status: int = 200
+    ) -> Response:
+        usual = {
+            "here": "",
+            "live": "",
+            "can_run": role in ("run", "admin"),
+            "can_delete": role == "admin",
+            "only_reads": role == "read",
+            "signed_in": role is not None and self._signed_in(request),
+        }
         html = self._environment.get_template(template).render({**usual, **given})
         return HTMLResponse(html, status, HEADERS)
 
 
-MISSING = "web_missing.html.j2"
+TROUBLES: Mapping[type[OrchError], tuple[str, int]] = {
+    NotFound: ("Not found", 404),
+    LedgerBusy: ("The ledger does not answer", 503),
+    MirrorLost: ("MLflow does not answer", 503),
+    OrchError: ("This cannot be shown", 500),
+}
+
+
+def _to_login(request: Request) -> Response:
+    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(f"/login?{urlencode({'next': back})}", 303, SAFE)
 
 
 # -- files -------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -20,6 +21,7 @@ from orchestrator.overview import ArmLine, Overview, overview
 from orchestrator.records import StudyRow, StudyState, TrialRow, TrialState, Wish
 from orchestrator.spec import StudySpec
 from orchestrator.stopping import run_hours
+from orchestrator.wishes import closed, most_trials
 
 STUDIES_A_PAGE, TRIALS_A_PAGE = 30, 100
 KEPT_ANSWERS, KEPT_LINES = 16, 512
@@ -157,8 +159,8 @@ class Concluded:
 class Answers:
     """What studies have found so far. Concluded anew only once a trial has moved, and not all the time."""
 
-    def __init__(self, ledger: Ledger, *, slots: int) -> None:
-        self._ledger, self._slots = ledger, slots
+    def __init__(self, ledger: Ledger, *, slots: int, runs: Path | None = None) -> None:
+        self._ledger, self._slots, self._runs = ledger, slots, runs
         self._kept: Kept[Concluded] = Kept(KEPT_ANSWERS)
 
     def of(self, view: Overview) -> Concluded:
@@ -173,7 +175,7 @@ class Answers:
         )
 
     def _conclude(self, study_id: str, version: str) -> Concluded:
-        answer = report.gather(self._ledger, study_id, slots=self._slots)
+        answer = report.gather(self._ledger, study_id, slots=self._slots, runs=self._runs)
         return Concluded(version, answer, tuple(figures.figures(answer.frame, answer.heard)))
 
 
@@ -254,6 +256,29 @@ def trial_table(trials: Sequence[TrialRow], asked: Asked, *, arms: Sequence[str]
     return TrialTable(tuple(shown), replace(asked, start=start), len(passing))
 
 
+# -- what it can be asked ----------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Room:
+    """An arm that can get more trials."""
+
+    arm: str
+    replicates: int
+    most: int  # more trials in each replicate
+    hours: float | None  # what a run takes: by those that have ended, else as the spec expects
+
+
+def room(spec: StudySpec, study: StudyRow, trials: Sequence[TrialRow]) -> tuple[Room, ...]:
+    begun = {trial.arm for trial in trials}
+    found = []
+    for arm in spec.arms:
+        most = most_trials(arm) - arm.trials - study.extra_trials.get(arm.name, 0)
+        if most > 0 and not closed(spec, arm.name, begun=begun.__contains__):
+            hours = [run_hours(t.charged) for t in trials if t.arm == arm.name and t.ended_at is not None]
+            each = sum(hours) / len(hours) if hours else arm.run_hours
+            found.append(Room(arm.name, spec.replicates_of(arm), most, each))
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class StudyView:
     """All that the page of one study shows."""
@@ -268,6 +293,7 @@ class StudyView:
     trials: TrialTable
     wishes: tuple[Wish, ...]
     live: int  # attempts under way
+    room: tuple[Room, ...]
 
     @property
     def rehearsed(self) -> bool:
@@ -280,11 +306,12 @@ class StudyView:
 
     @property
     def may(self) -> frozenset[str]:
-        """What can be asked of it now."""
-        return {
-            StudyState.RUNNING: frozenset({"pause", "cancel"}),
-            StudyState.PAUSED: frozenset({"resume", "cancel"}),
-        }.get(self.study.state, frozenset())
+        """What can be asked of it now, by somebody whose role allows that."""
+        state = self.study.state
+        of_state = {StudyState.RUNNING: {"pause", "cancel"}, StudyState.PAUSED: {"resume", "cancel"}}
+        found = of_state.get(state, set() if self.live else {"delete"})
+        more = {"extend"} if self.room and state is not StudyState.CANCELLED else set()
+        return frozenset(found | more)
 
 
 def study_view(store: Store, answers: Answers, name: str, asked: Asked) -> StudyView:
@@ -303,6 +330,7 @@ def study_view(store: Store, answers: Answers, name: str, asked: Asked) -> Study
         trials=trial_table(trials, asked, arms=[arm.name for arm in spec.arms]),
         wishes=tuple(store.wishes(row.study_id)),
         live=len(store.live_attempts(row.study_id)),
+        room=room(spec, row, trials),
     )
 
 

@@ -49,11 +49,16 @@ class TrialView:
         return isinstance(guidance, dict) and guidance.get("estimator", "off") != "off"
 
 
-def trial_view(store: Store, given: str, *, shown: str = "") -> TrialView:
-    """`given` begins with the study's id or its name. Figures of the version `shown` are not drawn again."""
+def find(store: Store, given: str) -> tuple[StudyRow, TrialRow]:
+    """`given` begins with the study's id or its name."""
     study_name, _, rest = given.partition(".")
     study = store.study(study_name)
-    trial = store.trial(f"{study.study_id}.{rest}")
+    return study, store.trial(f"{study.study_id}.{rest}")
+
+
+def trial_view(store: Store, given: str, *, shown: str = "") -> TrialView:
+    """Figures of the version `shown` are not drawn again."""
+    study, trial = find(store, given)
     spec = StudySpec.model_validate(study.spec)
     said = list(frames.events(store, trial.trial_id))
     newest = said[-1].event_id if said else 0
@@ -96,14 +101,3 @@ def _words(kind: str, payload: Any) -> str:
 
 def _number(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, int | float) and math.isfinite(value) else str(value)
-
-
-def mlflow_link(template: str | None, trial: TrialRow, study: StudyRow) -> str | None:
-    """Where a trial's run is found in MLflow; its address is the caller's to know."""
-    from urllib.parse import quote
-
-    if template is None or not template.startswith(("http://", "https://")):
-        return None
-    for name, value in {"trial_id": trial.trial_id, "study_id": study.study_id, "study": study.name}.items():
-        template = template.replace("{" + name + "}", quote(value, safe=""))
-    return template

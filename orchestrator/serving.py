@@ -188,6 +188,7 @@ def _answer(
 def _page(settings: Settings, store: Store) -> Any:
     """What a browser shows: a router beside the API's."""
     from dashboards import web
+    from orchestrator import tracking
     from orchestrator.api import auth
     from studies import catalog
 
@@ -197,6 +198,9 @@ def _page(settings: Settings, store: Store) -> Any:
         presets=[web.Preset(name, catalog.get(name).question, sizes) for name in catalog.names()],
         slots=settings.workers,
         role_of=auth.role_of,
+        signed_in=lambda request: auth.COOKIE in request.cookies,
+        runs=settings.runs,
+        mlflow=tracking.target(settings),
     )
 
 

@@ -20,7 +20,8 @@ TRACKING = re.compile(r"databricks|(https?|databricks|(sqlite|postgresql|mysql|m
 class Settings:
     """home: where everything lies. ledger: its address. workers: trials at a time on this machine.
 
-    mlflow: the address of the store that studies are mirrored to; None: they are not.
+    mlflow: the address of the store that studies are mirrored to; None: they are not. mlflow_ui: where
+    browsers find MLflow's pages, if that is not the store's own address.
     """
 
     home: Path
@@ -28,6 +29,7 @@ class Settings:
     workers: int
     mlflow: str | None = None
     requests_per_s: int = 200  # of one client of the service; five times as many in a burst
+    mlflow_ui: str | None = None
 
     @property
     def ledger_file(self) -> Path | None:
@@ -51,7 +53,8 @@ def cores() -> int:
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     """ORCH_HOME (./orch-data), ORCH_LEDGER (SQLite under ORCH_HOME), ORCH_WORKERS (one a core),
-    ORCH_MLFLOW (on), MLFLOW_TRACKING_URI (SQLite under ORCH_HOME), ORCH_REQUESTS_PER_S (200)."""
+    ORCH_MLFLOW (on), MLFLOW_TRACKING_URI (SQLite under ORCH_HOME), ORCH_MLFLOW_UI (the same, if that is a
+    server), ORCH_REQUESTS_PER_S (200)."""
     try:
         home = Path(environ.get("ORCH_HOME") or "orch-data").absolute()
     except FileNotFoundError:
@@ -79,6 +82,12 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     mlflow = environ.get("MLFLOW_TRACKING_URI") or f"{FILE}{home / 'mlflow.db'}"
     if mirrored != "off":
         problems += _not_a_store(mlflow)
+    pages = environ.get("ORCH_MLFLOW_UI") or None
+    if pages is not None and not _has_host(pages):
+        problems.append(
+            f"ORCH_MLFLOW_UI is {pages[:60]!r}. Allowed: the http:// or https:// address at which browsers "
+            f"find MLflow's pages."
+        )
     if problems:
         raise BadSpec(problems)
     return Settings(
@@ -87,6 +96,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         workers=int(workers),
         mlflow=None if mirrored == "off" else mlflow,
         requests_per_s=int(rate),
+        mlflow_ui=pages,
     )
 
 
@@ -99,8 +109,14 @@ def _not_a_store(address: str) -> list[str]:
     shown = address.split("://")[0][:40]  # the rest may hold a password
     if not TRACKING.fullmatch(address):
         return [f"MLFLOW_TRACKING_URI begins with {shown!r}. {allowed}"]
+    if address.startswith("http") and not _has_host(address):
+        return [f"MLFLOW_TRACKING_URI names no host after {shown}://. {allowed}"]
+    return []
+
+
+def _has_host(address: str) -> bool:
+    """Whether it is the address of a server."""
     try:
-        reachable = not address.startswith("http") or bool(urlsplit(address).hostname)
+        return address.startswith(("http://", "https://")) and bool(urlsplit(address).hostname)
     except ValueError:  # an address in brackets that is none
-        reachable = False
-    return [] if reachable else [f"MLFLOW_TRACKING_URI names no host after {shown}://. {allowed}"]
+        return False

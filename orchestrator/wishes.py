@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from orchestrator.clock import Clock
 from orchestrator.errors import BadSpec, MoveRefused, NotFound
 from orchestrator.ledger import Store
 from orchestrator.ledger.rules import deletable
 from orchestrator.records import StudyRow, StudyState, TrialState, Wish
-from orchestrator.spec import FRESH_PER_REPLICATE, MOST_TRIALS, StudySpec
+from orchestrator.spec import FRESH_PER_REPLICATE, MOST_TRIALS, Arm, StudySpec
 from orchestrator.storage import Storage
 
 VERBS = ("pause", "resume", "cancel", "extend", "retry", "delete")
@@ -107,7 +107,7 @@ def _extend(store: Store, epoch: int, wish: Wish) -> None:
             total.update({arm: int(more) for arm, more in other.detail.items()})
     for name, more in total.items():
         arm = spec.arm(name)
-        most = FRESH_PER_REPLICATE if arm.fresh_seeds else MOST_TRIALS
+        most = most_trials(arm)
         if arm.trials + more > most:
             seeds = " on fresh seeds" if arm.fresh_seeds else ""
             raise BadSpec(
@@ -125,20 +125,33 @@ def check_extension(store: Store, study_id: str, spec: StudySpec, more: Mapping[
             raise BadSpec(f"No arm is named {name!r}. The arms are: {', '.join(names)}.")
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise BadSpec(f"{name}: {count!r} more trials cannot be added. Give a whole number from 1.")
-        if spec.arm(name).method == "grid":
-            raise BadSpec(f"{name} is a grid: all its points are in it. Make a new study with more values.")
-        follower = _begun_follower(store, study_id, spec, name)
-        if follower is not None:
-            raise BadSpec(
-                f"{follower} has already begun with what {name} found, so {name} cannot be "
-                f"extended. Make a new study with more trials."
-            )
+        refusal = closed(spec, name, begun=lambda arm: bool(store.trials(study_id, arm=arm, limit=1)))
+        if refusal:
+            raise BadSpec(refusal)
 
 
-def _begun_follower(store: Store, study_id: str, spec: StudySpec, name: str) -> str | None:
+def closed(spec: StudySpec, name: str, *, begun: Callable[[str], bool]) -> str:
+    """Why an arm cannot get more trials; "" if it can. `begun`: whether an arm has a trial."""
+    if spec.arm(name).method == "grid":
+        return f"{name} is a grid: all its points are in it. Make a new study with more values."
+    follower = _begun_follower(spec, name, begun)
+    if follower is not None:
+        return (
+            f"{follower} has already begun with what {name} found, so {name} cannot be "
+            f"extended. Make a new study with more trials."
+        )
+    return ""
+
+
+def most_trials(arm: Arm) -> int:
+    """How many an arm may have in one replicate."""
+    return FRESH_PER_REPLICATE if arm.fresh_seeds else MOST_TRIALS
+
+
+def _begun_follower(spec: StudySpec, name: str, begun: Callable[[str], bool]) -> str | None:
     """An arm that runs what this one found; a later change of the best would make it a lie."""
-    followers = (arm for arm in spec.arms if arm.after is not None and arm.after.arm == name)
-    return next((arm.name for arm in followers if store.trials(study_id, arm=arm.name, limit=1)), None)
+    followers = (arm.name for arm in spec.arms if arm.after is not None and arm.after.arm == name)
+    return next(filter(begun, followers), None)
 
 
 def _retry(store: Store, epoch: int, wish: Wish, clock: Clock) -> None:
@@ -150,7 +163,9 @@ def _retry(store: Store, epoch: int, wish: Wish, clock: Clock) -> None:
     if trial.state not in (TrialState.FAILED, TrialState.WAITING):
         raise MoveRefused(f"The trial {trial_id} is {trial.state}; only a failed one can be tried again.")
     spec = StudySpec.model_validate(study.spec)
-    follower = _begun_follower(store, study.study_id, spec, trial.arm)
+    follower = _begun_follower(
+        spec, trial.arm, lambda arm: bool(store.trials(study.study_id, arm=arm, limit=1))
+    )
     if follower is not None and trial.state is TrialState.FAILED:
         raise MoveRefused(
             f"{follower} has already begun with what {trial.arm} found, so {trial_id} cannot be tried again: "

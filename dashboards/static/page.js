@@ -20,14 +20,12 @@ class Refused extends Error {
   }
 }
 
-async function post(address, body, headers = {}) {
+async function call(method, address, body = null, headers = {}) {
+  const sent = body === null ? {} : { body: JSON.stringify(body) };
+  const type = body === null ? {} : { "Content-Type": "application/json" };
   let answer;
   try {
-    answer = await fetch(address, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", Accept: "application/json", ...headers },
-      body: JSON.stringify(body),
-    });
+    answer = await fetch(address, { method, ...sent, headers: { Accept: "application/json", ...type, ...headers } });
   } catch {
     throw new Refused({ detail: "The service does not answer. Is it still running?" }, 0);
   }
@@ -35,6 +33,18 @@ async function post(address, body, headers = {}) {
   const said = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Refused(said, answer.status);
   return { said, status: answer.status };
+}
+
+// -- words and elements -------------------------------------------------------------------------------------
+const whole = (value) => value.toLocaleString("en");
+const plural = (count, word) => `${whole(count)} ${word}${count === 1 ? "" : "s"}`;
+const digits = (value) => (value >= 100 ? whole(Math.round(value)) : String(Number(value.toPrecision(3))));
+
+function element(tag, text, attributes = {}) {
+  const made = document.createElement(tag);
+  made.append(text);
+  Object.entries(attributes).forEach(([name, value]) => made.setAttribute(name, value));
+  return made;
 }
 
 function toLogin() {
@@ -61,30 +71,65 @@ function sure(question, label) {
 }
 
 async function ask(button) {
-  const { ask: address, verb, sure: question } = button.dataset;
-  if (question && !(await sure(question, `Yes, ${verb}`))) return;
+  const { ask: address, method, verb, sure: question, then } = button.dataset;
+  if (!question || (await sure(question, `Yes, ${verb}`))) await wish(button, verb, () => call(method, address), then);
+}
+
+// `then`: where to go once it is done; else this page tells what came of it.
+let leaving = false; // what this page shows may be gone
+async function wish(button, verb, asking, then = "") {
   button.disabled = true;
+  leaving = Boolean(then);
   try {
-    const { said } = await post(address, {});
-    if (said.answer) tell(said.answer, "bad");
-    else tell(said.answer === "" ? "" : `Asked for: ${verb}. The process that runs the study will answer.`);
+    const { said, status } = await asking();
+    if (then && status === 204) return location.assign(then);
+    tell(said.answer === "" ? "" : `Asked for: ${verb}. The process that runs the study will answer.`);
   } catch (refused) {
     tell(refused.message, "bad");
-  } finally {
-    button.disabled = false;
-    refresh(true);
   }
+  button.disabled = leaving = false;
+  refresh(true);
 }
 
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-ask]");
   if (button) ask(button);
+  if (event.target.closest("#ask-extend")) { byId("extend").showModal(); tellExtension(); }
+  if (event.target.closest("#sign-out")) signOut();
   const link = event.target.closest("a[data-query]");
   if (link && live && !event.ctrlKey && !event.metaKey && !event.shiftKey && event.button === 0) {
     event.preventDefault();
     visit(link.search, link.hash);
   }
 });
+
+// More trials: what they add is told before they are asked for.
+function tellExtension() {
+  const { arm, trials } = byId("extend-form").elements;
+  const { replicates, most, hours, chips } = arm.selectedOptions[0].dataset;
+  const [more, each] = [Number(trials.value), Number(replicates)];
+  trials.max = most;
+  const cost = hours ? `, about ${digits(more * each * hours * chips)} chip-hours by what its runs have taken` : "";
+  const what = each === 1 ? plural(more, "run") : `${plural(more, "run")} in each of ${each} replicates, ${whole(more * each)} in all`;
+  byId("extend-adds").textContent = trials.checkValidity() ? `This adds ${what}${cost}.` : `A whole number from 1 to ${whole(Number(most))}.`;
+}
+
+document.addEventListener("input", (event) => { if (event.target.closest("#extend-form")) tellExtension(); });
+document.addEventListener("submit", (event) => {
+  const form = event.target.closest("#extend-form");
+  if (!form || event.submitter?.value !== "yes") return;
+  const arms = { [form.elements.arm.value]: Number(form.elements.trials.value) };
+  wish(byId("ask-extend"), "extend", () => call("POST", form.dataset.extend, { arms }));
+});
+
+async function signOut() {
+  try {
+    await call("DELETE", `${API}/session`);
+    location.assign("/login");
+  } catch (refused) {
+    tell(refused.message, "bad");
+  }
+}
 
 document.addEventListener("change", (event) => {
   if (event.target.closest("#filters")) visit(`?${new URLSearchParams(new FormData(byId("filters")))}`, "");
@@ -108,7 +153,7 @@ let timer = null;
 let last = -QUIET_MS;
 
 function refresh(now = false) {
-  if (!live || document.hidden) return Promise.resolve();
+  if (!live || leaving || document.hidden) return Promise.resolve();
   const wait = now ? 0 : Math.max(0, last + QUIET_MS - performance.now());
   if (now) { clearTimeout(timer); timer = null; }
   if (wait) {
@@ -126,6 +171,7 @@ async function load() {
   try {
     const answer = await fetch(`${live}?${query}`);
     if (answer.status === 401 || answer.redirected) toLogin();
+    if (answer.status === 404 && !leaving) tell("This is not there any more: somebody has deleted it.", "bad");
     if (!answer.ok) throw new Error(String(answer.status));
     const text = await answer.text();
     if (mine === asked) take(new DOMParser().parseFromString(text, "text/html"));
@@ -148,7 +194,7 @@ function take(fresh) {
 
 function swap(there, fresh) {
   const name = fresh.dataset.region;
-  if (regions.get(name) === fresh.innerHTML || selecting(there)) return;
+  if (regions.get(name) === fresh.innerHTML || selecting(there) || there.querySelector("dialog[open]")) return;
   regions.set(name, fresh.innerHTML);
   if ("announce" in fresh.dataset) there.dataset.announce = fresh.dataset.announce;
   const focused = there.contains(document.activeElement) ? document.activeElement.id : "";
@@ -317,135 +363,6 @@ function fewTicks(data) {
 }
 
 dark.addEventListener("change", () => drawn.forEach((div) => draw(div)));
-
-// -- a new study --------------------------------------------------------------------------------------------
-const form = byId("new");
-
-function wanted() {
-  const given = Object.fromEntries(new FormData(form));
-  const preset = { name: given.preset, size: given.size };
-  for (const name of ["trials", "replicates"]) if (given[name]) preset[name] = Number(given[name]);
-  if (given.pair) preset.pair = given.pair;
-  const lines = given.set.split("\n").filter((line) => line.trim());
-  if (lines.length) preset.set = Object.fromEntries(lines.map(setting));
-  return { preset, ...(given.name ? { name: given.name } : {}) };
-}
-
-function setting(line) {
-  const at = line.indexOf("=");
-  if (at < 1) throw new Refused({ detail: `“${line.trim()}” is not understood. Write it like optimizer.beta1 = 0.8.` });
-  const text = line.slice(at + 1).trim();
-  let value = text;
-  try { value = JSON.parse(text); } catch { /* a word */ }
-  return [line.slice(0, at).trim(), value];
-}
-
-let planned = 0;
-async function plan() {
-  const mine = ++planned;
-  byId("create").disabled = true;
-  if (!form.checkValidity()) return showPlan([paragraph("Some of what you entered cannot be meant: it is marked.", "bad")]);
-  try {
-    const { said } = await post(`${API}/plans`, { preset: wanted().preset });
-    if (mine !== planned) return;
-    showPlan(costs(said));
-    byId("create").disabled = false;
-    byId("create").textContent = `Create and start ${said.total.runs.toLocaleString("en")} runs`;
-  } catch (refused) {
-    if (mine === planned) showPlan(refused.message.split("\n").map((text) => paragraph(text, "bad")));
-  }
-}
-
-function showPlan(parts) {
-  byId("plan").replaceChildren(...parts);
-  byId("plan").ariaBusy = "false";
-}
-
-function element(tag, text, attributes = {}) {
-  const made = document.createElement(tag);
-  made.append(text);
-  Object.entries(attributes).forEach(([name, value]) => made.setAttribute(name, value));
-  return made;
-}
-const paragraph = (text, kind) => element("p", text, { class: kind });
-
-function costs(said) {
-  const number = (value) => (value >= 100 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3))));
-  const spent = (value) => (value === null || value === undefined ? "unknown" : number(value));
-  const time = (hours) => {
-    if (hours === null || hours === undefined) return "unknown";
-    if (hours >= 1) return `${number(hours)} h`;
-    return hours * 60 >= 1 ? `${number(hours * 60)} min` : `${number(hours * 3600)} s`;
-  };
-  const { total } = said;
-  const tiles = element("dl", "", { class: "tiles" });
-  const tile = (name, value, beneath) => {
-    const box = element("div", "");
-    box.append(element("dt", name), element("dd", value), element("dd", beneath, { class: "beneath" }));
-    tiles.append(box);
-  };
-  tile("runs", total.runs.toLocaleString("en"), `${said.arms.length} arms`);
-  tile("chip-hours", spent(total.chip_hours), `${said.chips_per_run} chip${said.chips_per_run === 1 ? "" : "s"} a run`);
-  tile("run time", time(total.run_hours), "of all runs together");
-  tile("wall-clock, about", time(said.wall_hours), `${said.slots} run${said.slots === 1 ? "" : "s"} at a time`);
-  const table = element("table", element("caption", "What each arm takes", { class: "unseen" }), { class: "wide" });
-  const header = table.createTHead().insertRow();
-  const text = ["phase", "method", "after"];
-  for (const name of ["arm", "phase", "method", "runs", "each", "run time", "chip-hours", "after"]) {
-    header.append(element("th", name, { scope: "col", ...(text.includes(name) ? { class: "text" } : {}) }));
-  }
-  const body = table.createTBody();
-  for (const arm of said.arms) {
-    const row = body.insertRow();
-    row.append(element("th", arm.arm, { scope: "row" }), element("td", arm.phase, { class: "text" }), element("td", arm.method, { class: "text" }));
-    for (const cell of [arm.cost.runs.toLocaleString("en"), time(arm.hours_per_run), time(arm.cost.run_hours), spent(arm.cost.chip_hours)]) row.append(element("td", cell));
-    row.append(element("td", arm.after || "–", { class: "text" }));
-  }
-  const scroll = element("div", table, { class: "scroll", tabindex: "0", role: "region", "aria-label": "Arms and what they take" });
-  const more = element("details", element("summary", "Arm by arm"), { id: "plan-arms" });
-  more.open = byId("plan-arms")?.open || false;
-  more.append(scroll);
-  return [tiles, ...said.notes.map((note) => paragraph(note, "small")), more];
-}
-
-if (form) {
-  let key = newKey(); // the same for a second try, so that a lost answer makes no second study
-  let pause = null;
-  const changed = () => {
-    key = newKey();
-    planned += 1; // what was asked before is overtaken
-    byId("plan").ariaBusy = "true";
-    byId("create").disabled = true;
-    byId("create").textContent = "Create and start";
-    clearTimeout(pause);
-    pause = setTimeout(plan, 300);
-  };
-  const fitSizes = () => {
-    const allowed = form.querySelector("[name=preset]:checked").dataset.sizes.split(" ");
-    [...form.elements.size.options].forEach((option) => { option.disabled = option.hidden = !allowed.includes(option.value); });
-    if (form.elements.size.selectedOptions[0]?.disabled) form.elements.size.value = allowed[0];
-  };
-  form.addEventListener("input", () => { fitSizes(); changed(); });
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    if (byId("create").disabled) return;
-    byId("create").disabled = true;
-    try {
-      const { said, status } = await post(`${API}/studies`, wanted(), { "Idempotency-Key": key });
-      tell(status === 200 ? "An equal study of that name is there: this is it." : "");
-      location.assign(`/studies/${encodeURIComponent(said.study_id)}`);
-    } catch (refused) {
-      tell(refused.message, "bad", refused.study);
-      byId("create").disabled = false;
-    }
-  });
-  fitSizes();
-  plan();
-}
-
-function newKey() {
-  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
 
 // -- signing in -----------------------------------------------------------------------------------------------
 byId("login")?.addEventListener("submit", async (event) => {

@@ -35,6 +35,7 @@ class Run:
     """A run as MLflow holds it."""
 
     run_id: str
+    experiment_id: str
     name: str
     tags: Mapping[str, str]
     status: str
@@ -102,6 +103,18 @@ class MlflowStore:
                 if not token:
                     return found
 
+    def run_of(self, experiment: str, trial_id: str) -> Run | None:
+        """A trial's run in the experiment of that name; None without one, or where it was deleted."""
+        with self._answering("say where a run is"):
+            found = self._client.get_experiment_by_name(experiment)
+            if found is None or found.lifecycle_stage != "active":
+                return None
+            page = self._client.search_runs(
+                [found.experiment_id], filter_string=f"tags.`orch.trial_id` = '{trial_id}'", max_results=PAGE
+            )
+            # Of two, as a create that looked failed leaves them, the mirror keeps this one.
+            return min(map(_run, page), key=lambda run: run.run_id, default=None)
+
     def create_run(
         self, experiment: Experiment, *, title: str, at_ms: int, tags: Mapping[str, str], parent: str | None
     ) -> Run:
@@ -162,15 +175,13 @@ class MlflowStore:
                 self._client.log_artifact(run_id, str(path))
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
+    def _answering(self, what: str = "take what is mirrored") -> Iterator[None]:
         try:
             yield
         except MirrorLost:
             raise
         except Exception as problem:  # of MLflow, its database, the network, the disk: all mean one thing
-            raise MirrorLost(
-                f"MLflow at {self._target.shown} does not take what is mirrored: {_why(problem)}"
-            ) from problem
+            raise MirrorLost(f"MLflow at {self._target.shown} does not {what}: {_why(problem)}") from problem
 
 
 def _require_sqlite(file: Path, artifacts: Path) -> None:
@@ -200,7 +211,12 @@ def _create(file: Path, artifacts: Path) -> None:
 def _run(run: Any) -> Run:
     info = run.info
     return Run(
-        info.run_id, info.run_name, dict(run.data.tags), info.status, deleted=info.lifecycle_stage != "active"
+        info.run_id,
+        info.experiment_id,
+        info.run_name,
+        dict(run.data.tags),
+        info.status,
+        deleted=info.lifecycle_stage != "active",
     )
 
 

@@ -80,7 +80,7 @@ class StudyMirror:
 
     # -- finding what is there ------------------------------------------------------------------------
     def _find_experiment(self, study: StudyRow, *, restore: bool) -> Experiment:
-        found = self._sink.experiment(f"orch/{study.name}", folder=study.study_id)
+        found = self._sink.experiment(words.experiment(study), folder=study.study_id)
         if found.deleted and not restore:
             raise _deleted(study)
         if found.deleted:

@@ -27,6 +27,7 @@ class Target:
     lock: Path  # under ORCH_HOME: who holds it writes to the mirror
     runs: Path  # the attempts' folders
     reports: Path  # a folder for each study's report
+    pages: str | None  # the address of MLflow's own pages; None: no server shows them
 
     @property
     def is_server(self) -> bool:
@@ -47,6 +48,7 @@ def target(settings: Settings) -> Target | None:
         file = Path(uri.removeprefix(FILE)).absolute()
         uri = f"{FILE}{file}"
     server = uri.startswith(("http://", "https://", "databricks"))
+    pages = settings.mlflow_ui or (_without_password(uri) if uri.startswith("http") else None)
     return Target(
         uri=uri,
         file=file,
@@ -55,6 +57,7 @@ def target(settings: Settings) -> Target | None:
         lock=settings.home / LOCK,
         runs=settings.runs,
         reports=settings.reports,
+        pages=None if pages is None else pages.rstrip("/"),
     )
 
 

@@ -120,6 +120,11 @@ def value_name(name: str) -> str:
 
 
 # -- trials ------------------------------------------------------------------------------------------------
+def experiment(study: StudyRow) -> str:
+    """The name of a study's experiment."""
+    return f"orch/{study.name}"
+
+
 def trial_name(trial: TrialRow) -> str:
     return f"{trial.arm}.{trial.replicate}.{trial.index}"
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 import sacrebleu
+from fastapi import FastAPI
 
-from dashboards import frames, report, sentences
+from dashboards import frames, report, sentences, web
 from orchestrator.ledger.memory import MemoryLedger
+from tests.dashboards.asgi import get
 from tests.dashboards.ledgers import ledger, runs, searched, spec
 
 REFERENCES = [f"the price of number {n} is {n * 7} euros and {n % 10} cents today" for n in range(60)]
@@ -73,3 +75,14 @@ def test_the_report_shows_them(store: MemoryLedger, tmp_path: Path) -> None:
     for text in (page.read_text(), (page.parent / report.MARKDOWN).read_text()):
         assert "Sentence by sentence" in text
         assert answer.sentences[0].signature in text
+
+
+def test_the_live_page_shows_them_too(store: MemoryLedger, tmp_path: Path) -> None:
+    left(tmp_path, "s1.confirm-guided.0.0", GOOD)
+    left(tmp_path, "s1.confirm-bo.0.0", BAD)
+    app = FastAPI()
+    app.include_router(web.router(store, presets=[], slots=1, role_of=lambda _: "read", runs=tmp_path))
+    text = get(app, "/studies/s1").text
+    assert "Sentence by sentence" in text
+    (found,) = sentences.compare(store, frames.read(store, "s1"), tmp_path)
+    assert f"{found.difference:+.1f}" in text

@@ -16,7 +16,9 @@ from dashboards import figures, web, web_words
 from dashboards.web_study import Kept
 from orchestrator.errors import LedgerBusy
 from orchestrator.ledger import Store
-from orchestrator.records import StudyState
+from orchestrator.records import StudyState, TrialState
+from orchestrator.settings import Settings
+from orchestrator.tracking import Target, target
 from tests.dashboards.asgi import Answer, get
 from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, runs, searched, spec
 from tests.faults.world import created, small_study, world
@@ -25,9 +27,9 @@ EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 PRESETS = [web.Preset("bo-vs-guided", "Which is better?", ("smoke", "quick"))]
 
 
-def served(store: Store, *, role: str | None = "admin", mlflow: str | None = None) -> FastAPI:
+def served(store: Store, *, role: str | None = "admin", **more: Any) -> FastAPI:
     app = FastAPI()
-    app.include_router(web.router(store, presets=PRESETS, slots=2, role_of=lambda _: role, mlflow=mlflow))
+    app.include_router(web.router(store, presets=PRESETS, slots=2, role_of=lambda _: role, **more))
     return app
 
 
@@ -175,8 +177,47 @@ def test_buttons_are_those_that_the_state_and_the_role_allow() -> None:
 
     assert buttons(StudyState.RUNNING, "run") == ["pause", "cancel"]
     assert buttons(StudyState.PAUSED, "admin") == ["resume", "cancel"]
-    assert buttons(StudyState.COMPLETED, "admin") == []
+    assert buttons(StudyState.COMPLETED, "admin") == ["delete"]
+    assert buttons(StudyState.CANCELLED, "run") == []  # to delete takes an admin
     assert buttons(StudyState.RUNNING, "read") == []
+
+
+def test_a_study_is_deleted_by_another_verb_and_left_for_the_list() -> None:
+    (button,) = re.findall(r'<button[^>]*data-verb="delete"[^>]*>', get(served(filled()), "/studies/s1").text)
+    assert 'data-ask="/api/v1/studies/s1"' in button
+    assert 'data-method="DELETE"' in button
+    assert 'data-then="/"' in button
+    assert "data-sure=" in button
+
+
+def test_trials_can_be_added_to_arms_that_are_open_and_cost_what_their_runs_took() -> None:
+    def offered(store: Store, **more: Any) -> dict[str, tuple[str, ...]]:
+        found = r'<option data-replicates="(\d+)" data-most="(\d+)"[^>]*data-hours="([\d.]*)">([\w-]+)<'
+        text = get(served(store, **more), "/studies/s1").text
+        assert ("ask-extend" in text) == ('id="extend"' in text)
+        return {arm: rest for *rest, arm in re.findall(found, text)}
+
+    waiting = {"confirm-base": ["1", "994", ""], "confirm-bo": ["1", "994", ""]}
+    open_ones = {
+        "base": ["1", "999999", "1.0"],
+        "bo": ["1", "999994", "2.0"],  # four, and two that were added before
+        **waiting,
+        "confirm-guided": ["1", "994", ""],
+    }
+    slow = searched(bo_hours=2.0)
+    assert offered(ledger(spec(), slow, added={"bo": 2})) == open_ones  # guided is a grid
+    begun = ledger(spec(), {**slow, "confirm-bo": runs(0.8)})
+    assert "bo" not in offered(begun)
+    assert offered(filled(state=StudyState.CANCELLED)) == {}
+    assert offered(filled(), role="read") == {}
+
+
+def test_who_came_with_a_token_can_sign_out_and_a_reader_is_told_so() -> None:
+    assert "Sign out" not in get(served(filled()), "/").text
+    text = get(served(filled(), role="read", signed_in=lambda _: True), "/").text
+    assert 'id="sign-out"' in text
+    assert "read only" in text
+    assert "Sign out" not in get(served(filled(), role=None, signed_in=lambda _: True), "/login").text
 
 
 def test_what_was_asked_for_is_shown_until_it_is_answered() -> None:
@@ -285,12 +326,48 @@ def test_every_style_that_plotly_would_add_has_its_place_taken() -> None:
     assert all(f'<meta id="{each}"' in text for each in ids)
 
 
-def test_a_trial_links_to_its_run_in_mlflow_where_there_is_one() -> None:
-    template = "https://mlflow.example/#/search?run={trial_id}&of={study}"
-    linked = get(served(filled(), mlflow=template), "/trials/s1.guided.0.1").text
-    assert 'href="https://mlflow.example/#/search?run=s1.guided.0.1&amp;of=synthetic"' in linked
-    assert "MLflow" not in get(served(filled()), "/trials/s1.guided.0.1").text
-    assert "MLflow" not in get(served(filled(), mlflow="javascript:alert(1)"), "/trials/s1.guided.0.1").text
+def mirrored(home: Path, **more: Any) -> Target:
+    found = target(Settings(home, "memory://", 1, **more))
+    assert found is not None
+    return found
+
+
+def test_a_trial_links_to_its_run_in_mlflow_where_a_server_shows_it(tmp_path: Path) -> None:
+    def row(trial: str = "s1.guided.0.1", store: Store | None = None, **more: Any) -> str:
+        place = mirrored(tmp_path, **more) if more else None
+        return get(served(store or filled(), mlflow=place), f"/trials/{trial}").text
+
+    for uri in (
+        {"mlflow": "https://ada:secret@host/x"},
+        {"mlflow": "postgresql://h/db", "mlflow_ui": "https://h"},
+    ):
+        assert 'href="/trials/s1.guided.0.1/mlflow"' in row(**uri)
+        assert "orch ui" not in row(**uri)
+        assert "secret" not in row(**uri)
+    on_a_file = row(mlflow=f"sqlite:///{tmp_path}/mlflow.db")
+    assert "To see its run in MLflow: <code>orch ui</code>" in on_a_file
+    assert "/mlflow" not in on_a_file
+    assert "MLflow" not in row()
+    waiting = ledger(spec(), {"base": [Run(state=TrialState.WAITING)]})
+    assert "MLflow" not in row("s1.base.0.0", waiting, mlflow="https://host")
+
+
+def test_a_run_that_mlflow_has_not_is_told_with_what_to_do(tmp_path: Path) -> None:
+    file = f"sqlite:///{tmp_path}/mlflow.db"
+    app = served(filled(), mlflow=mirrored(tmp_path, mlflow=file, mlflow_ui="https://host"))
+    answer = get(app, "/trials/s1.guided.0.1/mlflow")
+    assert answer.status == 404
+    assert "has no run of guided.0.1 of synthetic" in answer.text
+    assert "orch mlflow sync synthetic" in answer.text
+    assert not (tmp_path / "mlflow.db").exists()  # looking makes nothing
+    shown_nowhere = served(filled(), mlflow=mirrored(tmp_path, mlflow=file))
+    assert "orch ui" in get(shown_nowhere, "/trials/s1.guided.0.1/mlflow").text
+    assert "ORCH_MLFLOW=off" in get(served(filled()), "/trials/s1.guided.0.1/mlflow").text
+    assert (
+        get(served(filled(), role=None), "/trials/s1.guided.0.1/mlflow")
+        .headers["location"]
+        .startswith("/login")
+    )
 
 
 # -- words -------------------------------------------------------------------------------------------------

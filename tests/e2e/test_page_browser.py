@@ -1,7 +1,5 @@
-"""Does the page work in a real browser: create, watch, look closer, with nothing on the console?
-
-The server is the fixture `server`; here it is a stand-in with simulated workers.
-"""
+"""Does the page work in a real browser, on a real `orch serve`: create, watch, look closer, steer, sign out,
+with nothing on the console?"""
 
 from __future__ import annotations
 
@@ -13,7 +11,13 @@ from typing import Any
 
 import pytest
 
-from tests.dashboards import page_server
+from orchestrator import service
+from orchestrator.api.auth import digest, new_secret
+from orchestrator.clock import SystemClock
+from orchestrator.ledger import open_ledger
+from orchestrator.records import Role, Token
+from tests.e2e import rehearsing
+from tests.faults.world import small_study
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 expect = playwright.expect
@@ -27,14 +31,14 @@ WAIT_MS = 60_000
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a service without studies, whose engine runs what is created."""
-    folder: Path = tmp_path_factory.mktemp("page")
-    with page_server.running(folder, pace_s=0.05) as address:
+    """The address of a service without studies, whose workers run what is created."""
+    with rehearsing.serving(tmp_path_factory.mktemp("page")) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    expect.set_options(timeout=WAIT_MS)
     with playwright.sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         yield chromium
@@ -64,6 +68,8 @@ def test_a_study_is_created_watched_and_looked_into_without_reloading(server: st
     page.get_by_role("link", name="New study").first.click()
     page.get_by_role("radio", name=re.compile("beta1-inits")).check()
     page.get_by_label("Size").select_option("smoke")
+    page.get_by_text("Values in the base configuration").click()
+    page.locator("[name=set]").fill("rehearsal.pace_s = 0.005")  # 40 steps: 0.2 s a run
     button = page.get_by_role("button", name=re.compile(r"Create and start \d+ runs"))
     button.wait_for()
     (planned,) = re.findall(r"\d+", button.inner_text())
@@ -75,7 +81,7 @@ def test_a_study_is_created_watched_and_looked_into_without_reloading(server: st
     before = page.locator("#ended").inner_text()
     expect(page.locator("#ended")).not_to_have_text(before)
     page.locator("#pulse[data-state=live]").wait_for()
-    expect(page.locator("#ended")).to_have_text(planned, timeout=WAIT_MS)
+    expect(page.locator("#ended")).to_have_text(planned)
     page.locator(".now .badge.completed").wait_for()
     assert page.evaluate("window.loadedOnce")  # all of that without a reload
 
@@ -96,14 +102,28 @@ def test_a_study_is_created_watched_and_looked_into_without_reloading(server: st
     page.locator("#figure-learning path.js-line").first.wait_for()
 
 
-def test_a_study_is_paused_gone_on_with_and_cancelled_once_one_is_sure(server: str, page: Any) -> None:
+def test_a_study_is_steered_extended_and_deleted_once_one_is_sure(server: str, page: Any) -> None:
     page.goto(f"{server}/new?preset=eta-sweep")
     page.get_by_label("Size").select_option("smoke")
-    page.get_by_label("Replicates").fill("30")
+    page.get_by_label("Replicates").fill("2")
+    page.get_by_text("Values in the base configuration").click()
+    page.locator("[name=set]").fill("rehearsal.pace_s = 0.05")  # slow enough to be steered
     page.get_by_role("button", name=re.compile(r"Create and start \d+ runs")).click()
     page.wait_for_url("**/studies/*")
     page.get_by_role("button", name="Pause").click()
     page.locator(".now .badge.paused").wait_for()
+
+    page.get_by_role("button", name="Add trials…").click()
+    dialog = page.get_by_role("dialog", name="Add trials")
+    offered = dialog.get_by_role("option").all_inner_texts()
+    assert "guided-alpha" not in offered  # a grid
+    dialog.get_by_label("Arm").select_option("confirm-base")
+    dialog.get_by_label("More trials").fill("3")
+    expect(dialog).to_contain_text("This adds 3 runs in each of 2 replicates, 6 in all")
+    dialog.get_by_role("button", name="Add").click()
+    page.get_by_text("extend confirm-base 3").wait_for()  # as what people asked for
+    page.get_by_text("of 20", exact=True).wait_for()  # 14 were planned
+
     page.get_by_role("button", name="Resume").click()
     page.locator(".now .badge.running").wait_for()
     page.get_by_role("button", name="Cancel…").click()
@@ -113,6 +133,32 @@ def test_a_study_is_paused_gone_on_with_and_cancelled_once_one_is_sure(server: s
     page.get_by_role("button", name="Yes, cancel").click()
     page.locator(".now .badge.cancelled").wait_for()
     assert page.get_by_role("button", name="Pause").count() == 0
+
+    page.get_by_role("button", name="Delete…").click()  # there once its last run has stopped
+    page.get_by_role("button", name="Yes, delete").click()
+    page.wait_for_url(f"{server}/")
+    page.get_by_role("heading", name="Studies").wait_for()
+    assert page.get_by_role("link", name="eta-sweep-smoke").count() == 0
+
+
+def test_a_reader_signs_in_sees_no_button_that_steers_and_signs_out(tmp_path: Path, page: Any) -> None:
+    secret = new_secret()
+    ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    ledger.add_token(Token("ada", digest(secret), Role.READ, created_at=1.0))
+    service.create(ledger, small_study(), clock=SystemClock())
+    ledger.close()
+    with rehearsing.serving(tmp_path, "--api-only") as address:
+        page.goto(f"{address}/studies/small")
+        page.get_by_label("Token").fill(secret)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/studies/small")
+        page.get_by_text("read only").wait_for()
+        assert page.get_by_role("button").all_inner_texts() == ["Sign out"]
+        page.get_by_role("button", name="Sign out").click()
+        page.wait_for_url("**/login*")
+        page.goto(f"{address}/studies/small")
+        page.wait_for_url("**/login?next=*")
+        page.goto("about:blank")  # or the service would wait for its streams
 
 
 @pytest.mark.parametrize("width", [360, 1280])
