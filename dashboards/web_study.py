@@ -123,13 +123,14 @@ class Shelves:
         counts = {str(each): sum(row.state is each for row in rows) for each in StudyState}
         passing = [row for row in rows if state in ("", row.state)]
         shown = passing[start : start + STUDIES_A_PAGE]
-        return Shelf(tuple(map(self._line, shown)), counts, state, start, len(passing))
+        moved = self._ledger.counts_of([row.study_id for row in shown if row.state in RESTING])
+        lines = tuple(self._line(row, moved.get(row.study_id)) for row in shown)
+        return Shelf(lines, counts, state, start, len(passing))
 
-    def _line(self, row: StudyRow) -> StudyLine:
-        if row.state not in RESTING:
+    def _line(self, row: StudyRow, counts: Mapping[Any, int] | None) -> StudyLine:
+        if counts is None:  # it is not at rest
             return _study_line(self._ledger, row)
-        counts = tuple(sorted(self._ledger.counts(row.study_id).items()))
-        version = (row.state, tuple(row.extra_trials.items()), counts)
+        version = (row.state, tuple(row.extra_trials.items()), tuple(sorted(counts.items())))
         return self._kept.get(row.study_id, version, lambda: _study_line(self._ledger, row))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -99,21 +100,29 @@ def overview(ledger: Ledger, study: StudyRow) -> Overview:
     )
 
 
-def listed(ledger: Ledger, study: StudyRow) -> dict[str, Any]:
-    """A study in a list, from counts alone: that must not grow slow with its trials."""
-    spec = StudySpec.model_validate(study.spec)
-    requested = (
-        (arm.trials + study.extra_trials.get(arm.name, 0)) * spec.replicates_of(arm) for arm in spec.arms
+def listed(ledger: Ledger, studies: Sequence[StudyRow]) -> list[dict[str, Any]]:
+    """Studies in a list, from one query's counts: that must not grow slow with their trials."""
+    counts = ledger.counts_of([study.study_id for study in studies])
+    return [
+        {
+            "study": study.name,
+            "study_id": study.study_id,
+            "status": study.state,
+            "ended": sum(n for (_, _, state), n in counts[study.study_id].items() if state in ENDED),
+            "requested": _requested(study),
+            "created_at": study.created_at,
+        }
+        for study in studies
+    ]
+
+
+def _requested(study: StudyRow) -> int:
+    """From the spec as it is stored: to check a hundred anew takes longer than to read and count them."""
+    replicates = study.spec["replicates"]
+    return sum(
+        (arm["trials"] + study.extra_trials.get(arm["name"], 0)) * (arm["replicates"] or replicates)
+        for arm in study.spec["arms"]
     )
-    ended = sum(n for (_, _, state), n in ledger.counts(study.study_id).items() if state in ENDED)
-    return {
-        "study": study.name,
-        "study_id": study.study_id,
-        "status": study.state,
-        "ended": ended,
-        "requested": sum(requested),
-        "created_at": study.created_at,
-    }
 
 
 def _line(spec: StudySpec, study: StudyRow, arm: Arm, trials: list[TrialRow], live_hours: float) -> ArmLine:

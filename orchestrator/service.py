@@ -199,13 +199,16 @@ def _patiently(look: Callable[[], Seen], *, clock: Clock, wait: Callable[[float]
             wait(1.0)
 
 
-def obey_now(store: Store, *, clock: Clock) -> bool:
-    """Lead for a moment and answer what people asked for; False while another process leads."""
+def obey_now(store: Store, *, clock: Clock, storage: Storage | None = None) -> bool:
+    """Lead for a moment and answer what people asked for; False while another process leads.
+
+    Deletions are done only with the storage, and else left to one who has it.
+    """
     epoch = store.lead(whoami())
     if epoch is None:
         return False
     try:
-        obey_all(store, epoch, clock=clock, storage=None)
+        obey_all(store, epoch, clock=clock, storage=storage)
     finally:
         store.release()
     return True

@@ -102,10 +102,10 @@ def _lines(parts: Parts, counts: Counts) -> Iterator[str]:
         "orch_studies", "gauge", "Studies by state.", {_label(state=s): n for s, n in of_state.items()}
     )
     trials: Counter[str] = Counter()
-    for study in studies:
-        if study.state in (StudyState.RUNNING, StudyState.PAUSED):
-            for (_, _, state), count in parts.store.counts(study.study_id).items():
-                trials[state] += count
+    going_on = [s.study_id for s in studies if s.state in (StudyState.RUNNING, StudyState.PAUSED)]
+    for counted in parts.store.counts_of(going_on).values():
+        for (_, _, state), count in counted.items():
+            trials[state] += count
     yield from _family(
         "orch_trials",
         "gauge",

@@ -18,6 +18,7 @@ from orchestrator.api.parts import Cursor, Here, Limit, Parts, StudyName, cursor
 from orchestrator.api.presets import Asked, Strict, wanted
 from orchestrator.errors import KeyUsed, MoveRefused, NameTaken, NotFound
 from orchestrator.ledger.codec import finite
+from orchestrator.ledger.rules import deletable
 from orchestrator.overview import listed, overview
 from orchestrator.records import Receipt, StudyRow, StudyState, Wish
 from orchestrator.spec import MOST_TRIALS, StudySpec
@@ -209,7 +210,7 @@ def studies(
         rows = [row for row in rows if _newest_first(row) > (-at, study_id)]
     page = rows[:limit]
     more = cursor(page[-1].created_at, page[-1].study_id) if len(rows) > limit else None
-    return finite({"items": [listed(parts.store, row) for row in page], "next": more})
+    return finite({"items": listed(parts.store, page), "next": more})
 
 
 def _newest_first(row: StudyRow) -> tuple[float, str]:
@@ -289,11 +290,7 @@ def extend(study: StudyName, more: Extension, parts: Here, caller: Runs) -> Any:
 def delete(study: StudyName, parts: Here, caller: Admin) -> Response:
     """Delete a study that has ended, with its files."""
     row = parts.store.study(study)
-    if row.state not in (StudyState.COMPLETED, StudyState.CANCELLED):
-        raise MoveRefused(
-            f"The study {row.name} is {row.state} and cannot be deleted; only one that has ended can. "
-            f"Cancel it first."
-        )
+    deletable(row, live=bool(parts.store.live_attempts(row.study_id)))
     try:
         wish = wished(parts, caller, row, "delete", {})
     except NotFound:

@@ -34,6 +34,7 @@ from orchestrator.overview import Overview
 from orchestrator.records import StudyRow, StudyState, Wish
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources, StudySpec
+from orchestrator.storage import Storage
 from orchestrator.tracking import Mirror, NoMirror, mirror
 
 if TYPE_CHECKING:
@@ -262,13 +263,14 @@ def show_overview(view: Overview) -> None:
 
 
 # -- wishes ----------------------------------------------------------------------------------------------
-def wished(store: Store, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
+def wished(settings: Settings, store: Store, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
     """Put a wish down and see it obeyed: by whoever leads, else by this process. MoveRefused carries a no."""
     clock = SystemClock()
+    storage = Storage(settings.runs) if verb == "delete" else None
     wish = service.ask(store, study, verb, detail, clock=clock)
     give_up_at = clock.monotonic() + ANSWER_WITHIN_S
     while (answer := _answer(store, wish)) is None:
-        if service.obey_now(store, clock=clock):
+        if service.obey_now(store, clock=clock, storage=storage):
             continue
         if clock.monotonic() > give_up_at:
             raise LedgerBusy(
@@ -281,7 +283,8 @@ def wished(store: Store, study: StudyRow, verb: str, detail: Mapping[str, Any]) 
 
 
 def _answer(store: Store, wish: Wish) -> str | None:
-    return next(w.answer for w in store.wishes(wish.study_id) if w.wish_id == wish.wish_id)
+    """A wish that is gone was for a study that is gone: with it, by a deletion."""
+    return next((w.answer for w in store.wishes(wish.study_id) if w.wish_id == wish.wish_id), "")
 
 
 def let_stop(settings: Settings, store: Store, study: StudyRow) -> None:

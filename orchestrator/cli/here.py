@@ -67,7 +67,7 @@ class Here:
 
     # -- look ----------------------------------------------------------------------------------------
     def listed(self) -> list[dict[str, Any]]:
-        return [listed(self.store, study) for study in self.store.studies()]
+        return listed(self.store, self.store.studies())
 
     def study(self, name: str) -> StudyRow:
         return self.store.study(name)
@@ -141,7 +141,7 @@ class Here:
 
     # -- act -----------------------------------------------------------------------------------------
     def wished(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
-        foreground.wished(self.store, study, verb, detail)
+        foreground.wished(self.settings, self.store, study, verb, detail)
 
     def let_stop(self, study: StudyRow) -> None:
         foreground.let_stop(self.settings, self.store, study)

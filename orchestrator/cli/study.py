@@ -1,4 +1,4 @@
-"""`orch study …`: create, plan, list, show, watch, pause, resume, cancel, extend, export.
+"""`orch study …`: create, plan, list, show, watch, pause, resume, cancel, extend, delete, export.
 
 What was found (report, verdict, table) is in `answer.py`.
 """
@@ -17,9 +17,10 @@ from orchestrator.cli import answer, foreground
 from orchestrator.cli.asking import as_json_option, read, spec_options, tell_question, workers_option
 from orchestrator.cli.foreground import show_overview, show_result
 from orchestrator.cli.place import Place, opened, server_option
-from orchestrator.cli.showing import DONE, note, print_json, say, table, terminal_width
+from orchestrator.cli.showing import DONE, counted, note, print_json, say, table, terminal_width
 from orchestrator.errors import BadSpec, MoveRefused, NameTaken
 from orchestrator.ledger import Store
+from orchestrator.ledger.rules import deletable
 from orchestrator.records import StudyRow, StudyState
 from orchestrator.service import Created
 from orchestrator.settings import from_environment
@@ -275,6 +276,43 @@ def _answered(place: Place, study: StudyRow, *, as_json: bool) -> int:
     elif study.state is StudyState.RUNNING:
         note(place.hint(study))
     return DONE
+
+
+@command.command()
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Delete it without asking.")
+@as_json_option
+@server_option
+def delete(name: str, yes: bool, as_json: bool, server: str | None) -> int:
+    """Delete a study that has ended, and the folders of its runs. It cannot be undone."""
+    with opened(server) as place:
+        study = place.study(name)
+        deletable(study, live=place.running(study) > 0)
+        arms = place.overview(study).arms
+        trials = sum(sum(line.states.values()) for line in arms)
+        attempts = sum(line.attempts for line in arms)
+        if not yes:
+            _confirm(
+                f"{study.name} at {place.name}, {counted(trials, 'trial')} with "
+                f"{counted(attempts, 'attempt')}, all that they reported, and their folders with "
+                f"checkpoints, parameters and logs. Reports that were written, and what MLflow has of it, "
+                f"stay."
+            )
+        place.wished(study, "delete", {})
+    if as_json:
+        told = {"study": study.name, "study_id": study.study_id, "trials": trials, "attempts": attempts}
+        print_json({**told, "deleted": True})
+    else:
+        say(f"The study {study.name} is deleted.")
+    return DONE
+
+
+def _confirm(what: str) -> None:
+    if not sys.stdin.isatty():
+        raise click.UsageError("It cannot be undone, and there is nobody to ask. Say so with --yes.")
+    note(f"To be deleted: {what}")
+    if not click.confirm("Delete it for good?", err=True):
+        raise MoveRefused("Nothing was deleted.")
 
 
 # -- export ----------------------------------------------------------------------------------------------

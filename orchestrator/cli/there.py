@@ -167,6 +167,7 @@ class There:
             "cancel": lambda: self.client.cancel(study.study_id),
             "extend": lambda: self.client.extend(study.study_id, detail),
             "retry": lambda: self.client.retry(detail["trial_id"]),
+            "delete": lambda: {"answer": "" if self.client.delete(study.study_id) else None},
         }
         try:
             wish = ask[verb]()

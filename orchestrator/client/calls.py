@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from orchestrator.client.listening import Ears, Heard, stream
 from orchestrator.client.wire import TIMEOUT_S, Json, Wire
-from orchestrator.errors import BadSpec, MoveRefused
+from orchestrator.errors import BadSpec, MoveRefused, NotFound
 
 PAGE = 500  # the most that the service gives at once
 ANSWER_WITHIN_S = 10.0  # what whoever leads is given to answer a wish
@@ -210,16 +210,25 @@ class Client:
     def retry(self, trial: str) -> Json:
         return self._wish(_trial(trial), "retry")
 
-    def delete(self, study: str) -> None:
-        """A study that has ended, with its files."""
-        self._wire.ask("DELETE", _study(study))
+    def delete(self, study: str) -> bool:
+        """A study that has ended, with its files. False: the wish stands, and nobody has obeyed it yet."""
+        answer = self._wire.ask("DELETE", _study(study))
+        if answer.status_code == 204:
+            return True
+        try:
+            self._obeyed(answer.json())
+        except NotFound:
+            return True
+        return False
 
     def _wish(self, path: str, verb: str, body: Json | None = None) -> Json:
         """The wish, answered or (`answer` None) not yet. MoveRefused carries a no.
 
         It is sent once: who cannot tell whether an extension arrived must not ask for a second one.
         """
-        wish: Json = self._wire.ask("POST", f"{path}/{verb}", body=body).json()
+        return self._obeyed(self._wire.ask("POST", f"{path}/{verb}", body=body).json())
+
+    def _obeyed(self, wish: Json) -> Json:
         give_up_at = time.monotonic() + ANSWER_WITHIN_S
         while wish["answer"] is None and time.monotonic() < give_up_at:
             self._wire.wait(LOOK_S)

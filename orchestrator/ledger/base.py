@@ -152,6 +152,9 @@ class Ledger(Protocol):
     def counts(self, study_id: str) -> dict[tuple[str, int, TrialState], int]:
         """How many trials each (arm, replicate, state) has."""
 
+    def counts_of(self, study_ids: Collection[str]) -> dict[str, dict[tuple[str, int, TrialState], int]]:
+        """The same of each of these studies, asked at once; {} for one that is not there."""
+
     def attempts(self, trial_id: str) -> list[AttemptRow]:
         """By number."""
 

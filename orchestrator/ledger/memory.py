@@ -247,6 +247,10 @@ class MemoryLedger:
         with self._lock:
             return {place: len(ids) for place, ids in self._places.get(study_id, {}).items() if ids}
 
+    def counts_of(self, study_ids: Collection[str]) -> dict[str, dict[tuple[str, int, TrialState], int]]:
+        with self._lock:
+            return {study_id: self.counts(study_id) for study_id in study_ids}
+
     def attempts(self, trial_id: str) -> list[AttemptRow]:
         with self._lock:
             return list(self._attempts.get(trial_id, {}).values())

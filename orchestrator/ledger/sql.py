@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, exc, func, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, exc, insert, or_, select, tuple_, update
 
 from orchestrator.errors import NameTaken
 from orchestrator.ledger import rules
@@ -250,11 +250,14 @@ class SqlLedger:
         return sorted(found, key=lambda x: (x.arm, x.replicate, x.index)) if sort_here else found
 
     def counts(self, study_id: str) -> dict[tuple[str, int, TrialState], int]:
-        t = Tables.trials
-        place = (t.c.arm, t.c.replicate, t.c.state)
-        query = select(*place, func.count()).where(t.c.study_id == study_id).group_by(*place)
+        return self.counts_of((study_id,))[study_id]
+
+    def counts_of(self, study_ids: Collection[str]) -> dict[str, dict[tuple[str, int, TrialState], int]]:
+        counts: dict[str, dict[tuple[str, int, TrialState], int]] = {each: {} for each in study_ids}
         with self._reading() as c:
-            return {(arm, replicate, state): n for arm, replicate, state, n in c.execute(query)}
+            for study_id, state, arm, replicate, n in c.execute(Hot.counts, {"study_ids": list(counts)}):
+                counts[study_id][arm, replicate, state] = n
+        return counts
 
     def attempts(self, trial_id: str) -> list[AttemptRow]:
         a = Tables.attempts

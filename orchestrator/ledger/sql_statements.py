@@ -8,6 +8,9 @@ from sqlalchemy import Table, Update, and_, bindparam, func, insert, or_, select
 
 from orchestrator.ledger.sql_tables import IS_LIVE, IS_OPEN, Tables
 
+# As `trials_by_state` has them: so they come in groups, and nothing is sorted.
+_PLACE = (Tables.trials.c.study_id, Tables.trials.c.state, Tables.trials.c.arm, Tables.trials.c.replicate)
+
 
 class Hot:
     """Statements that never change, and changes of a row by the columns that differ."""
@@ -27,6 +30,11 @@ class Hot:
                 Tables.trials.c.index == bindparam("index"),
             ),
         )
+    )
+    counts = (
+        select(*_PLACE, func.count())
+        .where(Tables.trials.c.study_id.in_(bindparam("study_ids", expanding=True)))
+        .group_by(*_PLACE)
     )
     attempt = select(Tables.attempts).where(
         Tables.attempts.c.trial_id == bindparam("trial_id"), Tables.attempts.c.number == bindparam("number")

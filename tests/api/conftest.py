@@ -179,11 +179,11 @@ def app() -> Any:
 
 @pytest.fixture
 def make(tmp_path: Path, runner: asyncio.Runner, app: Any) -> Iterator[Make]:
-    """Makes a service over a ledger."""
+    """Makes a service over a ledger: memory, sqlite, or that at an address."""
     stores: list[Store] = []
 
     def make_one(ledger: str = "memory", *, loopback: bool = True, **settings: Any) -> Service:
-        url = "memory://" if ledger == "memory" else f"sqlite:///{tmp_path}/ledger.db"
+        url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/ledger.db"}.get(ledger, ledger)
         store = open_ledger(url)
         stores.append(store)
         place = world(tmp_path / "runs", store=store)

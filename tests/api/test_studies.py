@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 import pytest
+from sqlalchemy import Engine, event
 
 from orchestrator.overview import overview
 from orchestrator.records import StudyState
@@ -124,6 +126,28 @@ def test_pages_of_studies_are_whole_also_while_new_ones_are_created(service: Ser
     assert seen == [f"s{number}" for number in reversed(range(7))]
     assert service.ask("GET", f"{STUDIES}?name=new").json["items"][0]["study"] == "new7"
     assert service.ask("GET", f"{STUDIES}?state=cancelled").json == {"items": [], "next": None}
+
+
+def test_a_list_counts_as_a_study_alone_does(service: Service) -> None:
+    study = service.ran(replicates=2).study_id
+    service.ask("POST", f"{STUDIES}/{study}/extend", {"arms": {"base": 3}})
+    service.created(name="new", replicates=3)
+    for line in service.ask("GET", STUDIES).json["items"]:
+        alone = service.ask("GET", f"{STUDIES}/{line['study']}").json
+        assert {key: alone[key] for key in line} == line
+
+
+def test_a_list_asks_as_often_however_many_studies_are_in_it(make: Make) -> None:
+    service, asked = make("sqlite"), Counter[str]()
+    event.listen(Engine, "before_cursor_execute", tell := lambda c, _, sql, *__: asked.update([sql]))
+    try:
+        for number in range(3):
+            service.created(name=f"s{number}")
+            asked.clear()
+            assert len(service.ask("GET", STUDIES).json["items"]) == number + 1
+            assert asked.total() <= 3
+    finally:
+        event.remove(Engine, "before_cursor_execute", tell)
 
 
 @pytest.mark.parametrize(

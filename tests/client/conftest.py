@@ -42,8 +42,8 @@ def slow(name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    """Starts services; they are ended after the tests."""
-    started: list[Server] = []
+    """Starts services; they are ended after the tests, however those end."""
+    started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, home: Path | None = None, port: int = 0, speed: str = "20") -> Server:
         home = home or tmp_path_factory.mktemp("served")
@@ -66,27 +66,38 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
                 ],
                 cwd=ROOT,
                 env=environment,
+                stdin=subprocess.PIPE,  # closed when this process is gone, which it ends by
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
             )
+        started.append(process)
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         assert url.startswith("http://"), (home / "served.log").read_text()
-        started.append(Server(url, home, process))
-        return started[-1]
+        return Server(url, home, process)
 
     yield start
-    for server in started:
-        stop(server)
+    for process in started:
+        process.send_signal(signal.SIGTERM)  # all at once; nothing to one that has ended
+    killed = [process.args for process in started if not _ended(process)]
+    assert not killed, "did not end when told to"
 
 
 def stop(server: Server) -> None:
-    if server.process.poll() is None:
-        server.process.send_signal(signal.SIGTERM)
-        server.process.wait(ENDS_WITHIN_S)
-    assert server.process.stdout is not None
-    server.process.stdout.close()
+    server.process.send_signal(signal.SIGTERM)
+    assert _ended(server.process)
+
+
+def _ended(process: subprocess.Popen[str]) -> bool:
+    """Whether it ends by itself; it is killed if not."""
+    try:
+        process.communicate(timeout=ENDS_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return False
+    return True
 
 
 @pytest.fixture(scope="session")

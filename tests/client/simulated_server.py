@@ -1,13 +1,15 @@
 """What is `orch` where the machines are simulated, and their time runs fast? (python -m)
 
 All else is real: the process, its socket, the engine's thread, the ledger. Whatever a study would train, the
-rehearsal workload runs in its place.
+rehearsal workload runs in its place. It ends when its standard input does: with whoever started it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -52,6 +54,12 @@ def open_host(settings: Settings, store: Store, *, workers: int | None = None) -
     return service.Host(settings, store, Fast(), engine, slots)
 
 
+def end_with_whoever_started_it() -> None:
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=end_with_whoever_started_it, daemon=True).start()
     service.open_host = open_host
     sys.exit(cli.run(sys.argv[1:]))

@@ -147,13 +147,22 @@ def test_a_study_is_steered_alike(orch: Orch, tmp_path: Path, client: Client) ->
         ("extend", "{}", "--arm", "nothing", "--trials", "2"),
         ("cancel", "{}"),
         ("resume", "{}"),
+        ("delete", "{}"),  # nobody can be asked
     ):
         here = orch("study", *(word.format("twin-a") for word in words))
         there = orch("study", *(word.format("twin-b") for word in words), remote=True)
         _same(here, there)
     for name in ("twin-a", "twin-b"):
         assert client.wait(name, timeout_s=60)["status"] == "cancelled"
-        client.delete(name)
+    deleted = [
+        orch("study", "delete", name, "--yes", remote=remote)
+        for name, remote in (("twin-a", 0), ("twin-b", 1))
+    ]
+    _same(*deleted)
+    assert deleted[0].out == "The study twin-a is deleted.\n"
+    gone = [orch("study", "delete", "twin-a", "--yes", "--json", remote=remote) for remote in (False, True)]
+    assert gone[0] == gone[1]
+    assert gone[0].code == showing.NOT_FOUND
 
 
 def test_a_failed_trial_is_retried_and_another_is_refused_alike(orch: Orch, client: Client) -> None:
@@ -191,6 +200,9 @@ def test_a_created_study_is_followed_to_its_table(orch: Orch, tmp_path: Path) ->
     assert re.search(r"Report: http://127\.0\.0\.1:\d+/api/v1/studies/\w+/report\n", there.out)
     again = orch("study", "create", str(tmp_path / "spec.json"), "--json", remote=True)
     assert (again.json["attached"], again.json["ended"]) == (True, 8)
+    for name, remote in (("pair-a", False), ("pair-b", True)):
+        gone = orch("study", "delete", name, "--yes", "--json", remote=remote).json
+        assert (gone["study"], gone["trials"], gone["attempts"], gone["deleted"]) == (name, 8, 8, True)
 
 
 def _run_lines(err: str) -> list[str]:
@@ -211,11 +223,15 @@ def test_ctrl_c_leaves_the_study_running_on_the_server_and_says_so(
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert following.stderr is not None
-    while not following.stderr.readline().startswith("Following left at "):
-        assert following.poll() is None
-    following.send_signal(signal.SIGINT)
-    _, err = following.communicate(timeout=60)
+    try:
+        assert following.stderr is not None
+        while not following.stderr.readline().startswith("Following left at "):
+            assert following.poll() is None
+        following.send_signal(signal.SIGINT)
+        _, err = following.communicate(timeout=60)
+    finally:
+        following.kill()
+        following.communicate()
     assert following.returncode == showing.INTERRUPTED
     assert f"left goes on at {server.url}. Follow it again: orch study watch left." in err
     assert client.study("left")["status"] == "running"

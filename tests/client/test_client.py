@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from orchestrator import errors
-from orchestrator.client import Client, Heard, at_rest
+from orchestrator.client import Client, Heard, at_rest, calls
 from orchestrator.client.listening import messages
 from tests.client.conftest import Serve, Server, slow, spec, stop
 
@@ -83,7 +83,7 @@ def test_a_running_study_is_paused_resumed_and_cancelled(client: Client) -> None
     with pytest.raises(errors.MoveRefused, match="cancelled"):
         client.resume(study)
     assert client.wait(study, timeout_s=60)["status"] == "cancelled"
-    client.delete(study)
+    assert client.delete(study)
     with pytest.raises(errors.NotFound):
         client.study(study)
 
@@ -157,7 +157,7 @@ def answering(answers: Callable[[str, str, dict[str, str]], Answer]) -> Iterator
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = _answer
+        do_GET = do_POST = do_DELETE = _answer
 
         def log_message(self, *_: object) -> None:
             pass
@@ -180,6 +180,28 @@ def busy(retry_after: str) -> Answer:
         {"Content-Type": "application/problem+json", "Retry-After": retry_after},
         json.dumps(told).encode(),
     )
+
+
+def test_a_deletion_is_waited_for_until_the_study_is_gone_or_patience_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wish = {"wish_id": 7, "study_id": "s1", "verb": "delete", "answer": None}
+    gone = {"type": "urn:orch:not-found", "title": "", "status": 404, "detail": "There is none."}
+    problem = (404, {"Content-Type": "application/problem+json"}, json.dumps(gone).encode())
+    said = [fine(wish), fine({"items": [wish]}), problem, fine(wish)]
+    asked: list[tuple[str, str]] = []
+
+    def answers(verb: str, path: str, _: dict[str, str]) -> Answer:
+        asked.append((verb, path))
+        return said.pop(0)
+
+    with answering(answers) as url, Client(url, wait=lambda s: None) as client:
+        assert client.delete("small")
+        monkeypatch.setattr(calls, "ANSWER_WITHIN_S", 0.0)
+        assert not client.delete("small")
+    look = ("GET", "/api/v1/studies/s1/wishes")
+    delete = ("DELETE", "/api/v1/studies/small")
+    assert asked == [delete, look, look, delete]
 
 
 def fine(body: Any) -> Answer:

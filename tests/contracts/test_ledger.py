@@ -263,6 +263,23 @@ def test_trials_come_in_order_and_by_filter(ledger: Store) -> None:
     assert len(counts) == 7
 
 
+def test_many_studies_are_counted_at_once_each_as_it_would_be_alone(ledger: Store) -> None:
+    epoch = led(ledger)
+    for number, size in enumerate((2, 0, 3)):
+        study_id = f"s{number}"
+        ledger.create_study(study(study_id))
+        for index in range(size):
+            name = trial_id(study_id, "bo", 0, index)
+            ledger.add_trial(epoch, trial(index, trial_id=name, study_id=study_id))
+    ledger.move_trial(epoch, "s2.bo.0.1", TrialState.WAITING, TrialState.STOPPED, at=4.0)
+    found = ledger.counts_of(["s2", "s1", "s0", "nope"])
+    assert found == {study_id: ledger.counts(study_id) for study_id in ("s0", "s1", "s2", "nope")}
+    assert found["s0"] == {("bo", 0, TrialState.WAITING): 2}
+    assert found["s2"] == {("bo", 0, TrialState.WAITING): 2, ("bo", 0, TrialState.STOPPED): 1}
+    assert ledger.counts_of(["s1"]) == {"s1": {}}
+    assert ledger.counts_of([]) == {}
+
+
 def test_a_trial_without_an_attempt_only_stops_or_is_tried_anew(ledger: Store) -> None:
     epoch = with_live_attempt(ledger)
     moves = [(a, b) for a in TrialState for b in TrialState]

@@ -20,6 +20,8 @@ from orchestrator.cli import foreground, progress, showing
 from orchestrator.clock import SystemClock
 from orchestrator.ledger import Store
 from orchestrator.records import StudyRow, StudyState
+from orchestrator.storage import Storage
+from orchestrator.wishes import obey_all
 from studies import catalog
 from tests.faults.world import small_study, world
 from tests.orchestrator.conftest import Orch
@@ -221,6 +223,88 @@ def test_there_is_nothing_to_watch_when_nobody_leads(orch: Orch, spec: str) -> N
     said = orch("study", "watch", "small")
     assert said.code == showing.REFUSED
     assert "Run it with: orch study resume small" in said.err
+
+
+# -- delete -----------------------------------------------------------------------------------------------
+class Person(StringIO):
+    """Somebody at a terminal, who types this."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def cancelled(orch: Orch, spec: str, home: Path) -> Path:
+    """The folder of a study that was cancelled."""
+    orch("study", "create", spec, "--no-run")
+    study_id = orch("study", "cancel", "small", "--json").json["study_id"]
+    folder = home / "runs" / study_id
+    (folder / "a-trial").mkdir(parents=True)
+    return folder
+
+
+def test_a_deletion_asks_first_and_takes_the_rows_and_the_folders(
+    orch: Orch, cancelled: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "reports" / "small").mkdir(parents=True)
+    monkeypatch.setattr(sys, "stdin", Person("n\n"))
+    said = orch("study", "delete", "small")
+    assert (said.code, said.out) == (showing.REFUSED, "")
+    assert said.err.startswith(f"To be deleted: small at {home}, 0 trials with 0 attempts, all that they rep")
+    assert said.err.endswith("Delete it for good? [y/N]: orch: Nothing was deleted.\n")
+    assert cancelled.exists()
+    monkeypatch.setattr(sys, "stdin", Person("y\n"))
+    said = orch("study", "delete", "small")
+    assert (said.code, said.out) == (0, "The study small is deleted.\n")
+    assert not cancelled.exists()
+    assert (home / "reports" / "small").exists()
+    assert orch("study", "delete", "small", "--yes").code == showing.NOT_FOUND
+
+
+def test_where_nobody_can_be_asked_only_a_yes_deletes(
+    orch: Orch, cancelled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", StringIO("y\n"))
+    said = orch("study", "delete", "small")
+    assert said.code == showing.USAGE
+    assert "It cannot be undone, and there is nobody to ask. Say so with --yes." in said.err
+    assert cancelled.exists()
+    told = orch("study", "delete", "small", "--yes", "--json").json
+    assert told == {"study": "small", "study_id": cancelled.name, "trials": 0, "attempts": 0, "deleted": True}
+    assert not cancelled.exists()
+    assert orch("study", "list", "--json").json == {"studies": []}
+
+
+def test_a_study_that_goes_on_is_not_deleted(orch: Orch, spec: str) -> None:
+    orch("study", "create", spec, "--no-run")
+    said = orch("study", "delete", "small", "--yes")
+    assert (said.code, said.err) == (
+        showing.REFUSED,
+        "orch: The study small is running and cannot be deleted; only one that has ended can. "
+        "Cancel it first.\n",
+    )
+    assert orch("study", "show", "small").code == 0
+
+
+def test_whoever_leads_deletes_with_its_own_folders(
+    orch: Orch, ledger: Callable[[], Store], cancelled: Path, tmp_path: Path
+) -> None:
+    leader = ledger()
+    epoch = leader.lead("somebody else")
+    assert epoch is not None
+
+    def obey() -> None:
+        while not leader.open_wishes():
+            pass
+        obey_all(leader, epoch, clock=SystemClock(), storage=Storage(tmp_path / "elsewhere"))
+
+    thread = threading.Thread(target=obey, daemon=True)
+    thread.start()
+    assert orch("study", "delete", "small", "--yes").code == 0
+    thread.join(10)
+    assert leader.studies() == []
+    assert cancelled.exists()
+    leader.close()
 
 
 # -- rehearse, doctor, down -------------------------------------------------------------------------------

@@ -133,7 +133,7 @@ def test_the_pages_open_and_ctrl_c_ends_them(home: Path, store_file: Path) -> No
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    killer = threading.Timer(120, pages.kill)  # 5 s on an idle machine
+    killer = threading.Timer(120, pages.terminate)  # 5 s on an idle machine
     killer.start()
     try:
         assert pages.stdout is not None
@@ -147,8 +147,8 @@ def test_the_pages_open_and_ctrl_c_ends_them(home: Path, store_file: Path) -> No
             assert probe.connect_ex(("127.0.0.1", port)) != 0
     finally:
         killer.cancel()
-        pages.kill()
-        pages.communicate()
+        pages.terminate()  # not killed: MLflow's server is in a session of its own, and would stay
+        pages.communicate(timeout=60)
 
 
 # -- settings ----------------------------------------------------------------------------------------------
