@@ -1,7 +1,7 @@
 """Which learning rate is a fair default in each cell? A grid on seeds that no other study trains on.
 
 Command   orch study create default-rate --size quick
-Run time  quick: about 4 minutes on 2 cores; laptop: 16 minutes planned
+Run time  quick: about 4 minutes on 2 cores; laptop: 18 minutes
 Expected  the best of each cell's grid is that cell's default in the other studies (FACTOR in cells.py); at
           quick and at laptop LAMB's first cell is the base of the others and says RATE_FACTOR in parts.py
 
