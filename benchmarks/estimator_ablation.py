@@ -46,8 +46,8 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "without_end_annealing": {"anneal_steps": 0},
     "without_trust_region": {"hypers": {"alpha": FREE, "beta1": FREE}},
     "at_most_thrice": {"hypers": {"alpha": THRICE}},
-    "K_40": {"lag_steps": 40},
-    "K_40_at_most_thrice": {"lag_steps": 40, "hypers": {"alpha": THRICE}},
+    "K_20": {"lag_steps": 20},
+    "K_20_at_most_thrice": {"lag_steps": 20, "hypers": {"alpha": THRICE}},
     "anneal_fifth": {"anneal_steps": 60},
 }
 

@@ -149,7 +149,7 @@ class GuidanceConfig:
     every_steps: int = number(1, at_least=1, below=10**9)  # of held-out
     batch_fraction: float = number(1.0, above=0, at_most=1)  # of held-out
     discount: float = number(0.9, at_least=0, at_most=1)  # of discounted
-    lag_steps: int = number(20, at_least=1, below=10**6)  # of lagged
+    lag_steps: int = number(0, at_least=0, below=10**6)  # of lagged; 0: a tenth of the run, at least 20
     anneal_steps: int = number(80, at_least=0, below=10**9)  # of lagged
     hypers: Mapping[str, Any] = table(
         sections={

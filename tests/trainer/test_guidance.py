@@ -259,6 +259,14 @@ def test_lagged_leaves_alpha_alone_until_two_boundaries_have_passed() -> None:
     assert (alpha[8:] != 1.0).all()
 
 
+@pytest.mark.parametrize(("steps", "lag"), [(None, 20), (100, 20), (400, 40), (1200, 120)])
+def test_lagged_looks_back_a_tenth_of_the_run_and_never_into_momentums_oscillation(
+    steps: int | None, lag: int
+) -> None:
+    assert int(Lagged(steps=steps).numbers()["lag_steps"]) == lag
+    assert int(Lagged(steps=steps, lag_steps=7).numbers()["lag_steps"]) == 7
+
+
 def test_lagged_lowers_alpha_while_the_training_loss_rises() -> None:
     """A loss that grows with the step, whatever the gradients say."""
     tx = guided(

@@ -36,9 +36,11 @@ from trainer.optim import Optimizer
 ETA = {"alpha": 0.02, "beta1": 0.01}
 BELOW = {"alpha": math.log(3), "beta1": 1.8}  # trust regions of the raw values, downwards and upwards
 # Twice, not three times. AdamW near its best rate, 300 steps: .24 (unguided .33, three times .44); LAMB loses
-# .005 by it at most (benchmarks/estimator_ablation.py). At 1,200 steps of AdamW no bound was enough: .07,
-# unguided .03 (one seed), with alpha on its lower bound from the middle of the run on.
+# .005 by it at most (benchmarks/estimator_ablation.py).
 ABOVE = {"alpha": math.log(2), "beta1": math.inf}
+# Above momentum's oscillation. In runs of 800 steps lags of 20 still see AdamW as too fast and lower alpha:
+# .103, lags of 80 .049, unguided .055; at 300 steps 20 loses too: .74, 30 .49, unguided .53 (two seeds each).
+LEAST_LAG_STEPS = 20
 
 
 def trusted(hypers: Sequence[Hyper]) -> tuple[Hyper, ...]:
@@ -58,7 +60,7 @@ class Lagged:
     """`steps` is the length of the run, None where it is not known (then nothing anneals at its end)."""
 
     # Numbers of the state, which shape no program.
-    lag_steps: int = field(default=20, compare=False)  # K: above momentum's oscillation; 40 is safer
+    lag_steps: int = field(default=0, compare=False)  # K; 0: a tenth of the run, LEAST_LAG_STEPS or more
     recent_steps: int = field(default=10, compare=False)  # near the end the path spans one to two of these
     anneal_steps: int = field(default=80, compare=False)
     steps: int | None = field(default=None, compare=False)
@@ -69,18 +71,22 @@ class Lagged:
     watches_loss = True  # for alpha's guard
 
     def __post_init__(self) -> None:
-        if self.recent_steps < 1 or self.lag_steps < 1:
+        if self.recent_steps < 1 or self.lag_steps < 0:
             raise ValueError(
                 f"lag_steps is {self.lag_steps} and recent_steps is {self.recent_steps}. "
-                f"Allowed is at least 1 for both."
+                f"Allowed is at least 0 for the first (by the length of the run) and 1 for the second."
             )
+
+    @property
+    def lag(self) -> int:
+        return self.lag_steps or max(LEAST_LAG_STEPS, (self.steps or 0) // 10)
 
     def numbers(self) -> dict[str, Any]:
         last = 2**31 - 1 if self.steps is None else self.steps - self.anneal_steps
         as_float = jnp.result_type(float)
         return {
             "anneal_from": jnp.asarray(last, jnp.int32),
-            "lag_steps": jnp.asarray(self.lag_steps, jnp.int32),
+            "lag_steps": jnp.asarray(self.lag, jnp.int32),
             "recent_steps": jnp.asarray(self.recent_steps, jnp.int32),
             # The guard's averages of the training loss: about 10 and 50 steps.
             "fast": jnp.asarray(0.9, as_float),
