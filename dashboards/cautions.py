@@ -176,6 +176,8 @@ def _collapsing(frame: Frame, arm: Arm, heard: Mapping[str, Curves]) -> Iterator
     best = frame.best(arm)
     if best is None or best.name not in heard or frame.spec.confirms(arm):
         return
+    if value_at(best.config, "guidance.estimator") == "lagged":
+        return  # it looks far back, and lowers α at the end of a run on purpose
     learned = value_at(best.config, "guidance.learn")
     points = heard[best.name].hyper.get("alpha", ())
     start = value_at(best.config, "optimizer.alpha")

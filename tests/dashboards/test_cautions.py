@@ -53,6 +53,16 @@ def test_alpha_that_ends_at_six_tenths_is_not() -> None:
     assert found(guided=[Run(0.7, point={"guidance.eta": 0.02}, said=said)]) == []
 
 
+def test_lagged_anneals_on_purpose() -> None:
+    study = spec().model_dump(mode="json")
+    (guided,) = (arm for arm in study["arms"] if arm["name"] == "guided")
+    guided["config"]["guidance"]["estimator"] = "lagged"
+    said = [(40, "eval", {}, {"alpha": 0.3})]
+    learned = [Run(0.7, point={"guidance.eta": 0.02}, said=said)]
+    assert found(StudySpec.model_validate(study), guided=learned) == []
+    assert [each.kind for each in found(guided=learned)] == ["short-horizon bias"]
+
+
 @pytest.mark.parametrize(
     ("parameter", "value", "end"),
     [
