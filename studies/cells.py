@@ -15,8 +15,8 @@ from studies.parts import OVER_PLAIN, Size
 # Peak learning rates, after warm-up, from which each optimizer's grid starts: the paper's for LAMB, for the
 # others half of the best one in runs of 240 steps (one seed: AdamW .008, Adafactor .064).
 PEAKS: Mapping[str, float] = {"lamb": 0.4 / 4000**0.5, "adamw": 0.004, "adafactor": 0.032}
-# By (optimizer, schedule, steps): the factor on the peak that won the grid. Where none is stated, 2, which won
-# in the seven other cells of laptop (docs/results/default-rate.md).
+# By (optimizer, schedule, steps): the factor on the peak that won the grid. Where none is stated, 2, which
+# won in the seven other cells of laptop (docs/results/default-rate.md).
 FACTOR: Mapping[tuple[str, str, int], float] = {("lamb", "inverse-sqrt", 1200): 1.0}
 USUAL_FACTOR = 2.0
 EXTENT: Mapping[str, tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...]]] = {
