@@ -66,8 +66,10 @@ def _by_timing(frame: Frame, arm: Arm) -> Iterator[Caution]:
 
 
 def _too_few_seeds(frame: Frame) -> Iterator[Caution]:
-    """Of the claim's arms or, without a claim, of every arm that searched."""
+    """Of the claim's arms or, without a claim, of every arm that searched, where there are several rows."""
     claim = frame.spec.claim
+    if claim is None and len({frame.row_of(arm) for arm in frame.spec.arms}) < 2:
+        return  # nothing is compared
     names = (claim.challenger, claim.incumbent) if claim else [a.name for a in frame.spec.arms]
     counts = {
         arm.name: len(sample(frame, arm, frame.spec.objective.metric).units)

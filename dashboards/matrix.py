@@ -93,7 +93,7 @@ class Matrix:
 
 
 def matrix(frame: Frame, *, metric: str | None = None) -> Matrix | None:
-    """None if the columns are not settings: they share one default, or there is none."""
+    """None if the columns are not settings (they share one default, or have none), or hold no other row."""
     metric = metric or frame.spec.objective.metric
     choosing = [arm for arm in frame.spec.arms if not frame.spec.confirms(arm)]
     default = next((a for a in choosing if a.method == "fixed" and _unguided(frame, a)), None)
@@ -103,6 +103,8 @@ def matrix(frame: Frame, *, metric: str | None = None) -> Matrix | None:
     theirs = None if bo is None else frame.row_of(bo)
     ours = frame.row_of(default)
     rows = [row for row in dict.fromkeys(map(frame.row_of, choosing)) if row != ours]
+    if not rows:
+        return None
     return Matrix(
         metric=metric,
         columns=frame.columns(),

@@ -95,6 +95,14 @@ def test_too_few_seeds_are_told_with_how_many_it_takes() -> None:
     assert "again on 3 fresh seeds. A paired test needs 6" in caution.sentence
 
 
+def test_seeds_are_not_counted_where_nothing_is_compared() -> None:
+    arms = [
+        {"name": "grid", "method": "grid", "space": [{"path": "x", "values": [1.0, 2.0, 3.0]}], "trials": 3}
+    ]
+    frame = frames.read(ledger(spec(arms=arms, claim=None), {"grid": runs(0.8, 0.7, 0.9)}), "s1")
+    assert cautions(frame, {}) == []
+
+
 def test_confirmations_that_were_added_later_are_told() -> None:
     assert kinds(added={"confirm-bo": 2}) == [("added later", "confirm-bo")]
 

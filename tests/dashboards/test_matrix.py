@@ -164,6 +164,13 @@ def test_columns_that_share_one_default_are_no_matrix() -> None:
     assert matrix.matrix(frames.read(ledger(spec(), {}), "s1")) is None
 
 
+def test_a_study_of_defaults_alone_has_no_matrix() -> None:
+    arms = [cell_arms(cell)[0] for cell in ("short", "long")]
+    results = {f"static-{cell}": runs(*DEFAULT) for cell in ("short", "long")}
+    alone = ledger(spec(arms=arms, claim=None), results)
+    assert matrix.matrix(frames.read(alone, "s1")) is None
+
+
 def test_the_csv_has_a_line_for_each_row_cell_and_opponent() -> None:
     lines = list(csv.DictReader(io.StringIO(matrix.to_csv(made()))))
     assert [(each["row"], each["column"], each["against"]) for each in lines] == [
