@@ -1,10 +1,10 @@
 """How far is each estimator of the hypergradient from the truth, and over which horizon?
 
 Command   orch study create hypergradient-audit --size quick
-Run time  quick: 5 minutes planned on 2 cores, laptop: 21; and in each half a minute a program to compile
-Expected  under LAMB the truth over 50 steps says "raise α" throughout; once warmed up, one step ahead it is a
-          hundredth of that. Its sign was told in 8 forks of 12 by held-out, 10 of 12 by next-batch, 6 of 12
-          by discounted, 9 of 10 by lagged (two trial runs of 240 steps, one seed: no result yet)
+Run time  quick: 9 minutes on 2 cores from a cold start; laptop: 21 planned, and programs to compile
+Expected  the truth says "raise α" from ten steps ahead on, and so does `lagged`; one step ahead the slope is a
+          hundredth of that, and the one-step estimators tell its sign little better than a coin tells the
+          long one's; for β1 the truth says "lower it" (docs/results/hypergradient-audit-quick.md)
 
 In each cell an unguided run is forked at evenly spaced steps: α and β1 are held above and below their raw
 values for K steps, on identical batches with identical random keys, and the losses on the dev split are
