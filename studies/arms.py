@@ -64,14 +64,17 @@ def confirmed(arm: Arm, size: Size, *, phase: Phase = "confirm", seeds: int = 0)
     )
 
 
-def study_of(name: str, size: Size, arms: tuple[Arm, ...], **more: Any) -> StudySpec:
-    """A study of the trainer that minimises dev loss."""
+def study_of(name: str, size: Size, arms: tuple[Arm, ...], *, targets: bool = True, **more: Any) -> StudySpec:
+    """A study of the trainer that minimises dev loss. The size's targets are those of its own setting, so
+    a study of several cells goes without."""
     return StudySpec(
         name=f"{name}-{size.name}",
         entrypoint=ENTRYPOINT,
         base=size.base,
         arms=arms,
-        objective=Objective(metric=METRIC, goal="minimize", split="select", targets=size.targets),
+        objective=Objective(
+            metric=METRIC, goal="minimize", split="select", targets=size.targets if targets else ()
+        ),
         resources=size.resources,
         retries=Retries(hang_after_s=size.hang_after_s),
         **more,

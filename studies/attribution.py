@@ -83,6 +83,7 @@ def study(size: Size) -> StudySpec:
         tuple(arm for cell in columns for arm in _column(cell, size, counts, claimed=cell == claimed)),
         claim=_claim(claimed),
         question=QUESTION,
+        targets=False,
     )
 
 

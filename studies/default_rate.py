@@ -24,7 +24,9 @@ SEEDS = Seeds(search=9000)
 
 def study(size: Size) -> StudySpec:
     grids = tuple(_grid(cell, size) for cell in cells(size))
-    return arms.study_of("default-rate", size, grids, question=QUESTION, seeds=SEEDS, replicates=3)
+    return arms.study_of(
+        "default-rate", size, grids, question=QUESTION, targets=False, seeds=SEEDS, replicates=3
+    )
 
 
 def _grid(cell: Cell, size: Size) -> Arm:

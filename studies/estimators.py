@@ -45,7 +45,7 @@ OVER = {**OVER_PLAIN, "held-out-10": 1.13, "discounted": 1.18, "forward": 1.8}
 
 def study(size: Size) -> StudySpec:
     made = tuple(arm for cell in cells(size) for arm in _of_cell(cell, size))
-    return arms.study_of("estimators", size, made, question=QUESTION)
+    return arms.study_of("estimators", size, made, question=QUESTION, targets=False)
 
 
 def _of_cell(cell: Cell, size: Size) -> Iterator[Arm]:

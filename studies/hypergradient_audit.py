@@ -49,7 +49,9 @@ def study(size: Size) -> StudySpec:
         for cell in cells(size)
         if cell.schedule in SCHEDULES
     )
-    asked = arms.study_of("hypergradient-audit", size, audits, question=QUESTION, replicates=SEEDS)
+    asked = arms.study_of(
+        "hypergradient-audit", size, audits, question=QUESTION, targets=False, replicates=SEEDS
+    )
     return asked.model_copy(update={"entrypoint": ENTRYPOINT})
 
 
