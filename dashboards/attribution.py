@@ -1,16 +1,15 @@
 """What is a gain due to? The controls of a claim, in every column where its two rows stand.
 
-The gain is the challenger's over the incumbent, on paired fresh seeds. Each control is compared with the
-challenger on theirs:
+The gain is the challenger's over the incumbent, on paired fresh seeds. Where its 95 % interval lies above
+zero, each control is asked how much of it it keeps, on the seeds that all three share:
 
-- *supports*: the challenger beats the control, so the control does not explain the gain;
-- *undoes*: the control beats the challenger, or does as well: it surely keeps more than half of the gain,
-  being nearer to the challenger than to the incumbent;
-- *open*: neither is sure; or there is no gain in this column, so that nothing can be attributed.
+- *supports*: surely less than half, so the control does not explain the gain;
+- *undoes*: surely more than half: without guidance, the larger part of the gain is there too;
+- *open*: neither is sure; or there is no gain beyond the noise in this column, so nothing can be attributed.
 
-Sure is a paired t test, two-sided at 5 %, with Holm's correction over the columns in which the control
-stands: with the five seeds that a matrix can afford the permutation test of the verdict can never reach it. A
-search without confirmations says nothing, and neither does another way of guiding.
+Sure is a paired t test of the half that is kept, two-sided at 5 %, with Holm's correction over the columns in
+which the control stands: with the five seeds that a matrix can afford the permutation test of the verdict can
+never reach it. A search without confirmations says nothing, and neither does another way of guiding.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from orchestrator.materialize import expected_config, learned_by
 from orchestrator.spec import Arm
 
 ALPHA = 0.05
-KEPT = 0.5  # of the gain: a control that keeps more does as well
+KEPT = 0.5  # of the gain: a control that keeps more undoes it
 Says = Literal["supports", "undoes", "open"]
 
 # The controls without which a gain cannot be attributed, and the words by which their rows are known.
@@ -52,7 +51,7 @@ class Control:
     sentence: str
     contrast: Contrast | None  # the challenger over the control
     kept: float | None = None  # of the gain, in the mean: 1 is all of it
-    p: float | None = None  # of the difference, over the columns
+    p: float | None = None  # that it keeps half of the gain, over the columns
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class _Compared:
     arm: Arm
     gain: Contrast
     seen: Contrast
-    excess: tuple[float, ...]  # by pair: the challenger's lead less half of its gain; below 0 it does as well
+    excess: tuple[float, ...]  # by pair: the challenger's lead less half of its gain; below 0 it keeps more
     kept: float | None  # of the mean gain
 
 
@@ -149,16 +148,18 @@ def _compared(frame: Frame, arm: Arm, sides: tuple[Arm, Arm], gain: Contrast, *,
 
 
 def _judged(frame: Frame, here: Mapping[str, _Compared]) -> dict[str, Control]:
-    """One row of controls over its columns: Holm's correction of both questions."""
-    differ = stats.holm([paired_t_p(each.seen.differences) for each in here.values()])
-    as_well = stats.holm([paired_t_p(each.excess) for each in here.values()])
-    return {
-        column: _said(frame, each, p=p, p_as_well=p_as_well, columns=len(here))
-        for (column, each), p, p_as_well in zip(here.items(), differ, as_well, strict=True)
-    }
+    """One row of controls over its columns, with Holm's correction. No gain, no question."""
+    asked = [column for column, each in here.items() if beyond_noise(each.gain)]
+    adjusted = stats.holm([paired_t_p(here[column].excess) for column in asked])
+    p_of = dict(zip(asked, adjusted, strict=True))
+    return {column: _said(frame, each, p_of.get(column), len(asked)) for column, each in here.items()}
 
 
-def _said(frame: Frame, each: _Compared, *, p: float, p_as_well: float, columns: int) -> Control:
+def beyond_noise(gain: Contrast) -> bool:
+    return gain.interval is not None and gain.interval.low > 0
+
+
+def _said(frame: Frame, each: _Compared, p: float | None, columns: int) -> Control:
     row, seen = frame.row_of(each.arm), each.seen
 
     def control(says: Says, words: str) -> Control:
@@ -166,31 +167,27 @@ def _said(frame: Frame, each: _Compared, *, p: float, p_as_well: float, columns:
 
     if seen.mean is None:
         return control("open", "no pair of runs can be compared yet.")
-    figures = _figures(seen, p, columns=columns)
-    if not each.gain.better:
-        return control("open", f"the challenger has no gain here that it could explain ({figures}).")
-    if p <= ALPHA:
-        if seen.better:
-            return control(
-                "supports", f"the challenger is better ({figures}), so this does not explain its gain."
-            )
-        return control("undoes", f"better than the challenger ({figures}), and it needs no guidance.")
+    lead = f"the challenger's lead over it is {_figures(seen)}"
+    if p is None:
+        return control("open", f"there is no gain beyond the noise that it could explain; {lead}.")
     mean = _mean(each.excess)
-    if mean is not None and mean < 0 and p_as_well <= ALPHA:
-        kept = "" if each.kept is None else f", {each.kept:.0%} in the mean"
+    if mean is None or each.kept is None:
+        return control("open", f"no seed has a run of all three; {lead}.")
+    over = f"p = {p:.3g}" + (f" over {columns} columns" if columns > 1 else "")
+    keeps = f"it keeps {max(each.kept, 0):.0%} of the gain in the mean"
+    if p > ALPHA:
+        return control("open", f"{keeps}, and whether more or less than half is not sure ({over}); {lead}.")
+    if mean > 0:
         return control(
-            "undoes",
-            f"as good as the challenger: it keeps more than half of the gain{kept} ({figures}), and it needs "
-            f"no guidance.",
+            "supports", f"{keeps}, surely less than half ({over}): it does not explain it; {lead}."
         )
-    return control("open", f"not told apart from the challenger ({figures}).")
+    return control("undoes", f"{keeps}, surely more than half ({over}), and needs no guidance; {lead}.")
 
 
-def _figures(seen: Contrast, p: float, *, columns: int) -> str:
+def _figures(seen: Contrast) -> str:
     within = seen.interval
     interval = f" (95 % interval {within.low:+.3g} to {within.high:+.3g})" if within else ""
-    over = f" over {columns} columns" if columns > 1 else ""
-    return f"{seen.mean:+.3g}{interval} on {seen.n} {seen.unit}{'s' * (seen.n != 1)}, p = {p:.3g}{over}"
+    return f"{seen.mean:+.3g}{interval} on {seen.n} {seen.unit}{'s' * (seen.n != 1)}"
 
 
 def _silent(frame: Frame, arm: Arm, challenger: Arm, incumbent: Arm, *, metric: str) -> Control:
@@ -200,9 +197,8 @@ def _silent(frame: Frame, arm: Arm, challenger: Arm, incumbent: Arm, *, metric: 
         seen = contrast(frame, challenger, arm, metric=metric)
         if seen.mean is None:
             return Control(row, arm.name, "open", f"{row}: no pair of runs can be compared yet.", seen)
-        figures = _figures(seen, seen.p, columns=1)
         words = "another way of guiding, which explains nothing away; the challenger's lead over it is"
-        return Control(row, arm.name, "open", f"{row}: {words} {figures}.", seen)
+        return Control(row, arm.name, "open", f"{row}: {words} {_figures(seen)}, p = {seen.p:.3g}.", seen)
     best = [frame.best(each) for each in (arm, challenger, incumbent)]
     values = [trial.value for trial in best if trial is not None and trial.value is not None]
     if len(values) < len(best):
@@ -230,11 +226,11 @@ def _any(words: Sequence[str], labels: Sequence[str]) -> bool:
 def _sentence(gain: Contrast, controls: Sequence[Control]) -> str:
     if gain.mean is None:
         return "No pair of runs on fresh seeds can be compared."
-    within = gain.interval
-    interval = f" (95 % interval {within.low:+.3g} to {within.high:+.3g})" if within else ""
-    said = f"The gain is {gain.mean:+.3g}{interval} on {gain.n} {gain.unit}{'s' * (gain.n != 1)}"
-    if not gain.better:
-        return f"{said}: there is none to attribute."
+    said = f"The gain is {_figures(gain)}"
+    if not beyond_noise(gain):
+        return (
+            f"{said}: {'not beyond the noise' if gain.better else 'none'}, so there is nothing to attribute."
+        )
     parts = {says: [c.row for c in controls if c.says == says] for says in ("undoes", "supports", "open")}
     words = {"undoes": "undone by", "supports": "supported against", "open": "open:"}
     found = [f"{words[says]} {', '.join(rows)}" for says, rows in parts.items() if rows]

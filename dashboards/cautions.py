@@ -121,8 +121,8 @@ def _undone(frame: Frame) -> Iterator[Caution]:
             yield Caution(
                 "gain undone",
                 column.gain.challenger,
-                f"The gain of {column.gain.challenger}{where} is there without guidance: "
-                f"{', '.join(rows)} did as well or better.",
+                f"More than half of the gain of {column.gain.challenger}{where} is there without guidance: "
+                f"{', '.join(rows)}.",
                 "Look at what they cost: a replay or a constant costs a plain run.",
             )
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from orchestrator.ledger import Ledger
@@ -87,6 +88,13 @@ class Frame:
         confirmations = (a for a in self.spec.arms if self.spec.confirms(a))
         followers = (a for a in confirmations if a.after is not None and a.after.arm == arm.name)
         return tuple(trial for follower in followers for trial in self.of(follower))
+
+    def spent(self, arm: Arm, of: Callable[[Trial], float]) -> float:
+        """What the arm's choice cost: all runs that led to it, those of an arm that it follows among them.
+        Where nothing was chosen the runs on fresh seeds are repetitions: it cost one, their mean."""
+        own = [of(trial) for trial in self.of(arm)]
+        mine = fmean(own) if arm.fresh_seeds and own else math.fsum(own)
+        return mine + (self.spent(self.spec.arm(arm.after.arm), of) if arm.after else 0.0)
 
     def lower_is_better(self, metric: str) -> bool:
         """The objective's goal says it of the objective; of another metric its name does."""

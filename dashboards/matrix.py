@@ -4,21 +4,23 @@ A study has a matrix if its columns are settings, so that each has a default of 
 of each choice on fresh seeds, paired by seed, as in `contrasts`.
 
 - A cell is won or lost where the 95 % interval of the mean difference leaves out zero, and else a tie. It is
-  lost, too, where more runs of the row diverged than of what it is compared with.
+  lost, too, where more runs of the row diverged than of what it is compared with, and where all of its search
+  did, so that there was nothing to run again.
 - p is that of the exact permutation test, and Holm's over the cells stands beside it. Of five pairs no such p
   lies below 0.0625, which is why the interval decides. One cell in forty is won by chance.
 - A row is never worse than the default beyond the noise if every cell has an interval and none is lost.
-- A step's cost is training time over steps, over that of the default: medians over the runs. What a choice
-  cost is the training time of all runs that led to it, in runs of the default. Compiling and evaluating count
-  in neither.
+- A step's cost is training time over steps, over that of the default: medians over the runs, then the median
+  of the cells and their range. Rows run at different times, so what else the machine did then is in it: below
+  1 it is noise, and `python -m benchmarks.guidance_overhead` measures the same side by side. What a choice
+  cost is the training time of all runs that led to it, those of a run that is replayed among them, in runs of
+  the default. Compiling and evaluating count in neither.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 from typing import Literal
 
 from dashboards import contrasts
@@ -26,6 +28,7 @@ from dashboards.contrasts import Contrast
 from dashboards.frames import Frame, Trial
 from dashboards.tables import csv_text, one_line
 from orchestrator.materialize import default_config, value_at
+from orchestrator.records import TrialState
 from orchestrator.spec import BAYESIAN, Arm
 
 Outcome = Literal["win", "tie", "loss", "unknown"]
@@ -76,11 +79,11 @@ class Line:
 
     @property
     def step_cost(self) -> float | None:
-        return _mean(self.step_costs)
+        return _median(self.step_costs)
 
     @property
     def run_cost(self) -> float | None:
-        return _mean(self.run_costs)
+        return _median(self.run_costs)
 
 
 @dataclass(frozen=True)
@@ -131,11 +134,16 @@ def _line(frame: Frame, row: str, metric: str, *, default: str, bo: str | None) 
 
 def _side(frame: Frame, row: str, against: str, metric: str) -> Side:
     found = {c.column: c for c in contrasts.by_column(frame, row, against, metric=metric) if c.n}
-    return Side(against, tuple(_entry(column, found.get(column)) for column in frame.columns()))
+    return Side(against, tuple(_entry(frame, row, column, found.get(column)) for column in frame.columns()))
 
 
-def _entry(column: str, seen: Contrast | None) -> Entry:
-    return Entry(column, "unknown" if seen is None else outcome(seen), seen)
+def _entry(frame: Frame, row: str, column: str, seen: Contrast | None) -> Entry:
+    if seen is not None:
+        return Entry(column, outcome(seen), seen)
+    arm = frame.arm_at(row, column)
+    runs = () if arm is None else frame.of(arm)
+    lost = bool(runs) and all(run.state is TrialState.DIVERGED for run in runs)
+    return Entry(column, "loss" if lost else "unknown", None)
 
 
 def outcome(seen: Contrast) -> Outcome:
@@ -156,9 +164,7 @@ def _costs(frame: Frame, row: str, default: str, column: str) -> tuple[float | N
         return None, None
     plain_runs = _ran(frame, plain)
     one_run = median([t.productive.get(TRAINING, 0.0) for t in plain_runs if t.value is not None] or [0.0])
-    spent = [t.charged.get(TRAINING, 0.0) for t in frame.of(arm)]
-    # Where nothing was chosen the runs on fresh seeds are replicates: the choice cost one of them.
-    chosen = _mean(spent) if arm.fresh_seeds else math.fsum(spent)
+    chosen = frame.spent(arm, lambda trial: trial.charged.get(TRAINING, 0.0))
     return _over(_step_s(_ran(frame, arm)), _step_s(plain_runs)), _over(chosen, one_run)
 
 
@@ -177,9 +183,9 @@ def _over(mine: float | None, plain: float | None) -> float | None:
     return mine / plain if mine and plain else None
 
 
-def _mean(numbers: Iterable[float | None]) -> float | None:
+def _median(numbers: Iterable[float | None]) -> float | None:
     known = [number for number in numbers if number is not None]
-    return fmean(known) if known else None
+    return median(known) if known else None
 
 
 # -- words -----------------------------------------------------------------------------------------------
@@ -191,7 +197,7 @@ def entry_text(entry: Entry) -> str:
     """+0.081, and what it is beyond the noise: win or loss."""
     seen = entry.contrast
     if seen is None or seen.mean is None:
-        return "–"
+        return "all diverged, loss" if entry.outcome == "loss" else "–"
     gone = f" †{seen.diverged[0]}" if seen.diverged[0] else ""
     return f"{signed(seen.mean)}{gone}" + (f" {entry.outcome}" if entry.outcome in ("win", "loss") else "")
 
@@ -218,6 +224,13 @@ def times(cost: float | None) -> str:
     return "–" if cost is None else f"{cost:.3g}"
 
 
+def ranging(costs: Sequence[float | None]) -> str:
+    """1.1 (1.04 to 1.2): the median of the cells, and where they lie."""
+    known = sorted(cost for cost in costs if cost is not None)
+    low, high = (times(known[0]), times(known[-1])) if known else ("", "")
+    return times(_median(known)) + (f" ({low} to {high})" if low != high else "")
+
+
 def sentences(made: Matrix) -> list[str]:
     """What each row comes to."""
     return [_sentence(line) for line in made.lines]
@@ -228,7 +241,7 @@ def _sentence(line: Line) -> str:
     if line.bo is not None:
         wins, cells, ahead = line.bo.count("win"), len(line.bo.entries), line.bo.ahead
         said += f"; beats {line.bo.against} in {wins} of {cells} cells, ahead of it in {ahead}"
-    return f"{said}; a step costs {times(line.step_cost)}, the choice {times(line.run_cost)} plain runs."
+    return f"{said}; a step costs {ranging(line.step_costs)}, the choice {times(line.run_cost)} plain runs."
 
 
 def sides(made: Matrix) -> list[tuple[str, list[tuple[str, Side]]]]:
@@ -250,7 +263,7 @@ def summary(made: Matrix) -> list[list[str]]:
             tally(line.default),
             line.default.never_worse,
             tally(line.bo),
-            times(line.step_cost),
+            ranging(line.step_costs),
             times(line.run_cost),
         ]
         for line in made.lines

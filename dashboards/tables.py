@@ -99,11 +99,11 @@ def _row(frame: Frame, name: str, metric: str, theirs: paper.PaperRow | None) ->
     distinct = {arm.name: arm for arm in arms.values()} or {
         a.name: a for a in frame.spec.arms if not frame.spec.confirms(a) and frame.row_of(a) == name
     }
-    runs = [sum(t.ended for t in frame.of(arm)) for arm in distinct.values()]
+    runs = [round(frame.spent(arm, lambda t: float(t.ended))) for arm in distinct.values()]
     return Row(
         name=name,
         phase=next(iter(distinct.values())).phase,
-        hours=fmean(sum(run_hours(t.charged) for t in frame.of(arm)) for arm in distinct.values()),
+        hours=fmean(frame.spent(arm, lambda t: run_hours(t.charged)) for arm in distinct.values()),
         runs=(min(runs), max(runs)),
         cells=tuple(_cell(frame, arms.get(column), column, metric, theirs) for column in columns),
         paper_hours=theirs.hours if theirs else None,
@@ -166,7 +166,10 @@ def _notes(frame: Frame, rows: Sequence[Row]) -> Iterator[str]:
     if any(cell.diverged for row in rows for cell in row.cells):
         yield "† So many of these runs diverged; the mean is of the others."
     if len(frame.columns()) > 1:
-        yield "Time and runs: of one column's search, all that was charged; the mean over the columns."
+        yield (
+            "Time and runs: of one column's search, all that was charged; the mean over the columns. "
+            "Of a setting that nothing chose, one run."
+        )
 
 
 # -- words -----------------------------------------------------------------------------------------------

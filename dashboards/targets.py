@@ -26,8 +26,8 @@ class Reached:
 
 
 def reached(frame: Frame) -> list[Reached]:
-    """Of every arm that chose something by itself, in the order of the spec."""
-    arms = [arm for arm in frame.spec.arms if not frame.spec.confirms(arm) and arm.after is None]
+    """Of every arm that chose something by itself, in the order of the spec. Repetitions are no search."""
+    arms = [a for a in frame.spec.arms if a.after is None and not (frame.spec.confirms(a) or a.fresh_seeds)]
     found = []
     for arm in arms:
         lines = {

@@ -122,6 +122,38 @@ def test_a_cell_without_pairs_is_not_known_and_no_row_is_safe_by_it() -> None:
         assert matrix.tally(side) == "1 won, 0 tied, 0 lost, 1 not known"
 
 
+def test_a_row_whose_search_all_diverged_has_lost_though_nothing_was_run_again() -> None:
+    gone = {"bo-long": [diverged(loss=9.0)] * 3, "confirm-bo-long": []}
+    entry = line(made(**gone), "+ BO").default.entries[1]
+    assert (entry.outcome, matrix.entry_text(entry)) == ("loss", "all diverged, loss")
+    some = {"bo-long": [diverged(loss=9.0), *runs(1.0, 1.0)], "confirm-bo-long": []}
+    assert line(made(**some), "+ BO").default.entries[1].outcome == "unknown"
+
+
+def test_what_is_replayed_costs_what_it_was_learned_at() -> None:
+    """A grid of three guided runs at 2.2 hours, and one of the five plain ones that follow the best."""
+    arms = cell_arms("short")
+    grid = {"method": "grid", "trials": 3, "space": [{"path": "guidance.eta", "values": [0.1, 0.2, 0.3]}]}
+    guided = {"guidance": {"estimator": "held-out", "learn": ["alpha"], "eta": 0.1}}
+    following = {"after": {"arm": "grid", "take": "schedule"}, "row": "replay"}
+    arms += [
+        {"name": "grid", "column": "short", "row": "grid", "config": guided, **grid},
+        {**arms[0], "name": "replay-short", **following},
+    ]
+    results = {k: v for k, v in found().items() if k.endswith("short")}
+    results |= {"grid": runs(1.0, 0.9, 0.8, hours=2.2), "replay-short": runs(*DEFAULT, hours=2.0)}
+    whole = matrix.matrix(frames.read(ledger(spec(arms=arms, claim=None), results), "s1"))
+    assert whole is not None
+    replay = line(whole, "replay")
+    assert replay.run_costs == pytest.approx((3 * 1.1 + 1,))
+    assert replay.step_costs == pytest.approx((1.0,))
+
+
+def test_the_cost_of_a_step_is_the_median_cells_with_their_range() -> None:
+    assert matrix.ranging((1.2, None, 1.0, 1.1)) == "1.1 (1 to 1.2)"
+    assert (matrix.ranging((1.101, 1.1)), matrix.ranging((None,))) == ("1.1", "–")
+
+
 def test_a_step_and_a_choice_are_counted_in_those_of_the_default() -> None:
     whole = made()
     lagged, bo = line(whole, "lagged"), line(whole, "+ BO")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from dashboards import frames, targets
-from tests.dashboards.ledgers import FAILED, Run, ledger, runs, searched, spec
+from dashboards import frames, series, tables, targets
+from tests.dashboards.ledgers import ALPHA, FAILED, Run, ledger, runs, searched, spec
 
 TARGETS = {"objective": {"metric": "loss", "targets": (0.9, 0.75, 0.1)}}
 
@@ -35,3 +35,18 @@ def test_a_failed_run_was_spent_and_a_missing_replicate_keeps_its_place_in_the_m
     assert found["guided", 0.9].runs == 2  # of 2, 1 and never
     assert found["guided", 0.9].runs_in_all == 3
     assert found["guided", 0.75].runs == math.inf
+
+
+def test_runs_of_one_setting_on_fresh_seeds_are_no_search_and_race_for_nothing() -> None:
+    arms = [
+        {"name": "static", "method": "fixed", "trials": 5, "fresh_seeds": True, "row": "static"},
+        {"name": "grid", "method": "random", "trials": 2, "space": [ALPHA], "row": "searched"},
+    ]
+    study = spec(arms=arms, claim=None, **TARGETS)
+    results = {"static": runs(1.0, 1.1, 0.7, 1.0, 1.0), "grid": runs(0.8, 0.7)}
+    frame = frames.read(ledger(study, results), "s1")
+    assert {each.row for each in targets.reached(frame)} == {"searched"}
+    assert {line.name for line in series.anytime(frame, "*")["runs"]} == {"searched"}
+    static, searched_row = tables.table(frame).rows
+    assert (static.runs, static.hours) == ((1, 1), 1.0)  # what a user would spend on it
+    assert searched_row.runs == (2, 2)
