@@ -35,6 +35,7 @@ def cautions(frame: Frame, heard: Mapping[str, Curves]) -> list[Caution]:
     for arm in frame.spec.arms:
         found += [*_on_the_edge(frame, arm), *_collapsing(frame, arm, heard), *_broken(frame, arm)]
         found += [*_search_that_found_nothing(frame, arm), *_by_timing(frame, arm)]
+        found += _best_of_its_members(frame, arm)
     return found
 
 
@@ -63,6 +64,27 @@ def _by_timing(frame: Frame, arm: Arm) -> Iterator[Caution]:
             f"reached it before: a repetition at another parallelism may stop others.",
             "Compare it with the other arms over several replicates.",
         )
+
+
+def _best_of_its_members(frame: Frame, arm: Arm) -> Iterator[Caution]:
+    """Another row's fresh seeds choose nothing; a population chooses a member on each of them."""
+    best, metric = frame.best(arm), frame.spec.objective.metric
+    fresh = [trial for trial in frame.confirming(arm) if trial.value is not None]
+    if best is None or not fresh or frame.spec.confirms(arm):
+        return
+    members = value_at(best.config, "population.members")
+    if members is None or value_at(best.config, "population.metric") != metric:
+        return
+    opens_test = all(value_at(trial.config, "score.test") is True for trial in fresh)
+    yield Caution(
+        "chosen on the split that is reported",
+        arm.name,
+        f"On every fresh seed the {metric} of {arm.name} is the best of its {members} members', chosen by "
+        f"that {metric}: it is too good beside rows whose fresh seeds choose nothing.",
+        "Compare on the test split, which chose no member."
+        if opens_test
+        else "Confirm with score.test, and compare on the test split, which chooses no member.",
+    )
 
 
 def _too_few_seeds(frame: Frame) -> Iterator[Caution]:

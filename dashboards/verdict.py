@@ -134,5 +134,5 @@ def _condition(seen: Contrast) -> str:
 
 def _cost_ratio(frame: Frame, challenger: Arm, incumbent: Arm) -> float | None:
     """Chips are the same for all arms of a study, so hours will do."""
-    ours, theirs = (sum(run_hours(t.charged) for t in frame.of(arm)) for arm in (challenger, incumbent))
+    ours, theirs = (frame.spent(arm, lambda t: run_hours(t.charged)) for arm in (challenger, incumbent))
     return ours / theirs if theirs > 0 else None

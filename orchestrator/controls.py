@@ -1,9 +1,9 @@
 """What does an arm take of the best run that it follows? Its configuration, or what it learned, unguided.
 
 Controls ask what a gain of guidance is due to. The learned values replayed at a plain run's cost; their mean;
-and the decay that looking one step ahead brings about by itself. A curve becomes a schedule file in the
-study's folder, `schedules/<trial>.<take>.npz`: it is a function of the run that is followed, and is there
-before any trial names it, so that whoever dies in between is followed by one who writes the same again.
+and the straight decay between the same ends. A curve becomes a schedule file in the study's folder,
+`schedules/<trial>.<take>.npz`: it is a function of the run that is followed, and is there before any trial
+names it, so that whoever dies in between is followed by one who writes the same again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import numpy as np
 from orchestrator import schedules
 from orchestrator.errors import BadSpec, NotFound
 from orchestrator.materialize import (
-    decay_per_step,
     learned_by,
     path_of,
     unguided,
@@ -45,8 +44,7 @@ def taken(take: Take, source: TrialRow, storage: Storage) -> dict[str, Any]:
     if take == "schedule-mean":
         return with_values(config, means(curves, learned_by(source.config)))
     if take == "matched-decay":
-        rate = decay_per_step(source.config) or 0.0
-        curves = matched_decay(curves, learned_by(source.config), rate=rate)
+        curves = matched_decay(curves, learned_by(source.config))
     file = storage.keep(source.study_id, f"{source.trial_id}.{take}.npz", _packed(curves))
     config = with_values(config, {"schedule.name": str(file)})
     config["schedule"].pop("course", None)  # the file holds its values too
@@ -58,19 +56,14 @@ def means(curves: Curves, learned: tuple[str, ...]) -> dict[str, float]:
     return {path_of(name): float(f"{curves[name].mean(dtype=np.float64):.8g}") for name in learned}
 
 
-def matched_decay(curves: Curves, learned: tuple[str, ...], *, rate: float) -> Curves:
-    """The short-horizon bias in closed form: α falls by the factor e^-rate a step, down to the lowest value
-    that the learned one came to, and stays there. What else was learned goes from its start to its end in
-    a straight line of the raw value, β1's logit. All that was not learned stays as it was."""
+def matched_decay(curves: Curves, learned: tuple[str, ...]) -> Curves:
+    """What was learned, without its shape: from its start to its end in a straight line of the raw value, α's
+    logarithm and β1's logit. So α falls by one factor a step, as looking one step ahead makes it fall by
+    itself; where the learned one rose, this rises. All that was not learned stays as it was."""
     made = dict(curves)
-    steps = np.arange(len(curves[MULTIPLIER]))
     for name in learned:
         curve = curves[name].astype(np.float64)
-        made[name] = (
-            np.maximum(curve[0] * np.exp(-rate * steps), curve.min())
-            if name == "alpha"
-            else _straight(_SCALES.get(name, "log"), curve[0], curve[-1], len(steps))
-        )
+        made[name] = _straight(_SCALES.get(name, "log"), curve[0], curve[-1], len(curve))
     return made
 
 

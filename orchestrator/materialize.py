@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.spec import FRESH_PER_REPLICATE, Arm, StudySpec, Take
+from orchestrator.spec import BAYESIAN, FRESH_PER_REPLICATE, Arm, StudySpec, Take
+
+_MARK = "\0"  # no value of a spec: no text in one holds a null
 
 
 def laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,17 +93,6 @@ def unguided(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**copy.deepcopy(dict(config)), "guidance": copy.deepcopy(UNGUIDED)}
 
 
-def decay_per_step(config: Mapping[str, Any]) -> float | None:
-    """By how much log α can fall a step, as the config states it: η̂ by the steps from one meta-step to the
-    next, or the reach by all steps. None where it leaves η̂ to the estimator."""
-    for path in ("guidance.hypers.alpha.eta", "guidance.eta"):
-        eta = value_at(config, path)
-        if eta is not None:
-            return float(eta) / float(value_at(config, "guidance.every_steps") or 1)
-    reach, steps = (value_at(config, path) for path in ("guidance.reach", "steps"))
-    return float(reach) / float(steps) if reach and steps else None
-
-
 def untakable(take: Take, config: Mapping[str, Any]) -> str | None:
     """Why what such a run learned cannot be taken, in a sentence; None where it can."""
     if take == "config":
@@ -114,8 +106,6 @@ def untakable(take: Take, config: Mapping[str, Any]) -> str | None:
             f"Its runs learn {', '.join(grouped)} by parameter group, and an unguided run has one number for "
             f"all. Follow an arm without per_group."
         )
-    if take == "matched-decay" and "alpha" in learned and decay_per_step(config) is None:
-        return "Its runs leave η̂ to the estimator. State guidance.eta, or guidance.reach."
     return None
 
 
@@ -125,6 +115,41 @@ def expected_config(spec: StudySpec, arm: Arm) -> dict[str, Any]:
         return default_config(spec, arm)
     found = expected_config(spec, spec.arm(arm.after.arm))
     return laid_over(found if arm.after.take == "config" else unguided(found), arm.config)
+
+
+# -- how far a value in the base goes ---------------------------------------------------------------------
+@dataclass(frozen=True)
+class Reach:
+    """What becomes of a value in the base config: arms by name, in the study's order."""
+
+    reached: tuple[str, ...]
+    kept: tuple[str, ...]  # state it themselves, search it, or take it of an arm that does
+    begun: tuple[str, ...]  # of those kept: a Bayesian search of it, which begins at the base's value
+
+
+def reach(spec: StudySpec, paths: Collection[str]) -> dict[str, Reach]:
+    """How far the base's value at each dotted path goes; none of the paths leads into another."""
+    marked = with_values(spec.base, dict.fromkeys(paths, _MARK))
+    kept: dict[str, set[str]] = {}  # the paths, by arm
+    begun: dict[str, set[str]] = {}
+    for arm in spec.arms:
+        default = laid_over(marked, arm.config)
+        searched = {p.path for p in arm.space}
+        stated = {path for path in paths if value_at(default, path) != _MARK}
+        kept[arm.name] = stated | (searched & set(paths))
+        begun[arm.name] = (searched & set(paths)) - stated if arm.method in BAYESIAN else set()
+        if arm.after is not None:
+            kept[arm.name] |= kept[arm.after.arm]
+            if arm.after.take != "config":  # which runs it with guidance off, whatever the base says
+                kept[arm.name] |= {path for path in paths if path.split(".")[0] == "guidance"}
+    return {
+        path: Reach(
+            reached=tuple(name for name in kept if path not in kept[name]),
+            kept=tuple(name for name in kept if path in kept[name]),
+            begun=tuple(name for name in begun if path in begun[name]),
+        )
+        for path in paths
+    }
 
 
 def trial_config(

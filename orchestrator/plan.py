@@ -19,6 +19,11 @@ from orchestrator.spec import BAYESIAN, Arm, Phase, StudySpec, Take
 
 PHASES: tuple[Phase, ...] = ("search", "confirm", "control")
 MOST_SCHEDULED = 100_000  # runs, about a second; beyond this the wall clock is not predicted
+# Paths at which any value costs a run about as much as another.
+COST_THE_SAME = frozenset(
+    {"seed", "guidance.eta", "guidance.reach", "schedule.warmup_steps"}
+    | {f"optimizer.{name}" for name in ("alpha", "beta1", "beta2", "eps", "learning_rate", "weight_decay")}
+)
 TABLE_HEADER = ("arm", "phase", "method", "runs", "each", "run time", "chip-hours", "waits for")
 
 
@@ -69,7 +74,7 @@ class Plan:
     control: Cost
     total: Cost
     wall_hours: float | None
-    notes: tuple[str, ...] = ()  # what is unknown, and why
+    notes: tuple[str, ...] = ()  # what is unknown or doubtful, and why
     programs: int | None = None  # to compile, where none has been kept; None: nobody asked the entrypoint
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,21 +94,21 @@ class Plan:
         return {"search": self.search, "confirm": self.confirm, "control": self.control}[phase]
 
 
-def plan(spec: StudySpec, *, slots: int) -> Plan:
-    """The plan of a study on `slots` slots."""
+def plan(spec: StudySpec, *, slots: int, notes: Sequence[str] = ()) -> Plan:
+    """The plan of a study on `slots` slots. `notes`: what else is to be said of what was asked for."""
     if slots < 1:
         raise BadSpec(f"A plan was asked for {slots} slots. Allowed is 1 or more. Give one per worker.")
     arms = tuple(_arm_plan(spec, arm) for arm in spec.arms)
     total = _summed(arms)
-    notes = []
+    gaps = []
     unknown = [a.arm for a in arms if a.hours_per_run is None]
     if unknown:
-        notes.append(
+        gaps.append(
             f"The cost is unknown: no run_hours for {', '.join(unknown)}. "
             f"State what one run is expected to take."
         )
     elif total.runs > MOST_SCHEDULED:
-        notes.append(
+        gaps.append(
             f"The wall clock is not predicted above {MOST_SCHEDULED:,} runs; these are {total.runs:,}."
         )
     return Plan(
@@ -115,8 +120,8 @@ def plan(spec: StudySpec, *, slots: int) -> Plan:
         confirm=_summed([a for a in arms if a.phase == "confirm"]),
         control=_summed([a for a in arms if a.phase == "control"]),
         total=total,
-        wall_hours=None if notes else _wall_hours(arms, slots=slots),
-        notes=tuple(notes),
+        wall_hours=None if gaps else _wall_hours(arms, slots=slots),
+        notes=(*gaps, *notes),
     )
 
 

@@ -1,4 +1,4 @@
-"""What does this text ask for? Files, dicts and flags to a StudySpec, or a sentence for each mistake.
+"""What does this text ask for? Files and dicts to a StudySpec, or a sentence for each mistake.
 
 Every limit is checked before what it protects from can cost anything: size before reading, aliases and
 depth before building. YAML is read by the rules of YAML 1.2, where `off` is a word and 1e-3 a number.
@@ -20,14 +20,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.errors import BadSpec
-from orchestrator.materialize import with_values
-from orchestrator.spec import PATH, Spec, StudySpec
+from orchestrator.spec import Spec, StudySpec
 
 MAX_BYTES = 2**20  # a spec of 1,000 arms has about 300 kB
 MAX_DEPTH = 50
 MAX_YAML_NODES = 100_000  # about a second to build
 Model = TypeVar("Model", bound=Spec)
-SEARCHING = frozenset({"gp", "tpe", "random", "sobol"})
 
 
 def read_spec(path: Path) -> StudySpec:
@@ -64,44 +62,6 @@ def validated(model: type[Model], data: Any, *, called: str) -> Model:
         return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         raise BadSpec(_sentences(error, root=model, called=called)) from None
-
-
-def override(
-    spec: StudySpec,
-    *,
-    name: str | None = None,
-    trials: int | None = None,
-    replicates: int | None = None,
-    search: str | None = None,
-    sets: Sequence[str] = (),
-) -> StudySpec:
-    """The spec with the flags of a command laid over it, checked anew.
-
-    `trials` goes to every arm that searches without a grid, `search` to every arm of method gp or tpe, and
-    each of `sets` ("path=value", the value as JSON or else as a string) into the base config.
-    """
-    data = spec.model_dump(mode="json")
-    if name is not None:
-        data["name"] = name
-    if replicates is not None:
-        data["replicates"] = replicates
-    for arm in data["arms"]:
-        if trials is not None and arm["method"] in SEARCHING:
-            arm["trials"] = trials
-        if search is not None and arm["method"] in ("gp", "tpe"):
-            arm["method"] = search
-    data["base"] = with_values(data["base"], dict(_setting(text) for text in sets))
-    return spec_from_dict(data)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    path, equals, value = text.partition("=")
-    if not equals or not PATH.fullmatch(path):
-        raise BadSpec(f"--set {_cut(text)} is not understood. Write it like --set optimizer.beta1=0.8.")
-    try:
-        return path, json.loads(value)
-    except (ValueError, RecursionError):  # RecursionError: thousands of brackets
-        return path, value
 
 
 # -- text to values --------------------------------------------------------------------------------------

@@ -97,8 +97,8 @@ class After(Spec):
     """This arm follows another: it takes what that arm's best trial found, once the arm has ended.
 
     config: its configuration. The others, with guidance off: schedule, what it learned, step by step;
-    schedule-mean, the mean of what it learned, as constants; matched-decay, α falling by η̂ a step and the
-    rest in a straight line to where it ended (see `controls`).
+    schedule-mean, the mean of what it learned, as constants; matched-decay, from where it began
+    in a straight line of the raw value to where it ended (see `controls`).
     """
 
     arm: str

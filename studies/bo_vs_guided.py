@@ -9,8 +9,10 @@ Expected  the paper's Table 2 (de-en, BLEU; α, β1, α+β1): base 38.6, 38.6, 3
 Rows, for each of the columns α, β1 and α+β1: Bayesian optimization of static values; guided learning at
 four meta learning rates η̂; Bayesian optimization of η̂. All columns share one base run. Apart from the
 search stand the confirmations (each arm's chosen configuration on fresh seeds, the same ones for all
-arms, scored on the test split) and the controls: random search with BO's budget, and one run each of the
-estimators that cost next to nothing, at their default settings, with confirmations of their own.
+arms, scored on the test split) and the controls. For α+β1, the column of the claim: random search and BO
+over schedule parameters with BO's budget, and what controls.py makes of the guided arm's choice. In every
+column: one run each of the estimators that cost next to nothing, at their default settings. All of them are
+confirmed.
 """
 
 from __future__ import annotations
@@ -18,14 +20,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestrator.spec import Arm, Claim, Parameter, StudySpec
-from studies import arms
+from studies import arms, controls
 from studies.parts import COLUMNS, METRIC, REACH_RANGE, Size
 
 QUESTION = (
     "Do hyperparameters learned while the model trains beat static ones found by Bayesian optimization, "
     "and at what cost?"
 )
-CHALLENGER, INCUMBENT = "guided-alpha+beta1", "bo-alpha+beta1"
+CLAIMED = "alpha+beta1"
+CHALLENGER, INCUMBENT = f"guided-{CLAIMED}", f"bo-{CLAIMED}"
 ROWS = {"next-batch": "guided, next batch", "lagged": "guided, lagged"}
 
 
@@ -39,6 +42,7 @@ def study(size: Size) -> StudySpec:
             *searches,
             *(arms.confirmed(arm, size, seeds=_seeds(arm, size)) for arm in searches),
             *(arm for column, space in COLUMNS for arm in _controls(column, space, size)),
+            *_attributing(next(arm for arm in searches if arm.name == CHALLENGER), size),
         ),
         claim=_claim(size),
         question=QUESTION,
@@ -72,7 +76,7 @@ def _searches(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator
 
 def _controls(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator[Arm]:
     if column in size.random_columns:
-        yield Arm(
+        random = Arm(
             name=f"random-{column}",
             method="random",
             space=space,
@@ -82,6 +86,9 @@ def _controls(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator
             column=column,
             run_hours=size.hours.get("bo", size.hours["off"]),
         )
+        yield random
+        if column == CLAIMED:
+            yield arms.confirmed(random, size, phase="control", seeds=size.claimed)
     for estimator in size.estimators:
         arm = Arm(
             name=f"{estimator}-{column}",
@@ -94,6 +101,26 @@ def _controls(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator
         )
         yield arm
         yield arms.confirmed(arm, size, phase="control")
+
+
+def _attributing(guided: Arm, size: Size) -> Iterator[Arm]:
+    """What a gain could be due to, on the seeds of the claim."""
+    plain = size.hours["off"]
+    yield from controls.following(guided, CLAIMED, seeds=size.claimed, hours=plain)
+    more = {"trials": size.claimed, "run_hours": size.hours["held-out"]}
+    yield controls.longer(CLAIMED, CLAIMED, size, steps=size.steps, **more)
+    schedule = arms.bayesian(
+        f"bo-schedule-{CLAIMED}",
+        controls.COURSES,
+        size,
+        trials=size.bo_trials,
+        hours=size.hours.get("bo", plain),
+        config={"schedule": {"course": controls.COURSE}},
+        row=controls.BO_SCHEDULE,
+        column=CLAIMED,
+    ).model_copy(update={"phase": "control"})
+    yield schedule
+    yield arms.confirmed(schedule, size, phase="control", seeds=size.claimed)
 
 
 def _claim(size: Size) -> Claim:

@@ -13,8 +13,9 @@ from orchestrator.api.bodies import StrictRoute
 from orchestrator.api.errors import told
 from orchestrator.api.parts import NAME, Here
 from orchestrator.checks import programs, require_runnable
+from orchestrator.overrides import Overridden, override
 from orchestrator.plan import plan, refuse_above
-from orchestrator.reading import override, spec_from_dict
+from orchestrator.reading import spec_from_dict
 from orchestrator.spec import MOST_TRIALS, StudySpec, Take
 
 router = APIRouter(tags=["presets"], route_class=StrictRoute)
@@ -139,25 +140,30 @@ def preset(
 def plans(asked: AskedPlan, parts: Here, _: Reader) -> Any:
     """Say what a study would run and cost. Nothing is started, and nothing written."""
     slots = asked.slots or parts.settings.workers
-    spec = wanted(asked, slots=slots)
-    return {**plan(spec, slots=slots).to_dict(), "programs": programs(spec)}
+    found = _affordable(asked, slots=slots)
+    planned = plan(found.spec, slots=slots, notes=found.notes)
+    return {**planned.to_dict(), "programs": programs(found.spec)}
 
 
 def wanted(asked: Asked, *, slots: int) -> StudySpec:
     """The spec that is asked for. BadSpec when it cannot run, or would cost more than it may."""
-    spec = _spec(asked)
-    require_runnable(spec)
+    return _affordable(asked, slots=slots).spec
+
+
+def _affordable(asked: Asked, *, slots: int) -> Overridden:
+    found = _spec(asked)
+    require_runnable(found.spec)
     if asked.refuse_above is not None:
-        refuse_above(plan(spec, slots=slots), asked.refuse_above)
-    return spec
+        refuse_above(plan(found.spec, slots=slots), asked.refuse_above)
+    return found
 
 
-def _spec(asked: Asked) -> StudySpec:
+def _spec(asked: Asked) -> Overridden:
     from studies import catalog
 
     if asked.spec is not None:
         data: dict[str, Any] = dict(asked.spec)
-        return spec_from_dict(data if asked.name is None else {**data, "name": asked.name})
+        return Overridden(spec_from_dict(data if asked.name is None else {**data, "name": asked.name}))
     assert asked.preset is not None
     changes = asked.preset
     sets = [] if changes.pair is None else [f"data.pair={changes.pair}"]

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from ray import tune
 
 TRAINER = "trainer.run"
-_NOTE = "trial.json"  # in a checkpoint of Tune's: whose it was
+METRICS = ("dev_loss",)  # what the trainer reports at every evaluation
+_NOTE = "trial.json"  # in a checkpoint of Tune's: whose it was, and what it took
 
 
 class Training:
@@ -109,11 +110,17 @@ class Training:
         return workdir
 
 
-def trainable(base: Mapping[str, Any], *, entrypoint: str = TRAINER) -> type[tune.Trainable]:
+def trainable(
+    base: Mapping[str, Any], *, entrypoint: str = TRAINER, metrics: tuple[str, ...] = METRICS
+) -> type[tune.Trainable]:
     """A trainable whose config holds values by dotted path, laid over `base`.
 
     A result has the values of an evaluation, `step`, each hyperparameter as `hyper.NAME` and each clock as
-    `clock.NAME`. A trial whose run diverged ends with NaN for every value.
+    `clock.NAME`. The clocks are those of all training that led there, be it another trial's.
+
+    A trial whose run diverged ends with NaN for every value and for all of `metrics`. Name there what Tune
+    looks at: a result without it ends the whole search, and one that never came to an evaluation has none.
+    Tune's schedulers and its best result pass over NaN.
     """
     from ray import tune
 
@@ -129,16 +136,17 @@ def trainable(base: Mapping[str, Any], *, entrypoint: str = TRAINER) -> type[tun
                 run.advance()
                 run.tidy()
             diverged = run.status == "diverged"
-            values = dict.fromkeys(run.values, math.nan) if diverged else run.values
+            values = dict.fromkeys((*run.values, *metrics), math.nan) if diverged else run.values
             told = {f"hyper.{name}": value for name, value in run.hyper.items()}
             told |= {f"clock.{name}": value for name, value in run.clocks.items()}
             done = run.status in ("completed", "diverged")
             return {**values, **told, "step": run.step, "diverged": diverged, "done": done}
 
         def save_checkpoint(self, checkpoint_dir: str) -> None:
-            note = {"config": self._run.config, "step": self._run.step, "checkpoint": None}
-            if self._run.checkpoint is not None:
-                note["checkpoint"] = copied(Path(self._run.checkpoint), Path(checkpoint_dir)).name
+            run = self._run
+            note = {"config": run.config, "step": run.step, "clocks": run.clocks, "checkpoint": None}
+            if run.checkpoint is not None:
+                note["checkpoint"] = copied(Path(run.checkpoint), Path(checkpoint_dir)).name
             (Path(checkpoint_dir) / _NOTE).write_text(json.dumps(note))
 
         def load_checkpoint(self, checkpoint: dict[str, Any] | str | None) -> None:
@@ -146,11 +154,13 @@ def trainable(base: Mapping[str, Any], *, entrypoint: str = TRAINER) -> type[tun
             note = json.loads((folder / _NOTE).read_text())
             if note["checkpoint"] is None:  # saved before its first evaluation
                 return
-            path, step = str(copied(folder / note["checkpoint"], self._run.folder)), int(note["step"])
-            if note["config"] == self._run.config:
-                self._run.recall(step, {}, path, status="stopped")
+            run, step = self._run, int(note["step"])
+            path = str(copied(folder / note["checkpoint"], run.folder))
+            if note["config"] == run.config:
+                run.recall(step, {}, path, status="stopped")
             else:
-                self._run.go_on_from(path, step=step, paths=_changed(note["config"], self._run.config))
+                run.go_on_from(path, step=step, paths=_changed(note["config"], run.config))
+            run.clocks = dict(note["clocks"])  # a schedule by cost must not find the trial young again
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.cleanup()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,6 +14,9 @@ from orchestrator.cli.showing import note
 from orchestrator.errors import BadSpec
 from orchestrator.materialize import value_at
 from orchestrator.spec import StudySpec
+
+if TYPE_CHECKING:
+    from orchestrator.overrides import Overridden
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -91,9 +94,10 @@ def read(
     pair: str | None = None,
     data_dir: str | None = None,
     sets: tuple[str, ...] = (),
-) -> StudySpec:
+) -> Overridden:
     """The spec that NAME|FILE and the flags ask for. A name that looks like a file is one."""
-    from orchestrator.reading import override, read_spec
+    from orchestrator.overrides import override
+    from orchestrator.reading import read_spec
 
     if given.endswith(FILE_SUFFIXES) or "/" in given:
         if size is not None:
@@ -119,7 +123,8 @@ def _data(spec: StudySpec, pair: str | None, data_dir: str | None) -> list[str]:
     return sets
 
 
-def tell_question(spec: StudySpec) -> None:
+def tell_question(spec: StudySpec, notes: Iterable[str] = ()) -> None:
     """What is asked comes first, and with it what its numbers can say and what they cannot."""
     if spec.question:
         note(spec.question)
+    note(*notes)

@@ -43,7 +43,7 @@ def command(spec: str, workers: int | None, as_json: bool, **changes: Any) -> in
 
     It shows that the study can run, what it would propose and count. Nothing is written to the ledger.
     """
-    wanted = read(spec, **changes)
+    wanted = read(spec, **changes).spec
     tell_question(wanted)
     slots = workers or from_environment().workers
     told = _Told(wanted)

@@ -55,10 +55,10 @@ def create(
 
     With --server the service runs it and it is followed from here; Ctrl-C then leaves it running there.
     """
-    wanted = read(spec, **changes)
-    tell_question(wanted)
+    asked = read(spec, **changes)
+    tell_question(asked.spec, asked.notes)
     with opened(server) as place:
-        made = _created(place, wanted, workers=workers, refuse_above=refuse_above)
+        made = _created(place, asked.spec, workers=workers, refuse_above=refuse_above)
         study = made.study
         if study.state is StudyState.CANCELLED:
             raise MoveRefused(
@@ -105,12 +105,12 @@ def plan_(
     """Say what a study would run and cost. Nothing is started, and nothing written."""
     from orchestrator.plan import TABLE_HEADER
 
-    wanted = read(spec, **changes)
-    tell_question(wanted)
+    asked = read(spec, **changes)
+    tell_question(asked.spec, asked.notes)
     with opened(server) as place:
-        planned = place.plan(wanted, slots=slots, refuse_above=refuse_above)
+        planned = place.plan(asked.spec, slots=slots, refuse_above=refuse_above)
     if as_json:
-        print_json(planned.to_dict())
+        print_json({**planned.to_dict(), "notes": [*planned.notes, *asked.notes]})
         return DONE
     right = {"runs", "each", "run time", "chip-hours"}
     spare = ("waits for", "method", "phase", "each", "run time")

@@ -68,6 +68,28 @@ def test_a_plan_is_what_the_study_will_run(service: Service) -> None:
     assert overview(service.store, study).ended == planned.json["total"]["runs"]
 
 
+def test_a_plan_says_what_a_setting_leaves(service: Service) -> None:
+    preset = {"name": "bo-vs-guided", "size": "smoke"}
+    before = service.ask("POST", "/api/v1/plans", {"preset": preset}).json
+    changes = {"steps": 80, "model.size": "tiny", "batch.sentences": 8, "optimizer.beta1": 0.8}
+    said = service.ask("POST", "/api/v1/plans", {"preset": {**preset, "set": changes}}).json
+    assert said["total"]["run_hours"] == pytest.approx(2 * before["total"]["run_hours"])
+    assert said["wall_hours"] == pytest.approx(2 * before["wall_hours"])
+    beta1, steps, doubt = said["notes"]
+    assert beta1.startswith("optimizer.beta1=0.8 reaches ")
+    assert steps.startswith("steps goes from 40 to 80, and the planned hours with it.")
+    assert "setting batch.sentences may change them" in doubt
+
+
+def test_a_setting_that_reaches_no_arm_is_refused(service: Service) -> None:
+    asked = {"preset": {"name": "estimators", "size": "smoke", "set": {"steps": 80}}}
+    for path in (STUDIES, "/api/v1/plans"):
+        said = service.ask("POST", path, asked)
+        assert said.status == 422
+        assert "steps=80 would change nothing" in said.json["detail"]
+    assert service.store.studies() == []
+
+
 def _at_once(service: Service, count: int, **headers: str) -> list[Said]:
     async def all_of_them() -> list[Said]:
         asked = (service.ask.ask("POST", STUDIES, {"spec": spec()}, **headers) for _ in range(count))

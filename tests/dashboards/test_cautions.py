@@ -132,6 +132,32 @@ def test_runs_stopped_at_a_rung_are_told_to_depend_on_timing() -> None:
     assert ("by timing", "asha") not in kinds(study, asha=runs(0.9, 0.8))
 
 
+def test_a_population_is_told_to_choose_on_what_its_confirmation_reports() -> None:
+    section = {"members": 10, "metric": "loss"}
+    for test, remedy in ((False, "Confirm with score.test, and"), (True, "Compare on the test split, which")):
+        study = spec(more_arms=population(section, test=test))
+        (caution,) = found(study, pbt=[Run(0.8)], confirm_pbt=runs(*[0.8] * 6))
+        assert (caution.kind, caution.arm) == ("chosen on the split that is reported", "pbt")
+        assert "the best of its 10 members', chosen by that loss" in caution.sentence
+        assert caution.remedy.startswith(remedy)
+
+
+def test_a_population_that_chooses_by_another_metric_or_was_not_run_again_is_not_told() -> None:
+    by_another = spec(more_arms=population({"members": 10, "metric": "dev_loss"}))
+    assert found(by_another, pbt=[Run(0.8)], confirm_pbt=runs(*[0.8] * 6)) == []
+    once = spec(more_arms=population({"members": 10, "metric": "loss"})[:1])
+    assert found(once, pbt=[Run(0.8)]) == []
+
+
+def population(section: dict[str, object], *, test: bool = False) -> list[dict[str, object]]:
+    arm = {"method": "fixed", "row": "PBT"}
+    after = {"after": {"arm": "pbt"}, "fresh_seeds": True, "phase": "confirm", "trials": 6}
+    return [
+        {"name": "pbt", "config": {"population": section}, **arm},
+        {"name": "confirm-pbt", "config": {"score": {"test": test}}, **arm, **after},
+    ]
+
+
 def test_an_unfinished_study_says_how_to_go_on() -> None:
     caution = found(state=StudyState.PAUSED)[0]
     assert caution.kind == "unfinished"

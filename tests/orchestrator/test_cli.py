@@ -421,8 +421,8 @@ def test_pair_and_data_dir_are_short_for_settings(tmp_path: Path, monkeypatch: p
     from orchestrator.cli.asking import read
 
     monkeypatch.chdir(tmp_path)
-    data = read("bo-vs-guided", size="smoke", pair="fi-en", data_dir="corpus/train").base["data"]
+    data = read("bo-vs-guided", size="smoke", pair="fi-en", data_dir="corpus/train").spec.base["data"]
     assert (data["pair"], data["source"]) == ("fi-en", "files")
     assert data["path"] == str(tmp_path / "corpus/train")
-    prepared = read("bo-vs-guided", size="paper", data_dir="/sets").base["data"]
+    prepared = read("bo-vs-guided", size="paper", data_dir="/sets").spec.base["data"]
     assert (prepared["source"], prepared["path"]) == ("wmt19", "/sets")

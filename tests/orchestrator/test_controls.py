@@ -11,7 +11,6 @@ import pytest
 from orchestrator import controls, schedules
 from orchestrator.checks import require_runnable
 from orchestrator.errors import BadSpec
-from orchestrator.materialize import decay_per_step
 from orchestrator.plan import plan
 from orchestrator.reading import spec_from_dict
 from orchestrator.records import TrialRow, TrialState
@@ -72,15 +71,26 @@ def test_the_mean_of_what_was_learned_becomes_constant_on_the_studys_own_schedul
     assert config["guidance"]["estimator"] == "off"
 
 
-def test_the_matched_decay_is_eta_a_meta_step_down_to_the_lowest_learned_alpha(tmp_path: Path) -> None:
+def test_the_matched_decay_goes_straight_from_where_the_learned_values_began_to_where_they_ended(
+    tmp_path: Path,
+) -> None:
     kept = schedule_of(controls.taken("matched-decay", *left(tmp_path)))
-    # η̂ 0.5 every second step: e^-0.25 a step, and 0.5 is as low as the learned α came.
-    expected = [1.0, np.exp(-0.25), np.exp(-0.5), 0.5]
-    np.testing.assert_allclose(kept["alpha"], expected, rtol=1e-6)
+    alpha, beta1 = (CURVES[name].astype(np.float64) for name in ("alpha", "beta1"))
+    np.testing.assert_allclose(np.log(kept["alpha"]), np.linspace(*np.log(alpha[[0, -1]]), 4), atol=1e-6)
     logits = np.log(kept["beta1"] / (1 - kept["beta1"].astype(np.float64)))
-    np.testing.assert_allclose(logits, np.linspace(np.log(9), 0, 4), atol=1e-5)
+    ends = np.log(beta1[[0, -1]] / (1 - beta1[[0, -1]]))
+    np.testing.assert_allclose(logits, np.linspace(*ends, 4), atol=1e-5)
     for name in ("multiplier", "eps"):
         np.testing.assert_array_equal(kept[name], CURVES[name])
+
+
+def test_where_the_learned_alpha_rose_and_fell_its_match_takes_the_straight_way() -> None:
+    steps = np.arange(400)
+    rose = np.exp(np.interp(steps, [0, 100, 399], np.log([1.0, 1.6, 0.65])))
+    made = controls.matched_decay({"multiplier": np.ones(400), "alpha": rose}, ("alpha",))["alpha"]
+    np.testing.assert_allclose(made, 0.65 ** (steps / 399), rtol=1e-9)
+    only_rose = controls.matched_decay({"multiplier": np.ones(400), "alpha": 1 / rose}, ("alpha",))["alpha"]
+    np.testing.assert_allclose(only_rose, 0.65 ** (-steps / 399), rtol=1e-9)
 
 
 def test_a_static_course_beside_what_was_learned_is_in_the_file_and_no_longer_in_the_config(
@@ -95,22 +105,6 @@ def test_a_static_course_beside_what_was_learned_is_in_the_file_and_no_longer_in
         np.testing.assert_array_equal(schedule_of(config)["beta1"], CURVES["beta1"])
     means = controls.taken("schedule-mean", trial, storage)
     assert (means["schedule"], means["optimizer"]["beta1"]) == (course, 0.9)  # of alpha alone
-
-
-@pytest.mark.parametrize(
-    ("guidance", "rate"),
-    [
-        ({"eta": 0.02}, 0.02),
-        ({"eta": 0.02, "every_steps": 10}, 0.002),
-        ({"eta": 0.02, "hypers": {"alpha": {"eta": 0.03}}}, 0.03),
-        ({"reach": 4.0}, 1.0),  # over four steps
-        ({}, None),
-    ],
-)
-def test_the_rate_of_decay_is_the_one_that_the_config_states(
-    guidance: dict[str, Any], rate: float | None
-) -> None:
-    assert decay_per_step({**CONFIG, "guidance": guidance}) == rate
 
 
 def test_what_is_written_depends_on_the_run_alone_and_is_written_once(tmp_path: Path) -> None:
@@ -164,7 +158,6 @@ def study(take: str, guidance: dict[str, Any], **more: Any) -> dict[str, Any]:
     ("guidance", "take", "sentence"),
     [
         ({}, "schedule", "it takes 'schedule' of guided. Its runs learn nothing"),
-        ({"estimator": "held-out", "learn": ["alpha"]}, "matched-decay", "State guidance.eta"),
         (
             {
                 "estimator": "held-out",

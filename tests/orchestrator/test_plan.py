@@ -145,6 +145,13 @@ def test_a_plan_of_unknown_cost_is_refused_under_any_limit() -> None:
     )
 
 
+def test_what_else_is_to_be_said_comes_last_and_takes_no_clock_away() -> None:
+    planned = plan(study(fixed("a", 3, 1.0)), slots=1, notes=["It may cost more."])
+    assert (planned.wall_hours, planned.notes) == (3.0, ("It may cost more.",))
+    with pytest.raises(BadSpec, match=r"unknown\. The cost is unknown: no run_hours for a\."):
+        refuse_above(plan(study(fixed("a", 3, None)), slots=1, notes=["It may cost more."]), 1.0)
+
+
 def test_no_slots_are_refused() -> None:
     with pytest.raises(BadSpec) as refusal:
         plan(study(fixed("a", 1, 1.0)), slots=0)

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from orchestrator.errors import BadSpec
-from orchestrator.reading import override, read_spec, spec_from_dict
+from orchestrator.reading import read_spec, spec_from_dict
 from orchestrator.spec import canonical
 from studies import catalog
 
@@ -374,72 +374,3 @@ def test_a_missing_file_and_a_folder_are_refused(write: Write) -> None:
     assert refused(Path("none.json")) == ["none.json cannot be read: No such file or directory."]
     Path("folder.json").mkdir()
     assert refused(Path("folder.json")) == ["folder.json cannot be read: Is a directory."]
-
-
-# -- flags -----------------------------------------------------------------------------------------------
-
-
-def test_trials_go_to_every_arm_that_searches_without_a_grid() -> None:
-    spec = override(catalog.get("bo-vs-guided", "quick"), trials=3)
-    assert {a.method: a.trials for a in spec.arms if not spec.confirms(a)} == {
-        "fixed": 1,
-        "gp": 3,
-        "grid": 4,
-        "random": 3,
-    }
-
-
-def test_search_replaces_gp_and_tpe_and_nothing_else() -> None:
-    before = catalog.get("bo-vs-guided", "quick")
-    after = override(before, search="random")
-    assert {(a.method, b.method) for a, b in zip(before.arms, after.arms, strict=True)} == {
-        ("fixed", "fixed"),
-        ("gp", "random"),
-        ("grid", "grid"),
-        ("random", "random"),
-    }
-
-
-def test_name_replicates_and_values_are_laid_over() -> None:
-    spec = override(
-        catalog.get("bo-vs-guided", "quick"),
-        name="mine",
-        replicates=2,
-        sets=["data.pair=fi-en", "optimizer.beta1=0.8", "guidance.learn=[]", "rehearsal.pace_s=0", "a.b=x=y"],
-    )
-    assert (spec.name, spec.replicates) == ("mine", 2)
-    assert (spec.base["data"]["pair"], spec.base["optimizer"]["beta1"]) == ("fi-en", 0.8)
-    assert spec.base["optimizer"]["alpha"] == 1.0
-    assert (spec.base["guidance"]["learn"], spec.base["a"]) == ([], {"b": "x=y"})
-
-
-def test_no_flag_changes_nothing() -> None:
-    spec = catalog.get("bo-vs-guided", "quick")
-    assert override(spec) == spec
-
-
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        ({"trials": 0}, "arms[1].trials is 0. Allowed is a number of at least 1. Change it."),
-        (
-            {"search": "gpp"},
-            "arms[1].method is 'gpp'. Did you mean 'gp'? Allowed: fixed, random, sobol, grid, gp, tpe.",
-        ),
-        ({"sets": ["x"]}, "--set x is not understood. Write it like --set optimizer.beta1=0.8."),
-        ({"sets": ["a..b=1"]}, "--set a..b=1 is not understood. Write it like --set optimizer.beta1=0.8."),
-        (
-            {"sets": ["steps=NaN"]},
-            "base.steps is NaN. Allowed are finite numbers. Write one, or leave the key out.",
-        ),
-    ],
-)
-def test_a_bad_flag_is_answered_with_its_own_sentence(flags: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(BadSpec) as refusal:
-        override(catalog.get("bo-vs-guided", "quick"), **flags)
-    assert refusal.value.problems[0] == sentence
-
-
-def test_a_value_of_endless_brackets_is_text() -> None:
-    spec = override(catalog.get("bo-vs-guided", "quick"), sets=["x=" + "[" * DEEP])
-    assert spec.base["x"] == "[" * DEEP

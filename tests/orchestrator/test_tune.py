@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.backends import daemon
 from orchestrator.backends.tune import Training, trainable
 from orchestrator.materialize import with_values
 from trainer.protocol import Report, Verdict
@@ -72,8 +77,8 @@ def test_who_listens_hears_of_all_stretches_and_can_end_one(tmp_path: Path) -> N
     assert all(step == steps for step, steps in heard)
 
 
-def trial(config: dict[str, Any], base: Any = CONFIG) -> Any:
-    return trainable(base, entrypoint=REHEARSAL)(config)
+def trial(config: dict[str, Any], base: Any = CONFIG, **named: Any) -> Any:
+    return trainable(base, entrypoint=REHEARSAL, **named)(config)
 
 
 def test_a_trial_reports_each_evaluation_and_says_when_it_is_done() -> None:
@@ -103,6 +108,42 @@ def test_a_trial_goes_on_from_its_own_checkpoint_and_from_anothers(tmp_path: Pat
         each.stop()
 
 
+def clocks(result: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in result.items() if name.startswith("clock.")}
+
+
+def test_the_clocks_of_a_trial_that_is_paused_and_restored_are_those_of_one_that_never_was(
+    tmp_path: Path,
+) -> None:
+    undisturbed, now = trial({}), trial({})
+    whole, parts = [undisturbed.train() for _ in range(4)], [now.train(), now.train()]
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        now.save(str(folder))
+        now.stop()
+        now = trial({})
+        now.restore(str(folder))
+        parts.append(now.train())
+    for each in (undisturbed, now):
+        each.stop()
+    assert [r["step"] for r in parts] == [r["clock.steps"] for r in parts] == [10, 20, 30, 40]
+    assert [clocks(r) for r in parts] == [pytest.approx(clocks(r)) for r in whole]
+    seconds = [r["clock.train_s"] + r["clock.eval_s"] + r["clock.compile_s"] for r in parts]
+    assert seconds == sorted(set(seconds))
+
+
+def test_one_that_goes_on_from_anothers_checkpoint_has_the_clocks_of_what_led_there(tmp_path: Path) -> None:
+    donor, taker = trial({}), trial({"optimizer.alpha": 2.0})
+    for _ in range(3):
+        donor.train()
+    donor.save(str(tmp_path))
+    taker.train()
+    taker.restore(str(tmp_path))
+    result = taker.train()
+    assert (result["step"], result["clock.steps"]) == (40, 40)
+    for each in (donor, taker):
+        each.stop()
+
+
 def test_a_trial_that_diverged_ends_with_nan() -> None:
     each = trial({}, {**CONFIG, "rehearsal": {"nan_at_step": 15}})
     first, second = each.train(), each.train()
@@ -111,3 +152,73 @@ def test_a_trial_that_diverged_ends_with_nan() -> None:
     assert not first["done"]
     assert math.isnan(second["loss"])
     assert (second["diverged"], second["done"]) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("named", "missing"),
+    [({}, {"dev_loss"}), ({"metrics": ("loss", "bleu")}, {"loss", "bleu"})],
+)
+def test_one_that_diverged_before_its_first_evaluation_has_nan_for_what_was_promised(
+    named: Any, missing: set[str]
+) -> None:
+    each = trial({}, {**CONFIG, "rehearsal": {"nan_at_step": 5}}, **named)
+    result = each.train()
+    each.stop()
+    assert {name for name, value in result.items() if value != value} == missing
+    assert (result["step"], result["diverged"], result["done"]) == (0, True, True)
+
+
+def test_nan_is_for_runs_that_diverged_and_hides_no_misspelt_metric() -> None:
+    each = trial({}, metrics=("dev_los",))
+    result = each.train()
+    each.stop()
+    assert "dev_los" not in result
+
+
+TUNED = f"""
+import json
+from orchestrator.backends.tune import trainable
+from ray import tune
+
+found = tune.Tuner(
+    trainable({CONFIG!r}, entrypoint={REHEARSAL!r}),
+    param_space={{"rehearsal.nan_at_step": tune.grid_search([5, 1000])}},
+    tune_config=tune.TuneConfig(
+        metric="dev_loss",
+        mode="min",
+        reuse_actors=True,
+        scheduler=tune.schedulers.ASHAScheduler(time_attr="step", max_t=40, grace_period=10),
+    ),
+).fit()
+told = [[r.metrics[name] for name in ("dev_loss", "step", "clock.steps")] for r in found]
+best = found.get_best_result().config["rehearsal.nan_at_step"]
+print(json.dumps({{"errors": found.num_errors, "told": told, "best": best}}))
+"""
+
+
+def test_a_tuner_survives_a_trial_that_diverges_at_once_and_does_not_choose_it(
+    tmp_path: Path, ray_home: Path
+) -> None:
+    own = {
+        "HOME": str(tmp_path),  # where Tune keeps its results
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "RAY_ADDRESS": daemon.find(ray_home) or "",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(daemon.token_path(ray_home)),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", TUNED],
+        cwd=tmp_path,
+        env={**os.environ, **own},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    diverged, sound = found["told"]
+    assert math.isnan(diverged[0])
+    assert math.isfinite(sound[0])
+    assert [diverged[1:], sound[1:]] == [[0, 5], [40, 40]]
+    assert (found["errors"], found["best"]) == (0, 1000)

@@ -60,9 +60,9 @@ def test_every_choice_runs_on_the_same_fresh_seeds_in_every_row_of_a_column(size
     assert spec.claim is not None
     for column in columns(spec):
         fresh = {
-            a.after.arm if spec.confirms(a) else a.name: a.trials
+            a.after.arm if a.after is not None and spec.confirms(a) else a.name: a.trials
             for a in spec.arms
-            if a.column == column and a.fresh_seeds and a.after is not None
+            if a.column == column and a.fresh_seeds
         }
         chosen = {a.name for a in spec.arms if a.column == column and not spec.confirms(a)}
         assert fresh.keys() == chosen
@@ -107,14 +107,23 @@ def test_a_course_starts_its_search_at_the_default_and_moves_start_end_and_shape
         assert made.schedule.name == at(spec, "base", column).config["schedule"]["name"]
 
 
-def test_longer_training_has_half_as_many_steps_again_on_the_same_rate_and_warm_up() -> None:
-    spec = catalog.get("attribution", "laptop")
-    longer = [a for a in spec.arms if a.row == "longer plain training" and not spec.confirms(a)]
-    assert len(longer) == 8
+@pytest.mark.parametrize("size", ["quick", "laptop"])
+def test_longer_training_takes_as_long_as_a_guided_run_on_the_same_rate_and_warm_up(size: str) -> None:
+    spec = catalog.get("attribution", size)
+    longer = [a for a in spec.arms if a.row == "longer plain training"]
+    assert len(longer) == len(columns(spec)) - (2 if size == "laptop" else 0)
     for arm in longer:
-        base = at(spec, "base", arm.column).config
-        assert arm.config["steps"] == 1.5 * base["steps"]
-        assert (arm.config["optimizer"], arm.config["schedule"]) == (base["optimizer"], base["schedule"])
+        base, guided = at(spec, "base", arm.column), at(spec, "guided", arm.column)
+        assert base.run_hours is not None
+        assert guided.run_hours is not None
+        longer_by = arm.config["steps"] / base.config["steps"]
+        assert longer_by == pytest.approx(guided.run_hours / base.run_hours, rel=0.02)
+        assert arm.run_hours == guided.run_hours
+        assert arm.config["steps"] % arm.config["eval_every_steps"] == 0
+        assert (arm.config["optimizer"], arm.config["schedule"]) == (
+            base.config["optimizer"],
+            base.config["schedule"],
+        )
 
 
 def test_laptop_cuts_what_its_page_says_and_is_planned_below_90_minutes() -> None:
@@ -133,5 +142,5 @@ def test_laptop_cuts_what_its_page_says_and_is_planned_below_90_minutes() -> Non
 def test_the_claim_is_judged_on_enough_seeds_to_be_decided(size: str) -> None:
     spec = catalog.get("attribution", size)
     assert spec.claim is not None
-    for side in (spec.claim.challenger, spec.claim.incumbent):
-        assert spec.arm(f"confirm-{side}").trials >= 6
+    assert spec.arm(f"confirm-{spec.claim.challenger}").trials >= 6
+    assert spec.arm(spec.claim.incumbent).trials >= 6

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from dashboards.attribution import EXPECTED_CONTROLS
 from orchestrator.errors import NotFound
 from orchestrator.materialize import default_point, trial_config, value_at
 from orchestrator.spec import Arm, StudySpec, canonical
@@ -52,13 +53,26 @@ def test_every_searched_arm_is_confirmed_on_fresh_seeds_apart_from_the_search(si
     confirmations = [a for a in spec.arms if a.phase == "confirm"]
     assert [a.after.arm for a in confirmations if a.after] == [a.name for a in searches]
     assert all(a.fresh_seeds for a in confirmations)
-    assert not any(a.fresh_seeds for a in spec.arms if not spec.confirms(a))
+    assert not any(a.fresh_seeds for a in searches)
     assert all(value_at(a.config, "score.test") is True for a in spec.arms if spec.confirms(a))
     assert spec.claim is not None
     claimed = {f"confirm-{spec.claim.challenger}", f"confirm-{spec.claim.incumbent}"}
     # Paired across arms: equally many fresh seeds, and as many for both sides of the claim.
     assert len({a.trials for a in confirmations if a.name not in claimed}) == 1
     assert len({a.trials for a in confirmations if a.name in claimed}) == 1
+
+
+@pytest.mark.parametrize("size", catalog.sizes())
+def test_every_expected_control_stands_in_the_claims_column_on_the_seeds_of_the_claim(size: str) -> None:
+    spec = catalog.get("bo-vs-guided", size)
+    assert spec.claim is not None
+    claimed = spec.arm(spec.claim.challenger)
+    seeds = spec.arm(f"confirm-{claimed.name}").trials
+    here = [a for a in spec.arms if a.phase == "control" and a.column == claimed.column and a.fresh_seeds]
+    for name, words in EXPECTED_CONTROLS:
+        (control,) = (a for a in here if any(word in f"{a.row} {a.name}".lower() for word in words))
+        assert control.trials == seeds, name
+        assert value_at(control.config, "score.test") is True
 
 
 @pytest.mark.parametrize("size", ["quick", "laptop", "paper"])

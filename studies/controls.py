@@ -1,0 +1,74 @@
+"""Which arms ask what a gain of guidance is due to?
+
+  replay                     what the guided arm's choice learned, step by step, frozen: plain runs
+  constant = mean            the mean of what it learned: is it the movement or the mean?
+  matched decay              from where α and β1 began straight to where they ended: is it the shape?
+  longer plain training      as many steps more as a guided run takes longer
+  + BO over schedule parameters   where α and β1 start and end, and α's shape: dynamic, and not learned
+
+None of them chooses anything but the last, so all others run on fresh seeds at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from orchestrator.spec import After, Arm, Parameter, Take
+from studies import arms
+from studies.parts import ALPHA, BETA1, Size
+
+TAKEN: Mapping[Take, str] = {
+    "schedule": "replay",
+    "schedule-mean": "constant = mean",
+    "matched-decay": "matched decay",
+}
+LONGER = "longer plain training"
+BO_SCHEDULE = "+ BO over schedule parameters"
+
+# A course begins as the default, so that trial 0 of its search is the default.
+COURSE = {"alpha": {"start": 1.0, "end": 1.0, "shape": 1.0}, "beta1": {"start": 0.9, "end": 0.9}}
+COURSES = (
+    *(ALPHA.model_copy(update={"path": f"schedule.course.alpha.{end}"}) for end in ("start", "end")),
+    Parameter(path="schedule.course.alpha.shape", low=0.25, high=4.0, scale="log"),
+    *(BETA1.model_copy(update={"path": f"schedule.course.beta1.{end}"}) for end in ("start", "end")),
+)
+
+
+def following(guided: Arm, name: str, *, seeds: int, hours: float) -> Iterator[Arm]:
+    """Plain runs of what the guided arm's choice learned."""
+    for take, row in TAKEN.items():
+        yield Arm(
+            name=f"{row.split()[0]}-{name}",
+            method="fixed",
+            config=arms.FINAL,
+            trials=seeds,
+            after=After(arm=guided.name, take=take),
+            fresh_seeds=True,
+            phase="control",
+            row=row,
+            column=guided.column,
+            run_hours=hours,
+        )
+
+
+def longer(name: str, column: str, size: Size, *, steps: int, **more: Any) -> Arm:
+    """The warm-up and the learning rate stay; what decays over the run decays over the longer one."""
+    config = more.pop("config", {})
+    factor = size.hours["held-out"] / size.hours["off"]
+    quarter = round(factor * steps / 4)
+    own = {"steps": 4 * quarter, "eval_every_steps": quarter, "checkpoint_every_steps": quarter}
+    return repeated(f"longer-{name}", column, LONGER, config={**config, **own}, phase="control", **more)
+
+
+def repeated(name: str, column: str, row: str, *, config: Mapping[str, Any], **more: Any) -> Arm:
+    """One setting, which nothing chose: its runs are on fresh seeds from the start."""
+    return Arm(
+        name=name,
+        method="fixed",
+        config={**config, **arms.FINAL},
+        fresh_seeds=True,
+        row=row,
+        column=column,
+        **more,
+    )
