@@ -2,8 +2,10 @@
 
 The truth is the slope of the dev loss K steps later by the raw value of a hyperparameter, over that loss: at
 +0.2 the loss rises by 2 % of itself for each 0.1 that is added to the raw value. So a positive number says
-"lower it", as a positive hypergradient does. An estimator agrees where its sign is that of the truth. The
-unit is a run: a mean over training is taken within each, and its interval is over the runs.
+"lower it", as a positive hypergradient does. An estimator agrees where its sign is that of the truth; all are
+asked at the same forks, those at which every one of them was ready. A run's last fork for a span lies that
+many steps before its end, so what long spans say is of the earlier part. The unit is a run: a mean over its
+forks is taken within each, and its interval is over the runs.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from dashboards.series import Line
 from dashboards.tables import column_name, one_line
 
 ENTRYPOINT = "trainer.audit"
+ALWAYS = ("always “lower”", "always “raise”")  # the yardsticks: who never looks would be right so often
 NAME = re.compile(r"audit/(?P<hyper>\w+)/(?:k(?P<span>\d+)|(?P<estimator>[\w-]+))")
 Table = tuple[list[str], list[list[str]]]  # a header, and rows of text
 
@@ -53,7 +56,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Response:
-    """The truth, averaged over training. `lower`: in how many of the forks it says "lower it"."""
+    """The truth, averaged over the forks."""
 
     column: str
     hyper: str
@@ -62,7 +65,6 @@ class Response:
     interval: stats.Interval | None
     runs: int
     forks: int
-    lower: int
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,17 @@ def _forks(trial: Trial, column: str, curves: Curves) -> Iterable[Fork]:
 
 
 def _agreements(key: tuple[str, str, int], forks: Sequence[Fork]) -> Iterable[Agreement]:
+    asked = all_spoke(forks)
     for estimator in sorted({name for fork in forks for name in fork.said}):
-        spoke = [fork for fork in forks if estimator in fork.said]
-        yield Agreement(*key, estimator, sum(f.said[estimator] * f.truth > 0 for f in spoke), len(spoke))
+        yield Agreement(*key, estimator, sum(f.said[estimator] * f.truth > 0 for f in asked), len(asked))
+    for always, sign in zip(ALWAYS, (1, -1), strict=True):
+        yield Agreement(*key, always, sum(sign * f.truth > 0 for f in asked), len(asked))
+
+
+def all_spoke(forks: Sequence[Fork]) -> list[Fork]:
+    """Those at which every estimator that ever speaks was ready."""
+    names = {name for fork in forks for name in fork.said}
+    return [fork for fork in forks if names <= fork.said.keys()]
 
 
 def _response(key: tuple[str, str, int], forks: Sequence[Fork]) -> Response:
@@ -151,7 +161,6 @@ def _response(key: tuple[str, str, int], forks: Sequence[Fork]) -> Response:
         interval=stats.mean_interval(means),
         runs=len(means),
         forks=len(forks),
-        lower=sum(fork.truth > 0 for fork in forks),
     )
 
 
@@ -178,22 +187,33 @@ def lines(audit: Audit, column: str, hyper: str) -> list[Line]:
 # -- tables ----------------------------------------------------------------------------------------------
 def agreement_table(audit: Audit, hyper: str) -> Table:
     """In how many forks an estimator had the sign of the truth: rows by cell and estimator, columns by K.
-
-    The last row of a cell is the yardstick: whoever always said "lower it" would have been right so often."""
+    The last rows of a cell are the yardsticks."""
     rows = []
     for column in audit.columns:
         of = [a for a in audit.agreements if (a.column, a.hyper) == (column, hyper)]
-        for estimator in sorted({a.estimator for a in of}):
+        for estimator in dict.fromkeys(a.estimator for a in of):
             by_span = {a.span: _share(a.agreeing, a.forks) for a in of if a.estimator == estimator}
             rows.append([column_name(column), estimator, *(by_span.get(k, "") for k in audit.spans)])
-        truth = _responses(audit, column, hyper)
-        always = (_share(truth[k].lower, truth[k].forks) if k in truth else "" for k in audit.spans)
-        rows.append([column_name(column), "always “lower”", *always])
     return ["", "estimator", *(f"K = {span}" for span in audit.spans)], rows
 
 
+def extent(audit: Audit, hyper: str) -> str:
+    """Where in training the agreement was asked for: K = 1 at 19 to 94 % of the run, …"""
+    said = []
+    for span in audit.spans:
+        of = [f for f in audit.forks if (f.hyper, f.span) == (hyper, span)]
+        at = [
+            fork.progress
+            for column in audit.columns
+            for fork in all_spoke([f for f in of if f.column == column])
+        ]
+        if at:
+            said.append(f"K = {span} at {100 * min(at):.0f} to {100 * max(at):.0f} % of the run")
+    return f"Asked at the forks at which every estimator was ready: {'; '.join(said)}." if said else ""
+
+
 def response_table(audit: Audit, hyper: str) -> Table:
-    """The true response, averaged over training: a row for each cell, a column for each K."""
+    """The true response, averaged over the forks: a row for each cell, a column for each K."""
     rows = []
     for column in audit.columns:
         truth = _responses(audit, column, hyper)
@@ -220,7 +240,7 @@ def to_markdown(audit: Audit) -> str:
     for hyper in audit.hypers:
         name = column_name(hyper)
         parts += [f"**{name}: how often each estimator has the sign of the truth**", ""]
-        parts += [*_markdown(agreement_table(audit, hyper)), ""]
+        parts += [*_markdown(agreement_table(audit, hyper)), "", extent(audit, hyper), ""]
         parts += [f"**{name}: the true response, by K; positive says “lower it”**", ""]
         parts += [*_markdown(response_table(audit, hyper)), ""]
     return "\n".join(parts)

@@ -71,15 +71,23 @@ def found(read: tuple[Frame, dict[str, Curves]]) -> audit.Audit:
     return concluded
 
 
-def test_signs_that_agree_are_counted_where_an_estimator_spoke(found: audit.Audit) -> None:
+def test_signs_that_agree_are_counted_where_all_estimators_spoke(found: audit.Audit) -> None:
     where = ("lamb linear 40", "alpha")
     assert found.agreements == (
-        Agreement(*where, 1, "held-out", agreeing=3, forks=4),
+        Agreement(*where, 1, "held-out", agreeing=2, forks=3),
         Agreement(*where, 1, "lagged", agreeing=2, forks=3),
-        Agreement(*where, 20, "held-out", agreeing=0, forks=2),
+        Agreement(*where, 1, "always “lower”", agreeing=1, forks=3),
+        Agreement(*where, 1, "always “raise”", agreeing=2, forks=3),
+        Agreement(*where, 20, "held-out", agreeing=0, forks=1),
         Agreement(*where, 20, "lagged", agreeing=1, forks=1),
+        Agreement(*where, 20, "always “lower”", agreeing=0, forks=1),
+        Agreement(*where, 20, "always “raise”", agreeing=1, forks=1),
     )
-    assert found.agreements[0].share == 0.75
+    assert found.agreements[0].share == 2 / 3
+    assert audit.extent(found, "alpha") == (
+        "Asked at the forks at which every estimator was ready: "
+        "K = 1 at 25 to 75 % of the run; K = 20 at 25 to 25 % of the run."
+    )
 
 
 def test_the_response_is_relative_to_the_loss_and_its_interval_over_runs(found: audit.Audit) -> None:
@@ -88,8 +96,8 @@ def test_the_response_is_relative_to_the_loss_and_its_interval_over_runs(found: 
     assert short.mean == pytest.approx((-0.15 + 0.05) / 2)
     assert short.interval is not None
     assert short.interval.high == pytest.approx(-0.05 + 12.7062 * 0.1, rel=1e-4)
-    assert (short.runs, short.forks, short.lower) == (2, 4, 2)
-    assert (long.span, long.mean, long.lower) == (20, pytest.approx(-0.375), 0)
+    assert (short.runs, short.forks) == (2, 4)
+    assert (long.span, long.mean) == (20, pytest.approx(-0.375))
 
 
 def test_the_figure_has_a_line_for_each_span_by_training_progress(found: audit.Audit) -> None:
@@ -103,9 +111,10 @@ def test_tables_hold_the_yardstick_and_become_markdown(found: audit.Audit) -> No
     header, rows = audit.agreement_table(found, "alpha")
     assert header == ["", "estimator", "K = 1", "K = 20"]
     assert rows == [
-        ["lamb linear 40", "held-out", "75 % (3 of 4)", "0 % (0 of 2)"],
+        ["lamb linear 40", "held-out", "67 % (2 of 3)", "0 % (0 of 1)"],
         ["lamb linear 40", "lagged", "67 % (2 of 3)", "100 % (1 of 1)"],
-        ["lamb linear 40", "always “lower”", "50 % (2 of 4)", "0 % (0 of 2)"],
+        ["lamb linear 40", "always “lower”", "33 % (1 of 3)", "0 % (0 of 1)"],
+        ["lamb linear 40", "always “raise”", "67 % (2 of 3)", "100 % (1 of 1)"],
     ]
     text = audit.to_markdown(found)
     assert "| lamb linear 40 | lagged | 67 % (2 of 3) | 100 % (1 of 1) |" in text
