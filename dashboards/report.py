@@ -1,7 +1,8 @@
 """What is the whole answer, on one page? One HTML file that needs no network, and the same as Markdown.
 
 `gather` reads the ledger and concludes; `write` puts the files down. What is written is a function of the
-ledger alone, costs aside: no date, no path, no id that differs between two runs of a study.
+ledger and of the translations in the runs' folders, costs aside: no date, no path, no id that differs
+between two runs of a study.
 """
 
 from __future__ import annotations

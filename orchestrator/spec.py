@@ -206,7 +206,7 @@ class Resources(Spec):
 
     @property
     def chips(self) -> float:
-        """Accelerator chips of one trial; on CPU a slot is one pinned core and counts as one chip."""
+        """Accelerator chips of one trial; on CPUs it counts as one a host, however many cores it holds."""
         return self.hosts * (self.tpu_chips or self.gpus or 1)
 
 

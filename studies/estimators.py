@@ -39,7 +39,8 @@ ESTIMATORS: tuple[tuple[str, str, str, Mapping[str, Any]], ...] = (
     ("forward", "forward", "forward", ONE_STEP),
     ("lagged", "lagged", "lagged", {"eta": None}),  # its own η̂, which do not scale with the run
 )
-# Over a plain run, where parts.OVER_PLAIN does not say (benchmarks/guidance_overhead.py).
+# Over a plain run, where parts.OVER_PLAIN does not say: benchmarks/guidance_overhead.py, and for two scalars
+# by `forward` what runs of this study took.
 OVER = {**OVER_PLAIN, "held-out-10": 1.13, "discounted": 1.18, "forward": 1.8}
 
 

@@ -1,7 +1,7 @@
 """Does guidance help on six language pairs, at one meta learning rate for all? (the paper's Table 1)
 
 Command   orch study create language-pairs --size quick
-Run time  quick: about 4 minutes on 2 cores, and confirmations
+Run time  quick: about 4 minutes on 2 cores, confirmations included
 Expected  the paper's Table 1 (BLEU): guided rows above the base row in most of the six pairs
 
 No search at all: the base run and guided α, β1 and α+β1 at the paper's reach, each pair on fresh seeds.

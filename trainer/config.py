@@ -163,7 +163,7 @@ class GuidanceConfig:
         }
     )
     groups: Mapping[str, Any] = table(values=str)  # of parameters: a pattern of their names by name
-    meta: Mapping[str, Any] = table(sections={"name": str, "skip": int, "beta1": float, "beta2": float})
+    meta: Mapping[str, Any] = table(keys={"name": str, "skip": int, "beta1": float, "beta2": float})
 
 
 @dataclass(frozen=True)

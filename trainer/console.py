@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="PATH=VALUE",
-        help="any other setting, as often as needed",
+        help="any other setting (docs/config.md), as often as needed",
     )
     add("--out", type=Path, help="the folder for checkpoints and results (ORCH_HOME/train/…)")
     add("--json", action="store_true", help="print one JSON object in the end")

@@ -52,10 +52,15 @@ def text(default: str, *, like: str, words: str, among: tuple[str, ...] = ()) ->
     return field(default=default, metadata={"like": like, "words": words, "among": among})
 
 
-def table(*, values: type = float, sections: Mapping[str, type] | None = None) -> Any:
-    """Names with their values, empty at first: values of one kind (float, bool, str), or sections whose
-    keys have these kinds."""
-    return field(default_factory=dict, metadata={"values": values, "sections": sections})
+def table(
+    *,
+    values: type = float,
+    sections: Mapping[str, type] | None = None,
+    keys: Mapping[str, type] | None = None,
+) -> Any:
+    """Names with their values, empty at first: values of one kind (float, bool, str), sections whose keys
+    have these kinds, or itself such a section."""
+    return field(default_factory=dict, metadata={"values": values, "sections": sections, "keys": keys})
 
 
 def section(cls: type, data: Any, path: str, problems: list[str]) -> Any:
@@ -173,6 +178,9 @@ def _table(value: Any, where: str, what: Field[Any], problems: list[str]) -> dic
     if not isinstance(value, Mapping):
         problems.append(f"{where} is {_shown(value)}. Allowed is a section: names with their values.")
         return {}
+    keys = what.metadata.get("keys")
+    if keys is not None:
+        return _keyed(value, where, keys, problems)
     return {str(k): _entry(v, f"{where}.{k}", what.metadata, problems) for k, v in value.items()}
 
 
@@ -183,6 +191,12 @@ def _entry(value: Any, where: str, reads: Mapping[str, Any], problems: list[str]
     if not isinstance(value, Mapping):
         problems.append(f"{where} is {_shown(value)}. Allowed is a section: names with their values.")
         return {}
+    return _keyed(value, where, kinds, problems)
+
+
+def _keyed(
+    value: Mapping[str, Any], where: str, kinds: Mapping[str, type], problems: list[str]
+) -> dict[str, Any]:
     entry = {}
     for key, item in value.items():
         if key in kinds:

@@ -23,7 +23,7 @@ NOUNS = {
     "train": "Train one model in this terminal, and say how it translates.",
     "translate": "Translate with a finished run or trial.",
     "schedule": "Export learned schedules, to replay them.",
-    "data": "Describe a corpus; list who opened test splits.",
+    "data": "Describe or prepare a corpus; list who opened test splits.",
     "rehearse": "Run a whole study on a virtual clock, in seconds.",
     "mlflow": "Say what of the studies is in MLflow, and write what is missing.",
     "serve": "Serve everybody: run all studies, and answer over HTTP.",

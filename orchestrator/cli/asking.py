@@ -66,7 +66,7 @@ def spec_options(function: Function) -> Function:
             "sets",
             multiple=True,
             metavar="PATH=VALUE",
-            help="A value in the base config; may be repeated.",
+            help="A value in the base config (docs/config.md); may be repeated.",
         ),
         search_option,
         click.option(

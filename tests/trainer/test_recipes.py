@@ -72,6 +72,16 @@ def test_eta_is_the_hypers_own_else_the_one_given_else_by_reach_else_the_estimat
     assert etas(guided("held-out", every_steps=10, reach=3.7))["alpha"] == pytest.approx(0.1)
 
 
+def test_the_meta_optimizer_is_the_one_that_the_config_states() -> None:
+    made, _, numbers = recipe(guidance=guided("next-batch", meta={"skip": 5, "beta2": 0.9}))
+    assert int(numbers["meta"]["skip"]) == 5
+    assert float(numbers["meta"]["optimizer"]["beta2"]) == pytest.approx(0.9)
+    other, *_ = recipe(guidance=guided("next-batch", meta={"name": "optax.sgd"}))
+    assert other.meta != made.meta
+    (problem,) = check({"guidance": {"meta": {"bet2": 0.9}}})
+    assert problem.startswith("Unknown key 'guidance.meta.bet2'. Did you mean 'beta2'?")
+
+
 def test_bounds_trust_regions_and_groups_reach_the_hyperparameters() -> None:
     section = guided(
         "next-batch",
