@@ -69,7 +69,7 @@ def test_a_plan_is_what_the_study_will_run(service: Service) -> None:
 
 
 def test_a_plan_says_what_a_setting_leaves(service: Service) -> None:
-    preset = {"name": "bo-vs-guided", "size": "smoke"}
+    preset = {"name": "beta1-inits", "size": "smoke"}
     before = service.ask("POST", "/api/v1/plans", {"preset": preset}).json
     changes = {"steps": 80, "model.size": "tiny", "batch.sentences": 8, "optimizer.beta1": 0.8}
     said = service.ask("POST", "/api/v1/plans", {"preset": {**preset, "set": changes}}).json
