@@ -39,7 +39,7 @@ def searching(name: str, method: Any, path: str, **rest: Any) -> Arm:
 
 def test_trials_go_to_every_arm_that_searches_without_a_grid() -> None:
     spec = override(catalog.get("bo-vs-guided", "quick"), trials=3).spec
-    assert {a.method: a.trials for a in spec.arms if not spec.confirms(a)} == {
+    assert {a.method: a.trials for a in spec.arms if not a.fresh_seeds} == {
         "fixed": 1,
         "gp": 3,
         "grid": 4,
@@ -237,7 +237,7 @@ def test_no_doubt_is_cast_on_hours_that_nobody_stated() -> None:
 
 
 def test_settings_change_the_planned_cost_and_what_they_leave_is_told(orch: Orch) -> None:
-    words = ("study", "plan", "bo-vs-guided", "--size", "smoke", "--json")
+    words = ("study", "plan", "beta1-inits", "--size", "smoke", "--json")
     before = orch(*words).json
     changes = ("--set", "steps=4000", "--set", "model.size=base")
     said = orch(*words, *changes)
@@ -246,7 +246,7 @@ def test_settings_change_the_planned_cost_and_what_they_leave_is_told(orch: Orch
     assert said.json["notes"] == said.err.splitlines()[-2:]
     doubt = "The hours are those of the study as it stands; setting model.size may change them."
     assert said.json["notes"][1] == doubt
-    refused = orch(*words[:-1], *changes, "--refuse-above", "1")
+    refused = orch(*words[:-1], *changes, "--refuse-above", "0.1")
     assert (refused.code, refused.out) == (showing.USAGE, "")
     assert doubt in refused.err
     assert "is planned at" in refused.err
