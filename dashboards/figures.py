@@ -149,15 +149,17 @@ def _said(title: str, curves: Mapping[str, Points]) -> Plot:
 
 
 class _Inks:
-    """Which colour, dash and marker a row has: by its place in the spec."""
+    """Which colour, dash and marker a row has: by its place in the spec. Past the last colour they begin
+    again with open markers and other dashes."""
 
     def __init__(self, frame: Frame) -> None:
         rows = dict.fromkeys(frame.row_of(arm) for arm in frame.spec.arms)
         self._place = {row: i for i, row in enumerate(rows)}
 
     def __call__(self, row: str) -> tuple[str, str, str]:
-        i = self._place.get(row, 0) % len(COLOURS)
-        return COLOURS[i], DASHES[i], MARKERS[i]
+        lap, i = divmod(self._place.get(row, 0), len(COLOURS))
+        dash = DASHES[(i + 3 * lap) % len(DASHES)]
+        return COLOURS[i], dash, MARKERS[i] + "-open" * bool(lap % 2)
 
 
 # -- panels ----------------------------------------------------------------------------------------------

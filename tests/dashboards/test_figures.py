@@ -136,3 +136,14 @@ def test_the_ink_keeps_a_rows_colour_and_has_one_switch() -> None:
 def test_a_study_without_a_single_run_has_no_figures() -> None:
     frame = frames.read(ledger(spec(), {}, state=StudyState.RUNNING), "s1")
     assert figures.figures(frame, {}) == []
+
+
+def test_no_two_rows_of_a_study_look_alike() -> None:
+    named = [{"name": f"arm-{i}", "method": "fixed", "row": f"row {i}"} for i in range(14)]
+    study = spec(arms=named, claim=None)
+    frame = frames.read(ledger(study, {arm["name"]: runs(1.0 + i) for i, arm in enumerate(named)}), "s1")
+    drawn = next(f for f in figures.figures(frame, {}) if f.key == "anytime")
+    traces = drawn.plots[0].figure["data"]
+    looks = {(t["line"]["color"], t["line"]["dash"], t["marker"]["symbol"]) for t in traces}
+    marks = {(t["line"]["color"], t["marker"]["symbol"]) for t in traces}
+    assert len(looks) == len(marks) == 14
