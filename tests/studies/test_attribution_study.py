@@ -45,12 +45,12 @@ def _first(named: list[str]) -> str:
     return next(name for name in named if name.startswith("lamb inverse-sqrt"))
 
 
-def test_quick_has_every_control_in_every_column() -> None:
+def test_quick_has_every_control_in_every_cell() -> None:
     spec = catalog.get("attribution", "quick")
-    for column in columns(spec):
-        rows = [f"{a.row} {a.name}" for a in spec.arms if a.column == column and a.phase == "control"]
+    for cell in cells(parts.sizes()["quick"]):
+        rows = [f"{a.row} {a.name}" for a in spec.arms if a.column == cell.name and a.phase == "control"]
         for name, words in EXPECTED_CONTROLS:
-            assert any(word in row for row in rows for word in words), (name, column)
+            assert any(word in row for row in rows for word in words), (name, cell.name)
 
 
 @pytest.mark.parametrize("size", ["smoke", "quick", "laptop"])
@@ -96,7 +96,7 @@ def test_the_reach_of_eta_is_the_same_in_cells_of_all_lengths() -> None:
 
 def test_a_course_starts_its_search_at_the_default_and_moves_start_end_and_shape() -> None:
     spec = catalog.get("attribution", "quick")
-    for column in columns(spec):
+    for column in (cell.name for cell in cells(parts.sizes()["quick"])):
         arm = at(spec, "+ BO over schedule parameters", column)
         default = default_point(spec, arm)
         assert set(default) == {p.path for p in arm.space}
@@ -111,7 +111,7 @@ def test_a_course_starts_its_search_at_the_default_and_moves_start_end_and_shape
 def test_longer_training_takes_as_long_as_a_guided_run_on_the_same_rate_and_warm_up(size: str) -> None:
     spec = catalog.get("attribution", size)
     longer = [a for a in spec.arms if a.row == "longer plain training"]
-    assert len(longer) == len(columns(spec)) - (2 if size == "laptop" else 0)
+    assert len(longer) == len(columns(spec)) - 2  # not at other learning rates
     for arm in longer:
         base, guided = at(spec, "base", arm.column), at(spec, "guided", arm.column)
         assert base.run_hours is not None
