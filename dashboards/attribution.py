@@ -172,7 +172,7 @@ def _said(frame: Frame, each: _Compared, p: float | None, columns: int) -> Contr
         return control("open", f"there is no gain beyond the noise that it could explain; {lead}.")
     mean = _mean(each.excess)
     if mean is None or each.kept is None:
-        return control("open", f"no seed has a run of all three; {lead}.")
+        return control("open", f"on the seeds that all three share there is no gain; {lead}.")
     over = f"p = {p:.3g}" + (f" over {columns} columns" if columns > 1 else "")
     keeps = f"it keeps {max(each.kept, 0):.0%} of the gain in the mean"
     if p > ALPHA:
