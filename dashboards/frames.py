@@ -89,6 +89,10 @@ class Frame:
         followers = (a for a in confirmations if a.after is not None and a.after.arm == arm.name)
         return tuple(trial for follower in followers for trial in self.of(follower))
 
+    def searches(self) -> list[Arm]:
+        """The arms whose runs are compared to choose one: no confirmations, no repetitions on fresh seeds."""
+        return [a for a in self.spec.arms if not (self.spec.confirms(a) or a.fresh_seeds)]
+
     def spent(self, arm: Arm, of: Callable[[Trial], float]) -> float:
         """What the arm's choice cost: all runs that led to it, those of an arm that it follows among them.
         Where nothing was chosen the runs on fresh seeds are repetitions: it cost one, their mean."""

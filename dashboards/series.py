@@ -57,8 +57,7 @@ def line_of(frame: Frame, arm: Arm, unit: str, *, replicate: int) -> stats.Steps
 def anytime(frame: Frame, column: str) -> dict[str, list[Line]]:
     """By unit: the best objective so far against what was spent, of every arm that chose something. Of runs
     on fresh seeds none is chosen, so that the best of them would be luck."""
-    searched = [a for a in frame.spec.arms if not (frame.spec.confirms(a) or a.fresh_seeds)]
-    arms = [a for a in searched if a.column in (column, "*")]
+    arms = [a for a in frame.searches() if a.column in (column, "*")]
     found: dict[str, list[Line]] = {unit: [] for unit in UNITS}
     for arm in (a for a in arms if a.after is None or a.method in BAYESIAN):
         for unit in UNITS:

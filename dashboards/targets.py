@@ -27,7 +27,7 @@ class Reached:
 
 def reached(frame: Frame) -> list[Reached]:
     """Of every arm that chose something by itself, in the order of the spec. Repetitions are no search."""
-    arms = [a for a in frame.spec.arms if a.after is None and not (frame.spec.confirms(a) or a.fresh_seeds)]
+    arms = [arm for arm in frame.searches() if arm.after is None]
     found = []
     for arm in arms:
         lines = {

@@ -47,7 +47,7 @@ def override(
     for arm in data["arms"]:
         if trials is not None and arm["method"] in SEARCHING:
             arm["trials"] = trials
-        if search is not None and arm["method"] in ("gp", "tpe"):
+        if search is not None and arm["method"] in BAYESIAN:
             arm["method"] = search
     settings = dict(_setting(text) for text in sets)
     data["base"] = with_values(data["base"], settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.spec import After, Arm, Objective, Parameter, Phase, Retries, StudySpec
@@ -61,6 +62,19 @@ def confirmed(arm: Arm, size: Size, *, phase: Phase = "confirm", seeds: int = 0)
         row=arm.row,
         column=arm.column,
         run_hours=arm.run_hours,
+    )
+
+
+def repeated(name: str, column: str, row: str, *, config: Mapping[str, Any], **more: Any) -> Arm:
+    """One setting, which nothing chose: its runs are on fresh seeds from the start."""
+    return Arm(
+        name=name,
+        method="fixed",
+        config={**config, **FINAL},
+        fresh_seeds=True,
+        row=row,
+        column=column,
+        **more,
     )
 
 

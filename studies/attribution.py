@@ -150,7 +150,7 @@ def _repeated(
 ) -> Arm:
     merged = {**cell.config(), **(config or {})}
     given = {"trials": seeds, "run_hours": hours, **more}
-    return controls.repeated(f"{name}-{cell.slug}", cell.name, row, config=merged, **given)
+    return arms.repeated(f"{name}-{cell.slug}", cell.name, row, config=merged, **given)
 
 
 def _claim(cell: Cell) -> Claim:

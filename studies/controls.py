@@ -38,16 +38,14 @@ COURSES = (
 def following(guided: Arm, name: str, *, seeds: int, hours: float) -> Iterator[Arm]:
     """Plain runs of what the guided arm's choice learned."""
     for take, row in TAKEN.items():
-        yield Arm(
-            name=f"{row.split()[0]}-{name}",
-            method="fixed",
-            config=arms.FINAL,
+        yield arms.repeated(
+            f"{row.split()[0]}-{name}",
+            guided.column,
+            row,
+            config={},
             trials=seeds,
             after=After(arm=guided.name, take=take),
-            fresh_seeds=True,
             phase="control",
-            row=row,
-            column=guided.column,
             run_hours=hours,
         )
 
@@ -58,17 +56,4 @@ def longer(name: str, column: str, size: Size, *, steps: int, **more: Any) -> Ar
     factor = size.hours["held-out"] / size.hours["off"]
     quarter = round(factor * steps / 4)
     own = {"steps": 4 * quarter, "eval_every_steps": quarter, "checkpoint_every_steps": quarter}
-    return repeated(f"longer-{name}", column, LONGER, config={**config, **own}, phase="control", **more)
-
-
-def repeated(name: str, column: str, row: str, *, config: Mapping[str, Any], **more: Any) -> Arm:
-    """One setting, which nothing chose: its runs are on fresh seeds from the start."""
-    return Arm(
-        name=name,
-        method="fixed",
-        config={**config, **arms.FINAL},
-        fresh_seeds=True,
-        row=row,
-        column=column,
-        **more,
-    )
+    return arms.repeated(f"longer-{name}", column, LONGER, config={**config, **own}, phase="control", **more)

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.spec import Arm, Parameter, StudySpec
-from studies import arms, controls
+from studies import arms
 from studies.cells import Cell, cells
 from studies.parts import ALPHA, BETA1, OVER_PLAIN, REACH, Size
 
@@ -87,7 +87,7 @@ def _held_out(cell: Cell, size: Size) -> Arm:
 
 def _unchosen(row: str, name: str, cell: Cell, size: Size, **guidance: Any) -> Arm:
     """One setting, which nothing chose: its runs are on fresh seeds from the start."""
-    return controls.repeated(
+    return arms.repeated(
         f"{name}-{cell.slug}",
         cell.name,
         row,
