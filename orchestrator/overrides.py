@@ -39,6 +39,7 @@ def override(
     each of `sets` ("path=value", the value as JSON or else as a string) into the base config, over which an
     arm's own config is laid. One that changes no arm is refused.
     """
+    useless = list(_without_arms(spec, trials, search))
     data = spec.model_dump(mode="json")
     if name is not None:
         data["name"] = name
@@ -53,7 +54,9 @@ def override(
     data["base"] = with_values(data["base"], settings)
     changed = spec_from_dict(data)
     reached = reach(changed, dict.fromkeys(leaf for path in settings for leaf in _leaves(changed.base, path)))
-    useless = [_useless(changed, path) for path, r in reached.items() if not r.reached and not r.begun]
+    for path, r in reached.items():
+        if path == "seed" or not (r.reached or r.begun):
+            useless.append(_useless(changed, path))
     if useless:
         raise BadSpec(useless)
     stretch = _stretch(spec, changed)
@@ -94,7 +97,27 @@ def _assigned(spec: StudySpec, path: str) -> str:
     return f"{path}={value if isinstance(value, str) else json.dumps(value)}"[:80]
 
 
+def _without_arms(spec: StudySpec, trials: int | None, search: str | None) -> Iterator[str]:
+    """A sentence for each flag that is about arms of which the study has none."""
+    methods = {arm.method for arm in spec.arms}
+    if trials is not None and not methods & SEARCHING:
+        yield (
+            f"trials {trials} would change nothing: no arm of {spec.name} searches without a grid "
+            f"(gp, tpe, random, sobol). Leave it out, or write a spec file (docs/specs.md)."
+        )
+    if search is not None and not methods & BAYESIAN:
+        yield (
+            f"search {search} would change nothing: no arm of {spec.name} is of method gp or tpe. "
+            f"Leave it out, or write a spec file (docs/specs.md)."
+        )
+
+
 def _useless(spec: StudySpec, path: str) -> str:
+    if path == "seed":
+        return (
+            f"{_assigned(spec, path)} would change nothing: the study gives each run its own seed. Write the "
+            f"spec to a file with orch study spec, and change seeds.search and seeds.fresh there."
+        )
     return (
         f"{_assigned(spec, path)} would change nothing: every arm of {spec.name} states or searches {path} "
         f"itself. Choose a study or a size that leaves it open, or write a spec file (docs/specs.md)."
@@ -104,9 +127,7 @@ def _useless(spec: StudySpec, path: str) -> str:
 def _not_everywhere(spec: StudySpec, reached: Mapping[str, Reach]) -> Iterator[str]:
     """A sentence for each setting that some arms do not take."""
     for path, r in reached.items():
-        if path == "seed":
-            yield "seed changes nothing: the study gives each run its own (seeds.search, seeds.fresh)."
-        elif r.kept:
+        if r.kept:
             more = f" and {len(r.kept) - 3} more" if len(r.kept) > 3 else ""
             begun = " A Bayesian search of it begins there." if r.begun else ""
             yield (

@@ -44,7 +44,7 @@ def _no_nan(context: click.Context, option: click.Parameter, value: float | None
 
 
 def spec_options(function: Function) -> Function:
-    """What `create` and `plan` have in common."""
+    """What names a spec and changes it: of `create`, `plan` and `spec`."""
     options = (
         click.argument("spec", metavar="NAME|FILE"),
         size_option,
@@ -69,18 +69,19 @@ def spec_options(function: Function) -> Function:
             help="A value in the base config (docs/config.md); may be repeated.",
         ),
         search_option,
-        click.option(
-            "--refuse-above",
-            type=click.FloatRange(min=0),
-            callback=_no_nan,
-            metavar="CHIP_HOURS",
-            help="Start nothing that is planned to cost more.",
-        ),
-        as_json_option,
     )
     for option in reversed(options):
         function = option(function)
     return function
+
+
+refuse_above_option = click.option(
+    "--refuse-above",
+    type=click.FloatRange(min=0),
+    callback=_no_nan,
+    metavar="CHIP_HOURS",
+    help="Start nothing that is planned to cost more.",
+)
 
 
 def read(

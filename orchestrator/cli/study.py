@@ -1,10 +1,11 @@
-"""`orch study …`: create, plan, list, show, watch, pause, resume, cancel, extend, delete, export.
+"""`orch study …`: create, plan, spec, list, show, watch, pause, resume, cancel, extend, delete, export.
 
 What was found (report, verdict, table) is in `answer.py`.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from datetime import datetime
@@ -14,7 +15,14 @@ from typing import Any
 import click
 
 from orchestrator.cli import answer, foreground
-from orchestrator.cli.asking import as_json_option, read, spec_options, tell_question, workers_option
+from orchestrator.cli.asking import (
+    as_json_option,
+    read,
+    refuse_above_option,
+    spec_options,
+    tell_question,
+    workers_option,
+)
 from orchestrator.cli.foreground import show_overview, show_result
 from orchestrator.cli.place import Place, opened, server_option
 from orchestrator.cli.showing import DONE, counted, note, print_json, say, table, terminal_width
@@ -39,6 +47,8 @@ for found in (answer.report_, answer.verdict_, answer.table_):
 # -- create and run --------------------------------------------------------------------------------------
 @command.command()
 @spec_options
+@refuse_above_option
+@as_json_option
 @workers_option
 @click.option("--no-run", is_flag=True, help="Write the study down and leave it to others to run.")
 @server_option
@@ -88,6 +98,8 @@ def _created(place: Place, wanted: StudySpec, **limits: Any) -> Created:
 
 @command.command("plan")
 @spec_options
+@refuse_above_option
+@as_json_option
 @click.option(
     "--slots",
     type=click.IntRange(min=1),
@@ -127,6 +139,20 @@ def _wall(hours: float) -> str:
     from orchestrator.cli.showing import hours as spelt
 
     return spelt(hours) if hours < 48 else f"{hours / 24:,.0f} days"
+
+
+@command.command("spec")
+@spec_options
+def spec_(spec: str, **changes: Any) -> int:
+    """Print a study's whole spec as JSON, to keep in a file, change, and give to create.
+
+    Defaults are left out; docs/specs.md lists every key. Nothing is started, and nothing written.
+    """
+    asked = read(spec, **changes)
+    note(*asked.notes)
+    text = json.dumps(asked.spec.model_dump(mode="json", exclude_defaults=True), indent=2)
+    say(*text.splitlines())
+    return DONE
 
 
 # -- look ------------------------------------------------------------------------------------------------

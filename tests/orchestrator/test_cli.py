@@ -19,6 +19,8 @@ from orchestrator import cli, doctor, service
 from orchestrator.cli import foreground, progress, showing
 from orchestrator.clock import SystemClock
 from orchestrator.ledger import Store
+from orchestrator.overrides import override
+from orchestrator.reading import read_spec
 from orchestrator.records import StudyRow, StudyState
 from orchestrator.storage import Storage
 from orchestrator.wishes import obey_all
@@ -51,6 +53,21 @@ def test_plan_tells_the_question_first_and_counts_the_runs(orch: Orch, home: Pat
     assert said.json["search"]["runs"] == 613
     assert said.err.startswith("Do hyperparameters learned while the model trains")
     assert not home.exists()
+
+
+def test_a_spec_is_printed_to_be_changed_and_read_back_to_the_same_study(
+    orch: Orch, home: Path, tmp_path: Path
+) -> None:
+    said = orch("study", "spec", "bo-vs-guided", "--name", "mine", "--set", "optimizer.alpha=2")
+    assert said.code == 0
+    assert not home.exists()
+    file = tmp_path / "mine.json"
+    file.write_text(said.out)
+    expected = override(catalog.get("bo-vs-guided", "quick"), name="mine", sets=["optimizer.alpha=2"])
+    assert read_spec(file) == expected.spec
+    assert tuple(said.err.splitlines()) == expected.notes
+    assert '"retries": {' in said.out
+    assert '"attempts"' not in said.out  # which stands at its default
 
 
 def test_plan_refuses_what_costs_too_much(orch: Orch) -> None:
