@@ -20,6 +20,9 @@ from trainer.mesh import pin_state
 from trainer.state import Recipe, TrainState, key_for
 
 Metrics = dict[str, Any]
+# A kept program of even a small model holds 100 to 200 MB on a CPU, and a worker may meet dozens. A cell of
+# the study estimators has seven. One that was dropped is found on disk (training.keep_programs).
+PROGRAMS_KEPT = 8
 
 
 def train_step(recipe: Recipe, state: TrainState, batch: Any, key: jax.Array) -> tuple[TrainState, Metrics]:
@@ -98,13 +101,13 @@ def scan_steps(recipe: Recipe, state: TrainState, batches: Any, key: jax.Array) 
     return jax.lax.scan(lambda now, batch: train_step(recipe, now, batch, key), state, batches)
 
 
-@functools.cache  # equal recipes share one program, whatever their numbers
+@functools.lru_cache(PROGRAMS_KEPT)  # equal recipes share one program, whatever their numbers
 def compiled_scan(recipe: Recipe) -> Callable[..., tuple[TrainState, Metrics]]:
     """`scan_steps` compiled, (state, batches, key) -> (state, metrics). The given state is used up."""
     return jax.jit(functools.partial(scan_steps, recipe), donate_argnums=0)
 
 
-@functools.cache
+@functools.lru_cache(PROGRAMS_KEPT)
 def compiled_step(recipe: Recipe) -> Callable[..., tuple[TrainState, Metrics]]:
     """`train_step` compiled, (state, batch, key) -> (state, metrics). The given state is used up."""
     return jax.jit(functools.partial(train_step, recipe), donate_argnums=0)

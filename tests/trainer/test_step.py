@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from trainer import schedules
 from trainer.guidance import HeldOut, Hyper, Lagged, NextBatch
 from trainer.guidance.contract import Estimator
 from trainer.state import begin, key_for
-from trainer.step import compiled_scan, compiled_step
+from trainer.step import PROGRAMS_KEPT, compiled_scan, compiled_step
 
 STEPS = 12
 ALPHA, BETA1 = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)
@@ -36,6 +40,19 @@ def in_chunks(recipe: Any, state: Any, lengths: list[int], *, seed: int = 0) -> 
         pieces.append(metrics)
         at += length
     return state, jax.tree.map(lambda *xs: np.concatenate(xs), *pieces)
+
+
+def test_a_process_holds_on_to_its_latest_programs_only() -> None:
+    recipe, _ = start("sgd", None, Hyper("alpha", 1.0))
+    recipes = [dataclasses.replace(recipe, loss_fn=functools.partial(loss_fn)) for _ in range(PROGRAMS_KEPT)]
+    oldest = weakref.ref(compiled_scan(recipe))
+    for other in recipes[1:]:
+        compiled_scan(other)
+    assert oldest() is compiled_scan(recipe)
+    for other in recipes:
+        compiled_scan(other)
+    gc.collect()
+    assert oldest() is None
 
 
 def test_twenty_trials_trace_the_step_once() -> None:
