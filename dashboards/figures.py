@@ -22,6 +22,7 @@ from orchestrator.spec import Parameter
 
 COLOURS = ("#8c8c8c", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dash", "solid", "dot", "dashdot", "longdash", "longdashdot")
+SETTING_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # of one row
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 WIDE = 20  # times: beyond, one bad first run would flatten all that is of interest
 LOGIT_TICKS = (0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 0.999)
@@ -65,7 +66,7 @@ def figures(frame: Frame, heard: Mapping[str, Curves]) -> list[Figure]:
         Figure(
             "trajectories",
             "Hyperparameters over training",
-            "Learned values by step, one line a meta learning rate η̂, beside the static value that the "
+            "Learned values by step, one line a setting that was tried, beside the static value that a "
             "search chose. The shapes of the paper's Figures 1 and 2.",
             tuple(
                 _trajectory(series.trajectories(frame, heard, column, hyper), hyper, column, inks)
@@ -186,14 +187,23 @@ def _anytime(lines: Mapping[str, Sequence[Line]], column: str, metric: str, inks
 
 
 def _trajectory(lines: Sequence[Line], hyper: str, column: str, inks: _Inks) -> Plot:
-    learned = [line for line in lines if not line.steady]
+    """Where several rows learn, a colour is a row and its lines differ by dash; else each has a colour."""
+    of_row: dict[str, list[Line]] = {}
     traces: list[dict[str, Any]] = []
     for line in lines:
+        if not line.steady:
+            of_row.setdefault(line.row, []).append(line)
+    for line in lines:
+        colour, dash, _ = inks(line.row)
+        width = 1.5 if line.steady else 2
         if line.steady:
-            style = {"color": COLOURS[1], "dash": "dash", "width": 1.5}
-        else:
-            i = learned.index(line)
-            style = {"color": COLOURS[2 + i % (len(COLOURS) - 2)], "dash": DASHES[2 + i % 5], "width": 2}
+            colour, dash = colour if len(of_row) > 1 else COLOURS[1], "dash"
+        elif len(of_row) == 1:
+            i = of_row[line.row].index(line)
+            colour, dash = COLOURS[2 + i % (len(COLOURS) - 2)], DASHES[2 + i % 5]
+        elif len(of_row[line.row]) > 1:
+            dash = SETTING_DASHES[of_row[line.row].index(line) % len(SETTING_DASHES)]
+        style = {"color": colour, "dash": dash, "width": width}
         traces.append({"name": line.name, "x": line.x, "y": line.y, "mode": "lines", "line": style})
     name = column_name(hyper)
     title = name if column_name(column) in ("", name) else f"{name} in {column_name(column)}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from trainer.protocol import COUNTS
 
 UNITS = ("chip-hours", "runs", "steps", "run-hours")  # the one switch of the anytime curve
 MOST_POINTS = 200  # of a curve in a figure
+ETA = "guidance.eta"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Line:
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     steady: bool = False  # a static value, drawn as a reference
+    row: str = ""  # of the table, where the name says more than that
 
 
 def costs_of(frame: Frame, trials: Sequence[Trial], unit: str) -> list[float]:
@@ -187,7 +189,8 @@ def trajectories(frame: Frame, heard: Mapping[str, Curves], column: str, hyper: 
             points = heard[trial.name].hyper.get(hyper, ()) if trial and trial.name in heard else ()
             if trial and points:
                 whole = from_the_start(hyper, points, trial.config)
-                found.append(_line(f"{frame.row_of(arm)} {_eta(trial)}".strip(), whole))
+                row = frame.row_of(arm)
+                found.append(replace(_line(f"{row} {_setting(arm, trial)}".strip(), whole), row=row))
     return found
 
 
@@ -202,13 +205,18 @@ def _static(frame: Frame, arm: Arm, best: Trial, heard: Mapping[str, Curves], hy
     value = value_at(best.config, f"optimizer.{hyper}")
     if not points or not isinstance(value, int | float):
         return []
-    name = f"{frame.row_of(arm)} {value:.3g}"
-    return [Line(name, (0.0, float(points[-1][0])), (float(value), float(value)), steady=True)]
+    row, at = frame.row_of(arm), float(value)
+    return [Line(f"{row} {at:.3g}", (0.0, float(points[-1][0])), (at, at), steady=True, row=row)]
 
 
-def _eta(trial: Trial) -> str:
-    eta = value_at(trial.config, "guidance.eta")
-    return f"η̂ {eta:.2g}" if isinstance(eta, int | float) else ""
+def _setting(arm: Arm, trial: Trial) -> str:
+    """Which of its arm's settings a learned run has: what the arm searches, and else η̂."""
+    values = {path: value_at(trial.config, path) for path in [p.path for p in arm.space] or [ETA]}
+    return " ".join(
+        f"{'η̂' if path == ETA else path.rpartition('.')[2]} {value:.2g}"
+        for path, value in values.items()
+        if isinstance(value, int | float)
+    )
 
 
 def learning_curves(frame: Frame, heard: Mapping[str, Curves], column: str) -> list[Line]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
 from dashboards import figures, frames, series
 from orchestrator.records import StudyState
+from orchestrator.spec import StudySpec
 from tests.dashboards.ledgers import FAILED, Run, ledger, runs, searched, spec
 
 ALPHA = [
@@ -147,3 +149,45 @@ def test_no_two_rows_of_a_study_look_alike() -> None:
     looks = {(t["line"]["color"], t["line"]["dash"], t["marker"]["symbol"]) for t in traces}
     marks = {(t["line"]["color"], t["marker"]["symbol"]) for t in traces}
     assert len(looks) == len(marks) == 14
+
+
+def _trajectory_looks(study: StudySpec, results: dict[str, list[Run]]) -> list[dict[str, tuple[str, str]]]:
+    """By panel: what each line is called, its colour and its dash."""
+    store = ledger(study, results)
+    frame = frames.read(store, "s1")
+    drawn = figures.figures(frame, frames.curves(store, series.closely(frame)))
+    plots = next(f for f in drawn if f.key == "trajectories").plots
+    return [
+        {t["name"]: (t["line"]["color"], t["line"]["dash"]) for t in plot.figure["data"]} for plot in plots
+    ]
+
+
+def test_a_learned_row_has_one_colour_in_every_panel_and_its_settings_differ_by_dash() -> None:
+    config = {"guidance": {"estimator": "held-out", "learn": ["alpha"]}}
+    grid = {"method": "grid", "space": [{"path": "guidance.reach", "values": [1, 2]}], "trials": 2}
+    said = [(40, "eval", {"loss": 1.0}, {"alpha": 0.9})]
+    named: list[dict[str, Any]] = []
+    for column in ("a", "b"):
+        named += [{"name": f"grid-{column}", **grid, "row": "grid", "column": column, "config": config}]
+        if column == "a":
+            named += [{"name": "first", "method": "fixed", "row": "first", "column": "a", "config": config}]
+        named += [
+            {"name": f"one-{column}", "method": "fixed", "row": "one", "column": column, "config": config}
+        ]
+    results = {
+        arm["name"]: [Run(1.0 + i, point={"guidance.reach": i + 1}, said=said) for i in range(2)]
+        if arm["method"] == "grid"
+        else [Run(1.0, said=said)]
+        for arm in named
+    }
+    a, b = _trajectory_looks(spec(arms=named, claim=None), results)
+    assert list(a) == ["grid reach 1", "grid reach 2", "first", "one"]
+    assert len(set(a.values())) == 4
+    assert a["grid reach 1"][0] == a["grid reach 2"][0]
+    assert {name: a[name] for name in b} == b
+
+
+def test_where_one_row_learns_each_setting_has_a_colour() -> None:
+    frame, heard = whole()
+    drawn = next(f for f in figures.figures(frame, heard) if f.key == "trajectories")
+    assert len({trace["line"]["color"] for trace in drawn.plots[0].figure["data"]}) == 4
