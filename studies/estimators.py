@@ -1,9 +1,10 @@
 """Which way of learning α and β1 deserves to be the default? Every estimator in every cell.
 
 Command   orch study create estimators --size quick     (sizes: smoke, quick, laptop, paper)
-Run time  quick: 13 minutes planned on 2 cores, and compiling; laptop: 87 minutes planned
-Expected  the one-step estimators win under an inverse square root in short runs and lose elsewhere; `lagged`
-          is nowhere worse than the static default
+Run time  quick: 13 minutes planned on 2 cores, and compiling; laptop: 87 minutes planned, 118 taken
+Expected  `lagged` is better than the static default in most cells and worse in few, level with BO's best where
+          the learning rate does not decay, and behind it in short runs where it does; the one-step estimators
+          win little and lose more (docs/results/estimators.md)
 
 A cell is a column: an optimizer, a schedule and a number of steps, with the default learning rate that the
 study default-rate finds for it. Rows: the static default; Bayesian optimization of static α and β1; the
