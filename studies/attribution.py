@@ -2,9 +2,9 @@
 
 Command   orch study create attribution --size quick
 Run time  quick: 13 minutes planned on 2 cores, and compiling; laptop: 80 minutes planned
-Expected  nobody has published these controls. From what was measured before: where the schedule does not
-          anneal, much of the gain is annealing, which a replay, a matched decay and BO over the
-          schedule's parameters have too; under a linear decay, and in longer runs, there is no gain
+Expected  nobody has published these controls. At quick there is no gain under LAMB's inverse square root, and
+          one in the three other cells; the learned means as constants have lower means in all four, and
+          longer plain training the lowest (docs/results/attribution-quick.md)
 
 A column is a cell: schedule, steps, optimizer; two more hold the default learning rate at a fifth and at
 five times its value. In each, α and β1 are learned at four meta learning rates η̂. Beside that stands what

@@ -3,8 +3,9 @@
 Command   orch study create hypergradient-audit --size quick
 Run time  quick: 9 minutes on 2 cores from a cold start; laptop: 21 planned, and programs to compile
 Expected  the truth says "raise α" from ten steps ahead on, and so does `lagged`; one step ahead the slope is
-          a hundredth of that, and estimators that look there are often wrong about the rest of the run; for
-          β1 the truth says "lower it", and so does almost all (docs/results/hypergradient-audit-quick.md)
+          a hundredth of that at a hundred steps, and estimators that look there are often wrong about the
+          rest of the run; for β1 the truth says "lower it", and so does almost all
+          (docs/results/hypergradient-audit-quick.md)
 
 In each cell an unguided run is forked at evenly spaced steps: α and β1 are held above and below their raw
 values for K steps, on identical batches with identical random keys, and the losses on the dev split are

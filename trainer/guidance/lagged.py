@@ -1,9 +1,10 @@
 """Was the path of some dozen steps ago a good one, as the training gradient of today sees it?
 
-One step ahead every learning rate looks too high, forty steps ahead too low. So alpha is judged by the
-cosine of the next training gradient with a displacement that lies K to 3K steps back, and in the last
-steps of a run, where the short view is the right one, with the most recent displacement: that anneals by
-itself. All else is judged one step ahead as in `NextBatch`, as a cosine. No optimizer calculus for alpha.
+One step ahead the learning rate's slope is weak and its sign mostly noise; dozens of steps ahead it is plain
+(the study hypergradient-audit). So alpha is judged by the cosine of the next training gradient with a
+displacement that lies K to 3K steps back, and in the last steps of a run, where the short view is the right
+one, with the most recent displacement: that anneals by itself. All else is judged one step ahead as in
+`NextBatch`, as a cosine. No optimizer calculus for alpha.
 """
 
 from __future__ import annotations
