@@ -66,8 +66,8 @@ def figures(frame: Frame, heard: Mapping[str, Curves]) -> list[Figure]:
         Figure(
             "trajectories",
             "Hyperparameters over training",
-            "Learned values by step, one line a setting that was tried, beside the static value that a "
-            "search chose. The shapes of the paper's Figures 1 and 2.",
+            "Learned values by step, one line a setting that was tried, beside the value or the "
+            "course that a search chose. The shapes of the paper's Figures 1 and 2.",
             tuple(
                 _trajectory(series.trajectories(frame, heard, column, hyper), hyper, column, inks)
                 for column in columns

@@ -27,7 +27,7 @@ from dashboards import contrasts
 from dashboards.contrasts import Contrast
 from dashboards.frames import Frame, Trial
 from dashboards.tables import csv_text, one_line
-from orchestrator.materialize import default_config, value_at
+from orchestrator.materialize import expected_config, learned_by
 from orchestrator.records import TrialState
 from orchestrator.spec import BAYESIAN, Arm
 
@@ -118,7 +118,7 @@ def matrix(frame: Frame, *, metric: str | None = None) -> Matrix | None:
 
 
 def _unguided(frame: Frame, arm: Arm) -> bool:
-    return value_at(default_config(frame.spec, arm), "guidance.estimator") in (None, "off")
+    return not learned_by(expected_config(frame.spec, arm))
 
 
 def _line(frame: Frame, row: str, metric: str, *, default: str, bo: str | None) -> Line:

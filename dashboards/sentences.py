@@ -62,7 +62,7 @@ def _translations(ledger: Ledger, trial: Trial, storage: Storage) -> Texts | Non
         return None
     path = storage.folder(study_of(trial.trial_id), trial.trial_id, attempts[-1].number) / FILE
     try:
-        _, *lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+        _, *lines = map(json.loads, path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
         return [line["reference"] for line in lines], [line["translation"] for line in lines]
     except (OSError, ValueError, KeyError):  # never written, or lost since
         return None

@@ -16,7 +16,7 @@ from dashboards import stats
 from dashboards.cautions import edge
 from dashboards.contrasts import sample
 from dashboards.frames import Curves, Frame, Points, Trial, schedule
-from orchestrator.materialize import value_at
+from orchestrator.materialize import expected_config, learned_by, value_at
 from orchestrator.spec import BAYESIAN, Arm, Parameter
 from trainer.protocol import COUNTS
 
@@ -99,8 +99,8 @@ def equal_budgets(frame: Frame, *, slots: int) -> list[Equal]:
     found = []
     for column in frame.columns():
         ours, theirs = (frame.arm_at(row, column) for row in rows)
-        if ours is None or theirs is None:
-            continue
+        if ours is None or theirs is None or ours.fresh_seeds or theirs.fresh_seeds:
+            continue  # repetitions on fresh seeds search nothing
         for unit in ("runs", "chip-hours", "wall-clock hours"):
             one, other = (_spent(frame, arm, unit, slots=slots) for arm in (ours, theirs))
             if one and other:
@@ -160,11 +160,7 @@ def closely(frame: Frame) -> list[Trial]:
 
 def learns(arm: Arm, frame: Frame) -> tuple[str, ...]:
     """The hyperparameters that an arm's runs learn."""
-    section = {**frame.spec.base.get("guidance", {}), **arm.config.get("guidance", {})}
-    names = section.get("learn", ())
-    return (
-        tuple(names) if section.get("estimator", "off") != "off" and isinstance(names, list | tuple) else ()
-    )
+    return learned_by(expected_config(frame.spec, arm))
 
 
 def hypers(frame: Frame, column: str) -> tuple[str, ...]:
@@ -174,7 +170,7 @@ def hypers(frame: Frame, column: str) -> tuple[str, ...]:
 
 
 def trajectories(frame: Frame, heard: Mapping[str, Curves], column: str, hyper: str) -> list[Line]:
-    """Figures 1 and 2: each learned run by step, and beside it the static value that a search chose."""
+    """Figures 1 and 2: each learned run by step, and beside it what a search chose: a value, or a course."""
     found = []
     for arm in frame.spec.arms:
         if arm.column not in (column, "*") or frame.spec.confirms(arm):
@@ -182,7 +178,7 @@ def trajectories(frame: Frame, heard: Mapping[str, Curves], column: str, hyper: 
         best = frame.best(arm)
         if hyper not in learns(arm, frame):
             if best is not None and arm.method in BAYESIAN:
-                found += _static(frame, arm, best, heard, hyper)
+                found += _found(frame, arm, best, heard, hyper)
             continue
         shown = [t for t in frame.of(arm) if t.replicate == 0] if arm.method == "grid" else [best]
         for trial in shown:
@@ -196,12 +192,16 @@ def trajectories(frame: Frame, heard: Mapping[str, Curves], column: str, hyper: 
 
 def from_the_start(hyper: str, points: Points, config: Mapping[str, Any]) -> Points:
     """With the value that the run began with, which no report tells."""
-    start = value_at(config, f"optimizer.{hyper}")
+    start = value_at(config, f"schedule.course.{hyper}.start")
+    start = value_at(config, f"optimizer.{hyper}") if start is None else start
     return ((0, float(start)), *points) if isinstance(start, int | float) else points
 
 
-def _static(frame: Frame, arm: Arm, best: Trial, heard: Mapping[str, Curves], hyper: str) -> list[Line]:
+def _found(frame: Frame, arm: Arm, best: Trial, heard: Mapping[str, Curves], hyper: str) -> list[Line]:
     points = heard[best.name].hyper.get(hyper, ()) if best.name in heard else ()
+    if points and value_at(best.config, f"schedule.course.{hyper}") is not None:
+        row = frame.row_of(arm)
+        return [replace(_line(row, from_the_start(hyper, points, best.config)), row=row)]
     value = value_at(best.config, f"optimizer.{hyper}")
     if not points or not isinstance(value, int | float):
         return []

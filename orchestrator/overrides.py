@@ -39,7 +39,7 @@ def override(
     each of `sets` ("path=value", the value as JSON or else as a string) into the base config, over which an
     arm's own config is laid. One that changes no arm is refused.
     """
-    useless = list(_without_arms(spec, trials, search))
+    useless = list(_without_arms(spec, trials, replicates, search))
     data = spec.model_dump(mode="json")
     if name is not None:
         data["name"] = name
@@ -55,7 +55,7 @@ def override(
     changed = spec_from_dict(data)
     reached = reach(changed, dict.fromkeys(leaf for path in settings for leaf in _leaves(changed.base, path)))
     for path, r in reached.items():
-        if path == "seed" or not (r.reached or r.begun):
+        if path.split(".")[0] == "seed" or not (r.reached or r.begun):
             useless.append(_useless(changed, path))
     if useless:
         raise BadSpec(useless)
@@ -97,13 +97,20 @@ def _assigned(spec: StudySpec, path: str) -> str:
     return f"{path}={value if isinstance(value, str) else json.dumps(value)}"[:80]
 
 
-def _without_arms(spec: StudySpec, trials: int | None, search: str | None) -> Iterator[str]:
+def _without_arms(
+    spec: StudySpec, trials: int | None, replicates: int | None, search: str | None
+) -> Iterator[str]:
     """A sentence for each flag that is about arms of which the study has none."""
     methods = {arm.method for arm in spec.arms}
     if trials is not None and not methods & SEARCHING:
         yield (
             f"trials {trials} would change nothing: no arm of {spec.name} searches without a grid "
             f"(gp, tpe, random, sobol). Leave it out, or write a spec file (docs/specs.md)."
+        )
+    if replicates is not None and all(arm.replicates is not None for arm in spec.arms):
+        yield (
+            f"replicates {replicates} would change nothing: every arm of {spec.name} states its own. "
+            f"Leave it out, or change the spec file."
         )
     if search is not None and not methods & BAYESIAN:
         yield (
@@ -113,7 +120,7 @@ def _without_arms(spec: StudySpec, trials: int | None, search: str | None) -> It
 
 
 def _useless(spec: StudySpec, path: str) -> str:
-    if path == "seed":
+    if path.split(".")[0] == "seed":
         return (
             f"{_assigned(spec, path)} would change nothing: the study gives each run its own seed. Write the "
             f"spec to a file with orch study spec, and change seeds.search and seeds.fresh there."

@@ -139,12 +139,12 @@ def _observed(
 
 def _losses(evaluate: Callable[[Any], Losses], plain: Recipe, held_out: Any, params: Any) -> Losses:
     """Of these parameters, without dropout: on the dev split, and on the guidance batch."""
-    return {DEV: evaluate(params)[DEV], GUIDANCE: float(_guidance_loss(plain)(params, held_out))}
+    return {DEV: evaluate(params)[DEV], GUIDANCE: float(_guidance_loss(plain.loss_fn)(params, held_out))}
 
 
 @functools.cache  # one program for all runs of a shape
-def _guidance_loss(plain: Recipe) -> Callable[[Any, Any], jax.Array]:
-    return jax.jit(lambda params, batch: plain.loss_fn(params, batch, None, False))
+def _guidance_loss(loss_fn: Callable[..., jax.Array]) -> Callable[[Any, Any], jax.Array]:
+    return jax.jit(lambda params, batch: loss_fn(params, batch, None, False))
 
 
 # -- batches ---------------------------------------------------------------------------------------------

@@ -244,7 +244,8 @@ _SECONDS = ("train_s", "eval_s", "compile_s", "other_s")
 
 
 def _show_translations(path: Path) -> None:
-    head, *lines = (json.loads(line) for line in path.read_text().splitlines())
+    # Not splitlines: a sentence may hold one of Unicode's other ends of lines.
+    head, *lines = map(json.loads, path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
     print(f"\n{head['split']} split, beam {head['beam']}; {head['bleu']} · {head['chrf']}")
     for line in lines[:SHOWN]:
         print(f"  source       {line['source']}\n  reference    {line['reference']}")

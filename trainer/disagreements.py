@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from trainer.options import COURSES, ESTIMATORS, LEARNABLE, LEARNED_SCHEDULE, OPTIMIZERS, PREPARED
@@ -170,8 +171,26 @@ def _guidance(config: TrainConfig) -> list[str]:
                 f"{', '.join(guidance.learn) or 'empty'}. Name it there too, or leave its settings out."
             )
     problems += _misused(config) if on else []
+    problems += _groups_and_meta(config)
     for name in guidance.learn:
         problems += _unlearnable(config, name)
+    return problems
+
+
+def _groups_and_meta(config: TrainConfig) -> list[str]:
+    problems = []
+    for name, pattern in config.guidance.groups.items():
+        where = f"guidance.groups.{name[:60]}"
+        if name == "rest":
+            problems.append(f"{where}: the group of what no pattern finds has that name. Choose another.")
+        try:
+            re.compile(pattern)
+        except re.error as why:
+            problems.append(f"{where} is {pattern[:60]!r}, which is no regular expression: {why}. Mend it.")
+    for name in ("beta1", "beta2"):
+        value = config.guidance.meta.get(name, 0.0)
+        if not 0 <= value < 1:
+            problems.append(f"guidance.meta.{name} is {value}. Allowed is at least 0 and below 1. Change it.")
     return problems
 
 
@@ -214,6 +233,18 @@ def _unlearnable(config: TrainConfig, name: str) -> list[str]:
     return [
         f"{name} learns and starts at {start} ({where}{name}), on its bound or beyond. "
         f"Allowed is strictly between {low:g} and {high:g}. Move its start, or do not learn it."
+    ]
+
+
+def learned_and_replayed(config: TrainConfig, replayed: Collection[str]) -> list[str]:
+    """Where a recorded curve would take the place of what is learned."""
+    both = [name for name in config.guidance.learn if name in replayed]
+    if not both:
+        return []
+    return [
+        f"schedule.name is {config.schedule.name!r}, which replays {', '.join(both)}, and guidance.learn "
+        f"holds it too: nothing would be learned. Set guidance.estimator to 'off' and guidance.learn to [], "
+        f"or choose a schedule by name."
     ]
 
 

@@ -15,6 +15,7 @@ import jax
 
 from trainer import hyper, optim, schedules
 from trainer.config import TrainConfig
+from trainer.disagreements import learned_and_replayed
 from trainer.guidance import Discounted, Forward, HeldOut, Hyper, Lagged, NextBatch, eta_for_reach
 from trainer.guidance import lagged as lags
 from trainer.guidance.contract import Estimator
@@ -75,6 +76,9 @@ def _recipe_of(
     )
     if replays:
         schedule = _by_group_if_grouped(schedules.load(_existing(config.schedule.name)), recipe.layout)
+        problems = learned_and_replayed(config, schedule["values"])
+        if problems:
+            raise ConfigError(problems)
     else:
         schedule = schedules.numbers_of(warmup_steps=config.schedule.warmup_steps, steps=config.steps)
         starts = {h.name: h.start for h in hypers}

@@ -9,15 +9,18 @@ standard library is loaded.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import sys
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from trainer import config as configs
 from trainer.config import TrainConfig
+from trainer.disagreements import learned_and_replayed
 from trainer.options import SCHEDULES
 from trainer.protocol import Outcome, Place, Reporter
 
@@ -45,15 +48,29 @@ def _missing(config: TrainConfig) -> list[str]:
     """Files that the config names and that are not there."""
     problems = []
     path = Path(config.data.path).expanduser()
-    if config.data.path and not path.exists() and not any(path.parent.glob(f"{path.name}.*")):
+    if config.data.path and not path.exists() and not any(path.parent.glob(f"{glob.escape(path.name)}.*")):
         problems.append(
             f"data.path is {config.data.path!r}, and there is no such file or folder, nor files whose names "
             f"begin so. Name one that is there."
         )
     schedule = config.schedule.name
-    if schedule not in SCHEDULES and not Path(schedule).expanduser().is_file():
-        problems.append(f"schedule.name is {schedule!r}, and there is no such file. Export one.")
+    if schedule not in SCHEDULES:
+        if not Path(schedule).expanduser().is_file():
+            problems.append(f"schedule.name is {schedule!r}, and there is no such file. Export one.")
+        elif config.guidance.learn:
+            problems += learned_and_replayed(config, _replayed(Path(schedule).expanduser()))
     return problems
+
+
+def _replayed(path: Path) -> set[str]:
+    """What a learned schedule holds, as far as can be told without its numbers: the run reads it whole."""
+    try:
+        if path.suffix == ".json":
+            return set(json.loads(path.read_text(encoding="utf-8"))["curves"])
+        with zipfile.ZipFile(path) as arrays:
+            return {name.removesuffix(".npy") for name in arrays.namelist()}
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return set()
 
 
 def shape_key(config: Mapping[str, Any]) -> str:

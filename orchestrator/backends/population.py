@@ -79,6 +79,12 @@ def check(config: Mapping[str, Any]) -> list[str]:
             f"population.every_steps is {population.every_steps} and steps is {steps!r:.60}. "
             f"Allowed is fewer than the steps of a member: after its last one nothing is passed on."
         ]
+    between = plain.get("eval_every_steps")
+    if type(between) is int and between > 0 and population.every_steps % between:
+        return [
+            f"population.every_steps is {population.every_steps} and eval_every_steps is {between}. "
+            f"Allowed is a multiple of it: members are compared at evaluations."
+        ]
     ends = [{p.path: p.bounds[end] for p in population.space} for end in (0, 1)]
     problems = [s for point in ({}, *ends) for s in _asked(population.entrypoint, with_values(plain, point))]
     return list(dict.fromkeys(problems))

@@ -61,20 +61,25 @@ class Training:
 
         `hear` is told every report, with the clocks of all stretches, and can end the stretch before.
         """
-        before = dict(self.clocks)
+        before, stopped_here = dict(self.clocks), False
 
         def reporter(report: Report) -> Verdict:
+            nonlocal stopped_here
             verdict = hear(report, added(before, report.clocks))
             if report.kind == "eval":  # the others may be of an earlier step
                 self.step = report.step
                 self.hyper |= {name: float(value) for name, value in report.hyper.items()}
                 self.values |= {name: float(value) for name, value in report.values.items()}
                 if verdict is Verdict.GO and report.step >= to_step:
+                    stopped_here = True
                     return Verdict.SAVE_AND_STOP
             return verdict
 
         workdir = self._next_folder()
         outcome: Outcome = self._entrypoint.run(self.config, reporter, workdir, Place())
+        if stopped_here and outcome.status == "stopped" and outcome.checkpoint in (None, self.checkpoint):
+            # Else the next stretch would be this one again, and so for ever.
+            raise RuntimeError(outcome.reason or "The run left no checkpoint, so it cannot go on.")
         self.status = outcome.status
         self.clocks = added(before, outcome.clocks)
         self.values |= {name: float(value) for name, value in outcome.values.items()}

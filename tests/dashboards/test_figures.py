@@ -191,3 +191,48 @@ def test_where_one_row_learns_each_setting_has_a_colour() -> None:
     frame, heard = whole()
     drawn = next(f for f in figures.figures(frame, heard) if f.key == "trajectories")
     assert len({trace["line"]["color"] for trace in drawn.plots[0].figure["data"]}) == 4
+
+
+def test_a_course_that_a_search_chose_is_drawn_as_it_went() -> None:
+    course = {"schedule": {"course": {"alpha": {"start": 2.0, "end": 0.5}}}}
+    searching = {
+        "name": "bo-schedule",
+        "method": "gp",
+        "space": [{"path": "schedule.course.alpha.end", "low": 0.1, "high": 1}],
+        "trials": 1,
+        "startup_trials": 1,
+        "row": "course",
+        "column": "alpha",
+        "config": course,
+    }
+    study = spec(more_arms=[searching])
+    said = [(20, "eval", {"loss": 1.0}, {"alpha": 1.2}), (40, "eval", {"loss": 1.0}, {"alpha": 0.5})]
+    store = ledger(study, {"bo-schedule": [Run(1.0, point={"schedule.course.alpha.end": 0.5}, said=said)]})
+    frame = frames.read(store, "s1")
+    (line,) = series.trajectories(frame, frames.curves(store, series.closely(frame)), "alpha", "alpha")
+    assert (line.name, line.x, line.y) == ("course", (0, 20, 40), (2.0, 1.2, 0.5))
+    assert not line.steady
+
+
+def test_repetitions_of_one_setting_have_no_budget_to_compare() -> None:
+    named = [
+        {"name": "base", "method": "fixed", "trials": 3, "fresh_seeds": True, "row": "base", "column": "c"},
+        {"name": "guided", "method": "fixed", "trials": 3, "row": "guided", "column": "c"},
+    ]
+    claim = {"text": "Better.", "challenger": "guided", "incumbent": "base"}
+    frame = frames.read(
+        ledger(spec(arms=named, claim=claim), {a["name"]: runs(3, 2, 1) for a in named}), "s1"
+    )
+    assert series.equal_budgets(frame, slots=1) == []
+
+
+def test_a_row_that_goes_on_with_what_another_learned_with_learns_too() -> None:
+    control = {
+        "name": "again",
+        "method": "fixed",
+        "row": "again",
+        "column": "alpha",
+        "after": {"arm": "guided"},
+    }
+    frame = frames.read(ledger(spec(more_arms=[control]), {}), "s1")
+    assert series.learns(frame.spec.arm("again"), frame) == ("alpha",)

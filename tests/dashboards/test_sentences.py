@@ -67,6 +67,17 @@ def test_runs_on_other_sentences_and_torn_files_are_left_out(store: MemoryLedger
     assert sentences.compare(store, frames.read(store, "s1"), tmp_path) == []
 
 
+def test_a_sentence_may_hold_any_end_of_line(store: MemoryLedger, tmp_path: Path) -> None:
+    ends = [f"{text} \u2028 or \u0085 later" for text in GOOD]
+    for arm in ("guided", "bo"):
+        left(tmp_path, f"s1.confirm-{arm}.0.0", ends)
+        path = tmp_path / "s1" / f"s1.confirm-{arm}.0.0" / "attempt-1" / sentences.FILE
+        rows = map(json.loads, path.read_text().split("\n"))
+        path.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
+    (found,) = sentences.compare(store, frames.read(store, "s1"), tmp_path)
+    assert found.sentences == 60
+
+
 def test_the_report_shows_them(store: MemoryLedger, tmp_path: Path) -> None:
     left(tmp_path / "runs", "s1.confirm-guided.0.0", GOOD)
     left(tmp_path / "runs", "s1.confirm-bo.0.0", BAD)

@@ -168,22 +168,26 @@ def test_arms_that_replay_without_guidance_take_nothing_set_about_it() -> None:
     assert override(spec, sets=["optimizer.alpha=2"]).notes == ()
 
 
-def test_a_seed_is_refused_since_every_run_is_given_its_own() -> None:
+@pytest.mark.parametrize("path", ["seed", "seed.search"])
+def test_a_seed_is_refused_since_every_run_is_given_its_own(path: str) -> None:
     with pytest.raises(BadSpec) as refusal:
-        override(study(fixed("one")), sets=["seed=1"])
+        override(study(fixed("one")), sets=[f"{path}=1"])
     assert refusal.value.problems == [
-        "seed=1 would change nothing: the study gives each run its own seed. Write the spec to a file with "
-        "orch study spec, and change seeds.search and seeds.fresh there."
+        f"{path}=1 would change nothing: the study gives each run its own seed. Write the spec to a file "
+        "with orch study spec, and change seeds.search and seeds.fresh there."
     ]
 
 
 def test_flags_about_arms_that_a_study_has_none_of_are_refused_together() -> None:
-    grid = Arm(name="grid", method="grid", space=(Parameter(path="a", values=(1.0, 2.0)),), trials=2)
+    space = (Parameter(path="a", values=(1.0, 2.0)),)
+    grid = Arm(name="grid", method="grid", space=space, trials=2, replicates=1)
     with pytest.raises(BadSpec) as refusal:
-        override(study(fixed("one"), grid), trials=3, search="tpe")
+        override(study(fixed("one", replicates=1), grid), trials=3, replicates=2, search="tpe")
     assert refusal.value.problems == [
         "trials 3 would change nothing: no arm of s searches without a grid (gp, tpe, random, sobol). "
         "Leave it out, or write a spec file (docs/specs.md).",
+        "replicates 2 would change nothing: every arm of s states its own. "
+        "Leave it out, or change the spec file.",
         "search tpe would change nothing: no arm of s is of method gp or tpe. "
         "Leave it out, or write a spec file (docs/specs.md).",
     ]

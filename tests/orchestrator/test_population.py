@@ -213,6 +213,10 @@ def test_a_config_without_a_population_is_the_trainers() -> None:
             "population.every_steps is 40 and steps is 40. Allowed is fewer than the steps",
         ),
         (
+            {"every_steps": 15},
+            "population.every_steps is 15 and eval_every_steps is 10. Allowed is a multiple of it",
+        ),
+        (
             {"entrypoint": "no.such"},
             "population.entrypoint is 'no.such', and it cannot be imported (No module",
         ),

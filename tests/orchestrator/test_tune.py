@@ -15,7 +15,7 @@ import pytest
 from orchestrator.backends import daemon
 from orchestrator.backends.tune import Training, trainable
 from orchestrator.materialize import with_values
-from trainer.protocol import Report, Verdict
+from trainer.protocol import Outcome, Place, Report, Verdict
 
 REHEARSAL = "orchestrator.rehearsal"
 CONFIG = {
@@ -45,6 +45,21 @@ def test_stretches_make_the_run_that_was_never_stopped(tmp_path: Path) -> None:
     assert parts.hyper == whole.hyper
     assert parts.clocks["steps"] == whole.clocks["steps"] == 40
     assert parts.clocks["train_s"] == pytest.approx(whole.clocks["train_s"])
+
+
+def test_a_stretch_that_could_not_be_saved_is_not_trained_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = begun(tmp_path / "run")
+    training.advance()
+
+    def run(config: Any, reporter: Any, workdir: Path, place: Place) -> Outcome:
+        assert reporter(Report(20, "eval", {"loss": 1.0})) is Verdict.SAVE_AND_STOP
+        return Outcome("stopped", reason="The disk is full.")
+
+    monkeypatch.setattr("orchestrator.rehearsal.run", run)
+    with pytest.raises(RuntimeError, match=r"^The disk is full\.$"):
+        training.advance()
 
 
 def test_one_that_takes_over_starts_what_is_named_anew_and_keeps_the_rest(tmp_path: Path) -> None:

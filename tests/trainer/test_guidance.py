@@ -103,6 +103,11 @@ def test_parts_of_the_guidance_batch_take_turns() -> None:
     assert part_of(batch, jnp.asarray(3), 1.0) is batch
 
 
+def test_the_parts_are_the_whole_batch_where_they_do_not_divide_it() -> None:
+    parts = [part_of({"x": jnp.arange(7)}, jnp.asarray(i), 0.5)["x"].tolist() for i in range(3)]
+    assert parts == [[0, 1, 2, 3], [3, 4, 5, 6], [0, 1, 2, 3]]
+
+
 def test_a_part_of_the_guidance_batch_is_what_the_guidance_loss_is_taken_on() -> None:
     recipe, state = start("lamb", HeldOut(batch_fraction=0.5), ALPHA, eta=0.0)
     batch, step = row(mlp_batches(1), 0), compiled_step(recipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -167,6 +168,27 @@ def test_files_that_are_not_there_are_told_of_before_a_run(tmp_path: Path) -> No
     assert problem == "schedule.name is 'learned.npz', and there is no such file. Export one."
 
 
+def test_a_path_may_hold_what_patterns_are_made_of(tmp_path: Path) -> None:
+    (tmp_path / "train[v2].de").write_text("a")
+    assert run.check({"data": {"source": "files", "path": str(tmp_path / "train[v2]")}}) == []
+
+
+@pytest.mark.parametrize("ending", ["npz", "json"])
+def test_what_a_schedule_replays_is_not_learned_beside_it(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"learned.{ending}"
+    if ending == "npz":
+        schedules.save(path, multiplier=[1.0, 0.5], values={"alpha": np.ones(2, np.float32)})
+    else:
+        path.write_text(json.dumps({"curves": {"multiplier": [1.0, 0.5], "alpha": [1.0, 1.0]}}))
+    both = {"schedule": {"name": str(path)}, "guidance": guided("held-out", ("alpha", "beta1"))}
+    (problem,) = run.check(both)
+    assert problem.startswith(f"schedule.name is '{path}', which replays alpha, and guidance.learn holds it")
+    with pytest.raises(ConfigError) as refusal:
+        recipe(**both)
+    assert refusal.value.problems == [problem]
+    assert run.check({**both, "guidance": guided("held-out", ("beta1",))}) == []
+
+
 def test_guided_flops_count_what_the_estimator_computes_besides() -> None:
     def over(section: dict[str, Any]) -> float:
         return guided_over_plain(TrainConfig.from_dict({"guidance": section}))
@@ -179,6 +201,19 @@ def test_guided_flops_count_what_the_estimator_computes_besides() -> None:
 
 
 DISAGREEMENTS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"guidance": {**guided("held-out"), "groups": {"a": "("}}},
+        "guidance.groups.a is '(', which is no regular expression: missing ), unterminated subpattern at "
+        "position 0. Mend it.",
+    ),
+    (
+        {"guidance": {**guided("held-out"), "groups": {"rest": "x"}}},
+        "guidance.groups.rest: the group of what no pattern finds has that name. Choose another.",
+    ),
+    (
+        {"guidance": {**guided("held-out"), "meta": {"beta1": 1}}},
+        "guidance.meta.beta1 is 1.0. Allowed is at least 0 and below 1. Change it.",
+    ),
     (
         {"guidance": guided("held-out", ("weight_decay",))},
         "weight_decay learns and starts at 0.0 (optimizer.weight_decay), on its bound or beyond. "

@@ -6,8 +6,10 @@ What is 0 in a config's data is decided here, by the source.
 from __future__ import annotations
 
 import functools
+import glob
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainer.config import DataConfig, TrainConfig
 from trainer.data.batches import Batch, Bucketed, held_out_batch, stacked
@@ -75,11 +77,22 @@ def guidance_rows(config: TrainConfig, train: Examples) -> int:
 
 def open_tokens(config: TrainConfig, *, home: Path) -> Tokens:
     """The text of a config as tokens; from memory, from disk, or made now."""
-    return _opened(config.data, home, config.batch.sentences)
+    return _opened(config.data, home, config.batch.sentences, _written(config.data))
+
+
+def _written(data: DataConfig) -> tuple[tuple[str, int, int], ...]:
+    """What changes when somebody writes a user's own files anew: their sizes and times."""
+    if data.source != "files":
+        return ()
+    path = Path(data.path).expanduser()
+    beginnings = path.parent.glob(f"{glob.escape(path.name)}.*")
+    files = path.iterdir() if path.is_dir() else (path, *beginnings)
+    found = [(str(file), file.stat()) for file in files if file.is_file()]
+    return tuple(sorted((name, of.st_size, of.st_mtime_ns) for name, of in found))
 
 
 @functools.lru_cache(maxsize=2)  # the next run of a warm process is nearly always on the same text
-def _opened(data: DataConfig, home: Path, guide_pairs: int) -> Tokens:
+def _opened(data: DataConfig, home: Path, guide_pairs: int, written: tuple[Any, ...]) -> Tokens:
     corpus = open_corpus(data, home=home, guide_pairs=guide_pairs)
     pieces = data.vocabulary or (PIECES[data.level] if data.source == "cldr" else PIECES_OF_TEXT)
     longest = data.longest_tokens or (LONGEST[data.level] if data.source == "cldr" else LONGEST_OF_TEXT)

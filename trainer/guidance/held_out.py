@@ -30,12 +30,13 @@ from trainer.optim import Optimizer
 
 
 def part_of(batch: Tree, part: jax.Array, fraction: float) -> Tree:
-    """A share of the rows; the parts take turns, so that the whole batch is used in the end."""
+    """A share of the rows; the parts take turns, so that the whole batch is used in the end. The last part
+    goes back over rows of the one before where the rows do not divide."""
     if fraction == 1.0:
         return batch
     rows = jax.tree.leaves(batch)[0].shape[0]
     size = max(1, round(rows * fraction))
-    start = (part % (rows // size)) * size
+    start = jnp.minimum((part % -(-rows // size)) * size, rows - size)
     return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), batch)
 
 
