@@ -90,8 +90,9 @@ def _column(cell: Cell, size: Size, counts: Counts, *, claimed: bool) -> Iterato
         yield arms.confirmed(search, size, phase="control", seeds=counts.fresh)
     if counts.all_at_other_rates or cell.rate_factor == 1:
         hours = cell.hours(size, "held-out")
-        more = {"config": cell.config(), "trials": counts.fresh, "run_hours": hours}
-        yield controls.longer(cell.slug, cell.name, size, steps=cell.steps, **more)
+        more: dict[str, Any] = {"trials": counts.fresh, "run_hours": hours, "phase": "control"}
+        over = controls.guided_over_plain(size)
+        yield controls.longer(cell.slug, cell.name, steps=cell.steps, over=over, config=cell.config(), **more)
     lagged = arms.guiding("lagged", LEARNED, eta=None)  # its own η̂
     hours = cell.hours(size, "lagged")
     yield _repeated(

@@ -107,8 +107,9 @@ def _attributing(guided: Arm, size: Size) -> Iterator[Arm]:
     """What a gain could be due to, on the seeds of the claim."""
     plain = size.hours["off"]
     yield from controls.following(guided, CLAIMED, seeds=size.claimed, hours=plain)
-    more = {"trials": size.claimed, "run_hours": size.hours["held-out"]}
-    yield controls.longer(CLAIMED, CLAIMED, size, steps=size.steps, **more)
+    more = {"trials": size.claimed, "run_hours": size.hours["held-out"], "phase": "control"}
+    over = controls.guided_over_plain(size)
+    yield controls.longer(CLAIMED, CLAIMED, steps=size.steps, over=over, config={}, **more)
     schedule = arms.bayesian(
         f"bo-schedule-{CLAIMED}",
         controls.COURSES,

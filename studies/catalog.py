@@ -12,6 +12,7 @@ from studies import (
     bo_beta1,
     bo_vs_guided,
     default_rate,
+    equal_time,
     estimators,
     eta_sweep,
     hypergradient_audit,
@@ -31,6 +32,7 @@ _STUDIES = (
     ("hypergradient-audit", hypergradient_audit.study),
     ("estimators", estimators.study),
     ("rivals", rivals.study),
+    ("equal-time", equal_time.study),
 )
 
 

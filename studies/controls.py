@@ -50,10 +50,15 @@ def following(guided: Arm, name: str, *, seeds: int, hours: float) -> Iterator[A
         )
 
 
-def longer(name: str, column: str, size: Size, *, steps: int, **more: Any) -> Arm:
-    """The warm-up and the learning rate stay; what decays over the run decays over the longer one."""
-    config = more.pop("config", {})
-    factor = size.hours["held-out"] / size.hours["off"]
-    quarter = round(factor * steps / 4)
+def longer(name: str, column: str, *, steps: int, over: float, config: Mapping[str, Any], **more: Any) -> Arm:
+    """So many times the steps. The warm-up and the learning rate stay; what decays over the run decays over
+    the longer one."""
+    quarter = round(over * steps / 4)
     own = {"steps": 4 * quarter, "eval_every_steps": quarter, "checkpoint_every_steps": quarter}
-    return arms.repeated(f"longer-{name}", column, LONGER, config={**config, **own}, phase="control", **more)
+    row = more.pop("row", LONGER)
+    return arms.repeated(f"longer-{name}", column, row, config={**config, **own}, **more)
+
+
+def guided_over_plain(size: Size) -> float:
+    """What a run with `held-out` takes over a plain one."""
+    return size.hours["held-out"] / size.hours["off"]

@@ -77,7 +77,7 @@ READS = [
     ("study", "table", "claimed", "--metric", "dev_loss", "--format", "md"),
     ("study", "table", "claimed", "--metric", "bleu"),
     ("study", "plan", "bo-vs-guided", "--size", "paper", "--json"),
-    ("study", "plan", "eta-sweep", "--size", "smoke", "--slots", "3", "--trials", "2"),
+    ("study", "plan", "eta-sweep", "--size", "smoke", "--slots", "3", "--replicates", "2"),
     ("study", "plan", "eta-sweep", "--refuse-above", "0"),
     ("study", "plan", "eta-sweep", "--set", "model.size=huge"),
     ("trial", "show", "claimed.random.0.1"),

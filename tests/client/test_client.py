@@ -69,7 +69,7 @@ def test_presets_are_planned_and_created_by_name(client: Client) -> None:
     planned = client.plan(preset="eta-sweep", size="smoke", slots=7)
     assert planned["slots"] == 7
     assert planned["total"]["runs"] == client.plan(spec=spec)["total"]["runs"]
-    made = client.create(preset="eta-sweep", size="smoke", name="mine", set={"seed": 3})
+    made = client.create(preset="eta-sweep", size="smoke", name="mine", set={"score.beam": 2})
     assert made["study"] == "mine"
     client.cancel("mine")
 
