@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.errors import NotFound
+from orchestrator.errors import BadSpec, NotFound
 from orchestrator.materialize import value_at
 
 FILE = "schedule.npz"  # what the trainer leaves in an attempt's folder
 Curves = dict[str, list[Any]]
 
+_MODULE_BEGINS = '"""The learned schedule of '
 _MODULE = '''"""The learned schedule of {trial}, step by step; after its end the last value stays.
 
     optimizer = optax.adamw(learning_rate=learning_rate)
@@ -64,11 +65,17 @@ def _shortest(array: np.ndarray) -> Any:
 
 def write(curves: Curves, out: Path, *, trial: str, config: Mapping[str, Any]) -> tuple[Path, Path]:
     """`out` as JSON, and beside it a module with the same numbers as an optax schedule."""
+    module = out.with_suffix(".py")
+    if out.suffix != ".json":
+        raise BadSpec(
+            f"--out is {str(out)!r}. Allowed is a name that ends in .json: so the trainer reads it."
+        )
+    if module.exists() and not module.read_text(errors="replace").startswith(_MODULE_BEGINS):
+        raise BadSpec(f"{module} is there, and is no learned schedule. Name another with --out.")
     rate = value_at(config, "optimizer.learning_rate")
     rate = 1.0 if rate is None else float(rate)
     told = {"trial": trial, "learning_rate": rate, "steps": len(curves["multiplier"]), "curves": curves}
     out.write_text(json.dumps(told))
-    module = out.with_suffix(".py")
     names = ", ".join(name for name in curves if name != "multiplier")
     module.write_text(_MODULE.format(trial=trial, names=names, rate=rate))
     return out, module

@@ -6,6 +6,7 @@ Reading it may take one part in twenty of the time and no more: the larger the s
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.cli.showing import clean, clock, counted, note, number, table
+from orchestrator.errors import LedgerBusy
 from orchestrator.ledger import Ledger
 from orchestrator.overview import ArmLine, Overview, overview
 from orchestrator.records import ENDED, AttemptRow, StoredEvent, StudyRow, TrialRow
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 SHARE = 20  # a look may take one part in so many of the time
+MOST_BETWEEN_LOOKS_S = 30.0
 LOOK_EVERY_S = 0.25
 SUMMARY_EVERY_S = 10.0
 
@@ -176,7 +179,8 @@ class _Pace:
 
     def looked(self, since: float) -> None:
         now = time.monotonic()
-        self._due = now + max(LOOK_EVERY_S, SHARE * (now - since))
+        # A look that outlasted a restart of the service says nothing of how dear looks are.
+        self._due = now + max(LOOK_EVERY_S, min(SHARE * (now - since), MOST_BETWEEN_LOOKS_S))
 
 
 class _Lines:
@@ -191,14 +195,18 @@ class _Lines:
         if not self._pace.due():
             return
         began = time.monotonic()
-        scene = self._look()
+        with contextlib.suppress(LedgerBusy):  # whoever runs the study waits for the ledger, and says so
+            self._told(began, self._look())
         self._pace.looked(began)
+
+    def _told(self, began: float, scene: Scene) -> None:
         if began - self._summed >= SUMMARY_EVERY_S:
             self._summed = began
             note(f"[{self._elapsed()}] {_status(scene)}")
 
     def finish(self) -> None:
-        self._look()
+        with contextlib.suppress(LedgerBusy):
+            self._look()
 
     def _look(self) -> Scene:
         scene = self._eye.look()
@@ -246,14 +254,16 @@ class _Picture:
             get_renderable=self._draw, console=console, refresh_per_second=4, redirect_stdout=False
         ) as live:
             yield
-            self._scene = self._eye.look()
+            with contextlib.suppress(LedgerBusy):
+                self._scene = self._eye.look()
             live.refresh()
 
     def update(self) -> None:
         if self._pace.due():
             began = time.monotonic()
-            self._scene = self._eye.look()
-            self._looked_at = time.monotonic()
+            with contextlib.suppress(LedgerBusy):  # as above
+                self._scene = self._eye.look()
+                self._looked_at = time.monotonic()
             self._pace.looked(began)
 
     def _draw(self) -> RenderableType:

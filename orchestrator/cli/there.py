@@ -146,7 +146,7 @@ class There:
         )
 
     def report(self, study: StudyRow, folder: Path, *, slots: int | None) -> Conclusion:
-        from dashboards import report, tables
+        from dashboards import matrix, report, tables
 
         answer = self.client.report(study.study_id, form="json", slots=slots)
         made = [tables.from_dict(study.name, told) for told in answer["tables"]]
@@ -156,6 +156,8 @@ class There:
             **report.spec_and_answer(StudySpec.model_validate(study.spec), answer),
             report.PAGE: self.client.report(study.study_id, slots=slots),
         }
+        if answer["matrix"] is not None:
+            texts["matrix.csv"] = tables.csv_text(matrix.CSV_HEADER, answer["matrix"]["cells"])
         path = report.write_texts(texts, folder)
         return Conclusion(study.name, answer["status"], answer["verdict"], made[0], str(path))
 

@@ -21,6 +21,7 @@ PAGE = 500  # the most that the service gives at once
 ANSWER_WITHIN_S = 10.0  # what whoever leads is given to answer a wish
 LOOK_S = 0.5  # between two looks at a study that is waited for
 SHARE = 20  # looking may take one part in so many of the time
+MOST_BETWEEN_LOOKS_S = 10.0
 
 
 class Changes(TypedDict, total=False):
@@ -216,7 +217,7 @@ class Client:
         if answer.status_code == 204:
             return True
         try:
-            self._obeyed(answer.json())
+            self._obeyed(self._wire.read(answer))
         except NotFound:
             return True
         return False
@@ -226,7 +227,7 @@ class Client:
 
         It is sent once: who cannot tell whether an extension arrived must not ask for a second one.
         """
-        return self._obeyed(self._wire.ask("POST", f"{path}/{verb}", body=body).json())
+        return self._obeyed(self._wire.read(self._wire.ask("POST", f"{path}/{verb}", body=body)))
 
     def _obeyed(self, wish: Json) -> Json:
         give_up_at = time.monotonic() + ANSWER_WITHIN_S
@@ -274,7 +275,11 @@ class Client:
                 took_s = time.monotonic() - began
                 if not resting and give_up_at is not None and began >= give_up_at:
                     raise TimeoutError(f"The study {seen['study']} still runs after {timeout_s:g} s.")
-                for heard in ears.heard(within_s=max(LOOK_S, took_s * SHARE), all_of_it=resting):
+                # A look that outlasted a restart of the service says nothing of how dear looks are.
+                within_s = max(LOOK_S, min(took_s * SHARE, MOST_BETWEEN_LOOKS_S))
+                if give_up_at is not None:
+                    within_s = max(0.0, min(within_s, give_up_at - time.monotonic()))
+                for heard in ears.heard(within_s=within_s, all_of_it=resting):
                     if on_event is not None:
                         on_event(heard)
                 if resting:
@@ -282,16 +287,14 @@ class Client:
 
     # -- requests ----------------------------------------------------------------------------------------
     def _get(self, path: str, query: Mapping[str, Any] | None = None) -> Json:
-        found: Json = self._wire.ask("GET", path, query=query).json()
-        return found
+        return self._wire.read(self._wire.ask("GET", path, query=query))
 
     def _text(self, path: str, query: Mapping[str, Any], *, plain: bool) -> Any:
         answer = self._wire.ask("GET", path, query=query)
-        return answer.json() if plain else answer.content.decode()
+        return self._wire.read(answer) if plain else answer.content.decode()
 
     def _post(self, path: str, body: Json, *, key: str) -> Json:
-        found: Json = self._wire.ask("POST", path, body=body, key=key).json()
-        return found
+        return self._wire.read(self._wire.ask("POST", path, body=body, key=key))
 
     def _pages(self, path: str, query: Mapping[str, Any]) -> Iterator[Json]:
         cursor: str | None = None

@@ -133,6 +133,20 @@ class Wire:
                 raise ServiceLost(str(failure)) if answer.status_code in AGAIN else failure
             yield answer.iter_lines()
 
+    def read(self, answer: httpx.Response) -> Json:
+        """What an answer says. ServiceLost for one that no service of orch gives, such as a sign-in page."""
+        try:
+            found: Json = answer.json()
+        except ValueError:
+            raise self._stranger(answer) from None
+        return found
+
+    def _stranger(self, answer: httpx.Response) -> ServiceLost:
+        return ServiceLost(
+            f"What answers at {self.url} is not orch ({answer.status_code} to "
+            f"{answer.request.method} {answer.request.url.path}). Is the address right?"
+        )
+
     def unreachable(self, problem: Exception) -> ServiceLost:
         if isinstance(problem, ServiceLost):
             return problem
@@ -147,10 +161,7 @@ class Wire:
             told = answer.json()
             kind, detail = str(told["type"]).removeprefix("urn:orch:"), str(told["detail"])
         except (ValueError, KeyError, TypeError):
-            return ServiceLost(
-                f"What answers at {self.url} is not orch ({answer.status_code} to "
-                f"{answer.request.method} {answer.request.url.path}). Is the address right?"
-            )
+            return self._stranger(answer)
         if kind == "name-taken":
             taken = NameTaken(_name_in(asked or {}), str(told.get("study_id")))
             taken.args = (detail,)

@@ -7,7 +7,7 @@ is said once and tried again after growing waits; the study never hears of it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 from orchestrator.clock import Clock, SystemClock
@@ -15,7 +15,7 @@ from orchestrator.errors import LedgerBusy, MirrorDeleted, MirrorLost, NotFound
 from orchestrator.ledger import Store
 from orchestrator.records import StudyState
 from orchestrator.settings import Settings
-from orchestrator.tracking.by_hand import left_over
+from orchestrator.tracking.by_hand import lag, left_over
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
 from orchestrator.tracking.target import Target, target, writing
@@ -139,6 +139,8 @@ class _Rounds:
         self._going_on, self._say = going_on, say
         self._sink: MlflowStore | None = None
         self._mirrors: dict[str, StudyMirror] = {}
+        self._owed: dict[str, None] = {}  # seen running, and not yet told to their end; in that order
+        self._looked_back = study_id is not None
         self._deleted: set[str] = set()  # in MLflow, by a person
         self._locked = False
 
@@ -149,18 +151,36 @@ class _Rounds:
 
     def once(self, held: ExitStack) -> bool:
         """Write all that is new. False: another process writes to the mirror, or this was cut short."""
-        if not self._locked:
-            self._locked = held.enter_context(writing(self._place))
-        if not self._locked:
+        # First, since all else may take long or fail, and one that ends meanwhile is owed all the same.
+        self._owed |= dict.fromkeys(s.study_id for s in self._ledger.studies({StudyState.RUNNING}))
+        if not self._may_write(held):
             return False
         if self._sink is None:
             self._sink = MlflowStore(self._place)
-        running = [s.study_id for s in self._ledger.studies({StudyState.RUNNING})]
+        if not self._looked_back:
+            self._owed |= dict.fromkeys(self._cut_short())
+            self._looked_back = True
         mine = () if self._study_id is None else (self._study_id,)
-        for study_id in dict.fromkeys((*mine, *running, *self._mirrors)):
+        for study_id in dict.fromkeys((*mine, *self._owed)):
             if study_id not in self._deleted and not self._bring(self._sink, study_id):
                 return False
         return True
+
+    def _may_write(self, held: ExitStack) -> bool:
+        """Whether this process alone writes to the mirror; once it does, until `held` is closed."""
+        if not self._locked:
+            with ExitStack() as lock:  # else each look would leave its file open
+                self._locked = lock.enter_context(writing(self._place))
+                if self._locked:
+                    held.push(lock.pop_all())
+        return self._locked
+
+    def _cut_short(self) -> Iterator[str]:
+        """Studies at rest of which an earlier process has written a part."""
+        for study in self._ledger.studies():
+            begun = self._ledger.cursor(self._place.cursor(study.study_id)) > 0
+            if begun and lag(self._ledger, self._place, study.study_id, most=1):
+                yield study.study_id
 
     def _bring(self, sink: MlflowStore, study_id: str) -> bool:
         known = study_id in self._mirrors
@@ -168,18 +188,21 @@ class _Rounds:
             through = self._advance(sink, study_id)
         except MirrorDeleted as deleted:
             self._deleted.add(study_id)
+            self._owed.pop(study_id, None)
             self._say(str(deleted))
             return True
         except NotFound:  # deleted from the ledger
             self._mirrors.pop(study_id, None)
+            self._owed.pop(study_id, None)
             return True
         except Exception:
             if not known:
                 raise
             # What was read may not be what is written; and only a new look tells that a run was deleted.
             return self._bring(sink, study_id)
-        if study_id != self._study_id and self._mirrors[study_id].settled:
+        if study_id != self._study_id and through and self._mirrors[study_id].settled:
             del self._mirrors[study_id]
+            self._owed.pop(study_id, None)
         return through
 
     def _advance(self, sink: MlflowStore, study_id: str) -> bool:

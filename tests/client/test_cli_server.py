@@ -22,6 +22,10 @@ from tests.orchestrator.conftest import Said
 Orch = Callable[..., Said]
 CLAIM = {"text": "Random beats the base.", "challenger": "random", "incumbent": "base"}
 QUESTION = "Does the machinery work?"
+CELLS = [  # whose report has a matrix
+    {"name": row, "method": "fixed", "trials": 1, "fresh_seeds": True, "row": row, "column": "a", **more}
+    for row, more in (("plain", {}), ("higher", {"config": {"optimizer": {"alpha": 1.6}}}))
+]
 
 
 @pytest.fixture
@@ -50,8 +54,9 @@ def studies(server: Server) -> None:
     with Client(server.url) as client:
         client.create(spec=spec("claimed", claim=CLAIM, question=QUESTION))
         client.create(spec=spec("failing", base=failing, arms=arms, claim=None))
+        client.create(spec=spec("cells", arms=CELLS, claim=None))
         client.create(spec=slow("paused"))
-        for name in ("claimed", "failing"):
+        for name in ("claimed", "failing", "cells"):
             assert client.wait(name, timeout_s=120)["status"] == "completed"
         client.pause("paused")
         assert client.wait("paused", timeout_s=60)["status"] == "paused"
@@ -108,16 +113,17 @@ def _told(out: str) -> str:
     return re.sub(r"Report: \S+", "Report: somewhere", out)
 
 
-def test_a_report_is_the_same_files(orch: Orch, tmp_path: Path) -> None:
-    here = orch("study", "report", "claimed", "--out", str(tmp_path / "here"), "--slots", "3")
-    there = orch("study", "report", "claimed", "--out", str(tmp_path / "there"), "--slots", "3", remote=True)
+@pytest.mark.parametrize(("name", "count"), [("claimed", 7), ("cells", 8)])
+def test_a_report_is_the_same_files(orch: Orch, tmp_path: Path, name: str, count: int) -> None:
+    here = orch("study", "report", name, "--out", str(tmp_path / "here"), "--slots", "3")
+    there = orch("study", "report", name, "--out", str(tmp_path / "there"), "--slots", "3", remote=True)
     assert (here.code, there.code) == (0, 0)
     assert there.err == here.err
     files = sorted(path.name for path in (tmp_path / "here").iterdir())
     assert sorted(path.name for path in (tmp_path / "there").iterdir()) == files
-    assert len(files) == 7
-    for name in files:
-        assert (tmp_path / "there" / name).read_text() == (tmp_path / "here" / name).read_text(), name
+    assert len(files) == count
+    for file in files:
+        assert (tmp_path / "there" / file).read_text() == (tmp_path / "here" / file).read_text(), file
 
 
 # -- what changes something: on twins --------------------------------------------------------------------

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -248,9 +249,10 @@ def test_patience_ends() -> None:
         client.version()
 
 
-def test_what_is_not_orch_is_said_to_be_none() -> None:
+@pytest.mark.parametrize("status", [200, 404])
+def test_what_is_not_orch_is_said_to_be_none(status: int) -> None:
     with (
-        answering(lambda *_: (404, {"Content-Type": "text/html"}, b"<h1>nginx</h1>")) as url,
+        answering(lambda *_: (status, {"Content-Type": "text/html"}, b"<h1>Sign in</h1>")) as url,
         Client(url) as client,
         pytest.raises(errors.ServiceLost, match="is not orch"),
     ):
@@ -308,3 +310,22 @@ def test_a_restarted_service_is_found_again_and_nothing_is_missed(serve: Serve, 
             seen.append(next(events).event_id)
         assert seen == logged
     stop(second)
+
+
+@pytest.mark.parametrize(("timeout_s", "waited"), [(None, 10.0), (43.0, 3.0)])
+def test_a_look_that_outlasted_an_outage_puts_off_the_next_by_seconds_only(
+    timeout_s: float | None, waited: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, waits = [0.0], []
+    looks = iter([("running", 40.0), ("completed", 0.1)])
+
+    def study(_: Client, name: str) -> dict[str, Any]:
+        status, took_s = next(looks)
+        now[0] += took_s
+        return {"study": name, "status": status, "arms": []}
+
+    monkeypatch.setattr(calls, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(Client, "study", study)
+    with Client("http://127.0.0.1:1", wait=waits.append) as client:
+        assert client.wait("any", timeout_s=timeout_s)["status"] == "completed"
+    assert waits == [waited]

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -18,6 +19,7 @@ from rich.console import Console
 from orchestrator import cli, doctor, service
 from orchestrator.cli import foreground, progress, showing
 from orchestrator.clock import SystemClock
+from orchestrator.errors import LedgerBusy
 from orchestrator.ledger import Store
 from orchestrator.overrides import override
 from orchestrator.reading import read_spec
@@ -400,6 +402,26 @@ def test_the_live_picture_fits_a_small_terminal(
     assert "small  running" in lines[0]
     assert any(line.startswith("running ") for line in lines)
     assert any("other arm" in line for line in lines)
+
+
+def test_a_look_that_finds_the_ledger_away_ends_nothing_and_is_made_again_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> progress.Seen:
+        raise LedgerBusy("The ledger does not answer.")
+
+    place = world(tmp_path)
+    study = service.create(place.store, small_study(), clock=SystemClock()).study
+    lines = progress._Lines(progress.Eye(away, study))
+    lines.update()
+    lines.finish()
+    picture = progress._Picture(progress.Eye(away, study))
+    with picture.live():
+        picture.update()
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    pace = progress._Pace()
+    pace.looked(since=60.0)  # 40 s: an outage, not what a look costs
+    assert pace._due == 130.0
 
 
 def test_a_table_leaves_out_spare_columns_and_aligns_by_cells() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator import schedules
-from orchestrator.errors import NotFound
+from orchestrator.errors import BadSpec, NotFound
 from trainer import schedules as replayed
 
 CONFIG = {"optimizer": {"learning_rate": 0.04}}
@@ -50,6 +50,21 @@ def test_the_module_is_an_optax_schedule(folder: Path) -> None:
         assert float(learned.learning_rate(step)) == pytest.approx(expected, rel=1e-6)
     assert float(learned.learning_rate(100)) == float(learned.learning_rate(6))
     assert float(learned.curve("beta1")(3)) == pytest.approx(0.9)
+
+
+def test_a_name_that_the_trainer_would_not_read_or_a_module_of_somebody_elses_is_refused(
+    tmp_path: Path,
+) -> None:
+    curves = {"multiplier": [1.0], "alpha": [1.0]}
+    for name in ("learned", "learned.py"):
+        with pytest.raises(BadSpec, match=r"Allowed is a name that ends in \.json"):
+            schedules.write(curves, tmp_path / name, trial="s.a.0.0", config=CONFIG)
+    (tmp_path / "train.py").write_text("import jax\n")
+    with pytest.raises(BadSpec, match=r"train\.py is there, and is no learned schedule"):
+        schedules.write(curves, tmp_path / "train.json", trial="s.a.0.0", config=CONFIG)
+    assert [path.name for path in tmp_path.iterdir()] == ["train.py"]
+    for _ in range(2):  # its own module may be written anew
+        schedules.write(curves, tmp_path / "learned.json", trial="s.a.0.0", config=CONFIG)
 
 
 def test_a_trial_without_a_schedule_is_told_of(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from orchestrator.ledger import open_ledger
 from orchestrator.records import StudyState
 from orchestrator.settings import Settings
 from orchestrator.tracking import Mirror, Target, attach, lag, mirror, sync, target
+from orchestrator.tracking.background import _Rounds
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
 from orchestrator.tracking.target import writing
@@ -336,6 +338,48 @@ def test_what_comes_back_is_said(place: Target, ended: World, tmp_path: Path) ->
         "MLflow takes what is mirrored again."
     ]
     mirrored.check(ended.store, "s1", mirrored.look(place.uri, "s1"))
+
+
+def test_a_study_that_ends_while_mlflow_is_away_is_written_by_a_mirror_of_all(
+    place: Target, tmp_path: Path
+) -> None:
+    assert place.file is not None
+    aside = place.file.rename(tmp_path / "aside.db")
+    place.file.mkdir()
+    store = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+    there = world(tmp_path / "runs", store=store)
+    created(there, small_study())
+    troubled = threading.Event()
+    engine = there.engine()
+    there.step(engine)
+    following = Mirror(store, place, None, say=lambda _: troubled.set())
+    following.begin()
+    assert troubled.wait(60)
+    assert there.drive(engine, "s1").state is StudyState.COMPLETED
+    place.file.rmdir()
+    aside.rename(place.file)
+    following.finish(60)
+    mirrored.check(store, "s1", mirrored.look(place.uri, "s1"))
+    store.close()
+
+
+def test_what_an_earlier_process_has_begun_to_write_is_written_to_its_end(
+    ended: World, place: Target
+) -> None:
+    _mirror_all(ended, place)
+    ended.store.move_cursor(place.cursor("s1"), 1)
+    following = Mirror(ended.store, place, None, say=lambda _: None)
+    following.begin()
+    following.finish(60)
+    assert lag(ended.store, place, "s1") == 0
+
+
+def test_waiting_for_another_writer_leaves_no_file_open(ended: World, place: Target) -> None:
+    rounds = _Rounds(ended.store, place, "s1", lambda: True, lambda _: None)
+    with writing(place), ExitStack() as held:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        assert not any(rounds.once(held) for _ in range(20))
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
 
 
 def test_nothing_begins_without_a_trial_and_nothing_at_all_when_switched_off(
