@@ -363,9 +363,7 @@ def test_a_study_that_ends_while_mlflow_is_away_is_written_by_a_mirror_of_all(
     store.close()
 
 
-def test_what_an_earlier_process_has_begun_to_write_is_written_to_its_end(
-    ended: World, place: Target
-) -> None:
+def test_what_an_earlier_process_began_to_write_is_written_to_its_end(ended: World, place: Target) -> None:
     _mirror_all(ended, place)
     ended.store.move_cursor(place.cursor("s1"), 1)
     following = Mirror(ended.store, place, None, say=lambda _: None)
