@@ -10,7 +10,7 @@ from typing import Literal
 
 from orchestrator import service
 from orchestrator.engine import Tick
-from orchestrator.errors import BackendLost, Fenced, LedgerBusy
+from orchestrator.errors import BackendLost, Fenced, LedgerBusy, MoveRefused
 from orchestrator.ledger import Store
 from orchestrator.settings import Settings
 from orchestrator.tracking import Mirror, NoMirror, mirror
@@ -108,7 +108,11 @@ class Runner:
             if self._store.lead(service.whoami()) is None:
                 return self._watch()
             self._standing = replace(self._standing, state="starting")
-            self._host = self._open_host(self._settings, self._store, workers=self._workers)
+            try:
+                self._host = self._open_host(self._settings, self._store, workers=self._workers)
+            except MoveRefused:  # who cannot run studies shall not lead: then wishes at least are obeyed
+                self._store.release()
+                raise
         self._require_alive(self._host)
         tick = self._host.engine.tick()
         if not tick.leading:
@@ -147,7 +151,7 @@ class Runner:
             self._mirrored.begin()
 
     def _note(self, problem: Exception) -> None:
-        foreseen = isinstance(problem, (LedgerBusy, BackendLost, Fenced))
+        foreseen = isinstance(problem, (LedgerBusy, BackendLost, Fenced, MoveRefused))
         if not foreseen:
             logging.getLogger(__name__).error("The engine failed; it starts anew", exc_info=problem)
         trouble = str(problem) if foreseen else f"The engine failed: {problem!r:.300}"
@@ -167,7 +171,7 @@ class Runner:
             if host is not None and end:
                 host.close()
             elif host is not None:
-                host.engine.backend.close(end_workers=False)
+                host.leave()
             if end:
                 self._store.release()
         except Exception as problem:

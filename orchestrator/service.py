@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import hashlib
 import os
 import socket
 import tempfile
@@ -11,12 +12,12 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from orchestrator.checks import require_runnable
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.engine import Engine, Tick
-from orchestrator.errors import BackendLost, BadSpec, Fenced, LedgerBusy, NameTaken
+from orchestrator.errors import BackendLost, BadSpec, Fenced, LedgerBusy, MoveRefused, NameTaken
 from orchestrator.ledger import Store
 from orchestrator.overview import Overview, overview
 from orchestrator.records import StudyRow, StudyState, Wish
@@ -94,39 +95,77 @@ class Host:
     engine: Engine
     workers: int
     alive: Callable[[], bool] = lambda: True  # whether what the workers live in is still there
+    claim: TextIO | None = None  # that meanwhile no other ledger's studies run on these workers
+
+    def leave(self) -> None:
+        """Of the workers alone, which go on by themselves: to lead on, or to watch who leads now."""
+        self._leave(end_workers=False)
 
     def close(self) -> None:
         """Let go. Only the leader ends the workers, and only when none of them is at work."""
         idle = False
         with contextlib.suppress(LedgerBusy):
             idle = self.store.lead(self.engine.who) is not None and not self.store.live_attempts()
-        self.engine.backend.close(end_workers=idle)
-        if idle:
-            from orchestrator.backends import daemon
-
-            daemon.stop(self.settings.home)
+        self._leave(end_workers=idle)
         self.store.release()
+
+    def _leave(self, *, end_workers: bool) -> None:
+        try:
+            self.engine.backend.close(end_workers=end_workers)
+            if end_workers:
+                from orchestrator.backends import daemon
+
+                daemon.stop(self.settings.home)
+        finally:
+            if self.claim is not None:
+                self.claim.close()
 
 
 def open_host(settings: Settings, store: Store, *, workers: int | None = None) -> Host:
     """The embedded Ray (started if none runs) and an engine over it: for a process that leads.
 
-    Only the leader touches the workers, so nobody ends a Ray that another process is about to use.
+    Only the leader touches the workers, so nobody ends a Ray that another process is about to use. Leaders
+    of two ledgers would: MoveRefused while another ledger's studies run on the workers of this home.
     """
     from orchestrator.backends import daemon
     from orchestrator.backends.ray import RayBackend
 
     slots = workers or settings.workers
-    address = daemon.start(settings.home, cpus=slots)
-    clock = SystemClock()
-    engine = Engine(
-        store,
-        RayBackend(address, workers=slots, token_path=daemon.token_path(settings.home)),
-        clock=clock,
-        storage=Storage(settings.runs),
-        who=whoami(),
-    )
-    return Host(settings, store, clock, engine, slots, alive=lambda: daemon.find(settings.home) is not None)
+    claim = claimed(settings)
+    if claim is None:
+        raise MoveRefused(
+            f"Another process runs studies of another ledger on the workers of {settings.home}, and two "
+            f"would end each other's trials. Wait until that one has ended, or give the studies of this "
+            f"ledger a home of their own with ORCH_HOME."
+        )
+    try:
+        address = daemon.start(settings.home, cpus=slots)
+        clock = SystemClock()
+        engine = Engine(
+            store,
+            RayBackend(address, workers=slots, token_path=daemon.token_path(settings.home)),
+            clock=clock,
+            storage=Storage(settings.runs),
+            who=whoami(),
+        )
+    except BaseException:
+        claim.close()
+        raise
+
+    def alive() -> bool:
+        return daemon.find(settings.home) is not None
+
+    return Host(settings, store, clock, engine, slots, alive=alive, claim=claim)
+
+
+def claimed(settings: Settings) -> TextIO | None:
+    """The workers of this home for the studies of this ledger, until it is closed; None: another has them."""
+    from orchestrator.backends import daemon
+
+    file = settings.ledger_file
+    # However its path is written, and whoever asks; hashed, since an address may hold a password.
+    ledger = settings.ledger.split("@")[-1] if file is None else str(file.resolve())
+    return daemon.claim(settings.home, hashlib.sha256(ledger.encode()).hexdigest())
 
 
 def run(

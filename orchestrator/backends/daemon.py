@@ -1,8 +1,9 @@
 """How do workers outlive the engine? By a Ray of its own that nobody's death takes along.
 
 A Ray that is started inside a driver dies with it, detached actors included. So `start` runs
-`ray start --head` apart, and writes down under `home/ray/` where it is. Its ports listen on every
-address of the machine whatever its flags say: the token in `home/ray/token` is what protects it.
+`ray start --head` apart, and writes down under `home/ray/`, in a folder of this machine's own, where it is.
+Its ports listen on every address of the machine whatever its flags say: the token in that folder is what
+protects it.
 
 Every process of a daemon carries a mark of its own in its environment. By that, and never by name, the
 daemon is recognised as alive and ended: other Rays may run on this machine.
@@ -17,6 +18,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 from orchestrator.errors import BackendLost
 
@@ -37,15 +40,30 @@ STOP_TIMEOUT_S = 20.0
 
 @dataclass(frozen=True)
 class _Record:
-    """What `home/ray/daemon.json` holds."""
+    """What `daemon.json` holds."""
 
     address: str
     mark: str
     temp_dir: str
 
 
+def folder(home: str | Path) -> Path:
+    """Where the daemon of this machine is written down. Others may mount the home, whose processes we cannot
+    see, nor they ours.
+
+    Named by what stays as it is for as long as a process can live, and by which /proc is the same: the
+    kernel's boot and the PID namespace (a container's). Host names change, and two machines may share one.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        here = f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:  # not Linux: there is no daemon, but one is looked for
+        here = socket.gethostname()
+    return Path(home).absolute() / "ray" / here
+
+
 def token_path(home: str | Path) -> Path:
-    return _folder(home) / "token"
+    return folder(home) / "token"
 
 
 def environment(home: str | Path) -> dict[str, str]:
@@ -61,25 +79,44 @@ def environment(home: str | Path) -> dict[str, str]:
 
 def start(home: str | Path, *, cpus: int) -> str:
     """The address of the daemon of this home, started unless it runs. Two starters get the same one."""
-    folder = _folder(home)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
-            address = find(home)
-            if address is not None:
-                return address
-            _end(home)  # what is left of one that died
-            return _start(home, cpus)
-    except OSError as problem:
-        raise BackendLost(
-            f"The Ray daemon could not be started: {problem}. It needs to write in {folder}; name a folder "
-            f"that can be written in ORCH_HOME."
-        ) from problem
+    with _made(home):
+        address = find(home)
+        if address is not None:
+            return address
+        _end(home)  # what is left of one that died
+        return _start(home, cpus)
+
+
+def claim(home: str | Path, ledger: str) -> TextIO | None:
+    """These workers for studies of this ledger alone, until what is returned is closed or its process dies.
+
+    None while processes of another ledger have them. Those of one ledger share a claim, since only one of
+    them leads: who takes over need not wait until the former leader has noticed.
+    """
+    with _made(home):
+        file = (folder(home) / "engine.lock").open("a+")
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                if file.read() != ledger:
+                    file.close()
+                    return None
+            else:  # nobody has them: from now on they are this ledger's
+                file.truncate(0)
+                file.write(ledger)
+                file.flush()
+            fcntl.flock(file, fcntl.LOCK_SH)  # does not wait: none is exclusive outside of these lines
+        except BaseException:
+            file.close()
+            raise
+        return file
 
 
 def find(home: str | Path) -> str | None:
     """The address of the daemon that runs for this home, or None."""
-    record = _read(home)
+    record = _record(home)
     if record is None:
         return None
     names = {name for pid in _marked(record.mark) for name in CORE if name in _command(pid)}
@@ -88,15 +125,14 @@ def find(home: str | Path) -> str | None:
 
 def stop(home: str | Path) -> None:
     """End every process of the daemon, and what runs in it. Without a daemon, nothing."""
-    folder = _folder(home)
-    if folder.exists():
-        with _locked(folder):
+    if folder(home).exists() or _record(home) is not None:
+        with _locked(home):
             _end(home)
 
 
 def _start(home: str | Path, cpus: int) -> str:
-    folder = _folder(home)
-    _make_token(token_path(home))
+    if not token_path(home).exists():
+        _write_token(token_path(home), secrets.token_hex(32))
     mark = uuid.uuid4().hex
     # Not under home: a unix socket's path may have at most 107 bytes, and Ray adds some 70 of its own.
     temp_dir = tempfile.mkdtemp(prefix="orch-ray-")
@@ -110,7 +146,7 @@ def _start(home: str | Path, cpus: int) -> str:
     ]  # fmt: skip
     # Ray's own variables of the surroundings (an address, a running Ray's ids) are for another Ray.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    log = folder / "start.log"
+    log = folder(home) / "start.log"
     with log.open("wb") as output:
         try:
             done = subprocess.run(
@@ -138,7 +174,7 @@ def _start(home: str | Path, cpus: int) -> str:
 
 
 def _end(home: str | Path) -> None:
-    record = _read(home)
+    record = _record(home)
     if record is None:
         return
     deadline = time.monotonic() + STOP_TIMEOUT_S
@@ -151,12 +187,12 @@ def _end(home: str | Path) -> None:
             raise BackendLost(f"These processes of the Ray daemon cannot be ended: {pids}. End them by hand.")
         time.sleep(0.01)
     shutil.rmtree(record.temp_dir, ignore_errors=True)
-    (_folder(home) / "daemon.json").unlink(missing_ok=True)
+    (folder(home) / "daemon.json").unlink(missing_ok=True)
 
 
 def processes(home: str | Path) -> list[int]:
     """The pids of all that belongs to the daemon of this home, workers included."""
-    record = _read(home)
+    record = _record(home)
     return [] if record is None else _marked(record.mark)
 
 
@@ -180,33 +216,56 @@ def _command(pid: int) -> str:
         return ""
 
 
-def _folder(home: str | Path) -> Path:
-    return Path(home).absolute() / "ray"
+def _record(home: str | Path) -> _Record | None:
+    """What is known of the daemon of this machine."""
+    here = folder(home)
+    # Former releases wrote it into `home/ray` itself, for all machines. One that lives on this machine is
+    # taken along; its token stays there too, since its workers were told of that place.
+    before = _read(here.parent)
+    if before is not None and not (here / "daemon.json").exists() and _marked(before.mark):
+        with contextlib.suppress(OSError):  # another process was faster
+            here.mkdir(exist_ok=True)
+            _write_token(here / "token", (here.parent / "token").read_text())
+            os.replace(here.parent / "daemon.json", here / "daemon.json")
+    return _read(here)
 
 
-def _read(home: str | Path) -> _Record | None:
+def _read(where: Path) -> _Record | None:
     try:
-        return _Record(**json.loads((_folder(home) / "daemon.json").read_text()))
+        return _Record(**json.loads((where / "daemon.json").read_text()))
     except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
         return None
 
 
 def _write(home: str | Path, record: _Record) -> None:
-    path = _folder(home) / "daemon.json"
+    path = folder(home) / "daemon.json"
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text(json.dumps(asdict(record)))
     os.replace(unfinished, path)
 
 
-def _make_token(path: Path) -> None:
-    if not path.exists():
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(32))
+def _write_token(path: Path, token: str) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(token)
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _locked(home: str | Path) -> Iterator[None]:
     """One starter or stopper at a time; the lock goes with its process."""
-    with open(folder / "lock", "w") as file:
+    with open(folder(home) / "lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def _made(home: str | Path) -> Iterator[None]:
+    """The same, in a folder that is made where there is none."""
+    try:
+        folder(home).mkdir(parents=True, exist_ok=True)
+        with _locked(home):
+            yield
+    except OSError as problem:
+        raise BackendLost(
+            f"The Ray daemon could not be started: {problem}. It needs to write in {folder(home)}; name a "
+            f"folder that can be written in ORCH_HOME."
+        ) from problem

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import click
 
 from orchestrator import service
 from orchestrator.cli import foreground
 from orchestrator.cli.showing import DONE, say
 from orchestrator.errors import MoveRefused
-from orchestrator.settings import from_environment
+from orchestrator.settings import Settings, from_environment
 
 
 @click.command("down")
@@ -18,18 +20,30 @@ def command(force: bool) -> int:
     from orchestrator.backends import daemon
 
     settings = from_environment()
-    if daemon.find(settings.home) is None:
-        daemon.stop(settings.home)  # what is left of one that died
-        say(f"No workers run for {settings.home}.")
+    none = f"No workers run for {settings.home} on this machine."
+    if daemon.find(settings.home) is None and not daemon.folder(settings.home).exists():
+        say(none)
         return DONE
-    with foreground.opened(settings, writing=False) as store:
-        if not force and store.lead(service.whoami()) is None:
-            raise MoveRefused(
-                f"Another process runs studies on the workers of {settings.home}. Pause them first "
-                f"(orch study pause NAME), or end the workers all the same with --force: what runs then goes "
-                f"on from its checkpoint."
-            )
-        cut = len(store.live_attempts())
-        daemon.stop(settings.home)
+    claim = service.claimed(settings)
+    if claim is None and not force:
+        raise _in_use(settings)
+    with claim or nullcontext():
+        if daemon.find(settings.home) is None:
+            daemon.stop(settings.home)  # what is left of one that died
+            say(none)
+            return DONE
+        with foreground.opened(settings, writing=False) as store:
+            if not force and store.lead(service.whoami()) is None:
+                raise _in_use(settings)
+            cut = len(store.live_attempts())
+            daemon.stop(settings.home)
     say(f"The workers of {settings.home} are ended." + (f" {cut} runs were cut short." if cut else ""))
     return DONE
+
+
+def _in_use(settings: Settings) -> MoveRefused:
+    return MoveRefused(
+        f"Another process runs studies on the workers of {settings.home}. Pause them first (orch study pause "
+        f"NAME, with the ORCH_LEDGER of that process), or end the workers all the same with --force: what "
+        f"runs then goes on from its checkpoint."
+    )

@@ -326,7 +326,7 @@ def test_whoever_leads_deletes_with_its_own_folders(
     leader.close()
 
 
-# -- rehearse, doctor, down -------------------------------------------------------------------------------
+# -- rehearse, doctor -------------------------------------------------------------------------------------
 def test_a_rehearsal_says_that_no_model_was_trained_and_writes_nothing(
     orch: Orch, spec: str, home: Path
 ) -> None:
@@ -358,27 +358,6 @@ def test_the_doctor_says_what_to_do_about_what_is_missing(
     assert "torch: Install it with `pip install torch` (a CPU build is enough)." in said.err
     assert "ledger: " in said.err
     assert "the file is no SQLite database" in said.err
-
-
-def test_down_without_workers_says_so(orch: Orch, home: Path) -> None:
-    said = orch("down")
-    assert (said.code, said.out) == (0, f"No workers run for {home}.\n")
-
-
-def test_down_refuses_while_another_process_leads(
-    orch: Orch, ledger: Callable[[], Store], home: Path, spec: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from orchestrator.backends import daemon
-
-    orch("study", "create", spec, "--no-run")
-    monkeypatch.setattr(daemon, "find", lambda home: "127.0.0.1:1")
-    leader = ledger()
-    assert leader.lead("another") is not None
-    said = orch("down")
-    assert said.code == showing.REFUSED
-    assert "with --force" in said.err
-    assert orch("down", "--force").code == 0
-    leader.close()
 
 
 # -- how things look --------------------------------------------------------------------------------------

@@ -113,4 +113,4 @@ def test_a_home_where_the_daemon_cannot_write_is_a_sentence(orch: Orch, home: Pa
     (home / "ray").write_text("a file in the way")
     said = orch("study", "create", spec)
     assert said.code == showing.UNREACHABLE
-    assert "orch: The Ray daemon could not be started: [Errno 17] File exists:" in said.err
+    assert "orch: The Ray daemon could not be started: [Errno 20] Not a directory:" in said.err

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,8 +81,8 @@ def gone(pid: int) -> bool:
 
 
 def test_one_daemon_for_two_starters_that_outlives_kill_9_of_them_and_of_its_engine(home: Path) -> None:
-    (home / "ray").mkdir(parents=True)
-    (home / "ray" / "daemon.json").write_text(
+    daemon.folder(home).mkdir(parents=True)
+    (daemon.folder(home) / "daemon.json").write_text(
         '{"address": "1.2.3.4:5", "mark": "of-last-week", "temp_dir": ""}'
     )
     assert daemon.find(home) is None  # a stale record
@@ -111,7 +114,7 @@ def test_one_daemon_for_two_starters_that_outlives_kill_9_of_them_and_of_its_eng
     daemon.stop(home)
     assert all(gone(pid) for pid in processes)
     assert daemon.find(home) is None
-    assert sorted(p.name for p in (home / "ray").iterdir()) == ["lock", "start.log", "token"]
+    assert sorted(p.name for p in daemon.folder(home).iterdir()) == ["lock", "start.log", "token"]
 
 
 def test_a_daemon_that_lost_its_raylet_is_not_found_and_stop_ends_the_rest(home: Path) -> None:
@@ -126,6 +129,65 @@ def test_a_daemon_that_lost_its_raylet_is_not_found_and_stop_ends_the_rest(home:
     assert all(gone(pid) for pid in processes)
     assert bystander.poll() is None
     end(bystander)
+
+
+@pytest.fixture
+def mark() -> Iterator[str]:
+    """Of processes that are named as a daemon's, and do nothing."""
+    made = uuid.uuid4().hex
+    sleep = shutil.which("sleep") or ""
+    environment = {**os.environ, daemon.MARK: made}
+    processes = [subprocess.Popen([name, "120"], executable=sleep, env=environment) for name in daemon.CORE]
+    yield made
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def write_down(mark: str, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"address": "127.0.0.1:1", "mark": mark, "temp_dir": str(folder / "none")}
+    (folder / "daemon.json").write_text(json.dumps(record))
+    (folder / "token").write_text("word")
+
+
+def test_another_machine_on_the_same_home_neither_finds_nor_loses_what_runs_here(
+    home: Path, mark: str
+) -> None:
+    """The other machine is a PID namespace of its own, as a container is: our processes are not in its
+    /proc."""
+    elsewhere = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*elsewhere, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("This system lets nobody make a PID namespace.")
+    write_down(mark, daemon.folder(home))
+    program = "import sys; from orchestrator.backends import daemon; h = sys.argv[1]; " + (
+        "print(daemon.find(h)); daemon.claim(h, 'ours').close(); daemon.stop(h); print(daemon.processes(h))"
+    )
+    command = [*elsewhere, sys.executable, "-c", program, str(home)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["None", "[]"]
+    assert daemon.find(home) == "127.0.0.1:1"
+    assert len(daemon.processes(home)) == 2
+
+
+def test_a_daemon_of_a_former_release_is_found_and_ended_if_it_lives_on_this_machine(
+    home: Path, mark: str
+) -> None:
+    write_down("of-another-machine", home / "ray")
+    assert daemon.find(home) is None
+    daemon.stop(home)
+    assert (home / "ray" / "daemon.json").exists()  # it may live there
+
+    write_down(mark, home / "ray")
+    processes = daemon.processes(home)
+    assert len(processes) == 2
+    assert daemon.find(home) == "127.0.0.1:1"
+    assert daemon.token_path(home).read_text() == "word"
+    assert (daemon.token_path(home).stat().st_mode & 0o777) == 0o600
+    assert (home / "ray" / "token").exists()  # its workers were told of that place
+    daemon.stop(home)
+    assert all(gone(pid) for pid in processes)
+    assert not (home / "ray" / "daemon.json").exists()
 
 
 def test_without_a_daemon_there_is_nothing_to_find_or_to_stop(home: Path) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.clock import SystemClock
-from orchestrator.errors import BadSpec, LedgerBusy, NameTaken
+from orchestrator.errors import BackendLost, BadSpec, LedgerBusy, MoveRefused, NameTaken
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.records import StudyState
-from orchestrator.service import Host, create, rehearse, run
+from orchestrator.running import Runner
+from orchestrator.service import Host, claimed, create, open_host, rehearse, run
 from orchestrator.settings import Settings, from_environment
 from tests.faults.world import World, created, small_study, world
 
@@ -146,3 +151,120 @@ def test_settings_come_from_the_environment_and_are_checked(tmp_path: Path) -> N
         "ORCH_LEDGER begins with 'mysql'. Allowed: sqlite:///path/to/file or postgresql://user@host/name.",
         "ORCH_WORKERS is 'many'. Allowed: a whole number from 1 to 1024.",
     ]
+
+
+# -- two ledgers on one home ------------------------------------------------------------------------------
+def _of(home: Path, ledger: str) -> Settings:
+    return Settings(home, ledger, 1)
+
+
+def test_workers_belong_to_one_ledger_at_a_time_however_it_is_written(tmp_path: Path) -> None:
+    mine = claimed(_of(tmp_path, f"sqlite:///{tmp_path}/ledger.db"))
+    assert mine is not None
+    other = _of(tmp_path, "postgresql://ada:secret@host/orch")
+    assert claimed(other) is None
+    # Who takes over does not wait for a former leader that has not noticed yet.
+    again = claimed(_of(tmp_path, f"sqlite:///{tmp_path}/runs/../ledger.db"))
+    assert again is not None
+    mine.close()
+    assert claimed(other) is None  # one of them is left
+    again.close()
+    theirs = claimed(other)
+    assert theirs is not None
+    with theirs:
+        assert claimed(_of(tmp_path, f"sqlite:///{tmp_path}/ledger.db")) is None
+        as_another_user = claimed(_of(tmp_path, "postgresql://bob:hidden@host/orch"))
+        assert as_another_user is not None
+        as_another_user.close()
+    assert not any(b"secret" in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+
+
+def test_what_a_killed_process_had_is_free(tmp_path: Path) -> None:
+    program = (
+        "import sys, threading\n"
+        "from pathlib import Path\n"
+        "from orchestrator.service import claimed\n"
+        "from orchestrator.settings import Settings\n"
+        "claim = claimed(Settings(Path(sys.argv[1]), 'postgresql://host/orch', 1))\n"
+        "print('claimed', flush=True)\n"
+        "threading.Event().wait(60)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "claimed\n"
+            assert claimed(_of(tmp_path, "postgresql://host/other")) is None
+        finally:
+            holder.kill()
+    free = claimed(_of(tmp_path, "postgresql://host/other"))
+    assert free is not None
+    free.close()
+
+
+def test_a_host_for_another_ledger_is_refused_before_it_touches_the_workers(tmp_path: Path) -> None:
+    held = claimed(_of(tmp_path, "postgresql://host/orch"))
+    assert held is not None
+    with held, pytest.raises(MoveRefused) as refused:
+        open_host(_of(tmp_path, "postgresql://host/other"), MemoryLedger())
+    assert str(refused.value) == (
+        f"Another process runs studies of another ledger on the workers of {tmp_path}, and two would end "
+        f"each other's trials. Wait until that one has ended, or give the studies of this ledger a home of "
+        f"their own with ORCH_HOME."
+    )
+
+
+def test_a_host_that_cannot_be_opened_leaves_the_workers_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(home: Path, *, cpus: int) -> str:
+        raise BackendLost("The Ray daemon could not be started.")
+
+    monkeypatch.setattr("orchestrator.backends.daemon.start", start)
+    with pytest.raises(BackendLost):
+        open_host(_of(tmp_path, "postgresql://host/orch"), MemoryLedger())
+    free = claimed(_of(tmp_path, "postgresql://host/other"))
+    assert free is not None
+    free.close()
+
+
+@pytest.mark.parametrize("end", [Host.close, Host.leave])
+def test_a_host_that_lets_go_frees_the_workers_before_it_stops_to_lead(
+    tmp_path: Path, end: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = world(tmp_path)
+    claim = claimed(_of(tmp_path, "postgresql://host/orch"))
+    assert claim is not None
+    host = replace(_host(place), claim=claim)
+    free_at_release: list[bool] = []
+    monkeypatch.setattr(place.store, "release", lambda epoch=None: free_at_release.append(claim.closed))
+    end(host)
+    assert free_at_release == ([True] if end is Host.close else [])
+    assert claim.closed
+
+
+def test_an_engine_that_finds_the_workers_taken_leads_no_more_and_tries_again(tmp_path: Path) -> None:
+    place = world(tmp_path)
+    said: list[str] = []
+    led: list[str | None] = []
+    asked = threading.Event()
+
+    def open_host(settings: Settings, store: Any, *, workers: int | None = None) -> Host:
+        led.append(store.leader())
+        if len(led) == 1:
+            raise MoveRefused("Another process has the workers.")
+        asked.set()
+        return _host(place)
+
+    def told(sentence: str) -> None:
+        said.append(sentence)
+        led.append(place.store.leader())
+
+    runner = Runner(_of(tmp_path, "memory://"), place.store, say=told, open_host=open_host)
+    runner.start()
+    assert asked.wait(20)
+    runner.ask_to_end()
+    assert runner.join(20)
+    assert said[0] == "Another process has the workers."
+    assert led[0] is not None
+    assert led[1] is None
