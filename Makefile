@@ -4,6 +4,7 @@
 # yours: make setup TORCH_INDEX=https://…
 PYTHON ?= python3
 TORCH_INDEX ?=
+TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -23,8 +24,9 @@ $(READY): requirements.lock pyproject.toml
 study: $(READY)
 	$(BIN)/orch study create bo-vs-guided --size quick
 
+# Whole files go to two processes, in the order of their names: the long ones are not the last.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
