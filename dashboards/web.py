@@ -226,24 +226,29 @@ class _Pages:
     def answer(
         self, request: Request, template: str, make: Callable[[], Given], *, anybody: bool = False
     ) -> Response:
-        role = self._role_of(request)
-        if role is None and not anybody:
-            if template.endswith("_live.html.j2"):
-                return HTMLResponse("Sign in first.", 401, SAFE)
-            return _to_login(request)
-        return self._told(request, role, lambda: self._made(request, template, make(), role))
+        def made(role: str | None) -> Response:
+            if role is None and not anybody:
+                if template.endswith("_live.html.j2"):
+                    return HTMLResponse("Sign in first.", 401, SAFE)
+                return _to_login(request)
+            return self._made(request, template, make(), role)
+
+        return self._told(request, made)
 
     def elsewhere(self, request: Request, find: Callable[[], str]) -> Response:
         """On to an address that has to be found first."""
-        role = self._role_of(request)
-        if role is None:
-            return _to_login(request)
-        return self._told(request, role, lambda: RedirectResponse(find(), 303, SAFE))
 
-    def _told(self, request: Request, role: str | None, make: Callable[[], Response]) -> Response:
-        """What was made, or a page that tells why not."""
+        def made(role: str | None) -> Response:
+            return _to_login(request) if role is None else RedirectResponse(find(), 303, SAFE)
+
+        return self._told(request, made)
+
+    def _told(self, request: Request, make: Callable[[str | None], Response]) -> Response:
+        """What was made for whoever looks, or a page that tells why not."""
+        role = None  # the ledger may be away when it is asked who that is
         try:
-            return make()
+            role = self._role_of(request)
+            return make(role)
         except OrchError as error:
             what, status = next(TROUBLES[kind] for kind in TROUBLES if isinstance(error, kind))
             given = {"what": what, "why": str(error)}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from orchestrator.errors import BadSpec
 from orchestrator.materialize import (
     default_point,
-    expected_config,
+    expected_configs,
     trial_config,
     unguided,
     untakable,
@@ -22,8 +23,10 @@ from orchestrator.materialize import (
 from orchestrator.search import check_arm
 from orchestrator.spec import Arm, StudySpec
 
+Expected = Mapping[str, Mapping[str, Any]]  # what an arm's runs start from, by the arm's name
 OFFERED = ("check", "shape_key", "run")
 ENOUGH = 100  # problems: nobody reads more at once
+MOST_CHARACTERS = 20_000_000  # of all arms' configs, as JSON: seconds of an entrypoint's checks
 
 
 def find_entrypoint(name: str) -> ModuleType:
@@ -61,14 +64,17 @@ def find_shape_key(entrypoint: Any, name: str, config: Mapping[str, Any]) -> str
 
 def require_runnable(spec: StudySpec) -> None:
     """Raise BadSpec with the sentences that the search and the entrypoint have against this study."""
+    expected = _expected(spec)
     entrypoint = find_entrypoint(spec.entrypoint)
     problems: dict[str, str] = {}  # once each: most faults show at every point that is probed
     for arm in spec.arms:
         for sentence in check_arm(arm, default_point(spec, arm)):
             problems.setdefault(sentence.split(": ", 1)[-1], sentence)
-        for sentence in (*_nothing_to_take(spec, arm), *_rungs_out_of_reach(spec, arm)):
+        for sentence in (*_nothing_to_take(spec, arm, expected), *_rungs_out_of_reach(arm, expected)):
             problems.setdefault(sentence, sentence)
-        for config in _probes(spec, arm):
+        for config in _probes(spec, arm, expected):
+            if len(problems) >= ENOUGH:
+                break
             for sentence in _objections(entrypoint, spec.entrypoint, config):
                 problems.setdefault(sentence, f"arm {arm.name}: {sentence}")
         if len(problems) >= ENOUGH:
@@ -79,25 +85,43 @@ def require_runnable(spec: StudySpec) -> None:
 
 def programs(spec: StudySpec) -> int:
     """How many programs a runnable study compiles, where none of them has been kept."""
+    expected = _expected(spec)
     entrypoint = find_entrypoint(spec.entrypoint)
-    return len({find_shape_key(entrypoint, spec.entrypoint, _probes(spec, arm)[0]) for arm in spec.arms})
+    as_it_stands = (next(_probes(spec, arm, expected)) for arm in spec.arms)
+    return len({find_shape_key(entrypoint, spec.entrypoint, config) for config in as_it_stands})
 
 
-def _nothing_to_take(spec: StudySpec, arm: Arm) -> list[str]:
-    if arm.after is None:
+def _expected(spec: StudySpec) -> Expected:
+    """Of each arm. BadSpec for a megabyte of base in a thousand arms, before any of it is copied."""
+    expected: dict[str, dict[str, Any]] = {}
+    characters = 0
+    for arm, config in expected_configs(spec):
+        expected[arm.name] = config
+        characters += len(json.dumps(config, default=str))
+        if characters > MOST_CHARACTERS:
+            raise BadSpec(
+                f"The configurations of the study's {len(spec.arms):,} arms, written out one by one, have "
+                f"more than {MOST_CHARACTERS:,} characters. Allowed are so many. Make the base smaller "
+                f"({len(json.dumps(spec.base, default=str)):,}), or the arms fewer."
+            )
+    return expected
+
+
+def _nothing_to_take(spec: StudySpec, arm: Arm, expected: Expected) -> list[str]:
+    if arm.after is None or arm.after.take == "config":
         return []
     source = spec.arm(arm.after.arm)
     ends = {p.path: p.bounds[0] for p in source.space}
-    why_not = untakable(arm.after.take, with_values(expected_config(spec, source), ends))
+    why_not = untakable(arm.after.take, with_values(expected[source.name], ends))
     if why_not is None:
         return []
     return [f"arm {arm.name}: it takes {arm.after.take!r} of {source.name}. {why_not}"]
 
 
-def _rungs_out_of_reach(spec: StudySpec, arm: Arm) -> list[str]:
+def _rungs_out_of_reach(arm: Arm, expected: Expected) -> list[str]:
     """At a run's last step there is nothing left to stop. What a config says of its steps is asked here
     because no entrypoint knows of rungs."""
-    steps = expected_config(spec, arm).get("steps")
+    steps = expected[arm.name].get("steps")
     if arm.rungs is None or not isinstance(steps, int) or arm.rungs.steps[-1] < steps:
         return []
     return [
@@ -123,11 +147,11 @@ def _reason(why: BaseException) -> str:
     return text if isinstance(why, ImportError) else f"{type(why).__name__}: {text}"
 
 
-def _probes(spec: StudySpec, arm: Arm) -> list[dict[str, Any]]:
+def _probes(spec: StudySpec, arm: Arm, expected: Expected) -> Iterator[dict[str, Any]]:
     """The arm's config as it stands and at both ends of its space, complete with a seed."""
     found = None
     if arm.after is not None:
-        found = expected_config(spec, spec.arm(arm.after.arm))
+        found = expected[arm.after.arm]
         if arm.after.take != "config":  # the file of a schedule will be there by then
             found = unguided(found)
     points: list[dict[str, float]] = [{}]
@@ -136,4 +160,5 @@ def _probes(spec: StudySpec, arm: Arm) -> list[dict[str, Any]]:
             {p.path: p.bounds[0] for p in arm.space},
             {p.path: p.bounds[1] for p in arm.space},
         ]
-    return [trial_config(spec, arm, replicate=0, index=0, point=point, found=found) for point in points]
+    for point in points:
+        yield trial_config(spec, arm, replicate=0, index=0, point=point, found=found)

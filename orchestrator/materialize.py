@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,19 +13,35 @@ _MARK = "\0"  # no value of a spec: no text in one holds a null
 
 def laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """`top` over `base`, section by section; neither is changed."""
-    merged = copy.deepcopy(dict(base))
-    for key, value in top.items():
-        below = merged.get(key)
-        if isinstance(below, Mapping) and isinstance(value, Mapping):
-            merged[key] = laid_over(below, value)
-        else:
-            merged[key] = copy.deepcopy(value)
+    merged: dict[str, Any] = _copied(_joined(base, top))
     return merged
+
+
+def _joined(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """`laid_over` without the copy: it shares what it holds with both, and is only to be read."""
+    joined = dict(base)
+    for key, value in top.items():
+        below = joined.get(key)
+        if isinstance(below, Mapping) and isinstance(value, Mapping):
+            joined[key] = _joined(below, value)
+        else:
+            joined[key] = value
+    return joined
+
+
+def _copied(value: Any) -> Any:
+    """Of what a config can hold. Unlike `copy.deepcopy` it makes two of what stands at two places, so that
+    a change at one is none at the other."""
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_copied, value))
+    return value
 
 
 def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """The config with the value of each dotted path replaced; missing sections are made."""
-    changed = copy.deepcopy(dict(config))
+    changed: dict[str, Any] = _copied(dict(config))
     for path, value in values.items():
         *sections, key = path.split(".")
         place = changed
@@ -62,7 +77,7 @@ def default_config(spec: StudySpec, arm: Arm) -> dict[str, Any]:
 
 def default_point(spec: StudySpec, arm: Arm) -> dict[str, float]:
     """The default configuration as a point of the arm's space, where the config states it."""
-    config = default_config(spec, arm)
+    config = _joined(spec.base, arm.config)
     stated = {p.path: value_at(config, p.path) for p in arm.space}
     return {
         path: float(value)
@@ -90,7 +105,8 @@ def learned_by(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def unguided(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same run with nothing learned; what is said of guidance besides goes too, and would be refused."""
-    return {**copy.deepcopy(dict(config)), "guidance": copy.deepcopy(UNGUIDED)}
+    changed: dict[str, Any] = _copied({**config, "guidance": UNGUIDED})
+    return changed
 
 
 def untakable(take: Take, config: Mapping[str, Any]) -> str | None:
@@ -111,10 +127,32 @@ def untakable(take: Take, config: Mapping[str, Any]) -> str | None:
 
 def expected_config(spec: StudySpec, arm: Arm) -> dict[str, Any]:
     """What an arm's runs will start from, as far as can be told before the arms that it follows have run."""
-    if arm.after is None:
-        return default_config(spec, arm)
-    found = expected_config(spec, spec.arm(arm.after.arm))
-    return laid_over(found if arm.after.take == "config" else unguided(found), arm.config)
+    arms = {each.name: each for each in spec.arms}
+    chain = [arm]
+    while (after := chain[-1].after) is not None:
+        chain.append(arms[after.arm])
+    config: Mapping[str, Any] = spec.base
+    for each in reversed(chain):
+        config = _followed(config, each)
+    whole: dict[str, Any] = _copied(config)
+    return whole
+
+
+def expected_configs(spec: StudySpec) -> Iterator[tuple[Arm, dict[str, Any]]]:
+    """`expected_config` of every arm, each made of an earlier one's. They share what is alike, and are only
+    to be read."""
+    made: dict[str, dict[str, Any]] = {}
+    for arm in spec.arms:  # an arm follows only earlier ones
+        config = _followed(spec.base if arm.after is None else made[arm.after.arm], arm)
+        made[arm.name] = config
+        yield arm, config
+
+
+def _followed(config: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
+    """What an arm starts from, given the base, or what the arm that it follows starts from."""
+    if arm.after is not None and arm.after.take != "config":
+        config = {**config, "guidance": UNGUIDED}
+    return _joined(config, arm.config)
 
 
 # -- how far a value in the base goes ---------------------------------------------------------------------
@@ -162,7 +200,6 @@ def trial_config(
     found: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The full config of one trial. `found` is the config that the arm it follows has chosen."""
-    config = default_config(spec, arm) if found is None else laid_over(found, arm.config)
-    config = with_values(config, point)
+    config = with_values(_joined(spec.base if found is None else found, arm.config), point)
     config["seed"] = training_seed(spec, arm, replicate, index)
     return config

@@ -25,6 +25,7 @@ from orchestrator.spec import Spec, StudySpec
 MAX_BYTES = 2**20  # a spec of 1,000 arms has about 300 kB
 MAX_DEPTH = 50
 MAX_YAML_NODES = 100_000  # about a second to build
+MAX_SENTENCES = 100  # nobody reads more at once, and the nearest name of each costs a search
 Model = TypeVar("Model", bound=Spec)
 
 
@@ -268,7 +269,9 @@ def _sentences(error: ValidationError, *, root: type[Spec] = StudySpec, called: 
     blamed = {e["loc"][:n] for e in found for n in range(len(e["loc"]))}
     # Entries that are wrong are not counted, so a list of them is also called too short.
     said = [e for e in found if not (e["type"] == "too_short" and e["loc"] in blamed)]
-    return [_sentence(e, root, called) for e in said]
+    sentences = [_sentence(e, root, called) for e in said[:MAX_SENTENCES]]
+    left = len(said) - len(sentences)
+    return [*sentences, f"And {left:,} more."] if left else sentences
 
 
 def _sentence(error: ErrorDetails, root: type[Spec], called: str) -> str:

@@ -21,9 +21,16 @@ from orchestrator.records import Role, Token
 
 COOKIE = "orch_session"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-LOCAL = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?")
-# Behind a proxy the loopback is everybody.
-PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "via")
+LOCAL = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?")
+# Behind a proxy the loopback is everybody. One that says nothing of itself cannot be told from a person here.
+PROXY_HEADERS = (
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+)
 MOST_FORM_BYTES = 4096
 
 _bearer = HTTPBearer(auto_error=False, description="A token of `orch token create`.", scheme_name="bearer")
@@ -63,12 +70,13 @@ def caller(
 def known(request: Request, parts: Parts, secret: str | None, cookie: str | None) -> Caller:
     if secret is not None:
         return _of(parts, secret, "token")
-    if cookie is not None:
+    guarded = not parts.loopback or bool(parts.store.tokens())
+    if guarded and cookie is not None:  # where no token can be had, a stale cookie must not lock anybody out
         _require_same_origin(request, required=True)
         return _of(parts, cookie, "cookie")
-    if not parts.loopback or parts.store.tokens():
+    if guarded:
         raise _unauthorized("A token is needed. Send it as `Authorization: Bearer …`.")
-    if any(name in request.headers for name in PROXY_HEADERS):
+    if _through_a_proxy(request):
         raise _unauthorized(
             "A proxy stands before this service, and it has no tokens: anybody could use it. "
             "Make one with: orch token create NAME --role admin"
@@ -90,6 +98,12 @@ def _of(parts: Parts, secret: str, by: Literal["token", "cookie"]) -> Caller:
 
 def _unauthorized(detail: str) -> HTTPException:
     return HTTPException(401, detail, {"WWW-Authenticate": "Bearer"})
+
+
+def _through_a_proxy(request: Request) -> bool:
+    """HTTP/1.0 is what nginx speaks to those behind it, unless told otherwise; browsers and curl do not."""
+    said = any(name in request.headers for name in PROXY_HEADERS)
+    return said or request.scope.get("http_version") == "1.0"
 
 
 def _require_local_name(request: Request) -> None:

@@ -20,6 +20,7 @@ from orchestrator.records import AuditLine
 
 Message = MutableMapping[str, Any]
 MOST_CLIENTS = 10_000
+VERBS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 MOST_PATH = 300  # characters of a path that an audit line keeps
 BURST_S = 5  # a client that was quiet may ask for so many seconds' worth at once
 HEADERS = {
@@ -65,13 +66,14 @@ class Buckets:
 
 
 class Counts:
-    """How many requests were answered how: for /metrics."""
+    """How many requests were answered how: for /metrics. A client may invent verbs; they count as one."""
 
     def __init__(self) -> None:
         self.by_status: dict[tuple[str, int], int] = {}
 
     def add(self, verb: str, status: int) -> None:
-        self.by_status[verb, status] = self.by_status.get((verb, status), 0) + 1
+        key = (verb if verb in VERBS else "other", status)
+        self.by_status[key] = self.by_status.get(key, 0) + 1
 
 
 class Guard:

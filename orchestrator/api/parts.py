@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from orchestrator.settings import Settings
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+-]{0,79}$"
 TRIAL = r"^[A-Za-z0-9][A-Za-z0-9_+-]{0,79}\.[A-Za-z0-9][A-Za-z0-9_+-]{0,79}\.[0-9]{1,9}\.[0-9]{1,9}$"
 MOST_ITEMS = 500
+BIGGEST = 2**31 - 1  # of a cursor's whole numbers (replicate, index); a ledger's columns end somewhere
 
 
 def _new_id() -> str:
@@ -71,8 +73,17 @@ def place(given: str, *kinds: type) -> tuple[Any, ...]:
         found = json.loads(base64.urlsafe_b64decode(given + "=" * (-len(given) % 4)))
     except (ValueError, binascii.Error, RecursionError):
         found = None
-    if isinstance(found, list) and tuple(map(type, found)) == kinds:
+    if isinstance(found, list) and tuple(map(type, found)) == kinds and all(map(_storable, found)):
         return tuple(found)
     raise BadSpec(
         f"The cursor {given[:60]!r} is none of ours. Take `next` of the page before, or leave it out."
     )
+
+
+def _storable(value: Any) -> bool:
+    """Can a ledger be asked about it? Drivers raise at what they cannot send."""
+    if isinstance(value, int):
+        return 0 <= value <= BIGGEST
+    if isinstance(value, str):
+        return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+    return isinstance(value, float) and math.isfinite(value)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, HTTPException, Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from orchestrator.api.auth import Reader
+from orchestrator.api.auth import Caller, Reader
 from orchestrator.api.bodies import StrictRoute
 from orchestrator.api.errors import told
 from orchestrator.api.parts import NAME, Here
 from orchestrator.checks import programs, require_runnable
+from orchestrator.materialize import value_at
 from orchestrator.overrides import Overridden, override
 from orchestrator.plan import plan, refuse_above
 from orchestrator.reading import spec_from_dict
+from orchestrator.records import Role
 from orchestrator.spec import MOST_TRIALS, StudySpec, Take
 
 router = APIRouter(tags=["presets"], route_class=StrictRoute)
+REHEARSAL = "orchestrator.rehearsal"
 
 DottedPath = Annotated[
     str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$", max_length=200)
@@ -137,25 +140,46 @@ def preset(
 
 
 @router.post("/plans", response_model=Plan, responses=told(401, 403, 404))
-def plans(asked: AskedPlan, parts: Here, _: Reader) -> Any:
-    """Say what a study would run and cost. Nothing is started, and nothing written."""
+def plans(asked: AskedPlan, parts: Here, who: Reader) -> Any:
+    """Say what a study would run and cost. Nothing is started, and nothing written. The role read plans
+    studies of the presets' entrypoints and the rehearsal; another entrypoint needs the role run."""
     slots = asked.slots or parts.settings.workers
-    found = _affordable(asked, slots=slots)
+    found = _spec(asked)
+    if not who.role.covers(Role.RUN):
+        _require_ours(found.spec, who)
+    _require_affordable(found.spec, asked, slots=slots)
     planned = plan(found.spec, slots=slots, notes=found.notes)
     return {**planned.to_dict(), "programs": programs(found.spec)}
 
 
 def wanted(asked: Asked, *, slots: int) -> StudySpec:
     """The spec that is asked for. BadSpec when it cannot run, or would cost more than it may."""
-    return _affordable(asked, slots=slots).spec
+    spec = _spec(asked).spec
+    _require_affordable(spec, asked, slots=slots)
+    return spec
 
 
-def _affordable(asked: Asked, *, slots: int) -> Overridden:
-    found = _spec(asked)
-    require_runnable(found.spec)
+def _require_affordable(spec: StudySpec, asked: Asked, *, slots: int) -> None:
+    require_runnable(spec)
     if asked.refuse_above is not None:
-        refuse_above(plan(found.spec, slots=slots), asked.refuse_above)
-    return found
+        refuse_above(plan(spec, slots=slots), asked.refuse_above)
+
+
+def _require_ours(spec: StudySpec, who: Caller) -> None:
+    """To ask an entrypoint is to import it, which runs it: for those who may only look, none but ours."""
+    from studies import catalog
+
+    # A population's config names the entrypoint of its members (backends/population.py).
+    configs = (spec.base, *(arm.config for arm in spec.arms))
+    named = [spec.entrypoint, *(value_at(config, "population.entrypoint") for config in configs)]
+    ours = sorted({REHEARSAL, *(catalog.get(name).entrypoint for name in catalog.names())})
+    for name in named:
+        if name is not None and name not in ours:
+            raise HTTPException(
+                403,
+                f"The token {who.name!r} has the role {who.role}, and a plan imports the study's entrypoint. "
+                f"{name!r:.80} needs the role {Role.RUN}. Allowed are: {', '.join(ours)}.",
+            )
 
 
 def _spec(asked: Asked) -> Overridden:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from fastapi.concurrency import run_in_threadpool
@@ -93,11 +94,16 @@ class Tail:
             place = await self._join(listener)
             yield GREETING
             if after is not None:
-                async for said in self._older(study_id, after, place):
-                    yield said
+                async with aclosing(self._older(study_id, after, place)) as older:
+                    async for said in older:
+                        yield said
+                        if loop.time() >= leave_at:  # to a slow reader one piece may take minutes
+                            return
             while not listener.over and loop.time() < leave_at:
                 while listener.waiting:
                     yield listener.waiting.popleft()
+                    if loop.time() >= leave_at:
+                        return
                 listener.news.clear()
                 if listener.over:
                     return
@@ -131,7 +137,7 @@ class Tail:
         self._listeners.add(listener)
         return self._place
 
-    async def _older(self, study_id: str | None, after: int, place: int) -> AsyncIterator[bytes]:
+    async def _older(self, study_id: str | None, after: int, place: int) -> AsyncGenerator[bytes, None]:
         while after < place:
             page = await run_in_threadpool(self._store.events, after=after, study_id=study_id, limit=PAGE)
             for stored in page:

@@ -43,6 +43,7 @@ class Asking:
     runner: asyncio.Runner
     headers: dict[str, str] = field(default_factory=dict)
     client: str = "127.0.0.1"
+    http_version: str = "1.1"
 
     def __call__(self, verb: str, path: str, body: Any = None, **headers: str) -> Said:
         return self.runner.run(self.ask(verb, path, body, **headers))
@@ -109,7 +110,7 @@ class Asking:
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
+            "http_version": self.http_version,
             "method": verb,
             "scheme": "http",
             "path": where,

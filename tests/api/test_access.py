@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
+from dashboards import web
 from orchestrator.api.app import build, furnish
 from orchestrator.api.auth import COOKIE, role_of
 from orchestrator.records import Role
+from studies import catalog
 from tests.api.conftest import Make, Service, spec
 
 STUDIES = "/api/v1/studies"
@@ -71,6 +76,41 @@ def test_a_token_that_has_expired_or_was_revoked_opens_nothing(make: Make) -> No
     assert service.ask("GET", STUDIES).status == 401  # and the door does not open again
 
 
+PLANS = "/api/v1/plans"
+
+
+def test_who_may_only_look_makes_the_service_import_no_code_but_ours(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = tmp_path / "imported"
+    (tmp_path / "not_ours.py").write_text(
+        f"import pathlib\npathlib.Path({str(trace)!r}).touch()\n"
+        "def check(c): return []\ndef shape_key(c): return ''\nrun = check\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    service = make()
+    reads, runs = (service.ask.by(service.token(role)) for role in ("read", "run"))
+    inner = {"population": {"entrypoint": "not_ours", "members": 2, "every_steps": 20}}
+    members = spec(entrypoint="orchestrator.backends.population")
+    arms = [{"name": "a", "method": "fixed", "config": inner}]
+    for asked in (
+        {"spec": spec(entrypoint="not_ours")},
+        {"spec": {**members, "base": {**members["base"], **inner}}},
+        {"spec": {**members, "arms": arms}},
+        {"preset": {"name": "rivals", "size": "smoke", "set": {"population.entrypoint": "not_ours"}}},
+    ):
+        said = reads("POST", PLANS, asked)
+        assert (said.status, "'not_ours' needs the role run" in said.json["detail"]) == (403, True), said.body
+    assert not trace.exists()
+    assert reads("POST", PLANS, {"spec": {**spec(), "entrypoint": 3}}).status == 422
+    for ours in ("orchestrator.rehearsal", "trainer.run"):
+        assert reads("POST", PLANS, {"spec": spec(entrypoint=ours)}).status == 200
+    for preset in catalog.names():
+        assert reads("POST", PLANS, {"preset": {"name": preset, "size": "smoke"}}).status == 200
+    assert runs("POST", PLANS, {"spec": spec(entrypoint="not_ours")}).status == 200
+    assert trace.exists()
+
+
 # -- this machine alone --------------------------------------------------------------------------------------
 def test_without_tokens_this_machine_may_do_everything_under_its_own_name(make: Make) -> None:
     service = make()
@@ -78,7 +118,35 @@ def test_without_tokens_this_machine_may_do_everything_under_its_own_name(make: 
         assert service.ask("GET", STUDIES, host=host).status == 200
     for host in ("evil.example", "127.0.0.1.evil.example", "", "localhost@evil.example", "["):
         assert service.ask("GET", STUDIES, host=host).status == 403
-    assert service.ask("GET", STUDIES, x_forwarded_for="10.0.0.9").status == 401  # a proxy stands before it
+    assert service.ask("GET", STUDIES, host="127.8.0.2:8000").status == 200  # --host 127.8.0.2
+    assert service.ask("GET", STUDIES, host="127.0.0.1000").status == 403
+
+
+@pytest.mark.parametrize("header", ["x-forwarded-for", "x-real-ip", "x-forwarded-proto", "via", "forwarded"])
+def test_without_tokens_nobody_comes_through_a_proxy(make: Make, header: str) -> None:
+    said = make().ask("GET", STUDIES, **{header: "10.0.0.9"})
+    assert said.status == 401
+    assert "A proxy stands before this service" in said.json["detail"]
+
+
+def test_who_speaks_as_proxies_did_in_1996_is_taken_for_one(make: Make) -> None:
+    service = make()
+    old = replace(service.ask, http_version="1.0")  # nginx, with nothing but proxy_pass
+    assert old("GET", STUDIES).status == 401
+    assert old.by(service.token("read"))("GET", STUDIES).status == 200
+
+
+def test_a_stale_cookie_locks_nobody_out_where_there_is_no_token(make: Make) -> None:
+    service = make()
+    worn = {"cookie": f"{COOKIE}=of-another-ledger"}
+    assert service.ask("GET", STUDIES, **worn).status == 200
+    assert service.ask("GET", STUDIES, host="evil.example", **worn).status == 403
+    body = {"spec": spec()}
+    assert service.ask("POST", STUDIES, body, origin="http://evil.example", **worn).status == 403
+    assert service.ask("POST", STUDIES, body, **worn).status == 201
+    assert make(loopback=False).ask("GET", STUDIES, **worn).status == 401
+    service.token("read")
+    assert service.ask("GET", STUDIES, **worn).status == 401
 
 
 def test_without_tokens_a_page_elsewhere_changes_nothing(make: Make) -> None:
@@ -127,6 +195,29 @@ def test_a_wrong_token_makes_no_cookie(make: Make) -> None:
     assert _form(service, "") == (422, "")
     assert _form(service, service.token("run", name="b"), origin="http://evil.example") == (403, "")
     assert service.ask("GET", STUDIES, cookie=f"{COOKIE}=wrong").status == 401
+
+
+def test_without_a_script_the_form_signs_in_and_leads_to_the_page(make: Make) -> None:
+    service = make()
+    secret = service.token("read")
+    page = web.router(service.store, presets=[], slots=1, role_of=role_of)
+    app = build(page)
+    furnish(app, service.parts)
+    ask = replace(service.ask, app=app)
+    sent = ask("GET", "/")
+    assert (sent.status, sent.headers["location"]) == (303, "/login?next=%2F")
+    text = ask("GET", sent.headers["location"]).body.decode()
+    found = re.search(r'<form id="login"[^>]* method="(\w+)" action="([^"]+)">', text)
+    assert found is not None
+    verb, address = found.groups()
+    names = re.findall(r'<input[^>]* name="(\w+)"', text)
+    assert (verb, names) == ("post", ["user", "token"])
+    fields = urlencode({"user": "orch", "token": secret}).encode()
+    form = {"content_type": "application/x-www-form-urlencoded", "origin": "http://127.0.0.1:8000"}
+    said = ask(verb.upper(), address, fields, **form)
+    assert (said.status, said.headers["location"]) == (303, "/")
+    there = ask("GET", said.headers["location"], cookie=said.headers["set-cookie"].split(";")[0])
+    assert (there.status, "There is no study yet." in there.body.decode()) == (200, True)
 
 
 def test_pages_learn_the_role_of_whoever_looks(make: Make) -> None:

@@ -235,6 +235,45 @@ def test_a_stream_ends_by_itself_so_that_its_token_is_looked_at_again(runner: as
     assert runner.run(listened()) == [tail.GREETING]
 
 
+def test_a_slow_reader_s_stream_ends_at_its_lifetime_too(
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, epoch = _ledger()
+    ledger.append(epoch, [event(i) for i in range(1, 21)])
+
+    async def listened() -> tuple[list[int], list[int]]:
+        loop = asyncio.get_running_loop()
+        clock = [loop.time()]
+
+        async def slowly(listening: Any, *, pieces: int) -> list[int]:
+            """A second of the tail's clock for each piece, and no more pieces than those."""
+            said: list[bytes] = []
+            async for piece in listening:
+                said.append(piece)
+                clock[0] += 1.0
+                if len(said) == pieces:
+                    break
+            await listening.aclose()
+            return _ids(said)
+
+        following = Tail(ledger, pace_s=0.0)
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, "time", lambda: clock[0])
+            older = await slowly(following.listen(after=0, lifetime_s=5.0), pieces=30)
+        live = following.listen(lifetime_s=1e6)
+        await anext(live)
+        ledger.append(epoch, [event(i) for i in range(21, 31)])
+        assert _ids([await anext(live)]) == [21]
+        while sum(map(len, (each.waiting for each in following._listeners))) < 9:
+            await asyncio.sleep(0)
+        with monkeypatch.context() as patched:
+            patched.setattr(loop, "time", lambda: clock[0] + 2e6)
+            newer = await slowly(live, pieces=30)
+        return older, newer
+
+    assert runner.run(listened()) == ([1, 2, 3, 4], [])
+
+
 def test_the_events_of_a_study_that_is_not_there_are_not_found(make: Make) -> None:
     service = make()
     assert service.ask("GET", "/api/v1/studies/nothing/events").status == 404

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 from sqlalchemy import Engine, event
 
+from orchestrator.api.parts import cursor
 from orchestrator.overview import overview
 from orchestrator.records import StudyState
 from tests.api.conftest import Make, Said, Service, spec
@@ -178,6 +179,10 @@ def test_a_list_asks_as_often_however_many_studies_are_in_it(make: Make) -> None
         ("sate=running", "Nothing is known of ?sate=. Did you mean 'state'? "),
         ("cursor=abc", "The cursor 'abc' is none of ours. "),
         ("cursor=WzEsMl0", "The cursor 'WzEsMl0' is none of ours. "),
+        (f"cursor={cursor(float('nan'), 's1')}", "The cursor "),
+        (f"cursor={cursor(float('inf'), 's1')}", "The cursor "),
+        (f"cursor={cursor(1.0, 'a' + chr(0))}", "The cursor "),
+        (f"cursor={cursor(1.0, chr(0xD800))}", "The cursor "),
         ("limit=0", "limit is '0': "),
     ],
 )

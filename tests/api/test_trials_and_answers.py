@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from orchestrator.api.answers import Figure, TableOf
+from orchestrator.api.parts import cursor
 from tests.api.conftest import Make, Service
 
 TRIALS = "/api/v1/trials"
@@ -42,6 +43,16 @@ def test_pages_of_trials_are_whole_and_in_order(service: Service) -> None:
     some = _get(service, "studies/small/trials?arm=random&state=completed")["items"]
     assert [item["arm"] for item in some] == ["random"] * 3
     assert service.ask("GET", "/api/v1/studies/small/trials?state=done").status == 422
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63, 10**30, -1])
+def test_a_place_that_no_ledger_has_is_no_cursor_of_ours(service: Service, number: int) -> None:
+    service.ran()
+    for place in (("random", number, 0), ("random", 0, number)):
+        said = service.ask("GET", f"/api/v1/studies/small/trials?cursor={cursor(*place)}")
+        assert (said.status, "is none of ours" in said.json["detail"]) == (422, True)
+    last = _get(service, f"studies/small/trials?cursor={cursor('zzz', 2**31 - 1, 2**31 - 1)}")
+    assert (last["items"], last["next"]) == ([], None)
 
 
 def test_a_trial_is_shown_with_its_config_and_its_attempts(ended: Service) -> None:

@@ -288,6 +288,26 @@ def test_a_ledger_that_does_not_answer_is_told_and_asked_again_later() -> None:
     assert "locked by somebody else" in answer.text
 
 
+@pytest.mark.parametrize("page", ["/", "/studies/s1/live", "/login", "/trials/s1.guided.0.1/mlflow"])
+def test_a_ledger_that_cannot_say_who_looks_is_told_too(page: str) -> None:
+    def away(_: Any) -> str:
+        raise LedgerBusy("The ledger is locked by somebody else.")
+
+    app = FastAPI()
+    app.include_router(web.router(filled(), presets=PRESETS, slots=2, role_of=away))
+    answer = get(app, page)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert "The ledger does not answer" in answer.text
+    assert "locked by somebody else" in answer.text
+    assert "Sign out" not in answer.text
+
+
+def test_the_sign_in_form_keeps_the_token_out_of_addresses() -> None:
+    form = re.search(r"<form id=\"login\"[^>]*>", get(served(filled(), role=None), "/login").text)
+    assert form is not None
+    assert 'method="post" action="/session"' in form[0]
+
+
 def test_somebody_unknown_is_sent_to_sign_in_and_back() -> None:
     app = served(filled(), role=None)
     answer = get(app, "/studies/s1?sort=-value")

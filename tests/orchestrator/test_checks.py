@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checks import ENOUGH, programs, require_runnable
+from orchestrator.checks import ENOUGH, find_entrypoint, programs, require_runnable
 from orchestrator.errors import BadSpec
+from orchestrator.materialize import expected_config, expected_configs, laid_over
 from orchestrator.spec import MOST_TRIALS, StudySpec
 from tests.faults.world import small_study
+
+SOURCES = ("config", "schedule-mean", "config")  # what the arms of a chain take in turn
 
 Write = Callable[[str], str]
 SOUND = "def check(c): return []\ndef shape_key(c): return ''\ndef run(*a): pass\n"
@@ -103,3 +106,65 @@ def test_the_largest_study_is_allowed_and_no_larger() -> None:
     require_runnable(small_study(arms=arms))
     with pytest.raises(ValueError, match="less than or equal to 1000000"):
         small_study(arms=[{**arms[0], "trials": MOST_TRIALS + 1}])
+
+
+def _chain(count: int) -> StudySpec:
+    """Each arm follows the one before, and has an optimizer key of its own."""
+    guided: dict[str, Any] = {"guidance": {"estimator": "lagged", "learn": ["alpha"]}}
+    arms: list[dict[str, Any]] = [{"name": "a0", "method": "fixed", "config": guided}]
+    for i in range(1, count):
+        after = {"arm": f"a{i - 1}", "take": SOURCES[i % 3]}
+        arms.append({"name": f"a{i}", "method": "fixed", "after": after, "config": {"x": {f"k{i}": i}}})
+    return small_study(arms=arms)
+
+
+def test_what_every_arm_of_a_chain_starts_from_is_what_each_starts_from_alone() -> None:
+    study = _chain(7)
+    together = {arm.name: config for arm, config in expected_configs(study)}
+    by_hand = laid_over(study.base, study.arms[0].config)
+    for i, arm in enumerate(study.arms):
+        if i:
+            if SOURCES[i % 3] != "config":
+                by_hand["guidance"] = {"estimator": "off", "learn": []}
+            by_hand = laid_over(by_hand, arm.config)
+        assert expected_config(study, arm) == together[arm.name] == by_hand
+    changed = expected_config(study, study.arms[1])  # whoever asks for one may change it
+    changed["guidance"]["learn"].append("beta1")
+    changed["optimizer"]["alpha"] = 7
+    assert together == {arm.name: config for arm, config in expected_configs(study)}
+    assert study.base["optimizer"]["alpha"] == 1.0
+
+
+def test_a_chain_of_a_thousand_arms_is_checked_at_once(module: Write) -> None:
+    arms: list[dict[str, Any]] = [{"name": "a0", "method": "fixed"}]
+    arms += [{"name": f"a{i}", "method": "fixed", "after": {"arm": f"a{i - 1}"}} for i in range(1, 1000)]
+    study = small_study(arms=arms)
+    began = time.process_time()
+    require_runnable(study)
+    assert programs(study) == 1
+    assert expected_config(study, study.arms[-1]) == study.base
+    assert time.process_time() - began < 5  # 0.15 s; at 900 arms 43 s where each chain is followed anew
+
+
+def test_a_study_that_would_be_gigabytes_written_out_is_refused_before_anything_is_imported() -> None:
+    many = [{"name": f"a{i}", "method": "fixed"} for i in range(100)]
+    study = small_study(entrypoint="nowhere.at_all", base={"note": "x" * 250_000}, arms=many)
+    (problem,) = _problems(study)
+    assert problem == (
+        "The configurations of the study's 100 arms, written out one by one, have more than 20,000,000 "
+        "characters. Allowed are so many. Make the base smaller (250,012), or the arms fewer."
+    )
+    arms: list[dict[str, Any]] = [{"name": "a0", "method": "fixed"}]
+    for i in range(1, 300):  # what an arm adds, all that follow it carry on
+        note = {f"k{i}": "x" * 900}
+        arms.append({"name": f"a{i}", "method": "fixed", "after": {"arm": f"a{i - 1}"}, "config": note})
+    (problem,) = _problems(small_study(entrypoint="nowhere.at_all", arms=arms))
+    assert problem.startswith("The configurations of the study's 300 arms, written out one by one, have more")
+
+
+def test_an_entrypoint_that_finds_much_is_not_asked_again(module: Write) -> None:
+    name = module(f"{SOUND}asked = []\ndef check(c): asked.append(c); return list(map(str, range(200)))\n")
+    space = [{"path": "optimizer.alpha", "low": 0.1, "high": 10}]
+    arms = [{"name": "a", "method": "random", "space": space}]
+    assert len(_problems(small_study(entrypoint=name, arms=arms))) == 200
+    assert len(find_entrypoint(name).asked) == 1

@@ -374,3 +374,10 @@ def test_a_missing_file_and_a_folder_are_refused(write: Write) -> None:
     assert refused(Path("none.json")) == ["none.json cannot be read: No such file or directory."]
     Path("folder.json").mkdir()
     assert refused(Path("folder.json")) == ["folder.json cannot be read: Is a directory."]
+
+
+def test_of_tens_of_thousands_of_unknown_keys_a_hundred_are_told() -> None:
+    said = sentences(study(**{f"arm{i}": 1 for i in range(40_000)}))
+    assert (len(said), said[-1]) == (101, "And 39,900 more.")
+    assert all(sentence.startswith(f"Unknown key 'arm{i}' in") for i, sentence in enumerate(said[:-1]))
+    assert len(sentences(study(**{f"arm{i}": 1 for i in range(100)}))) == 100
