@@ -67,6 +67,8 @@ def require_runnable(spec: StudySpec) -> None:
     expected = _expected(spec)
     entrypoint = find_entrypoint(spec.entrypoint)
     problems: dict[str, str] = {}  # once each: most faults show at every point that is probed
+    for sentence in _own_seeds(spec):
+        problems.setdefault(sentence, sentence)
     for arm in spec.arms:
         for sentence in check_arm(arm, default_point(spec, arm)):
             problems.setdefault(sentence.split(": ", 1)[-1], sentence)
@@ -81,6 +83,20 @@ def require_runnable(spec: StudySpec) -> None:
             break
     if problems:
         raise BadSpec(list(problems.values()))
+
+
+def _own_seeds(spec: StudySpec) -> Iterator[str]:
+    """Each run is given its seed, over whatever stands in its config."""
+    instead = "The study gives each run its own seed: leave it out, and state seeds.search and seeds.fresh."
+    if "seed" in spec.base:
+        yield f"base.seed is {spec.base['seed']!r:.60}, which would change nothing. {instead}"
+    for arm in spec.arms:
+        if "seed" in arm.config:
+            own = f"{arm.config['seed']!r:.60}"
+            yield f"arm {arm.name}: config.seed is {own}, which would change nothing. {instead}"
+        for parameter in arm.space:
+            if parameter.path.split(".")[0] == "seed":
+                yield f"arm {arm.name}: it searches {parameter.path}, which would change nothing. {instead}"
 
 
 def programs(spec: StudySpec) -> int:

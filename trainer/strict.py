@@ -155,7 +155,8 @@ def _text(value: Any, where: str, what: Field[Any], problems: list[str]) -> Any:
     like = what.metadata.get("like")
     if value in among or (like and isinstance(value, str) and re.fullmatch(like, value)):
         return value
-    near = difflib.get_close_matches(value, among, n=1) if isinstance(value, str) else []
+    misspelt = isinstance(value, str) and len(value) <= MOST_LETTERS
+    near = difflib.get_close_matches(value, among, n=1) if misspelt else []
     hint = f" Did you mean {near[0]!r}?" if near else ""
     allowed = (*among, what.metadata["words"]) if like else among
     problems.append(f"{where} is {_shown(value)}.{hint} Allowed: {', '.join(allowed)}.")
@@ -166,6 +167,9 @@ def _names(value: Any, where: str, what: Field[Any], problems: list[str]) -> tup
     among: tuple[str, ...] = what.metadata["among"]
     if not isinstance(value, (list, tuple)):
         problems.append(f"{where} is {_shown(value)}. Allowed is a list of: {', '.join(among)}.")
+        return ()
+    if len(value) > MOST_NAMES:
+        problems.append(f"{where} has {len(value):,} entries. Allowed are some of: {', '.join(among)}.")
         return ()
     for i, name in enumerate(value):
         _text(name, f"{where}[{i}]", what, problems)
@@ -207,6 +211,8 @@ def _keyed(
     return entry
 
 
+MOST_LETTERS = 200  # of a word for which the nearest allowed one is looked for
+MOST_NAMES = 100  # in a list of names: nobody means more
 _BOUNDS = {"above": "above", "at_least": "of at least", "below": "below", "at_most": "at most"}
 _FREE: Any = field(metadata={"like": ".+", "words": "a text", "among": ()})  # no bounds
 _READERS: Mapping[Any, Callable[..., Any]] = {

@@ -40,6 +40,23 @@ def _problems(spec: StudySpec) -> list[str]:
     return caught.value.problems
 
 
+def test_a_seed_of_ones_own_is_refused_wherever_it_stands(module: Write) -> None:
+    study = small_study(entrypoint=module(SOUND))
+    first, second, *_ = study.arms
+    space = ({"path": "seed", "low": 0, "high": 9},)
+    data = study.model_dump(mode="json")
+    data["base"]["seed"] = 7
+    data["arms"][0] |= {"config": {"seed": 8}}
+    data["arms"][1] |= {"method": "random", "space": space}
+    said = _problems(StudySpec.model_validate(data))
+    assert [sentence.split(", which")[0] for sentence in said] == [
+        "base.seed is 7",
+        f"arm {first.name}: config.seed is 8",
+        f"arm {second.name}: it searches seed",
+    ]
+    assert all(sentence.endswith("state seeds.search and seeds.fresh.") for sentence in said)
+
+
 def test_arms_of_one_shape_share_a_program(module: Write) -> None:
     study = small_study(entrypoint=module(f"{SOUND}def shape_key(c): return str(c['optimizer']['alpha'])\n"))
     assert len(study.arms) > 1

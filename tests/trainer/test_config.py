@@ -185,6 +185,13 @@ def test_a_mistake_is_answered_with_its_own_sentence(data: Any, sentence: str) -
     assert check(data) == [sentence]
 
 
+def test_a_list_or_a_word_beyond_all_measure_is_answered_in_one_short_sentence() -> None:
+    (problem,) = check({"guidance": {"estimator": "held-out", "learn": ["alpha", "x"] * 50_000}})
+    assert problem == f"guidance.learn has 100,000 entries. Allowed are some of: {LEARN}."
+    (problem,) = check({"guidance": {"estimator": "held-out" * 100_000, "learn": ["alpha"]}})
+    assert len(problem) < 300
+
+
 def test_all_mistakes_are_told_at_once() -> None:
     assert len(check({"steps": 0, "optimizer": {"alpha": 0, "beta1": "x"}, "nope": 1})) == 4
 
