@@ -15,8 +15,8 @@ from orchestrator.materialize import default_point
 from orchestrator.records import ENDED, StoredEvent, StudyRow, TrialRow, TrialState, lane_of, trial_id
 from orchestrator.search import derive_seed, searcher
 from orchestrator.search.base import Observation, Point, Request, Searcher
-from orchestrator.spec import Arm, StudySpec
-from orchestrator.stopping import Ladder, Lags, run_hours
+from orchestrator.spec import After, Arm, StudySpec
+from orchestrator.stopping import Ladder, Lags, budget_spent, run_hours
 
 PAGE = 1000  # events read at once
 
@@ -48,7 +48,7 @@ class Lane:
     ladder: Ladder | None = None  # where the arm has rungs
     next_index: int = 0
     waiting: list[TrialRow] = field(default_factory=list)  # by index
-    open_indices: set[int] = field(default_factory=set)  # added and not ended
+    open_hours: dict[int, float] = field(default_factory=dict)  # added and not ended -> charged so far
     history: dict[int, Observation] = field(default_factory=dict)  # only where the searcher looks at it
     points: dict[int, Point] = field(default_factory=dict)  # likewise
     best: Best | None = None
@@ -57,17 +57,17 @@ class Lane:
 
     @property
     def done(self) -> bool:
-        return self.next_index >= self.requested and not self.open_indices
+        return self.next_index >= self.requested and not self.open_hours
 
     @property
     def running(self) -> int:
         """Trials that are neither waiting nor ended."""
-        return len(self.open_indices) - len(self.waiting)
+        return len(self.open_hours) - len(self.waiting)
 
     @property
     def sequential_work(self) -> float:
         """Rounds that cannot overlap: what the wall clock is bound by, so the longest goes first."""
-        left = self.requested - self.next_index + len(self.open_indices)
+        left = self.requested - self.next_index + len(self.open_hours)
         return left / self.arm.window if self.searcher.uses_history else 0.0
 
     @property
@@ -82,7 +82,7 @@ class Lane:
             return False
         if not self.searcher.uses_history:
             return True
-        return all(index > self.next_index - self.arm.window for index in self.open_indices)
+        return all(index > self.next_index - self.arm.window for index in self.open_hours)
 
     def request(self) -> Request:
         """What the searcher is told: nothing that depends on when a trial happened to end."""
@@ -107,21 +107,21 @@ class Lane:
         if trial.state in ENDED:
             self.ended_as(trial)
             return
-        self.open_indices.add(trial.index)
+        self.open_hours[trial.index] = run_hours(trial.charged)
         if trial.state is TrialState.WAITING:
             self.waits(trial)
 
     def waits(self, trial: TrialRow) -> None:
-        if trial.index not in self.open_indices:  # a failed trial that is tried again
-            self.open_indices.add(trial.index)
+        if trial.index not in self.open_hours:  # a failed trial that is tried again
             self.history.pop(trial.index, None)
             self.ended -= 1
             self.ended_hours -= run_hours(trial.charged)
+        self.open_hours[trial.index] = run_hours(trial.charged)
         if all(w.index != trial.index for w in self.waiting):
             bisect.insort(self.waiting, trial, key=lambda t: t.index)
 
     def ended_as(self, trial: TrialRow) -> None:
-        self.open_indices.discard(trial.index)
+        self.open_hours.pop(trial.index, None)
         self.ended += 1
         self.ended_hours += run_hours(trial.charged)
         diverged = trial.state is TrialState.DIVERGED
@@ -129,6 +129,17 @@ class Lane:
             self.history[trial.index] = Observation(trial.index, trial.point, trial.value, diverged)
         if trial.state is TrialState.COMPLETED and trial.value is not None and self._beats(trial):
             self.best = Best.of(trial)
+
+    def useless(self, trial: TrialRow, best_before: Best | None) -> Best | None:
+        """Whose parameters nobody needs after this end: the best so far and confirmations stay, the rest by
+        `keep`. A failed trial keeps its own whatever that says: tried again, it goes on from there."""
+        keep = self.spec.keep
+        if trial.state is TrialState.FAILED or keep == "all":
+            return None
+        if keep == "best" and self.arm.phase == "confirm":
+            return None
+        mine = Best.of(trial)
+        return mine if keep == "none" or self.best != mine else best_before
 
     def _beats(self, trial: TrialRow) -> bool:
         """Better than the best so far; of equals the earlier index, whichever ended first."""
@@ -188,7 +199,15 @@ class Course:
 
     @property
     def spent_hours(self) -> float:
-        return sum(lane.ended_hours for lane in self.lanes.values())
+        """All that was charged: to trials that have ended, and to earlier attempts of those that have not."""
+        return sum(lane.ended_hours + sum(lane.open_hours.values()) for lane in self.lanes.values())
+
+    def budget_spent(self, *, reserving: bool = True) -> str | None:
+        """Why nothing more is launched; None before. `reserving`: what runs counts as what it will take."""
+        if self.spec.budget.run_hours is None and self.spec.budget.chip_hours is None:
+            return None
+        reserved = sum(lane.expected_hours * lane.running for lane in self.lanes.values())
+        return budget_spent(self.spec, self.spent_hours, reserved if reserving else 0.0)
 
     def next_lane(self) -> Lane | None:
         """The lane that a free slot serves: one with a trial that waits, else the longest chain.
@@ -209,5 +228,19 @@ def _events(ledger: Ledger, trial: str, after: int) -> Iterator[StoredEvent]:
 def _source(spec: StudySpec, arm: Arm, replicate: int, lanes: Mapping[tuple[str, int], Lane]) -> Lane | None:
     if arm.after is None:
         return None
-    source = spec.arm(arm.after.arm)
-    return lanes[source.name, min(replicate, spec.replicates_of(source) - 1)]
+    return lanes[followed(spec, arm.after, replicate)]
+
+
+def followed(spec: StudySpec, after: After, replicate: int) -> tuple[str, int]:
+    """The lane that a following arm's replicate takes from: its own, or the last that there is."""
+    source = spec.arm(after.arm)
+    return source.name, min(replicate, spec.replicates_of(source) - 1)
+
+
+def followers(spec: StudySpec, lane: tuple[str, int]) -> Iterator[tuple[str, int]]:
+    """The lanes that take from this one, and those that take from them."""
+    for arm in spec.arms:
+        for replicate in range(spec.replicates_of(arm)):
+            if arm.after is not None and followed(spec, arm.after, replicate) == lane:
+                yield arm.name, replicate
+                yield from followers(spec, (arm.name, replicate))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import sys
@@ -161,7 +162,7 @@ def _mirror(settings: Settings) -> Finding:
                 pass
         except urllib.error.HTTPError:  # it answers
             pass
-        except OSError as problem:
+        except (OSError, http.client.HTTPException) as problem:  # no address, or no web server
             advice = f"It does not answer ({problem}). Studies run without it; later: orch mlflow sync"
             return Finding("MLflow", False, False, place.shown, purpose, advice)
     made = place.file is None or place.file.exists()

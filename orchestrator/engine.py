@@ -7,23 +7,24 @@ intended before it is acted on, and every write may be repeated, so a restart is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 from orchestrator.backends.base import AttemptKey, Backend, Ended, Launch, Progress
 from orchestrator.checks import find_entrypoint, find_shape_key
 from orchestrator.clock import Clock
 from orchestrator.controls import taken
-from orchestrator.course import Best, Course, Lane
-from orchestrator.errors import BadSpec, MissingPackage
+from orchestrator.course import Course, Lane
+from orchestrator.errors import BackendLost, BadSpec, Fenced, LedgerBusy
 from orchestrator.ledger import Store
 from orchestrator.ledger.base import Ending
+from orchestrator.ledger.rules import heard
 from orchestrator.materialize import trial_config
 from orchestrator.records import (
     ENDED,
     AttemptRow,
     AttemptState,
-    Event,
     StudyRow,
     StudyState,
     TrialRow,
@@ -33,10 +34,12 @@ from orchestrator.records import (
 )
 from orchestrator.settle import ending
 from orchestrator.spec import StudySpec
-from orchestrator.stopping import budget_spent, run_hours
-from orchestrator.storage import Storage
+from orchestrator.storage import Storage, read_journal
+from orchestrator.unrunnable import Unrunnable
 from orchestrator.wishes import obey_all, stop_waiting
 from trainer.protocol import Verdict
+
+AWAY = (LedgerBusy, BackendLost, Fenced)  # no fault of a study: the whole tick is made again
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class Engine:
         self._courses: dict[str, Course] = {}
         self._heard: dict[AttemptKey, float] = {}  # monotonic time of the last news
         self._submitted: set[AttemptKey] = set()  # taken by the backend in this life
-        self._unrunnable: dict[str, str] = {}
+        self._unrunnable = Unrunnable(clock)
 
     def tick(self, *, launch: bool = True) -> Tick:
         """One round. Any error leaves the ledger whole and the next tick starts from what it holds.
@@ -99,6 +102,7 @@ class Engine:
                 self._epoch = epoch
             self._obey_wishes(epoch)
             studies = {s.study_id: s for s in self.store.studies({StudyState.RUNNING, StudyState.PAUSED})}
+            self._unrunnable.keep_only(studies)
             ended = self._collect(epoch, studies)
             running = [study for study in studies.values() if study.state is StudyState.RUNNING]
             launched = sum(self._try_to_advance(epoch, study) for study in running) if launch else 0
@@ -108,7 +112,7 @@ class Engine:
                 ended=ended,
                 live=len(self._heard),
                 open_studies=len(running),
-                unrunnable=dict(self._unrunnable),
+                unrunnable=self._unrunnable.sentences(),
             )
         except BaseException:
             self._forget_readings()
@@ -140,6 +144,7 @@ class Engine:
     def _obey_wishes(self, epoch: int) -> None:
         for study_id in obey_all(self.store, epoch, clock=self.clock, storage=self.storage):
             self._courses.pop(study_id, None)
+            self._unrunnable.discard(study_id)
 
     # -- collect ------------------------------------------------------------------------------------
     def _collect(self, epoch: int, studies: dict[str, StudyRow]) -> int:
@@ -149,20 +154,20 @@ class Engine:
         if not live:
             return 0
         news = self.backend.poll({attempt.key: attempt.sequence for attempt in live})
+        news |= {a.key: self._last_words(a) for a in live if a.key not in news or not news[a.key].known}
         for study_id in {study_of(attempt.trial_id) for attempt in live} - studies.keys():
             studies[study_id] = self.store.study(study_id)  # cancelled, and not yet at rest
         live = [a for a in live if not self._submitted_again(studies[study_of(a.trial_id)], a, news)]
         over: list[tuple[AttemptRow, TrialRow]] = []
         with self.store.together(epoch):
-            said = [event for attempt in live if attempt.key in news for event in news[attempt.key].events]
+            said = [event for attempt in live for event in news[attempt.key].events]
             if said:
                 self.store.append(epoch, said)
             spoke = {event.trial_id for event in said}
             for study_id in {study_of(trial) for trial in spoke}:
                 self._course(studies[study_id]).climb(self.store, spoke)
             for attempt in live:
-                progress = news.get(attempt.key, Progress(known=False))
-                trial = self._hear(epoch, studies[study_of(attempt.trial_id)], attempt, progress)
+                trial = self._hear(epoch, studies[study_of(attempt.trial_id)], attempt, news[attempt.key])
                 if trial is not None:
                     over.append((attempt, trial))
         for attempt, trial in over:  # only what is written is forgotten
@@ -173,8 +178,8 @@ class Engine:
     def _hear(self, epoch: int, study: StudyRow, attempt: AttemptRow, progress: Progress) -> TrialRow | None:
         """Its events are written; now what else is to be done. Its trial when that was the end of it."""
         if not progress.known:
-            return self._not_known(epoch, study, attempt)
-        attempt = _after(attempt, progress.events)
+            return self._never_begun(epoch, study, attempt)
+        attempt = reduce(heard, progress.events, attempt)
         if progress.ended is not None:
             return self._end(epoch, study, attempt, progress.ended)
         if attempt.state is AttemptState.LAUNCHING:
@@ -183,29 +188,42 @@ class Engine:
         self._tell(study, attempt)
         return None
 
-    def _submitted_again(
-        self, study: StudyRow, attempt: AttemptRow, news: Mapping[AttemptKey, Progress]
-    ) -> bool:
-        """Intended by us or by a leader before, and never submitted: submit it, and hear of it later."""
-        if attempt.key in news and news[attempt.key].known:
-            return False
-        if study.state is not StudyState.RUNNING or not self._never_submitted(attempt):
-            return False
-        if study.study_id not in self._unrunnable:
-            try:
-                self._submit(self._course(study).spec, self.store.trial(attempt.trial_id), attempt)
-            except BadSpec as why:
-                self._unrunnable[study.study_id] = str(why)
-        return True
+    def _last_words(self, attempt: AttemptRow) -> Progress:
+        """Of an attempt that the backend knows nothing of: what its journal holds, and else that it is lost.
+
+        Its workers may have outlived every leader and then gone, with a machine that was taken or restarted.
+        Not known is only one that was intended and never began.
+        """
+        reason = "The workers know nothing of it any more."
+        try:
+            folder = self.storage.folder(study_of(attempt.trial_id), *attempt.key)
+            events, ended = read_journal(folder, *attempt.key, after=attempt.sequence)
+        except OSError as problem:
+            events, ended, reason = (), None, f"{reason} Its journal cannot be read: {problem}"
+        if not events and ended is None and self._never_submitted(attempt):
+            return Progress(known=False)
+        return Progress(known=True, events=events, ended=ended or Ended("lost", reason=reason))
 
     def _never_submitted(self, attempt: AttemptRow) -> bool:
         return attempt.state is AttemptState.LAUNCHING and attempt.key not in self._submitted
 
-    def _not_known(self, epoch: int, study: StudyRow, attempt: AttemptRow) -> TrialRow:
-        """Once running and now unknown: lost. Intended, and its study goes on no more: never begun."""
-        if not self._never_submitted(attempt):
-            lost = Ended("lost", reason="The workers know nothing of it any more.")
-            return self._end(epoch, study, attempt, lost)
+    def _submitted_again(
+        self, study: StudyRow, attempt: AttemptRow, news: Mapping[AttemptKey, Progress]
+    ) -> bool:
+        """Intended by us or by a leader before, and never begun: submit it, and hear of it later."""
+        if news[attempt.key].known or study.state is not StudyState.RUNNING:
+            return False
+        if not self._unrunnable.rests(study.study_id):
+            try:
+                self._submit(self._course(study).spec, self.store.trial(attempt.trial_id), attempt)
+            except AWAY:
+                raise
+            except Exception as why:
+                self._unrunnable.add(study.study_id, why)
+        return True
+
+    def _never_begun(self, epoch: int, study: StudyRow, attempt: AttemptRow) -> TrialRow:
+        """Intended, and its study goes on no more."""
         cancelled = study.state is StudyState.CANCELLED
         unbegun = Ending(
             AttemptState.PREEMPTED,
@@ -238,25 +256,12 @@ class Engine:
         if trial.state in ENDED:
             best_before = lane.best
             lane.ended_as(trial)
-            self._keep(course, lane, trial, best_before)
+            useless = lane.useless(trial, best_before)
+            if useless is not None:
+                for number in range(1, useless.attempts + 1):
+                    self.storage.discard(self.storage.folder(trial.study_id, useless.trial_id, number))
         else:
             lane.waits(trial)
-
-    def _keep(self, course: Course, lane: Lane, trial: TrialRow, best_before: Best | None) -> None:
-        """Parameters stay for an arm's best so far and for confirmations, the rest by `keep`.
-
-        A failed trial keeps its own whatever `keep` says: tried again, it goes on from there.
-        """
-        keep = course.spec.keep
-        if trial.state is TrialState.FAILED:
-            return
-        if keep == "all" or (keep == "best" and lane.arm.phase == "confirm"):
-            return
-        mine = Best.of(trial)
-        beaten = mine if keep == "none" or lane.best != mine else best_before
-        if beaten is not None:
-            for number in range(1, beaten.attempts + 1):
-                self.storage.discard(self.storage.folder(trial.study_id, beaten.trial_id, number))
 
     def _watch(self, study: StudyRow, attempt: AttemptRow, *, news: bool) -> None:
         """A process that lives and says nothing for too long is killed; the next poll says lost."""
@@ -290,14 +295,18 @@ class Engine:
 
     def _try_to_advance(self, epoch: int, study: StudyRow) -> int:
         """A study that this process cannot launch is left alone; the others on this ledger go on."""
-        if study.study_id in self._unrunnable:
+        if self._unrunnable.rests(study.study_id):
             return 0
         try:
-            return self._advance(epoch, study)
-        except (BadSpec, MissingPackage) as why:
-            self._unrunnable[study.study_id] = str(why)
+            launched = self._advance(epoch, study)
+        except AWAY:
+            raise
+        except Exception as why:  # whatever its files and its entrypoint come up with is its own trouble
+            self._unrunnable.add(study.study_id, why)
             self._courses.pop(study.study_id, None)
             return 0
+        self._unrunnable.discard(study.study_id)
+        return launched
 
     def _advance(self, epoch: int, study: StudyRow) -> int:
         """Launch what fits; end the study when nothing is left to do."""
@@ -308,10 +317,16 @@ class Engine:
             return 0
         self._skip_what_follows_nothing(epoch, study, course)
         self._entrypoint(course.spec.entrypoint)  # it must be found before a launch is written down
-        free = self.backend.slots(course.spec.resources) - len(self._heard)
+        slots = self.backend.slots(course.spec.resources)
+        if not slots:
+            raise BadSpec(
+                f"A trial of it asks for {course.spec.resources.words}, and none such fits: there are "
+                f"{self.backend.room()}. Run it where there is more, or make a new study that asks for less."
+            )
+        free = slots - len(self._heard)
         chosen: list[tuple[Lane, TrialRow, bool]] = []
         while len(chosen) < free:
-            spent = self._budget_spent(course)
+            spent = course.budget_spent()
             if spent is not None:
                 self._end_by_budget(epoch, study, course, spent)
                 break
@@ -321,14 +336,6 @@ class Engine:
             chosen.append(self._choose(study, lane))
         self._launch(epoch, chosen)
         return len(chosen)
-
-    def _budget_spent(self, course: Course) -> str | None:
-        budget = course.spec.budget
-        if budget.run_hours is None and budget.chip_hours is None:
-            return None
-        reserved = sum(lane.expected_hours * lane.running for lane in course.lanes.values())
-        retried = sum(run_hours(t.charged) for lane in course.lanes.values() for t in lane.waiting)
-        return budget_spent(course.spec, course.spent_hours + retried, reserved)
 
     def _end_by_budget(self, epoch: int, study: StudyRow, course: Course, sentence: str) -> None:
         """Nothing is launched any more; once nothing runs, the study is complete."""
@@ -435,14 +442,3 @@ class Engine:
         )
         if taken:
             self._submitted.add(attempt.key)
-
-
-def _after(attempt: AttemptRow, events: Sequence[Event]) -> AttemptRow:
-    """The attempt as the ledger has it once these events are in."""
-    if not events:
-        return attempt
-    clocks, saved = attempt.clocks, attempt.saved_clocks
-    for event in events:
-        clocks = event.payload.get("clocks") or clocks
-        saved = clocks if event.kind == "checkpoint" else saved
-    return replace(attempt, clocks=clocks, saved_clocks=saved, sequence=events[-1].sequence)

@@ -69,7 +69,8 @@ def _git(folder: str) -> dict[str, Any] | None:
     for place in (str(Path(__file__).parent), folder):
         commit = _ask_git(place, "rev-parse", "HEAD")
         if commit is not None:
-            return {"commit": commit, "dirty": bool(_ask_git(place, "status", "--porcelain"))}
+            changes = _ask_git(place, "status", "--porcelain")
+            return {"commit": commit, "dirty": None if changes is None else bool(changes)}  # None: not known
     return None
 
 

@@ -38,6 +38,7 @@ _VALUE: Mapping[str, Callable[[float], float]] = {
     "alpha": math.exp,
     "beta1": lambda raw: 1 / (1 + math.exp(-raw)),
 }
+OWN = {"beta2": 0.999, "eps": 1e-6, "weight_decay": 0.01, "decay_rate": 0.8}  # stand for the optimizers' own
 ETA = 0.01  # where the config leaves it to the estimator
 RELAXES_IN = 0.15  # of all steps: the loss curve's time constant
 GUIDED_COST = 1.52  # per step, times an unguided one: the ratio that the paper's table implies
@@ -161,11 +162,14 @@ class _Run:
 
     def leave_schedule(self) -> None:
         """What each step used, as the trainer leaves it, for other arms to replay."""
-        begun, steps = _fresh(self.train), self.train.steps
+        train = self.train
+        begun, steps = _fresh(train), train.steps
         curves = {
             name: [_VALUE[name](self.moved(name, getattr(begun, name), step)) for step in range(steps)]
             for name in self.learned
         }
+        for name in train.guidance.learn:
+            curves.setdefault(name, [_constant(train, name)] * steps)
         unfinished = self.workdir / f"unfinished-{SCHEDULE}"
         with unfinished.open("wb") as file:
             np.savez(file, multiplier=np.ones(steps), **curves)  # type: ignore[arg-type]
@@ -219,6 +223,13 @@ def _quadratic(state: _State) -> float:
 def _fresh(train: TrainConfig) -> _State:
     raw = {name: _RAW[name](getattr(train.optimizer, name)) for name in _RAW}
     return _State(0, EXCESS, raw["alpha"], raw["beta1"])
+
+
+def _constant(train: TrainConfig, name: str) -> float:
+    """What moves nothing here stays where the config, or else its optimizer, puts it."""
+    smoothing = {"label_smoothing": train.loss.label_smoothing}
+    stated = {**vars(train.optimizer), **train.optimizer.more, **smoothing}.get(name)
+    return OWN[name] if stated is None else float(stated)
 
 
 def _replayed(train: TrainConfig) -> dict[str, Any]:

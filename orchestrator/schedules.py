@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,8 +55,14 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
         raise NotFound(
             f"{folder} has no {FILE}. Runs of the trainer leave one at their end: name a trial that ended."
         )
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (EOFError, ValueError, zipfile.BadZipFile) as problem:
+        raise BadSpec(
+            f"{path} cannot be read ({problem}): it was torn, as by a power cut. Put a whole one there, or "
+            f"run the trial's configuration again in a new study."
+        ) from problem
 
 
 def _shortest(array: np.ndarray) -> Any:

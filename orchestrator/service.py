@@ -295,10 +295,13 @@ def rehearse(
     with tempfile.TemporaryDirectory(prefix="orch-rehearsal-", dir=memory) as folder:
         engine = Engine(store, backend, clock=clock, storage=Storage(folder), who="rehearsal")
         begun = clock.time()
+        hurried = all(arm.rungs is None for arm in spec.arms)  # else whoever lags is told while it runs
         while (study := store.study(row.study_id)).state is StudyState.RUNNING:
             tick = engine.tick()
             on_tick(tick, (clock.time() - begun) / 3600)
-            ahead = backend.next_event_at(ends_only=True)
+            if row.study_id in tick.unrunnable:
+                raise BadSpec(tick.unrunnable[row.study_id])
+            ahead = backend.next_event_at(ends_only=hurried)
             if tick.idle and ahead is not None:
                 clock.advance_to(ahead)
         return Rehearsal(

@@ -209,6 +209,24 @@ class Resources(Spec):
         """Accelerator chips of one trial; on CPUs it counts as one a host, however many cores it holds."""
         return self.hosts * (self.tpu_chips or self.gpus or 1)
 
+    @property
+    def words(self) -> str:
+        """As a person would say it: 2 hosts, each with 1 CPU, 4 TPU chips."""
+        held = [f"{self.cpus:g} CPU{'s' * (self.cpus != 1)}"]
+        held += [f"{self.gpus:g} GPU{'s' * (self.gpus != 1)}"] if self.gpus else []
+        held += [f"{self.tpu_chips} TPU chip{'s' * (self.tpu_chips != 1)}"] if self.tpu_chips else []
+        return (f"{self.hosts} hosts, each with " if self.hosts > 1 else "") + ", ".join(held)
+
+    @field_validator("gpus")
+    @classmethod
+    def _shared_or_whole(cls, gpus: float) -> float:
+        if gpus > 1 and gpus != int(gpus):
+            raise ValueError(
+                f"resources.gpus is {gpus:g}. Allowed is a share of one GPU, up to 1, or a whole number: "
+                f"several are not shared. Round it up."
+            )
+        return gpus
+
 
 class Retries(Spec):
     """A lost worker is retried from its checkpoint; an exception in the training code is not."""

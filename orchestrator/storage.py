@@ -104,10 +104,15 @@ class Storage:
 
 
 class Journal:
-    """`events.jsonl` of one attempt, for the one process that appends to it."""
+    """`events.jsonl` of one attempt, for the one process that appends to it.
+
+    It begins afresh: what lies there is of a worker that nobody heard of, and its numbers are given anew.
+    Unlinked, not emptied: should that worker still live, its lines do not come between ours.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.path = Path(folder) / JOURNAL
+        self._begun = False
         self._file: BinaryIO | None = None
 
     def event(self, event: Event) -> None:
@@ -128,6 +133,10 @@ class Journal:
         # page cache outlives the process, and after a power cut the attempt is retried anyway.
         line = json.dumps(data, separators=(",", ":")).encode() + b"\n"
         try:
+            if not self._begun:
+                if self.path.exists() and self.path.stat().st_size:
+                    self.path.unlink()
+                self._begun = True
             if self._file is None:
                 self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (held for the attempt)
             if self._file.write(line) != len(line):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from orchestrator.clock import Clock
+from orchestrator.course import Course, followers
 from orchestrator.errors import BadSpec, MoveRefused, NotFound
 from orchestrator.ledger import Store
-from orchestrator.ledger.rules import deletable
+from orchestrator.ledger.rules import deletable, never_began
 from orchestrator.records import StudyRow, StudyState, TrialState, Wish
 from orchestrator.spec import FRESH_PER_REPLICATE, MOST_TRIALS, Arm, StudySpec
 from orchestrator.storage import Storage
@@ -101,6 +102,7 @@ def _extend(store: Store, epoch: int, wish: Wish) -> None:
     check_extension(store, study.study_id, spec, wish.detail)
     if study.state is StudyState.CANCELLED:
         raise MoveRefused(f"The study {study.name} is cancelled and cannot be extended.")
+    _affordable(store, study, spec)
     total: Counter[str] = Counter()
     for other in store.wishes(study.study_id):
         if other.verb == "extend" and (other.answer == "" or other.wish_id == wish.wish_id):
@@ -113,9 +115,14 @@ def _extend(store: Store, epoch: int, wish: Wish) -> None:
             raise BadSpec(
                 f"{name} would have {arm.trials + more:,} trials{seeds}; at most {most:,} are allowed."
             )
-    store.extend_study(epoch, study.study_id, dict(total))
-    if study.state is StudyState.COMPLETED:
-        store.move_study(epoch, study.study_id, StudyState.COMPLETED, StudyState.RUNNING)
+    extended = [
+        (name, replicate) for name in total for replicate in range(spec.replicates_of(spec.arm(name)))
+    ]
+    with store.together(epoch):
+        _take_back_skipped(store, epoch, study, spec, extended)
+        store.extend_study(epoch, study.study_id, dict(total))
+        if study.state is StudyState.COMPLETED:
+            store.move_study(epoch, study.study_id, StudyState.COMPLETED, StudyState.RUNNING)
 
 
 def check_extension(store: Store, study_id: str, spec: StudySpec, more: Mapping[str, int]) -> None:
@@ -125,7 +132,7 @@ def check_extension(store: Store, study_id: str, spec: StudySpec, more: Mapping[
             raise BadSpec(f"No arm is named {name!r}. The arms are: {', '.join(names)}.")
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise BadSpec(f"{name}: {count!r} more trials cannot be added. Give a whole number from 1.")
-        refusal = closed(spec, name, begun=lambda arm: bool(store.trials(study_id, arm=arm, limit=1)))
+        refusal = closed(spec, name, begun=lambda arm: _begun(store, study_id, arm))
         if refusal:
             raise BadSpec(refusal)
 
@@ -154,6 +161,34 @@ def _begun_follower(spec: StudySpec, name: str, begun: Callable[[str], bool]) ->
     return next(filter(begun, followers), None)
 
 
+def _begun(store: Store, study_id: str, arm: str, replicate: int | None = None) -> bool:
+    """Whether anything of it ran or will. A trial that was skipped, with nothing to follow, is nothing."""
+    others = set(TrialState) - {TrialState.STOPPED}
+    if store.trials(study_id, arm=arm, replicate=replicate, states=others, limit=1):
+        return True
+    stopped = store.trials(study_id, arm=arm, replicate=replicate, states={TrialState.STOPPED})
+    return not all(map(never_began, stopped))
+
+
+def _affordable(store: Store, study: StudyRow, spec: StudySpec) -> None:
+    """More trials than the budget pays for would only be stopped."""
+    if spec.budget.run_hours is None and spec.budget.chip_hours is None:
+        return
+    spent = Course.read(study, store.trials(study.study_id)).budget_spent(reserving=False)
+    if spent is not None:
+        raise MoveRefused(f"{spent} Nothing more can run; make a new study.")
+
+
+def _take_back_skipped(
+    store: Store, epoch: int, study: StudyRow, spec: StudySpec, lanes: Iterable[tuple[str, int]]
+) -> None:
+    """Trials that were written down as stopped, since what they follow had no valid result, are made anew
+    once it may have one. First of all: a study that dies before the rest skips them again."""
+    for arm, replicate in {follower for lane in lanes for follower in followers(spec, lane)}:
+        for trial in store.trials(study.study_id, arm=arm, replicate=replicate, states={TrialState.STOPPED}):
+            store.remove_trial(epoch, trial.trial_id)
+
+
 def _retry(store: Store, epoch: int, wish: Wish, clock: Clock) -> None:
     study = store.study(wish.study_id)
     trial_id = str(wish.detail.get("trial_id", ""))
@@ -162,15 +197,16 @@ def _retry(store: Store, epoch: int, wish: Wish, clock: Clock) -> None:
         raise MoveRefused(f"The study {study.name} is cancelled; its trials cannot be tried again.")
     if trial.state not in (TrialState.FAILED, TrialState.WAITING):
         raise MoveRefused(f"The trial {trial_id} is {trial.state}; only a failed one can be tried again.")
-    spec = StudySpec.model_validate(study.spec)
-    follower = _begun_follower(
-        spec, trial.arm, lambda arm: bool(store.trials(study.study_id, arm=arm, limit=1))
-    )
-    if follower is not None and trial.state is TrialState.FAILED:
-        raise MoveRefused(
-            f"{follower} has already begun with what {trial.arm} found, so {trial_id} cannot be tried again: "
-            f"it could become the best. Run its configuration in a new study."
-        )
-    store.move_trial(epoch, trial_id, TrialState.FAILED, TrialState.WAITING, at=clock.time())
-    if study.state is StudyState.COMPLETED:
-        store.move_study(epoch, study.study_id, StudyState.COMPLETED, StudyState.RUNNING)
+    spec, lane = StudySpec.model_validate(study.spec), (trial.arm, trial.replicate)
+    _affordable(store, study, spec)
+    for arm, replicate in followers(spec, lane):
+        if trial.state is TrialState.FAILED and _begun(store, study.study_id, arm, replicate):
+            raise MoveRefused(
+                f"{arm} has already begun with what {trial.arm} found, so {trial_id} cannot be tried again: "
+                f"it could become the best. Run its configuration in a new study."
+            )
+    with store.together(epoch):
+        _take_back_skipped(store, epoch, study, spec, [lane])
+        store.move_trial(epoch, trial_id, TrialState.FAILED, TrialState.WAITING, at=clock.time())
+        if study.state is StudyState.COMPLETED:
+            store.move_study(epoch, study.study_id, StudyState.COMPLETED, StudyState.RUNNING)

@@ -62,6 +62,9 @@ class Backend(Protocol):
     def slots(self, resources: Resources) -> int:
         """How many such trials this backend can hold in all (not only those free now)."""
 
+    def room(self) -> str:
+        """What there is for all trials, in words: for a person who asks for more."""
+
     def submit(self, launch: Launch) -> bool:
         """Start an attempt; False when nothing is free. An attempt it already has: True, nothing done."""
 

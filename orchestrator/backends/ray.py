@@ -1,7 +1,8 @@
 """How do attempts run on Ray? In detached, named actors, one per slot, that outlive the engine.
 
 A slot's actor stays warm from trial to trial. What it holds is asked of the actor itself, so that a new
-engine finds what an earlier one began. A dead actor's last words are in its attempt's journal.
+engine finds what an earlier one began; then that actor's days are over, since its code may be of another
+release. A dead actor's last words are in its attempt's journal.
 """
 
 from __future__ import annotations
@@ -27,11 +28,15 @@ from trainer.protocol import Verdict
 NAMESPACE = "orch"
 CONNECT_S = 30.0  # also for an actor of an earlier engine to say what it holds: it may be compiling
 PATIENCE_S = 0.25  # for the answers to one poll; a round trip takes 0.001 s
+ASK_S = 1.0  # for an idle worker to say that it lives
+MOST_SILENCES = 10  # in a row, until an idle worker counts as hung
 
 
 @dataclass(eq=False)
 class _Slot:
     name: str
+    adopted: bool = False  # its actor was made by an earlier engine, and is ended rather than used again
+    silences: int = 0  # so often in a row its idle actor did not answer
     spare: bool = False  # beyond the number of workers: left by a larger pool, ended when it is free
     actor: Any = None
     resources: Resources | None = None  # the actor's
@@ -64,6 +69,10 @@ class RayBackend:
         fits = [int(self._total.get(name, 0) / amount) for name, amount in _need(resources).items() if amount]
         return min([sum(1 for s in self._slots if not s.spare), *fits])
 
+    def room(self) -> str:
+        held = ", ".join(f"{self._total.get(name, 0):g} {name}" for name in _need(Resources()))
+        return f"{self._workers} workers on a Ray with {held}, where a trial has one host"
+
     def submit(self, launch: Launch) -> bool:
         if any(s.launch is not None and s.launch.key == launch.key for s in self._slots):
             return True
@@ -75,6 +84,8 @@ class RayBackend:
         slot = min(free, key=lambda s: _preference(s, launch))
         with self._reachable():
             if not self._make_room(slot, launch.resources):
+                return False
+            if slot.actor is not None and not self._answers(slot):
                 return False
             if slot.actor is None and not self._hire(slot, launch.resources):
                 return False
@@ -130,7 +141,8 @@ class RayBackend:
         slot = self._holder(key)
         if slot is None:
             return
-        if slot.spare or slot.kill_reason is not None or not (slot.ended or slot.lost is not None):
+        over = slot.ended or slot.lost is not None
+        if slot.spare or slot.adopted or slot.kill_reason is not None or not over:
             with self._reachable():
                 self._end(slot)
         slot.unsaid = key if slot.actor is not None else None
@@ -212,7 +224,24 @@ class RayBackend:
             slot.actor = actor.remote(pin=pin, end_on_sigterm=True)
         except ValueError:
             return False
-        slot.resources, slot.shape_key = resources, None
+        slot.resources, slot.shape_key, slot.adopted, slot.silences = resources, None, False, 0
+        return True
+
+    def _answers(self, slot: _Slot) -> bool:
+        """Whether its idle actor may be given something, or is known to be dead and let go of: what it never
+        began must not count as lost."""
+        from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
+
+        try:
+            self._ray.get(slot.actor.state.remote(), timeout=ASK_S)
+        except (ActorUnavailableError, GetTimeoutError):
+            slot.silences += 1
+            if slot.silences >= MOST_SILENCES:
+                self._end(slot)
+            return False
+        except RayActorError:
+            slot.actor, slot.resources, slot.shape_key, slot.unsaid = None, None, None, None
+        slot.silences = 0
         return True
 
     def _end(self, slot: _Slot) -> None:
@@ -258,7 +287,8 @@ class RayBackend:
         return told
 
     def _adopt(self) -> None:
-        """Find what an earlier engine left. An actor that does not answer is hung, and is ended."""
+        """Find what an earlier engine left. An actor that holds nothing is ended, and so is one that does not
+        answer: it hangs."""
         prefix = f"{self._pool}."
         known = {slot.name: slot for slot in self._slots}
         asked = []
@@ -282,11 +312,11 @@ class RayBackend:
             except Exception:  # dead, hung, or of another release: its attempt is unknown from here on
                 self._ray.kill(actor)
                 continue
-            slot.actor = actor
-            if state.last is None or (slot.spare and not state.holds):
+            slot.actor, slot.adopted = actor, True
+            if state.last is None or not state.holds:
                 self._end(slot)
             else:
-                slot.launch = state.last if state.holds else None
+                slot.launch = state.last
                 slot.resources, slot.shape_key = state.last.resources, state.last.shape_key
 
     @contextlib.contextmanager

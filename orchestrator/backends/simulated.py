@@ -116,6 +116,9 @@ class SimulatedBackend:
     def slots(self, resources: Resources) -> int:
         return self._slots
 
+    def room(self) -> str:
+        return f"{self._slots} simulated workers"
+
     def submit(self, launch: Launch) -> bool:
         self._drop_forgotten()
         if launch.key in self._held:

@@ -106,6 +106,9 @@ class Ledger(Protocol):
     ) -> TrialRow:
         """Compare-and-set without an attempt: waiting -> stopped, failed -> waiting (failures go to 0)."""
 
+    def remove_trial(self, epoch: int, trial_id: str) -> None:
+        """Take back a stopped trial that never began; MoveRefused for any other. Gone: nothing."""
+
     def start_attempt(self, epoch: int, attempt: AttemptRow) -> AttemptRow:
         """waiting -> running, and a LAUNCHING attempt with the trial's next number, in one transaction.
 

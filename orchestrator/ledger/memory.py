@@ -149,6 +149,15 @@ class MemoryLedger:
             self._fence(epoch)
             return self._put_trial(rules.moved_trial(self.trial(trial_id), before, after, at, reason))
 
+    def remove_trial(self, epoch: int, trial_id: str) -> None:
+        with self._lock:
+            self._fence(epoch)
+            trial = self._trials.get(trial_id)
+            if trial is not None:
+                rules.removable(trial)
+                del self._places[trial.study_id][trial.arm, trial.replicate, trial.state][trial.index]
+                del self._trials[trial_id]
+
     def start_attempt(self, epoch: int, attempt: AttemptRow) -> AttemptRow:
         with self._lock:
             self._fence(epoch)

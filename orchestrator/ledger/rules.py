@@ -107,6 +107,19 @@ def moved_trial(trial: TrialRow, before: TrialState, after: TrialState, at: floa
     return replace(trial, state=after, ended_at=at, reason=reason)
 
 
+def never_began(trial: TrialRow) -> bool:
+    """It was stopped before it had an attempt: all there is of it is its row."""
+    return trial.state == TrialState.STOPPED and trial.attempts == 0
+
+
+def removable(trial: TrialRow) -> None:
+    if not never_began(trial):
+        raise MoveRefused(
+            f"The trial {trial.trial_id!r} is {trial.state} after {trial.attempts} attempts and cannot be "
+            f"taken back; only a stopped one that never began can. It stays."
+        )
+
+
 def new_trial(trial: TrialRow) -> None:
     if trial.state != TrialState.WAITING:
         raise MoveRefused(

@@ -158,6 +158,10 @@ class SqlLedger:
             trial = rows.find_trial(c, trial_id)
             return rows.change_trial(c, trial, rules.moved_trial(trial, before, after, at, reason))
 
+    def remove_trial(self, epoch: int, trial_id: str) -> None:
+        with self._leading(epoch) as c:
+            rows.remove_trial(c, trial_id)
+
     def start_attempt(self, epoch: int, attempt: AttemptRow) -> AttemptRow:
         with self._leading(epoch) as c:
             trial = rows.find_trial(c, attempt.trial_id)

@@ -62,6 +62,14 @@ def change_attempt(c: Connection, before: AttemptRow, after: AttemptRow) -> None
         c.execute(change, changes | {"of_trial_id": before.trial_id, "of_number": before.number})
 
 
+def remove_trial(c: Connection, trial_id: str) -> None:
+    """The row of a trial that never began; nothing if it is gone."""
+    found = c.execute(Hot.trial, {"trial_id": trial_id}).mappings().first()
+    if found is not None:
+        rules.removable(record(TrialRow, found))
+        c.execute(delete(Tables.trials).where(Tables.trials.c.trial_id == trial_id))
+
+
 def delete_study(c: Connection, study_id: str) -> None:
     """All rows of an ended study; nothing if it is gone."""
     found = c.execute(Hot.study, {"study_id": study_id}).mappings().first()

@@ -66,6 +66,7 @@ WRITES: dict[str, Callable[[Store, int], object]] = {
     "move_trial": lambda d, e: d.move_trial(
         e, T1, TrialState.WAITING, TrialState.STOPPED, at=5.0, reason="no"
     ),
+    "remove_trial that is gone": lambda d, e: d.remove_trial(e, "s1.bo.0.9"),
     "start_attempt": lambda d, e: d.start_attempt(e, attempt(T1)),
     "start_attempt that is live": lambda d, e: d.start_attempt(e, attempt()),
     "attempt_running": lambda d, e: d.attempt_running(e, T0, 1),
@@ -314,6 +315,22 @@ def test_a_failed_trial_is_tried_anew_on_a_wish_only(ledger: Store) -> None:
     again = ledger.move_trial(epoch, T0, TrialState.FAILED, TrialState.WAITING, at=40.0, reason="by ada")
     assert again == replace(failed, state=TrialState.WAITING, failures=0, ended_at=None, reason="by ada")
     assert ledger.start_attempt(epoch, attempt(number=2)).number == 2
+
+
+def test_a_stopped_trial_that_never_began_is_taken_back_and_may_be_made_anew(opener: Opener) -> None:
+    ledger, other = opener(), opener()
+    epoch = with_live_attempt(ledger)
+    told = "cannot be taken back; only a stopped one that never began can"
+    assert told in refusal(MoveRefused, lambda: ledger.remove_trial(epoch, T0))  # it runs
+    assert told in refusal(MoveRefused, lambda: ledger.remove_trial(epoch, T1))  # it waits
+    ledger.end_attempt(epoch, T0, 1, replace(DONE, trial_state=TrialState.STOPPED))
+    assert told in refusal(MoveRefused, lambda: ledger.remove_trial(epoch, T0))  # it began
+    ledger.move_trial(epoch, T1, TrialState.WAITING, TrialState.STOPPED, at=5.0, reason="no")
+    ledger.remove_trial(epoch, T1)
+    assert [t.trial_id for t in other.trials("s1")] == [T0]
+    assert other.counts("s1") == {("bo", 0, TrialState.STOPPED): 1}
+    refusal(NotFound, lambda: other.trial(T1))
+    assert ledger.add_trial(epoch, trial(1, point={"x": 0.7})).point == {"x": 0.7}
 
 
 # -- wishes ------------------------------------------------------------------------------------------------

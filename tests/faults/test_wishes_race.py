@@ -32,6 +32,7 @@ class Race(RuleBasedStateMachine):
         self.study_id = created(self.place, small_study(base=base, arms=arms)).study_id
         self.engine = self.place.engine()
         self.trials: dict[str, TrialState] = {}
+        self.began: set[str] = set()
         self.state = StudyState.RUNNING
 
     def teardown(self) -> None:
@@ -77,9 +78,11 @@ class Race(RuleBasedStateMachine):
         assert study.state in _reachable(self.state)
         self.state = study.state
         for trial in self.place.store.trials(self.study_id):
-            before = self.trials.get(trial.trial_id, TrialState.WAITING)
+            began = trial.trial_id in self.began  # one that did not may be taken back and made anew
+            before = self.trials[trial.trial_id] if began else TrialState.WAITING
             assert trial.state in _reachable(before)
             self.trials[trial.trial_id] = trial.state
+            self.began |= {trial.trial_id} if trial.attempts else set()
             invariants.the_seconds_add_up_so_far(self.place.store, trial)
         invariants.no_point_is_written_twice(self.place.store, self.study_id)
 

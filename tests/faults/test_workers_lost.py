@@ -11,8 +11,9 @@ import pytest
 
 from orchestrator.backends.simulated import Fault
 from orchestrator.overview import overview
-from orchestrator.records import AttemptState, Event, StudyState, TrialState
+from orchestrator.records import AttemptRow, AttemptState, Event, StudyState, TrialState
 from orchestrator.stopping import run_hours
+from orchestrator.storage import Journal, Storage
 from tests.faults import invariants
 from tests.faults.world import World, created, small_study, world
 
@@ -49,6 +50,68 @@ def test_a_lost_worker_is_retried_from_its_checkpoint(
     saved = first.saved_clocks.get("steps", 0)
     assert (second.resumed_from is not None) == (saved > 0)
     assert second.clocks["steps"] == 40 - saved
+
+
+def _machines_restart(place: World, attempt: AttemptRow, *, ends: bool) -> list[Event]:
+    """After all that this attempt had to say, which only its journal has heard; the words of it."""
+    folder = Storage(place.folder).folder("s1", *attempt.key)
+    place.clock.advance(3600)
+    progress = place.backend.poll({attempt.key: 0})[attempt.key]
+    said = list(progress.events if ends else progress.events[:-3])
+    journal = Journal(folder)
+    for event in said:
+        journal.event(event)
+    if ends and progress.ended is not None:
+        journal.end(progress.ended)
+    journal.close()
+    place.backend.close(end_workers=True)
+    return said
+
+
+@pytest.mark.parametrize("ticks", [1, 3], ids=["launching", "running"])
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("same", [True, False], ids=["the same leader", "a new leader"])
+def test_what_only_a_journal_has_heard_is_taken_in(
+    tmp_path: Path, undisturbed: list[dict[str, Any]], ticks: int, ends: bool, same: bool
+) -> None:
+    place = world(tmp_path)
+    study = created(place, small_study())
+    engine = place.engine()
+    for _ in range(ticks):
+        place.step(engine)
+    (attempt, *others) = place.store.live_attempts()
+    assert others
+    said = _machines_restart(place, attempt, ends=ends)
+    engine = engine if same else place.engine()
+    engine.tick()
+    assert [s.event for s in place.store.events(trial_id=attempt.trial_id)][: len(said)] == said
+    trial = place.store.trial(attempt.trial_id)
+    if ends:
+        assert (trial.state, trial.failures, trial.attempts) == (TrialState.COMPLETED, 0, 1)
+    else:
+        saved = [e.payload["path"] for e in said if e.kind == "checkpoint"][-1]
+        assert (trial.checkpoint, trial.failures) == (saved, 1)
+        assert place.store.attempts(trial.trial_id)[0].state is AttemptState.LOST
+    place.drive(engine, study.study_id)
+    invariants.check(place.store, study.study_id)
+    assert invariants.report(place.store, study.study_id) == undisturbed
+
+
+def test_a_machine_that_was_taken_while_nobody_led_counts_no_failure(tmp_path: Path) -> None:
+    place = world(tmp_path, faults=[Fault(VICTIM, 1, "preempt", 2)])
+    created(place, small_study())
+    engine = place.engine()
+    while VICTIM not in {a.trial_id for a in place.store.live_attempts()}:
+        place.step(engine)
+    (attempt,) = (a for a in place.store.live_attempts() if a.trial_id == VICTIM)
+    _machines_restart(place, attempt, ends=True)
+    fresh = place.engine()
+    fresh.tick()
+    (first, *_) = place.store.attempts(VICTIM)
+    assert (first.state, place.store.trial(VICTIM).failures) == (AttemptState.PREEMPTED, 0)
+    place.drive(fresh, "s1")
+    invariants.check(place.store, "s1")
+    assert place.store.trial(VICTIM).charged["steps"] == 40  # nothing was trained twice
 
 
 def test_a_worker_that_dies_on_every_attempt_fails_its_trial_alone(

@@ -23,6 +23,7 @@ WRITES = (
     "delete_study",
     "add_trial",
     "move_trial",
+    "remove_trial",
     "start_attempt",
     "attempt_running",
     "append",

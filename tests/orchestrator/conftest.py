@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 
 from orchestrator import cli, service
+from orchestrator.backends.simulated import Fault
 from orchestrator.engine import Engine, Tick
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import canonical
-from tests.faults.world import World, small_study, world
+from orchestrator.tracking import Target
+from tests.faults.world import World, created, small_study, world
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,48 @@ def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert place is not None
     MlflowStore(place)
     return file
+
+
+# The first attempt has evaluated at step 20 and not saved there; the second goes on from step 10.
+DIES = [Fault("*", 1, "die", 5), Fault("s1.random.0.1", 2, "die", 4)]
+
+
+def mlflow_at(home: Path, uri: str | None = None) -> Target:
+    """A place to mirror to, under that home unless an address is given."""
+    from orchestrator.tracking import target
+
+    found = target(Settings(home, "memory://", 1, uri or f"sqlite:///{home / 'mlflow.db'}"))
+    assert found is not None
+    return found
+
+
+Copied = Callable[[str], Target]
+
+
+@pytest.fixture
+def copied(tmp_path: Path, mlflow_template: Path) -> Copied:
+    """Makes an empty store under a home of that name."""
+
+    def copy(name: str) -> Target:
+        (tmp_path / name).mkdir()
+        shutil.copy(mlflow_template, tmp_path / name / "mlflow.db")
+        return mlflow_at(tmp_path / name)
+
+    return copy
+
+
+@pytest.fixture
+def place(copied: Copied) -> Target:
+    return copied("home")
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """A small study that has ended; most trials lost two workers on the way."""
+    there = world(tmp_path_factory.mktemp("ended"), faults=DIES)
+    study = created(there, small_study())
+    there.drive(there.engine(), study.study_id)
+    return there
 
 
 Orch = Callable[..., Said]

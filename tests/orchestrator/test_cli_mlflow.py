@@ -199,3 +199,15 @@ def test_the_doctor_looks_at_the_mirror(home: Path) -> None:
         deaf.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         assert found(MLFLOW_TRACKING_URI=uri) == (False, False, uri)
+    with socket.create_server(("127.0.0.1", 0)) as other:  # it answers, and is no web server
+        uri = f"http://127.0.0.1:{other.getsockname()[1]}"
+
+        def greet() -> None:
+            with other.accept()[0] as visitor:
+                visitor.recv(1000)
+                visitor.sendall(b"220 mail.example.org ready\r\n\r\n")
+
+        greeting = threading.Thread(target=greet)
+        greeting.start()
+        assert found(MLFLOW_TRACKING_URI=uri) == (False, False, uri)
+        greeting.join()

@@ -151,6 +151,113 @@ def test_a_trial_whose_arm_was_confirmed_is_not_tried_again(tmp_path: Path) -> N
     invariants.check(place.store, "s1")
 
 
+FOLLOWED = [
+    {"name": "random", "method": "random", "trials": 1, "space": [ALPHA]},
+    {
+        "name": "confirm",
+        "method": "fixed",
+        "phase": "confirm",
+        "fresh_seeds": True,
+        "after": {"arm": "random"},
+    },
+    {
+        "name": "again",
+        "method": "fixed",
+        "phase": "control",
+        "fresh_seeds": True,
+        "after": {"arm": "confirm"},
+    },
+]
+
+
+def test_a_trial_whose_followers_were_skipped_is_tried_again_and_they_are_made_anew(tmp_path: Path) -> None:
+    """In the replicate where it failed; the other one's confirmation has begun, and stays."""
+    from orchestrator.backends.simulated import Fault
+    from orchestrator.service import ask
+
+    place = world(tmp_path, faults=[Fault("s1.random.0.0", n, "die", 1) for n in (1, 2, 3)])
+    study = created(place, small_study(arms=FOLLOWED, replicates=2))
+    engine = place.engine()
+    place.drive(engine, study.study_id)
+    skipped = [t for t in place.store.trials("s1") if t.state is TrialState.STOPPED]
+    assert [(t.arm, t.replicate, t.attempts) for t in skipped] == [("again", 0, 0), ("confirm", 0, 0)]
+    other = place.store.trial("s1.confirm.1.0")
+    ask(place.store, study, "retry", {"trial_id": "s1.random.0.0"}, clock=place.clock)
+    place.step(engine)
+    assert place.store.wishes("s1")[0].answer == ""
+    place.drive(engine, study.study_id)
+    assert {t.state for t in place.store.trials("s1")} == {TrialState.COMPLETED}
+    found = place.store.trial("s1.random.0.0")
+    for name in ("s1.confirm.0.0", "s1.again.0.0"):
+        assert place.store.trial(name).config["optimizer"] == found.config["optimizer"]
+    assert place.store.trial("s1.confirm.1.0") == other
+    invariants.check(place.store, "s1")
+
+
+def test_an_arm_whose_followers_were_skipped_can_be_extended(tmp_path: Path) -> None:
+    from orchestrator.backends.simulated import Fault
+    from orchestrator.service import ask
+
+    place = world(tmp_path, faults=[Fault("s1.random.0.0", 0, "die", 1)])
+    study = created(place, small_study(arms=FOLLOWED))
+    engine = place.engine()
+    place.drive(engine, study.study_id)
+    ask(place.store, study, "extend", {"random": 1}, clock=place.clock)
+    place.step(engine)
+    place.drive(engine, study.study_id)
+    states = {t.trial_id: t.state for t in place.store.trials("s1")}
+    assert states.pop("s1.random.0.0") is TrialState.FAILED
+    assert set(states.values()) == {TrialState.COMPLETED}
+    invariants.check(place.store, "s1")
+
+
+@pytest.mark.parametrize(
+    "asked", [("retry", {"trial_id": "s1.random.0.0"}), ("extend", {"random": 1})], ids=["retry", "extend"]
+)
+def test_nothing_is_added_to_a_study_that_its_budget_ended(
+    tmp_path: Path, asked: tuple[str, dict[str, Any]]
+) -> None:
+    from orchestrator.backends.simulated import Fault
+    from orchestrator.service import ask
+
+    arms = [{"name": "random", "method": "random", "trials": 4, "space": [ALPHA]}]
+    place = world(tmp_path, slots=1, faults=[Fault("s1.random.0.0", 0, "die", 1)])
+    study = created(place, small_study(arms=arms, budget={"run_hours": 0.001}))
+    engine = place.engine()
+    ended = place.drive(engine, study.study_id)
+    before = place.store.trials("s1")
+    assert before[0].state is TrialState.FAILED
+    ask(place.store, study, *asked, clock=place.clock)
+    engine.tick()
+    (wish,) = place.store.wishes("s1")
+    assert wish.answer is not None
+    assert wish.answer.startswith("The budget of 0.001 run-hours is spent or reserved (0.00")
+    assert wish.answer.endswith(" run-hours). Nothing more can run; make a new study.")
+    assert (place.store.study("s1"), place.store.trials("s1")) == (ended, before)
+
+
+@pytest.mark.parametrize("fresh", [False, True], ids=["the same leader", "new leaders"])
+def test_what_lost_attempts_took_counts_while_their_trial_runs_again(tmp_path: Path, fresh: bool) -> None:
+    from orchestrator.backends.simulated import Fault
+
+    arms = [{"name": "random", "method": "random", "trials": 9, "space": [ALPHA], "run_hours": 1e-9}]
+    base = {**small_study().base, "checkpoint_every_steps": 40}  # nothing is saved before the end
+    whole = _finished(tmp_path / "whole", arms=[{**arms[0], "trials": 1}], base=base)
+    each = run_hours(whole.store.trial("s1.random.0.0").charged)
+    place = world(tmp_path / "cut", slots=2, faults=[Fault("s1.random.0.0", 1, "die", 2)])
+    created(place, small_study(arms=arms, base=base, budget={"run_hours": 1.4 * each}))
+    engine = place.engine()
+    engine.tick()
+    while place.store.trial("s1.random.0.1").state is not TrialState.COMPLETED:
+        place.step(engine)
+        engine = place.engine() if fresh else engine  # one who has only the ledger to go by
+    again = place.store.trial("s1.random.0.0")
+    assert (again.state, again.attempts) == (TrialState.RUNNING, 2)
+    assert 0.4 * each < run_hours(again.charged) < each
+    place.drive(engine, "s1")
+    assert len(place.store.trials("s1")) == 2
+
+
 def test_a_run_without_the_objective_fails_and_says_what_it_reported(tmp_path: Path) -> None:
     place = _finished(tmp_path, objective={"metric": "bleu", "goal": "maximize"})
     trial = place.store.trial("s1.base.0.0")

@@ -60,6 +60,14 @@ def until(
     raise AssertionError(f"not there after 60 s; heard {len(heard)} events")
 
 
+def patiently(backend: RayBackend, launch: Launch) -> None:
+    """Until the name of an actor that was just ended is free again."""
+    deadline = time.monotonic() + 30
+    while not backend.submit(launch):
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.01)
+
+
 def finish(backend: RayBackend, launch: Launch) -> tuple[list[Event], Progress]:
     return until(backend, launch, lambda _, p: p.ended is not None)
 
@@ -169,6 +177,7 @@ def test_a_leader_that_comes_back_finds_what_another_began(
 ) -> None:
     first, second = launch("first"), launch("second", PACED)
     backend.submit(first)
+    first_pid = pid_of(backend, first)
     finish(backend, first)
     other = RayBackend(
         daemon.find(ray_home) or "", workers=2, token_path=daemon.token_path(ray_home), pool="faults"
@@ -182,6 +191,32 @@ def test_a_leader_that_comes_back_finds_what_another_began(
     assert pid_of(backend, second) == pid
     backend.say(second.key, Verdict.STOP)
     finish(backend, second)
+    backend.forget(second.key)
+    third = launch("third")  # in a fresh worker: the other's may run the code of another release
+    patiently(backend, third)
+    assert pid_of(backend, third) not in (pid, first_pid)
+
+
+def test_an_idle_worker_that_died_or_is_silent_costs_no_attempt(
+    backend: RayBackend, launch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.backends.ray.ASK_S", 0.3)
+    jobs = [launch("first"), launch("second"), launch("third")]
+    pids = []
+    for job in jobs:
+        patiently(backend, job)
+        pids.append(pid_of(backend, job))
+        ended = finish(backend, job)[1].ended
+        assert ended is not None
+        assert ended.how == "outcome"
+        backend.forget(job.key)
+        if job is jobs[0]:
+            os.kill(pids[0], signal.SIGSTOP)
+            assert not backend.submit(jobs[1])
+            os.kill(pids[0], signal.SIGCONT)
+        elif job is jobs[1]:
+            os.kill(pids[0], signal.SIGKILL)
+    assert pids[0] == pids[1] != pids[2]
 
 
 def test_a_smaller_pool_finishes_what_a_larger_one_began(

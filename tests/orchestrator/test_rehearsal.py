@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from orchestrator import rehearsal
@@ -123,6 +124,22 @@ def test_a_nan_ends_it_as_diverged_with_the_last_finite_values(tmp_path: Path) -
 def test_it_fails_where_it_is_told_to(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="told to fail at step 25"):
         run({**CONFIG, "rehearsal": {"fail_at_step": 25}}, tmp_path / "a")
+
+
+def test_it_leaves_a_curve_of_all_that_was_to_be_learned(tmp_path: Path) -> None:
+    learn = ["alpha", "beta2", "weight_decay", "eps"]
+    guided = {
+        **GUIDED,
+        "guidance": {**GUIDED["guidance"], "learn": learn},
+        "optimizer": {"weight_decay": 0.1},
+    }
+    run(guided, tmp_path / "a")
+    with np.load(tmp_path / "a" / "schedule.npz") as file:
+        curves = {name: file[name] for name in file.files}
+    assert set(curves) == {"multiplier", *learn}
+    assert len(set(curves["alpha"])) == 100
+    for name, value in (("beta2", 0.999), ("weight_decay", 0.1), ("eps", 1e-6)):
+        assert curves[name].tolist() == [value] * 100
 
 
 def test_check_names_what_is_wrong_in_either_part() -> None:

@@ -141,6 +141,48 @@ def test_a_rehearsal_stands_in_for_the_trainer_alone() -> None:
     assert str(caught.value).startswith("A rehearsal stands in for the trainer, and my_model has a config")
 
 
+GUIDED = {
+    "guidance": {"estimator": "held-out", "learn": ["alpha", "weight_decay"]},
+    "optimizer": {"weight_decay": 0.1},
+}
+
+
+@pytest.mark.parametrize("take", ["schedule", "schedule-mean", "matched-decay"])
+def test_a_rehearsal_takes_whatever_a_run_learns(take: str) -> None:
+    control = {"name": "replay", "method": "fixed", "phase": "control", "fresh_seeds": True}
+    arms = [
+        {"name": "guided", "method": "fixed", "config": GUIDED},
+        {**control, "after": {"arm": "guided", "take": take}},
+    ]
+    assert rehearse(small_study(arms=arms), slots=1).overview.to_dict()["ended"] == 2
+
+
+def test_a_rehearsal_of_a_study_that_cannot_go_on_ends_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("orchestrator.rehearsal.SCHEDULE", "elsewhere.npz")
+    guided = {"name": "guided", "method": "fixed", "config": GUIDED}
+    replay = {"name": "replay", "method": "fixed", "phase": "control", "fresh_seeds": True}
+    arms = [guided, {**replay, "after": {"arm": "guided", "take": "schedule"}}]
+    with pytest.raises(BadSpec, match=r"has no schedule\.npz"):
+        rehearse(small_study(arms=arms), slots=1)
+
+
+def test_a_rehearsal_stops_whoever_lags_behind_at_a_rung() -> None:
+    values = [1.6, 1.5, 0.2, 0.1]
+    race = {
+        "name": "race",
+        "method": "grid",
+        "trials": 4,
+        "space": [{"path": "optimizer.alpha", "values": values}],
+        "rungs": {"steps": [10]},
+    }
+    base = {**small_study().base, "eval_every_steps": 10}
+    whole = rehearse(small_study(arms=[{**race, "rungs": None}], base=base), slots=1)
+    done = rehearse(small_study(arms=[race], base=base), slots=1)
+    assert done.virtual_hours < 0.7 * whole.virtual_hours
+
+
 def test_settings_come_from_the_environment_and_are_checked(tmp_path: Path) -> None:
     settings = from_environment({"ORCH_HOME": str(tmp_path), "ORCH_WORKERS": "3"})
     assert settings.ledger == f"sqlite:///{tmp_path / 'ledger.db'}"

@@ -67,6 +67,18 @@ def test_numbers_that_are_none(value: float) -> None:
     assert _sentence(lambda: Parameter(path="a", low=value, high=1)) == "Input should be a finite number"
 
 
+@pytest.mark.parametrize("gpus", [0, 0.25, 1, 2, 8.0])
+def test_a_gpu_is_shared_or_several_are_held_whole(gpus: float) -> None:
+    assert Resources(gpus=gpus).gpus == gpus
+
+
+def test_one_and_a_half_gpus_are_refused() -> None:
+    assert _sentence(lambda: Resources(gpus=1.5)) == (
+        "resources.gpus is 1.5. Allowed is a share of one GPU, up to 1, or a whole number: several are not "
+        "shared. Round it up."
+    )
+
+
 def test_a_spec_never_changes() -> None:
     with pytest.raises(ValidationError):
         small_study().name = "other"  # type: ignore[misc]

@@ -84,3 +84,14 @@ def test_provenance_is_json_and_names_versions_commit_host_and_seeds() -> None:
     assert facts["seeds"] == {"seed": 7}
     assert facts["pid"] == os.getpid()
     assert facts["git"] is None or set(facts["git"]) == {"commit", "dirty"}
+
+
+@pytest.mark.parametrize(("status", "dirty"), [(None, None), ("", False), (" M a.py", True)])
+def test_a_checkout_whose_status_is_not_known_is_not_called_clean(
+    monkeypatch: pytest.MonkeyPatch, status: str | None, dirty: bool | None
+) -> None:
+    answers = {"rev-parse": "c0ffee", "status": status}
+    monkeypatch.setattr(provenance, "_ask_git", lambda folder, *words: answers[words[0]])
+    provenance._git.cache_clear()
+    assert provenance._git("/") == {"commit": "c0ffee", "dirty": dirty}
+    provenance._git.cache_clear()

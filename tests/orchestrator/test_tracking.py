@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import threading
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,58 +10,19 @@ import pytest
 
 from orchestrator.backends.simulated import Fault
 from orchestrator.errors import MirrorDeleted, MirrorLost, MoveRefused
-from orchestrator.ledger import open_ledger
 from orchestrator.records import StudyState
-from orchestrator.settings import Settings
-from orchestrator.tracking import Mirror, Target, attach, lag, mirror, sync, target
-from orchestrator.tracking.background import _Rounds
+from orchestrator.tracking import Mirror, Target, attach, lag, sync
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
 from orchestrator.tracking.target import writing
 from tests.faults import mirrored
 from tests.faults.world import Killed, Tripwire, World, created, small_study, world
+from tests.orchestrator.conftest import DIES, Copied
 
 # MLflow's own use of SQLAlchemy and of Python, which is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 SINK = ("create_run", "write", "set_status", "restore_run", "artifact")
-# The first attempt has evaluated at step 20 and not saved there; the second goes on from step 10.
-DIES = [Fault("*", 1, "die", 5), Fault("s1.random.0.1", 2, "die", 4)]
-
-
-def _target(home: Path, uri: str | None = None) -> Target:
-    found = target(Settings(home, "memory://", 1, uri or f"sqlite:///{home / 'mlflow.db'}"))
-    assert found is not None
-    return found
-
-
-Copied = Callable[[str], Target]
-
-
-@pytest.fixture
-def copied(tmp_path: Path, mlflow_template: Path) -> Copied:
-    """Makes an empty store under a home of that name."""
-
-    def copy(name: str) -> Target:
-        (tmp_path / name).mkdir()
-        shutil.copy(mlflow_template, tmp_path / name / "mlflow.db")
-        return _target(tmp_path / name)
-
-    return copy
-
-
-@pytest.fixture
-def place(copied: Copied) -> Target:
-    return copied("home")
-
-
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """A small study that has ended; most trials lost two workers on the way."""
-    there = world(tmp_path_factory.mktemp("ended"), faults=DIES)
-    study = created(there, small_study())
-    there.drive(there.engine(), study.study_id)
-    return there
 
 
 def _mirror_all(there: World, place: Target, *, restore: bool = False) -> dict[tuple[str, str], Any]:
@@ -262,135 +218,6 @@ def test_a_trial_deleted_in_mlflow_stays_so_and_the_others_go_on(place: Target, 
     _client(place).delete_run(runs["study", ""].run_id)
     with pytest.raises(MirrorDeleted):
         StudyMirror(there.store, sink, place, "s1")
-
-
-# -- beside a running study --------------------------------------------------------------------------------
-def test_a_store_that_is_away_is_told_of_once_and_caught_up_with(
-    tmp_path: Path, mlflow_template: Path
-) -> None:
-    place = _target(tmp_path / "home")
-    (tmp_path / "home" / "mlflow.db").mkdir(parents=True)  # nothing that SQLite could open
-    store = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
-    there = world(tmp_path / "runs", store=store)
-    created(there, small_study())
-    said, troubled = [], threading.Event()
-
-    def say(sentence: str) -> None:
-        said.append(sentence)
-        troubled.set()
-
-    following = Mirror(store, place, "s1", say=say)
-    engine = there.engine()
-    there.step(engine)
-    following.begin()
-    assert there.drive(engine, "s1").state is StudyState.COMPLETED
-    assert troubled.wait(60)
-    *why, left = following.finish(1)
-    assert left.endswith("reports are not in MLflow yet. Go on with: orch mlflow sync small")
-    assert [s for s in said if s.startswith("MLflow at ")] == [
-        f"{why[0]} The study is not touched by it; what is missing is written later."
-    ]
-    (tmp_path / "home" / "mlflow.db").rmdir()
-    shutil.copy(mlflow_template, tmp_path / "home" / "mlflow.db")
-    again = Mirror(store, place, "s1", say=said.append)
-    again.begin()
-    assert again.finish(60) == ["It is in MLflow too. Look at it with: orch ui"]
-    mirrored.check(store, "s1", mirrored.look(place.uri, "s1"))
-    store.close()
-
-
-def test_a_server_that_does_not_answer_costs_a_study_nothing(
-    ended: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with socket.socket() as taken:  # bound and not listening: whoever connects is refused
-        taken.bind(("127.0.0.1", 0))
-        uri = f"http://ada:secret@127.0.0.1:{taken.getsockname()[1]}"
-        place = _target(tmp_path / "home", uri)
-        troubled = threading.Event()
-        following = Mirror(ended.store, place, "s1", say=lambda _: troubled.set())
-        following.begin()
-        assert troubled.wait(60)
-        why, left = following.finish(0.5)
-    assert why == f"MLflow at {place.shown} does not take what is mirrored: Connection refused."
-    assert "secret" not in why
-    assert "of small" not in left
-    assert "reports are not in MLflow yet" in left
-
-
-def test_what_comes_back_is_said(place: Target, ended: World, tmp_path: Path) -> None:
-    assert place.file is not None
-    aside = place.file.rename(tmp_path / "aside.db")
-    place.file.mkdir()
-    said: list[str] = []
-
-    def say(sentence: str) -> None:
-        said.append(sentence)
-        if sentence.startswith("MLflow at"):
-            assert place.file is not None
-            place.file.rmdir()
-            aside.rename(place.file)
-
-    following = Mirror(ended.store, place, "s1", say=say)
-    following.begin()
-    following.finish(60)
-    assert [s for s in said if "takes what is mirrored again" in s] == [
-        "MLflow takes what is mirrored again."
-    ]
-    mirrored.check(ended.store, "s1", mirrored.look(place.uri, "s1"))
-
-
-def test_a_study_that_ends_while_mlflow_is_away_is_written_by_a_mirror_of_all(
-    place: Target, tmp_path: Path
-) -> None:
-    assert place.file is not None
-    aside = place.file.rename(tmp_path / "aside.db")
-    place.file.mkdir()
-    store = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
-    there = world(tmp_path / "runs", store=store)
-    created(there, small_study())
-    troubled = threading.Event()
-    engine = there.engine()
-    there.step(engine)
-    following = Mirror(store, place, None, say=lambda _: troubled.set())
-    following.begin()
-    assert troubled.wait(60)
-    assert there.drive(engine, "s1").state is StudyState.COMPLETED
-    place.file.rmdir()
-    aside.rename(place.file)
-    following.finish(60)
-    mirrored.check(store, "s1", mirrored.look(place.uri, "s1"))
-    store.close()
-
-
-def test_what_an_earlier_process_began_to_write_is_written_to_its_end(ended: World, place: Target) -> None:
-    _mirror_all(ended, place)
-    ended.store.move_cursor(place.cursor("s1"), 1)
-    following = Mirror(ended.store, place, None, say=lambda _: None)
-    following.begin()
-    following.finish(60)
-    assert lag(ended.store, place, "s1") == 0
-
-
-def test_waiting_for_another_writer_leaves_no_file_open(ended: World, place: Target) -> None:
-    rounds = _Rounds(ended.store, place, "s1", lambda: True, lambda _: None)
-    with writing(place), ExitStack() as held:
-        before = len(list(Path("/proc/self/fd").iterdir()))
-        assert not any(rounds.once(held) for _ in range(20))
-        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
-
-
-def test_nothing_begins_without_a_trial_and_nothing_at_all_when_switched_off(
-    ended: World, tmp_path: Path
-) -> None:
-    home = tmp_path / "home"
-    on = mirror(
-        Settings(home, "memory://", 1, f"sqlite:///{home / 'mlflow.db'}"), ended.store, "s1", say=print
-    )
-    off = mirror(Settings(home, "memory://", 1, None), ended.store, "s1", say=print)
-    off.begin()
-    assert (on.finish(), off.finish()) == ([], [])
-    assert not home.exists()
 
 
 # -- files -------------------------------------------------------------------------------------------------

@@ -105,6 +105,18 @@ def test_a_torn_last_line_is_not_read(launch: Any) -> None:
     assert read_journal(job.folder, *job.key) == ((), None)
 
 
+def test_an_attempt_that_is_begun_anew_begins_its_journal_afresh(launch: Any) -> None:
+    first, again, job = Worker(), Worker(), launch()
+    first.begin(job)
+    to_the_end(first, job)
+    journal = Path(job.folder) / "events.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-200])  # the machine went down: it has no end, and a torn line
+    again.begin(job)
+    progress, ended = to_the_end(again, job)
+    assert [e.sequence for e in progress.events] == list(range(1, len(progress.events) + 1))
+    assert read_journal(job.folder, *job.key) == (progress.events, ended)
+
+
 def test_nan_and_infinity_are_passed_on_as_they_are(launch: Any, entrypoint: Any) -> None:
     name = entrypoint(
         "reporter(Report(1, 'train', {'a': float('nan'), 'b': float('inf')}))",
