@@ -32,6 +32,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.spec import Arm, StudySpec, canonical
 
 PAGE, MARKDOWN, SPEC, ANSWER = "report.html", "report.md", "spec.json", "answer.json"
+CHANGED = {True: " (changed)", False: "", None: " (whether changed is not known)"}  # the checkout
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _versions(found: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]
         git = each.get("git") or {}
         facts: dict[str, Any] = {}
         if git:
-            facts["commit"] = f"{git['commit'][:12]}{' (changed)' if git.get('dirty') else ''}"
+            facts["commit"] = git["commit"][:12] + CHANGED[git.get("dirty")]
         facts |= {"Python": each.get("python"), "platform": each.get("platform"), "cores": each.get("cpus")}
         devices = (each.get("devices") or {}).get("jax")
         facts |= {"devices": ", ".join(devices) if devices else None}

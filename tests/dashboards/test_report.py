@@ -127,6 +127,19 @@ def test_a_study_without_rows_or_claim_has_a_report_too(tmp_path: Path) -> None:
     assert ("Python", "3") in [(name, value.split(".")[0]) for name, value in answer.versions]
 
 
+@pytest.mark.parametrize(
+    ("dirty", "told"),
+    [
+        (False, "c0ffee000000"),
+        (True, "c0ffee000000 (changed)"),
+        (None, "c0ffee000000 (whether changed is not known)"),
+    ],
+)
+def test_a_commit_is_told_with_what_is_known_of_changes_to_it(dirty: bool | None, told: str) -> None:
+    git = {"commit": "c0ffee" + 34 * "0", "dirty": dirty}
+    assert report._versions([{"git": git}]) == (("commit", told),)
+
+
 def test_large_counts_are_short() -> None:
     assert [pages.many(x) for x in (0, 80, 22_400, 1.2e6, 3.4e15)] == [
         "–",
