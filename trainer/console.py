@@ -96,7 +96,6 @@ def config_of(arguments: argparse.Namespace) -> TrainConfig:
     given = vars(arguments)
     values = {path: given[flag] for flag, path in PATHS.items() if given[flag] is not None}
     if values.get("data.path"):
-        values["data.path"] = str(Path(values["data.path"]).expanduser().absolute())
         values.setdefault("data.source", stated.get("data", {}).get("source", "files"))
     if "steps" in values:
         tenth = max(1, values["steps"] // 10)
@@ -110,7 +109,12 @@ def config_of(arguments: argparse.Namespace) -> TrainConfig:
         if not is_there:
             raise ConfigError([f"--set is {setting!r}. Allowed is PATH=VALUE, such as optimizer.alpha=2."])
         values[path] = _value(text)
-    return with_values(TrainConfig.from_dict(stated), values)
+    config = with_values(TrainConfig.from_dict(stated), values)
+    named = {"data.path": config.data.path, "schedule.name": config.schedule.name}
+    places = {path: Path(name).expanduser().absolute() for path, name in named.items() if name}
+    if not places["schedule.name"].is_file():  # the name of one that is built in
+        del places["schedule.name"]
+    return with_values(config, {path: str(place) for path, place in places.items()})
 
 
 def _read(path: Path) -> Mapping[str, Any]:

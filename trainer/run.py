@@ -53,13 +53,28 @@ def _missing(config: TrainConfig) -> list[str]:
             f"data.path is {config.data.path!r}, and there is no such file or folder, nor files whose names "
             f"begin so. Name one that is there."
         )
+    elif not path.is_absolute() and config.data.path:
+        problems.append(_relative("data.path", path))
     schedule = config.schedule.name
     if schedule not in SCHEDULES:
         if not Path(schedule).expanduser().is_file():
-            problems.append(f"schedule.name is {schedule!r}, and there is no such file. Export one.")
+            problems.append(
+                f"schedule.name is {schedule!r}, and there is no such file. Allowed are "
+                f"{', '.join(SCHEDULES)}, or the path of a schedule that was exported."
+            )
+        elif not Path(schedule).expanduser().is_absolute():
+            problems.append(_relative("schedule.name", Path(schedule)))
         elif config.guidance.learn:
             problems += learned_and_replayed(config, _replayed(Path(schedule).expanduser()))
     return problems
+
+
+def _relative(what: str, path: Path) -> str:
+    """Whoever trains may stand in another folder than whoever asks."""
+    return (
+        f"{what} is {str(path)!r}, which is another place for a worker in another folder. Write the whole "
+        f"path: {str(path.absolute())!r}."
+    )
 
 
 def _replayed(path: Path) -> set[str]:

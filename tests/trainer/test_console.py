@@ -61,6 +61,17 @@ def test_a_path_means_files_of_ones_own(tmp_path: Path, monkeypatch: pytest.Monk
     assert (config.data.source, config.data.path) == ("files", str(tmp_path / "train"))
 
 
+def test_paths_are_those_of_the_folder_that_it_is_called_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "learned.npz").touch()
+    (tmp_path / "config.json").write_text('{"data": {"source": "files", "path": "train"}}')
+    config = console.config_of(parsed("config.json", "--set", "schedule.name=learned.npz"))
+    assert config.data.path == str(tmp_path / "train")
+    assert config.schedule.name == str(tmp_path / "learned.npz")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -165,7 +165,24 @@ def test_files_that_are_not_there_are_told_of_before_a_run(tmp_path: Path) -> No
     (tmp_path / "train.de").write_text("a")
     assert run.check(files) == []
     (problem,) = run.check({"schedule": {"name": "learned.npz"}})
-    assert problem == "schedule.name is 'learned.npz', and there is no such file. Export one."
+    assert problem.startswith("schedule.name is 'learned.npz', and there is no such file. Allowed are ")
+    assert problem.endswith("constant, or the path of a schedule that was exported.")
+
+
+def test_a_path_that_depends_on_the_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    schedules.save(tmp_path / "learned.npz", multiplier=[1.0], values={})
+    (tmp_path / "train.de").write_text("a")
+    given = {"data": {"source": "files", "path": "train"}, "schedule": {"name": "learned.npz"}}
+    whole = {"data": {"source": "files", "path": f"{tmp_path}/train"}}
+    assert run.check(given) == [
+        f"{path} is '{name}', which is another place for a worker in another folder. Write the whole path: "
+        f"'{tmp_path}/{name}'."
+        for path, name in (("data.path", "train"), ("schedule.name", "learned.npz"))
+    ]
+    assert run.check({**whole, "schedule": {"name": f"{tmp_path}/learned.npz"}}) == []
 
 
 def test_a_path_may_hold_what_patterns_are_made_of(tmp_path: Path) -> None:
