@@ -76,6 +76,11 @@ def judge(frame: Frame) -> Verdict:
 def _decided(frame: Frame, claim: Claim, seen: Contrast, ratio: float | None) -> tuple[Answer, str]:
     if not frame.finished:
         return "undecided", f"The study is {frame.state} and has not ended. {_so_far(seen)}"
+    if frame.spec.goal_of(claim.metric) is None:  # such a claim was stored before its goal had to be stated
+        return "undecided", (
+            f"Whether high or low {claim.metric} is better was not stated; it is shown as if low were. "
+            "Create the study again, under another name, with a goal in its claim."
+        )
     valid = [frame.best(frame.spec.arm(arm)) is not None for arm in (claim.challenger, claim.incumbent)]
     if not all(valid):
         if valid == [False, True]:
