@@ -8,8 +8,9 @@ The rules, in the order in which they are asked:
    none of either: *undecided*, since nothing can be compared.
 4. The challenger's search cost more chip-hours, over the incumbent's, than the claim allows: *refuted*,
    whatever the metric says. All that was charged counts, waste included; confirmations do not.
-5. The exact paired permutation test on the difference, two-sided, has p <= .05 (see `contrasts` for what is
-   paired and what a diverged run counts): *supported* if the challenger is better, *refuted* if it is worse.
+5. The paired permutation test on the difference, two-sided, has p <= .05 (exact up to 16 pairs, above it by
+   drawn swaps; see `contrasts` for what is paired and what a diverged run counts): *supported* if the
+   challenger is better, *refuted* if it is worse.
 6. Else *undecided*, with the seeds still needed: for a power of 80 % at the effect seen, and never fewer than
    the six pairs without which such a test cannot reach .05.
 
