@@ -21,7 +21,6 @@ from trainer.protocol import COUNTS
 
 PAGE_EVENTS = 1000
 PEAK_MEMORY = "peak_memory_bytes"  # what a run says of itself in its last report
-BIGGER_IS_BETTER = ("bleu", "chrf", "acc", "f1", "score", "pearson", "spearman")
 
 
 @dataclass(frozen=True)
@@ -101,10 +100,8 @@ class Frame:
         return mine + (self.spent(self.spec.arm(arm.after.arm), of) if arm.after else 0.0)
 
     def lower_is_better(self, metric: str) -> bool:
-        """The objective's goal says it of the objective; of another metric its name does."""
-        if metric == self.spec.objective.metric:
-            return self.minimize
-        return not any(word in metric.lower() for word in BIGGER_IS_BETTER)
+        """Taken so where nobody knows (see `StudySpec.goal_of`); no new claim is about such a metric."""
+        return self.spec.goal_of(metric) != "maximize"
 
     def value_of(self, trial: Trial, metric: str) -> float | None:
         """A metric of a completed trial; None where it was not reported, or the trial has no result."""

@@ -6,7 +6,7 @@ of each choice on fresh seeds, paired by seed, as in `contrasts`.
 - A cell is won or lost where the 95 % interval of the mean difference leaves out zero, and else a tie. It is
   lost, too, where more runs of the row diverged than of what it is compared with, and where all of its search
   did, so that there was nothing to run again.
-- p is that of the exact permutation test, and Holm's over the cells stands beside it. Of five pairs no such p
+- p is that of the permutation test, and Holm's over the cells stands beside it. Of five pairs no such p
   lies below 0.0625, which is why the interval decides. One cell in forty is won by chance.
 - A row is never worse than the default beyond the noise if every cell has an interval and none is lost.
 - A step's cost is training time over steps, over that of the default: medians over the runs, then the median

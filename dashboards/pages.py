@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dashboards import attribution, audit, contrasts, figures, matrix, tables, verdict
+from dashboards import attribution, audit, contrasts, figures, matrix, stats, tables, verdict
 from dashboards.frames import Frame
 from dashboards.tables import column_name, duration
 from orchestrator.ledger.codec import finite
@@ -165,7 +165,9 @@ def facts(judged: verdict.Verdict) -> Iterator[tuple[str, str, str]]:
         "–" if seen.mean is None else f"{seen.mean:+.3g}",
         f"95 % interval {within.low:+.3g} to {within.high:+.3g}" if within else "no interval from so few",
     )
-    yield f"paired {seen.unit}s", f"{seen.n}", f"exact permutation test: p = {seen.p:.3g}"
+    exact = seen.n <= stats.EXACT_UP_TO
+    test = "exact permutation test" if exact else f"permutation test by {stats.DRAWS:,} drawn swaps"
+    yield f"paired {seen.unit}s", f"{seen.n}", f"{test}: p = {seen.p:.3g}"
     if judged.cost_ratio is not None:
         claimed = "" if judged.cost_limit is None else f"the claim allows {judged.cost_limit:g}"
         yield "chip-hours over the incumbent's", f"{judged.cost_ratio:.3g}", claimed

@@ -51,7 +51,7 @@ def compare(ledger: Ledger, frame: Frame, runs: Path) -> list[Compared]:
     found = []
     for key in sorted(sides[0].keys() & sides[1].keys()):
         ours, theirs = (_translations(ledger, side[key], Storage(runs)) for side in sides)
-        if ours is not None and theirs is not None and ours[0] == theirs[0]:  # the same sentences
+        if ours is not None and theirs is not None and ours[0] == theirs[0] != []:  # the same sentences
             found.append(_compared(key[1], ours, theirs))
     return found
 
@@ -64,7 +64,7 @@ def _translations(ledger: Ledger, trial: Trial, storage: Storage) -> Texts | Non
     try:
         _, *lines = map(json.loads, path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
         return [line["reference"] for line in lines], [line["translation"] for line in lines]
-    except (OSError, ValueError, KeyError):  # never written, or lost since
+    except (OSError, ValueError, KeyError, TypeError):  # never written, or lost since
         return None
 
 

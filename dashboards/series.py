@@ -21,6 +21,7 @@ from orchestrator.spec import BAYESIAN, Arm, Parameter
 from trainer.protocol import COUNTS
 
 UNITS = ("chip-hours", "runs", "steps", "run-hours")  # the one switch of the anytime curve
+WALL_CLOCK = "wall-clock hours"
 MOST_POINTS = 200  # of a curve in a figure
 ETA = "guidance.eta"
 
@@ -51,9 +52,31 @@ def costs_of(frame: Frame, trials: Sequence[Trial], unit: str) -> list[float]:
 
 def line_of(frame: Frame, arm: Arm, unit: str, *, replicate: int) -> stats.Steps:
     """The best so far of one replicate, in the order in which its points were proposed."""
-    trials = [t for t in frame.of(arm) if t.replicate == replicate and t.ended]
-    values = [t.value for t in trials]
-    return stats.best_so_far(costs_of(frame, trials, unit), values, minimize=frame.minimize)
+    trials = _ended(frame, arm, replicate)
+    costs, values = costs_of(frame, trials, unit), [t.value for t in trials]
+    line = stats.best_so_far(costs, values, minimize=frame.minimize)
+    return replace(line, cost=line.cost + _before(frame, arm, unit, replicate=replicate))
+
+
+def _ended(frame: Frame, arm: Arm, replicate: int) -> list[Trial]:
+    return [t for t in frame.of(arm) if t.replicate == replicate and t.ended]
+
+
+def _before(frame: Frame, arm: Arm, unit: str, *, replicate: int, slots: int = 1) -> float:
+    """What an arm that follows another had cost before its first run: the replicate that it took from, and
+    what that one followed in turn. Of repetitions on fresh seeds one, their mean (see `Frame.spent`)."""
+    if arm.after is None:
+        return 0.0
+    source = frame.spec.arm(arm.after.arm)
+    lane = min(replicate, frame.spec.replicates_of(source) - 1)  # its own, or the last that there is
+    took = costs_of(frame, _ended(frame, source, lane), "run-hours" if unit == WALL_CLOCK else unit)
+    if source.fresh_seeds:
+        own = math.fsum(took) / max(1, len(took))
+    elif unit == WALL_CLOCK:
+        own = max((at for at, _ in schedule(frame, source, slots=slots, replicate=lane)), default=0.0)
+    else:
+        own = math.fsum(took)
+    return own + _before(frame, source, unit, replicate=lane, slots=slots)
 
 
 def anytime(frame: Frame, column: str) -> dict[str, list[Line]]:
@@ -64,7 +87,7 @@ def anytime(frame: Frame, column: str) -> dict[str, list[Line]]:
     for arm in (a for a in arms if a.after is None or a.method in BAYESIAN):
         for unit in UNITS:
             lines = [line_of(frame, arm, unit, replicate=r) for r in range(frame.spec.replicates_of(arm))]
-            x, *ys = stats.over_replicates([line for line in lines if line.cost.size])
+            x, *ys = stats.over_replicates([line for line in lines if line.cost.size], most=MOST_POINTS)
             if x.size:
                 y, low, high = (tuple(map(float, of)) for of in ys)
                 band = (low, high) if len(lines) > 1 else ((), ())
@@ -83,7 +106,9 @@ class Equal:
     challenger: float | None
     incumbent: float | None  # None: its first run was not done by then
     incumbent_runs: int
-    to_reach: float  # what the challenger spent until it had the incumbent's final best; infinite for a miss
+    to_reach: (
+        float | None
+    )  # what the challenger spent until it had the incumbent's final best. A miss: infinite
     incumbent_total: float
 
 
@@ -101,7 +126,7 @@ def equal_budgets(frame: Frame, *, slots: int) -> list[Equal]:
         ours, theirs = (frame.arm_at(row, column) for row in rows)
         if ours is None or theirs is None or ours.fresh_seeds or theirs.fresh_seeds:
             continue  # repetitions on fresh seeds search nothing
-        for unit in ("runs", "chip-hours", "wall-clock hours"):
+        for unit in ("runs", "chip-hours", WALL_CLOCK):
             one, other = (_spent(frame, arm, unit, slots=slots) for arm in (ours, theirs))
             if one and other:
                 found.append(_equal(frame, column, unit, one, other))
@@ -112,11 +137,12 @@ def _spent(frame: Frame, arm: Arm, unit: str, *, slots: int) -> list[stats.Steps
     """The best so far of each replicate, against what it took."""
     lines = []
     for replicate in range(frame.spec.replicates_of(arm)):
-        if unit == "wall-clock hours":
+        if unit == WALL_CLOCK:
             done = schedule(frame, arm, slots=slots, replicate=replicate)
             values = [trial.value for _, trial in done]
             best = stats.best_so_far([0.0] * len(done), values, minimize=frame.minimize).best
-            lines.append(stats.Steps(np.array([hours for hours, _ in done]), best))
+            start = _before(frame, arm, unit, replicate=replicate, slots=slots)
+            lines.append(stats.Steps(start + np.array([hours for hours, _ in done]), best))
         else:
             lines.append(line_of(frame, arm, unit, replicate=replicate))
     return [line for line in lines if line.cost.size]
@@ -128,7 +154,8 @@ def _equal(
     one, other = ours[0], theirs[0]
     budget = float(one.cost[-1])
     done = int((other.cost <= budget * (1 + 1e-12)).sum())
-    target = float(np.median([line.best[-1] for line in theirs]))
+    target = _finite(float(np.median([line.best[-1] for line in theirs])))
+    took = [] if target is None else [stats.time_to_target(x, target, minimize=frame.minimize) for x in ours]
     return Equal(
         column=column,
         unit=unit,
@@ -136,7 +163,7 @@ def _equal(
         challenger=_finite(float(one.best[-1])),
         incumbent=_finite(float(other.best[done - 1])) if done else None,
         incumbent_runs=done,
-        to_reach=stats.median_time([stats.time_to_target(x, target, minimize=frame.minimize) for x in ours]),
+        to_reach=stats.median_time(took) if took else None,
         incumbent_total=float(other.cost[-1]),
     )
 

@@ -21,6 +21,7 @@ POWER = 0.8
 EXACT_UP_TO = 16  # pairs: 65,536 ways to flip their signs
 DRAWS = 50_000  # of signs, above that
 RESAMPLES = 5_000
+DRAWN_AT_ONCE = 2_000_000  # numbers of a band's resamples: 16 MB, a few times over
 BOOTSTRAP_FROM = 30  # values; below, its intervals are too narrow (see `mean_interval`)
 MOST_UNITS = 1_000  # asked for; beyond, "more than"
 
@@ -111,12 +112,14 @@ def stratified_band(
     of them along its last axis. With a single replicate the band is as wide as the line.
     """
     random = np.random.default_rng(0)
-    drawn = []
-    for stratum in strata:
-        rows = random.integers(len(stratum), size=(resamples, len(stratum)))
-        drawn.append(np.moveaxis(stratum[rows], 1, -1))  # (resamples, points, replicates)
-    of_each = statistic(np.concatenate(drawn, axis=-1))
-    low, high = np.quantile(of_each, ((1 - level) / 2, (1 + level) / 2), axis=0)
+    rows = [random.integers(len(stratum), size=(resamples, len(stratum))) for stratum in strata]
+    at_once = max(1, DRAWN_AT_ONCE // max(1, sum(stratum.size for stratum in strata)))
+    of_each = []  # the statistic of (resamples, points, replicates)
+    for first in range(0, resamples, at_once):
+        part = slice(first, first + at_once)
+        drawn = [stratum[row[part]] for stratum, row in zip(strata, rows, strict=True)]
+        of_each.append(statistic(np.concatenate([np.moveaxis(d, 1, -1) for d in drawn], axis=-1)))
+    low, high = np.quantile(np.concatenate(of_each), ((1 - level) / 2, (1 + level) / 2), axis=0)
     return low, high
 
 
@@ -189,9 +192,9 @@ def at(line: Steps, costs: Array) -> Array:
 
 
 def over_replicates(
-    lines: Sequence[Steps], statistic: Statistic | None = None
+    lines: Sequence[Steps], statistic: Statistic | None = None, *, most: int | None = None
 ) -> tuple[Array, Array, Array, Array]:
-    """(cost, middle, low, high): the median of the replicates' lines and its band.
+    """(cost, middle, low, high): the median of the replicates' lines and its band, at `most` costs or fewer.
 
     Only where every replicate has a best: before, and after the first of them has ended, it is censored.
     """
@@ -202,10 +205,20 @@ def over_replicates(
     all_lines = np.array([at(line, grid) for line in lines]).reshape(len(lines), grid.size)
     known = np.isfinite(all_lines).all(axis=0)
     grid, all_lines = grid[known], all_lines[:, known]
+    if most is not None and grid.size > most:
+        kept = _steps(all_lines, most)
+        grid, all_lines = grid[kept], all_lines[:, kept]
     middle = middle_of(all_lines.T)
     if len(lines) < 2 or not grid.size:
         return grid, middle, middle, middle
     return (grid, middle, *stratified_band([all_lines], middle_of))
+
+
+def _steps(lines: Array, most: int) -> NDArray[np.intp]:
+    """Which points draw the same steps: both ends, and where a line betters. Of too many, some evenly."""
+    betters = (np.diff(lines, axis=1) != 0).any(axis=0)
+    kept = np.flatnonzero(np.r_[True, betters[:-1], True])
+    return kept if kept.size <= most else kept[np.linspace(0, kept.size - 1, most).round().astype(int)]
 
 
 def time_to_target(line: Steps, target: float, *, minimize: bool) -> float:

@@ -27,6 +27,7 @@ from orchestrator.stopping import run_hours
 Source = Literal["confirmed", "search", "diverged", "none"]
 GREEK = {"alpha": "α", "beta1": "β1", "alpha+beta1": "α+β1", "eta": "η̂", "*": ""}
 LATEX = {"α": r"$\alpha$", "β1": r"$\beta_1$", "η̂": r"$\hat{\eta}$"}
+MOST_DECIMALS = 6
 PREFERRED = ("test_bleu", "bleu")  # what the paper reports, where confirmations have it
 
 
@@ -130,7 +131,8 @@ def _cell(frame: Frame, arm: Arm | None, column: str, metric: str, theirs: paper
 
 
 def _decimals(metric: str, rows: Sequence[Row]) -> int:
-    """BLEU has one, as in the paper. Else two digits of the uncertainty, or of the spread between cells."""
+    """BLEU has one, as in the paper. Else two digits of the uncertainty, or of the spread between cells, or
+    three of the largest where all are alike."""
     if "bleu" in metric.lower() or "chrf" in metric.lower():
         return 1
     cells = [cell for row in rows for cell in row.cells if cell.value is not None]
@@ -141,7 +143,10 @@ def _decimals(metric: str, rows: Sequence[Row]) -> int:
     ]
     values = [c.value for c in cells if c.value is not None]
     scale = min(widths, default=0.0) or (max(values) - min(values) if values else 0.0) / 10
-    return min(6, max(1, 1 - math.floor(math.log10(scale)))) if scale > 0 else 3
+    if scale > 0:
+        return max(1, 1 - math.floor(math.log10(scale)))
+    largest = max(map(abs, values), default=0.0)
+    return max(3, 2 - math.floor(math.log10(largest))) if largest > 0 else 3
 
 
 def fewest_seeds(rows: Sequence[Row]) -> int:
@@ -194,7 +199,13 @@ def value_text(cell: Cell, decimals: int) -> str:
     if cell.value is None:
         return "diverged" if cell.source == "diverged" else "–"
     mark = "*" if cell.source == "search" else f" †{cell.diverged}" if cell.diverged else ""
-    return f"{cell.value:.{decimals}f}{mark}"
+    return f"{number_text(cell.value, decimals)}{mark}"
+
+
+def number_text(value: float, decimals: int) -> str:
+    """With so many decimals, six at most. A small number that they would hide has four digits instead."""
+    hidden = 1e-3 if decimals > MOST_DECIMALS else 0.5 * 10.0**-decimals
+    return f"{value:.4g}" if 0 < abs(value) < hidden else f"{value:.{min(decimals, MOST_DECIMALS)}f}"
 
 
 def spread_text(cell: Cell, decimals: int) -> str:
@@ -202,7 +213,8 @@ def spread_text(cell: Cell, decimals: int) -> str:
     if cell.source != "confirmed":
         return ""
     within = cell.interval
-    shown = f"[{within.low:.{decimals}f}, {within.high:.{decimals}f}] " if within else ""
+    low, high = (number_text(end, decimals) for end in (within.low, within.high)) if within else ("", "")
+    shown = f"[{low}, {high}] " if within else ""
     return f"{shown}n {cell.n}"
 
 
@@ -284,7 +296,9 @@ def _latex(text: str) -> str:
     escaped = escaped.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
     for sign, written in {**LATEX, "–": "--", "†": r"$\dagger$", "*": r"$^{*}$"}.items():
         escaped = escaped.replace(sign, written)
-    return escaped
+    return (
+        f"{{}}{escaped}" if escaped.startswith("[") else escaped
+    )  # a rule before it would take it as its own
 
 
 CSV_HEADER = (

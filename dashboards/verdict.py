@@ -8,8 +8,9 @@ The rules, in the order in which they are asked:
    none of either: *undecided*, since nothing can be compared.
 4. The challenger's search cost more chip-hours, over the incumbent's, than the claim allows: *refuted*,
    whatever the metric says. All that was charged counts, waste included; confirmations do not.
-5. The exact paired permutation test on the difference, two-sided, has p <= .05 (see `contrasts` for what is
-   paired and what a diverged run counts): *supported* if the challenger is better, *refuted* if it is worse.
+5. The paired permutation test on the difference, two-sided, has p <= .05 (exact up to 16 pairs, above it by
+   drawn swaps; see `contrasts` for what is paired and what a diverged run counts): *supported* if the
+   challenger is better, *refuted* if it is worse.
 6. Else *undecided*, with the seeds still needed: for a power of 80 % at the effect seen, and never fewer than
    the six pairs without which such a test cannot reach .05.
 
@@ -76,6 +77,11 @@ def judge(frame: Frame) -> Verdict:
 def _decided(frame: Frame, claim: Claim, seen: Contrast, ratio: float | None) -> tuple[Answer, str]:
     if not frame.finished:
         return "undecided", f"The study is {frame.state} and has not ended. {_so_far(seen)}"
+    if frame.spec.goal_of(claim.metric) is None:  # such a claim was stored before its goal had to be stated
+        return "undecided", (
+            f"Whether high or low {claim.metric} is better was not stated; it is shown as if low were. "
+            "Create the study again, under another name, with a goal in its claim."
+        )
     valid = [frame.best(frame.spec.arm(arm)) is not None for arm in (claim.challenger, claim.incumbent)]
     if not all(valid):
         if valid == [False, True]:

@@ -67,7 +67,7 @@ def require_runnable(spec: StudySpec) -> None:
     expected = _expected(spec)
     entrypoint = find_entrypoint(spec.entrypoint)
     problems: dict[str, str] = {}  # once each: most faults show at every point that is probed
-    for sentence in _own_seeds(spec):
+    for sentence in (*_own_seeds(spec), *_no_direction(spec)):
         problems.setdefault(sentence, sentence)
     for arm in spec.arms:
         for sentence in check_arm(arm, default_point(spec, arm)):
@@ -97,6 +97,16 @@ def _own_seeds(spec: StudySpec) -> Iterator[str]:
         for parameter in arm.space:
             if parameter.path.split(".")[0] == "seed":
                 yield f"arm {arm.name}: it searches {parameter.path}, which would change nothing. {instead}"
+
+
+def _no_direction(spec: StudySpec) -> Iterator[str]:
+    """No fault of the spec itself: studies from before `claim.goal` are still read."""
+    if spec.claim is not None and spec.goal_of(spec.claim.metric) is None:
+        yield (
+            f"claim.metric is {spec.claim.metric[:60]!r}, and whether high or low is better is not known: "
+            f"it is not the study's objective ({spec.objective.metric[:60]}), and its name does not say it. "
+            f"Add claim.goal. Allowed: minimize, maximize."
+        )
 
 
 def programs(spec: StudySpec) -> int:

@@ -19,11 +19,14 @@ Scale = Literal["linear", "log", "logit"]
 Method = Literal["fixed", "random", "sobol", "grid", "gp", "tpe"]
 Phase = Literal["search", "confirm", "control"]
 Take = Literal["config", "schedule", "schedule-mean", "matched-decay"]
+Goal = Literal["minimize", "maximize"]
 BAYESIAN = frozenset({"gp", "tpe"})
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,79}")
 MOST_TRIALS = 1_000_000  # of an arm in one replicate
 FRESH_PER_REPLICATE = 1000  # fresh seeds that one replicate may use
+FALLING = frozenset({"loss", "error", "perplexity", "ppl", "nll", "mse", "rmse", "mae", "wer", "cer"})
+RISING = frozenset({"bleu", "chrf", "acc", "accuracy", "f1", "auc", "mcc", "recall", "pearson", "spearman"})
 PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -183,7 +186,7 @@ class Arm(Spec):
 
 class Objective(Spec):
     metric: str = "loss"
-    goal: Literal["minimize", "maximize"] = "minimize"
+    goal: Goal = "minimize"
     split: str = "select"
     targets: tuple[float, ...] = ()  # what does it cost to reach them? Fixed before the first trial
 
@@ -249,6 +252,7 @@ class Claim(Spec):
     challenger: str  # an arm's name
     incumbent: str
     metric: str = "loss"
+    goal: Goal | None = None  # None: the objective's, or what the metric's name says (see `goal_of`)
     cost_ratio: float | None = Field(default=None, gt=0)  # challenger's chip-hours over the incumbent's
 
 
@@ -295,7 +299,16 @@ class StudySpec(Spec):
             for side in (self.claim.challenger, self.claim.incumbent):
                 if side not in names:
                     raise ValueError(f"The claim names an arm {side!r}; the arms are: {', '.join(names)}.")
+            self._one_goal(self.claim)
         return self
+
+    def _one_goal(self, claim: Claim) -> None:
+        if claim.metric == self.objective.metric and claim.goal not in (None, self.objective.goal):
+            raise ValueError(
+                f"claim.goal is {claim.goal!r}, and its metric {claim.metric[:60]!r} is the study's "
+                f"objective, whose goal is {self.objective.goal!r}. Leave claim.goal out, or change "
+                f"objective.goal."
+            )
 
     def _seeds_apart(self) -> None:
         """Fresh seeds are only fresh if no search trial trained on them."""
@@ -329,11 +342,27 @@ class StudySpec(Spec):
     def replicates_of(self, arm: Arm) -> int:
         return arm.replicates if arm.replicates is not None else self.replicates
 
+    def goal_of(self, metric: str) -> Goal | None:
+        """Which way a metric is better: as the objective or the claim says, else as a word of its name does.
+        None: no word of it is known, or two of them disagree."""
+        if metric == self.objective.metric:
+            return self.objective.goal
+        if self.claim is not None and metric == self.claim.metric and self.claim.goal is not None:
+            return self.claim.goal
+        words = set(re.split(r"[\W_]+", metric.lower()))
+        falls, rises = bool(words & FALLING), bool(words & RISING)
+        return None if falls == rises else "minimize" if falls else "maximize"
+
 
 def canonical(spec: Spec) -> str:
-    """The one JSON text of a spec: sorted keys, no spaces, defaults written out."""
+    """The one JSON text of a spec: sorted keys, no spaces, defaults written out. But for a claim's goal that
+    nobody stated: a spec from before that key has the text, and the hash, that it had."""
+    written = spec.model_dump(mode="json")
+    claim = written.get("claim")
+    if claim is not None and claim["goal"] is None:
+        del claim["goal"]
     return json.dumps(
-        spec.model_dump(mode="json"),
+        written,
         sort_keys=True,
         separators=(",", ":"),
         ensure_ascii=False,

@@ -10,7 +10,7 @@ import pytest
 from dashboards import figures, frames, series
 from orchestrator.records import StudyState
 from orchestrator.spec import StudySpec
-from tests.dashboards.ledgers import FAILED, Run, ledger, runs, searched, spec
+from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, runs, searched, spec
 
 ALPHA = [
     Run(
@@ -80,6 +80,32 @@ def test_equal_budgets_say_what_the_incumbent_had_by_then() -> None:
     assert (wall.budget, wall.incumbent_runs, wall.incumbent_total) == (1.0, 1, 4.0)
     missed = frames.read(ledger(spec(), {**searched(), "guided": runs(0.9, 0.85, 0.95)}), "s1")
     assert {each.to_reach for each in series.equal_budgets(missed, slots=2)} == {math.inf}
+
+
+def test_where_the_incumbent_found_nothing_there_is_nothing_to_reach() -> None:
+    results = {**searched(), "bo": [diverged()] * 4, "guided": [diverged(), *runs(0.7, 0.8)]}
+    for goal in ("minimize", "maximize"):
+        study = spec(objective={"metric": "loss", "goal": goal})
+        equal = series.equal_budgets(frames.read(ledger(study, results), "s1"), slots=2)
+        assert [(each.incumbent, each.to_reach) for each in equal] == [(None, None)] * 3
+
+
+def test_what_an_arm_follows_is_spent_before_its_first_run() -> None:
+    chained = [
+        {**arm.model_dump(), **({"after": {"arm": "bo"}} if arm.name == "guided" else {})}
+        for arm in spec(confirmations=1).arms
+    ]
+    results = searched(bo_hours=2.0)  # four runs of BO, one after another; then guided's three, side by side
+    frame = frames.read(ledger(spec(arms=chained), results), "s1")
+    equal = {each.unit: each for each in series.equal_budgets(frame, slots=3)}
+    assert {unit: (each.budget, each.to_reach) for unit, each in equal.items()} == {
+        "runs": (4 + 3, 4 + 2),  # its second run is below BO's best
+        "chip-hours": (8 + 3, 8 + 2),
+        "wall-clock hours": (8 + 1, 8 + 1),
+    }
+    twice = {arm: of * 2 for arm, of in results.items()}
+    frame = frames.read(ledger(spec(arms=chained, replicates=2), twice), "s1")
+    assert series.equal_budgets(frame, slots=3)[0].budget == 4 + 3  # of one replicate
 
 
 def test_trajectories_show_every_eta_and_the_static_value_beside_them() -> None:

@@ -37,13 +37,23 @@ def test_only_a_completed_run_has_a_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "lower"), [("loss", True), ("dev_loss", True), ("test_bleu", False), ("accuracy", False)]
+    ("metric", "lower"),
+    [
+        *((name, True) for name in ("loss", "dev_loss", "accumulated_loss", "half1_loss", "eval/WER")),
+        *((name, False) for name in ("test_bleu", "accuracy", "chrF++", "macro-f1", "recall", "auc", "mcc")),
+    ],
 )
 def test_which_way_is_better_follows_from_the_goal_or_the_name(metric: str, lower: bool) -> None:
     frame = frames.read(ledger(spec(), {}), "s1")
     assert frame.lower_is_better(metric) is lower
     upward = frames.read(ledger(spec(objective={"metric": "loss", "goal": "maximize"}), {}), "s1")
     assert upward.lower_is_better("loss") is False
+
+
+def test_the_goal_of_a_claim_is_that_of_its_metric() -> None:
+    for goal, lower in (("maximize", False), ("minimize", True)):
+        claim = {"text": "", "challenger": "guided", "incumbent": "bo", "metric": "rougeL", "goal": goal}
+        assert frames.read(ledger(spec(claim=claim), {}), "s1").lower_is_better("rougeL") is lower
 
 
 def test_the_cost_of_an_arm_is_all_that_was_charged() -> None:

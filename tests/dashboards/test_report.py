@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dashboards import pages, report
+from dashboards import frames, pages, report, verdict
 from orchestrator.backends.simulated import Fault
 from orchestrator.ledger import Ledger
 from orchestrator.reading import read_spec
@@ -138,6 +138,16 @@ def test_a_study_without_rows_or_claim_has_a_report_too(tmp_path: Path) -> None:
 def test_a_commit_is_told_with_what_is_known_of_changes_to_it(dirty: bool | None, told: str) -> None:
     git = {"commit": "c0ffee" + 34 * "0", "dirty": dirty}
     assert report._versions([{"git": git}]) == (("commit", told),)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "test"), [(16, "exact permutation test"), (17, "permutation test by 50,000 drawn swaps")]
+)
+def test_a_test_is_called_exact_where_it_is(pairs: int, test: str) -> None:
+    fresh = {f"confirm-{arm}": runs(*range(pairs)) for arm in ("guided", "bo")}
+    judged = verdict.judge(frames.read(ledger(spec(confirmations=pairs), {**searched(), **fresh}), "s1"))
+    (told,) = [beneath for what, _, beneath in pages.facts(judged) if what == "paired seeds"]
+    assert told.startswith(f"{test}: p = ")
 
 
 def test_large_counts_are_short() -> None:

@@ -67,6 +67,15 @@ def test_runs_on_other_sentences_and_torn_files_are_left_out(store: MemoryLedger
     assert sentences.compare(store, frames.read(store, "s1"), tmp_path) == []
 
 
+def test_files_without_a_sentence_are_left_out(store: MemoryLedger, tmp_path: Path) -> None:
+    for arm in ("guided", "bo"):
+        left(tmp_path, f"s1.confirm-{arm}.0.0", [], [])  # the header alone
+        left(tmp_path, f"s1.confirm-{arm}.0.1", GOOD)
+    other = tmp_path / "s1" / "s1.confirm-bo.0.1" / "attempt-1" / sentences.FILE
+    other.write_text('{"split": "test"}\n"no sentence"\n')
+    assert sentences.compare(store, frames.read(store, "s1"), tmp_path) == []
+
+
 def test_a_sentence_may_hold_any_end_of_line(store: MemoryLedger, tmp_path: Path) -> None:
     ends = [f"{text} \u2028 or \u0085 later" for text in GOOD]
     for arm in ("guided", "bo"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import tracemalloc
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -137,6 +139,37 @@ def test_replicates_are_joined_only_where_all_of_them_are_known() -> None:
     assert (low <= middle).all()
     assert (middle <= high).all()
     assert all(part.size == 0 for part in stats.over_replicates([]))
+
+
+def test_a_long_line_is_drawn_with_few_points_and_the_same_steps() -> None:
+    values = [np.random.default_rng(r).random(3_000) for r in range(2)]
+    lines = [stats.best_so_far(np.ones(3_000), of, minimize=True) for of in values]
+    tracemalloc.start()
+    cost, middle, low, high = stats.over_replicates(lines, most=200)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20e6  # bytes; of all 3,000 points the draws alone would be 48e6
+    assert len(cost) <= 200
+    assert (cost[0], cost[-1]) == (1, 3_000)
+    by_hand = [sum(pair) / 2 for pair in zip(*(accumulate(of, min) for of in values), strict=True)]
+    drawn = middle[np.searchsorted(cost, np.arange(1, 3_001), side="right") - 1]
+    assert drawn.tolist() == by_hand
+    assert (low <= middle).all()
+    assert (middle <= high).all()
+
+
+def test_a_line_that_betters_at_every_run_is_thinned_evenly() -> None:
+    line = stats.best_so_far(np.ones(1_000), np.arange(1_000.0), minimize=False)
+    cost, best, *_ = stats.over_replicates([line], most=4)
+    assert (cost.tolist(), best.tolist()) == ([1, 334, 667, 1_000], [0, 333, 666, 999])
+
+
+def test_a_band_is_the_same_however_many_draws_are_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    strata = [RANDOM.normal(size=(7, 3)), RANDOM.normal(size=(5, 3))]
+    at_once = stats.stratified_band(strata, stats.interquartile_mean)
+    monkeypatch.setattr(stats, "DRAWN_AT_ONCE", 100)  # two resamples of twelve times three
+    for one, other in zip(at_once, stats.stratified_band(strata, stats.interquartile_mean), strict=True):
+        assert one.tolist() == other.tolist()
 
 
 def test_a_miss_is_infinite_and_keeps_its_place_in_the_median() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 
 import pytest
 
@@ -113,6 +114,32 @@ def test_csv_has_a_line_a_cell_and_no_formula() -> None:
     assert (rows[1]["source"], rows[1]["n"], rows[1]["run_hours"]) == ("confirmed", "3", "4.0")
 
 
+def test_small_losses_are_not_shown_as_zero() -> None:
+    tiny = made(
+        base=runs(2.5e-7), **{"confirm-bo": runs(8e-7, 8.2e-7, 8.1e-7), "confirm-guided": runs(4e-7, 4.4e-7)}
+    )
+    base, bo, guided = (tables.cell_text(row.cells[0], tiny.decimals) for row in tiny.rows)
+    assert base == "2.5e-07*"
+    assert bo.startswith("8.1e-07 [7.852e-07, 8.348e-07]")  # Student's t of three: 8.1 ± 4.303 · 0.1 / √3
+    assert guided.startswith("4.2e-07 [")
+    alone = made(base=runs(3.14e-4), bo=[], guided=[], **{"confirm-bo": [], "confirm-guided": []})
+    assert tables.value_text(alone.rows[0].cells[0], alone.decimals) == "0.000314*"
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "text"),
+    [
+        (0.8, 3, "0.800"),
+        (2.0312741, 9, "2.031274"),
+        (4e-4, 3, "0.0004"),
+        (0.0, 3, "0.000"),
+        (39.44, 1, "39.4"),
+    ],
+)
+def test_decimals_hide_no_number(value: float, decimals: int, text: str) -> None:
+    assert tables.number_text(value, decimals) == text
+
+
 def test_latex_is_escaped_and_ruled() -> None:
     study = spec(name="a_b", confirmations=3)
     text = tables.to_latex(made(study))
@@ -120,6 +147,15 @@ def test_latex_is_escaped_and_ruled() -> None:
     assert " & time & \\# runs & $\\alpha$" in text
     assert text.count("\\midrule") == 1
     assert "0.710 $\\dagger$1" in text
+
+
+def test_a_row_in_brackets_is_no_length_of_the_rule_above_it() -> None:
+    names = {"base": "[2ex] base", "guided": "[a] guided"}
+    arms = [{**arm.model_dump(), "row": names.get(arm.row, arm.row)} for arm in spec(confirmations=3).arms]
+    text = tables.to_latex(made(spec(arms=arms)))
+    assert not re.search(r"(rule|\\\\)\s*\[", text)  # \\, \midrule and \toprule take what follows in brackets
+    assert "{}[2ex] base & " in text
+    assert "{}[a] guided & " in text
 
 
 def test_markdown_lets_no_name_break_out() -> None:

@@ -124,6 +124,24 @@ def test_a_metric_that_is_to_be_high_is_turned_round() -> None:
     assert verdict.contrast.mean == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(("goal", "answer"), [("maximize", "supported"), ("minimize", "refuted")])
+def test_a_metric_of_a_name_that_says_nothing_follows_the_claims_goal(goal: str, answer: str) -> None:
+    assert reward(goal=goal).answer == answer
+
+
+def test_a_stored_claim_whose_direction_nobody_knows_is_undecided() -> None:
+    verdict = reward()
+    assert verdict.answer == "undecided"
+    assert "Whether high or low reward is better was not stated" in verdict.why
+
+
+def reward(**stated: str) -> Verdict:
+    """Of a study whose challenger has the higher reward on every seed."""
+    claim = {"text": "More.", "challenger": "guided", "incumbent": "bo", "metric": "reward", **stated}
+    guided, bo = ([Run(0.8, values={"reward": reward + i}) for i in range(6)] for reward in (5.5, 5.0))
+    return judged(guided=guided, bo=bo, study=spec(claim=claim))
+
+
 def test_with_replicates_they_are_the_unit_and_not_the_seeds() -> None:
     study = spec(confirmations=2, replicates=6)
     guided, bo = ([value for v in of for value in (v, v + 0.02)] for of in (BETTER, BO))

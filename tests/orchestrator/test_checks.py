@@ -57,6 +57,19 @@ def test_a_seed_of_ones_own_is_refused_wherever_it_stands(module: Write) -> None
     assert all(sentence.endswith("state seeds.search and seeds.fresh.") for sentence in said)
 
 
+def test_a_claim_on_a_metric_of_unknown_direction_is_refused(module: Write) -> None:
+    claim = {"text": "Better.", "challenger": "random", "incumbent": "base", "metric": "reward"}
+    entrypoint = module(SOUND)
+    assert _problems(small_study(entrypoint=entrypoint, claim=claim)) == [
+        "claim.metric is 'reward', and whether high or low is better is not known: it is not the study's "
+        "objective (loss), and its name does not say it. Add claim.goal. Allowed: minimize, maximize."
+    ]
+    for known in ({"goal": "maximize"}, {"metric": "recall"}, {"metric": "loss"}):
+        require_runnable(small_study(entrypoint=entrypoint, claim={**claim, **known}))
+    rewarded = {"metric": "reward", "goal": "maximize"}
+    require_runnable(small_study(entrypoint=entrypoint, claim=claim, objective=rewarded))
+
+
 def test_arms_of_one_shape_share_a_program(module: Write) -> None:
     study = small_study(entrypoint=module(f"{SOUND}def shape_key(c): return str(c['optimizer']['alpha'])\n"))
     assert len(study.arms) > 1

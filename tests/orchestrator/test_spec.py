@@ -99,3 +99,40 @@ def test_the_hash_knows_the_content_and_not_the_spelling() -> None:
 )
 def test_what_a_slice_counts(resources: dict[str, Any], chips: float) -> None:
     assert Resources(**resources).chips == chips
+
+
+def claiming(objective: dict[str, Any] | None = None, **claim: Any) -> StudySpec:
+    registered = {"text": "Better.", "challenger": "random", "incumbent": "base", **claim}
+    return small_study(claim=registered, objective=objective or {})
+
+
+def test_a_goal_that_nobody_stated_leaves_no_trace_in_the_canonical_text() -> None:
+    silent = json.loads(canonical(claiming(metric="recall")))["claim"]
+    assert silent == {
+        "text": "Better.",
+        "challenger": "random",
+        "incumbent": "base",
+        "metric": "recall",
+        "cost_ratio": None,
+    }  # as it was before claims had goals
+    stated = claiming(metric="recall", goal="maximize")
+    assert json.loads(canonical(stated))["claim"] == {**silent, "goal": "maximize"}
+    assert spec_hash(stated) != spec_hash(claiming(metric="recall"))
+
+
+def test_a_claim_on_the_objective_takes_its_goal_and_may_not_contradict_it() -> None:
+    upward = {"metric": "loss", "goal": "maximize"}
+    assert claiming(upward).goal_of("loss") == "maximize"
+    assert claiming(upward, goal="maximize").goal_of("loss") == "maximize"
+    assert _sentence(lambda: claiming(upward, goal="minimize")) == (
+        "claim.goal is 'minimize', and its metric 'loss' is the study's objective, whose goal is 'maximize'. "
+        "Leave claim.goal out, or change objective.goal."
+    )
+
+
+@pytest.mark.parametrize(
+    "metric", ["exact_match", "rougeL", "reward", "tokens_per_second", "bleu_loss", "brier_score", "lossy"]
+)
+def test_of_other_names_no_direction_is_guessed(metric: str) -> None:
+    assert claiming(metric=metric).goal_of(metric) is None
+    assert claiming(metric=metric, goal="maximize").goal_of(metric) == "maximize"
