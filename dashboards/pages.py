@@ -169,7 +169,7 @@ def facts(judged: verdict.Verdict) -> Iterator[tuple[str, str, str]]:
     if judged.cost_ratio is not None:
         claimed = "" if judged.cost_limit is None else f"the claim allows {judged.cost_limit:g}"
         yield "chip-hours over the incumbent's", f"{judged.cost_ratio:.3g}", claimed
-    if judged.answer == "undecided":
+    if judged.answer == "undecided" and judged.more_needed != 0:
         more = judged.more_needed
         count = "over 1,000" if more is None else f"{more}"
         yield f"{seen.unit}s still needed", count, "for a power of 80 % at the effect seen, six at least"

@@ -20,7 +20,6 @@ from dashboards import paper, stats
 from dashboards.contrasts import sample
 from dashboards.frames import Frame
 from orchestrator.export import FORMULA_STARTS
-from orchestrator.records import TrialState
 from orchestrator.spec import Arm
 from orchestrator.stopping import run_hours
 
@@ -115,10 +114,8 @@ def _cell(frame: Frame, arm: Arm | None, column: str, metric: str, theirs: paper
     printed = theirs.values.get(column) if theirs else None
     if arm is None:
         return Cell(column, "", None, None, 0, "none", 0, printed)
-    trials = frame.confirming(arm)
-    diverged = sum(t.state is TrialState.DIVERGED for t in trials)
-    completed = sample(frame, arm, metric, diverged_too=False).units
-    values = list(completed.values())
+    met = sample(frame, arm, metric, diverged_too=False)
+    diverged, values = met.diverged, list(met.units.values())
     if values:
         interval = stats.mean_interval(values)
         return Cell(column, arm.name, fmean(values), interval, len(values), "confirmed", diverged, printed)
