@@ -8,8 +8,9 @@ zero, each control is asked how much of it it keeps, on the seeds that all three
 - *open*: neither is sure; or there is no gain beyond the noise in this column, so nothing can be attributed.
 
 Sure is a paired t test of the half that is kept, two-sided at 5 %, with Holm's correction over the columns in
-which the control stands: with the five seeds that a matrix can afford the permutation test of the verdict can
-never reach it. A search without confirmations says nothing, and neither does another way of guiding.
+which its row stands: with the five seeds that a matrix can afford the permutation test of the verdict can
+never reach it. A search without confirmations says nothing; neither does a control of which no run completed,
+nor another way of guiding.
 """
 
 from __future__ import annotations
@@ -211,14 +212,16 @@ def _silent(frame: Frame, arm: Arm, challenger: Arm, incumbent: Arm, *, metric: 
             return Control(row, arm.name, "open", f"{row}: no pair of runs can be compared yet.", seen)
         words = "another way of guiding, which explains nothing away; the challenger's lead over it is"
         return Control(row, arm.name, "open", f"{row}: {words} {_figures(seen)}, p = {seen.p:.3g}.", seen)
-    best = [frame.best(each) for each in (arm, challenger, incumbent)]
-    values = [trial.value for trial in best if trial is not None and trial.value is not None]
+    objective = frame.spec.objective.metric
+    best = [frame.chosen_value(each, objective) for each in (arm, challenger, incumbent)]
+    values = [f"{value:.5g}" for value in best if value is not None]
     if len(values) < len(best):
         return Control(row, arm.name, "open", f"{row}: no result to compare yet.", None)
-    ours, theirs, other = (f"{value:.5g}" for value in values)
+    ours, theirs, other = values
+    often = "in each replicate" if frame.spec.replicates_of(arm) > 1 else "each"
     sentence = (
-        f"{row}: its best search run has {frame.spec.objective.metric} {ours}, the challenger's {theirs}, "
-        f"the incumbent's {other}; one draw each on the search seeds, not confirmed, so it decides nothing."
+        f"{row}: its best search run has {objective} {ours}, the challenger's {theirs}, the incumbent's "
+        f"{other}; one draw {often} on the search seeds, not confirmed, so it decides nothing."
     )
     return Control(row, arm.name, "open", sentence, None)
 

@@ -10,6 +10,7 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from orchestrator.ledger import Ledger
@@ -53,6 +54,21 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What a search chose, and the runs of that point by which it was: one, or one in each replicate."""
+
+    runs: tuple[Trial, ...]
+
+    @property
+    def point(self) -> Mapping[str, float]:
+        return self.runs[0].point
+
+    @property
+    def value(self) -> float:
+        return fmean(run.value for run in self.runs if run.value is not None)
+
+
+@dataclass(frozen=True)
 class Frame:
     """A study as it stands. Trials by arm, in the order of the spec, of the replicates, of the trials."""
 
@@ -86,11 +102,33 @@ class Frame:
     def requested(self, arm: Arm) -> int:
         return (arm.trials + self.added.get(arm.name, 0)) * self.spec.replicates_of(arm)
 
-    def best(self, arm: Arm) -> Trial | None:
-        """The arm's completed trial with the best objective; of equals the first."""
-        valid = [t for t in self.of(arm) if t.value is not None]
+    def best(self, arm: Arm, *, replicate: int | None = None) -> Trial | None:
+        """The arm's completed trial with the best objective; of equals the first. Over several replicates it
+        is the luckiest of their draws: what was chosen is told by `choices`."""
+        valid = [t for t in self.of(arm) if t.value is not None and replicate in (None, t.replicate)]
         sign = 1 if self.minimize else -1
         return min(valid, key=lambda t: (sign * (t.value or 0.0), t.replicate, t.index), default=None)
+
+    def choices(self, arm: Arm) -> tuple[Choice, ...]:
+        """What the arm chose in each replicate, which is what the arms that follow it run. A grid that none
+        follows asks which point is best over all of them: the one with the best mean, of those with a value
+        in every replicate."""
+        replicates = range(self.spec.replicates_of(arm))
+        if arm.method == "grid" and not any(a.after and a.after.arm == arm.name for a in self.spec.arms):
+            points: dict[int, list[Trial]] = {}  # a grid's point follows from the index
+            for trial in (t for t in self.of(arm) if t.value is not None):
+                points.setdefault(trial.index, []).append(trial)
+            whole = [Choice(tuple(of)) for of in points.values() if len(of) == len(replicates)]
+            if whole:
+                return ((min if self.minimize else max)(whole, key=lambda choice: choice.value),)
+        best = (self.best(arm, replicate=replicate) for replicate in replicates)
+        return tuple(Choice((trial,)) for trial in best if trial is not None)
+
+    def chosen_value(self, arm: Arm, metric: str) -> float | None:
+        """Of the search runs that an arm chose, on the search seeds: the mean over the replicates."""
+        met = [self.value_of(run, metric) for choice in self.choices(arm) for run in choice.runs]
+        known = [value for value in met if value is not None]
+        return fmean(known) if known and len(known) == len(met) else None
 
     def confirming(self, arm: Arm) -> tuple[Trial, ...]:
         """The trials that ran this arm's choice on fresh seeds."""

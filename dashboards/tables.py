@@ -2,7 +2,7 @@
 
 A number comes from the runs of an arm's choice on fresh seeds: their mean, its 95 % interval and n. Where
 there are none it is the best search run, marked with a star: that one carries the luck of the draw. Time and
-runs are those of one column's search, as in the paper: the mean over the columns.
+runs are those of one search, as in the paper: the mean over replicates and columns.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Cell:
 class Row:
     name: str
     phase: str
-    hours: float  # summed run time of one column's search, mean over the columns
+    hours: float  # summed run time of one search, mean over replicates and columns
     runs: tuple[int, int]  # fewest and most of a column
     cells: tuple[Cell, ...]
     paper_hours: float | None
@@ -121,8 +121,7 @@ def _cell(frame: Frame, arm: Arm | None, column: str, metric: str, theirs: paper
         return Cell(column, arm.name, fmean(values), interval, len(values), "confirmed", diverged, printed)
     if diverged:
         return Cell(column, arm.name, None, None, 0, "diverged", diverged, printed)
-    best = frame.best(arm)
-    value = frame.value_of(best, metric) if best else None
+    value = frame.chosen_value(arm, metric)
     return Cell(column, arm.name, value, None, 0, "none" if value is None else "search", 0, printed)
 
 
@@ -158,14 +157,19 @@ def _notes(frame: Frame, rows: Sequence[Row]) -> Iterator[str]:
         yield f"The study is {frame.state}: these are the numbers so far."
     if "confirmed" in sources:
         yield "Mean over the runs of each choice on fresh seeds (n), with its 95 % interval."
+    replicated = any(frame.spec.replicates_of(arm) > 1 for arm in frame.spec.arms)
     if "search" in sources:
-        yield "* The best search run, not run again on fresh seeds: it carries the luck of the draw."
+        best = "search run, the mean of one in each replicate" if replicated else "search run"
+        yield f"* The best {best}, not run again on fresh seeds: it carries the luck of the draw."
     if any(cell.diverged for row in rows for cell in row.cells):
         yield "† So many of these runs diverged; the mean is of the others."
-    if len(frame.columns()) > 1:
+    several = [
+        word for word, is_so in (("replicates", replicated), ("columns", len(frame.columns()) > 1)) if is_so
+    ]
+    if several:
         yield (
-            "Time and runs: of one column's search, all that was charged; the mean over the columns. "
-            "Of a setting that nothing chose, one run."
+            f"Time and runs: of one search, all that was charged; the mean over the {' and '.join(several)}. "
+            f"Of a setting that nothing chose, one run."
         )
 
 
