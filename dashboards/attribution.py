@@ -8,8 +8,9 @@ zero, each control is asked how much of it it keeps, on the seeds that all three
 - *open*: neither is sure; or there is no gain beyond the noise in this column, so nothing can be attributed.
 
 Sure is a paired t test of the half that is kept, two-sided at 5 %, with Holm's correction over the columns in
-which the control stands: with the five seeds that a matrix can afford the permutation test of the verdict can
-never reach it. A search without confirmations says nothing, and neither does another way of guiding.
+which its row stands: with the five seeds that a matrix can afford the permutation test of the verdict can
+never reach it. A search without confirmations says nothing; neither does a control of which no run completed,
+nor another way of guiding.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dashboards import stats
-from dashboards.contrasts import Contrast, Sample, contrast, sample
+from dashboards.contrasts import Contrast, contrast, paired, sample
 from dashboards.frames import Frame
 from orchestrator.materialize import expected_config, learned_by
 from orchestrator.spec import Arm
@@ -65,6 +66,9 @@ class Column:
     sentence: str
 
 
+_Place = tuple[str, str]  # an arm's name and a column: a row may have several arms in one, and an arm all
+
+
 @dataclass(frozen=True)
 class _Compared:
     """A control against the challenger, before any correction."""
@@ -74,6 +78,7 @@ class _Compared:
     seen: Contrast
     excess: tuple[float, ...]  # by pair: the challenger's lead less half of its gain; below 0 it keeps more
     kept: float | None  # of the mean gain
+    completed: bool  # some run of the control on fresh seeds
 
 
 def attribution(frame: Frame, challenger: Arm, incumbent: Arm, *, metric: str) -> tuple[Column, ...]:
@@ -87,19 +92,21 @@ def attribution(frame: Frame, challenger: Arm, incumbent: Arm, *, metric: str) -
             sides[column] = ours, theirs
     gains = _corrected({c: contrast(frame, *pair, metric=metric) for c, pair in sides.items()})
     standing = {column: _standing(frame, column, sides[column]) for column in sides}
-    judged: dict[tuple[str, str], Control] = {}
+    judged: dict[_Place, Control] = {}
     for row in dict.fromkeys(frame.row_of(arm) for of in standing.values() for arm in of):
-        here = {
-            column: _compared(frame, arm, sides[column], gains[column], metric=metric)
-            for column, of in standing.items()
-            for arm in of
-            if frame.row_of(arm) == row and _can_say(frame, arm)
-        }
-        judged |= {(row, column): control for column, control in _judged(frame, here).items()}
+        judged |= _judged(
+            frame,
+            {
+                (arm.name, column): _compared(frame, arm, sides[column], gains[column], metric=metric)
+                for column, of in standing.items()
+                for arm in of
+                if frame.row_of(arm) == row and _can_say(frame, arm)
+            },
+        )
     made = []
     for column, gain in gains.items():
         controls = tuple(
-            judged.get((frame.row_of(arm), column)) or _silent(frame, arm, *sides[column], metric=metric)
+            judged.get((arm.name, column)) or _silent(frame, arm, *sides[column], metric=metric)
             for arm in standing[column]
         )
         not_run = _not_run(frame, standing[column])
@@ -136,30 +143,32 @@ def _can_say(frame: Frame, arm: Arm) -> bool:
 
 def _compared(frame: Frame, arm: Arm, sides: tuple[Arm, Arm], gain: Contrast, *, metric: str) -> _Compared:
     """The lead and the gain are those on the seeds that all three share."""
-    values = [sample(frame, each, metric).values for each in (*sides, arm)]
-    shared = set.intersection(*(set(of) for of in values))
-    ours, theirs, controls = (Sample({key: of[key] for key in sorted(shared)}, 0, 0).units for of in values)
+    three = (*sides, arm)
+    ours, theirs, controls = paired([sample(frame, each, metric, beside=three) for each in three])
     sign = -1.0 if frame.lower_is_better(metric) else 1.0
     leads = [sign * (ours[unit] - controls[unit]) for unit in ours]
     gains = [sign * (ours[unit] - theirs[unit]) for unit in ours]
     excess = tuple(lead - KEPT * gained for lead, gained in zip(leads, gains, strict=True))
     kept = 1 - math.fsum(leads) / math.fsum(gains) if math.fsum(gains) > 0 else None
-    return _Compared(arm, gain, contrast(frame, sides[0], arm, metric=metric), excess, kept)
+    completed = bool(sample(frame, arm, metric, diverged_too=False).values)
+    return _Compared(arm, gain, contrast(frame, sides[0], arm, metric=metric), excess, kept, completed)
 
 
-def _judged(frame: Frame, here: Mapping[str, _Compared]) -> dict[str, Control]:
-    """One row of controls over its columns, with Holm's correction. No gain, no question."""
-    asked = [column for column, each in here.items() if beyond_noise(each.gain)]
-    adjusted = stats.holm([paired_t_p(here[column].excess) for column in asked])
+def _judged(frame: Frame, here: Mapping[_Place, _Compared]) -> dict[_Place, Control]:
+    """One row of controls over its columns, with Holm's correction. No gain or no result, no question."""
+    asked = [place for place, each in here.items() if beyond_noise(each.gain) and each.completed]
+    adjusted = stats.holm([paired_t_p(here[place].excess) for place in asked])
     p_of = dict(zip(asked, adjusted, strict=True))
-    return {column: _said(frame, each, p_of.get(column), len(asked)) for column, each in here.items()}
+    alone = len({column for _, column in asked}) == len(asked)
+    over = f" over {len(asked)} {'columns' if alone else 'comparisons'}" if len(asked) > 1 else ""
+    return {place: _said(frame, each, p_of.get(place), over) for place, each in here.items()}
 
 
 def beyond_noise(gain: Contrast) -> bool:
     return gain.interval is not None and gain.interval.low > 0
 
 
-def _said(frame: Frame, each: _Compared, p: float | None, columns: int) -> Control:
+def _said(frame: Frame, each: _Compared, p: float | None, over: str) -> Control:
     row, seen = frame.row_of(each.arm), each.seen
 
     def control(says: Says, words: str) -> Control:
@@ -168,20 +177,24 @@ def _said(frame: Frame, each: _Compared, p: float | None, columns: int) -> Contr
     if seen.mean is None:
         return control("open", "no pair of runs can be compared yet.")
     lead = f"the challenger's lead over it is {_figures(seen)}"
-    if p is None:
+    if seen.diverged[1]:
+        lead += f", {seen.diverged[1]} of its runs having diverged"
+    if not beyond_noise(each.gain):
         return control("open", f"there is no gain beyond the noise that it could explain; {lead}.")
+    if p is None:
+        return control("open", f"no run of it completed, so what it keeps is not known; {lead}.")
     mean = _mean(each.excess)
     if mean is None or each.kept is None:
         return control("open", f"on the seeds that all three share there is no gain; {lead}.")
-    over = f"p = {p:.3g}" + (f" over {columns} columns" if columns > 1 else "")
+    sure = f"p = {p:.3g}{over}"
     keeps = f"it keeps {max(each.kept, 0):.0%} of the gain in the mean"
     if p > ALPHA:
-        return control("open", f"{keeps}, and whether more or less than half is not sure ({over}); {lead}.")
+        return control("open", f"{keeps}, and whether more or less than half is not sure ({sure}); {lead}.")
     if mean > 0:
         return control(
-            "supports", f"{keeps}, surely less than half ({over}): it does not explain it; {lead}."
+            "supports", f"{keeps}, surely less than half ({sure}): it does not explain it; {lead}."
         )
-    return control("undoes", f"{keeps}, surely more than half ({over}), and needs no guidance; {lead}.")
+    return control("undoes", f"{keeps}, surely more than half ({sure}), and needs no guidance; {lead}.")
 
 
 def _figures(seen: Contrast) -> str:
@@ -199,14 +212,16 @@ def _silent(frame: Frame, arm: Arm, challenger: Arm, incumbent: Arm, *, metric: 
             return Control(row, arm.name, "open", f"{row}: no pair of runs can be compared yet.", seen)
         words = "another way of guiding, which explains nothing away; the challenger's lead over it is"
         return Control(row, arm.name, "open", f"{row}: {words} {_figures(seen)}, p = {seen.p:.3g}.", seen)
-    best = [frame.best(each) for each in (arm, challenger, incumbent)]
-    values = [trial.value for trial in best if trial is not None and trial.value is not None]
+    objective = frame.spec.objective.metric
+    best = [frame.chosen_value(each, objective) for each in (arm, challenger, incumbent)]
+    values = [f"{value:.5g}" for value in best if value is not None]
     if len(values) < len(best):
         return Control(row, arm.name, "open", f"{row}: no result to compare yet.", None)
-    ours, theirs, other = (f"{value:.5g}" for value in values)
+    ours, theirs, other = values
+    often = "in each replicate" if frame.spec.replicates_of(arm) > 1 else "each"
     sentence = (
-        f"{row}: its best search run has {frame.spec.objective.metric} {ours}, the challenger's {theirs}, "
-        f"the incumbent's {other}; one draw each on the search seeds, not confirmed, so it decides nothing."
+        f"{row}: its best search run has {objective} {ours}, the challenger's {theirs}, the incumbent's "
+        f"{other}; one draw {often} on the search seeds, not confirmed, so it decides nothing."
     )
     return Control(row, arm.name, "open", sentence, None)
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from dashboards import stats
 from dashboards.attribution import attribution
 from dashboards.contrasts import sample
-from dashboards.frames import Curves, Frame
+from dashboards.frames import Curves, Frame, Trial
 from orchestrator.materialize import value_at
-from orchestrator.records import TrialState
+from orchestrator.records import StudyState, TrialState
 from orchestrator.spec import BAYESIAN, Arm, Parameter
 
 COLLAPSED = 0.5  # α below so much of its start at the end of a run; measured good runs ended at .6 to .7
@@ -40,17 +40,20 @@ def cautions(frame: Frame, heard: Mapping[str, Curves]) -> list[Caution]:
 
 
 def _unfinished(frame: Frame) -> Iterator[Caution]:
-    if not frame.finished:
-        ended = sum(t.ended for of in frame.trials.values() for t in of)
-        asked = sum(map(frame.requested, frame.spec.arms))
-        yield Caution(
-            "unfinished",
-            "",
-            f"The study is {frame.state}: {ended} of {asked} runs have ended, and every number may change.",
-            f"Go on with: orch study resume {frame.spec.name}",
+    if frame.finished:
+        if frame.cut_short:
+            yield Caution("cut short", "", frame.reason, "Raise the budget, and go on under another name.")
+        return
+    ended = sum(t.ended for of in frame.trials.values() for t in of)
+    asked = sum(map(frame.requested, frame.spec.arms))
+    if frame.state is StudyState.CANCELLED:
+        sentence = f"The study was cancelled: {ended} of {asked} runs have ended or were stopped."
+        yield Caution("unfinished", "", sentence, "A new study has to run the rest; this one cannot go on.")
+    else:
+        sentence = (
+            f"The study is {frame.state}: {ended} of {asked} runs have ended, and every number may change."
         )
-    elif frame.reason:
-        yield Caution("cut short", "", frame.reason, "Raise the budget, and go on under another name.")
+        yield Caution("unfinished", "", sentence, f"Go on with: orch study resume {frame.spec.name}")
 
 
 def _by_timing(frame: Frame, arm: Arm) -> Iterator[Caution]:
@@ -93,8 +96,9 @@ def _too_few_seeds(frame: Frame) -> Iterator[Caution]:
     if claim is None and len({frame.row_of(arm) for arm in frame.spec.arms}) < 2:
         return  # nothing is compared
     names = (claim.challenger, claim.incumbent) if claim else [a.name for a in frame.spec.arms]
+    metric = frame.spec.objective.metric
     counts = {
-        arm.name: len(sample(frame, arm, frame.spec.objective.metric).units)
+        arm.name: _planned(frame, arm) if frame.cut_short else len(sample(frame, arm, metric).units)
         for arm in frame.spec.arms
         if arm.name in names and arm.phase == "search"
     }
@@ -105,13 +109,22 @@ def _too_few_seeds(frame: Frame) -> Iterator[Caution]:
     together = stats.fewest_pairs((1 - stats.LEVEL) / columns)
     if counts[fewest] < alone:
         over = f", and {together} with Holm's correction over {columns} columns" if columns > 1 else ""
+        again = "is to be run again" if frame.cut_short else "was run again"
         yield Caution(
             "too few seeds",
             fewest,
-            f"{fewest} was run again on {_seeds(counts[fewest])}. A paired test needs {alone} to be able "
+            f"{fewest} {again} on {_seeds(counts[fewest])}. A paired test needs {alone} to be able "
             f"to reach p = .05{over}.",
             "Ask for more confirmations before the study is created.",
         )
+
+
+def _planned(frame: Frame, arm: Arm) -> int:
+    """The units that an arm's choice is to be run again on: replicates where each has its own choice."""
+    confirming = frame.confirmations(arm)
+    if frame.selections(arm) > 1:
+        return max((frame.spec.replicates_of(each) for each in confirming), default=0)
+    return sum(map(frame.requested, confirming))
 
 
 def _seeds(count: int) -> str:
@@ -120,7 +133,7 @@ def _seeds(count: int) -> str:
 
 def _added_later(frame: Frame) -> Iterator[Caution]:
     for arm in frame.spec.arms:
-        if frame.spec.confirms(arm) and frame.added.get(arm.name):
+        if (frame.spec.confirms(arm) or arm.fresh_seeds) and frame.added.get(arm.name):
             yield Caution(
                 "added later",
                 arm.name,
@@ -150,26 +163,31 @@ def _undone(frame: Frame) -> Iterator[Caution]:
 
 
 def _on_the_edge(frame: Frame, arm: Arm) -> Iterator[Caution]:
-    best = frame.best(arm)
-    if best is None or frame.spec.confirms(arm):
+    """Of what was chosen, replicate by replicate: the luckiest draw over several seeds is no choice."""
+    if frame.spec.confirms(arm):
         return
+    choices = frame.choices(arm)
     for parameter in arm.space:
-        value = best.point.get(parameter.path)
-        end = None if value is None else edge(parameter, value)
-        if end is None or value is None:
-            continue
-        low, high = parameter.bounds
-        if parameter.values:
-            what = f"the {end} end of its grid ({', '.join(f'{v:g}' for v in sorted(parameter.values))})"
-        else:
-            what = f"the {end} edge of its range ({low:g} to {high:g})"
-        yield Caution(
-            "end of the grid" if parameter.values else "edge of the space",
-            arm.name,
-            f"The best point of {arm.name} has {parameter.path} = {value:.4g}, at {what}: "
-            f"the best may lie beyond.",
-            f"Widen {'the grid' if parameter.values else 'the range'} and search again.",
-        )
+        ends: dict[str, list[float]] = {}
+        for value in (choice.point.get(parameter.path) for choice in choices):
+            end = None if value is None else edge(parameter, value)
+            if end is not None and value is not None:
+                ends.setdefault(end, []).append(value)
+        for end, values in ends.items():
+            low, high = parameter.bounds
+            if parameter.values:
+                what = f"the {end} end of its grid ({', '.join(f'{v:g}' for v in sorted(parameter.values))})"
+            else:
+                what = f"the {end} edge of its range ({low:g} to {high:g})"
+            found = ", ".join(f"{value:.4g}" for value in values)
+            begins = "The" if len(choices) == 1 else f"In {len(values)} of {len(choices)} replicates the"
+            yield Caution(
+                "end of the grid" if parameter.values else "edge of the space",
+                arm.name,
+                f"{begins} best point of {arm.name} has {parameter.path} = {found}, at {what}: "
+                f"the best may lie beyond.",
+                f"Widen {'the grid' if parameter.values else 'the range'} and search again.",
+            )
 
 
 def edge(parameter: Parameter, value: float) -> str | None:
@@ -196,28 +214,34 @@ def position(parameter: Parameter, value: float) -> float:
 
 
 def _collapsing(frame: Frame, arm: Arm, heard: Mapping[str, Curves]) -> Iterator[Caution]:
-    """Only where it was learned: the best run of the arm, which is the one that is confirmed."""
-    best = frame.best(arm)
-    if best is None or best.name not in heard or frame.spec.confirms(arm):
+    """Only where it was learned: the run that was chosen in each replicate, which is what is confirmed."""
+    if frame.spec.confirms(arm):
         return
-    if value_at(best.config, "guidance.estimator") == "lagged":
-        return  # it looks far back, and lowers α at the end of a run on purpose
-    learned = value_at(best.config, "guidance.learn")
-    points = heard[best.name].hyper.get("alpha", ())
-    start = value_at(best.config, "optimizer.alpha")
-    if not points or not isinstance(learned, list | tuple) or "alpha" not in learned:
-        return
-    began = float(start) if isinstance(start, int | float) else points[0][1]
-    ended = points[-1][1]
-    if ended < COLLAPSED * began:
+    chosen = [run for choice in frame.choices(arm) for run in choice.runs if run.name in heard]
+    ends = {run.name: _alpha(run, heard[run.name]) for run in chosen}
+    fallen = {name: (began, end) for name, (began, end) in ends.items() if end < COLLAPSED * began}
+    if fallen:
+        first, (began, end) = next(iter(fallen.items()))
+        others = f" (as did α in {', '.join(list(fallen)[1:])})" if len(fallen) > 1 else ""
         yield Caution(
             "short-horizon bias",
             arm.name,
-            f"α collapsed in {best.name}: it ended at {ended:.3g}, {ended / began:.2g} of its start. "
+            f"α collapsed in {first}: it ended at {end:.3g}, {end / began:.2g} of its start{others}. "
             f"Guidance that looks one step ahead drives the learning rate down; a gain may be a decay in "
             f"disguise.",
             "Look at the controls that replay, average and imitate the schedule, or choose a smaller η̂.",
         )
+
+
+def _alpha(run: Trial, said: Curves) -> tuple[float, float]:
+    """Where a learned α began and ended; the same where it was not learned. `lagged` looks far back, and
+    lowers α at the end of a run on purpose."""
+    learned, points = value_at(run.config, "guidance.learn"), said.hyper.get("alpha", ())
+    lagged = value_at(run.config, "guidance.estimator") == "lagged"
+    if lagged or not points or not isinstance(learned, list | tuple) or "alpha" not in learned:
+        return 1.0, 1.0
+    start = value_at(run.config, "optimizer.alpha")
+    return float(start) if isinstance(start, int | float) else points[0][1], points[-1][1]
 
 
 def _broken(frame: Frame, arm: Arm) -> Iterator[Caution]:
@@ -236,7 +260,6 @@ def _broken(frame: Frame, arm: Arm) -> Iterator[Caution]:
 
 
 def _search_that_found_nothing(frame: Frame, arm: Arm) -> Iterator[Caution]:
-    best = frame.best(arm)
     if arm.method not in BAYESIAN:
         return
     if arm.startup_trials >= arm.trials and arm.trials > 1:
@@ -247,10 +270,13 @@ def _search_that_found_nothing(frame: Frame, arm: Arm) -> Iterator[Caution]:
             f"Bayesian optimization.",
             "Ask for more trials, or for fewer start-up trials.",
         )
-    if best is not None and best.index == 0 and len(frame.of(arm)) > 1 and arm.after is None:
+    choices = frame.choices(arm)
+    nothing = sum(run.index == 0 for choice in choices for run in choice.runs)
+    if nothing and arm.trials > 1 and arm.after is None:
+        where = f" in {nothing} of {len(choices)} replicates" if len(choices) > 1 else ""
         yield Caution(
             "nothing found",
             arm.name,
-            f"{arm.name} found nothing better than the default configuration, its first run.",
+            f"{arm.name} found nothing better than the default configuration, its first run{where}.",
             "Ask for more trials, or doubt the space.",
         )

@@ -17,9 +17,11 @@ from orchestrator.ledger import Ledger
 from orchestrator.records import ENDED, StoredEvent, StudyState, TrialRow, TrialState
 from orchestrator.spec import BAYESIAN, Arm, StudySpec
 from orchestrator.stopping import added, run_hours
-from trainer.protocol import COUNTS
+from trainer.protocol import COUNTS, SECONDS
 
 PAGE_EVENTS = 1000
+RESULTS = frozenset({TrialState.COMPLETED, TrialState.DIVERGED})  # a failed or stopped run has none
+NAMED = ("train_s", "eval_s")  # of the seconds; the others stand together
 PEAK_MEMORY = "peak_memory_bytes"  # what a run says of itself in its last report
 
 
@@ -51,6 +53,21 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What a search chose, and the runs of that point by which it was: one, or one in each replicate."""
+
+    runs: tuple[Trial, ...]
+
+    @property
+    def point(self) -> Mapping[str, float]:
+        return self.runs[0].point
+
+    @property
+    def value(self) -> float:
+        return fmean(run.value for run in self.runs if run.value is not None)
+
+
+@dataclass(frozen=True)
 class Frame:
     """A study as it stands. Trials by arm, in the order of the spec, of the replicates, of the trials."""
 
@@ -65,6 +82,16 @@ class Frame:
         return self.state is StudyState.COMPLETED
 
     @property
+    def cut_short(self) -> str:
+        """Why it is not, or not yet, what was planned; empty for a study that ended as planned. Of those that
+        ended only one whose budget ended it has a reason."""
+        if self.state is StudyState.CANCELLED:
+            return "The study was cancelled before its end."
+        if not self.finished:
+            return f"The study is {self.state} and has not ended."
+        return self.reason and f"The study did not end as planned: {self.reason}"
+
+    @property
     def minimize(self) -> bool:
         return self.spec.objective.goal == "minimize"
 
@@ -74,29 +101,65 @@ class Frame:
     def requested(self, arm: Arm) -> int:
         return (arm.trials + self.added.get(arm.name, 0)) * self.spec.replicates_of(arm)
 
-    def best(self, arm: Arm) -> Trial | None:
-        """The arm's completed trial with the best objective; of equals the first."""
-        valid = [t for t in self.of(arm) if t.value is not None]
+    def best(self, arm: Arm, *, replicate: int | None = None) -> Trial | None:
+        """The arm's completed trial with the best objective; of equals the first. Over several replicates it
+        is the luckiest of their draws: what was chosen is told by `choices`."""
+        valid = [t for t in self.of(arm) if t.value is not None and replicate in (None, t.replicate)]
         sign = 1 if self.minimize else -1
         return min(valid, key=lambda t: (sign * (t.value or 0.0), t.replicate, t.index), default=None)
 
+    def choices(self, arm: Arm) -> tuple[Choice, ...]:
+        """What the arm chose in each replicate, which is what the arms that follow it run. A grid that none
+        follows asks which point is best over all of them: the one with the best mean, of those with a value
+        in every replicate."""
+        replicates = range(self.spec.replicates_of(arm))
+        if arm.method == "grid" and not any(a.after and a.after.arm == arm.name for a in self.spec.arms):
+            points: dict[int, list[Trial]] = {}  # a grid's point follows from the index
+            for trial in (t for t in self.of(arm) if t.value is not None):
+                points.setdefault(trial.index, []).append(trial)
+            whole = [Choice(tuple(of)) for of in points.values() if len(of) == len(replicates)]
+            if whole:
+                return ((min if self.minimize else max)(whole, key=lambda choice: choice.value),)
+        best = (self.best(arm, replicate=replicate) for replicate in replicates)
+        return tuple(Choice((trial,)) for trial in best if trial is not None)
+
+    def chosen_value(self, arm: Arm, metric: str) -> float | None:
+        """Of the search runs that an arm chose, on the search seeds: the mean over the replicates."""
+        met = [self.value_of(run, metric) for choice in self.choices(arm) for run in choice.runs]
+        known = [value for value in met if value is not None]
+        return fmean(known) if known and len(known) == len(met) else None
+
     def confirming(self, arm: Arm) -> tuple[Trial, ...]:
-        """The trials that ran this arm's choice on fresh seeds: its own, or those of arms that confirm it."""
+        """The trials that ran this arm's choice on fresh seeds."""
+        return tuple(trial for each in self.confirmations(arm) for trial in self.of(each))
+
+    def confirmations(self, arm: Arm) -> tuple[Arm, ...]:
+        """The arms that run this arm's choice on fresh seeds: itself, or those that confirm it."""
         if arm.fresh_seeds:
-            return self.of(arm)
-        confirmations = (a for a in self.spec.arms if self.spec.confirms(a))
-        followers = (a for a in confirmations if a.after is not None and a.after.arm == arm.name)
-        return tuple(trial for follower in followers for trial in self.of(follower))
+            return (arm,)
+        follow = (a for a in self.spec.arms if a.after is not None and a.after.arm == arm.name)
+        return tuple(a for a in follow if self.spec.confirms(a))
+
+    def selections(self, arm: Arm) -> int:
+        """How many choices of its own stand behind an arm's runs on fresh seeds; 0 where nothing was chosen,
+        its settings being those of the spec."""
+        most = max((self.spec.replicates_of(a) for a in self.confirmations(arm)), default=1)
+        if arm.method != "fixed":
+            return min(most, self.spec.replicates_of(arm))
+        return 0 if arm.after is None else min(most, self.selections(self.spec.arm(arm.after.arm)))
 
     def searches(self) -> list[Arm]:
         """The arms whose runs are compared to choose one: no confirmations, no repetitions on fresh seeds."""
         return [a for a in self.spec.arms if not (self.spec.confirms(a) or a.fresh_seeds)]
 
     def spent(self, arm: Arm, of: Callable[[Trial], float]) -> float:
-        """What the arm's choice cost: all runs that led to it, those of an arm that it follows among them.
-        Where nothing was chosen the runs on fresh seeds are repetitions: it cost one, their mean."""
-        own = [of(trial) for trial in self.of(arm)]
-        mine = fmean(own) if arm.fresh_seeds and own else math.fsum(own)
+        """What one choice of the arm cost: all runs that led to it, in the mean over its replicates; those of
+        an arm that it follows among them. Where nothing was chosen the runs on fresh seeds are repetitions,
+        and it cost one: all that was charged, over those that gave a result."""
+        own = self.of(arm)
+        results = sum(trial.state in RESULTS for trial in own)
+        times = max(1, results) if arm.fresh_seeds else self.spec.replicates_of(arm)
+        mine = math.fsum(map(of, own)) / times
         return mine + (self.spent(self.spec.arm(arm.after.arm), of) if arm.after else 0.0)
 
     def lower_is_better(self, metric: str) -> bool:
@@ -240,10 +303,10 @@ def cost(frame: Frame, arms: Sequence[Arm], *, slots: int, heard: Mapping[str, C
     ended = [t for t in trials if t.ended]
     charged = added(*(t.charged for t in trials))
     steps, tokens, flops = (charged.get(name, 0.0) for name in COUNTS)
-    train, evaluating = (charged.get(name, 0.0) / 3600 for name in ("train_s", "eval_s"))
+    train, evaluating = (charged.get(name, 0.0) / 3600 for name in NAMED)
     hours = run_hours(charged)
     said = [heard[t.name].values.get(PEAK_MEMORY, ()) for t in ended if heard and t.name in heard]
-    useful = sum(run_hours(t.productive) for t in ended)
+    useful = sum(run_hours(t.productive) for t in ended if t.state in RESULTS)
     return Cost(
         runs=len(ended),
         steps=steps,
@@ -251,7 +314,7 @@ def cost(frame: Frame, arms: Sequence[Arm], *, slots: int, heard: Mapping[str, C
         flops=flops,
         train_hours=train,
         eval_hours=evaluating,
-        other_hours=hours - train - evaluating,
+        other_hours=sum(charged.get(name, 0.0) for name in SECONDS if name not in NAMED) / 3600,
         run_hours=hours,
         wall_hours=_wall_hours(frame, arms[0], slots=slots) if len(arms) == 1 else None,
         chip_hours=hours * frame.spec.resources.chips,
@@ -278,13 +341,14 @@ def schedule(
         lanes.setdefault(trial.replicate, []).append(trial)
     free = [0.0] * slots
     done: list[tuple[float, Trial]] = []
-    finishes: dict[int, list[float]] = {replicate: [] for replicate in lanes}
+    latest: dict[int, list[float]] = {replicate: [] for replicate in lanes}  # of the first, of two, …
     for i in range(max(map(len, lanes.values()), default=0)):
         for replicate, lane in lanes.items():
             if i < len(lane):
-                before = finishes[replicate]
-                told = max(before[: i - window + 1], default=0.0) if i >= window else 0.0
-                before.append(max(heapq.heappop(free), told) + lane[i].hours)
-                heapq.heappush(free, before[-1])
-                done.append((before[-1], lane[i]))
+                before = latest[replicate]
+                told = before[i - window] if i >= window else 0.0
+                finish = max(heapq.heappop(free), told) + lane[i].hours
+                heapq.heappush(free, finish)
+                before.append(max(finish, before[-1]) if before else finish)
+                done.append((finish, lane[i]))
     return sorted(done, key=lambda pair: pair[0])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dashboards import attribution, audit, contrasts, figures, matrix, stats, tables, verdict
-from dashboards.frames import Frame
+from dashboards.frames import Choice, Frame
 from dashboards.tables import column_name, duration
 from orchestrator.ledger.codec import finite
 from orchestrator.spec import Arm, Parameter
@@ -123,8 +123,7 @@ def _context(answer: Answer) -> dict[str, Any]:
     return {
         "study": frame.spec.name,
         "question": frame.spec.question,
-        "status": str(frame.state),
-        "finished": frame.finished,
+        "cut_short": frame.cut_short,
         "rehearsed": frame.spec.entrypoint == REHEARSAL,
         "verdict": answer.verdict,
         "seen": answer.verdict.contrast,
@@ -171,14 +170,15 @@ def facts(judged: verdict.Verdict) -> Iterator[tuple[str, str, str]]:
     if judged.cost_ratio is not None:
         claimed = "" if judged.cost_limit is None else f"the claim allows {judged.cost_limit:g}"
         yield "chip-hours over the incumbent's", f"{judged.cost_ratio:.3g}", claimed
-    if judged.answer == "undecided":
+    if judged.answer == "undecided" and judged.more_needed != 0:
         more = judged.more_needed
         count = "over 1,000" if more is None else f"{more}"
         yield f"{seen.unit}s still needed", count, "for a power of 80 % at the effect seen, six at least"
 
 
 def _searched(frame: Frame, arm: Arm) -> Searched:
-    best = frame.best(arm)
+    choices = frame.choices(arm)
+    often = "in each replicate: " if len(choices) > 1 else ""
     bayesian = arm.method in ("gp", "tpe")
     runs = f"{frame.requested(arm)}" + (f", {arm.startup_trials} to start with" if bayesian else "")
     return Searched(
@@ -187,9 +187,18 @@ def _searched(frame: Frame, arm: Arm) -> Searched:
         method=arm.method + (f", window {arm.window}" if arm.window > 1 else ""),
         trials=runs,
         space="; ".join(map(_range, arm.space)) or "–",
-        best="–" if best is None or best.value is None else f"{best.value:.5g}",
-        point=", ".join(f"{k} {v:.4g}" for k, v in best.point.items()) or "as it stands" if best else "–",
+        best="; ".join(map(_chosen_by, choices)) or "–",
+        point=(often + "; ".join(map(_point, choices))) if choices else "–",
     )
+
+
+def _chosen_by(choice: Choice) -> str:
+    over = f" (mean of {len(choice.runs)})" if len(choice.runs) > 1 else ""
+    return f"{choice.value:.5g}{over}"
+
+
+def _point(choice: Choice) -> str:
+    return ", ".join(f"{k} {v:.4g}" for k, v in choice.point.items()) or "as it stands"
 
 
 def _range(parameter: Parameter) -> str:

@@ -174,11 +174,13 @@ def _finite(value: float) -> float | None:
 
 # -- what was learned ------------------------------------------------------------------------------------
 def closely(frame: Frame) -> list[Trial]:
-    """The trials whose curves are read: each arm's best, every run of a grid that learns, confirmations."""
+    """The trials whose curves are read: each arm's best and what it chose, every run of a grid that learns,
+    confirmations."""
     chosen: dict[str, Trial] = {}
     for arm in frame.spec.arms:
         best = frame.best(arm)
         of = [best] if best is not None else []
+        of += [run for choice in frame.choices(arm) for run in choice.runs]
         if frame.spec.confirms(arm) or (arm.method == "grid" and learns(arm, frame)):
             of += frame.of(arm)
         chosen |= {trial.name: trial for trial in of}

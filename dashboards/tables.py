@@ -2,7 +2,7 @@
 
 A number comes from the runs of an arm's choice on fresh seeds: their mean, its 95 % interval and n. Where
 there are none it is the best search run, marked with a star: that one carries the luck of the draw. Time and
-runs are those of one column's search, as in the paper: the mean over the columns.
+runs are those of one search, as in the paper: the mean over replicates and columns.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from dashboards import paper, stats
 from dashboards.contrasts import sample
 from dashboards.frames import Frame
 from orchestrator.export import FORMULA_STARTS
-from orchestrator.records import TrialState
 from orchestrator.spec import Arm
 from orchestrator.stopping import run_hours
 
@@ -47,7 +46,7 @@ class Cell:
 class Row:
     name: str
     phase: str
-    hours: float  # summed run time of one column's search, mean over the columns
+    hours: float  # summed run time of one search, mean over replicates and columns
     runs: tuple[int, int]  # fewest and most of a column
     cells: tuple[Cell, ...]
     paper_hours: float | None
@@ -116,17 +115,14 @@ def _cell(frame: Frame, arm: Arm | None, column: str, metric: str, theirs: paper
     printed = theirs.values.get(column) if theirs else None
     if arm is None:
         return Cell(column, "", None, None, 0, "none", 0, printed)
-    trials = frame.confirming(arm)
-    diverged = sum(t.state is TrialState.DIVERGED for t in trials)
-    completed = sample(frame, arm, metric, diverged_too=False).units
-    values = list(completed.values())
+    met = sample(frame, arm, metric, diverged_too=False)
+    diverged, values = met.diverged, list(met.units.values())
     if values:
         interval = stats.mean_interval(values)
         return Cell(column, arm.name, fmean(values), interval, len(values), "confirmed", diverged, printed)
     if diverged:
         return Cell(column, arm.name, None, None, 0, "diverged", diverged, printed)
-    best = frame.best(arm)
-    value = frame.value_of(best, metric) if best else None
+    value = frame.chosen_value(arm, metric)
     return Cell(column, arm.name, value, None, 0, "none" if value is None else "search", 0, printed)
 
 
@@ -166,14 +162,19 @@ def _notes(frame: Frame, rows: Sequence[Row]) -> Iterator[str]:
         yield f"The study is {frame.state}: these are the numbers so far."
     if "confirmed" in sources:
         yield "Mean over the runs of each choice on fresh seeds (n), with its 95 % interval."
+    replicated = any(frame.spec.replicates_of(arm) > 1 for arm in frame.spec.arms)
     if "search" in sources:
-        yield "* The best search run, not run again on fresh seeds: it carries the luck of the draw."
+        best = "search run, the mean of one in each replicate" if replicated else "search run"
+        yield f"* The best {best}, not run again on fresh seeds: it carries the luck of the draw."
     if any(cell.diverged for row in rows for cell in row.cells):
         yield "† So many of these runs diverged; the mean is of the others."
-    if len(frame.columns()) > 1:
+    several = [
+        word for word, is_so in (("replicates", replicated), ("columns", len(frame.columns()) > 1)) if is_so
+    ]
+    if several:
         yield (
-            "Time and runs: of one column's search, all that was charged; the mean over the columns. "
-            "Of a setting that nothing chose, one run."
+            f"Time and runs: of one search, all that was charged; the mean over the {' and '.join(several)}. "
+            f"Of a setting that nothing chose, one run."
         )
 
 

@@ -15,7 +15,7 @@ from dashboards.series import line_of
 
 @dataclass(frozen=True)
 class Reached:
-    """Of one arm and one target. Infinite: not by half of the replicates or more."""
+    """Of one arm and one target. Infinite: not by more than half of the replicates."""
 
     row: str
     column: str

@@ -129,7 +129,9 @@ def verdict_lines(judged: Mapping[str, Any]) -> Iterator[str]:
     if judged["cost_ratio"] is not None:
         limit = "" if judged["cost_limit"] is None else f"; the claim allows {judged['cost_limit']:g}"
         yield f"Cost: {judged['cost_ratio']:.3g} of the incumbent's chip-hours{limit}."
-    if judged["answer"] == "undecided" and judged["contrast"] is not None:
+    if judged["condition"]:
+        yield judged["condition"]
+    if judged["answer"] == "undecided" and judged["contrast"] is not None and judged["more_needed"] != 0:
         more = "over 1,000" if judged["more_needed"] is None else f"{judged['more_needed']}"
         yield f"Still needed: {more} more {judged['contrast']['unit']}s."
     for control in judged["controls"]:

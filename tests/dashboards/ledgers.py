@@ -42,6 +42,7 @@ def diverged(**values: float) -> Run:
 
 
 FAILED = Run(state=TrialState.FAILED)
+NEVER_BEGAN = Run(state=TrialState.STOPPED, hours=0.0)  # what follows an arm that found nothing
 ALPHA = {"path": "optimizer.alpha", "low": 0.1, "high": 10.0, "scale": "log"}
 
 
@@ -104,6 +105,12 @@ def control(name: str, row: str, *, trials: int = 6) -> dict[str, Any]:
     }
 
 
+def repeated(name: str, row: str, *, trials: int = 6, column: str = "*", **changes: Any) -> dict[str, Any]:
+    """A setting that nothing chose, on the fresh seeds."""
+    arm = {"name": name, "method": "fixed", "trials": trials, "fresh_seeds": True, "row": row}
+    return {**arm, "column": column, **changes}
+
+
 def runs(*values: float, **changes: Any) -> list[Run]:
     return [Run(value, **changes) for value in values]
 
@@ -124,6 +131,7 @@ def ledger(
     results: Mapping[str, Sequence[Run]],
     *,
     state: StudyState = StudyState.COMPLETED,
+    reason: str = "",
     added: Mapping[str, int] | None = None,
 ) -> MemoryLedger:
     """Arms without results have no trials. Results come replicate by replicate."""
@@ -140,7 +148,7 @@ def ledger(
     if added:
         store.extend_study(epoch, "s1", added)
     if state is not StudyState.RUNNING:
-        store.move_study(epoch, "s1", StudyState.RUNNING, state)
+        store.move_study(epoch, "s1", StudyState.RUNNING, state, reason=reason)
     return store
 
 

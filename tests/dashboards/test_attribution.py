@@ -118,6 +118,30 @@ def test_a_control_that_diverged_once_is_not_sure_to_be_worse() -> None:
     assert control.contrast.n == 5
 
 
+def test_the_diverged_runs_of_a_control_are_told_and_one_without_results_says_nothing() -> None:
+    (control,) = one([*told(1.0, turn=2)[:4], diverged(loss=1.1)]).controls
+    assert control.says == "supports"
+    assert control.sentence.endswith("on 5 seeds, 1 of its runs having diverged.")
+    (control,) = one([diverged(loss=9.0)] * 5).controls
+    assert (control.says, control.p) == ("open", None)
+    assert "no run of it completed, so what it keeps is not known" in control.sentence
+    assert control.sentence.endswith("5 of its runs having diverged.")
+
+
+def test_two_controls_of_one_row_in_a_column_are_judged_each() -> None:
+    made = study(COLUMNS[:1], rows=("replay",))
+    (replay,) = (arm.model_dump() for arm in made.arms if arm.row == "replay")
+    arms = [*(arm.model_dump() for arm in made.arms), {**replay, "name": "replay-again"}]
+    spec = StudySpec.model_validate({**made.model_dump(), "arms": arms})
+    results = {"base-0": told(1.0), "guided-0": told(0.8, turn=1)}
+    results |= {"replay-control-0": told(0.8, turn=2), "replay-again": told(1.0, turn=2)}
+    judged = judge(frames.read(ledger(spec, results), "s1")).controls
+    assert [(c.arm, c.says) for c in judged] == [("replay-control-0", "undoes"), ("replay-again", "supports")]
+    alone = sorted(one(told(level, turn=2)).controls[0].p or 0.0 for level in (0.8, 1.0))
+    assert sorted(c.p or 0.0 for c in judged) == pytest.approx([2 * alone[0], max(2 * alone[0], alone[1])])
+    assert all("over 2 comparisons" in c.sentence for c in judged)
+
+
 def test_where_there_is_no_gain_nothing_is_attributed() -> None:
     column = one(told(0.7), guided=1.1)
     assert column.sentence.endswith("none, so there is nothing to attribute.")

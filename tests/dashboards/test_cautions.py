@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from dashboards import frames, series
+from dashboards import frames, pages, report, series, tables
 from dashboards.cautions import Caution, cautions, edge
 from orchestrator.records import StudyState, TrialState
 from orchestrator.spec import Parameter, StudySpec
-from tests.dashboards.ledgers import ALPHA, FAILED, Run, diverged, ledger, runs, searched, spec
+from tests.dashboards.ledgers import ALPHA, FAILED, Run, diverged, ledger, repeated, runs, searched, spec
 
 SIX = {f"confirm-{arm}": runs(*[0.8] * 6) for arm in ("base", "bo", "guided")}
 
@@ -162,3 +162,98 @@ def test_an_unfinished_study_says_how_to_go_on() -> None:
     caution = found(state=StudyState.PAUSED)[0]
     assert caution.kind == "unfinished"
     assert caution.remedy == "Go on with: orch study resume synthetic"
+
+
+def test_a_cancelled_study_is_not_told_to_go_on() -> None:
+    first, *others = found(state=StudyState.CANCELLED)
+    assert first.sentence == "The study was cancelled: 26 of 26 runs have ended or were stopped."
+    assert "resume" not in first.remedy
+    assert others == []
+
+
+def test_before_the_end_the_seeds_that_are_planned_are_counted() -> None:
+    nothing_yet = {f"confirm_{arm}": list[Run]() for arm in ("base", "bo", "guided")}
+    assert [c.kind for c in found(state=StudyState.RUNNING, **nothing_yet)] == ["unfinished"]
+    few = found(spec(confirmations=3), state=StudyState.RUNNING, **nothing_yet)
+    assert [c.kind for c in few] == ["unfinished", "too few seeds"]
+    assert few[1].sentence.startswith("bo is to be run again on 3 fresh seeds. A paired test needs 6")
+
+
+def test_repetitions_that_were_added_later_are_told() -> None:
+    arms = [repeated(name, name) for name in ("plain", "rival")]
+    claim = {"text": "x", "challenger": "rival", "incumbent": "plain"}
+    results = {"plain": runs(*[1.0] * 9), "rival": runs(*[0.9] * 9)}
+    store = ledger(spec(arms=arms, claim=claim), results, added={"plain": 3, "rival": 3})
+    told = cautions(frames.read(store, "s1"), {})
+    assert [(c.kind, c.arm) for c in told] == [("added later", "plain"), ("added later", "rival")]
+
+
+# -- over several replicates -----------------------------------------------------------------------------
+RATES = {
+    0.5: (1.0, 1.0, 1.0),
+    1: (0.8, 0.8, 0.8),
+    2: (0.5, 0.5, 0.5),
+    4: (0.6, 0.6, 0.6),
+    8: (0.9, 0.9, 0.45),
+}
+
+
+def rates() -> frames.Frame:
+    """A grid on three seeds: by the mean 2 is best, and the luckiest draw of all lies at its end, 8."""
+    space = [{"path": "optimizer.alpha", "values": list(RATES)}]
+    arm = {"name": "grid", "method": "grid", "space": space, "trials": len(RATES), "row": "rates"}
+    study = spec(arms=[arm], claim=None, replicates=3)
+    results = [Run(of[r], point={"optimizer.alpha": x}) for r in range(3) for x, of in RATES.items()]
+    return frames.read(ledger(study, {"grid": results}), "s1")
+
+
+def test_a_grid_over_several_seeds_chooses_by_their_mean() -> None:
+    frame = rates()
+    assert cautions(frame, {}) == []  # 2 is no end of the grid
+    searched_ = pages._searched(frame, frame.spec.arm("grid"))
+    assert (searched_.best, searched_.point) == ("0.5 (mean of 3)", "optimizer.alpha 2")
+    (cell,) = tables.table(frame).rows[0].cells
+    assert (cell.source, cell.value) == ("search", 0.5)
+
+
+def test_a_grid_that_is_followed_chooses_in_each_replicate_as_its_followers_do() -> None:
+    study = spec(replicates=2, confirmations=6)
+    etas = (0.01, 0.02, 0.04)
+    values = ((0.9, 0.7, 0.8), (0.6, 0.75, 0.8))
+    guided = [Run(v, point={"guidance.eta": x}) for of in values for v, x in zip(of, etas, strict=True)]
+    frame = frames.read(ledger(study, {"guided": guided}), "s1")
+    searched_ = pages._searched(frame, study.arm("guided"))
+    assert searched_.best == "0.7; 0.6"
+    assert searched_.point == "in each replicate: guidance.eta 0.02; guidance.eta 0.01"
+    (caution,) = (c for c in cautions(frame, {}) if c.kind == "end of the grid")
+    assert caution.sentence.startswith(
+        "In 1 of 2 replicates the best point of guided has guidance.eta = 0.01, at the lower end of its grid"
+    )
+    (cell,) = tables.table(frame).rows[2].cells
+    assert cell.value == pytest.approx(0.65)
+
+
+def test_a_search_found_nothing_only_in_the_replicates_where_it_did_not() -> None:
+    """The default of one is the best run of all, and the other bettered its own."""
+    points = [{"optimizer.alpha": x} for x in (1.0, 3.0, 2.0, 0.5)]
+    values = ((0.60, 0.7, 0.8, 0.9), (1.0, 0.9, 0.7, 0.8))
+    bo = [Run(v, point=p) for of in values for v, p in zip(of, points, strict=True)]
+    results = {**{name: of * 2 for name, of in searched().items()}, "bo": bo}
+    frame = frames.read(ledger(spec(replicates=2), results), "s1")
+    (caution,) = (c for c in cautions(frame, {}) if c.kind == "nothing found")
+    assert caution.sentence == (
+        "bo found nothing better than the default configuration, its first run in 1 of 2 replicates."
+    )
+
+
+def test_alpha_is_looked_at_in_the_run_that_each_replicate_chose() -> None:
+    etas = (0.01, 0.02, 0.04)
+    guided = [
+        Run(v, point={"guidance.eta": x}, said=[(40, "eval", {}, {"alpha": end})])
+        for of, end in (((0.9, 0.6, 0.8), 0.9), ((0.9, 0.7, 0.8), 0.3))
+        for v, x in zip(of, etas, strict=True)
+    ]
+    store = ledger(spec(replicates=2), {**{k: v * 2 for k, v in searched().items()}, "guided": guided})
+    answer = report.gather(store, "s1", slots=1)
+    (caution,) = (c for c in answer.cautions if c.kind == "short-horizon bias")
+    assert caution.sentence.startswith("α collapsed in guided.1.1: it ended at 0.3")

@@ -6,7 +6,7 @@ import pytest
 
 from dashboards import frames
 from dashboards.contrasts import by_column
-from tests.dashboards.ledgers import diverged, ledger, runs, spec
+from tests.dashboards.ledgers import diverged, ledger, repeated, runs, spec
 
 
 def test_columns_are_corrected_together() -> None:
@@ -54,3 +54,20 @@ def test_where_both_diverged_neither_is_better() -> None:
     frame = frames.read(ledger(spec(confirmations=2), found), "s1")
     (only,) = by_column(frame, "guided", "+ BO", metric="loss")
     assert only.differences == (0.0, 0.5)
+
+
+def test_a_diverged_run_counts_as_the_worst_of_its_own_column() -> None:
+    """The losses of another column, near 60, are no measure of it; those of an arm in all columns are."""
+    ours = [0.75 + i / 100 for i in range(6)]
+    arms = [repeated(f"{row}-{c}", row, column=c) for c in ("a", "b") for row in ("plain", "lagged")]
+    arms += [repeated("longer", "longer", trials=1)]
+    found = {
+        "plain-a": [*runs(*(0.8 + i / 100 for i in range(5))), diverged()],
+        "lagged-a": runs(*ours),
+        "plain-b": runs(*[60.0] * 6),
+        "lagged-b": runs(*[59.0] * 6),
+    }
+    for shared, worst in (([], 0.84), (runs(0.9), 0.9)):
+        frame = frames.read(ledger(spec(arms=arms, claim=None), {**found, "longer": shared}), "s1")
+        first, _ = by_column(frame, "lagged", "plain", metric="loss")
+        assert first.differences == pytest.approx([0.05] * 5 + [worst - ours[5]])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 from dashboards import frames
 from orchestrator.backends.simulated import Fault
 from orchestrator.records import TrialState
-from tests.dashboards.ledgers import FAILED, Run, ledger, runs, searched, spec
+from tests.dashboards.ledgers import ALPHA, FAILED, Run, ledger, runs, searched, spec
 from tests.faults.world import created, small_study, world
 
 
@@ -62,9 +65,57 @@ def test_the_cost_of_an_arm_is_all_that_was_charged() -> None:
     frame = frames.read(store, "s1")
     cost = frames.cost(frame, [study.arm("bo")], slots=2)
     assert (cost.runs, cost.steps, cost.run_hours, cost.chip_hours) == (2, 80, 4.0, 4.0)
-    assert cost.wasted_hours == pytest.approx(1.0)  # of the completed one
+    assert cost.wasted_hours == pytest.approx(2.0)  # one of the completed run, and the failed one
     assert cost.wall_hours == pytest.approx(4.0)  # proposals of BO wait for each other
     assert frames.cost(frame, study.arms, slots=2).wall_hours is None
+
+
+def test_what_a_rung_stopped_is_waste_and_what_diverged_is_none() -> None:
+    rungs = {"method": "random", "rungs": {"steps": [10]}, "trials": 3, "space": [ALPHA], "row": "asha"}
+    study = spec(more_arms=[{"name": "asha", **rungs}])
+    found = [
+        Run(0.9),
+        Run(0.95, state=TrialState.STOPPED, hours=0.5),
+        Run(state=TrialState.DIVERGED, hours=0.2),
+    ]
+    frame = frames.read(ledger(study, {"asha": found}), "s1")
+    assert frames.cost(frame, [study.arm("asha")], slots=1).wasted_hours == pytest.approx(0.5)
+
+
+def test_seconds_that_went_into_nothing_else_are_none_and_not_less() -> None:
+    """Seconds of which the hours, less those of training and evaluation, would be -1e-18."""
+    study = spec()
+    for train_s, eval_s in itertools.product((0.1, 7.3, 99.7), (0.3, 1.1, 5.9)):
+        frame = frames.read(ledger(study, {"base": [Run(1.0)]}), "s1")
+        (trial,) = frame.of(study.arm("base"))
+        clocks = {"train_s": train_s, "eval_s": eval_s}
+        for more in ({}, {"compile_s": 3.0, "other_s": 6.0}):
+            told = replace(
+                frame, trials={**frame.trials, "base": (replace(trial, charged={**clocks, **more}),)}
+            )
+            other = frames.cost(told, [study.arm("base")], slots=1).other_hours
+            assert other == (0.0025 if more else 0.0)
+
+
+def test_a_schedule_of_many_runs_takes_no_more_time_for_each() -> None:
+    study = spec()
+    frame = frames.read(ledger(study, {"bo": runs(1.0)}), "s1")
+    (one,) = frame.of(study.arm("bo"))
+    many = tuple(replace(one, index=i) for i in range(20_000))
+    began = time.process_time()
+    done = frames.schedule(replace(frame, trials={**frame.trials, "bo": many}), study.arm("bo"), slots=2)
+    assert time.process_time() - began < 2  # looking back at all finishes takes some 8 s
+    assert done[-1][0] == 20_000
+
+
+def test_a_proposal_waits_for_the_slowest_of_those_that_it_sees() -> None:
+    arm = {**spec().arm("bo").model_dump(), "window": 2, "trials": 5}
+    study = spec(arms=[arm], claim=None)
+    long_first = [Run(1.0, hours=h) for h in (5.0, 1.0, 1.0, 1.0, 1.0)]
+    frame = frames.read(ledger(study, {"bo": long_first}), "s1")
+    # The third sees the first, done at 5; the fourth sees two, of which the first is the later; and so on.
+    done = {t.index: at for at, t in frames.schedule(frame, study.arm("bo"), slots=3)}
+    assert done == {0: 5, 1: 1, 2: 6, 3: 6, 4: 7}
 
 
 def test_independent_runs_share_the_slots_and_bayesian_ones_wait_for_their_window() -> None:

@@ -233,3 +233,15 @@ def test_a_name_of_the_ledger_stays_a_word_in_the_matrix() -> None:
     answer = report.gather(ledger(spec(arms=arms, claim=None), {}), "s1", slots=2)
     assert "lagged<b>" not in pages.page(answer)
     assert "lagged<b>" not in pages.markdown(answer)
+
+
+def test_the_choice_of_bo_costs_one_search_however_often_it_was_repeated() -> None:
+    costs = []
+    for replicates in (1, 3):
+        results = {arm: of * replicates for arm, of in found().items()}
+        whole = matrix.matrix(
+            frames.read(ledger(study("short", "long", replicates=replicates), results), "s1")
+        )
+        assert whole is not None
+        costs.append((line(whole, "+ BO").run_cost, line(whole, "lagged").run_cost))
+    assert costs == [pytest.approx((3.0, 1.1))] * 2  # three runs of BO; 2.2 hours over 2.0

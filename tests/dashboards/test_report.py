@@ -11,12 +11,13 @@ import pytest
 
 from dashboards import frames, pages, report, verdict
 from orchestrator.backends.simulated import Fault
+from orchestrator.cli.answer import verdict_lines
 from orchestrator.ledger import Ledger
 from orchestrator.reading import read_spec
 from orchestrator.records import StudyState
 from orchestrator.spec import StudySpec
 from tests.dashboards.answers import without_costs
-from tests.dashboards.ledgers import Run, ledger, runs, searched, spec
+from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, runs, searched, spec
 from tests.faults.world import created, small_study, world
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> | `x`"
@@ -159,3 +160,44 @@ def test_large_counts_are_short() -> None:
         "3.40e+15",
     ]
     assert [pages.short(x) for x in (None, float("inf"), 1234.56)] == ["–", "never", "1235"]
+
+
+def test_markdown_and_the_terminal_say_of_the_verdict_what_the_page_says() -> None:
+    fresh = {"confirm-guided": [*runs(0.7, 0.71, 0.72), FAILED, diverged()], "confirm-bo": runs(*[0.8] * 5)}
+    answer = report.gather(ledger(spec(confirmations=5), {**searched(), **fresh}), "s1", slots=2)
+    said = (
+        "Diverged runs: 1 of the challenger, 0 of the incumbent. Without a result: 1 of the challenger, 0 of"
+    )
+    for text in (pages.page(answer), pages.markdown(answer)):
+        assert said in text
+        assert "Until they are, a gain cannot be attributed" in text
+    assert any(said in line for line in verdict_lines(report.verdict_dict(answer.verdict)))
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "told"),
+    [
+        (StudyState.CANCELLED, "cancelled", "The study was cancelled before its end."),
+        (
+            StudyState.COMPLETED,
+            "The budget is spent.",
+            "The study did not end as planned: The budget is spent.",
+        ),
+    ],
+)
+def test_a_study_that_ended_otherwise_says_so_at_the_top(state: StudyState, reason: str, told: str) -> None:
+    answer = report.gather(whole(state=state, reason=reason), "s1", slots=2)
+    for text in (pages.page(answer), pages.markdown(answer)):
+        assert f"{told} Everything below is what is known so far." in text
+        assert "and has not ended" not in text
+
+
+def test_never_is_explained_as_it_is_counted() -> None:
+    """One of two replicates reached the target: the median of the two times is infinite."""
+    study = spec(replicates=2, objective={"metric": "loss", "targets": [0.75]})
+    guided = [*searched()["guided"], *runs(0.9, 0.8, 0.8)]
+    answer = report.gather(ledger(study, {"guided": guided}), "s1", slots=2)
+    assert [each.runs for each in answer.reached if each.row == "guided"] == [float("inf")]
+    for text in (pages.page(answer), pages.markdown(answer)):
+        assert "never: not in more than half of the replicates" in text
+        assert "no run was" not in text

@@ -9,10 +9,10 @@ import re
 import pytest
 
 from dashboards import frames, paper, tables
-from orchestrator.records import StudyState
+from orchestrator.records import StudyState, TrialState
 from orchestrator.spec import StudySpec
 from studies import catalog
-from tests.dashboards.ledgers import Run, diverged, ledger, runs, searched, spec
+from tests.dashboards.ledgers import Run, diverged, ledger, repeated, runs, searched, spec
 
 FRESH = {
     "confirm-bo": runs(0.80, 0.82, 0.81),
@@ -160,3 +160,27 @@ def test_a_row_in_brackets_is_no_length_of_the_rule_above_it() -> None:
 
 def test_markdown_lets_no_name_break_out() -> None:
     assert tables.one_line("a|b\n<script> *x* [y](z)") == "a\\|b \\<script\\> \\*x\\* \\[y\\](z)"
+
+
+def test_time_and_runs_are_those_of_one_search_in_the_mean_over_replicates() -> None:
+    study = spec(replicates=3, confirmations=1)
+    hours = {0: 1.0, 1: 1.0, 2: 4.0}
+    bo = [Run(v, hours=h) for h in hours.values() for v in (1.0, 0.9, 0.8, 0.95)]
+    fresh = {"confirm-bo": runs(0.8, 0.82, 0.81)}
+    results = {**{name: of * 3 for name, of in searched().items()}, "bo": bo, **fresh}
+    frame = frames.read(ledger(study, results), "s1")
+    table = tables.table(frame)
+    assert [(row.hours, row.runs) for row in table.rows] == [(1.0, (1, 1)), (8.0, (4, 4)), (3.0, (3, 3))]
+    assert any(
+        note.startswith("Time and runs: of one search") and "replicates" in note for note in table.notes
+    )
+    assert frames.cost(frame, [study.arm("bo")], slots=1).run_hours == 24.0  # what was spent is the sum
+
+
+def test_a_running_setting_costs_the_runs_that_are_done() -> None:
+    arms = [repeated(name, name) for name in ("plain", "rival")]
+    waiting = [Run(state=TrialState.WAITING)] * 5
+    results = {"plain": runs(*[1.0] * 6), "rival": [Run(0.9, hours=1.5), *waiting]}
+    running = ledger(spec(arms=arms, claim=None), results, state=StudyState.RUNNING)
+    table = tables.table(frames.read(running, "s1"))
+    assert [(row.hours, row.runs) for row in table.rows] == [(1.0, (1, 1)), (1.5, (1, 1))]

@@ -6,10 +6,24 @@ from typing import Any
 
 import pytest
 
-from dashboards import frames
+from dashboards import frames, tables
+from dashboards.pages import facts
+from dashboards.report import verdict_dict
 from dashboards.verdict import Verdict, judge
-from orchestrator.records import StudyState
-from tests.dashboards.ledgers import FAILED, Run, control, diverged, ledger, runs, searched, spec
+from orchestrator.cli.answer import verdict_lines
+from orchestrator.records import StudyState, TrialState
+from tests.dashboards.ledgers import (
+    FAILED,
+    NEVER_BEGAN,
+    Run,
+    control,
+    diverged,
+    ledger,
+    repeated,
+    runs,
+    searched,
+    spec,
+)
 
 BO = (0.80, 0.83, 0.79, 0.84, 0.81, 0.82)
 BETTER = (0.70, 0.74, 0.68, 0.75, 0.70, 0.73)  # on every seed
@@ -19,10 +33,20 @@ SAME = (0.81, 0.82, 0.80, 0.83, 0.82, 0.81)  # on some
 def judged(guided: Any = BETTER, bo: Any = BO, *, study: Any = None, **changes: Any) -> Verdict:
     fresh = {"confirm-guided": guided, "confirm-bo": bo}
     results = {arm: [r if isinstance(r, Run) else Run(r) for r in of] for arm, of in fresh.items()}
-    state = changes.pop("state", StudyState.COMPLETED)
+    ended = {"state": changes.pop("state", StudyState.COMPLETED), "reason": changes.pop("reason", "")}
     more = changes.pop("results", {})
     found = {**searched(**changes), **results, **more}
-    return judge(frames.read(ledger(study or spec(), found, state=state), "s1"))
+    return judge(frames.read(ledger(study or spec(), found, **ended), "s1"))
+
+
+def plain_and_rival(
+    plain: list[Run], rival: list[Run], *, cost_ratio: float | None = None, **kinds: Any
+) -> Verdict:
+    """Two settings that nothing chose, on fresh seeds alone."""
+    arms = [repeated(name, name, trials=len(plain), **kinds) for name in ("plain", "rival")]
+    claim = {"text": "x", "challenger": "rival", "incumbent": "plain", "cost_ratio": cost_ratio}
+    found = ledger(spec(arms=arms, claim=claim), {"plain": plain, "rival": rival})
+    return judge(frames.read(found, "s1"))
 
 
 def test_a_gain_on_six_seeds_supports_the_claim() -> None:
@@ -179,3 +203,141 @@ def test_controls_are_named_with_what_they_say() -> None:
         "BO over schedule parameters",
         "the default at other learning rates",
     )
+
+
+# -- ended, but not as planned ---------------------------------------------------------------------------
+SPENT = "The budget of 4 run-hours is spent or reserved (4 run-hours)."
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        {"guided": [], "confirm-guided": [], "confirm-bo": []},  # never begun: was refuted
+        {"bo": searched()["bo"][:1]},  # a quarter of the search: was refuted by its cost
+        {},  # all there: who is left out would be the clock's choice
+    ],
+)
+def test_a_study_that_its_budget_ended_has_no_answer(results: dict[str, list[Run]]) -> None:
+    verdict = judged(results=results, reason=SPENT)
+    assert verdict.answer == "undecided"
+    assert verdict.why.startswith(f"The study did not end as planned: {SPENT}")
+
+
+def test_a_cancelled_study_has_no_answer_and_is_not_said_to_go_on() -> None:
+    verdict = judged(state=StudyState.CANCELLED, reason="cancelled")
+    assert verdict.answer == "undecided"
+    assert verdict.why.startswith("The study was cancelled before its end. On 6 paired seeds")
+
+
+@pytest.mark.parametrize("lost", [FAILED, NEVER_BEGAN])
+def test_a_challenger_that_a_machine_failed_is_not_refuted(lost: Run) -> None:
+    verdict = judged(results={"guided": [diverged(), lost, lost], "confirm-guided": []})
+    assert verdict.answer == "undecided"
+    assert verdict.why == (
+        "No run of guided completed. 2 of 3 failed or were stopped, which tells nothing of what they would "
+        "have found."
+    )
+
+
+# -- where more seeds would not help ---------------------------------------------------------------------
+def test_a_metric_that_no_run_reported_is_named() -> None:
+    claim = {"text": "x", "challenger": "guided", "incumbent": "bo", "metric": "tset_bleu"}
+    verdict = judged(study=spec(claim=claim))
+    assert (verdict.answer, verdict.more_needed) == ("undecided", 0)
+    assert verdict.why == "No run of guided on fresh seeds reported 'tset_bleu'; they reported: loss."
+    assert not [what for what, _, _ in facts(verdict) if "still needed" in what]
+    assert not [line for line in verdict_lines(verdict_dict(verdict)) if line.startswith("Still needed")]
+
+
+def test_two_arms_that_diverged_on_every_seed_are_not_told_apart() -> None:
+    verdict = judged([diverged(loss=9.0)] * 6, [diverged(loss=8.0)] * 6)
+    assert (verdict.answer, verdict.more_needed) == ("undecided", 0)
+    assert verdict.why == "Every run of both arms on fresh seeds diverged, so nothing tells them apart."
+    assert judged([diverged(loss=9.0)] * 5 + [Run(0.7)], [diverged()] * 6).more_needed != 0
+
+
+# -- what one search cost --------------------------------------------------------------------------------
+@pytest.mark.parametrize("replicates", [1, 3, 6])
+def test_the_cost_is_that_of_one_search_however_often_it_was_repeated(replicates: int) -> None:
+    claim = {"text": "x", "challenger": "lagged", "incumbent": "bo", "cost_ratio": 1.0}
+    arm = repeated("lagged", "lagged", trials=2)
+    study = spec(confirmations=2, replicates=replicates, more_arms=[arm], claim=claim)
+    results = {name: of * replicates for name, of in searched().items()}
+    verdict = judged((), (), study=study, results={**results, "lagged": runs(*[0.7, 0.71] * replicates)})
+    assert verdict.cost_ratio == pytest.approx(0.25)  # a run of an hour against a search of four
+
+
+def test_sides_of_unequal_replicates_are_compared_by_one_search_of_each() -> None:
+    arms = [arm.model_dump() for arm in spec(confirmations=2).arms]
+    for arm in (each for each in arms if each["name"] == "bo"):
+        arm["replicates"] = 6
+    verdict = judged((), (), study=spec(arms=arms), results={"bo": searched()["bo"] * 6})
+    assert verdict.cost_ratio == pytest.approx(0.75)
+
+
+def test_failures_of_a_repeated_setting_make_it_dearer_and_not_cheaper() -> None:
+    plain = runs(*[1.0 + i / 100 for i in range(12)])
+    gone = [Run(state=TrialState.FAILED, hours=0.0)] * 6
+    verdict = plain_and_rival(plain, [*runs(*[0.9] * 6, hours=1.5), *gone], cost_ratio=1.0)
+    assert (verdict.answer, verdict.cost_ratio) == ("refuted", 1.5)
+    wasted = [Run(state=TrialState.FAILED, hours=0.5)] * 6
+    dearer = plain_and_rival(plain, [*runs(*[0.9] * 6, hours=1.5), *wasted])
+    assert dearer.cost_ratio == 2.0  # 9 and 3 hours for six results
+
+
+# -- what was chosen -------------------------------------------------------------------------------------
+def test_confirmations_in_several_replicates_of_one_search_are_seeds() -> None:
+    arms = [arm.model_dump() for arm in spec(confirmations=2).arms]
+    for arm in (each for each in arms if each["phase"] == "confirm"):
+        arm["replicates"] = 3
+    verdict = judged(study=spec(arms=arms))
+    assert verdict.contrast is not None
+    assert (verdict.contrast.unit, verdict.contrast.n, verdict.contrast.p) == ("seed", 6, 2 / 64)
+    assert verdict.condition.startswith("Conditional on one selection by each arm")
+
+
+def test_where_nothing_was_chosen_no_selection_is_spoken_of() -> None:
+    verdict = plain_and_rival(runs(*BO), runs(*BETTER))
+    assert verdict.condition == "Nothing was chosen: the settings are those of the spec."
+    twice = plain_and_rival(runs(*BO), runs(*BETTER), replicates=2)
+    assert twice.contrast is not None
+    assert (twice.contrast.unit, twice.contrast.n) == ("seed", 6)
+
+
+def test_one_side_that_chose_anew_makes_its_replicates_the_unit() -> None:
+    claim = {"text": "x", "challenger": "lagged", "incumbent": "bo"}
+    study = spec(
+        confirmations=2, replicates=3, more_arms=[repeated("lagged", "lagged", trials=2)], claim=claim
+    )
+    results = {**{name: of * 3 for name, of in searched().items()}, "lagged": runs(*BETTER)}
+    verdict = judged((), BO, study=study, results=results)
+    assert verdict.contrast is not None
+    assert (verdict.contrast.unit, verdict.contrast.n) == ("replicate", 3)
+    means = [sum(BO[i : i + 2]) / 2 - sum(BETTER[i : i + 2]) / 2 for i in (0, 2, 4)]
+    assert verdict.contrast.differences == pytest.approx(means)
+    assert verdict.condition == (
+        "On 3 replicates: lagged chose nothing, its settings being those of the spec; bo chose anew in each "
+        "replicate."
+    )
+
+
+def test_a_search_that_diverged_as_a_whole_loses_its_replicate() -> None:
+    study = spec(confirmations=1, replicates=9, cost_ratio=None)
+    found = searched()
+    guided = [diverged(loss=4.0)] * 9 + found["guided"] * 6
+    results = {"base": found["base"] * 9, "bo": found["bo"] * 9, "guided": guided}
+    bo = [0.8 + 0.012 * i for i in range(9)]
+    fresh = [NEVER_BEGAN] * 3 + runs(*(0.7 + 0.01 * i for i in range(3, 9)))
+    verdict = judged(fresh, bo, study=study, results=results)
+    assert verdict.contrast is not None
+    assert (verdict.contrast.n, verdict.contrast.diverged, verdict.contrast.missing) == (9, (3, 0), (0, 0))
+    assert verdict.contrast.differences[:3] == pytest.approx([value - 4.0 for value in bo[:3]])
+    assert verdict.answer == "undecided"
+    (cell,) = (
+        tables.table(frames.read(ledger(study, {**results, "confirm-guided": fresh}), "s1")).rows[2].cells
+    )
+    assert (cell.n, cell.diverged) == (6, 3)
+    guided[0] = FAILED  # so that no search as a whole is known to have diverged there
+    known = judged(fresh, bo, study=study, results=results).contrast
+    assert known is not None
+    assert (known.n, known.diverged, known.missing) == (8, (2, 0), (1, 0))
