@@ -2,9 +2,9 @@
 
 Command   orch study create attribution --size quick
 Run time  quick: 13 minutes planned on 2 cores, and compiling; laptop: 80 minutes planned
-Expected  nobody has published these controls. At quick there is no gain under LAMB's inverse square root, and
-          one in the three other cells; the learned means as constants have lower means in all four, and
-          longer plain training the lowest (docs/results/attribution-quick.md)
+Expected  nobody has published these controls. At laptop guidance gains in two of eight cells and loses in one;
+          the learned means as constants gain in four and lose in none; longer plain training has the lowest
+          loss in all eight (docs/results/attribution.md; at quick attribution-quick.md)
 
 A column is a cell: schedule, steps, optimizer; two more hold the default learning rate at a fifth and at
 five times its value. In each, α and β1 are learned at four meta learning rates η̂. Beside that stands what

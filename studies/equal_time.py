@@ -2,7 +2,7 @@
 
 Command   orch study create equal-time --size quick     (sizes: smoke, quick, laptop, paper)
 Run time  quick: 2 minutes planned on 2 cores, and compiling; laptop: 12 minutes planned
-Expected  nobody has published it
+Expected  at laptop `lagged` wins none of eight cells, ties six and loses two (docs/results/equal-time.md)
 
 A cell is a column: an optimizer, a schedule and a number of steps, with its default learning rate. In each,
 `lagged` learns α and β1 at its own settings; beside it a plain run trains for a seventh more steps, which is
