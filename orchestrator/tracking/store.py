@@ -1,6 +1,6 @@
 """How is MLflow spoken to? The only file that imports it; its troubles come out as MirrorLost.
 
-MLflow's own patience (four minutes of retries) is cut to some seconds: the mirror comes again by itself.
+MLflow's own patience (four minutes of retries) is cut to ten seconds: the mirror comes again by itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from orchestrator.tracking.words import Point
 
 # What a person has set goes before. Read by MLflow at each request, or once when it is imported.
 ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a repeated create makes two; the mirror looks first
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # its troubles are told by us, in a sentence
@@ -46,6 +46,12 @@ class Run:
 class Experiment:
     experiment_id: str
     deleted: bool
+
+
+def standing(run: Run) -> tuple[bool, str]:
+    """Of two runs of one thing, as a create that looked failed leaves them, the least by this is kept: one
+    that was written to."""
+    return ("orch.state" not in run.tags, run.run_id)
 
 
 class MlflowStore:
@@ -112,8 +118,7 @@ class MlflowStore:
             page = self._client.search_runs(
                 [found.experiment_id], filter_string=f"tags.`orch.trial_id` = '{trial_id}'", max_results=PAGE
             )
-            # Of two, as a create that looked failed leaves them, the mirror keeps this one.
-            return min(map(_run, page), key=lambda run: run.run_id, default=None)
+            return min(map(_run, page), key=standing, default=None)
 
     def create_run(
         self, experiment: Experiment, *, title: str, at_ms: int, tags: Mapping[str, str], parent: str | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,30 @@ def test_a_run_that_was_made_twice_is_kept_once(ended: World, place: Target) -> 
     ghost = client.create_run(run.info.experiment_id, tags=run.data.tags)
     kept = {r.run_id for r in _mirror_all(ended, place).values()}  # each is there once, or it would say so
     assert len(kept & {run.info.run_id, ghost.info.run_id}) == 1
+
+
+@pytest.mark.parametrize("at", [9, None])
+def test_of_runs_that_were_made_twice_the_one_that_was_written_to_is_kept(
+    ended: World, place: Target, copied: Copied, at: int | None
+) -> None:
+    """As where each create was carried out, answered by an error, and asked for again."""
+    whole = {where: run.content for where, run in _mirror_all(ended, copied("whole")).items()}
+    wire = Tripwire(at=at)
+    sink = MlflowStore(place)
+    twice: Any = wire.around(sink, SINK)
+    real = sink.create_run
+
+    def create_run(*given: Any, **named: Any) -> Any:
+        return max((real(*given, **named) for _ in range(2)), key=lambda run: run.run_id)
+
+    sink.create_run = create_run  # type: ignore[method-assign]
+    with contextlib.suppress(Killed):
+        StudyMirror(ended.store, twice, place, "s1").advance()
+    runs = _mirror_all(ended, place)
+    mirrored.check(ended.store, "s1", runs)
+    assert {where: run.content for where, run in runs.items()} == whole
+    ids = {run.run_id for run in runs.values()}
+    assert {run.parent for run in runs.values()} <= ids | {None}
 
 
 def test_one_alone_writes_to_a_mirror(ended: World, place: Target) -> None:

@@ -6,10 +6,12 @@ import shutil
 import socket
 import threading
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import MirrorLost
 from orchestrator.ledger import open_ledger
 from orchestrator.records import StudyState
 from orchestrator.settings import Settings
@@ -60,10 +62,28 @@ def test_a_store_that_is_away_is_told_of_once_and_caught_up_with(
     store.close()
 
 
-def test_a_server_that_does_not_answer_costs_a_study_nothing(
-    ended: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_a_request_that_failed_is_not_repeated_before_it_is_seen_what_it_did(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Failing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(500)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Failing) as server:
+        answering = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        answering.start()
+        place = mlflow_at(tmp_path / "home", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(MirrorLost):
+            MlflowStore(place).experiment("orch/x", folder="x")
+        server.shutdown()
+        answering.join()
+    assert len(asked) == 1
+
+
+def test_a_server_that_does_not_answer_costs_a_study_nothing(ended: World, tmp_path: Path) -> None:
     with socket.socket() as taken:  # bound and not listening: whoever connects is refused
         taken.bind(("127.0.0.1", 0))
         uri = f"http://ada:secret@127.0.0.1:{taken.getsockname()[1]}"
