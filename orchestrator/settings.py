@@ -15,6 +15,9 @@ FILE = "sqlite:///"
 LEDGERS = (FILE, "postgresql://")
 TRACKING = re.compile(r"databricks|(https?|databricks|(sqlite|postgresql|mysql|mssql)(\+\w+)?)://.+")
 
+_LOGIN = re.compile(r"^([\w.+-]+://)?(?:[^:@/]*:[^@]*@)?(?:[^@/?#]*@)?")
+_SECRET_PARAMETER = re.compile(r"(?<=[?&])[^=&]*(?:pass|pwd|odbc_connect)[^=&]*=[^&#]*&?", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -44,6 +47,16 @@ class Settings:
     @property
     def reports(self) -> Path:
         return self.home / "reports"
+
+
+def without_secrets(address: str) -> str:
+    """The address of a server or database for people to see: without what one logs in with.
+
+    A password may hold any character but @ (SQLAlchemy's grammar); in a user's name alone / ends it.
+    """
+    if address.startswith(FILE):  # a path, as it stands
+        return address
+    return _SECRET_PARAMETER.sub("", _LOGIN.sub(r"\1", address)).rstrip("?&")
 
 
 def cores() -> int:

@@ -6,6 +6,7 @@ MLflow's own patience (four minutes of retries) is cut to ten seconds: the mirro
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import MirrorLost
-from orchestrator.settings import FILE
+from orchestrator.settings import FILE, without_secrets
 from orchestrator.tracking.target import Target
 from orchestrator.tracking.words import Point
 
@@ -230,10 +231,12 @@ def _parts(items: list[Any], size: int) -> list[list[Any]]:
 
 
 def _why(problem: Exception) -> str:
-    """One line of it. What the system said says more than all that is wrapped around it."""
+    """One line of it, in which addresses are without secrets. What the system said says more than all that
+    is wrapped around it."""
     deepest: BaseException = problem
     while (inner := deepest.__cause__ or deepest.__context__) is not None:
         deepest = inner
     said = deepest.strerror if isinstance(deepest, OSError) else None
     text = f"{said}." if said else " ".join(str(problem).split()) or type(problem).__name__
+    text = re.sub(r"\w[\w.+-]*://\S+", lambda address: without_secrets(address[0]), text)
     return text if len(text) <= 300 else text[:299] + "…"
