@@ -294,7 +294,9 @@ class StudyMirror:
         self._set_status(self._parent, "", status, total, study)
         if over and not self._open:
             self._attach_schedules()
-            self.attach(self._target.reports / study.name)
+            report = self._target.reports / study.name
+            if _written_since(report, study.created_at):  # else of a deleted study that had the name
+                self.attach(report)
         self.settled = study.state is not StudyState.RUNNING and not self._open
 
     def _set_status(self, run: Run, name: str, status: str, requested: int, study: StudyRow) -> None:
@@ -347,6 +349,10 @@ def _deleted(study: StudyRow) -> MirrorDeleted:
         f"The study {study.name} was deleted in MLflow, so it is mirrored no more. To have it there again: "
         f"orch mlflow sync {study.name}"
     )
+
+
+def _written_since(folder: Path, at: float) -> bool:
+    return any(path.is_file() and path.stat().st_mtime >= at for path in folder.rglob("*"))
 
 
 def _fingerprint(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,21 @@ def test_schedules_and_the_report_are_attached_once_each_time_they_change(
     attach(ended.store, place, ended.store.study("s1"), [report, tmp_path / "nowhere"])
     local = client.download_artifacts(runs["study", ""].run_id, "report.html", str(tmp_path))
     assert Path(local).read_text() == "<p>two</p>"
+
+
+def test_the_report_of_a_deleted_study_is_not_that_of_the_next_of_its_name(
+    ended: World, place: Target
+) -> None:
+    page = place.reports / "small" / "report.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("<p>of another</p>")
+    before = ended.store.study("s1").created_at - 1
+    os.utime(page, (before, before))
+    run = _mirror_all(ended, place)["study", ""]
+    assert _client(place).list_artifacts(run.run_id) == []
+    page.write_text("<p>its own</p>")
+    _mirror_all(ended, place)
+    assert [file.path for file in _client(place).list_artifacts(run.run_id)] == ["report.html"]
 
 
 # -- limits ------------------------------------------------------------------------------------------------

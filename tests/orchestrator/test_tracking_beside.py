@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import service
 from orchestrator.errors import MirrorLost
 from orchestrator.ledger import open_ledger
 from orchestrator.records import StudyState
+from orchestrator.running import Runner
 from orchestrator.settings import Settings
 from orchestrator.tracking import Mirror, Target, lag, mirror
 from orchestrator.tracking.background import _Rounds
@@ -151,6 +153,59 @@ def test_what_an_earlier_process_began_to_write_is_written_to_its_end(ended: Wor
     following.begin()
     following.finish(60)
     assert lag(ended.store, place, "s1") == 0
+
+
+def test_a_service_that_is_started_again_finishes_what_it_owes_though_nothing_runs(
+    place: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home: None)
+    store = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+    there = world(tmp_path / "runs", store=store)
+    created(there, small_study())
+    there.drive(there.engine(), "s1")
+    store.release()
+    store.move_cursor(place.cursor("s1"), 1)
+    caught_up = threading.Event()
+    move_cursor = store.move_cursor
+
+    def moving(name: str, event_id: int) -> None:
+        move_cursor(name, event_id)
+        if not store.events(after=event_id, study_id="s1"):
+            caught_up.set()
+
+    monkeypatch.setattr(store, "move_cursor", moving)
+    settings = Settings(tmp_path / "home", "memory://", 1, place.uri)
+    engine = there.engine(who=service.whoami())
+    runner = Runner(
+        settings,
+        store,
+        say=lambda _: None,
+        open_host=lambda *_, **__: service.Host(settings, store, there.clock, engine, 1),
+    )
+    runner.start()
+    assert caught_up.wait(120)
+    runner.ask_to_end()
+    assert runner.join(60)
+    store.close()
+
+
+def test_a_service_that_ends_before_mlflow_has_all_says_so(
+    place: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home: None)
+    monkeypatch.setattr("orchestrator.running.MIRROR_S", 0.0)
+    there = world(tmp_path / "runs")
+    created(there, small_study())
+    settings = Settings(tmp_path / "home", "memory://", 1, place.uri)
+    said: list[str] = []
+    with writing(place):  # another process has it
+        runner = Runner(settings, there.store, say=said.append, open_host=lambda *_, **__: host)
+        host = service.Host(settings, there.store, there.clock, there.engine(who=service.whoami()), 1)
+        runner._look()
+        runner._look()
+        runner.ask_to_end()
+        runner._run()
+    assert said[-1].startswith("Not all of the studies is in MLflow yet.")
 
 
 def test_waiting_for_another_writer_leaves_no_file_open(ended: World, place: Target) -> None:
