@@ -14,7 +14,7 @@ from importlib import metadata
 from importlib.util import find_spec
 
 from orchestrator.errors import BadSpec, OrchError
-from orchestrator.settings import Settings, cores, from_environment
+from orchestrator.settings import Settings, cores, from_environment, without_secrets
 
 PYTHON = (3, 11)
 ANSWER_WITHIN_S = 3.0  # a server of MLflow
@@ -124,7 +124,7 @@ def _home(settings: Settings) -> Iterator[Finding]:
 def _ledger(settings: Settings) -> Finding:
     from orchestrator.ledger import open_ledger
 
-    shown = settings.ledger.split("@")[-1]  # without a password
+    shown = without_secrets(settings.ledger)
     try:
         if settings.ledger_file is not None and not settings.ledger_file.exists():
             return Finding("ledger", True, True, f"{shown} (not made yet)", "the truth about studies")
@@ -158,7 +158,7 @@ def _mirror(settings: Settings) -> Finding:
         return Finding("MLflow", True, False, "switched off (ORCH_MLFLOW=off)", purpose)
     if place.is_server and place.uri.startswith("http"):
         try:
-            with urllib.request.urlopen(f"{place.uri.rstrip('/')}/health", timeout=ANSWER_WITHIN_S):
+            with urllib.request.urlopen(f"{place.shown.rstrip('/')}/health", timeout=ANSWER_WITHIN_S):
                 pass
         except urllib.error.HTTPError:  # it answers
             pass

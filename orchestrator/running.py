@@ -99,7 +99,8 @@ class Runner:
             self._wake.wait(wait_s)
             self._wake.clear()
         self._standing = replace(self._standing, state="ended")
-        self._mirrored.finish(MIRROR_S)
+        for sentence in self._mirrored.finish(MIRROR_S):
+            self._say(sentence)
         self._let_go(end=True)
 
     def _look(self) -> float:
@@ -141,6 +142,7 @@ class Runner:
         assert self._host is not None
         if self._standing.state != "leading":
             self._say(f"Leading: studies run here, {self._host.workers} trials at a time.")
+            self._mirrored.begin_if_cut_short()
             self._told.clear()
         self._standing = Standing(
             "leading", unrunnable=tick.unrunnable, live=tick.live, ticked_at=self._host.clock.monotonic()

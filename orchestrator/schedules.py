@@ -12,6 +12,7 @@ import numpy as np
 
 from orchestrator.errors import BadSpec, NotFound
 from orchestrator.materialize import value_at
+from trainer.config import TrainConfig
 
 FILE = "schedule.npz"  # what the trainer leaves in an attempt's folder
 Curves = dict[str, list[Any]]
@@ -79,8 +80,8 @@ def write(curves: Curves, out: Path, *, trial: str, config: Mapping[str, Any]) -
         )
     if module.exists() and not module.read_text(errors="replace").startswith(_MODULE_BEGINS):
         raise BadSpec(f"{module} is there, and is no learned schedule. Name another with --out.")
-    rate = value_at(config, "optimizer.learning_rate")
-    rate = 1.0 if rate is None else float(rate)
+    stated = value_at(config, "optimizer.learning_rate")
+    rate = TrainConfig().optimizer.learning_rate if stated is None else float(stated)
     told = {"trial": trial, "learning_rate": rate, "steps": len(curves["multiplier"]), "curves": curves}
     out.write_text(json.dumps(told))
     names = ", ".join(name for name in curves if name != "multiplier")

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+from orchestrator import signals
 from orchestrator.clock import SystemClock
 from orchestrator.errors import BadSpec, MoveRefused
 from orchestrator.ledger import Store
@@ -32,7 +33,6 @@ KEEP_ALIVE_S = 75  # longer than clients (5 s) and proxies (60 s): who asks must
 REQUESTS_END_WITHIN_S = 3  # what is being answered is given so long
 ENGINE_ENDS_WITHIN_S = 6.0  # a tick that asks a search takes seconds; more, and the process leaves it
 LOOK_S = 0.1  # between two looks at whether to end
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -205,23 +205,26 @@ def _page(settings: Settings, store: Store) -> Any:
 
 
 class Ending:
-    """Set by the first SIGTERM or Ctrl-C; a second Ctrl-C leaves at once."""
+    """Set by the first SIGTERM or Ctrl-C, or by a closed terminal; a second Ctrl-C leaves at once."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
+        self._numbers = signals.ending()
 
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self.asked.is_set() and number == signal.SIGINT:
             os._exit(130)
+        if number == signal.SIGHUP:
+            signals.leave_closed_terminal()
         self.asked.set()
 
     def heed(self) -> None:
         """Again and again: Ray puts its own handlers there when the engine's thread connects to it."""
-        for number in SIGNALS:
+        for number in self._numbers:
             signal.signal(number, self._handle)
 
     def __enter__(self) -> Ending:
-        self._before = {number: signal.getsignal(number) for number in SIGNALS}
+        self._before = {number: signal.getsignal(number) for number in self._numbers}
         self.heed()
         return self
 

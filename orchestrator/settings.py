@@ -15,6 +15,9 @@ FILE = "sqlite:///"
 LEDGERS = (FILE, "postgresql://")
 TRACKING = re.compile(r"databricks|(https?|databricks|(sqlite|postgresql|mysql|mssql)(\+\w+)?)://.+")
 
+_LOGIN = re.compile(r"^([\w.+-]+://)?(?:[^:@/]*:[^@]*@)?(?:[^@/?#]*@)?")
+_SECRET_PARAMETER = re.compile(r"(?<=[?&])[^=&]*(?:pass|pwd|odbc_connect)[^=&]*=[^&#]*&?", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -46,6 +49,16 @@ class Settings:
         return self.home / "reports"
 
 
+def without_secrets(address: str) -> str:
+    """The address of a server or database for people to see: without what one logs in with.
+
+    A password may hold any character but @ (SQLAlchemy's grammar); in a user's name alone / ends it.
+    """
+    if address.startswith(FILE):  # a path, as it stands
+        return address
+    return _SECRET_PARAMETER.sub("", _LOGIN.sub(r"\1", address)).rstrip("?&")
+
+
 def cores() -> int:
     """The cores this process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -68,8 +81,13 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         problems.append(
             f"ORCH_LEDGER begins with {shown!r}. Allowed: sqlite:///path/to/file or postgresql://user@host/name."
         )
-    if home.exists() and not home.is_dir():
-        problems.append(f"ORCH_HOME is {home}, which is a file. Name a folder.")
+    try:
+        if home.exists() and not home.is_dir():
+            problems.append(f"ORCH_HOME is {home}, which is a file. Name a folder.")
+    except OSError as problem:  # in a folder of another user's
+        problems.append(
+            f"ORCH_HOME is {home}, which cannot be looked at: {problem.strerror}. Name another folder."
+        )
     workers = environ.get("ORCH_WORKERS") or str(cores())
     if not workers.isdecimal() or not 1 <= int(workers) <= 1024:
         problems.append(f"ORCH_WORKERS is {workers[:40]!r}. Allowed: a whole number from 1 to 1024.")
@@ -109,6 +127,12 @@ def _not_a_store(address: str) -> list[str]:
     shown = address.split("://")[0][:40]  # the rest may hold a password
     if not TRACKING.fullmatch(address):
         return [f"MLFLOW_TRACKING_URI begins with {shown!r}. {allowed}"]
+    if address.startswith(FILE) and set("?%") & set(address):
+        return [
+            f"MLflow would take the ? or % in {address} for something else than a file's name. Name another "
+            f"folder in ORCH_HOME, or another file in MLFLOW_TRACKING_URI. To mirror nothing, set "
+            f"ORCH_MLFLOW=off."
+        ]
     if address.startswith("http") and not _has_host(address):
         return [f"MLFLOW_TRACKING_URI names no host after {shown}://. {allowed}"]
     return []

@@ -53,6 +53,13 @@ class Storage:
                 )
         return self.root / study_id / trial_id / f"attempt-{attempt:d}"
 
+    def latest(self, study_id: str, trial_id: str, attempts: int, file: str) -> Path:
+        """The folder of the newest attempt that left such a file; the last one where none did. An attempt
+        that is cut short at once leaves nothing, and what it resumed from lies in one before."""
+        numbers = range(max(1, attempts), 0, -1)
+        folders = [self.folder(study_id, trial_id, number) for number in numbers]
+        return next((f for f in folders if (f / file).is_file()), folders[0])
+
     def keep(self, study_id: str, name: str, content: bytes) -> Path:
         """A schedule file of the study, for its trials to read: on the disk whole, or not there. Writing
         the same again changes nothing."""

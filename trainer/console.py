@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pair", help="two languages: de-en translates from German to English")
     add("--size", help=f"of the model: {', '.join(MODELS)}")
     add("--steps", type=int, help="how long to train; warm-up and evaluations follow it")
-    add("--seed", type=int)
+    add("--seed", type=int, help="of parameters, batches and dropout")
     add("--source", help="cldr (embedded), files, wmt19, or tfds:NAME")
     add("--path", help="of your text, or of a folder with prepared TFDS sets")
     add("--data-dir", dest="path", help="the same as --path")

@@ -180,7 +180,7 @@ def schedule(trial: TrialName, parts: Here, _: Reader) -> Any:
     """The learned schedule, step by step; 404 for a trial that left none."""
     row = find(parts, trial)
     storage = Storage(parts.settings.runs)
-    curves = schedules.read(storage.folder(row.study_id, row.trial_id, max(1, row.attempts)))
+    curves = schedules.read(storage.latest(row.study_id, row.trial_id, row.attempts, schedules.FILE))
     return finite({"trial_id": row.trial_id, "curves": curves})
 
 

@@ -233,7 +233,7 @@ def _record(home: str | Path) -> _Record | None:
 def _read(where: Path) -> _Record | None:
     try:
         return _Record(**json.loads((where / "daemon.json").read_text()))
-    except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError):  # none, or another user's
         return None
 
 

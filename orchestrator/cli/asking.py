@@ -29,7 +29,7 @@ as_json_option = click.option(
 )
 size_option = click.option("--size", type=click.Choice(SIZES), help="Of a preset; quick unless told.")
 search_option = click.option(
-    "--search", type=click.Choice(METHODS), help="Instead of gp and tpe, in every arm."
+    "--search", type=click.Choice(METHODS), help="Instead of gp and tpe: the method of every Bayesian arm."
 )
 workers_option = click.option(
     "--workers", type=click.IntRange(1, 1024), help="Runs at a time; ORCH_WORKERS, or one a core."
@@ -59,7 +59,8 @@ def spec_options(function: Function) -> Function:
         click.option(
             "--data-dir",
             metavar="PATH",
-            help="Text of your own (docs/data.md), or the folder of prepared TFDS sets.",
+            help="Text of your own (docs/data.md), or the folder of prepared TFDS sets; on the machine "
+            "that trains.",
         ),
         click.option(
             "--set",

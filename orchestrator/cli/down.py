@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 
 import click
 
 from orchestrator import service
 from orchestrator.cli import foreground
 from orchestrator.cli.showing import DONE, say
-from orchestrator.errors import MoveRefused
+from orchestrator.errors import MoveRefused, OrchError
 from orchestrator.settings import Settings, from_environment
 
 
 @click.command("down")
-@click.option("--force", is_flag=True, help="Also while another process runs studies on them.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also while another process runs studies on them, or the ledger cannot be read.",
+)
 def command(force: bool) -> int:
     """End the workers (the embedded Ray) on this machine."""
     from orchestrator.backends import daemon
@@ -32,10 +36,16 @@ def command(force: bool) -> int:
             daemon.stop(settings.home)  # what is left of one that died
             say(none)
             return DONE
-        with foreground.opened(settings, writing=False) as store:
-            if not force and store.lead(service.whoami()) is None:
-                raise _in_use(settings)
-            cut = len(store.live_attempts())
+        cut = 0
+        with ExitStack() as held:
+            try:
+                store = held.enter_context(foreground.opened(settings, writing=False))
+                if not force and store.lead(service.whoami()) is None:
+                    raise _in_use(settings)
+                cut = len(store.live_attempts())
+            except OrchError:  # with force, also where the ledger is broken or away
+                if not force:
+                    raise
             daemon.stop(settings.home)
     say(f"The workers of {settings.home} are ended." + (f" {cut} runs were cut short." if cut else ""))
     return DONE

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator import service
+from orchestrator import service, signals
 from orchestrator.cli.progress import InLedger, shown
 from orchestrator.cli.showing import (
     DONE,
@@ -73,7 +73,8 @@ def led_by_another(store: Store) -> bool:
 
 # -- Ctrl-C ----------------------------------------------------------------------------------------------
 class Interrupts:
-    """The first Ctrl-C (or SIGTERM) is a wish, noted and no more; the second Ctrl-C leaves at once."""
+    """The first Ctrl-C (or SIGTERM, or a closed terminal) is a wish, noted and no more; the second Ctrl-C
+    leaves at once."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -81,11 +82,12 @@ class Interrupts:
     def _handle(self, number: int, _: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if number == signal.SIGHUP:
+            signals.leave_closed_terminal()
         self.asked = True
 
     def __enter__(self) -> Interrupts:
-        signals = (signal.SIGINT, signal.SIGTERM)
-        self._before = {number: signal.signal(number, self._handle) for number in signals}
+        self._before = {number: signal.signal(number, self._handle) for number in signals.ending()}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -94,8 +94,8 @@ class Here:
         from orchestrator import schedules
         from orchestrator.storage import Storage
 
-        folder = Storage(self.settings.runs).folder(trial.study_id, trial.trial_id, max(1, trial.attempts))
-        return schedules.read(folder)
+        storage = Storage(self.settings.runs)
+        return schedules.read(storage.latest(trial.study_id, trial.trial_id, trial.attempts, schedules.FILE))
 
     # -- what was found ------------------------------------------------------------------------------
     def table(self, study: StudyRow, *, metric: str | None) -> Table:

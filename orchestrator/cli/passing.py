@@ -1,15 +1,15 @@
-"""How are `orch train`, `translate` and `data` answered? By the trainer, in a process of its own.
+"""How are `orch train`, `translate` and `data` answered? By the trainer, whose process this one becomes.
 
-The orchestrator loads no accelerator stack; so the trainer's own command lines read the arguments.
+The orchestrator loads no accelerator stack; so the trainer's own command lines read the arguments. No process
+stays between the two: each signal reaches the training, and once.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -18,15 +18,12 @@ from orchestrator.settings import from_environment
 ALL = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
-def run(module: str, arguments: Sequence[str]) -> int:
-    """Its exit code. Ctrl-C reaches it directly, and it is waited for: it saves before it ends."""
+def run(module: str, arguments: Sequence[str]) -> NoReturn:
+    """Its exit code is this one's."""
     environment = {**os.environ, "ORCH_HOME": str(from_environment().home)}
-    process = subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment)
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        return process.wait()
-    finally:
-        signal.signal(signal.SIGINT, before)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], environment)
 
 
 def to(name: str, module: str, about: str) -> click.Command:
@@ -34,7 +31,7 @@ def to(name: str, module: str, about: str) -> click.Command:
 
     @click.command(name, context_settings=ALL, help=about)
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-    def command(arguments: tuple[str, ...]) -> int:
-        return run(module, arguments)
+    def command(arguments: tuple[str, ...]) -> NoReturn:
+        run(module, arguments)
 
     return command

@@ -39,7 +39,7 @@ from orchestrator.spec import StudySpec
 @workers_option
 @as_json_option
 def command(spec: str, workers: int | None, as_json: bool, **changes: Any) -> int:
-    """Run a whole study on a virtual clock: every trial is the rehearsal workload, and no model is trained.
+    """Run a whole study of trainer.run on a virtual clock: every trial is a rehearsal, no model is trained.
 
     It shows that the study can run, what it would propose and count. Nothing is written to the ledger.
     """

@@ -33,7 +33,9 @@ def command() -> None:
     show_default=True,
     help="read looks; run also creates and steers studies; admin also deletes them.",
 )
-@click.option("--days", type=click.IntRange(1, MOST_DAYS), default=90, show_default=True, help="It is valid.")
+@click.option(
+    "--days", type=click.IntRange(1, MOST_DAYS), default=90, show_default=True, help="Days that it is valid."
+)
 @as_json_option
 def create(name: str, role: str, days: int, as_json: bool) -> int:
     """Make a token and print it, this once: only its hash is kept."""

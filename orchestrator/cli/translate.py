@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -13,10 +14,10 @@ from orchestrator.storage import Storage
 
 @click.command("translate", context_settings=passing.ALL)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def command(arguments: tuple[str, ...]) -> int:
+def command(arguments: tuple[str, ...]) -> NoReturn:
     """Translate a file or standard input with a finished run or trial."""
     first = [_folder(argument) for argument in arguments[:1]]
-    return passing.run("trainer.translate", [*first, *arguments[1:]])
+    passing.run("trainer.translate", [*first, *arguments[1:]])
 
 
 def _folder(argument: str) -> str:

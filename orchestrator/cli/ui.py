@@ -17,6 +17,7 @@ from types import FrameType
 
 import click
 
+from orchestrator import signals
 from orchestrator.cli.mlflow import place_of_mirror
 from orchestrator.cli.showing import DONE, note, say
 from orchestrator.errors import MirrorLost, MoveRefused, NotFound
@@ -30,7 +31,7 @@ ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TE
 
 @click.command("ui")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="The port.")
 def command(host: str, port: int) -> int:
     """Open MLflow's pages on what is mirrored. Ctrl-C ends them."""
     place = place_of_mirror()
@@ -43,7 +44,7 @@ def command(host: str, port: int) -> int:
             f"holds with: orch mlflow sync"
         )
     _require_free(host, port)
-    with _server(place, host, port) as server, _sigterm_as_ctrl_c():
+    with _server(place, host, port) as server, _ended_as_by_ctrl_c():
         try:
             _wait_until_ready(server, host, port)
             say(f"http://{_spelt(host)}:{port}")
@@ -89,15 +90,16 @@ def _server(place: Target, host: str, port: int) -> Iterator[subprocess.Popen[by
 
 
 @contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
+def _ended_as_by_ctrl_c() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in signals.ending()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], host: str, port: int) -> None:

@@ -26,6 +26,7 @@ from sqlalchemy import (
 from orchestrator.errors import BadSpec, LedgerBusy
 from orchestrator.ledger import migrations
 from orchestrator.ledger.sql_tables import Tables
+from orchestrator.settings import without_secrets
 
 # "orch": our number among the advisory locks of a PostgreSQL database.
 ADVISORY = 0x6F726368
@@ -77,7 +78,7 @@ def _file_address(url: str, file: str) -> URL:
 
 
 def _bad(url: str, why: str) -> BadSpec:
-    shown = url.split("@")[-1][:120]  # without a password
+    shown = without_secrets(url)[:120]
     return BadSpec(
         f"The ledger address {shown!r} cannot be used: {why}. Allowed are sqlite:///path/to/file, "
         f"postgresql://user@host/name and memory://."
@@ -140,7 +141,7 @@ def _may_pass(error: exc.DBAPIError) -> bool:
 
 
 def _busy(url: URL, why: str) -> LedgerBusy:
-    where = url.render_as_string(hide_password=True)
+    where = without_secrets(url.render_as_string(hide_password=True))
     return LedgerBusy(f"The ledger {where} does not answer now: {why}. Try again in a moment.")
 
 

@@ -7,7 +7,7 @@ is said once and tried again after growing waits; the study never hears of it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from orchestrator.clock import Clock, SystemClock
@@ -24,6 +24,7 @@ PACE_S = 1.0  # between two looks for something new
 WAITS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # after the first, second, … trouble in a row
 FINISHING_WAIT_S = 5.0  # the longest of them while a run waits for its end
 FLUSH_S = 30.0  # what the end of a foreground run waits for
+OWED = "Not all of the studies is in MLflow yet. The next start goes on with it; by hand: orch mlflow sync"
 
 
 class NoMirror:
@@ -31,6 +32,9 @@ class NoMirror:
 
     def begin(self) -> None:
         """Nothing is mirrored."""
+
+    def begin_if_cut_short(self) -> None:
+        """Nothing is."""
 
     def finish(self, within_s: float = FLUSH_S, *, leave: Callable[[], bool] = lambda: False) -> list[str]:
         return []
@@ -54,8 +58,9 @@ class Mirror:
         self._say = say
         self._clock = clock or SystemClock()
         self._rounds = _Rounds(ledger, place, study_id, lambda: not self._leaving, say)
+        self._study_id = study_id
         self._left_over: Callable[[], list[str]] = lambda: (
-            left_over(ledger, place, study_id) if study_id else []
+            [OWED] if study_id is None else left_over(ledger, place, study_id)
         )
         self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
         self._wake = threading.Event()
@@ -68,6 +73,11 @@ class Mirror:
         """Start, unless it has begun. A process that launches nothing never loads MLflow."""
         if self._thread.ident is None:
             self._thread.start()
+
+    def begin_if_cut_short(self) -> None:
+        """Start where an earlier process has left a part of a study unwritten, though none may ever run."""
+        if self._thread.ident is None and self._rounds.cut_short():
+            self.begin()
 
     def finish(self, within_s: float = FLUSH_S, *, leave: Callable[[], bool] = lambda: False) -> list[str]:
         """Write what is left, for so long at most; the sentences to be said in the end."""
@@ -88,7 +98,11 @@ class Mirror:
         self._leaving = True
         self._wake.set()
         if self._whole:
-            return [] if self._rounds.left_alone else ["It is in MLflow too. Look at it with: orch ui"]
+            return (
+                []
+                if self._study_id is None or self._rounds.left_alone
+                else ["It is in MLflow too. Look at it with: orch ui"]
+            )
         return [*filter(None, [self._trouble]), *self._left_over()]
 
     def _run(self) -> None:
@@ -158,7 +172,7 @@ class _Rounds:
         if self._sink is None:
             self._sink = MlflowStore(self._place)
         if not self._looked_back:
-            self._owed |= dict.fromkeys(self._cut_short())
+            self._owed |= dict.fromkeys(self.cut_short())
             self._looked_back = True
         mine = () if self._study_id is None else (self._study_id,)
         for study_id in dict.fromkeys((*mine, *self._owed)):
@@ -175,12 +189,14 @@ class _Rounds:
                     held.push(lock.pop_all())
         return self._locked
 
-    def _cut_short(self) -> Iterator[str]:
-        """Studies at rest of which an earlier process has written a part."""
-        for study in self._ledger.studies():
-            begun = self._ledger.cursor(self._place.cursor(study.study_id)) > 0
-            if begun and lag(self._ledger, self._place, study.study_id, most=1):
-                yield study.study_id
+    def cut_short(self) -> list[str]:
+        """Studies of which an earlier process has written a part."""
+        return [
+            study.study_id
+            for study in self._ledger.studies()
+            if self._ledger.cursor(self._place.cursor(study.study_id)) > 0
+            and lag(self._ledger, self._place, study.study_id, most=1)
+        ]
 
     def _bring(self, sink: MlflowStore, study_id: str) -> bool:
         known = study_id in self._mirrors

@@ -1,11 +1,12 @@
 """How is MLflow spoken to? The only file that imports it; its troubles come out as MirrorLost.
 
-MLflow's own patience (four minutes of retries) is cut to some seconds: the mirror comes again by itself.
+MLflow's own patience (four minutes of retries) is cut to ten seconds: the mirror comes again by itself.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -14,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import MirrorLost
-from orchestrator.settings import FILE
+from orchestrator.settings import FILE, without_secrets
 from orchestrator.tracking.target import Target
 from orchestrator.tracking.words import Point
 
 # What a person has set goes before. Read by MLflow at each request, or once when it is imported.
 ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # a repeated create makes two; the mirror looks first
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # its troubles are told by us, in a sentence
@@ -46,6 +47,12 @@ class Run:
 class Experiment:
     experiment_id: str
     deleted: bool
+
+
+def standing(run: Run) -> tuple[bool, str]:
+    """Of two runs of one thing, as a create that looked failed leaves them, the least by this is kept: one
+    that was written to."""
+    return ("orch.state" not in run.tags, run.run_id)
 
 
 class MlflowStore:
@@ -112,8 +119,7 @@ class MlflowStore:
             page = self._client.search_runs(
                 [found.experiment_id], filter_string=f"tags.`orch.trial_id` = '{trial_id}'", max_results=PAGE
             )
-            # Of two, as a create that looked failed leaves them, the mirror keeps this one.
-            return min(map(_run, page), key=lambda run: run.run_id, default=None)
+            return min(map(_run, page), key=standing, default=None)
 
     def create_run(
         self, experiment: Experiment, *, title: str, at_ms: int, tags: Mapping[str, str], parent: str | None
@@ -225,10 +231,12 @@ def _parts(items: list[Any], size: int) -> list[list[Any]]:
 
 
 def _why(problem: Exception) -> str:
-    """One line of it. What the system said says more than all that is wrapped around it."""
+    """One line of it, in which addresses are without secrets. What the system said says more than all that
+    is wrapped around it."""
     deepest: BaseException = problem
     while (inner := deepest.__cause__ or deepest.__context__) is not None:
         deepest = inner
     said = deepest.strerror if isinstance(deepest, OSError) else None
     text = f"{said}." if said else " ".join(str(problem).split()) or type(problem).__name__
+    text = re.sub(r"\w[\w.+-]*://\S+", lambda address: without_secrets(address[0]), text)
     return text if len(text) <= 300 else text[:299] + "…"

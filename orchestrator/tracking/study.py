@@ -20,7 +20,7 @@ from orchestrator.spec import StudySpec
 from orchestrator.stopping import added
 from orchestrator.storage import Storage
 from orchestrator.tracking import words
-from orchestrator.tracking.store import Experiment, MlflowStore, Run
+from orchestrator.tracking.store import Experiment, MlflowStore, Run, standing
 from orchestrator.tracking.target import Target
 
 PAGE = 1000
@@ -56,7 +56,7 @@ class StudyMirror:
         study = ledger.study(study_id)
         self._spec = StudySpec.model_validate(study.spec)
         self._experiment = self._find_experiment(study, restore=restore)
-        found, restored = self._find_runs(study, restore=restore)
+        found, anew = self._find_runs(study, restore=restore)
         self._parent = self._own_run(found, study)
         self._arms = {arm.name: self._arm_run(found, study, arm.name) for arm in self._spec.arms}
         self._arm_status: dict[str, str] = {}
@@ -74,7 +74,7 @@ class StudyMirror:
         self._note_ended(rows)
         self.settled = False  # the study is at rest, and all of its trials' states are told
         self._cursor = ledger.cursor(self._name)
-        if self._cursor and (restored or self._has_gaps(rows)):
+        if self._cursor and (anew or self._has_gaps(rows)):
             self._cursor = 0
             ledger.move_cursor(self._name, 0)
 
@@ -89,9 +89,15 @@ class StudyMirror:
         return found
 
     def _find_runs(self, study: StudyRow, *, restore: bool) -> tuple[list[Run], bool]:
-        """One run for each thing: a create that succeeded and looked failed may have left two."""
+        """One run for each thing: a create that succeeded and looked failed may have left two.
+
+        And whether all must be told again: one was brought back, or the one left may know a part only.
+        """
         runs: dict[tuple[str, str], Run] = {}
-        for run in sorted(self._sink.runs(self._experiment, study.study_id), key=lambda r: r.run_id):
+        there = self._sink.runs(self._experiment, study.study_id)
+        parents = {run.tags.get("mlflow.parentRunId") for run in there}
+        twice = False
+        for run in sorted(there, key=lambda r: (r.run_id not in parents, standing(r))):
             kind = run.tags.get("orch.kind", "")
             of = run.tags.get("orch.trial_id" if kind == "trial" else "orch.arm", "")
             kept = runs.setdefault((kind, of), run)
@@ -100,6 +106,7 @@ class StudyMirror:
                     runs[kind, of] = run
                 else:
                     self._sink.delete_run(run.run_id)
+                    twice = True
         gone = [place for place, run in runs.items() if run.deleted]
         if restore:
             for place in gone:
@@ -107,7 +114,7 @@ class StudyMirror:
                 runs[place] = replace(runs[place], deleted=False)
         elif ("study", "") in gone:
             raise _deleted(study)
-        return list(runs.values()), restore and bool(gone)
+        return list(runs.values()), twice or (restore and bool(gone))
 
     def _own_run(self, found: Iterable[Run], study: StudyRow) -> Run:
         there = next((r for r in found if r.tags.get("orch.kind") == "study"), None)
@@ -287,7 +294,9 @@ class StudyMirror:
         self._set_status(self._parent, "", status, total, study)
         if over and not self._open:
             self._attach_schedules()
-            self.attach(self._target.reports / study.name)
+            report = self._target.reports / study.name
+            if _written_since(report, study.created_at):  # else of a deleted study that had the name
+                self.attach(report)
         self.settled = study.state is not StudyState.RUNNING and not self._open
 
     def _set_status(self, run: Run, name: str, status: str, requested: int, study: StudyRow) -> None:
@@ -340,6 +349,10 @@ def _deleted(study: StudyRow) -> MirrorDeleted:
         f"The study {study.name} was deleted in MLflow, so it is mirrored no more. To have it there again: "
         f"orch mlflow sync {study.name}"
     )
+
+
+def _written_since(folder: Path, at: float) -> bool:
+    return any(path.is_file() and path.stat().st_mtime >= at for path in folder.rglob("*"))
 
 
 def _fingerprint(path: Path) -> str:

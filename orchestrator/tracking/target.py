@@ -1,4 +1,4 @@
-"""Where are studies mirrored to, how is that place named without its password, and who writes to it?"""
+"""Where are studies mirrored to, how is that place named without secrets, and who writes to it?"""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from orchestrator.settings import FILE, Settings
+from orchestrator.settings import FILE, Settings, without_secrets
 
 LOCK = "mlflow.lock"
 
@@ -23,7 +22,7 @@ class Target:
     uri: str
     file: Path | None
     artifacts: Path | None
-    shown: str  # without a password
+    shown: str  # without secrets
     lock: Path  # under ORCH_HOME: who holds it writes to the mirror
     runs: Path  # the attempts' folders
     reports: Path  # a folder for each study's report
@@ -48,22 +47,17 @@ def target(settings: Settings) -> Target | None:
         file = Path(uri.removeprefix(FILE)).absolute()
         uri = f"{FILE}{file}"
     server = uri.startswith(("http://", "https://", "databricks"))
-    pages = settings.mlflow_ui or (_without_password(uri) if uri.startswith("http") else None)
+    pages = settings.mlflow_ui or (without_secrets(uri) if uri.startswith("http") else None)
     return Target(
         uri=uri,
         file=file,
         artifacts=None if server else settings.home / "mlflow-artifacts",
-        shown=_without_password(uri),
+        shown=without_secrets(uri),
         lock=settings.home / LOCK,
         runs=settings.runs,
         reports=settings.reports,
         pages=None if pages is None else pages.rstrip("/"),
     )
-
-
-def _without_password(uri: str) -> str:
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in parts.netloc else uri
 
 
 @contextmanager

@@ -35,6 +35,20 @@ def test_down_refuses_while_another_process_leads(
     leader.close()
 
 
+def test_down_by_force_ends_the_workers_of_a_ledger_that_is_broken(
+    orch: Orch, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[Path] = []
+    monkeypatch.setattr(daemon, "find", lambda home: "127.0.0.1:1")
+    monkeypatch.setattr(daemon, "stop", stopped.append)
+    home.mkdir()
+    (home / "ledger.db").write_text("no database")
+    assert orch("down").code == showing.USAGE
+    assert stopped == []
+    assert orch("down", "--force").code == 0
+    assert stopped == [home]
+
+
 @pytest.mark.parametrize("starting", [True, False], ids=["which starts them now", "which runs studies"])
 def test_down_refuses_while_a_process_of_another_ledger_has_the_workers(
     orch: Orch, home: Path, monkeypatch: pytest.MonkeyPatch, starting: bool

@@ -181,6 +181,23 @@ def test_an_address_that_is_none_is_refused_in_a_sentence(uri: str, begins: str)
     assert sentence.endswith("To mirror nothing, set ORCH_MLFLOW=off.")
 
 
+@pytest.mark.parametrize("name", ["a?b", "a%20b"])
+def test_a_home_whose_name_mlflow_would_misread_is_refused_unless_nothing_is_mirrored(name: str) -> None:
+    with pytest.raises(BadSpec, match="Name another folder in ORCH_HOME"):
+        from_environment({"ORCH_HOME": f"/data/{name}"})
+    assert from_environment({"ORCH_HOME": f"/data/{name}", "ORCH_MLFLOW": "off"}).mlflow is None
+
+
+def test_a_home_that_may_not_be_looked_at_is_a_finding_of_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> bool:  # who runs the tests may be root, whom no folder refuses
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", refused)
+        with pytest.raises(BadSpec, match="cannot be looked at: Permission denied"):
+            from_environment({"ORCH_HOME": "/of/another"})
+
+
 def test_a_switch_that_is_none_is_refused() -> None:
     with pytest.raises(BadSpec) as bad:
         from_environment({"ORCH_MLFLOW": "maybe"})

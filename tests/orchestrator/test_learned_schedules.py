@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from orchestrator import schedules
 from orchestrator.errors import BadSpec, NotFound
 from trainer import schedules as replayed
+from trainer.config import TrainConfig
 
 CONFIG = {"optimizer": {"learning_rate": 0.04}}
 
@@ -50,6 +52,16 @@ def test_the_module_is_an_optax_schedule(folder: Path) -> None:
         assert float(learned.learning_rate(step)) == pytest.approx(expected, rel=1e-6)
     assert float(learned.learning_rate(100)) == float(learned.learning_rate(6))
     assert float(learned.curve("beta1")(3)) == pytest.approx(0.9)
+
+
+def test_a_learning_rate_that_no_config_states_is_the_one_that_the_run_used(folder: Path) -> None:
+    config = {"steps": 400, "optimizer": {"alpha": 1.0}}
+    used = TrainConfig.from_dict(config).optimizer.learning_rate
+    out, module = schedules.write(
+        schedules.read(folder), folder / "learned.json", trial="s.a.0.0", config=config
+    )
+    assert json.loads(out.read_text())["learning_rate"] == used
+    assert f"return {used!r} * curve" in module.read_text()
 
 
 def test_a_name_that_the_trainer_would_not_read_or_a_module_of_somebody_elses_is_refused(

@@ -31,7 +31,7 @@ def test_an_address_that_is_none_is_refused_with_a_sentence(url: str, why: str) 
     with pytest.raises(BadSpec) as caught:
         open_ledger(url)
     assert str(caught.value) == (
-        f"The ledger address {url.split('@')[-1]!r} cannot be used: {why}. Allowed are "
+        f"The ledger address {url.replace('ada:secret@', '')!r} cannot be used: {why}. Allowed are "
         f"sqlite:///path/to/file, postgresql://user@host/name and memory://."
     )
 

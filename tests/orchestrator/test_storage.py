@@ -95,3 +95,14 @@ def test_a_checkout_whose_status_is_not_known_is_not_called_clean(
     provenance._git.cache_clear()
     assert provenance._git("/") == {"commit": "c0ffee", "dirty": dirty}
     provenance._git.cache_clear()
+
+
+def test_what_an_attempt_left_is_found_though_the_last_one_left_nothing(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    one, two, three = (storage.folder("s", "s.a.0.0", number) for number in (1, 2, 3))
+    assert storage.latest("s", "s.a.0.0", 3, "schedule.npz") == three
+    for folder in (one, two):
+        folder.mkdir(parents=True)
+        (folder / "schedule.npz").touch()
+    assert storage.latest("s", "s.a.0.0", 3, "schedule.npz") == two
+    assert storage.latest("s", "s.a.0.0", 0, "schedule.npz") == one

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,6 +167,30 @@ def test_a_run_that_was_made_twice_is_kept_once(ended: World, place: Target) -> 
     assert len(kept & {run.info.run_id, ghost.info.run_id}) == 1
 
 
+@pytest.mark.parametrize("at", [9, None])
+def test_of_runs_that_were_made_twice_the_one_that_was_written_to_is_kept(
+    ended: World, place: Target, copied: Copied, at: int | None
+) -> None:
+    """As where each create was carried out, answered by an error, and asked for again."""
+    whole = {where: run.content for where, run in _mirror_all(ended, copied("whole")).items()}
+    wire = Tripwire(at=at)
+    sink = MlflowStore(place)
+    twice: Any = wire.around(sink, SINK)
+    real = sink.create_run
+
+    def create_run(*given: Any, **named: Any) -> Any:
+        return max((real(*given, **named) for _ in range(2)), key=lambda run: run.run_id)
+
+    sink.create_run = create_run  # type: ignore[method-assign]
+    with contextlib.suppress(Killed):
+        StudyMirror(ended.store, twice, place, "s1").advance()
+    runs = _mirror_all(ended, place)
+    mirrored.check(ended.store, "s1", runs)
+    assert {where: run.content for where, run in runs.items()} == whole
+    ids = {run.run_id for run in runs.values()}
+    assert {run.parent for run in runs.values()} <= ids | {None}
+
+
 def test_one_alone_writes_to_a_mirror(ended: World, place: Target) -> None:
     with writing(place) as mine, writing(place) as yours:
         assert (mine, yours) == (True, False)
@@ -254,6 +280,21 @@ def test_schedules_and_the_report_are_attached_once_each_time_they_change(
     attach(ended.store, place, ended.store.study("s1"), [report, tmp_path / "nowhere"])
     local = client.download_artifacts(runs["study", ""].run_id, "report.html", str(tmp_path))
     assert Path(local).read_text() == "<p>two</p>"
+
+
+def test_the_report_of_a_deleted_study_is_not_that_of_the_next_of_its_name(
+    ended: World, place: Target
+) -> None:
+    page = place.reports / "small" / "report.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("<p>of another</p>")
+    before = ended.store.study("s1").created_at - 1
+    os.utime(page, (before, before))
+    run = _mirror_all(ended, place)["study", ""]
+    assert _client(place).list_artifacts(run.run_id) == []
+    page.write_text("<p>its own</p>")
+    _mirror_all(ended, place)
+    assert [file.path for file in _client(place).list_artifacts(run.run_id)] == ["report.html"]
 
 
 # -- limits ------------------------------------------------------------------------------------------------

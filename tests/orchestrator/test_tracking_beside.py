@@ -6,12 +6,16 @@ import shutil
 import socket
 import threading
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from orchestrator import service
+from orchestrator.errors import MirrorLost
 from orchestrator.ledger import open_ledger
 from orchestrator.records import StudyState
+from orchestrator.running import Runner
 from orchestrator.settings import Settings
 from orchestrator.tracking import Mirror, Target, lag, mirror
 from orchestrator.tracking.background import _Rounds
@@ -60,10 +64,28 @@ def test_a_store_that_is_away_is_told_of_once_and_caught_up_with(
     store.close()
 
 
-def test_a_server_that_does_not_answer_costs_a_study_nothing(
-    ended: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_a_request_that_failed_is_not_repeated_before_it_is_seen_what_it_did(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Failing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(500)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Failing) as server:
+        answering = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        answering.start()
+        place = mlflow_at(tmp_path / "home", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(MirrorLost):
+            MlflowStore(place).experiment("orch/x", folder="x")
+        server.shutdown()
+        answering.join()
+    assert len(asked) == 1
+
+
+def test_a_server_that_does_not_answer_costs_a_study_nothing(ended: World, tmp_path: Path) -> None:
     with socket.socket() as taken:  # bound and not listening: whoever connects is refused
         taken.bind(("127.0.0.1", 0))
         uri = f"http://ada:secret@127.0.0.1:{taken.getsockname()[1]}"
@@ -131,6 +153,59 @@ def test_what_an_earlier_process_began_to_write_is_written_to_its_end(ended: Wor
     following.begin()
     following.finish(60)
     assert lag(ended.store, place, "s1") == 0
+
+
+def test_a_service_that_is_started_again_finishes_what_it_owes_though_nothing_runs(
+    place: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home: None)
+    store = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+    there = world(tmp_path / "runs", store=store)
+    created(there, small_study())
+    there.drive(there.engine(), "s1")
+    store.release()
+    store.move_cursor(place.cursor("s1"), 1)
+    caught_up = threading.Event()
+    move_cursor = store.move_cursor
+
+    def moving(name: str, event_id: int) -> None:
+        move_cursor(name, event_id)
+        if not store.events(after=event_id, study_id="s1"):
+            caught_up.set()
+
+    monkeypatch.setattr(store, "move_cursor", moving)
+    settings = Settings(tmp_path / "home", "memory://", 1, place.uri)
+    engine = there.engine(who=service.whoami())
+    runner = Runner(
+        settings,
+        store,
+        say=lambda _: None,
+        open_host=lambda *_, **__: service.Host(settings, store, there.clock, engine, 1),
+    )
+    runner.start()
+    assert caught_up.wait(120)
+    runner.ask_to_end()
+    assert runner.join(60)
+    store.close()
+
+
+def test_a_service_that_ends_before_mlflow_has_all_says_so(
+    place: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home: None)
+    monkeypatch.setattr("orchestrator.running.MIRROR_S", 0.0)
+    there = world(tmp_path / "runs")
+    created(there, small_study())
+    settings = Settings(tmp_path / "home", "memory://", 1, place.uri)
+    said: list[str] = []
+    with writing(place):  # another process has it
+        runner = Runner(settings, there.store, say=said.append, open_host=lambda *_, **__: host)
+        host = service.Host(settings, there.store, there.clock, there.engine(who=service.whoami()), 1)
+        runner._look()
+        runner._look()
+        runner.ask_to_end()
+        runner._run()
+    assert said[-1].startswith("Not all of the studies is in MLflow yet.")
 
 
 def test_waiting_for_another_writer_leaves_no_file_open(ended: World, place: Target) -> None:

@@ -1,0 +1,23 @@
+"""Which signals ask a process to end, and where does it speak once its terminal is closed?"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+
+def ending() -> tuple[signal.Signals, ...]:
+    """Ctrl-C, SIGTERM, and the SIGHUP of a terminal that is closed; not where `nohup` has it ignored."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return (signal.SIGINT, signal.SIGTERM)
+    return (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def leave_closed_terminal() -> None:
+    """What is said from now on goes nowhere if it went to a terminal that is closed, where writing fails."""
+    for stream in (1, 2):
+        try:
+            os.write(stream, b"")
+        except OSError:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream)

@@ -1,0 +1,68 @@
+"""Does a closed terminal end what runs in it as Ctrl-C does?"""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+
+from orchestrator.cli import ui
+from orchestrator.cli.foreground import Interrupts
+from orchestrator.serving import Ending
+from orchestrator.signals import ending, leave_closed_terminal
+
+
+@pytest.fixture(autouse=True)
+def _hangs_up() -> Iterator[None]:
+    """As in a terminal, whatever these tests are started by."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def _hang_up() -> None:
+    assert signal.getsignal(signal.SIGHUP) is not signal.SIG_DFL  # it would end the tests
+    signal.raise_signal(signal.SIGHUP)
+
+
+def test_a_closed_terminal_asks_a_foreground_study_to_pause_and_a_service_to_end() -> None:
+    with Interrupts() as interrupts:
+        _hang_up()
+        assert interrupts.asked
+    with Ending() as asked:
+        _hang_up()
+        assert asked.asked.is_set()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+def test_a_closed_terminal_ends_the_pages() -> None:
+    with pytest.raises(KeyboardInterrupt), ui._ended_as_by_ctrl_c():
+        _hang_up()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
+
+
+def test_what_nohup_has_ignored_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert signal.SIGHUP not in ending()
+
+
+def test_a_process_may_speak_after_its_terminal_was_closed() -> None:
+    child, terminal = pty.fork()
+    if child == 0:
+        code = 1
+        with suppress(BaseException):
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            os.write(1, b"open")
+            with suppress(OSError):
+                while os.read(0, 1):  # until it is closed
+                    pass
+            leave_closed_terminal()
+            code = 0 if os.write(1, b"said") == os.write(2, b"said") == 4 else 2
+        os._exit(code)
+    assert os.read(terminal, 4) == b"open"
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
