@@ -78,10 +78,10 @@ def _ask_git(folder: str, *words: str) -> str | None:
     # --no-optional-locks: a look at the status must not get in the way of the person's own git.
     command = ["git", "--no-optional-locks", "-C", folder, *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout.decode(errors="replace").strip()  # a file may have any bytes as its name
 
 
 def _environment(names: tuple[str, ...]) -> dict[str, str]:

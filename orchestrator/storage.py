@@ -7,8 +7,10 @@ only faster. Folders are paths that every machine of the study mounts: an entryp
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import logging
 import os
 import re
 import shutil
@@ -91,16 +93,20 @@ class Storage:
             ) from problem
 
     def discard(self, folder: str | Path) -> None:
-        """Delete an attempt's checkpoints and parameters; its journal and small files stay."""
+        """Delete an attempt's checkpoints and parameters; its journal and small files stay. So does what
+        cannot be deleted now: that it takes room is no reason for a study to stop."""
         resolved = Path(folder).resolve()
         if self.root.resolve() not in resolved.parents:
             raise BadSpec(f"{str(folder)!r} is not below {str(self.root)!r}; nothing was deleted.")
         for pattern in PARAMETERS:
-            for found in resolved.glob(pattern):
-                if found.is_dir() and not found.is_symlink():
-                    shutil.rmtree(found, ignore_errors=True)
-                else:
-                    found.unlink(missing_ok=True)
+            for found in _found(resolved, pattern):
+                with contextlib.suppress(OSError):
+                    if found.is_dir() and not found.is_symlink():
+                        shutil.rmtree(found, ignore_errors=True)
+                    else:
+                        found.unlink(missing_ok=True)
+                if os.path.lexists(found):
+                    logging.getLogger(__name__).warning("%s cannot be deleted now; it stays", found)
 
 
 class Journal:
@@ -172,6 +178,14 @@ def read_journal(
         if sequence > after:
             events.append(Event(trial_id, attempt, sequence, kind, step, payload, at))
     return tuple(events), None
+
+
+def _found(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return list(folder.glob(pattern))
+    except OSError as problem:
+        logging.getLogger(__name__).warning("%s cannot be looked through: %s", folder, problem)
+        return []
 
 
 def _ended(data: dict[str, Any]) -> Ended:

@@ -205,9 +205,12 @@ def as_preempted(ended: Ended) -> Ended:
 
 
 def started(launch: Launch, at: float) -> Event:
-    """The first event of an attempt: on what it runs."""
+    """The first event of an attempt: on what it runs. That it cannot be found out fails no attempt."""
     seed = launch.config.get("seed")
-    facts = provenance.collect(**({} if seed is None else {"seed": seed}))
+    try:
+        facts = provenance.collect(**({} if seed is None else {"seed": seed}))
+    except Exception as problem:
+        facts = {"unknown": f"{problem!r:.500}"}
     return Event(*launch.key, sequence=1, kind="started", step=0, payload=facts, at=at)
 
 

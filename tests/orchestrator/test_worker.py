@@ -130,6 +130,20 @@ def test_nan_and_infinity_are_passed_on_as_they_are(launch: Any, entrypoint: Any
         assert events[1].payload["values"]["b"] == math.inf
 
 
+def test_an_attempt_whose_surroundings_cannot_be_told_runs_all_the_same(
+    launch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collect(**seeds: int) -> dict[str, Any]:
+        raise UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid continuation byte")
+
+    monkeypatch.setattr("orchestrator.provenance.collect", collect)
+    worker, job = Worker(), launch()
+    worker.begin(job)
+    progress, ended = to_the_end(worker, job)
+    assert ended.how == "outcome"
+    assert progress.events[0].payload["unknown"].startswith("UnicodeDecodeError(")
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
