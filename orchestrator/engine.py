@@ -34,7 +34,7 @@ from orchestrator.records import (
 )
 from orchestrator.settle import ending
 from orchestrator.spec import StudySpec
-from orchestrator.storage import Storage, read_journal
+from orchestrator.storage import NotWritten, Storage, read_journal
 from orchestrator.unrunnable import Unrunnable
 from orchestrator.wishes import obey_all, stop_waiting
 from trainer.protocol import Verdict
@@ -52,6 +52,7 @@ class Tick:
     live: int = 0
     open_studies: int = 0
     unrunnable: Mapping[str, str] = field(default_factory=dict)  # study -> why this process cannot launch it
+    passing: frozenset[str] = frozenset()  # those of them whose trouble may pass by itself
 
     @property
     def idle(self) -> bool:
@@ -113,6 +114,7 @@ class Engine:
                 live=len(self._heard),
                 open_studies=len(running),
                 unrunnable=self._unrunnable.sentences(),
+                passing=self._unrunnable.passing(),
             )
         except BaseException:
             self._forget_readings()
@@ -234,6 +236,8 @@ class Engine:
         return self.store.end_attempt(epoch, *attempt.key, unbegun)
 
     def _end(self, epoch: int, study: StudyRow, attempt: AttemptRow, ended: Ended) -> TrialRow:
+        if ended.how == "unwritten":
+            self._unrunnable.add(study.study_id, NotWritten(ended.reason))
         made = ending(
             ended,
             spec=self._course(study).spec,
@@ -334,6 +338,8 @@ class Engine:
             if lane is None:
                 break
             chosen.append(self._choose(study, lane))
+        if chosen:
+            self.storage.require_room(study.study_id)
         self._launch(epoch, chosen)
         return len(chosen)
 

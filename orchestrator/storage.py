@@ -27,11 +27,16 @@ from trainer.protocol import Outcome
 JOURNAL = "events.jsonl"
 SCHEDULES = "schedules"  # in a study's folder: learned curves that its trials replay
 PARAMETERS = ("checkpoint*", "params*")  # what is large in a folder, by name; the rest is kept
+PAGE_BYTES = 4096  # the least that a file with anything in it takes
 SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,254}")
 
 
-class DiskFull(OrchError):
-    """There is no room for what must be written down before anything goes on."""
+class NotWritten(OrchError):
+    """What must be written down before anything goes on cannot be; it may be possible later."""
+
+
+class DiskFull(NotWritten):
+    """There is no room for it."""
 
 
 class Storage:
@@ -78,6 +83,22 @@ class Storage:
         finally:
             unfinished.unlink(missing_ok=True)
         return path
+
+    def require_room(self, study_id: str) -> None:
+        """NotWritten unless the study's folder takes a small file: asked before a launch is written down, so
+        that a full disk costs one attempt a worker and not one every time it is looked again."""
+        path = self.folder(study_id, SCHEDULES, 0).parent.parent / f"unfinished-{os.getpid()}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.write_bytes(bytes(PAGE_BYTES))
+            finally:
+                path.unlink(missing_ok=True)
+        except OSError as problem:
+            raise NotWritten(
+                f"Nothing can be written in {path.parent} ({problem.strerror or problem}). Mend that; what "
+                f"ran goes on from its last checkpoints."
+            ) from problem
 
     def delete(self, study_id: str) -> None:
         """Delete all folders of a study."""
@@ -152,7 +173,7 @@ class Journal:
                 raise
             raise DiskFull(
                 f"The disk is full: an event could not be written to {self.path}. "
-                f"Make room there, then retry the trial; it goes on from its last checkpoint."
+                f"Make room there; the trial goes on from its last checkpoint."
             ) from problem
 
 

@@ -212,10 +212,24 @@ def test_a_full_disk_ends_the_attempt_with_a_sentence(launch: Any) -> None:
     progress, ended = to_the_end(worker, job)
     assert progress.events == ()
     assert ended == Ended(
-        "raised",
+        "unwritten",
         reason=f"The disk is full: an event could not be written to {journal}. "
-        f"Make room there, then retry the trial; it goes on from its last checkpoint.",
+        f"Make room there; the trial goes on from its last checkpoint.",
     )
+
+
+def test_a_folder_that_cannot_be_made_is_no_fault_of_the_run_and_its_own_trouble_is(
+    launch: Any, entrypoint: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_text("a file where the trial's folder would be")
+    worker, job = Worker(), launch("a")
+    worker.begin(job)
+    ended = to_the_end(worker, job)[1]
+    assert ended.how == "unwritten"
+    assert ended.reason.startswith("The run's folder cannot be written ([Errno ")
+    own = launch("own", entrypoint=entrypoint("raise OSError(28, 'No space left on device')"))
+    assert worker.begin(own)
+    assert to_the_end(worker, own)[1].how == "raised"
 
 
 def test_preemption_saves_at_the_next_report_and_takes_no_more_work(launch: Any) -> None:
