@@ -53,7 +53,19 @@ def _constant() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": socket.gethostname(),
+        "machine": machine(),
     }
+
+
+def machine() -> str:
+    """What stays as it is for as long as a process can live, and whose processes are seen by one another:
+    the kernel's boot and the PID namespace (a container's). Host names change, and two machines may share
+    one."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:  # not Linux
+        return socket.gethostname()
 
 
 def _version(package: str) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -166,6 +167,8 @@ class Journal:
                 self._begun = True
             if self._file is None:
                 self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (held for the attempt)
+                with contextlib.suppress(OSError):  # a disk without locks: nobody can tell that we live
+                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, "short write")
         except OSError as problem:
@@ -175,6 +178,18 @@ class Journal:
                 f"The disk is full: an event could not be written to {self.path}. "
                 f"Make room there; the trial goes on from its last checkpoint."
             ) from problem
+
+
+def is_written(folder: str | Path) -> bool:
+    """Whether a process that appends to the journal lives, on whichever machine: the lock goes with it."""
+    try:
+        with (Path(folder) / JOURNAL).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no journal, or a disk without locks
+        return False
+    return False
 
 
 def read_journal(

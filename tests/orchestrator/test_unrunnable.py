@@ -128,9 +128,8 @@ def test_a_foreground_study_waits_a_minute_for_its_disk(tmp_path: Path, mended: 
 
     def wait(seconds: float) -> None:
         place.clock.advance(10 if place.backend.next_event_at() is None else 0.1)
-        if mended and place.clock.monotonic() > 40:
-            if (tmp_path / "s1").is_file():
-                (tmp_path / "s1").unlink()
+        if mended and place.clock.monotonic() > 40 and (tmp_path / "s1").is_file():
+            (tmp_path / "s1").unlink()
 
     host = Host(Settings(tmp_path, "memory://", 3), place.store, place.clock, place.engine(), 3)
     if mended:
