@@ -16,6 +16,7 @@ from orchestrator.checks import find_entrypoint, find_shape_key
 from orchestrator.clock import Clock
 from orchestrator.controls import taken
 from orchestrator.course import Course, Lane
+from orchestrator.elsewhere import Elsewhere
 from orchestrator.errors import BackendLost, BadSpec, Fenced, LedgerBusy
 from orchestrator.ledger import Store
 from orchestrator.ledger.base import Ending
@@ -34,7 +35,7 @@ from orchestrator.records import (
 )
 from orchestrator.settle import ending
 from orchestrator.spec import StudySpec
-from orchestrator.storage import Storage, read_journal
+from orchestrator.storage import NotWritten, Storage
 from orchestrator.unrunnable import Unrunnable
 from orchestrator.wishes import obey_all, stop_waiting
 from trainer.protocol import Verdict
@@ -52,6 +53,7 @@ class Tick:
     live: int = 0
     open_studies: int = 0
     unrunnable: Mapping[str, str] = field(default_factory=dict)  # study -> why this process cannot launch it
+    passing: frozenset[str] = frozenset()  # those of them whose trouble may pass by itself
 
     @property
     def idle(self) -> bool:
@@ -83,6 +85,7 @@ class Engine:
         self._heard: dict[AttemptKey, float] = {}  # monotonic time of the last news
         self._submitted: set[AttemptKey] = set()  # taken by the backend in this life
         self._unrunnable = Unrunnable(clock)
+        self._elsewhere = Elsewhere(storage, clock)
 
     def tick(self, *, launch: bool = True) -> Tick:
         """One round. Any error leaves the ledger whole and the next tick starts from what it holds.
@@ -113,6 +116,7 @@ class Engine:
                 live=len(self._heard),
                 open_studies=len(running),
                 unrunnable=self._unrunnable.sentences(),
+                passing=self._unrunnable.passing(),
             )
         except BaseException:
             self._forget_readings()
@@ -125,6 +129,7 @@ class Engine:
             self._submitted.clear()
         self._heard.clear()
         self._unrunnable.clear()
+        self._elsewhere.clear()
         self._led = epoch
 
     def _forget_readings(self) -> None:
@@ -154,9 +159,11 @@ class Engine:
         if not live:
             return 0
         news = self.backend.poll({attempt.key: attempt.sequence for attempt in live})
-        news |= {a.key: self._last_words(a) for a in live if a.key not in news or not news[a.key].known}
         for study_id in {study_of(attempt.trial_id) for attempt in live} - studies.keys():
             studies[study_id] = self.store.study(study_id)  # cancelled, and not yet at rest
+        for attempt in live:
+            if attempt.key not in news or not news[attempt.key].known:
+                news[attempt.key] = self._known_elsewhere(studies[study_of(attempt.trial_id)], attempt)
         live = [a for a in live if not self._submitted_again(studies[study_of(a.trial_id)], a, news)]
         over: list[tuple[AttemptRow, TrialRow]] = []
         with self.store.together(epoch):
@@ -188,24 +195,12 @@ class Engine:
         self._tell(study, attempt)
         return None
 
-    def _last_words(self, attempt: AttemptRow) -> Progress:
-        """Of an attempt that the backend knows nothing of: what its journal holds, and else that it is lost.
-
-        Its workers may have outlived every leader and then gone, with a machine that was taken or restarted.
-        Not known is only one that was intended and never began.
-        """
-        reason = "The workers know nothing of it any more."
-        try:
-            folder = self.storage.folder(study_of(attempt.trial_id), *attempt.key)
-            events, ended = read_journal(folder, *attempt.key, after=attempt.sequence)
-        except OSError as problem:
-            events, ended, reason = (), None, f"{reason} Its journal cannot be read: {problem}"
-        if not events and ended is None and self._never_submitted(attempt):
-            return Progress(known=False)
-        return Progress(known=True, events=events, ended=ended or Ended("lost", reason=reason))
-
-    def _never_submitted(self, attempt: AttemptRow) -> bool:
-        return attempt.state is AttemptState.LAUNCHING and attempt.key not in self._submitted
+    def _known_elsewhere(self, study: StudyRow, attempt: AttemptRow) -> Progress:
+        return self._elsewhere.progress(
+            attempt,
+            submitted=attempt.key in self._submitted,
+            hang_after_s=self._course(study).spec.retries.hang_after_s,
+        )
 
     def _submitted_again(
         self, study: StudyRow, attempt: AttemptRow, news: Mapping[AttemptKey, Progress]
@@ -234,6 +229,8 @@ class Engine:
         return self.store.end_attempt(epoch, *attempt.key, unbegun)
 
     def _end(self, epoch: int, study: StudyRow, attempt: AttemptRow, ended: Ended) -> TrialRow:
+        if ended.how == "unwritten":
+            self._unrunnable.add(study.study_id, NotWritten(ended.reason))
         made = ending(
             ended,
             spec=self._course(study).spec,
@@ -334,6 +331,8 @@ class Engine:
             if lane is None:
                 break
             chosen.append(self._choose(study, lane))
+        if chosen:
+            self.storage.require_room(study.study_id)
         self._launch(epoch, chosen)
         return len(chosen)
 

@@ -53,7 +53,19 @@ def _constant() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": socket.gethostname(),
+        "machine": machine(),
     }
+
+
+def machine() -> str:
+    """What stays as it is for as long as a process can live, and whose processes are seen by one another:
+    the kernel's boot and the PID namespace (a container's). Host names change, and two machines may share
+    one."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:  # not Linux
+        return socket.gethostname()
 
 
 def _version(package: str) -> str | None:
@@ -78,10 +90,10 @@ def _ask_git(folder: str, *words: str) -> str | None:
     # --no-optional-locks: a look at the status must not get in the way of the person's own git.
     command = ["git", "--no-optional-locks", "-C", folder, *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(command, capture_output=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout.decode(errors="replace").strip()  # a file may have any bytes as its name
 
 
 def _environment(names: tuple[str, ...]) -> dict[str, str]:

@@ -111,7 +111,7 @@ class Runner:
             self._standing = replace(self._standing, state="starting")
             try:
                 self._host = self._open_host(self._settings, self._store, workers=self._workers)
-            except MoveRefused:  # who cannot run studies shall not lead: then wishes at least are obeyed
+            except Exception:  # who cannot run studies shall not lead: another may, and obeys the wishes
                 self._store.release()
                 raise
         self._require_alive(self._host)

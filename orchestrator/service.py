@@ -178,19 +178,26 @@ def run(
 ) -> StudyRow:
     """Tick until the study has ended, or is paused, and nothing of it runs any more.
 
-    A ledger or a Ray that does not answer is waited for; after PATIENCE_S the error is raised. Should
-    another process lead, this one watches and takes over when it can.
+    A ledger or a Ray that does not answer is waited for, and a disk that cannot be written; after PATIENCE_S
+    the error is raised. That a study cannot go on is raised once nothing of it runs any more. Should another
+    process lead, this one watches and takes over when it can.
     """
 
-    def look() -> tuple[Tick, StudyRow | None]:
-        return host.engine.tick(launch=launch), at_rest(host.store, study_id)
+    def look() -> tuple[Tick, StudyRow | None, bool]:
+        tick = host.engine.tick(launch=launch)
+        stuck = study_id in tick.unrunnable and not host.store.live_attempts(study_id)
+        return tick, at_rest(host.store, study_id), stuck
 
+    stuck_since: float | None = None
     while True:
-        tick, rested = _patiently(look, clock=host.clock, wait=wait)
+        tick, rested, stuck = _patiently(look, clock=host.clock, wait=wait)
         on_tick(tick)
         if rested is not None:
             return rested
-        if study_id in tick.unrunnable:
+        now = host.clock.monotonic()
+        stuck_since = (now if stuck_since is None else stuck_since) if stuck else None
+        patience_s = PATIENCE_S if study_id in tick.passing else 0.0
+        if stuck_since is not None and now - stuck_since >= patience_s:
             raise BadSpec(tick.unrunnable[study_id])
         if tick.idle:
             wait(PACE_S)

@@ -35,6 +35,8 @@ def ending(
         made = Ending(
             AttemptState.FAILED, TrialState.FAILED, at, reason=ended.reason, traceback=ended.traceback
         )
+    elif ended.how == "unwritten":  # as if its machine had been taken
+        made = Ending(AttemptState.PREEMPTED, TrialState.WAITING, at, reason=ended.reason)
     else:
         made = _of_loss(ended, spec=spec, trial=trial, at=at)
     trial_state, reason, value, values = made.trial_state, made.reason, made.value, made.values

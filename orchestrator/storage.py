@@ -7,8 +7,11 @@ only faster. Folders are paths that every machine of the study mounts: an entryp
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import json
+import logging
 import os
 import re
 import shutil
@@ -25,11 +28,16 @@ from trainer.protocol import Outcome
 JOURNAL = "events.jsonl"
 SCHEDULES = "schedules"  # in a study's folder: learned curves that its trials replay
 PARAMETERS = ("checkpoint*", "params*")  # what is large in a folder, by name; the rest is kept
+PAGE_BYTES = 4096  # the least that a file with anything in it takes
 SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,254}")
 
 
-class DiskFull(OrchError):
-    """There is no room for what must be written down before anything goes on."""
+class NotWritten(OrchError):
+    """What must be written down before anything goes on cannot be; it may be possible later."""
+
+
+class DiskFull(NotWritten):
+    """There is no room for it."""
 
 
 class Storage:
@@ -84,6 +92,22 @@ class Storage:
             unfinished.unlink(missing_ok=True)
         return path
 
+    def require_room(self, study_id: str) -> None:
+        """NotWritten unless the study's folder takes a small file: asked before a launch is written down, so
+        that a full disk costs one attempt a worker and not one every time it is looked again."""
+        path = self.folder(study_id, SCHEDULES, 0).parent.parent / f"unfinished-{os.getpid()}"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                path.write_bytes(bytes(PAGE_BYTES))
+            finally:
+                path.unlink(missing_ok=True)
+        except OSError as problem:
+            raise NotWritten(
+                f"Nothing can be written in {path.parent} ({problem.strerror or problem}). Mend that; what "
+                f"ran goes on from its last checkpoints."
+            ) from problem
+
     def delete(self, study_id: str) -> None:
         """Delete all folders of a study."""
         if not SAFE.fullmatch(study_id):
@@ -98,16 +122,20 @@ class Storage:
             ) from problem
 
     def discard(self, folder: str | Path) -> None:
-        """Delete an attempt's checkpoints and parameters; its journal and small files stay."""
+        """Delete an attempt's checkpoints and parameters; its journal and small files stay. So does what
+        cannot be deleted now: that it takes room is no reason for a study to stop."""
         resolved = Path(folder).resolve()
         if self.root.resolve() not in resolved.parents:
             raise BadSpec(f"{str(folder)!r} is not below {str(self.root)!r}; nothing was deleted.")
         for pattern in PARAMETERS:
-            for found in resolved.glob(pattern):
-                if found.is_dir() and not found.is_symlink():
-                    shutil.rmtree(found, ignore_errors=True)
-                else:
-                    found.unlink(missing_ok=True)
+            for found in _found(resolved, pattern):
+                with contextlib.suppress(OSError):
+                    if found.is_dir() and not found.is_symlink():
+                        shutil.rmtree(found, ignore_errors=True)
+                    else:
+                        found.unlink(missing_ok=True)
+                if os.path.lexists(found):
+                    logging.getLogger(__name__).warning("%s cannot be deleted now; it stays", found)
 
 
 class Journal:
@@ -146,6 +174,8 @@ class Journal:
                 self._begun = True
             if self._file is None:
                 self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 (held for the attempt)
+                with contextlib.suppress(OSError):  # a disk without locks: nobody can tell that we live
+                    fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, "short write")
         except OSError as problem:
@@ -153,8 +183,20 @@ class Journal:
                 raise
             raise DiskFull(
                 f"The disk is full: an event could not be written to {self.path}. "
-                f"Make room there, then retry the trial; it goes on from its last checkpoint."
+                f"Make room there; the trial goes on from its last checkpoint."
             ) from problem
+
+
+def is_written(folder: str | Path) -> bool:
+    """Whether a process that appends to the journal lives, on whichever machine: the lock goes with it."""
+    try:
+        with (Path(folder) / JOURNAL).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no journal, or a disk without locks
+        return False
+    return False
 
 
 def read_journal(
@@ -179,6 +221,14 @@ def read_journal(
         if sequence > after:
             events.append(Event(trial_id, attempt, sequence, kind, step, payload, at))
     return tuple(events), None
+
+
+def _found(folder: Path, pattern: str) -> list[Path]:
+    try:
+        return list(folder.glob(pattern))
+    except OSError as problem:
+        logging.getLogger(__name__).warning("%s cannot be looked through: %s", folder, problem)
+        return []
 
 
 def _ended(data: dict[str, Any]) -> Ended:

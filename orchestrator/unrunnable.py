@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from orchestrator.clock import Clock
 from orchestrator.errors import OrchError
+from orchestrator.storage import NotWritten
 
 LOOK_AGAIN_S = 30.0  # what is amiss may be mended without a word: a package installed, a file put back
 
@@ -15,6 +16,7 @@ class Unrunnable:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._found: dict[str, tuple[str, float]] = {}  # study -> why, and when it was looked at
+        self._passing: set[str] = set()  # those whose trouble may pass by itself
 
     def add(self, study_id: str, why: Exception) -> None:
         said, before = sentence(why), self._found.get(study_id)
@@ -23,6 +25,7 @@ class Unrunnable:
         ):  # it may be a fault of ours
             logging.getLogger(__name__).error("The study %s cannot go on", study_id, exc_info=why)
         self._found[study_id] = (said, self._clock.monotonic())
+        (self._passing.add if isinstance(why, NotWritten) else self._passing.discard)(study_id)
 
     def rests(self, study_id: str) -> bool:
         """It could not go on a moment ago: leave it alone for now."""
@@ -37,6 +40,10 @@ class Unrunnable:
 
     def clear(self) -> None:
         self._found.clear()
+
+    def passing(self) -> frozenset[str]:
+        """Those that wait for room on a disk, or for a disk."""
+        return frozenset(self._passing & self._found.keys())
 
     def sentences(self) -> dict[str, str]:
         return {study_id: why for study_id, (why, _) in self._found.items()}

@@ -122,12 +122,12 @@ class _Attempt:
         try:
             workdir = prepare(self.launch)
             self._append(started(self.launch, self._now()))
-        except Exception as problem:  # the folder cannot be written: the training code never runs
-            ended = raised(problem)
+        except (DiskFull, OSError) as problem:  # the training code never runs
+            ended = unwritten(problem)
         else:
             ended = run_entrypoint(self.launch, self._report, workdir)
         if self._unwritten is not None:
-            ended = raised(self._unwritten)
+            ended = unwritten(self._unwritten)
         if self.preempted or self._answered is Verdict.SAVE_AND_STOP:
             ended = as_preempted(ended)
         # A journal that cannot be written has been the end already; and memory holds the end too.
@@ -191,10 +191,19 @@ def _plain(outcome: Outcome) -> Outcome:
 
 def raised(problem: BaseException) -> Ended:
     """The end that an exception makes."""
-    if isinstance(problem, DiskFull):  # a sentence already
-        return Ended("raised", reason=str(problem))
     reason = "".join(traceback.format_exception_only(problem)).strip()
     return Ended("raised", reason=reason, traceback="".join(traceback.format_exception(problem)))
+
+
+def unwritten(problem: Exception) -> Ended:
+    """The end that a folder makes in which the host cannot write: no fault of the run."""
+    if isinstance(problem, DiskFull):  # a sentence already
+        return Ended("unwritten", reason=str(problem))
+    return Ended(
+        "unwritten",
+        reason=f"The run's folder cannot be written ({problem}). Mend that; the run goes on from its last "
+        f"checkpoint.",
+    )
 
 
 def as_preempted(ended: Ended) -> Ended:
@@ -205,9 +214,12 @@ def as_preempted(ended: Ended) -> Ended:
 
 
 def started(launch: Launch, at: float) -> Event:
-    """The first event of an attempt: on what it runs."""
+    """The first event of an attempt: on what it runs. That it cannot be found out fails no attempt."""
     seed = launch.config.get("seed")
-    facts = provenance.collect(**({} if seed is None else {"seed": seed}))
+    try:
+        facts = provenance.collect(**({} if seed is None else {"seed": seed}))
+    except Exception as problem:
+        facts = {"unknown": f"{problem!r:.500}"}
     return Event(*launch.key, sequence=1, kind="started", step=0, payload=facts, at=at)
 
 

@@ -40,10 +40,11 @@ class Ended:
     """Why an attempt is over, apart from crashes of ours.
 
     outcome: the entrypoint returned; `outcome` says how. raised: the training code raised; `traceback`.
-    lost: the worker died, or was killed as hung; `reason`.
+    lost: the worker died, or was killed as hung; `reason`. unwritten: the host could not write down what it
+    must, its disk being full or away; `reason`.
     """
 
-    how: Literal["outcome", "raised", "lost"]
+    how: Literal["outcome", "raised", "lost", "unwritten"]
     outcome: Outcome | None = None
     reason: str = ""
     traceback: str = ""

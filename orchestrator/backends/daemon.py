@@ -18,7 +18,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import TextIO
 
 from orchestrator.errors import BackendLost
+from orchestrator.provenance import machine
 
 MARK = "ORCH_RAY_DAEMON"
 CORE = ("gcs_server", "raylet")  # without either, no Ray
@@ -49,17 +49,8 @@ class _Record:
 
 def folder(home: str | Path) -> Path:
     """Where the daemon of this machine is written down. Others may mount the home, whose processes we cannot
-    see, nor they ours.
-
-    Named by what stays as it is for as long as a process can live, and by which /proc is the same: the
-    kernel's boot and the PID namespace (a container's). Host names change, and two machines may share one.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        here = f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:  # not Linux: there is no daemon, but one is looked for
-        here = socket.gethostname()
-    return Path(home).absolute() / "ray" / here
+    see, nor they ours."""
+    return Path(home).absolute() / "ray" / machine()
 
 
 def token_path(home: str | Path) -> Path:

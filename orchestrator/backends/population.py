@@ -9,8 +9,9 @@ one slot is enough. So Tune's scheduler is asked here, and its executor, which w
 is not used. The trial costs what all its members cost. Its values are those of the best member, which alone
 opens the test split, and is the best by the dev split that also chose it.
 
-Every stretch that has been trained stands in the checkpoint; an attempt that goes on from one asks the
-scheduler the same questions again, and so comes to the same population.
+Every stretch that has been trained stands in the checkpoint, and of the one under way how far its member
+has saved; an attempt that goes on from one asks the scheduler the same questions again, and so comes to the
+same population.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -120,7 +121,7 @@ def _asked(entrypoint: str, config: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Stretch:
-    """What one member did in one round: all that must be known to go on."""
+    """What one member did in one round: all that must be known to go on. "preempted": a part of it so far."""
 
     member: int
     step: int
@@ -141,6 +142,8 @@ class _Run:
         self.told: list[_Stretch] = []  # that, and what this one did
         self.taken = 0  # steps of all members so far
         self.copies = 0
+        self.heard = 0  # the step of the last report of a member
+        self.saves, self.saved_at = 0, -1  # how often, and at which step the last time
         self.saved: str | None = None
         self.verdict = Verdict.GO
         self.points = [
@@ -187,47 +190,54 @@ class _Run:
     # -- training ----------------------------------------------------------------------------------------
     def reaches(self, number: int, step: float) -> bool:
         """One member's stretch up to a step, trained here or by an earlier attempt. False: the host ends
-        the run, and what there is of the stretch is trained again by the next attempt."""
+        the run, and the next attempt goes on from what the member has saved."""
         member = self.members[number]
         if len(self.told) < len(self.known):
             known = self.known[len(self.told)]
-            self.told.append(known)
+            partly = known.status == "preempted"
             self.taken += known.step - member.step
-            member.recall(known.step, known.values, known.checkpoint, status=known.status)
-            return True
+            status: Status = "stopped" if partly else known.status
+            member.recall(known.step, known.values, known.checkpoint, status=status)
+            if not partly:
+                self.told.append(known)
+                return True
+            self.known.pop()
         trains = member.status != "diverged"
         if trains:
             before, began = self.taken, member.step
-            member.advance(step, hear=self.passing_on(number))
+            member.advance(step, hear=self.passing_on(number, step))
+            if member.status == "diverged":  # after its last evaluation: no two reports are of one step
+                member.step = max(member.step, self.heard)
             at_its_end = member.status in ("completed", "diverged") or member.step >= step
             if self.verdict is not Verdict.GO and not at_its_end:
                 return False
             self.taken = before + member.step - began
-        self.told.append(
-            _Stretch(
-                number,
-                member.step,
-                self.points[number],
-                dict(member.values),
-                member.checkpoint,
-                member.status or "stopped",
-            )
-        )
-        return self.save() if trains else True
+        ended: Status = member.status or "stopped"
+        self.told.append(self.stretch(number, member.step, "stopped" if ended == "preempted" else ended))
+        return self.save(self.told, self.taken, clocks=self.clocks()) if trains else True
 
-    def passing_on(self, number: int) -> Callable[[Report, Mapping[str, float]], Verdict]:
-        """Evaluations and some words in between go to the host, at the steps of all members together."""
+    def stretch(self, number: int, step: int, status: Status, checkpoint: str | None = None) -> _Stretch:
+        member = self.members[number]
+        values, path = dict(member.values), checkpoint or member.checkpoint
+        return _Stretch(number, step, self.points[number], values, path, status)
+
+    def passing_on(self, number: int, to_step: float) -> Callable[[Report, Mapping[str, float]], Verdict]:
+        """Evaluations, what is saved and some words in between go to the host, at the steps of all members
+        together."""
         before, began, spoken = self.taken, self.members[number].step, self.members[number].step
         every_steps = max(1, self.population.every_steps // WORDS_A_STRETCH)
 
         def hear(report: Report, clocks: Mapping[str, float]) -> Verdict:
             nonlocal spoken
+            self.heard, step = report.step, before + report.step - began
             news = report.kind == "train" and report.step > spoken and report.step % every_steps == 0
             if news:
                 spoken = report.step
             if news or report.kind == "eval":
-                step = before + report.step - began
                 self.say(step, report.kind, report.values, number, clocks=self.clocks(number, clocks))
+            elif report.kind == "checkpoint" and report.path and report.step < to_step:
+                part = self.stretch(number, report.step, "preempted", report.path)
+                self.save([*self.told, part], step, clocks=self.clocks(number, clocks))
             return self.verdict
 
         return hear
@@ -274,14 +284,15 @@ class _Run:
             *(member.clocks if i != number else of_it or {} for i, member in enumerate(self.members)),
         )
 
-    def save(self) -> bool:
-        """All stretches so far, as the checkpoint of the population. Whether it goes on."""
-        path = self.workdir / SAVED.format(len(self.told))
-        _whole(path, json.dumps([asdict(stretch) for stretch in self.told]))
-        (self.workdir / SAVED.format(len(self.told) - 2)).unlink(missing_ok=True)
-        self.saved = str(path)
-        number = self.told[-1].member
-        self.say(self.taken, "checkpoint", {}, number, clocks=self.clocks(), path=self.saved)
+    def save(self, stretches: Sequence[_Stretch], step: int, *, clocks: Mapping[str, float]) -> bool:
+        """All of them, as the checkpoint of the population. Whether it goes on."""
+        if step > self.saved_at:  # else nothing was trained since
+            self.saves += 1
+            path = self.workdir / SAVED.format(self.saves)
+            _whole(path, json.dumps([asdict(stretch) for stretch in stretches]))
+            (self.workdir / SAVED.format(self.saves - 2)).unlink(missing_ok=True)
+            self.saved, self.saved_at = str(path), step
+            self.say(step, "checkpoint", {}, stretches[-1].member, clocks=clocks, path=self.saved)
         return self.verdict is Verdict.GO
 
     # -- the end -----------------------------------------------------------------------------------------

@@ -22,6 +22,12 @@ from trainer.protocol import SECONDS, Report, Verdict
 EPOCH = 1_700_000_000.0  # where virtual wall time begins, if nobody says: any date will do
 
 
+ENDS = {
+    "die": Ended("lost", reason="the worker died"),
+    "full": Ended("unwritten", reason="The disk is full."),
+}  # of the others none is heard
+
+
 class VirtualClock:
     """A clock that stands still until it is told otherwise."""
 
@@ -54,12 +60,13 @@ class Fault:
     """What befalls a trial ("*": any) in an attempt (0: every) once it has said so many reports.
 
     die: the worker is gone. hang: it says nothing more. forget: the backend has never heard of it.
-    preempt: its machine is taken, the next report is answered with save_and_stop.
+    preempt: its machine is taken, the next report is answered with save_and_stop. full: its disk is, so
+    that nothing more can be written down.
     """
 
     trial_id: str
     attempt: int
-    kind: Literal["die", "hang", "forget", "preempt"]
+    kind: Literal["die", "hang", "forget", "preempt", "full"]
     after_reports: int = 0
 
     def strikes(self, key: AttemptKey) -> bool:
@@ -220,8 +227,7 @@ class SimulatedBackend:
         ended = run_entrypoint(launch, reporter, prepare(launch))
         clocks = ended.outcome.clocks if ended.outcome is not None else {}
         if struck:
-            lost = fault is not None and fault.kind == "die"
-            attempt.ended, attempt.ended_s = (Ended("lost", reason="the worker died") if lost else None), at_s
+            attempt.ended, attempt.ended_s = ENDS.get(fault.kind if fault is not None else ""), at_s
             return
         attempt.ended = as_preempted(ended) if answered is Verdict.SAVE_AND_STOP else ended
         attempt.ended_s = max(at_s, attempt.started_s + _seconds(clocks))

@@ -177,6 +177,7 @@ def _run(
         if launch:
             _require_room(host, study)
         pausing: list[Wish] = []
+        told = {""}
         with shown(InLedger(store, study), study, fresh=fresh) as progress:
 
             def on_tick(tick: Tick) -> None:
@@ -186,6 +187,10 @@ def _run(
                         note("Pausing: what runs saves a checkpoint and stops. Ctrl-C again leaves at once.")
                 if tick.live:
                     mirrored.begin()
+                why = tick.unrunnable.get(study.study_id, "")
+                if why not in told and (tick.live or study.study_id in tick.passing):
+                    note(f"No more runs are started for now, and what runs goes on. {why}")
+                    told.add(why)
                 progress.update()
 
             service.run(host, study.study_id, launch=launch, on_tick=on_tick)

@@ -128,6 +128,29 @@ def test_a_worker_that_dies_on_every_attempt_fails_its_trial_alone(
     assert others == [t for t in undisturbed if t["trial"] != ("grid", 0, 1)]
 
 
+@pytest.mark.parametrize("after_reports", [0, 3, 5])
+def test_a_full_disk_fails_no_trial_and_nothing_is_launched_for_a_while(
+    tmp_path: Path, undisturbed: list[dict[str, Any]], after_reports: int
+) -> None:
+    place = world(tmp_path, faults=[Fault(VICTIM, n, "full", after_reports) for n in (1, 2, 3, 4)])
+    created(place, small_study())
+    engine, told = place.engine(), dict[float, int]()
+    while place.store.study("s1").state is StudyState.RUNNING:
+        tick = place.step(engine)
+        if tick.unrunnable:
+            assert (dict(tick.unrunnable), tick.passing) == ({"s1": "The disk is full."}, {"s1"})
+            told[place.clock.monotonic()] = tick.launched
+            if tick.idle and place.backend.next_event_at() is None:
+                place.clock.advance(30)
+    assert told
+    assert set(told.values()) == {0}
+    invariants.check(place.store, "s1")
+    assert invariants.report(place.store, "s1") == undisturbed
+    states = [a.state for a in place.store.attempts(VICTIM)]
+    assert states == [AttemptState.PREEMPTED] * (len(states) - 1) + [AttemptState.COMPLETED]
+    assert place.store.trial(VICTIM).failures == 0
+
+
 def test_an_exception_in_the_training_code_fails_after_one_try(tmp_path: Path) -> None:
     base = {**small_study().base, "rehearsal": {"fail_at_step": 15}}
     place = _run(tmp_path, base=base)

@@ -189,6 +189,27 @@ def test_one_that_was_preempted_goes_on_to_the_same_end(
     assert second.clocks["steps"] < expected.clocks["steps"] or first.checkpoint is None
 
 
+OFTEN = {"eval_every_steps": 5, "checkpoint_every_steps": 5}  # twice in a stretch
+
+
+@pytest.mark.parametrize("stop_at", [2, 12, 19, 41, 77, 103])
+def test_one_that_is_cut_short_within_a_stretch_trains_nothing_twice(tmp_path: Path, stop_at: int) -> None:
+    expected, _ = run(tmp_path / "whole", **OFTEN)
+    first, _ = run(tmp_path / "first", stop_at=stop_at, **OFTEN)
+    second, _ = run(tmp_path / "second", resume=first.checkpoint, **OFTEN)
+    assert second.values == expected.values
+    assert history(tmp_path / "second") == history(tmp_path / "whole")
+    assert first.clocks["steps"] + second.clocks["steps"] == expected.clocks["steps"]
+
+
+@pytest.mark.parametrize("nan_at_step", [3, 7, 15])
+def test_no_two_checkpoints_or_words_of_a_population_are_of_one_step(
+    tmp_path: Path, nan_at_step: int
+) -> None:
+    _, said = run(tmp_path / "run", **OFTEN, rehearsal={"nan_at_step": nan_at_step})
+    assert set(Counter((report.step, report.kind) for report in said).values()) == {1}
+
+
 def test_a_member_that_diverges_is_replaced_and_a_population_that_does_is_a_result(tmp_path: Path) -> None:
     outcome, _ = run(tmp_path / "all", rehearsal={"nan_at_step": 15})
     assert outcome.status == "diverged"
@@ -237,6 +258,32 @@ def test_a_metric_that_no_member_reports_is_said(tmp_path: Path) -> None:
         ValueError, match=r"population.metric is 'bleu'. Allowed is what the members report: "
     ):
         run(tmp_path / "run", population={**SECTION, "metric": "bleu"})
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("*", 0, "preempt", 1),  # its machine is taken again and again, each time within a stretch
+        *(Fault("s1.pbt.0.0", 1, "die", reports) for reports in (3, 4, 24, 60)),
+    ],
+    ids=str,
+)
+def test_what_a_member_has_saved_within_a_stretch_outlives_its_worker(tmp_path: Path, fault: Fault) -> None:
+    spec = small_study(
+        arms=[{"name": "pbt", "method": "fixed"}],
+        entrypoint="orchestrator.backends.population",
+        base={**{k: v for k, v in CONFIG.items() if k != "seed"}, **OFTEN},
+    )
+    places = [world(tmp_path / str(i), slots=1, faults=faults) for i, faults in enumerate([(), (fault,)])]
+    for place in places:
+        created(place, spec)
+        place.drive(place.engine(), "s1", most_ticks=2000)
+        invariants.check(place.store, "s1")
+    calm, hurt = (place.store.trial("s1.pbt.0.0") for place in places)
+    assert (hurt.state, hurt.values) == (TrialState.COMPLETED, calm.values)
+    assert len(places[1].store.attempts("s1.pbt.0.0")) > 1
+    again = hurt.charged["steps"] - calm.charged["steps"]
+    assert 0 <= again <= (5 if fault.kind == "die" else 0)  # one checkpoint interval; nothing
 
 
 def test_a_study_holds_one_as_one_trial_on_one_slot_and_survives_its_worker(tmp_path: Path) -> None:

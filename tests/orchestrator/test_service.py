@@ -285,7 +285,10 @@ def test_a_host_that_lets_go_frees_the_workers_before_it_stops_to_lead(
     assert claim.closed
 
 
-def test_an_engine_that_finds_the_workers_taken_leads_no_more_and_tries_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("trouble", [MoveRefused, BackendLost, OSError])
+def test_an_engine_that_cannot_open_the_workers_leads_no_more_and_tries_again(
+    tmp_path: Path, trouble: type[Exception]
+) -> None:
     place = world(tmp_path)
     said: list[str] = []
     led: list[str | None] = []
@@ -294,7 +297,7 @@ def test_an_engine_that_finds_the_workers_taken_leads_no_more_and_tries_again(tm
     def open_host(settings: Settings, store: Any, *, workers: int | None = None) -> Host:
         led.append(store.leader())
         if len(led) == 1:
-            raise MoveRefused("Another process has the workers.")
+            raise trouble("Another process has the workers.")
         asked.set()
         return _host(place)
 
@@ -307,6 +310,6 @@ def test_an_engine_that_finds_the_workers_taken_leads_no_more_and_tries_again(tm
     assert asked.wait(20)
     runner.ask_to_end()
     assert runner.join(20)
-    assert said[0] == "Another process has the workers."
+    assert "Another process has the workers." in said[0]
     assert led[0] is not None
     assert led[1] is None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,27 @@ def test_discard_of_a_linked_checkpoint_leaves_what_it_points_to(tmp_path: Path)
     assert (kept / "weights").exists()
 
 
+def test_a_checkpoint_that_cannot_be_deleted_stays_and_the_others_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = Storage(tmp_path)
+    folder = storage.folder("s", "t", 1)
+    (folder / "checkpoints" / "100").mkdir(parents=True)
+    for name in ("checkpoint-20.json", "checkpoint-40.json", "params.npz"):
+        (folder / name).write_text("{}")
+    busy, unlink = folder / "checkpoint-20.json", Path.unlink
+
+    def refuses(path: Path, missing_ok: bool = False) -> None:
+        if path == busy:
+            raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuses)
+    storage.discard(folder)
+    assert os.listdir(folder) == ["checkpoint-20.json"]
+    assert caplog.messages == [f"{busy} cannot be deleted now; it stays"]
+
+
 def test_provenance_is_json_and_names_versions_commit_host_and_seeds() -> None:
     facts = provenance.collect(seed=7)
     assert json.loads(json.dumps(facts)) == facts
@@ -84,6 +107,25 @@ def test_provenance_is_json_and_names_versions_commit_host_and_seeds() -> None:
     assert facts["seeds"] == {"seed": 7}
     assert facts["pid"] == os.getpid()
     assert facts["git"] is None or set(facts["git"]) == {"commit", "dirty"}
+
+
+def test_a_file_whose_name_is_no_text_makes_a_checkout_unclean_and_no_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.quotePath=false", "-C")
+    for words in (
+        ("init", "-q"),
+        ("config", "core.quotePath", "false"),
+        ("commit", "-qm", "x", "--allow-empty"),
+    ):
+        subprocess.run([*git, str(tmp_path), *words], check=True)
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("Latin-1")
+    monkeypatch.setattr(provenance, "__file__", "/elsewhere/provenance.py")
+    provenance._git.cache_clear()
+    found = provenance._git(str(tmp_path))
+    provenance._git.cache_clear()
+    assert found is not None
+    assert found["dirty"] is True
 
 
 @pytest.mark.parametrize(("status", "dirty"), [(None, None), ("", False), (" M a.py", True)])

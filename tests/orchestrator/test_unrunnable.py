@@ -10,8 +10,9 @@ import pytest
 
 from orchestrator.engine import Engine
 from orchestrator.errors import BackendLost, BadSpec, Fenced, LedgerBusy, MissingPackage
-from orchestrator.records import StudyState
-from orchestrator.service import ask
+from orchestrator.records import StudyState, TrialState
+from orchestrator.service import Host, ask, run
+from orchestrator.settings import Settings
 from tests.faults.world import World, created, small_study, world
 
 GUIDED = {
@@ -102,6 +103,63 @@ def test_a_study_that_could_not_go_on_is_looked_at_again(tmp_path: Path) -> None
     place.clock.advance(0.2)
     tick = engine.tick()
     assert (tick.launched, dict(tick.unrunnable)) == (3, {})
+
+
+def test_where_nothing_can_be_written_no_attempt_is_wasted(tmp_path: Path) -> None:
+    place = world(tmp_path)
+    created(place, small_study())
+    (tmp_path / "s1").write_text("a file where the study's folder would be")
+    engine = place.engine()
+    for _ in range(5):
+        tick = engine.tick()
+        assert tick.unrunnable["s1"].startswith(f"Nothing can be written in {tmp_path / 's1'} (")
+        place.clock.advance(31)
+    assert place.store.trials("s1") == []
+    (tmp_path / "s1").unlink()
+    tick = engine.tick()
+    assert (tick.launched, dict(tick.unrunnable), tick.passing) == (3, {}, frozenset())
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_foreground_study_waits_a_minute_for_its_disk(tmp_path: Path, mended: bool) -> None:
+    place = world(tmp_path)
+    created(place, small_study())
+    (tmp_path / "s1").write_text("a file where the study's folder would be")
+
+    def wait(seconds: float) -> None:
+        place.clock.advance(10 if place.backend.next_event_at() is None else 0.1)
+        if mended and place.clock.monotonic() > 40 and (tmp_path / "s1").is_file():
+            (tmp_path / "s1").unlink()
+
+    host = Host(Settings(tmp_path, "memory://", 3), place.store, place.clock, place.engine(), 3)
+    if mended:
+        assert run(host, "s1", wait=wait).state is StudyState.COMPLETED
+    else:
+        with pytest.raises(BadSpec, match="Nothing can be written"):
+            run(host, "s1", wait=wait)
+        assert 60 <= place.clock.monotonic() <= 80
+
+
+def test_a_foreground_study_that_cannot_go_on_ends_once_nothing_of_it_runs(tmp_path: Path) -> None:
+    slow = {"name": "slow", "method": "fixed", "trials": 1, "config": {"steps": 4000}}
+    place = world(tmp_path)
+    created(place, small_study(arms=[*TAKES, slow]))
+
+    def wait(seconds: float) -> None:
+        for schedule in tmp_path.rglob("schedule.npz"):
+            schedule.write_bytes(b"torn")
+        place.clock.advance_to(place.backend.next_event_at() or 0.0)
+
+    host = Host(Settings(tmp_path, "memory://", 3), place.store, place.clock, place.engine(), 3)
+    live: list[int] = []
+    with pytest.raises(BadSpec, match="it was torn"):
+        run(host, "s1", wait=wait, on_tick=lambda tick: live.append(tick.live if tick.unrunnable else -1))
+    assert 1 in live  # told of meanwhile
+    assert place.store.live_attempts() == []
+    assert {t.arm: t.state for t in place.store.trials("s1")} == {
+        "guided": TrialState.COMPLETED,
+        "slow": TrialState.COMPLETED,
+    }
 
 
 def test_a_wish_makes_a_study_be_looked_at_at_once_and_a_cancelled_one_is_forgotten(tmp_path: Path) -> None:

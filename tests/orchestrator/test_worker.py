@@ -130,6 +130,20 @@ def test_nan_and_infinity_are_passed_on_as_they_are(launch: Any, entrypoint: Any
         assert events[1].payload["values"]["b"] == math.inf
 
 
+def test_an_attempt_whose_surroundings_cannot_be_told_runs_all_the_same(
+    launch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collect(**seeds: int) -> dict[str, Any]:
+        raise UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid continuation byte")
+
+    monkeypatch.setattr("orchestrator.provenance.collect", collect)
+    worker, job = Worker(), launch()
+    worker.begin(job)
+    progress, ended = to_the_end(worker, job)
+    assert ended.how == "outcome"
+    assert progress.events[0].payload["unknown"].startswith("UnicodeDecodeError(")
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -198,10 +212,24 @@ def test_a_full_disk_ends_the_attempt_with_a_sentence(launch: Any) -> None:
     progress, ended = to_the_end(worker, job)
     assert progress.events == ()
     assert ended == Ended(
-        "raised",
+        "unwritten",
         reason=f"The disk is full: an event could not be written to {journal}. "
-        f"Make room there, then retry the trial; it goes on from its last checkpoint.",
+        f"Make room there; the trial goes on from its last checkpoint.",
     )
+
+
+def test_a_folder_that_cannot_be_made_is_no_fault_of_the_run_and_its_own_trouble_is(
+    launch: Any, entrypoint: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_text("a file where the trial's folder would be")
+    worker, job = Worker(), launch("a")
+    worker.begin(job)
+    ended = to_the_end(worker, job)[1]
+    assert ended.how == "unwritten"
+    assert ended.reason.startswith("The run's folder cannot be written ([Errno ")
+    own = launch("own", entrypoint=entrypoint("raise OSError(28, 'No space left on device')"))
+    assert worker.begin(own)
+    assert to_the_end(worker, own)[1].how == "raised"
 
 
 def test_preemption_saves_at_the_next_report_and_takes_no_more_work(launch: Any) -> None:
