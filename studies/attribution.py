@@ -2,7 +2,7 @@
 
 Command   orch study create attribution --size quick
 Run time  quick: 13 minutes planned on 2 cores, and compiling; laptop: 80 minutes planned
-Expected  nobody has published these controls. At laptop guidance gains in two of eight cells and loses in one;
+Expected  nobody has published these controls. At laptop guidance gains in two of eight cells, loses in one;
           the learned means as constants gain in four and lose in none; longer plain training has the lowest
           loss in all eight (docs/results/attribution.md; at quick attribution-quick.md)
 
