@@ -204,9 +204,10 @@ def value_text(cell: Cell, decimals: int) -> str:
 
 
 def number_text(value: float, decimals: int) -> str:
-    """With so many decimals, six at most. A small number that they would hide has four digits instead."""
-    hidden = 1e-3 if decimals > MOST_DECIMALS else 0.5 * 10.0**-decimals
-    return f"{value:.4g}" if 0 < abs(value) < hidden else f"{value:.{min(decimals, MOST_DECIMALS)}f}"
+    """With so many decimals; where they are more than six, a small number has four digits instead."""
+    if decimals > MOST_DECIMALS and 0 < abs(value) < 1e-3:
+        return f"{value:.4g}"
+    return f"{value:.{min(decimals, MOST_DECIMALS)}f}"
 
 
 def spread_text(cell: Cell, decimals: int) -> str:

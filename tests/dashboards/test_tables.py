@@ -131,12 +131,14 @@ def test_small_losses_are_not_shown_as_zero() -> None:
     [
         (0.8, 3, "0.800"),
         (2.0312741, 9, "2.031274"),
-        (4e-4, 3, "0.0004"),
+        (4e-4, 3, "0.000"),
+        (4e-4, 7, "0.0004"),
+        (0.002, 1, "0.0"),
         (0.0, 3, "0.000"),
         (39.44, 1, "39.4"),
     ],
 )
-def test_decimals_hide_no_number(value: float, decimals: int, text: str) -> None:
+def test_decimals_are_those_of_the_table_and_small_losses_have_digits(value: float, decimals: int, text: str) -> None:
     assert tables.number_text(value, decimals) == text
 
 
