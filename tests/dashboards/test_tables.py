@@ -138,7 +138,9 @@ def test_small_losses_are_not_shown_as_zero() -> None:
         (39.44, 1, "39.4"),
     ],
 )
-def test_decimals_are_those_of_the_table_and_small_losses_have_digits(value: float, decimals: int, text: str) -> None:
+def test_decimals_are_those_of_the_table_and_small_losses_have_digits(
+    value: float, decimals: int, text: str
+) -> None:
     assert tables.number_text(value, decimals) == text
 
 
