@@ -201,3 +201,5 @@ def test_never_is_explained_as_it_is_counted() -> None:
     for text in (pages.page(answer), pages.markdown(answer)):
         assert "never: not in more than half of the replicates" in text
         assert "no run was" not in text
+    once = report.gather(ledger(spec(objective=study.objective), {}), "s1", slots=2)
+    assert "replicates" not in pages.markdown(once).split("What it cost until")[1].split("\n")[0]
