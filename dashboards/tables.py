@@ -20,6 +20,7 @@ from dashboards import paper, stats
 from dashboards.contrasts import sample
 from dashboards.frames import Frame
 from orchestrator.export import FORMULA_STARTS
+from orchestrator.records import StudyState
 from orchestrator.spec import Arm
 from orchestrator.stopping import run_hours
 
@@ -159,7 +160,8 @@ def _beside(frame: Frame, metric: str, rows: Sequence[Row]) -> Iterator[str]:
 def _notes(frame: Frame, rows: Sequence[Row]) -> Iterator[str]:
     sources = {cell.source for row in rows for cell in row.cells}
     if not frame.finished:
-        yield f"The study is {frame.state}: these are the numbers so far."
+        until = "it came to" if frame.state is StudyState.CANCELLED else "so far"
+        yield f"The study is {frame.state}: these are the numbers {until}."
     if "confirmed" in sources:
         yield "Mean over the runs of each choice on fresh seeds (n), with its 95 % interval."
     replicated = any(frame.spec.replicates_of(arm) > 1 for arm in frame.spec.arms)

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 from dashboards import figures, report
 from dashboards.figures import Figure
+from dashboards.frames import RESULTS
 from dashboards.pages import REHEARSAL
 from dashboards.report import Answer
 from orchestrator.ledger import Ledger, Store
@@ -239,7 +240,8 @@ def wasted_hours(trial: TrialRow) -> float | None:
     """What an ended trial was charged beyond what led to its result."""
     if trial.ended_at is None:
         return None
-    return max(0.0, run_hours(trial.charged) - run_hours(trial.productive))
+    useful = run_hours(trial.productive) if trial.state in RESULTS else 0.0
+    return max(0.0, run_hours(trial.charged) - useful)
 
 
 def trial_table(trials: Sequence[TrialRow], asked: Asked, *, arms: Sequence[str]) -> TrialTable:

@@ -11,20 +11,27 @@ from orchestrator.cli import foreground, here, passing
 from orchestrator.settings import from_environment
 from orchestrator.storage import Storage
 
+PARAMS = "params.npz"  # as trainer.weights, which loads JAX, calls them
+
 
 @click.command("translate", context_settings=passing.ALL)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(arguments: tuple[str, ...]) -> NoReturn:
     """Translate a file or standard input with a finished run or trial."""
+    if arguments and arguments[0].startswith("-") and arguments[0] not in ("-h", "--help"):
+        raise click.UsageError(
+            f"The run or trial comes first, then its options, and the first word is {arguments[0][:60]}. "
+            f"Write it like orch translate STUDY.ARM.0.0 --text 'A sentence.'"
+        )
     first = [_folder(argument) for argument in arguments[:1]]
     passing.run("trainer.translate", [*first, *arguments[1:]])
 
 
 def _folder(argument: str) -> str:
-    """The folder of a trial's last attempt; whatever is no trial is handed on as it is."""
-    if argument.startswith("-") or Path(argument).exists():
+    """The folder of a trial's newest parameters; whatever is no trial is handed on as it is."""
+    if argument.startswith("-") or Path(argument).exists():  # - is --help
         return argument
     settings = from_environment()
     with foreground.opened(settings, writing=False) as store:
         row = here.find(store, argument)
-    return str(Storage(settings.runs).folder(row.study_id, row.trial_id, max(1, row.attempts)))
+    return str(Storage(settings.runs).latest(row.study_id, row.trial_id, row.attempts, PARAMS))

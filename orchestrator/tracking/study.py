@@ -346,8 +346,8 @@ class StudyMirror:
 
 def _deleted(study: StudyRow) -> MirrorDeleted:
     return MirrorDeleted(
-        f"The study {study.name} was deleted in MLflow, so it is mirrored no more. To have it there again: "
-        f"orch mlflow sync {study.name}"
+        f"The study {study.name} was deleted in MLflow, so it is mirrored no more. To have it there again "
+        f"(stop orch serve first, which writes there alone): orch mlflow sync {study.name}"
     )
 
 

@@ -67,6 +67,8 @@ def test_a_study_of_table_2_has_its_rows_columns_and_numbers() -> None:
         *(len(names) - len(searched)) * [["", "", "", "", ""]],
     ]
     assert table.notes[0] == "The study is running: these are the numbers so far."
+    cancelled = tables.table(frames.read(ledger(study, {}, state=StudyState.CANCELLED), "s1"))
+    assert cancelled.notes[0] == "The study is cancelled: these are the numbers it came to."
 
 
 def test_a_study_over_language_pairs_stands_beside_table_1() -> None:

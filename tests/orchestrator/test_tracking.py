@@ -216,8 +216,8 @@ def test_a_study_deleted_in_mlflow_is_left_alone_until_asked_for(place: Target, 
     watching.begin()
     assert watching.finish(60) == []
     assert said == [
-        "The study small was deleted in MLflow, so it is mirrored no more. To have it there again: "
-        "orch mlflow sync small"
+        "The study small was deleted in MLflow, so it is mirrored no more. To have it there again "
+        "(stop orch serve first, which writes there alone): orch mlflow sync small"
     ]
     assert mirrored.look(place.uri, "s1") == {}
     sync(there.store, place, [study], told=lambda *_: None)
