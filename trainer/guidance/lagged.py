@@ -36,8 +36,8 @@ from trainer.optim import Optimizer
 # η̂ does not scale with the length of the run.
 ETA = {"alpha": 0.02, "beta1": 0.01}
 BELOW = {"alpha": math.log(3), "beta1": 1.8}  # trust regions of the raw values, downwards and upwards
-# Twice, not three times. AdamW near its best rate, 300 steps: .24 (unguided .33, three times .44); LAMB loses
-# .005 by it at most (benchmarks/estimator_ablation.py).
+# Twice, not three times. AdamW near its best rate, 300 steps: .23 (unguided .33, three times .34); LAMB loses
+# .006 by it at most (benchmarks/estimator_ablation.py).
 ABOVE = {"alpha": math.log(2), "beta1": math.inf}
 # Above momentum's oscillation. In runs of 800 steps lags of 20 still see AdamW as too fast and lower alpha:
 # .103, lags of 80 .049, unguided .055; at 300 steps 20 loses too: .74, 30 .49, unguided .53 (two seeds each).
