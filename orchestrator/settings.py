@@ -86,7 +86,8 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
             problems.append(f"ORCH_HOME is {home}, which is a file. Name a folder.")
     except OSError as problem:  # in a folder of another user's
         problems.append(
-            f"ORCH_HOME is {home}, which cannot be looked at: {problem.strerror}. Name another folder."
+            f"ORCH_HOME is {str(home)[:200]}, which cannot be looked at ({problem.strerror}). "
+            f"Name another folder."
         )
     workers = environ.get("ORCH_WORKERS") or str(cores())
     if not workers.isdecimal() or not 1 <= int(workers) <= 1024:

@@ -207,6 +207,6 @@ def _retry(store: Store, epoch: int, wish: Wish, clock: Clock) -> None:
             )
     with store.together(epoch):
         _take_back_skipped(store, epoch, study, spec, [lane])
-        store.move_trial(epoch, trial_id, TrialState.FAILED, TrialState.WAITING, at=clock.time())
-        if study.state is StudyState.COMPLETED:
+        if study.state is StudyState.COMPLETED:  # before its trial waits: in a study that is over none does
             store.move_study(epoch, study.study_id, StudyState.COMPLETED, StudyState.RUNNING)
+        store.move_trial(epoch, trial_id, TrialState.FAILED, TrialState.WAITING, at=clock.time())

@@ -65,8 +65,10 @@ def test_a_name_too_long_for_a_file_is_a_sentence(orch: Orch, monkeypatch: pytes
     assert (said.code, said.err[:26]) == (showing.USAGE, "orch: There is no file 'nn")
     monkeypatch.setenv("ORCH_HOME", "/" + "h" * 5_000)
     said = orch("study", "list", "--json")
-    assert said.json["error"]["kind"] == "system"
-    assert said.json["error"]["problems"][0].startswith("The system refused this (File name too long): /hhh")
+    assert said.json["error"]["kind"] == "bad-spec"
+    (sentence,) = said.json["error"]["problems"]
+    assert sentence.startswith("ORCH_HOME is /hhh")
+    assert sentence.endswith("hhh, which cannot be looked at (File name too long). Name another folder.")
 
 
 def test_a_deleted_folder_is_a_sentence(orch: Orch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-import pty
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from orchestrator.cli import ui
 from orchestrator.cli.foreground import Interrupts
 from orchestrator.serving import Ending
-from orchestrator.signals import ending, leave_closed_terminal
+from orchestrator.signals import ending
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -50,19 +53,26 @@ def test_what_nohup_has_ignored_stays_ignored() -> None:
     assert signal.SIGHUP not in ending()
 
 
+# It waits until its terminal is closed, and then speaks.
+SPEAKS = """\
+import os, sys
+from contextlib import suppress
+from orchestrator.signals import leave_closed_terminal
+os.write(1, b"open")
+with suppress(OSError):
+    while os.read(0, 1):
+        pass
+leave_closed_terminal()
+sys.exit(0 if os.write(1, b"said") == os.write(2, b"said") == 4 else 2)
+"""
+
+
 def test_a_process_may_speak_after_its_terminal_was_closed() -> None:
-    child, terminal = pty.fork()
-    if child == 0:
-        code = 1
-        with suppress(BaseException):
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            os.write(1, b"open")
-            with suppress(OSError):
-                while os.read(0, 1):  # until it is closed
-                    pass
-            leave_closed_terminal()
-            code = 0 if os.write(1, b"said") == os.write(2, b"said") == 4 else 2
-        os._exit(code)
-    assert os.read(terminal, 4) == b"open"
-    os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    ours, its = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", SPEAKS], cwd=ROOT, stdin=its, stdout=its, stderr=its, start_new_session=True
+    )
+    os.close(its)
+    assert os.read(ours, 4) == b"open"
+    os.close(ours)
+    assert process.wait(60) == 0
