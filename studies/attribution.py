@@ -1,7 +1,7 @@
 """What is a gain of guidance due to? Every control that could explain it, in every cell.
 
 Command   orch study create attribution --size quick
-Run time  quick: 11 minutes planned on 2 cores, and compiling; laptop: 80 minutes planned
+Run time  quick: 19 minutes on 2 cores from a cold start, 11 planned; laptop: 80 minutes planned
 Expected  nobody has published these controls. At laptop guidance gains in two of eight cells, loses in one;
           the learned means as constants gain in four and lose in none; longer plain training has the lowest
           loss in all eight (docs/results/attribution.md; at quick attribution-quick.md)
