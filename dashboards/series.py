@@ -106,9 +106,9 @@ class Equal:
     challenger: float | None
     incumbent: float | None  # None: its first run was not done by then
     incumbent_runs: int
-    to_reach: (
-        float | None
-    )  # what the challenger spent until it had the incumbent's final best. A miss: infinite
+    # What the challenger spent until it had the incumbent's final best: infinite for a miss, None where
+    # there was nothing to reach.
+    to_reach: float | None
     incumbent_total: float
 
 
