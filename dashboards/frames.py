@@ -82,6 +82,10 @@ class Frame:
         return self.state is StudyState.COMPLETED
 
     @property
+    def replicated(self) -> bool:
+        return any(self.spec.replicates_of(arm) > 1 for arm in self.spec.arms)
+
+    @property
     def cut_short(self) -> str:
         """Why it is not, or not yet, what was planned; empty for a study that ended as planned. Of those that
         ended only one whose budget ended it has a reason."""

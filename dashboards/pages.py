@@ -140,7 +140,7 @@ def _context(answer: Answer) -> dict[str, Any]:
         "costs": answer.costs,
         "equal": answer.equal,
         "reached": answer.reached,
-        "repeated": any(answer.frame.spec.replicates_of(arm) > 1 for arm in answer.frame.spec.arms),
+        "repeated": frame.replicated,
         "sentences": answer.sentences,
         "cautions": answer.cautions,
         "deviations": answer.deviations,

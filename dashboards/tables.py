@@ -164,14 +164,15 @@ def _notes(frame: Frame, rows: Sequence[Row]) -> Iterator[str]:
         yield f"The study is {frame.state}: these are the numbers {until}."
     if "confirmed" in sources:
         yield "Mean over the runs of each choice on fresh seeds (n), with its 95 % interval."
-    replicated = any(frame.spec.replicates_of(arm) > 1 for arm in frame.spec.arms)
     if "search" in sources:
-        best = "search run, the mean of one in each replicate" if replicated else "search run"
+        best = "search run, the mean of one in each replicate" if frame.replicated else "search run"
         yield f"* The best {best}, not run again on fresh seeds: it carries the luck of the draw."
     if any(cell.diverged for row in rows for cell in row.cells):
         yield "† So many of these runs diverged; the mean is of the others."
     several = [
-        word for word, is_so in (("replicates", replicated), ("columns", len(frame.columns()) > 1)) if is_so
+        word
+        for word, is_so in (("replicates", frame.replicated), ("columns", len(frame.columns()) > 1))
+        if is_so
     ]
     if several:
         yield (
@@ -300,9 +301,8 @@ def _latex(text: str) -> str:
     escaped = escaped.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
     for sign, written in {**LATEX, "–": "--", "†": r"$\dagger$", "*": r"$^{*}$"}.items():
         escaped = escaped.replace(sign, written)
-    return (
-        f"{{}}{escaped}" if escaped.startswith("[") else escaped
-    )  # a rule before it would take it as its own
+    # A rule before a bracket would take it as an option of its own.
+    return f"{{}}{escaped}" if escaped.startswith("[") else escaped
 
 
 CSV_HEADER = (
