@@ -246,17 +246,29 @@ def _alpha(run: Trial, said: Curves) -> tuple[float, float]:
 
 def _broken(frame: Frame, arm: Arm) -> Iterator[Caution]:
     trials = frame.of(arm)
-    for state, word, remedy in (
-        (TrialState.FAILED, "failed", "Read why with `orch trial logs`, then `orch trial retry`."),
+    failed = [t for t in trials if t.state is TrialState.FAILED]
+    for word, count, said, remedy in (
         (
-            TrialState.DIVERGED,
+            "failed",
+            sum(t.failures > 0 for t in failed),
+            "failed in the training code",
+            "Read why with `orch trial logs`, then `orch trial retry`.",
+        ),
+        (
+            "lost",
+            sum(t.failures == 0 for t in failed),
+            "failed because their workers were lost, which says nothing of the training code",
+            "Mend the machines, then `orch trial retry`.",
+        ),
+        (
+            "diverged",
+            sum(t.state is TrialState.DIVERGED for t in trials),
             "diverged",
             "It counts as the worst result; look at where in the space it lies.",
         ),
     ):
-        count = sum(t.state is state for t in trials)
         if count:
-            yield Caution(word, arm.name, f"{count} of {len(trials)} runs of {arm.name} {word}.", remedy)
+            yield Caution(word, arm.name, f"{count} of {len(trials)} runs of {arm.name} {said}.", remedy)
 
 
 def _search_that_found_nothing(frame: Frame, arm: Arm) -> Iterator[Caution]:

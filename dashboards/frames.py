@@ -42,6 +42,7 @@ class Trial:
     values: Mapping[str, float]
     charged: Mapping[str, float]
     productive: Mapping[str, float]
+    failures: int = 0  # attempts in which the training code failed
 
     @property
     def ended(self) -> bool:
@@ -223,6 +224,7 @@ def _trial(row: TrialRow) -> Trial:
         values={name: value for name, value in row.values.items() if math.isfinite(value)},
         charged=row.charged,
         productive=row.productive,
+        failures=row.failures,
     )
 
 

@@ -14,7 +14,7 @@ from orchestrator import provenance
 from orchestrator.backends.base import AttemptKey, Ended, Progress
 from orchestrator.clock import Clock
 from orchestrator.ledger.rules import heard
-from orchestrator.records import AttemptRow, AttemptState, study_of
+from orchestrator.records import AttemptRow, study_of
 from orchestrator.storage import Storage, is_written, read_journal
 
 LOOK_AGAIN_S = 5.0  # between two readings of one journal, which lies on a shared disk and may be long
@@ -35,8 +35,8 @@ class Elsewhere:
         """Another may have led: silence is counted from now."""
         self._followed.clear()
 
-    def progress(self, attempt: AttemptRow, *, submitted: bool, hang_after_s: float) -> Progress:
-        """Not known is only one that was intended and never began; one that nobody trains is lost."""
+    def progress(self, attempt: AttemptRow, *, hang_after_s: float) -> Progress:
+        """Not known is one that no worker has begun; one that began and that nobody trains is lost."""
         now, before = self._clock.monotonic(), self._followed.get(attempt.key)
         if before is not None and now - before.at < LOOK_AGAIN_S:
             return Progress(known=True)
@@ -48,7 +48,7 @@ class Elsewhere:
             events, ended = read_journal(folder, *attempt.key, after=attempt.sequence)
         except OSError as problem:
             events, ended, reason = (), None, f"{reason} Its journal cannot be read: {problem}"
-        if not events and ended is None and attempt.state is AttemptState.LAUNCHING and not submitted:
+        if not events and ended is None and attempt.sequence == 0:
             return Progress(known=False)
         machine = reduce(heard, events, attempt).provenance.get("machine")
         if ended is None and elsewhere and machine not in (None, provenance.machine()):
@@ -62,3 +62,10 @@ class Elsewhere:
             )
         self._followed.pop(attempt.key, None)
         return Progress(known=True, events=events, ended=ended or Ended("lost", reason=reason))
+
+
+def never_taken(attempt: AttemptRow, progress: Progress) -> bool:
+    """No worker has said that it began, and none will: the workers know nothing of it, or the one that was
+    to begin it is gone."""
+    gone = not progress.known or (progress.ended is not None and progress.ended.how == "lost")
+    return gone and attempt.sequence == 0 and not progress.events

@@ -16,7 +16,7 @@ from orchestrator.checks import find_entrypoint, find_shape_key
 from orchestrator.clock import Clock
 from orchestrator.controls import taken
 from orchestrator.course import Course, Lane
-from orchestrator.elsewhere import Elsewhere
+from orchestrator.elsewhere import Elsewhere, never_taken
 from orchestrator.errors import BackendLost, BadSpec, Fenced, LedgerBusy
 from orchestrator.ledger import Store
 from orchestrator.ledger.base import Ending
@@ -41,6 +41,7 @@ from orchestrator.wishes import obey_all, stop_waiting
 from trainer.protocol import Verdict
 
 AWAY = (LedgerBusy, BackendLost, Fenced)  # no fault of a study: the whole tick is made again
+MOST_AGAIN = 5  # times in a row that one attempt is submitted again before one that never begins is lost
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Engine:
         self._led: int | None = None  # the newest epoch of ours
         self._courses: dict[str, Course] = {}
         self._heard: dict[AttemptKey, float] = {}  # monotonic time of the last news
-        self._submitted: set[AttemptKey] = set()  # taken by the backend in this life
+        self._handed: dict[AttemptKey, int] = {}  # how often the backend took it, in this life
         self._unrunnable = Unrunnable(clock)
         self._elsewhere = Elsewhere(storage, clock)
 
@@ -126,7 +127,7 @@ class Engine:
         """What was heard and handed out while we led before may have been another's since."""
         if self._led is not None and epoch != self._led + 1:  # epochs are given out one by one
             self.backend.renew()
-            self._submitted.clear()
+            self._handed.clear()
         self._heard.clear()
         self._unrunnable.clear()
         self._elsewhere.clear()
@@ -184,30 +185,35 @@ class Engine:
 
     def _hear(self, epoch: int, study: StudyRow, attempt: AttemptRow, progress: Progress) -> TrialRow | None:
         """Its events are written; now what else is to be done. Its trial when that was the end of it."""
-        if not progress.known:
+        if never_taken(attempt, progress) and study.state is not StudyState.RUNNING:
             return self._never_begun(epoch, study, attempt)
         attempt = reduce(heard, progress.events, attempt)
         if progress.ended is not None:
             return self._end(epoch, study, attempt, progress.ended)
-        if attempt.state is AttemptState.LAUNCHING:
+        if attempt.state is AttemptState.LAUNCHING and attempt.sequence:  # its worker has said that it began
             self.store.attempt_running(epoch, attempt.trial_id, attempt.number)
         self._watch(study, attempt, news=bool(progress.events))
         self._tell(study, attempt)
         return None
 
     def _known_elsewhere(self, study: StudyRow, attempt: AttemptRow) -> Progress:
-        return self._elsewhere.progress(
-            attempt,
-            submitted=attempt.key in self._submitted,
-            hang_after_s=self._course(study).spec.retries.hang_after_s,
-        )
+        return self._elsewhere.progress(attempt, hang_after_s=self._course(study).spec.retries.hang_after_s)
 
     def _submitted_again(
-        self, study: StudyRow, attempt: AttemptRow, news: Mapping[AttemptKey, Progress]
+        self, study: StudyRow, attempt: AttemptRow, news: dict[AttemptKey, Progress]
     ) -> bool:
-        """Intended by us or by a leader before, and never begun: submit it, and hear of it later."""
-        if news[attempt.key].known or study.state is not StudyState.RUNNING:
+        """Intended by us or by a leader before, and begun by no worker: submit it under its number, and hear
+        of it later. One that so many workers did not begin is lost."""
+        progress = news[attempt.key]
+        if not never_taken(attempt, progress) or study.state is not StudyState.RUNNING:
             return False
+        if (handed := self._handed.get(attempt.key, 0)) > MOST_AGAIN:
+            last = progress.ended.reason if progress.ended else "The workers know nothing of it any more."
+            reason = f"It was submitted {handed} times, and no worker began it. Last: {last}"
+            news[attempt.key] = Progress(known=True, ended=Ended("lost", reason=reason))
+            return False
+        if progress.known:
+            self.backend.forget(attempt.key)  # it holds a slot for a worker that is gone
         if not self._unrunnable.rests(study.study_id):
             try:
                 self._submit(self._course(study).spec, self.store.trial(attempt.trial_id), attempt)
@@ -218,7 +224,7 @@ class Engine:
         return True
 
     def _never_begun(self, epoch: int, study: StudyRow, attempt: AttemptRow) -> TrialRow:
-        """Intended, and its study goes on no more."""
+        """Begun by no worker, and its study goes on no more."""
         cancelled = study.state is StudyState.CANCELLED
         unbegun = Ending(
             AttemptState.PREEMPTED,
@@ -245,7 +251,7 @@ class Engine:
     def _take_in(self, attempt: AttemptRow, trial: TrialRow) -> None:
         """An attempt's end is written: the readings follow."""
         self._heard.pop(attempt.key, None)
-        self._submitted.discard(attempt.key)
+        self._handed.pop(attempt.key, None)
         course = self._courses.get(trial.study_id)
         if course is None:
             return
@@ -440,4 +446,4 @@ class Engine:
             )
         )
         if taken:
-            self._submitted.add(attempt.key)
+            self._handed[attempt.key] = self._handed.get(attempt.key, 0) + 1

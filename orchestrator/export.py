@@ -52,13 +52,13 @@ def to_csv(ledger: Ledger, study: str, file: TextIO) -> None:
         ["trial_id", "arm", "replicate", "index", "state", "value", *paths]
         + [f"charged.{clock}" for clock in clocks]
         + [f"productive.{clock}" for clock in clocks]
-        + ["attempts", "failures", "reason"]
+        + ["attempts", "losses", "failures", "reason"]
     )
     for t in trials:
         cells = [t.trial_id, t.arm, t.replicate, t.index, t.state.value, t.value]
         cells += [t.point.get(path) for path in paths]
         cells += [costs.get(clock) for costs in (t.charged, t.productive) for clock in clocks]
-        table.writerow([_cell(value) for value in (*cells, t.attempts, t.failures, t.reason)])
+        table.writerow([_cell(value) for value in (*cells, t.attempts, t.losses, t.failures, t.reason)])
 
 
 def to_optuna(ledger: Ledger, study: str, url: str) -> None:

@@ -30,11 +30,18 @@ class ArmLine:
     chip_hours: float
     wasted_hours: float  # charged and not part of a result
     attempts: int
+    losses: int  # attempts that the machinery lost
+    failures: int  # attempts in which the training code failed
     steps: float
 
     @property
     def ended(self) -> int:
         return sum(self.states.get(state, 0) for state in ENDED)
+
+    @property
+    def given_up(self) -> int:
+        """Trials that failed because their workers were lost too often. Their code did not fail."""
+        return self.states.get(TrialState.FAILED, 0) - self.failures
 
 
 @dataclass(frozen=True)
@@ -147,6 +154,8 @@ def _line(spec: StudySpec, study: StudyRow, arm: Arm, trials: list[TrialRow], li
         chip_hours=hours * spec.resources.chips,
         wasted_hours=max(0.0, spent - useful),
         attempts=sum(t.attempts for t in trials),
+        losses=sum(t.losses for t in trials),
+        failures=sum(t.failures for t in trials),
         steps=charged.get("steps", 0.0),
     )
 

@@ -99,7 +99,8 @@ class TrialRow:
     state: TrialState
     created_at: float
     attempts: int = 0  # attempts begun
-    failures: int = 0  # attempts lost since the last wish to retry; what the retry cap counts
+    losses: int = 0  # attempts that the machinery lost since the last wish to retry: what the cap counts
+    failures: int = 0  # attempts in which the training code failed, since then
     value: float | None = None  # the objective, when it ended completed, or stopped with a value
     values: Mapping[str, float] = field(default_factory=dict)
     checkpoint: str | None = None  # the newest finalised one, of any attempt

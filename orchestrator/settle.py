@@ -36,7 +36,9 @@ def ending(
             AttemptState.FAILED, TrialState.FAILED, at, reason=ended.reason, traceback=ended.traceback
         )
     elif ended.how == "unwritten":  # as if its machine had been taken
-        made = Ending(AttemptState.PREEMPTED, TrialState.WAITING, at, reason=ended.reason)
+        made = Ending(
+            AttemptState.PREEMPTED, TrialState.WAITING, at, reason=ended.reason, traceback=ended.traceback
+        )
     else:
         made = _of_loss(ended, spec=spec, trial=trial, at=at)
     trial_state, reason, value, values = made.trial_state, made.reason, made.value, made.values
@@ -58,7 +60,6 @@ def ending(
         clocks=clocks,
         charged=charged,
         productive=_productive(trial, attempt, trial_state, clocks),
-        counts_as_failure=made.counts_as_failure,
     )
 
 
@@ -94,15 +95,14 @@ def _of_outcome(outcome: Outcome, *, spec: StudySpec, at: float) -> Ending:
 
 
 def _of_loss(ended: Ended, *, spec: StudySpec, trial: TrialRow, at: float) -> Ending:
-    losses = trial.failures + 1
+    losses = trial.losses + 1
     if losses < spec.retries.attempts:
-        return Ending(AttemptState.LOST, TrialState.WAITING, at, reason=ended.reason, counts_as_failure=True)
+        return Ending(AttemptState.LOST, TrialState.WAITING, at, reason=ended.reason)
     return Ending(
         AttemptState.LOST,
         TrialState.FAILED,
         at,
         reason=f"Its worker was lost {losses} times, as often as this study allows. Last: {ended.reason}",
-        counts_as_failure=True,
     )
 
 

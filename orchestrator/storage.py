@@ -28,6 +28,11 @@ from trainer.protocol import Outcome
 JOURNAL = "events.jsonl"
 SCHEDULES = "schedules"  # in a study's folder: learned curves that its trials replay
 PARAMETERS = ("checkpoint*", "params*")  # what is large in a folder, by name; the rest is kept
+NO_ROOM = {  # a disk's trouble and no other's, by the system's numbers
+    errno.ENOSPC: "The disk is full",
+    errno.EDQUOT: "The disk quota is used up",
+    errno.EROFS: "The disk is read-only",
+}
 PAGE_BYTES = 4096  # the least that a file with anything in it takes
 SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,254}")
 
@@ -83,10 +88,11 @@ class Storage:
                 os.fsync(file.fileno())  # the ledger will name it, and outlives a power cut
             os.replace(unfinished, path)
         except OSError as problem:
-            if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            trouble = NO_ROOM.get(problem.errno or 0)
+            if trouble is None:
                 raise
             raise DiskFull(
-                f"The disk is full: {path} could not be written. Make room there, then resume the study."
+                f"{trouble}: {path} could not be written. Make room there, then resume the study."
             ) from problem
         finally:
             unfinished.unlink(missing_ok=True)
@@ -179,10 +185,11 @@ class Journal:
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, "short write")
         except OSError as problem:
-            if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
+            trouble = NO_ROOM.get(problem.errno or 0)
+            if trouble is None:
                 raise
             raise DiskFull(
-                f"The disk is full: an event could not be written to {self.path}. "
+                f"{trouble}: an event could not be written to {self.path}. "
                 f"Make room there; the trial goes on from its last checkpoint."
             ) from problem
 

@@ -23,7 +23,7 @@ from typing import Any, get_args
 from orchestrator import provenance
 from orchestrator.backends.base import AttemptKey, Ended, Launch, Progress
 from orchestrator.records import Event
-from orchestrator.storage import DiskFull, Journal
+from orchestrator.storage import NO_ROOM, DiskFull, Journal
 from trainer.protocol import Outcome, Place, Report, Reporter, Status, Verdict
 
 
@@ -172,7 +172,7 @@ def run_entrypoint(launch: Launch, reporter: Reporter, workdir: Path) -> Ended:
             raise TypeError(f"{launch.entrypoint}.run returned {outcome!r:.200}; it must return an Outcome.")
         return Ended("outcome", outcome=_plain(outcome))
     except BaseException as problem:
-        return raised(problem)
+        return hindered(problem) if of_the_machine(problem) else raised(problem)
 
 
 def _plain(outcome: Outcome) -> Outcome:
@@ -193,6 +193,28 @@ def raised(problem: BaseException) -> Ended:
     """The end that an exception makes."""
     reason = "".join(traceback.format_exception_only(problem)).strip()
     return Ended("raised", reason=reason, traceback="".join(traceback.format_exception(problem)))
+
+
+def of_the_machine(problem: BaseException | None) -> bool:
+    """Whether it, or what it came from, says that a disk is full or may not be written: no fault of the
+    training code, whatever it was doing."""
+    seen: set[int] = set()
+    while problem is not None and id(problem) not in seen:
+        if isinstance(problem, DiskFull) or (isinstance(problem, OSError) and problem.errno in NO_ROOM):
+            return True
+        seen.add(id(problem))
+        hidden = problem.__suppress_context__
+        problem = problem.__cause__ or (None if hidden else problem.__context__)
+    return False
+
+
+def hindered(problem: BaseException) -> Ended:
+    """The end of a run whose code met a disk on which nothing can be written."""
+    told = raised(problem)
+    reason = (
+        f"The run could not write its files ({told.reason}). Mend that; it goes on from its last checkpoint."
+    )
+    return replace(told, how="unwritten", reason=reason)
 
 
 def unwritten(problem: Exception) -> Ended:

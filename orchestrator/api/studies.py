@@ -78,6 +78,8 @@ class ArmLine(BaseModel):
     chip_hours: float
     wasted_hours: float
     attempts: int
+    losses: int = Field(description="Attempts that the machinery lost.")
+    failures: int = Field(description="Attempts in which the training code failed.")
     steps: float
 
 

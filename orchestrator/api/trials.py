@@ -34,7 +34,8 @@ class TrialLine(BaseModel):
     state: TrialState
     created_at: float
     attempts: int = Field(description="How many have begun.")
-    failures: int
+    losses: int = Field(description="Attempts that the machinery lost, since it was last asked to retry.")
+    failures: int = Field(description="Attempts in which the training code failed, since then.")
     value: float | None = Field(description="The objective.")
     values: Numbers
     checkpoint: str | None

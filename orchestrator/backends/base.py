@@ -55,7 +55,8 @@ class Progress:
     """What became of one attempt since the last poll."""
 
     known: bool  # False: this backend has never heard of it, or has forgotten it
-    events: tuple[Event, ...] = ()  # those after the sequence asked for, in order, without gaps
+    events: tuple[Event, ...] = ()  # those after the sequence asked for, in order, without gaps. The first
+    #                                 is the worker's own "started": without it, known means submitted only
     ended: Ended | None = None  # given only together with the last of the events
 
 

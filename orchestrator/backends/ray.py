@@ -267,6 +267,7 @@ class RayBackend:
             self._ray.kill(slot.actor)
             return self._bury(slot, f"The worker does not understand this release: {problem.cause}", sequence)
         if not progress.known:  # it refused to begin: its machine is being taken
+            self._end(slot)  # another actor is to begin it
             slot.launch = None
             return progress
         slot.ended = progress.ended is not None

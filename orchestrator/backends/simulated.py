@@ -80,7 +80,7 @@ class _Died(BaseException):
 @dataclass
 class _Attempt:
     launch: Launch
-    started_s: float  # monotonic, as all moments below
+    started_s: float  # monotonic, as all moments below: when its worker takes it, after it was submitted
     started_at: float  # the same moment by the wall clock
     fault: Fault | None
     moments: list[tuple[float, Event]] = field(default_factory=list)
@@ -93,6 +93,9 @@ class _Attempt:
     def said(self, now_s: float) -> int:
         """How many events are out at that moment. Clocks are totals, so moments never go back."""
         return sum(1 for at_s, _ in self.moments if at_s <= now_s)
+
+    def begun(self, now_s: float) -> bool:
+        return self.said(now_s) > 0
 
     def over(self, now_s: float) -> bool:
         return self.ended is not None and self.ended_s <= now_s
@@ -114,7 +117,12 @@ class _Attempt:
 class SimulatedBackend:
     """The machines of a rehearsal. It outlives an engine, as machines do."""
 
-    def __init__(self, clock: Clock, *, slots: int, faults: tuple[Fault, ...] = ()) -> None:
+    def __init__(
+        self, clock: Clock, *, slots: int, faults: tuple[Fault, ...] = (), begins_after_s: float = 0.0
+    ) -> None:
+        """`begins_after_s`: from submit until a worker takes an attempt. What was submitted by a process that
+        dies within that time may never arrive: `lose_submitted`."""
+        self._begins_after_s = begins_after_s
         self._clock = clock
         self._slots = slots
         self._faults = faults
@@ -133,9 +141,16 @@ class SimulatedBackend:
         if len(self._held) >= self._slots:
             return False
         fault = next((f for f in self._faults if f.strikes(launch.key)), None)
-        self._held[launch.key] = _Attempt(launch, self._clock.monotonic(), self._clock.time(), fault)
-        self._run(self._held[launch.key])
+        wait_s = self._begins_after_s
+        attempt = _Attempt(launch, self._clock.monotonic() + wait_s, self._clock.time() + wait_s, fault)
+        self._held[launch.key] = attempt
+        self._run(attempt)
         return True
+
+    def lose_submitted(self) -> None:
+        """The process that submitted them died: what no worker has taken yet is not heard of again."""
+        now_s = self._clock.monotonic()
+        self._held = {key: a for key, a in self._held.items() if a.begun(now_s)}
 
     def poll(self, after: Mapping[AttemptKey, int]) -> dict[AttemptKey, Progress]:
         self._drop_forgotten()

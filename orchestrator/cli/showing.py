@@ -271,8 +271,11 @@ def summary(view: Overview) -> str:
     of_each = [f"{view.count(phase)} {phase}" for phase in phases if view.count(phase)]
     if len(of_each) > 1:
         parts[-1] += f" ({', '.join(of_each)})"
-    failed = sum(line.states.get("failed", 0) for line in view.arms)
-    diverged = sum(line.states.get("diverged", 0) for line in view.arms)
-    parts += [f"{n} {what}" for n, what in ((failed, "failed"), (diverged, "diverged")) if n]
+    counts = (
+        (sum(line.failures for line in view.arms), "failed in the training code"),
+        (sum(line.given_up for line in view.arms), "failed as their workers were lost"),
+        (sum(line.states.get("diverged", 0) for line in view.arms), "diverged"),
+    )
+    parts += [f"{n} {what}" for n, what in counts if n]
     parts.append(f"{hours(sum(line.run_hours for line in view.arms))} of run time")
     return ", ".join(parts) + "." + (f" {view.reason}" if view.reason else "")

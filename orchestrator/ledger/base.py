@@ -46,7 +46,6 @@ class Ending:
     clocks: Mapping[str, float] | None = None  # the attempt's last ones; None keeps what events said
     charged: Mapping[str, float] | None = None  # the trial's new totals
     productive: Mapping[str, float] | None = None
-    counts_as_failure: bool = False  # adds one to the trial's failures
 
 
 class Ledger(Protocol):
@@ -104,7 +103,8 @@ class Ledger(Protocol):
     def move_trial(
         self, epoch: int, trial_id: str, before: TrialState, after: TrialState, *, at: float, reason: str = ""
     ) -> TrialRow:
-        """Compare-and-set without an attempt: waiting -> stopped, failed -> waiting (failures go to 0)."""
+        """Compare-and-set without an attempt: waiting -> stopped, or failed -> waiting, where losses and
+        failures go to 0."""
 
     def remove_trial(self, epoch: int, trial_id: str) -> None:
         """Take back a stopped trial that never began; MoveRefused for any other. Gone: nothing."""

@@ -103,7 +103,7 @@ def moved_trial(trial: TrialRow, before: TrialState, after: TrialState, at: floa
         return trial
     expect(trial.state, before, after)
     if after == TrialState.WAITING:
-        return replace(trial, state=after, failures=0, ended_at=None, reason=reason)
+        return replace(trial, state=after, losses=0, failures=0, ended_at=None, reason=reason)
     return replace(trial, state=after, ended_at=at, reason=reason)
 
 
@@ -200,7 +200,8 @@ def ended(trial: TrialRow, attempt: AttemptRow, ending: Ending) -> tuple[TrialRo
     after = replace(
         trial,
         state=ending.trial_state,
-        failures=trial.failures + ending.counts_as_failure,
+        losses=trial.losses + (ending.attempt_state is AttemptState.LOST),
+        failures=trial.failures + (ending.attempt_state is AttemptState.FAILED),
         value=value,
         values=trial.values if ending.values is None else ending.values,
         checkpoint=trial.checkpoint if ending.checkpoint is None else ending.checkpoint,

@@ -124,6 +124,7 @@ class Tables:
         Column("state", OneOf(TrialState), nullable=False),
         Column("created_at", Double, nullable=False),
         Column("attempts", Integer, nullable=False),
+        Column("losses", Integer, nullable=False),
         Column("failures", Integer, nullable=False),
         Column("value", Double),
         Column("values", Json, nullable=False),

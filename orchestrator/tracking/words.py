@@ -191,6 +191,8 @@ def result_points(spec: StudySpec, trial: TrialRow, attempts: Sequence[AttemptRo
         "cost/chip_hours": hours * spec.resources.chips,
         "cost/wasted_hours": max(0.0, hours - run_hours(trial.productive)),
         "cost/attempts": trial.attempts,
+        "cost/losses": trial.losses,
+        "cost/failures": trial.failures,
     }
     return [point(key(name), value, at, trial.attempts) for name, value in found.items()]
 
@@ -214,6 +216,8 @@ def tally(spec: StudySpec, ended: Sequence[TrialRow], *, best_among: Sequence[Tr
         "cost/chip_hours": hours * spec.resources.chips,
         "cost/wasted_hours": max(0.0, hours - sum(run_hours(t.productive) for t in ended)),
         "cost/attempts": sum(t.attempts for t in ended),
+        "cost/losses": sum(t.losses for t in ended),
+        "cost/failures": sum(t.failures for t in ended),
         **({} if best is None or best.value is None else {f"best/{spec.objective.metric}": best.value}),
     }
     at = max(t.ended_at or t.created_at for t in ended)

@@ -40,7 +40,6 @@ LOST = Ending(
     at=20.0,
     reason="worker died",
     charged={"train_s": 2.0},
-    counts_as_failure=True,
 )
 FAILED = Ending(AttemptState.FAILED, TrialState.FAILED, at=25.0, reason="it raised", traceback="Traceback …")
 

@@ -302,10 +302,11 @@ def test_a_trial_without_an_attempt_only_stops_or_is_tried_anew(ledger: Store) -
 
 def test_a_failed_trial_is_tried_anew_on_a_wish_only(ledger: Store) -> None:
     epoch = with_live_attempt(ledger)
-    ledger.end_attempt(epoch, T0, 1, replace(FAILED, counts_as_failure=True, checkpoint="c1"))
+    ledger.end_attempt(epoch, T0, 1, replace(FAILED, checkpoint="c1"))
     failed = ledger.trial(T0)
-    assert (failed.state, failed.failures, failed.reason, failed.ended_at) == (
+    assert (failed.state, failed.losses, failed.failures, failed.reason, failed.ended_at) == (
         TrialState.FAILED,
+        0,
         1,
         "it raised",
         25.0,

@@ -89,12 +89,12 @@ def test_the_end_of_an_attempt_is_written_into_both_rows(ledger: Store) -> None:
     ]
 
 
-def test_a_trial_that_waits_again_keeps_its_checkpoint_and_counts_the_failure(ledger: Store) -> None:
+def test_a_trial_that_waits_again_keeps_its_checkpoint_and_counts_the_loss(ledger: Store) -> None:
     epoch = with_live_attempt(ledger)
     ledger.append(epoch, [event(1, kind="checkpoint", path="c1", clocks={"train_s": 2.0})])
     waiting = ledger.end_attempt(epoch, T0, 1, LOST)
     assert waiting == trial(
-        attempts=1, failures=1, checkpoint="c1", charged={"train_s": 2.0}, reason="worker died"
+        attempts=1, losses=1, checkpoint="c1", charged={"train_s": 2.0}, reason="worker died"
     )
     [lost] = ledger.attempts(T0)
     assert (lost.state, lost.clocks, lost.saved_clocks) == (
@@ -103,9 +103,19 @@ def test_a_trial_that_waits_again_keeps_its_checkpoint_and_counts_the_failure(le
         {"train_s": 2.0},
     )
     ledger.start_attempt(epoch, attempt(number=2))
-    preempted = replace(LOST, attempt_state=AttemptState.PREEMPTED, counts_as_failure=False, checkpoint="c2")
-    assert ledger.end_attempt(epoch, T0, 2, preempted).failures == 1
+    preempted = replace(LOST, attempt_state=AttemptState.PREEMPTED, checkpoint="c2")
+    assert ledger.end_attempt(epoch, T0, 2, preempted).losses == 1
     assert ledger.trial(T0).checkpoint == "c2"
+
+
+def test_a_loss_and_a_failure_of_one_trial_are_counted_apart_and_anew_after_a_wish(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    ledger.end_attempt(epoch, T0, 1, LOST)
+    ledger.start_attempt(epoch, attempt(number=2))
+    failed = ledger.end_attempt(epoch, T0, 2, FAILED)
+    assert (failed.losses, failed.failures) == (1, 1)
+    again = ledger.move_trial(epoch, T0, TrialState.FAILED, TrialState.WAITING, at=40.0)
+    assert (again.losses, again.failures) == (0, 0)
 
 
 def test_a_finished_trial_is_frozen(ledger: Store) -> None:

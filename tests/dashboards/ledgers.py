@@ -33,6 +33,7 @@ class Run:
     hours: float = 1.0
     wasted_hours: float = 0.0
     state: TrialState = TrialState.COMPLETED
+    lost: bool = False  # how a failed one failed: its workers were lost, or its code
     point: Mapping[str, float] = field(default_factory=dict)
     said: Sequence[tuple[int, str, Mapping[str, float], Mapping[str, float]]] = ()
 
@@ -42,6 +43,7 @@ def diverged(**values: float) -> Run:
 
 
 FAILED = Run(state=TrialState.FAILED)
+LOST = Run(state=TrialState.FAILED, lost=True)
 NEVER_BEGAN = Run(state=TrialState.STOPPED, hours=0.0)  # what follows an arm that found nothing
 ALPHA = {"path": "optimizer.alpha", "low": 0.1, "high": 10.0, "scale": "log"}
 
@@ -176,7 +178,7 @@ def _write(
         name,
         1,
         Ending(
-            AttemptState(run.state),
+            AttemptState.LOST if run.lost else AttemptState(run.state),
             run.state,
             2.0,
             value=run.value if run.state is TrialState.COMPLETED else None,

@@ -8,7 +8,18 @@ from dashboards import frames, pages, report, series, tables
 from dashboards.cautions import Caution, cautions, edge
 from orchestrator.records import StudyState, TrialState
 from orchestrator.spec import Parameter, StudySpec
-from tests.dashboards.ledgers import ALPHA, FAILED, Run, diverged, ledger, repeated, runs, searched, spec
+from tests.dashboards.ledgers import (
+    ALPHA,
+    FAILED,
+    LOST,
+    Run,
+    diverged,
+    ledger,
+    repeated,
+    runs,
+    searched,
+    spec,
+)
 
 SIX = {f"confirm-{arm}": runs(*[0.8] * 6) for arm in ("base", "bo", "guided")}
 
@@ -108,11 +119,16 @@ def test_confirmations_that_were_added_later_are_told() -> None:
 
 
 def test_failed_and_diverged_runs_are_counted() -> None:
-    broken = [FAILED, diverged(), Run(0.7, point={"guidance.eta": 0.02})]
+    broken = [FAILED, LOST, diverged(), Run(0.7, point={"guidance.eta": 0.02})]
     told = found(guided=broken)
     assert [(c.kind, c.sentence) for c in told] == [
-        ("failed", "1 of 3 runs of guided failed."),
-        ("diverged", "1 of 3 runs of guided diverged."),
+        ("failed", "1 of 4 runs of guided failed in the training code."),
+        (
+            "lost",
+            "1 of 4 runs of guided failed because their workers were lost, which says nothing of the "
+            "training code.",
+        ),
+        ("diverged", "1 of 4 runs of guided diverged."),
     ]
 
 

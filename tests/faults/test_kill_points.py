@@ -24,18 +24,26 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str
     return invariants.report(place.store, study.study_id), wire.seen
 
 
-def _live_on(place: World, study_id: str, wire: Tripwire) -> None:
+def _live_on(place: World, study_id: str, wire: Tripwire, *, arrives: bool = False) -> None:
     """The process dies where the wire says; another one comes and brings the study to its end."""
     try:
         place.drive(place.engine(wire), study_id)
     except Killed:
-        place.drive(place.engine(), study_id)
+        place.drive(place.next_life(arrives=arrives), study_id)
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["after the call", "before the call"])
-@pytest.mark.parametrize("raises", [Killed, LedgerBusy], ids=["killed", "looked failed"])
+@pytest.mark.parametrize(
+    ("raises", "arrives"),
+    [(Killed, False), (Killed, True), (LedgerBusy, False)],
+    ids=["killed", "killed and what was submitted arrives", "looked failed"],
+)
 def test_every_write_and_every_act_may_be_the_last(
-    tmp_path: Path, undisturbed: tuple[list[dict[str, Any]], list[str]], raises: Any, before: bool
+    tmp_path: Path,
+    undisturbed: tuple[list[dict[str, Any]], list[str]],
+    raises: Any,
+    arrives: bool,
+    before: bool,
 ) -> None:
     report, calls = undisturbed
     assert {"add_trial", "start_attempt", "append", "end_attempt", "submit", "forget"} <= set(calls)
@@ -43,9 +51,10 @@ def test_every_write_and_every_act_may_be_the_last(
         place = world(tmp_path / f"{at}")
         study = created(place, small_study())
         wire = Tripwire(at=at, raises=raises, before=before)
-        _live_on(place, study.study_id, wire)
+        _live_on(place, study.study_id, wire, arrives=arrives)
         assert wire.count >= at
         invariants.check(place.store, study.study_id)
+        assert {t.losses for t in place.store.trials(study.study_id)} == {0}
         assert invariants.report(place.store, study.study_id) == report, f"{calls[at - 1]} (call {at})"
         assert place.backend.attempts() == []
 
@@ -86,9 +95,9 @@ def test_a_study_survives_an_orchestrator_that_dies_again_and_again(
 ) -> None:
     place = world(tmp_path)
     study = created(place, small_study())
-    for _ in range(1000):
+    for life in range(1000):
         try:
-            place.drive(place.engine(Tripwire(at=every)), study.study_id)
+            place.drive(place.next_life(Tripwire(at=every), arrives=life % 2 == 0), study.study_id)
             break
         except Killed:
             continue

@@ -126,7 +126,7 @@ def test_what_another_machine_still_trains_is_followed_to_its_end(takeover: Take
     takeover.says(ends=True)
     assert takeover.tick() == [AttemptState.COMPLETED]
     trial = takeover.place.store.trial(takeover.attempt.trial_id)
-    assert (trial.state, trial.failures) == (TrialState.COMPLETED, 0)
+    assert (trial.state, trial.losses) == (TrialState.COMPLETED, 0)
     takeover.place.drive(takeover.engine, "s1")
     invariants.check(takeover.place.store, "s1")
 

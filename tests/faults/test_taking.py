@@ -87,7 +87,7 @@ def test_every_write_may_be_the_last_and_the_controls_are_the_same(
         try:
             place.drive(engine(place, Tripwire(at=at, before=before)), "s1")
         except Killed:
-            place.drive(place.engine(), "s1")
+            place.drive(place.next_life(), "s1")
         assert place.lives == 2
         invariants.check(place.store, "s1")
         assert outcome(place) == told, f"{calls[at - 1]} (call {at})"

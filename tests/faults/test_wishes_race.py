@@ -69,7 +69,7 @@ class Race(RuleBasedStateMachine):
                 self.place.step(dying)
         except Killed:
             pass
-        self.engine = self.place.engine()
+        self.engine = self.place.next_life()
 
     @invariant()
     def only_allowed_moves(self) -> None:
@@ -125,7 +125,7 @@ def test_a_pause_saves_what_runs_and_a_resume_goes_on_from_there(tmp_path: Path)
     assert place.backend.attempts() == []
     waiting = place.store.trials(study_id, states={TrialState.WAITING})
     assert len(waiting) == 3
-    assert all(t.failures == 0 for t in waiting)
+    assert all(t.losses == 0 for t in waiting)
     ask(place.store, place.store.study(study_id), "resume", {}, clock=place.clock)
     place.step(engine)
     place.drive(engine, study_id)
@@ -156,7 +156,7 @@ def test_two_extensions_add_up_and_one_is_not_counted_twice(tmp_path: Path) -> N
     try:
         place.step(dying)
     except Killed:
-        engine = place.engine()
+        engine = place.next_life()
     place.drive(engine, study_id)
     assert dict(place.store.study(study_id).extra_trials) == {"base": 3}
     invariants.check(place.store, study_id)

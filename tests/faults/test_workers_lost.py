@@ -87,10 +87,10 @@ def test_what_only_a_journal_has_heard_is_taken_in(
     assert [s.event for s in place.store.events(trial_id=attempt.trial_id)][: len(said)] == said
     trial = place.store.trial(attempt.trial_id)
     if ends:
-        assert (trial.state, trial.failures, trial.attempts) == (TrialState.COMPLETED, 0, 1)
+        assert (trial.state, trial.losses, trial.attempts) == (TrialState.COMPLETED, 0, 1)
     else:
         saved = [e.payload["path"] for e in said if e.kind == "checkpoint"][-1]
-        assert (trial.checkpoint, trial.failures) == (saved, 1)
+        assert (trial.checkpoint, trial.losses) == (saved, 1)
         assert place.store.attempts(trial.trial_id)[0].state is AttemptState.LOST
     place.drive(engine, study.study_id)
     invariants.check(place.store, study.study_id)
@@ -108,7 +108,7 @@ def test_a_machine_that_was_taken_while_nobody_led_counts_no_failure(tmp_path: P
     fresh = place.engine()
     fresh.tick()
     (first, *_) = place.store.attempts(VICTIM)
-    assert (first.state, place.store.trial(VICTIM).failures) == (AttemptState.PREEMPTED, 0)
+    assert (first.state, place.store.trial(VICTIM).losses) == (AttemptState.PREEMPTED, 0)
     place.drive(fresh, "s1")
     invariants.check(place.store, "s1")
     assert place.store.trial(VICTIM).charged["steps"] == 40  # nothing was trained twice
@@ -148,7 +148,7 @@ def test_a_full_disk_fails_no_trial_and_nothing_is_launched_for_a_while(
     assert invariants.report(place.store, "s1") == undisturbed
     states = [a.state for a in place.store.attempts(VICTIM)]
     assert states == [AttemptState.PREEMPTED] * (len(states) - 1) + [AttemptState.COMPLETED]
-    assert place.store.trial(VICTIM).failures == 0
+    assert place.store.trial(VICTIM).losses == 0
 
 
 def test_an_exception_in_the_training_code_fails_after_one_try(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_preempted_trial_goes_on_and_counts_no_failure(
     trial = place.store.trial(VICTIM)
     states = [a.state for a in place.store.attempts(VICTIM)]
     assert states == [AttemptState.PREEMPTED] * 2 + [AttemptState.COMPLETED]
-    assert trial.failures == 0
+    assert trial.losses == 0
     assert trial.charged["steps"] == trial.productive["steps"] == 40  # nothing was done twice
     assert invariants.report(place.store, "s1") == undisturbed
 

@@ -31,6 +31,7 @@ WRITES = (
     "answer_wish",
 )
 ACTS = ("submit", "forget", "say", "kill")
+BEGINS_AFTER_S = 0.5  # from submit until a worker begins: every kill falls before, within or after it
 
 
 class Killed(BaseException):
@@ -91,6 +92,14 @@ class World:
             store, backend = wire.around(store, WRITES), wire.around(backend, ACTS)
         return Engine(store, backend, clock=self.clock, storage=Storage(self.folder), who=who)
 
+    def next_life(self, wire: Tripwire | None = None, *, arrives: bool = False) -> Engine:
+        """The process was killed, and another one comes. What it had submitted and no worker had taken yet is
+        not heard of again, or `arrives` meanwhile."""
+        if arrives:
+            self.clock.advance(BEGINS_AFTER_S)
+        self.backend.lose_submitted()
+        return self.engine(wire)
+
     def step(self, engine: Engine) -> Tick:
         """One tick; with nothing to do, time goes on to what happens next."""
         tick = engine.tick()
@@ -114,7 +123,7 @@ class World:
 
 def world(folder: Path, *, slots: int = 3, faults: Sequence[Fault] = (), store: Store | None = None) -> World:
     clock = VirtualClock()
-    backend = SimulatedBackend(clock, slots=slots, faults=tuple(faults))
+    backend = SimulatedBackend(clock, slots=slots, faults=tuple(faults), begins_after_s=BEGINS_AFTER_S)
     return World(store or MemoryLedger(), backend, clock, folder)
 
 

@@ -12,7 +12,7 @@ from orchestrator.overview import overview
 from orchestrator.records import AttemptState, StudyState, TrialState
 from orchestrator.stopping import run_hours
 from tests.faults import invariants
-from tests.faults.world import World, created, small_study, world
+from tests.faults.world import BEGINS_AFTER_S, World, created, small_study, world
 
 ALPHA = {"path": "optimizer.alpha", "low": 0.1, "high": 10, "scale": "log"}
 
@@ -312,6 +312,7 @@ def test_what_another_leader_heard_is_no_silence(tmp_path: Path) -> None:
     created(place, small_study(retries={"hang_after_s": 60}))
     one, two = place.engine(who="one"), place.engine(who="two")
     one.tick()
+    place.clock.advance(BEGINS_AFTER_S)
     one.tick()
     place.store.release()
     two.tick()

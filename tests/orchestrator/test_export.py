@@ -177,6 +177,7 @@ def test_csv_has_one_row_a_trial_with_its_point_and_costs(written):
         "charged.steps": "400.0",
         "productive.train_s": "9.0",
         "attempts": "1",
+        "losses": "0",
         "failures": "0",
     }
     assert (found[0]["dropout"], found[9]["dropout"], found[9]["optimizer.alpha"]) == ("", "0.1", "")

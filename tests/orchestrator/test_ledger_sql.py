@@ -142,12 +142,25 @@ def test_a_ledger_of_any_release_opens_and_goes_on(
     assert ledger.end_attempt(epoch, T1, 1, DONE).value == 0.5
 
 
+def test_what_a_former_release_called_failures_are_losses(
+    file: Path, opened: Callable[..., SqlLedger]
+) -> None:
+    """It counted lost workers there, and not the training code's failures."""
+    url = from_dump(file, 3)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE trials SET state = 'failed' WHERE trial_id = ?", (T1,))
+        connection.execute("UPDATE attempts SET state = 'failed' WHERE trial_id = ?", (T1,))
+    ledger = opened(url)
+    assert [(ledger.trial(t).losses, ledger.trial(t).failures) for t in (T0, T1)] == [(1, 0), (0, 1)]
+
+
 def test_an_upgrade_runs_on_postgresql_too(postgres_url: str, opened: Callable[..., SqlLedger]) -> None:
     opened(postgres_url).close()
     with psycopg.connect(postgres_url) as connection:  # back to version 1
         for table in ("tokens", "receipts", "audit", "cursors"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("ALTER TABLE leader DROP COLUMN last_event")
+        connection.execute("ALTER TABLE trials DROP COLUMN losses")
         connection.execute("UPDATE schema_version SET version = 1")
     ledger = opened(postgres_url)
     epoch = with_live_attempt(ledger)

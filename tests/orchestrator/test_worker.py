@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -218,18 +219,58 @@ def test_a_full_disk_ends_the_attempt_with_a_sentence(launch: Any) -> None:
     )
 
 
-def test_a_folder_that_cannot_be_made_is_no_fault_of_the_run_and_its_own_trouble_is(
-    launch: Any, entrypoint: Any, tmp_path: Path
-) -> None:
+def test_a_folder_that_cannot_be_made_is_no_fault_of_the_run(launch: Any, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a file where the trial's folder would be")
     worker, job = Worker(), launch("a")
     worker.begin(job)
     ended = to_the_end(worker, job)[1]
     assert ended.how == "unwritten"
     assert ended.reason.startswith("The run's folder cannot be written ([Errno ")
-    own = launch("own", entrypoint=entrypoint("raise OSError(28, 'No space left on device')"))
-    assert worker.begin(own)
-    assert to_the_end(worker, own)[1].how == "raised"
+
+
+def raised_inside(problem: str, why: str) -> list[str]:
+    """The lines of a program whose write fails in a library that says it in its own way."""
+    return [
+        "try:",
+        f"    raise {problem}",
+        "except OSError as problem:",
+        f"    raise ValueError('could not save'){why}",
+    ]
+
+
+@pytest.mark.parametrize("number", ["ENOSPC", "EDQUOT", "EROFS"])
+@pytest.mark.parametrize("why", ["bare", " from problem", ""])
+def test_a_disk_that_training_code_cannot_write_to_is_no_failure_of_the_code(
+    launch: Any, entrypoint: Any, number: str, why: str
+) -> None:
+    said = f"OSError: [Errno {getattr(errno, number)}] no room"
+    lines = [f"raise OSError({getattr(errno, number)}, 'no room')"]
+    if why != "bare":
+        said, lines = "ValueError: could not save", raised_inside(lines[0].removeprefix("raise "), why)
+    worker, job = Worker(), launch("own", entrypoint=entrypoint(*lines))
+    worker.begin(job)
+    ended = to_the_end(worker, job)[1]
+    assert ended.how == "unwritten"
+    assert ended.reason == (
+        f"The run could not write its files ({said}). Mend that; it goes on from its last checkpoint."
+    )
+    assert "no room" in ended.traceback
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["raise PermissionError(13, 'Permission denied')"],
+        raised_inside("OSError(28, 'No space left on device')", " from None"),
+    ],
+    ids=["another trouble", "hidden on purpose"],
+)
+def test_any_other_error_of_training_code_is_a_failure_of_the_code(
+    launch: Any, entrypoint: Any, lines: list[str]
+) -> None:
+    worker, job = Worker(), launch("own", entrypoint=entrypoint(*lines))
+    worker.begin(job)
+    assert to_the_end(worker, job)[1].how == "raised"
 
 
 def test_preemption_saves_at_the_next_report_and_takes_no_more_work(launch: Any) -> None:
