@@ -1,7 +1,7 @@
 """How is a leader killed between a submit and its beginning, on real Ray?
 
-`python -m tests.e2e.aimed_kill HOME STUDY` leads the ledger of that home. It kills itself with SIGKILL once it
-has submitted attempts of the study that no worker has begun, and has asked the workers about them.
+`python -m tests.e2e.aimed_kill HOME STUDY` leads the ledger of that home. It kills itself with SIGKILL once
+it has submitted attempts of the study that no worker has begun, and has asked the workers about them.
 """
 
 from __future__ import annotations
