@@ -11,7 +11,7 @@ from orchestrator.cli import foreground
 from orchestrator.cli.showing import DONE, counted, note, print_json, say, table, terminal_width
 from orchestrator.errors import MoveRefused
 from orchestrator.ledger import Store
-from orchestrator.records import StudyRow
+from orchestrator.records import StudyRow, StudyState
 from orchestrator.settings import from_environment
 from orchestrator.tracking.target import Target, target
 
@@ -41,6 +41,7 @@ def place_of_mirror() -> Target:
 def sync(study: str | None, as_json: bool) -> int:
     """Write to MLflow what is missing there, of one study or of all; also what was deleted there."""
     from orchestrator import tracking
+    from orchestrator.tracking.by_hand import missing, reports
 
     settings, place = from_environment(), place_of_mirror()
     written: dict[str, int] = {}
@@ -56,12 +57,18 @@ def sync(study: str | None, as_json: bool) -> int:
     with foreground.opened(settings, writing=False) as store:
         rows = store.studies() if study is None else [store.study(study)]
         tracking.sync(store, place, rows, told=told)
+        owed = missing(store, place, [row.study_id for row in rows])
     if as_json:
-        print_json({"mlflow": place.shown, "written": {row.name: written.get(row.name, 0) for row in rows}})
+        by_study = {row.name: written.get(row.name, 0) for row in rows}
+        print_json({"mlflow": place.shown, "written": by_study, "missing": owed})
     else:
         total = sum(written.values())
         say(f"{counted(total, 'report')} of {_studies(len(rows))} written to {place.shown}.")
         note("Look at it with: orch ui")
+    for name, count in owed.items():
+        note(
+            f"{reports(count)} of {name} came meanwhile. Write what is missing with: orch mlflow sync {name}"
+        )
     return DONE
 
 
@@ -86,7 +93,7 @@ def status(as_json: bool) -> int:
         say("The mirror to MLflow is switched off (ORCH_MLFLOW=off).")
         return DONE
     say(f"Studies are mirrored to {place.shown}.")
-    cells = [(r["study"], r["status"], f"{r['missing']:,}{'+' if r['or_more'] else ''}") for r in rows]
+    cells = [(r["study"], r["status"], _missing(r)) for r in rows]
     if rows:
         say(
             "",
@@ -97,7 +104,7 @@ def status(as_json: bool) -> int:
                 width=terminal_width(),
             ),
         )
-    if any(r["missing"] for r in rows):
+    if any(r["missing"] or r["states_missing"] for r in rows):
         note("Write what is missing with: orch mlflow sync")
     return DONE
 
@@ -106,10 +113,17 @@ def _row(store: Store, place: Target, study: StudyRow) -> dict[str, Any]:
     from orchestrator.tracking.by_hand import MOST_COUNTED, lag
 
     missing = lag(store, place, study.study_id)
+    owed = bool(store.cursor(place.owed(study.study_id)))
     return {
         "study": study.name,
         "study_id": study.study_id,
         "status": study.state,
         "missing": missing,
         "or_more": missing >= MOST_COUNTED,
+        "states_missing": owed and study.state is not StudyState.RUNNING,
     }
+
+
+def _missing(row: dict[str, Any]) -> str:
+    count = f"{row['missing']:,}{'+' if row['or_more'] else ''}"
+    return "the last states" if row["states_missing"] and not row["missing"] else count

@@ -7,15 +7,15 @@ is said once and tried again after growing waits; the study never hears of it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 
 from orchestrator.clock import Clock, SystemClock
 from orchestrator.errors import LedgerBusy, MirrorDeleted, MirrorLost, NotFound
 from orchestrator.ledger import Store
 from orchestrator.records import StudyState
 from orchestrator.settings import Settings
-from orchestrator.tracking.by_hand import lag, left_over
+from orchestrator.tracking.by_hand import lag, left_over, missing
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
 from orchestrator.tracking.target import Target, target, writing
@@ -24,7 +24,7 @@ PACE_S = 1.0  # between two looks for something new
 WAITS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # after the first, second, … trouble in a row
 FINISHING_WAIT_S = 5.0  # the longest of them while a run waits for its end
 FLUSH_S = 30.0  # what the end of a foreground run waits for
-OWED = "Not all of the studies is in MLflow yet. The next start goes on with it; by hand: orch mlflow sync"
+PAGE = 1000
 
 
 class NoMirror:
@@ -58,10 +58,7 @@ class Mirror:
         self._say = say
         self._clock = clock or SystemClock()
         self._rounds = _Rounds(ledger, place, study_id, lambda: not self._leaving, say)
-        self._study_id = study_id
-        self._left_over: Callable[[], list[str]] = lambda: (
-            [OWED] if study_id is None else left_over(ledger, place, study_id)
-        )
+        self._ledger, self._place, self._study_id = ledger, place, study_id
         self._thread = threading.Thread(target=self._run, name="mlflow-mirror", daemon=True)
         self._wake = threading.Event()
         self._finishing = False  # all that is new is written, and then the thread ends
@@ -72,6 +69,8 @@ class Mirror:
     def begin(self) -> None:
         """Start, unless it has begun. A process that launches nothing never loads MLflow."""
         if self._thread.ident is None:
+            with suppress(LedgerBusy):  # the thread looks again
+                self._rounds.look()  # here, since what runs now may have ended when the thread looks
             self._thread.start()
 
     def begin_if_cut_short(self) -> None:
@@ -97,13 +96,19 @@ class Mirror:
             self._thread.join(0.05)
         self._leaving = True
         self._wake.set()
-        if self._whole:
-            return (
-                []
-                if self._study_id is None or self._rounds.left_alone
-                else ["It is in MLflow too. Look at it with: orch ui"]
-            )
-        return [*filter(None, [self._trouble]), *self._left_over()]
+        try:
+            return self._last_words()
+        except LedgerBusy:  # it tells of that itself, to those who need it
+            return [*filter(None, [self._trouble]), left_over({})]
+
+    def _last_words(self) -> list[str]:
+        """What the end says. That all was written is believed of the cursors alone, not of the thread."""
+        owed = missing(self._ledger, self._place, self._rounds.followed)
+        if self._whole and not owed:
+            its_own = self._study_id is not None and not self._rounds.left_alone
+            return ["It is in MLflow too. Look at it with: orch ui"] if its_own else []
+        alone = None if self._study_id is None else self._ledger.study(self._study_id).name
+        return [*filter(None, [self._trouble]), left_over(owed, alone)]
 
     def _run(self) -> None:
         """The thread."""
@@ -153,7 +158,11 @@ class _Rounds:
         self._going_on, self._say = going_on, say
         self._sink: MlflowStore | None = None
         self._mirrors: dict[str, StudyMirror] = {}
-        self._owed: dict[str, None] = {}  # seen running, and not yet told to their end; in that order
+        self._owed: dict[str, None] = {}  # of which something was heard, and not yet told to their end
+        self._heard_to: int | None = None  # the newest event when it was last looked who has spoken
+        # all that were ever owed; in that order
+        self._followed: dict[str, None] = {} if study_id is None else {study_id: None}
+        self._noted: set[str] = set()  # of which the ledger knows that they are owed
         self._looked_back = study_id is not None
         self._deleted: set[str] = set()  # in MLflow, by a person
         self._locked = False
@@ -163,16 +172,47 @@ class _Rounds:
         """Whether the study of this process is not mirrored, since a person deleted it in MLflow."""
         return self._study_id in self._deleted
 
+    @property
+    def followed(self) -> list[str]:
+        """The studies that are to be in MLflow when this process ends."""
+        return [study_id for study_id in list(self._followed) if study_id not in self._deleted]
+
+    def look(self) -> None:
+        """Note which studies are owed: those that run, and those that have spoken since the last look, since
+        a short one may begin and end between two. The ledger knows it too, so that a kill forgets none."""
+        running = [study.study_id for study in self._ledger.studies({StudyState.RUNNING})]
+        if self._heard_to is None:
+            self._heard_to = self._ledger.newest_event()
+            running += [] if self._study_id is None else [self._study_id]
+        spoke: dict[str, int] = {}
+        while page := self._ledger.events(after=self._heard_to, limit=PAGE):
+            spoke |= {stored.study_id: stored.event_id for stored in page}
+            self._heard_to = page[-1].event_id
+        self._owe(running)
+        self._owe(s for s, newest in spoke.items() if self._ledger.cursor(self._place.cursor(s)) < newest)
+
+    def _owe(self, study_ids: Iterable[str]) -> None:
+        for study_id in study_ids:
+            self._owed[study_id] = self._followed[study_id] = None
+            if study_id not in self._noted and study_id not in self._deleted:
+                self._ledger.move_cursor(self._place.owed(study_id), 1)
+                self._noted.add(study_id)
+
+    def _owe_no_more(self, study_id: str) -> None:
+        self._owed.pop(study_id, None)
+        self._noted.discard(study_id)
+        self._ledger.move_cursor(self._place.owed(study_id), 0)
+
     def once(self, held: ExitStack) -> bool:
         """Write all that is new. False: another process writes to the mirror, or this was cut short."""
         # First, since all else may take long or fail, and one that ends meanwhile is owed all the same.
-        self._owed |= dict.fromkeys(s.study_id for s in self._ledger.studies({StudyState.RUNNING}))
+        self.look()
         if not self._may_write(held):
             return False
         if self._sink is None:
             self._sink = MlflowStore(self._place)
         if not self._looked_back:
-            self._owed |= dict.fromkeys(self.cut_short())
+            self._owe(self.cut_short())
             self._looked_back = True
         mine = () if self._study_id is None else (self._study_id,)
         for study_id in dict.fromkeys((*mine, *self._owed)):
@@ -190,13 +230,14 @@ class _Rounds:
         return self._locked
 
     def cut_short(self) -> list[str]:
-        """Studies of which an earlier process has written a part."""
-        return [
-            study.study_id
-            for study in self._ledger.studies()
-            if self._ledger.cursor(self._place.cursor(study.study_id)) > 0
-            and lag(self._ledger, self._place, study.study_id, most=1)
-        ]
+        """Studies that an earlier process owed, or of which it has written a part."""
+        return [study.study_id for study in self._ledger.studies() if self._is_cut_short(study.study_id)]
+
+    def _is_cut_short(self, study_id: str) -> bool:
+        if self._ledger.cursor(self._place.owed(study_id)):
+            return True
+        begun = self._ledger.cursor(self._place.cursor(study_id)) > 0
+        return begun and lag(self._ledger, self._place, study_id, most=1) > 0
 
     def _bring(self, sink: MlflowStore, study_id: str) -> bool:
         known = study_id in self._mirrors
@@ -204,21 +245,24 @@ class _Rounds:
             through = self._advance(sink, study_id)
         except MirrorDeleted as deleted:
             self._deleted.add(study_id)
-            self._owed.pop(study_id, None)
+            self._owe_no_more(study_id)
             self._say(str(deleted))
             return True
         except NotFound:  # deleted from the ledger
             self._mirrors.pop(study_id, None)
-            self._owed.pop(study_id, None)
+            self._followed.pop(study_id, None)
+            self._owe_no_more(study_id)
             return True
         except Exception:
             if not known:
                 raise
             # What was read may not be what is written; and only a new look tells that a run was deleted.
             return self._bring(sink, study_id)
-        if study_id != self._study_id and through and self._mirrors[study_id].settled:
-            del self._mirrors[study_id]
-            self._owed.pop(study_id, None)
+        if through and self._mirrors[study_id].settled:
+            if study_id != self._study_id:
+                del self._mirrors[study_id]
+            if study_id in self._noted:
+                self._owe_no_more(study_id)
         return through
 
     def _advance(self, sink: MlflowStore, study_id: str) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orchestrator.errors import MoveRefused
+from orchestrator.errors import MoveRefused, NotFound
 from orchestrator.ledger import Store
 from orchestrator.records import StudyRow
 from orchestrator.tracking.store import MlflowStore
@@ -15,6 +15,7 @@ from orchestrator.tracking.target import Target, writing
 
 PAGE = 1000
 MOST_COUNTED = 100_000  # a second of reading or two
+MOST_NAMED = 3  # studies in a sentence
 
 
 def lag(ledger: Store, place: Target, study_id: str, *, most: int = MOST_COUNTED) -> int:
@@ -26,15 +27,35 @@ def lag(ledger: Store, place: Target, study_id: str, *, most: int = MOST_COUNTED
     return count
 
 
-def left_over(ledger: Store, place: Target, study_id: str) -> list[str]:
-    """The sentence on what a run that ends now leaves unwritten."""
-    name, count = ledger.study(study_id).name, lag(ledger, place, study_id)
-    if not count:
-        what = "The last states are"
-    else:
-        more = " or more" if count >= MOST_COUNTED else ""
-        what = f"{count:,}{more} report{' is' if count == 1 else 's are'}"
-    return [f"{what} not in MLflow yet. Go on with: orch mlflow sync {name}"]
+def missing(ledger: Store, place: Target, study_ids: Iterable[str]) -> dict[str, int]:
+    """How many reports of these studies are not in MLflow, by the studies' names: those that lack any."""
+    counts: dict[str, int] = {}
+    for study_id in study_ids:
+        with suppress(NotFound):  # deleted meanwhile
+            count = lag(ledger, place, study_id)
+            if count:
+                counts[ledger.study(study_id).name] = count
+    return counts
+
+
+def left_over(missing: Mapping[str, int], alone: str | None = None) -> str:
+    """The sentence on what a process that ends now leaves unwritten. `alone`: the one study that it runs."""
+    if alone is not None and missing.keys() <= {alone}:
+        count = missing.get(alone, 0)
+        what = reports(count) + (" is" if count == 1 else " are") if count else "The last states are"
+        return f"{what} not in MLflow yet. Go on with: orch mlflow sync {alone}"
+    named = [f"{reports(count)} of {name}" for name, count in missing.items()]
+    if len(named) > MOST_NAMED:
+        named[MOST_NAMED:] = [f"those of {len(named) - MOST_NAMED:,} more studies"]
+    which = f" Missing: {', '.join(named)}." if named else ""
+    return (
+        f"Not all of the studies is in MLflow yet.{which} The next start goes on with it; by hand: "
+        f"orch mlflow sync"
+    )
+
+
+def reports(count: int) -> str:
+    return f"{count:,}{' or more' if count >= MOST_COUNTED else ''} report{'' if count == 1 else 's'}"
 
 
 def sync(
@@ -48,15 +69,17 @@ def sync(
     with _alone(place) as sink:
         for study in studies:
             mirrored = StudyMirror(ledger, sink, place, study.study_id, restore=True)
-            missing, written = lag(ledger, place, study.study_id), 0
+            lacked, written = lag(ledger, place, study.study_id), 0
 
-            def going_on(reports: int, study: StudyRow = study, missing: int = missing) -> bool:
+            def going_on(passed: int, study: StudyRow = study, lacked: int = lacked) -> bool:
                 nonlocal written
-                written += reports
-                told(study, written, missing)
+                written += passed
+                told(study, written, lacked)
                 return True
 
             mirrored.advance(going_on)
+            if mirrored.settled:
+                ledger.move_cursor(place.owed(study.study_id), 0)
 
 
 def attach(ledger: Store, place: Target, study: StudyRow, paths: Sequence[Path]) -> None:

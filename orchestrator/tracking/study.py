@@ -72,7 +72,7 @@ class StudyMirror:
         rows = ledger.trials(study_id)
         self._open = {t.trial_id for t in rows if t.trial_id in self._trials and not self._is_told(t)}
         self._note_ended(rows)
-        self.settled = False  # the study is at rest, and all of its trials' states are told
+        self.settled = False  # the study is at rest, and its last event and its trials' states are told
         self._cursor = ledger.cursor(self._name)
         if self._cursor and (anew or self._has_gaps(rows)):
             self._cursor = 0
@@ -152,6 +152,8 @@ class StudyMirror:
     def advance(self, going_on: Callable[[int], bool] = lambda reports: True) -> bool:
         """Write all that is new. `going_on` is asked after each step, and told how many events it passed on;
         its False ends this early, and is what comes back."""
+        self.settled = False
+        rests = self._rests()  # asked first: what a study says while it is written here is for the next time
         while page := self._ledger.events(after=self._cursor, study_id=self._study_id, limit=PAGE):
             self._pass_on(page)
             self._cursor = page[-1].event_id
@@ -166,7 +168,17 @@ class StudyMirror:
             return False
         self._count()
         self._conclude()
+        self.settled = rests and not self._open and not self._missing()
         return True
+
+    def _rests(self) -> bool:
+        """Whether nothing more is said in this study unless somebody sets it running again."""
+        at_rest = self._ledger.study(self._study_id).state is not StudyState.RUNNING
+        return at_rest and not self._ledger.live_attempts(self._study_id)
+
+    def _missing(self) -> bool:
+        """Whether the ledger holds events that were not passed on."""
+        return bool(self._ledger.events(after=self._cursor, study_id=self._study_id, limit=1))
 
     def _pass_on(self, page: list[StoredEvent]) -> None:
         points: dict[str, list[words.Point]] = {}
@@ -297,7 +309,6 @@ class StudyMirror:
             report = self._target.reports / study.name
             if _written_since(report, study.created_at):  # else of a deleted study that had the name
                 self.attach(report)
-        self.settled = study.state is not StudyState.RUNNING and not self._open
 
     def _set_status(self, run: Run, name: str, status: str, requested: int, study: StudyRow) -> None:
         said = f"{status} {requested} {study.state}"

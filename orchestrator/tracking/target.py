@@ -36,6 +36,11 @@ class Target:
         """The name of the ledger's cursor: each place, and each study in it, is written by itself."""
         return f"mlflow/{hashlib.sha256(self.shown.encode()).hexdigest()[:12]}/{study_id}"
 
+    def owed(self, study_id: str) -> str:
+        """The name of the ledger's note, 0 or 1, that a process has begun to follow a study and has not yet
+        told all of it: also its last states, which have no event."""
+        return f"{self.cursor(study_id)}/owed"
+
 
 def target(settings: Settings) -> Target | None:
     """Where these settings lead; None when the mirror is switched off."""

@@ -21,6 +21,7 @@ from orchestrator.doctor import examine
 from orchestrator.errors import BadSpec
 from orchestrator.ledger import Store
 from orchestrator.settings import from_environment
+from orchestrator.tracking import target
 from tests.faults import mirrored
 from tests.orchestrator.conftest import Orch
 
@@ -81,6 +82,42 @@ def test_what_is_missing_is_told_and_written_by_hand(
     assert (written.code, written.json["written"]) == (0, {"small": reports})
     assert orch("mlflow", "sync").out == f"0 reports of 1 study written to sqlite:///{store_file}.\n"
     assert orch("mlflow", "sync", "smal").code == showing.NOT_FOUND
+    place = target(from_environment())
+    assert place is not None
+    store = ledger()
+    study_id = store.study("small").study_id
+    store.move_cursor(place.owed(study_id), 1)  # as a kill leaves it before the last states are told
+    store.close()
+    states = orch("mlflow", "status")
+    assert states.out.splitlines()[-1].split() == ["small", "completed", "the", "last", "states"]
+    assert "orch mlflow sync" in states.err
+    assert orch("mlflow", "sync", "--json").json["missing"] == {}
+    assert orch("mlflow", "status", "--json").json["studies"][0]["states_missing"] is False
+
+
+def test_what_comes_while_it_is_written_by_hand_is_named(
+    orch: Orch,
+    spec: str,
+    machines: dict[int, Any],
+    ledger: Callable[[], Store],
+    store_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ORCH_MLFLOW", "off")
+    assert orch("study", "create", spec).code == 0
+    monkeypatch.setenv("ORCH_MLFLOW", "on")
+    place = target(from_environment())
+    assert place is not None
+
+    def nearly(*_: Any, **__: Any) -> None:
+        store = ledger()
+        store.move_cursor(place.cursor(store.study("small").study_id), store.newest_event() - 2)
+        store.close()
+
+    monkeypatch.setattr("orchestrator.tracking.sync", nearly)
+    assert orch("mlflow", "sync").err.splitlines()[-1] == (
+        "2 reports of small came meanwhile. Write what is missing with: orch mlflow sync small"
+    )
 
 
 def test_a_store_that_cannot_be_written_is_unreachable(

@@ -19,6 +19,7 @@ from orchestrator.running import Runner
 from orchestrator.settings import Settings
 from orchestrator.tracking import Mirror, Target, lag, mirror
 from orchestrator.tracking.background import _Rounds
+from orchestrator.tracking.by_hand import left_over
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
 from orchestrator.tracking.target import writing
@@ -205,7 +206,71 @@ def test_a_service_that_ends_before_mlflow_has_all_says_so(
         runner._look()
         runner.ask_to_end()
         runner._run()
-    assert said[-1].startswith("Not all of the studies is in MLflow yet.")
+    spoke = len(there.store.events())
+    assert said[-1] == (
+        f"Not all of the studies is in MLflow yet. Missing: {spoke} reports of small. The next start goes on "
+        f"with it; by hand: orch mlflow sync"
+    )
+
+
+@pytest.mark.parametrize(
+    ("study_id", "sentence"),
+    [
+        ("s1", "3 reports are not in MLflow yet. Go on with: orch mlflow sync small"),
+        (
+            None,
+            "Not all of the studies is in MLflow yet. Missing: 3 reports of small. The next start goes on "
+            "with it; by hand: orch mlflow sync",
+        ),
+    ],
+)
+def test_the_end_believes_the_cursor_and_not_the_thread(
+    place: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, study_id: str | None, sentence: str
+) -> None:
+    there = world(tmp_path / "runs")
+    created(there, small_study())
+    engine = there.engine()
+    there.step(engine)
+
+    def once(rounds: _Rounds, held: ExitStack) -> bool:
+        there.store.move_cursor(place.cursor("s1"), there.store.newest_event() - 3)
+        return True
+
+    monkeypatch.setattr(_Rounds, "once", once)
+    following = Mirror(there.store, place, study_id, say=lambda _: None)
+    following.begin()
+    assert there.drive(engine, "s1").state is StudyState.COMPLETED
+    assert following.finish(60) == [sentence]
+
+
+def test_what_is_missing_of_many_studies_is_one_sentence() -> None:
+    assert left_over({"a": 1, "b": 20, "c": 100_000, "d": 4, "e": 5}) == (
+        "Not all of the studies is in MLflow yet. Missing: 1 report of a, 20 reports of b, 100,000 or more "
+        "reports of c, those of 2 more studies. The next start goes on with it; by hand: orch mlflow sync"
+    )
+    assert left_over({"a": 1}, "a") == "1 report is not in MLflow yet. Go on with: orch mlflow sync a"
+    assert left_over({}, "a") == "The last states are not in MLflow yet. Go on with: orch mlflow sync a"
+
+
+def test_last_states_that_a_kill_left_unwritten_are_owed_by_the_next_process(
+    place: Target, tmp_path: Path
+) -> None:
+    there = world(tmp_path / "runs")
+    created(there, small_study())
+    engine = there.engine()
+    there.step(engine)
+    rounds = _Rounds(there.store, place, None, lambda: True, lambda _: None)
+    rounds.look()
+    there.drive(engine, "s1")
+    # Killed once all events were passed on, before the states were told.
+    there.store.move_cursor(place.cursor("s1"), there.store.newest_event())
+    following = Mirror(there.store, place, None, say=lambda _: None)
+    following.begin_if_cut_short()
+    assert following.finish(60) == []
+    mirrored.check(there.store, "s1", mirrored.look(place.uri, "s1"))
+    again = Mirror(there.store, place, None, say=lambda _: None)
+    again.begin_if_cut_short()
+    assert not again._thread.is_alive()
 
 
 def test_waiting_for_another_writer_leaves_no_file_open(ended: World, place: Target) -> None:
