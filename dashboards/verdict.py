@@ -13,9 +13,9 @@ The rules, in the order in which they are asked:
 5. The paired permutation test on the difference, two-sided, has p <= .05 (exact up to 16 pairs, above it by
    drawn swaps; see `contrasts` for what is paired and what a diverged run counts): *supported* if the
    challenger is better, *refuted* if it is worse.
-6. Else *undecided*, with the seeds still needed: for a power of 80 % at the effect seen, and never fewer than
-   the six pairs without which such a test cannot reach .05. Where no run reported the claim's metric, or all
-   diverged, more seeds would not help.
+6. Else *undecided*, with the seeds still needed: for a power of 80 % of this very test at the effect seen,
+   and never fewer than the six pairs without which such a test cannot reach .05. Where no run reported the
+   claim's metric, or all diverged, more seeds would not help.
 
 One claim is one test: nothing is corrected here. Holm's correction stands beside the columns of the table.
 Controls change no verdict; each is named with what it says of the gain (see `attribution`), in the claim's

@@ -2,8 +2,9 @@
 
 An optimizer is two pure functions over a dict of hyperparameters, each one number or a tree with a number
 per leaf. `learning_rate` is the schedule's; `alpha` multiplies it. With constant values they agree with
-optax. `EPS_ROOT` sits under every square root: it keeps the derivatives of beta2 and of what enters
-through the gradient finite where a gradient has always been zero.
+optax, whose `eps_root` is `EPS_ROOT` in ours: under the root of the second moment v it keeps the derivatives
+of beta2 and of what enters through the gradient finite where a gradient has always been zero. An optimizer of
+optax keeps its own `eps_root` unless something that learns acts through v (`starts`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ import jax.numpy as jnp
 import optax
 
 EPS_ROOT = 1e-16
+BESIDE_V = ("alpha", "beta1", "eps", "weight_decay")  # what acts on an update without going through v
 Params = Any
 Hypers = Mapping[str, Any]
 
@@ -89,6 +91,19 @@ def by_name(name: str, **arguments: Any) -> Optimizer:
     except (ImportError, AttributeError) as error:
         raise ValueError(f"The optimizer is {name!r}, and optax has none of that name. Check it.") from error
     return from_optax(_ADAPTED.get(name, factory), **arguments)
+
+
+def starts(optimizer: Optimizer, learned: Iterable[str], *, through_state: bool) -> dict[str, float]:
+    """Where the hyperparameters start, alpha among them, when these learn. optax's eps_root of 0 is kept
+    unless one of them may act through v, or an estimator follows all of the optimizer's state
+    (`through_state`): then the derivative of a root at 0 would be infinite."""
+    own = {"alpha": 1.0, **dict(optimizer.defaults)}
+    return with_root(own) if through_state or not set(learned) <= set(BESIDE_V) else own
+
+
+def with_root(values: Mapping[str, float]) -> dict[str, float]:
+    """The same with EPS_ROOT in place of an eps_root of 0."""
+    return {name: EPS_ROOT if (name, value) == ("eps_root", 0.0) else value for name, value in values.items()}
 
 
 # -- arithmetic of all four ------------------------------------------------------------------------------
@@ -330,8 +345,6 @@ def _from_optax(factory: Callable[..., Any], eval_params: Any, arguments: tuple)
         )
     every = {name: p.default for name, p in signature.parameters.items() if p.default is not p.empty}
     every |= {**given, "learning_rate": 1.0}
-    if every.get("eps_root") == 0.0:
-        every["eps_root"] = EPS_ROOT
     floats = {name: value for name, value in every.items() if isinstance(value, float)}
     # Whatever is no float shapes the program: counts, switches, types, functions.
     static = [name for name in every if name not in floats]

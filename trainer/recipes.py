@@ -60,7 +60,7 @@ def _recipe_of(
     optimizer, guidance = optimizer_of(config), config.guidance
     groups = tuple((name, str(pattern)) for name, pattern in guidance.groups.items())
     estimator = _estimator(config)
-    hypers = declared(optimizer, _hypers(config, optimizer))
+    hypers = declared(optimizer, _hypers(config, optimizer), estimator)
     if isinstance(estimator, Lagged):
         hypers = lags.trusted(hypers)
     meta = dict(guidance.meta)

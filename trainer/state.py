@@ -16,9 +16,9 @@ import numpy as np
 
 from trainer import hyper, schedules
 from trainer.guidance import meta as metas
-from trainer.guidance.contract import Estimator, refusals
+from trainer.guidance.contract import Estimator, follows_state, refusals
 from trainer.hyper import Hyper, Layout, Raw
-from trainer.optim import Optimizer
+from trainer.optim import Optimizer, starts
 
 PURPOSES = ("init", "dropout", "guidance", "data")
 
@@ -72,9 +72,12 @@ class TrainState(NamedTuple):
     settings: dict[str, Any]  # every number of the run, so that another one does not retrace
 
 
-def declared(optimizer: Optimizer, hypers: Sequence[Hyper]) -> tuple[Hyper, ...]:
+def declared(
+    optimizer: Optimizer, hypers: Sequence[Hyper], estimator: Estimator | None = None
+) -> tuple[Hyper, ...]:
     """These hyperparameters with alpha and the optimizer's own, constant where they are not given."""
-    return hyper.complete(hypers, {"alpha": 1.0, **dict(optimizer.defaults)})
+    learned = [h.name for h in hypers if h.learn]
+    return hyper.complete(hypers, starts(optimizer, learned, through_state=follows_state(estimator)))
 
 
 def settings_of(

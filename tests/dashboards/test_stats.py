@@ -105,10 +105,51 @@ def test_the_interquartile_mean_is_scipys_trimmed_one(n: int) -> None:
     assert stats.interquartile_mean(x) == pytest.approx(scipy.stats.trim_mean(x, 0.25, axis=-1))
 
 
-@pytest.mark.parametrize(("effect", "n"), [(0.5, 34), (0.8, 15), (1.0, 10), (-0.5, 34)])
-def test_the_seeds_needed_are_those_of_the_textbook(effect: float, n: int) -> None:
-    """Cohen's d of pairs, two-sided .05, power .8: as G*Power tells them for the paired t test."""
+@pytest.mark.parametrize(("effect", "n"), [(0.5, 34), (0.8, 15), (0.3, 90), (-0.5, 34)])
+def test_for_many_pairs_the_seeds_needed_are_those_of_the_textbook(effect: float, n: int) -> None:
+    """Cohen's d of pairs, two-sided .05, power .8: as G*Power tells them for the paired t test, from which
+    the sign-flip test differs only where pairs are few."""
     assert stats.units_to_decide(effect) == n
+
+
+def test_at_an_effect_of_one_and_a_half_seven_seeds_are_needed_and_not_the_six_of_the_t_test() -> None:
+    assert stats.units_to_decide(1.5) == stats.units_to_decide(-1.5) == 7
+    assert power_by_brute_force(1.5, 6) < 0.7
+    assert power_by_brute_force(1.5, 7) > 0.85
+
+
+def test_six_seeds_are_enough_from_where_all_six_have_one_sign_in_four_of_five_studies() -> None:
+    """The only way to p <= .05 with six pairs; so this power has a closed form."""
+    least = scipy.stats.norm.ppf(0.8 ** (1 / 6))
+    assert [stats.units_to_decide(least + beside) for beside in (-0.01, 0.01)] == [7, 6]
+
+
+@pytest.mark.parametrize("effect", [2.2, 1.25, 1.15, 1.05, 0.97, 0.92, 0.87])
+def test_the_seeds_needed_reach_the_power_of_the_test_that_decides_and_one_fewer_does_not(
+    effect: float,
+) -> None:
+    n = stats.units_to_decide(effect)
+    assert n is not None
+    noise = 3 * math.sqrt(0.8 * 0.2 / 4000)
+    assert power_by_brute_force(effect, n) > 0.8 - noise
+    assert n == 6 or power_by_brute_force(effect, n - 1) < 0.8 + noise
+
+
+def power_by_brute_force(effect: float, n: int, *, studies: int = 4000) -> float:
+    """How many of so many simulated studies the test of all sign flips rejects."""
+    random = np.random.default_rng(17)
+    flips = np.array(list(itertools.product((1, -1), repeat=n)))
+    rejected = 0
+    for _ in range(studies // 500):
+        sums = np.abs(random.normal(effect, 1, (500, n)) @ flips.T)  # the first flip is none
+        rejected += int(((sums >= sums[:, :1] - 1e-9).mean(axis=1) <= 0.05).sum())
+    return rejected / studies
+
+
+def test_the_brute_force_rejects_where_the_test_that_decides_does() -> None:
+    random = np.random.default_rng(17)
+    ps = [stats.sign_flip_p(d) for d in random.normal(1.5, 1, (500, 7))]
+    assert power_by_brute_force(1.5, 7, studies=500) == np.mean(np.array(ps) <= 0.05)
 
 
 def test_the_seeds_needed_keep_within_what_a_test_can_use() -> None:

@@ -69,7 +69,7 @@ def start(
 ) -> tuple[Recipe, TrainState]:
     """A recipe on this problem and the state before its first step."""
     chosen = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
-    every = declared(chosen, hypers)
+    every = declared(chosen, hypers, estimator)
     recipe = Recipe(loss, chosen, layout(every, groups=groups), schedule, estimator, per_tensor=per_tensor)
     numbers = schedules.numbers_of(warmup_steps=0, steps=steps) if numbers is None else numbers
     all_settings = settings_of(recipe, every, learning_rate=learning_rate, schedule=numbers, **settings)

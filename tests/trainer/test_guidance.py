@@ -38,6 +38,7 @@ from trainer.hyper import layout, raw_limits, start_raw
 from trainer.step import compiled_scan, compiled_step
 
 ALPHA, BETA1 = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)
+BETA2 = Hyper("beta2", 0.99, learn=True)
 LAG = Lagged(lag_steps=4, recent_steps=2, anneal_steps=6, steps=18)
 ESTIMATORS = {
     "dot": HeldOut(),
@@ -314,6 +315,56 @@ def test_lagged_brings_its_trust_regions_and_meta_learning_rates() -> None:
 
 
 # -- in a loop that is not ours --------------------------------------------------------------------------
+
+
+def guided_adamw(*learned: Hyper, estimator: Estimator, eta: float = 0.05, steps: int = 4) -> tuple[Any, Any]:
+    """Parameters, one of which never has a gradient and one a tiny one, and the state after some steps."""
+    tx = guided(
+        optax.adamw,
+        learned,
+        learning_rate=0.1,
+        estimator=estimator,
+        eta=eta,
+        skip=0,
+        loss_fn=lambda params, batch: jnp.sum(params["x"] * batch),
+    )
+    params = {"x": jnp.array([1.0, 1.0, 1.0])}
+    state = tx.init(params)
+    grads, update = {"x": jnp.array([0.0, 1e-9, 0.5])}, jax.jit(tx.update)
+    for _ in range(steps):
+        updates, state = update(grads, state, params, guidance_batch=jnp.ones(3), value=jnp.ones(()))
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def test_guided_adamw_steps_as_optaxs_while_nothing_that_learns_acts_through_v() -> None:
+    found, _ = guided_adamw(ALPHA, BETA1, estimator=NextBatch(), eta=0.0)
+    plain, params = optax.adamw(0.1), {"x": jnp.array([1.0, 1.0, 1.0])}
+    state, grads = plain.init(params), {"x": jnp.array([0.0, 1e-9, 0.5])}
+    for _ in range(4):
+        updates, state = jax.jit(plain.update)(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(
+        found["x"], params["x"], rtol=1e-4
+    )  # 1e-9 under a root of 1e-16 would be 10 % off
+
+
+@pytest.mark.parametrize(
+    ("estimator", "learned", "keeps_optaxs"),
+    [
+        (HeldOut(mode="reverse"), (ALPHA, BETA1, Hyper("weight_decay", 0.1, learn=True)), True),
+        (NextBatch(), (BETA2, ALPHA), False),
+        (Discounted(0.9), (ALPHA,), False),  # it follows all of the state, v too
+    ],
+    ids=["beside v", "through v", "through the state"],
+)
+def test_hypergradients_are_finite_where_a_gradient_is_always_zero(
+    estimator: Estimator, learned: tuple[Hyper, ...], keeps_optaxs: bool
+) -> None:
+    _, state = guided_adamw(*learned, estimator=estimator)
+    assert float(state.values["eps_root"]) == pytest.approx(0.0 if keeps_optaxs else 1e-16, abs=1e-20)
+    assert all(int(count) == 0 for count in state.meta.skipped.values())
+    assert all(float(state.values[h.name]) != h.start for h in learned if h.name != "alpha")
 
 
 @pytest.mark.parametrize("estimator", [HeldOut(), NextBatch(), HeldOut(every_steps=2)], ids=str)

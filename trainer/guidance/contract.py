@@ -95,6 +95,11 @@ class Estimator(Protocol):
     def advance(self, carry: Any, scene: Scene) -> Advance: ...
 
 
+def follows_state(estimator: Estimator | None) -> bool:
+    """Does it take derivatives through all of the optimizer's state, v among it?"""
+    return getattr(estimator, "through_state", False)
+
+
 def apart(due: Any, work: Callable[[], Tree], otherwise: Tree) -> Tree:
     """What `work` gives where it is due. Under a condition it is a computation of its own: the compiler
     cannot fuse it with the training step, whose bits so are those of the unguided one."""

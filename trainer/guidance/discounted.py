@@ -38,6 +38,7 @@ class Discounted:
     discount: float = field(default=0.9, compare=False)  # a number of the state: it shapes no program
 
     through_gradient = False
+    through_state = True
     needs_guidance_batch = False
     per_tensor = True
 

@@ -82,7 +82,8 @@ def numbers(
 ) -> dict[str, Any]:
     """The numbers of a meta-optimizer: η̂ for all or by name, its own (`beta2=0.99`: a second moment
     that forgets large early hypergradients sooner), and how many meta-steps are left out at first."""
-    known = dict(meta.optimizer.defaults)
+    # Adam with a root of its own is what all guided results were found with: hypergradients can be as small.
+    known = optim.with_root(dict(meta.optimizer.defaults))
     by_name = dict(eta) if isinstance(eta, Mapping) else dict.fromkeys(learned, eta)
     missing = [name for name in learned if name not in by_name]
     if missing:

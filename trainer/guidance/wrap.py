@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from trainer import hyper, optim
-from trainer.guidance.contract import Estimator, Scene, no_number, refusals
+from trainer.guidance.contract import Estimator, Scene, follows_state, no_number, refusals
 from trainer.guidance.drive import MetaSettings, guided_update
 from trainer.guidance.meta import SKIPPED_FIRST, Meta, MetaState, meta_optimizer, numbers
 from trainer.guidance.next_batch import NextBatch
@@ -56,13 +56,15 @@ def guided(
     are `arguments`. `alpha`, a factor on `learning_rate`, starts at 1 unless it is among `hypers`. The
     default estimator, `NextBatch`, needs nothing but the gradients that `update` gets anyway; `HeldOut`
     and `Forward` call `loss_fn(params, guidance_batch)` and want `guidance_batch=` at each update;
-    `Lagged` with alpha wants the training loss as `value=`.
+    `Lagged` with alpha wants the training loss as `value=`. An `eps_root` of optax stays as it is, 0, while
+    only alpha, beta1, eps and weight_decay learn, and not by `Discounted`; else 0 becomes 1e-16.
     """
     chosen = optimizer if isinstance(optimizer, optim.Optimizer) else optim.from_optax(optimizer, **arguments)
-    every = hyper.complete(hypers, {"alpha": 1.0, **dict(chosen.defaults)})
-    layout = hyper.layout(every, groups=groups)
-    if estimator is None and layout.learned:
+    learned = [h.name for h in hypers if h.learn]
+    if estimator is None and learned:
         estimator = NextBatch()
+    every = hyper.complete(hypers, optim.starts(chosen, learned, through_state=follows_state(estimator)))
+    layout = hyper.layout(every, groups=groups)
     _refuse(chosen, layout, estimator, loss_fn)
     meta_rule = meta_optimizer(meta)
     settings = {
