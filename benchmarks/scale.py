@@ -1,6 +1,7 @@
 """Does a study slow down as it grows? A tick's time and memory at 100, 1,000 and 10,000 ended trials.
 
-No-op trials on the simulated backend over a real SQLite ledger.  python -m benchmarks.scale
+No-op trials on the simulated backend over a real SQLite ledger. In the end a server process is asked about
+them: how long it takes to create a study of as many trials, to list, and to get.  python -m benchmarks.scale
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 
+from benchmarks.api_load import PAGE, server
 from benchmarks.measuring import Result, result, show
 from orchestrator.backends.simulated import SimulatedBackend, VirtualClock
 from orchestrator.engine import Engine
@@ -23,6 +26,7 @@ from orchestrator.storage import Storage
 
 MARKS = (100, 1_000, 10_000)
 TICKS = 200  # around each mark
+ASKED = 20  # times each
 
 
 def measure() -> Result:
@@ -56,14 +60,46 @@ def measure() -> Result:
         listed = store.trials(study.study_id)
         list_s = time.perf_counter() - begun
         store.close()
+        asked_ms = asked(Path(folder), spec, f"{study.study_id}.random.0.{trials - 1}")
     lost = trials - sum(t.state is TrialState.COMPLETED for t in listed)
     first, last = str(MARKS[0]), str(MARKS[-1])
     return result(
         "scale",
-        ratios={"lost": lost, "tick_growth": busy_ms[last] / busy_ms[first]},
-        figures={"tick_ms": busy_ms, "resident_mb": resident_mb, "list_10000_s": list_s},
-        wants={"lost": "0", "tick_growth": "≤ 1.5"},
+        ratios={
+            "lost": lost,
+            "tick_growth": busy_ms[last] / busy_ms[first],
+            "slowest_answer_ms": max(asked_ms.values()),
+        },
+        figures={
+            "tick_ms": busy_ms,
+            "resident_mb": resident_mb,
+            "list_10000_s": list_s,
+            "answer_p95_ms": asked_ms,
+        },
+        wants={"lost": "0", "tick_growth": "≤ 1.5", "slowest_answer_ms": "≤ 300"},
     )
+
+
+def asked(folder: Path, spec: StudySpec, trial: str) -> dict[str, float]:
+    """The 95th percentile of what a client waits for each answer, in milliseconds."""
+    took_s: dict[str, list[float]] = {}
+    with (
+        server(folder, f"sqlite:///{folder / 'ledger.db'}") as (url, _),
+        httpx.Client(trust_env=False) as ask,
+    ):
+        for number in range(ASKED):
+            new = {"spec": spec.model_copy(update={"name": f"scale-{number}"}).model_dump(mode="json")}
+            for what, verb, path, body in (
+                ("create", "POST", "/studies", new),
+                ("list studies", "GET", "/studies", None),
+                ("get study", "GET", f"/studies/{spec.name}", None),
+                ("list trials", "GET", f"/studies/{spec.name}/trials?limit=500", None),
+                ("get trial", "GET", f"/trials/{trial}", None),
+            ):
+                begun = time.perf_counter()
+                ask.request(verb, f"{url}{PAGE}{path}", json=body).raise_for_status()
+                took_s.setdefault(what, []).append(time.perf_counter() - begun)
+    return {what: 1000 * statistics.quantiles(took, n=20)[-1] for what, took in took_s.items()}
 
 
 if __name__ == "__main__":

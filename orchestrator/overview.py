@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, tallies
+from orchestrator.ledger.base import Tally
 from orchestrator.records import ENDED, StudyRow, TrialRow, TrialState, study_of
 from orchestrator.spec import Arm, StudySpec
-from orchestrator.stopping import added, run_hours
+from orchestrator.stopping import run_hours
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,10 @@ class Overview:
 
 def overview(ledger: Ledger, study: StudyRow) -> Overview:
     spec = StudySpec.model_validate(study.spec)
-    by_arm: dict[str, list[TrialRow]] = {arm.name: [] for arm in spec.arms}
-    for trial in ledger.trials(study.study_id):
-        by_arm[trial.arm].append(trial)
+    by_arm: dict[str, dict[TrialState, Tally]] = {arm.name: {} for arm in spec.arms}
+    for (arm_name, state), tally in ledger.tallies(study.study_id).items():
+        by_arm[arm_name][state] = tally
+    best = ledger.best(study.study_id, minimize=_minimizes(spec))
     live: dict[str, list[float]] = {arm.name: [] for arm in spec.arms}
     for attempt in ledger.live_attempts(study.study_id):
         live[_arm_of(attempt.trial_id)].append(run_hours(attempt.clocks))
@@ -103,7 +104,10 @@ def overview(ledger: Ledger, study: StudyRow) -> Overview:
         reason=study.reason,
         metric=spec.objective.metric,
         goal=spec.objective.goal,
-        arms=tuple(_line(spec, study, arm, by_arm[arm.name], sum(live[arm.name])) for arm in spec.arms),
+        arms=tuple(
+            _line(spec, study, arm, by_arm[arm.name], best.get(arm.name), sum(live[arm.name]))
+            for arm in spec.arms
+        ),
     )
 
 
@@ -132,13 +136,17 @@ def _requested(study: StudyRow) -> int:
     )
 
 
-def _line(spec: StudySpec, study: StudyRow, arm: Arm, trials: list[TrialRow], live_hours: float) -> ArmLine:
-    charged = added(*(t.charged for t in trials))
-    ended = [t for t in trials if t.state in ENDED]
-    useful = sum(run_hours(t.productive) for t in ended)
-    spent = sum(run_hours(t.charged) for t in ended)
-    best = best_of(spec, trials)
-    hours = run_hours(charged) + live_hours
+def _line(
+    spec: StudySpec,
+    study: StudyRow,
+    arm: Arm,
+    states: Mapping[TrialState, Tally],
+    best: TrialRow | None,
+    live_hours: float,
+) -> ArmLine:
+    ended = [tally for state, tally in states.items() if state in ENDED]
+    wasted_s = sum(tally.charged_s for tally in ended) - sum(tally.productive_s for tally in ended)
+    hours = sum(tally.charged_s for tally in states.values()) / 3600 + live_hours
     more = study.extra_trials.get(arm.name, 0)
     return ArmLine(
         arm=arm.name,
@@ -146,25 +154,27 @@ def _line(spec: StudySpec, study: StudyRow, arm: Arm, trials: list[TrialRow], li
         row=arm.row,
         column=arm.column,
         requested=(arm.trials + more) * spec.replicates_of(arm),
-        states=dict(Counter(str(t.state) for t in trials)),
+        states={str(state): tally.trials for state, tally in states.items()},
         best=best.value if best else None,
         best_trial=best.trial_id if best else None,
         best_point=dict(best.point) if best else {},
         run_hours=hours,
         chip_hours=hours * spec.resources.chips,
-        wasted_hours=max(0.0, spent - useful),
-        attempts=sum(t.attempts for t in trials),
-        losses=sum(t.losses for t in trials),
-        failures=sum(t.failures for t in trials),
-        steps=charged.get("steps", 0.0),
+        wasted_hours=max(0.0, wasted_s / 3600),
+        attempts=sum(tally.attempts for tally in states.values()),
+        losses=sum(tally.losses for tally in states.values()),
+        failures=sum(tally.failures for tally in states.values()),
+        steps=sum(tally.steps for tally in states.values()),
     )
 
 
 def best_of(spec: StudySpec, trials: list[TrialRow]) -> TrialRow | None:
     """The completed trial with the best objective; of equals the first."""
-    valid = [t for t in trials if t.state is TrialState.COMPLETED and t.value is not None]
-    sign = 1 if spec.objective.goal == "minimize" else -1
-    return min(valid, key=lambda t: (sign * (t.value or 0.0), t.replicate, t.index), default=None)
+    return tallies.best(trials, minimize=_minimizes(spec))
+
+
+def _minimizes(spec: StudySpec) -> bool:
+    return spec.objective.goal == "minimize"
 
 
 def _arm_of(trial: str) -> str:

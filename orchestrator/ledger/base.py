@@ -48,6 +48,19 @@ class Ending:
     productive: Mapping[str, float] | None = None
 
 
+@dataclass(frozen=True)
+class Tally:
+    """What the trials of one arm that are in one state come to, all their attempts included."""
+
+    trials: int
+    attempts: int
+    steps: float
+    charged_s: float
+    productive_s: float
+    losses: int = 0
+    failures: int = 0
+
+
 class Ledger(Protocol):
     """Studies, trials, attempts and events. Rows come back as frozen records."""
 
@@ -157,6 +170,13 @@ class Ledger(Protocol):
 
     def counts_of(self, study_ids: Collection[str]) -> dict[str, dict[tuple[str, int, TrialState], int]]:
         """The same of each of these studies, asked at once; {} for one that is not there."""
+
+    def tallies(self, study_id: str) -> dict[tuple[str, TrialState], Tally]:
+        """What the trials of each (arm, state) come to. A reading that is not finite counts as 0."""
+
+    def best(self, study_id: str, *, minimize: bool) -> dict[str, TrialRow]:
+        """The completed trial of each arm with the best value; of equals the first by (replicate, index).
+        An arm without one is not there."""
 
     def attempts(self, trial_id: str) -> list[AttemptRow]:
         """By number."""

@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.errors import NameTaken
-from orchestrator.ledger import rules
-from orchestrator.ledger.base import Ending
+from orchestrator.ledger import rules, tallies
+from orchestrator.ledger.base import Ending, Tally
 from orchestrator.ledger.codec import settled, storable
 from orchestrator.records import (
     LIVE_ATTEMPT,
@@ -259,6 +259,19 @@ class MemoryLedger:
     def counts_of(self, study_ids: Collection[str]) -> dict[str, dict[tuple[str, int, TrialState], int]]:
         with self._lock:
             return {study_id: self.counts(study_id) for study_id in study_ids}
+
+    def tallies(self, study_id: str) -> dict[tuple[str, TrialState], Tally]:
+        groups: dict[tuple[str, TrialState], list[TrialRow]] = defaultdict(list)
+        for trial in self.trials(study_id):
+            groups[trial.arm, trial.state].append(trial)
+        return {place: tallies.tally(trials) for place, trials in groups.items()}
+
+    def best(self, study_id: str, *, minimize: bool) -> dict[str, TrialRow]:
+        arms: dict[str, list[TrialRow]] = defaultdict(list)
+        for trial in self.trials(study_id):
+            arms[trial.arm].append(trial)
+        found = {arm: tallies.best(trials, minimize=minimize) for arm, trials in arms.items()}
+        return {arm: trial for arm, trial in found.items() if trial is not None}
 
     def attempts(self, trial_id: str) -> list[AttemptRow]:
         with self._lock:

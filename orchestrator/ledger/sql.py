@@ -17,9 +17,9 @@ from typing import Any
 from sqlalchemy import Connection, exc, insert, or_, select, tuple_, update
 
 from orchestrator.errors import NameTaken
-from orchestrator.ledger import rules
+from orchestrator.ledger import rules, sql_tallies
 from orchestrator.ledger import sql_rows as rows
-from orchestrator.ledger.base import Ending
+from orchestrator.ledger.base import Ending, Tally
 from orchestrator.ledger.codec import settled
 from orchestrator.ledger.migrations import UPGRADES, Upgrade
 from orchestrator.ledger.sql_connect import address, answering, connect, prepare, transaction
@@ -262,6 +262,14 @@ class SqlLedger:
             for study_id, state, arm, replicate, n in c.execute(Hot.counts, {"study_ids": list(counts)}):
                 counts[study_id][arm, replicate, state] = n
         return counts
+
+    def tallies(self, study_id: str) -> dict[tuple[str, TrialState], Tally]:
+        with self._reading() as c:
+            return sql_tallies.tallies(c, study_id)
+
+    def best(self, study_id: str, *, minimize: bool) -> dict[str, TrialRow]:
+        with self._reading() as c:
+            return sql_tallies.best(c, study_id, minimize=minimize)
 
     def attempts(self, trial_id: str) -> list[AttemptRow]:
         a = Tables.attempts

@@ -11,10 +11,8 @@ import pytest
 
 from orchestrator.errors import Fenced, MoveRefused
 from orchestrator.ledger import Ending, Store
-from orchestrator.records import (
-    AttemptState,
-    TrialState,
-)
+from orchestrator.ledger.base import Tally
+from orchestrator.records import AttemptState, TrialState, trial_id
 from tests.contracts.ledger_rows import (
     DONE,
     FAILED,
@@ -333,3 +331,55 @@ def test_a_loser_cannot_begin_to_write_together(ledger: Store) -> None:
 
     with pytest.raises(Fenced):
         begin()
+
+
+# -- what the trials of a study come to ----------------------------------------------------------------------
+def _ended(ledger: Store, epoch: int, index: int, **changes: Any) -> None:
+    ledger.add_trial(epoch, trial(index))
+    name = trial_id("s1", "bo", 0, index)
+    ledger.start_attempt(epoch, attempt(name))
+    ledger.end_attempt(epoch, name, 1, replace(DONE, **changes))
+
+
+def test_trials_are_summed_by_arm_and_state(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    assert ledger.tallies("s1") == {
+        ("bo", TrialState.RUNNING): Tally(1, 1, 0.0, 0.0, 0.0),
+        ("bo", TrialState.WAITING): Tally(1, 0, 0.0, 0.0, 0.0),
+    }
+    ledger.end_attempt(epoch, T0, 1, LOST)
+    ledger.start_attempt(epoch, attempt(number=2))
+    charged = {"train_s": 9.0, "eval_s": 0.5, "compile_s": 2.0, "other_s": 0.25, "steps": 40.0, "tokens": 7.0}
+    ledger.end_attempt(epoch, T0, 2, replace(DONE, charged=charged))
+    odd = {
+        "train_s": math.nan,
+        "eval_s": math.inf,
+        "other_s": 1.0,
+        "steps": 2.0,
+        "mine_s": 3.0,
+        "$float": 1.0,
+    }
+    _ended(ledger, epoch, 2, charged=odd, productive={})
+    assert ledger.tallies("s1") == {
+        ("bo", TrialState.COMPLETED): Tally(2, 3, 42.0, 12.75, 6.0, losses=1, failures=0),
+        ("bo", TrialState.WAITING): Tally(1, 0, 0.0, 0.0, 0.0),
+    }
+    assert ledger.tallies("another") == {}
+
+
+def test_clocks_beyond_all_numbers_are_summed_without_an_error(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    for index in (2, 3):
+        _ended(ledger, epoch, index, charged={"train_s": 1.7e308})
+    assert ledger.tallies("s1")["bo", TrialState.COMPLETED].charged_s == math.inf
+
+
+def test_the_best_of_an_arm_is_the_first_of_equals_by_its_goal(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    assert ledger.best("s1", minimize=True) == {}
+    for index, value in ((2, 0.5), (4, 0.2), (3, 0.2), (5, 0.9), (6, 0.9)):
+        _ended(ledger, epoch, index, value=value)
+    stopped = replace(DONE, attempt_state=AttemptState.STOPPED, trial_state=TrialState.STOPPED, value=0.0)
+    ledger.end_attempt(epoch, T0, 1, stopped)
+    assert ledger.best("s1", minimize=True) == {"bo": ledger.trial(trial_id("s1", "bo", 0, 3))}
+    assert ledger.best("s1", minimize=False) == {"bo": ledger.trial(trial_id("s1", "bo", 0, 5))}
