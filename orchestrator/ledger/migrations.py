@@ -25,12 +25,15 @@ UPGRADES: tuple[Upgrade, ...] = (
         "path TEXT NOT NULL, status INTEGER NOT NULL)",
         "CREATE INDEX ix_audit_at ON audit (at)",
     ),
-    (  # losses of the machinery, which were called failures, and failures of the training code are told apart
+    (  # losses of the machinery, which were called failures, and failures of the training code are told apart;
+        # and browsers have sessions
         "ALTER TABLE trials ADD COLUMN losses INTEGER NOT NULL DEFAULT 0",
         "UPDATE trials SET losses = failures",
         "UPDATE trials SET failures = CASE WHEN state = 'failed' THEN (SELECT COUNT(*) FROM attempts WHERE "
         "attempts.trial_id = trials.trial_id AND attempts.number = trials.attempts AND "
         "attempts.state = 'failed') ELSE 0 END",
+        "CREATE TABLE sessions (digest TEXT NOT NULL PRIMARY KEY, token TEXT NOT NULL, "
+        "created_at DOUBLE PRECISION NOT NULL, expires_at DOUBLE PRECISION NOT NULL)",
     ),
 )
 

@@ -70,6 +70,14 @@ CREATE TABLE schema_version (
 	version INTEGER NOT NULL
 );
 INSERT INTO "schema_version" VALUES(4);
+CREATE TABLE sessions (
+	digest TEXT NOT NULL, 
+	token TEXT NOT NULL, 
+	created_at DOUBLE NOT NULL, 
+	expires_at DOUBLE NOT NULL, 
+	PRIMARY KEY (digest)
+);
+INSERT INTO "sessions" VALUES('c0ffee','5e88',6.0,300.0);
 CREATE TABLE studies (
 	study_id TEXT NOT NULL, 
 	name TEXT NOT NULL, 
