@@ -25,8 +25,8 @@ UPGRADES: tuple[Upgrade, ...] = (
         "path TEXT NOT NULL, status INTEGER NOT NULL)",
         "CREATE INDEX ix_audit_at ON audit (at)",
     ),
-    (  # losses of the machinery, which were called failures, and failures of the training code are told apart;
-        # and browsers have sessions
+    (  # losses of the machinery, which were called failures, and failures of the training code are told
+        # apart; browsers have sessions
         "ALTER TABLE trials ADD COLUMN losses INTEGER NOT NULL DEFAULT 0",
         "UPDATE trials SET losses = failures",
         "UPDATE trials SET failures = CASE WHEN state = 'failed' THEN (SELECT COUNT(*) FROM attempts WHERE "

@@ -47,11 +47,13 @@ def tallies(c: Connection, study_id: str) -> dict[tuple[str, TrialState], Tally]
         (arm, TrialState(state)): Tally(
             trials,
             int(attempts),
-            *(float(value or 0) for value in sums),
+            float(steps or 0),
+            float(charged_s or 0),
+            float(productive_s or 0),
             losses=int(losses),
             failures=int(failures),
         )
-        for arm, state, trials, attempts, losses, failures, *sums in found
+        for arm, state, trials, attempts, losses, failures, steps, charged_s, productive_s in found
     }
 
 
