@@ -11,8 +11,10 @@ from typing import Any
 from dashboards import figures, frames
 from dashboards.figures import Figure
 from orchestrator.ledger import Store
+from orchestrator.overview import fallback_words, passed_over
 from orchestrator.records import AttemptRow, StoredEvent, StudyRow, TrialRow, TrialState
 from orchestrator.spec import StudySpec
+from trainer.protocol import FALLBACK
 
 LOG_LINES = 200  # the newest; the whole is behind a link
 
@@ -42,6 +44,11 @@ class TrialView:
     @property
     def may_retry(self) -> bool:
         return self.trial.state is TrialState.FAILED
+
+    @property
+    def fallbacks(self) -> list[str]:
+        """A sentence for each attempt that found a checkpoint damaged."""
+        return [words for attempt in self.attempts if (words := fallback_words(attempt))]
 
     @property
     def learned(self) -> bool:
@@ -93,6 +100,8 @@ def _words(kind: str, payload: Any) -> str:
     path = payload.get("path")
     if kind == "started":
         return f"on {payload.get('host', 'an unknown host')}"
+    if kind == FALLBACK:
+        return passed_over(path, payload.get("damaged", ()))
     if path is not None:
         return str(path)
     numbers = {**payload.get("values", {}), **payload.get("hyper", {})}

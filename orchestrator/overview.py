@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.ledger import Ledger, tallies
 from orchestrator.ledger.base import Tally
-from orchestrator.records import ENDED, StudyRow, TrialRow, TrialState, study_of
+from orchestrator.records import ENDED, AttemptRow, StudyRow, TrialRow, TrialState, study_of
 from orchestrator.spec import Arm, StudySpec
 from orchestrator.stopping import run_hours
 
@@ -179,3 +179,17 @@ def _minimizes(spec: StudySpec) -> bool:
 
 def _arm_of(trial: str) -> str:
     return trial.removeprefix(study_of(trial) + ".").split(".", 1)[0]
+
+
+def fallback_words(attempt: AttemptRow) -> str:
+    """The sentence on checkpoints that an attempt found damaged; "" for one that found none."""
+    if not attempt.damaged:
+        return ""
+    return f"Attempt {attempt.number} {passed_over(attempt.resumed_from, attempt.damaged)}."
+
+
+def passed_over(used: str | None, damaged: Sequence[str]) -> str:
+    """What a run did that found its checkpoint damaged."""
+    begun = "began anew" if used is None else f"went on from {used}"
+    are = "is damaged" if len(damaged) == 1 else "are damaged"
+    return f"{begun}, since {' and '.join(damaged)} {are}"

@@ -43,6 +43,7 @@ class AttemptState(enum.StrEnum):
 State = StudyState | TrialState | AttemptState
 
 ENDED = frozenset({TrialState.COMPLETED, TrialState.DIVERGED, TrialState.STOPPED, TrialState.FAILED})
+DAMAGED = "damaged_checkpoints"  # of an attempt's provenance: it is a part of what its result rests on
 LIVE_ATTEMPT = frozenset({AttemptState.LAUNCHING, AttemptState.RUNNING})
 
 # By kind first: members of two StrEnums that spell alike are equal, and would share a key.
@@ -116,7 +117,7 @@ class AttemptRow:
     number: int  # 1, 2, …
     state: AttemptState
     started_at: float
-    resumed_from: str | None = None
+    resumed_from: str | None = None  # a checkpoint: the one asked for, or the one that the run fell back to
     clocks: Mapping[str, float] = field(default_factory=dict)  # the last ones heard
     saved_clocks: Mapping[str, float] = field(default_factory=dict)  # those at its newest checkpoint
     sequence: int = 0  # the last event appended
@@ -129,6 +130,12 @@ class AttemptRow:
     def key(self) -> tuple[str, int]:
         return (self.trial_id, self.number)
 
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """Checkpoints that it could not go on from, the newest first; `resumed_from` is the one it did."""
+        found = self.provenance.get(DAMAGED)
+        return tuple(map(str, found)) if isinstance(found, list | tuple) else ()
+
 
 @dataclass(frozen=True)
 class Event:
@@ -139,7 +146,8 @@ class Event:
     sequence: int  # 1, 2, … within the attempt
     kind: str  # started, or the report's kind
     step: int
-    payload: Mapping[str, Any]  # values, hyper, clocks; for started: provenance; for checkpoint: path
+    payload: Mapping[str, Any]  # values, hyper, clocks; for started: provenance; for checkpoint: path;
+    #                            for fallback: path (if it did not begin anew), damaged
     at: float  # unix seconds, by the worker's wall clock
 
 

@@ -66,6 +66,12 @@ class Storage:
                 )
         return self.root / study_id / trial_id / f"attempt-{attempt:d}"
 
+    @staticmethod
+    def before(folder: Path, attempt: int) -> list[Path]:
+        """The folders that earlier attempts left beside this attempt's, the newest first."""
+        folders = [folder.with_name(f"attempt-{number:d}") for number in range(attempt - 1, 0, -1)]
+        return [each for each in folders if each.is_dir()]
+
     def latest(self, study_id: str, trial_id: str, attempts: int, file: str) -> Path:
         """The folder of the newest attempt that left such a file; the last one where none did. An attempt
         that is cut short at once leaves nothing, and what it resumed from lies in one before."""

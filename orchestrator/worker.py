@@ -23,7 +23,7 @@ from typing import Any, get_args
 from orchestrator import provenance
 from orchestrator.backends.base import AttemptKey, Ended, Launch, Progress
 from orchestrator.records import Event
-from orchestrator.storage import NO_ROOM, DiskFull, Journal
+from orchestrator.storage import NO_ROOM, DiskFull, Journal, Storage
 from trainer.protocol import Outcome, Place, Report, Reporter, Status, Verdict
 
 
@@ -156,11 +156,14 @@ class _Attempt:
 
 
 def prepare(launch: Launch) -> Path:
-    """The attempt's folder, with `resume.json` in it when there is something to resume."""
+    """The attempt's folder, with `resume.json` in it when there is something to resume: the checkpoint, and
+    the folders of earlier attempts, for a run that finds it damaged."""
     workdir = Path(launch.folder)
     workdir.mkdir(parents=True, exist_ok=True)
     if launch.resume_from is not None:
-        (workdir / "resume.json").write_text(json.dumps({"checkpoint": launch.resume_from}))
+        earlier = [str(folder) for folder in Storage.before(workdir, launch.attempt)]
+        note = {"checkpoint": launch.resume_from, **({"earlier": earlier} if earlier else {})}
+        (workdir / "resume.json").write_text(json.dumps(note))
     return workdir
 
 
@@ -254,6 +257,8 @@ def spoken(launch: Launch, sequence: int, report: Report, at: float) -> Event:
     }
     if report.path is not None:
         payload["path"] = str(report.path)
+    if report.damaged:
+        payload["damaged"] = [str(path) for path in report.damaged]
     step = int(report.step)
     if abs(step) >= 2**63:
         raise ValueError(f"A report's step is {step:.3e}; a database holds whole numbers below 2^63.")

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -73,6 +73,7 @@ class Restored:
     snapshot: Snapshot
     path: Path
     note: str = ""  # says that, and why, it is not the one asked for
+    damaged: tuple[Path, ...] = ()  # those that were passed over, the one asked for first
 
 
 Opener = Callable[[Path], IO[bytes]]
@@ -175,31 +176,45 @@ def _named(tree: Any) -> dict[str, Any]:
 # -- restoring -------------------------------------------------------------------------------------------
 
 
-def restore(path: Path, target: Any, *, fingerprint: str | None) -> Restored | None:
+def restore(
+    path: Path, target: Any, *, fingerprint: str | None, earlier: Sequence[Path] = ()
+) -> Restored | None:
     """The checkpoint at `path`, in the structure of `target` (arrays or their shapes) and sharded like it.
     Without a fingerprint that of any config whose arrays fit.
 
-    Where it is damaged, the newest whole one before it in the same folder, with a note; None with a
-    warning where there is none, since a run begun anew gives the same result. One of another config is
-    refused, as is one that is not there.
+    Where it is damaged, the newest whole one of its `candidates`, with a note; None with a warning where
+    there is none, since a run begun anew gives the same result. One of another config is refused, as is one
+    that is not there.
     """
     if not path.is_dir():
         raise CheckpointError(f"There is no checkpoint {path}. Name one that is there, or start anew.")
-    note = ""
-    named = _NAME.fullmatch(path.name)
-    older = finished(path.parent, below=int(named[1])) if named else []
-    for each in (path, *older):
+    note, damaged = "", list[Path]()
+    for each in candidates(path, earlier):
         try:
             snapshot = read(each, target, fingerprint=fingerprint)
         except Damaged as problem:
             note += f"{problem} "
+            damaged.append(each)
             continue
         if note:
-            note += f"The run goes on from {each.name}."
+            note += f"The run goes on from {each.name if each.parent == path.parent else each}."
             _log.warning(note)
-        return Restored(snapshot, each, note)
+        return Restored(snapshot, each, note, tuple(damaged))
     _log.warning("%sThere is none before it; the run starts anew.", note)
     return None
+
+
+def candidates(path: Path, earlier: Sequence[Path] = ()) -> list[Path]:
+    """The checkpoint at `path`, and those to be taken where it is damaged: the older ones of its folder, and
+    those of the `earlier` folders that are not newer. The newest first; of one step, that of the folder that
+    is named first."""
+    named = _NAME.fullmatch(path.name)
+    if named is None:
+        return [path]
+    step = int(named[1])
+    folders = [folder for folder in earlier if folder != path.parent]
+    older = finished(path.parent, below=step) + [p for f in folders for p in finished(f, below=step + 1)]
+    return [path, *sorted(older, key=_step, reverse=True)]
 
 
 def read(path: Path, target: Any, *, fingerprint: str | None) -> Snapshot:
@@ -248,8 +263,13 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 def finished(folder: Path, *, below: float = float("inf")) -> list[Path]:
     """The checkpoints of a folder, newest first."""
-    found = [(int(named[1]), p) for p in folder.glob("checkpoint-*") if (named := _NAME.fullmatch(p.name))]
-    return [path for step, path in sorted(found, reverse=True) if step < below]
+    found = [path for path in folder.glob("checkpoint-*") if _NAME.fullmatch(path.name)]
+    return [path for path in sorted(found, key=_step, reverse=True) if _step(path) < below]
+
+
+def _step(path: Path) -> int:
+    """Of a checkpoint, by its name."""
+    return int(path.name.rpartition("-")[2])
 
 
 def _fits(written: Mapping[str, Any], leaf: Any) -> bool:

@@ -27,7 +27,7 @@ from jax.experimental import multihost_utils
 from trainer import checkpoint
 from trainer.checkpoint import Snapshot
 from trainer.clocks import Clocks, peak_memory_bytes
-from trainer.protocol import Outcome, Place, Report, Reporter, Status, Verdict
+from trainer.protocol import FALLBACK, Outcome, Place, Report, Reporter, Status, Verdict
 from trainer.state import TrainState
 from trainer.trajectory import MOST_POINTS, Trajectory
 
@@ -299,14 +299,14 @@ class _Run:
             return
         told = json.loads(note.read_text())
         path, forked = Path(told["checkpoint"]), told.get("fork")
+        earlier = [Path(folder) for folder in told.get("earlier", ())]
         restored = checkpoint.restore(
-            path, self.state, fingerprint=self.job.fingerprint if forked is None else None
+            path, self.state, fingerprint=self.job.fingerprint if forked is None else None, earlier=earlier
         )
         if restored is None:
             self.notes.append(f"{path} was damaged, and the run started anew.")
+            self._fell_back(None, checkpoint.candidates(path, earlier))
             return
-        if restored.note:
-            self.notes.append(restored.note)
         snapshot = restored.snapshot
         if forked is not None:
             snapshot = replace(snapshot, state=_fork(snapshot.state, self.job.state, forked))
@@ -317,6 +317,13 @@ class _Run:
         self.trajectory.from_checkpoint(snapshot.curves or {})
         self.clocks.from_checkpoint(snapshot.clocks or {})
         self.saved, self.saved_step = str(restored.path), snapshot.step
+        if restored.damaged:
+            self.notes.append(restored.note)
+            self._fell_back(self.saved, restored.damaged)
+
+    def _fell_back(self, path: str | None, damaged: Sequence[Path]) -> None:
+        # A verdict that answers this is the answer to the next report too.
+        self._report(Report(self.step, FALLBACK, path=path, damaged=tuple(map(str, damaged))))
 
     def _note(self, sentence: str) -> None:
         _log.warning(sentence)

@@ -24,6 +24,8 @@ Status = Literal["completed", "diverged", "stopped", "preempted"]
 SECONDS = ("train_s", "eval_s", "compile_s", "other_s")
 COUNTS = ("steps", "tokens", "flops")
 
+FALLBACK = "fallback"  # the kind of a report
+
 
 class Verdict(enum.Enum):
     """What the host answers to a report."""
@@ -45,7 +47,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Report:
-    """One thing that a run has to say: `kind` is train, eval, checkpoint or final."""
+    """One thing that a run has to say: `kind` is train, eval, checkpoint, final or fallback.
+
+    fallback: the checkpoint that the run was to go on from is damaged, and `path` is the one it goes on from
+    instead (None: it begins anew). A run that cannot fall back never says it.
+    """
 
     step: int
     kind: str
@@ -53,6 +59,7 @@ class Report:
     hyper: Mapping[str, float] = field(default_factory=dict)
     clocks: Mapping[str, float] = field(default_factory=dict)
     path: str | None = None  # of a checkpoint, once it is finalised
+    damaged: tuple[str, ...] = ()  # of a fallback: the checkpoints that were passed over, the newest first
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,10 @@ class AttemptView(BaseModel):
     number: int
     state: AttemptState
     started_at: float
-    resumed_from: str | None
+    resumed_from: str | None = Field(description="The checkpoint that it went on from; null: from none.")
+    damaged: list[str] = Field(
+        description="Checkpoints that it was to go on from and that are damaged, the newest first."
+    )
     clocks: Numbers
     saved_clocks: Numbers
     sequence: int
@@ -132,7 +135,8 @@ def trials(
 def show(trial: TrialName, parts: Here, _: Reader) -> Any:
     """A trial, its whole config, its result and its attempts."""
     row = find(parts, trial)
-    return finite({**vars(row), "tried": [vars(each) for each in parts.store.attempts(row.trial_id)]})
+    attempts = parts.store.attempts(row.trial_id)
+    return finite({**vars(row), "tried": [{**vars(each), "damaged": each.damaged} for each in attempts]})
 
 
 @router.get("/trials/{trial}/logs", response_model=LogPage, responses=told(401, 403, 404))

@@ -27,7 +27,8 @@ class Launch:
     shape_key: str  # a worker that is warm for it is preferred
     folder: str  # the attempt's own, …/trial/attempt-N: all it may write
     resume_from: str | None = None  # a checkpoint of an earlier attempt; the worker puts it into
-    #                                 `workdir/resume.json` as {"checkpoint": path}
+    #                                 `workdir/resume.json` as {"checkpoint": path}, and as "earlier" the
+    #                                 folders of earlier attempts that are there
     resources: Resources = field(default_factory=Resources)
 
     @property

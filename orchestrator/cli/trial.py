@@ -24,8 +24,10 @@ from orchestrator.cli.showing import (
     terminal_width,
 )
 from orchestrator.errors import NotFound
+from orchestrator.overview import fallback_words, passed_over
 from orchestrator.records import ENDED, AttemptRow, AttemptState, StoredEvent, StudyState, TrialRow
 from orchestrator.stopping import run_hours
+from trainer.protocol import FALLBACK
 
 FOLLOW_S = 0.2  # between two looks for new events
 PAGE = 1000
@@ -50,7 +52,9 @@ def show(trial: str, as_json: bool, server: str | None) -> int:
         row = place.trial(trial)
         attempts = place.attempts(row)
     if as_json:
-        print_json({**asdict(row), "attempts": [asdict(attempt) for attempt in attempts]})
+        print_json(
+            {**asdict(row), "attempts": [{**asdict(each), "damaged": each.damaged} for each in attempts]}
+        )
         return DONE
     say(f"{row.trial_id}: {row.state}." + (f" {row.reason}" if row.reason else ""))
     facts = {
@@ -67,6 +71,7 @@ def show(trial: str, as_json: bool, server: str | None) -> int:
         cells = [_attempt_cells(attempt) for attempt in attempts]
         spare = ("commit", "host", "began")
         say("", *table(header, cells, right={"attempt", "run time"}, spare=spare, width=terminal_width()))
+    say(*filter(None, map(fallback_words, attempts)))
     return DONE
 
 
@@ -135,6 +140,8 @@ def _line(stored: StoredEvent, began: float) -> str:
     path = event.payload.get("path")
     if event.kind == "started":
         what = f"on {event.payload.get('host', 'an unknown host')}"
+    elif event.kind == FALLBACK:
+        what = passed_over(path, event.payload.get("damaged", ()))
     elif path is not None:
         what = str(path)
     else:

@@ -138,7 +138,8 @@ class Ledger(Protocol):
         Skipped without an error: one whose (trial, attempt, sequence) is stored, and one whose attempt is
         no longer live (a zombie's). An event also moves its attempt's `sequence` and `clocks`, a
         `started` event its `provenance`, and a `checkpoint` event its `saved_clocks` and the trial's
-        `checkpoint` (payload["path"]).
+        `checkpoint` (payload["path"]). A `fallback` event moves its `resumed_from`, what of it is `damaged`,
+        and the trial's `checkpoint`.
         """
 
     def end_attempt(self, epoch: int, trial_id: str, number: int, ending: Ending) -> TrialRow:

@@ -192,8 +192,8 @@ class MemoryLedger:
                 self._stored.add((event.trial_id, event.attempt, event.sequence))
                 before = self._attempts[event.trial_id][event.attempt]
                 after = self._put_attempt(rules.heard(before, event))
-                path = rules.saved_path(event)
-                if path is not None and after is not before:
+                if rules.moves_checkpoint(event) and after is not before:
+                    path = rules.checkpoint_of(event)
                     self._put_trial(replace(self._trials[event.trial_id], checkpoint=path))
             return len(new)
 

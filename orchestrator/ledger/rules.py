@@ -13,6 +13,7 @@ from dataclasses import replace
 from orchestrator.errors import Fenced, KeyUsed, MoveRefused, NotFound
 from orchestrator.ledger.base import Ending
 from orchestrator.records import (
+    DAMAGED,
     ENDED,
     LIVE_ATTEMPT,
     AttemptRow,
@@ -26,6 +27,7 @@ from orchestrator.records import (
     TrialState,
     allowed,
 )
+from trainer.protocol import FALLBACK
 
 # All other moves of a trial come with an attempt: start_attempt and end_attempt make them.
 MOVES_WITHOUT_ATTEMPT = frozenset(
@@ -169,14 +171,23 @@ def heard(attempt: AttemptRow, event: Event) -> AttemptRow:
     after = replace(attempt, sequence=event.sequence, clocks=clocks)
     if event.kind == "started":
         return replace(after, provenance=event.payload)
-    if saved_path(event) is not None:
+    if event.kind == FALLBACK:
+        damaged = event.payload.get("damaged")
+        facts = {**attempt.provenance, DAMAGED: damaged if isinstance(damaged, list) else []}
+        return replace(after, resumed_from=checkpoint_of(event), provenance=facts)
+    if moves_checkpoint(event):
         return replace(after, saved_clocks=clocks)
     return after
 
 
-def saved_path(event: Event) -> str | None:
-    """The finalised checkpoint that an event tells of."""
-    path = event.payload.get("path") if event.kind == "checkpoint" else None
+def moves_checkpoint(event: Event) -> bool:
+    """Whether it tells anew what its trial goes on from: a checkpoint that was finalised, or the one (or
+    none) that its run fell back to, since those that it passed over are damaged."""
+    return event.kind == FALLBACK or (event.kind == "checkpoint" and checkpoint_of(event) is not None)
+
+
+def checkpoint_of(event: Event) -> str | None:
+    path = event.payload.get("path")
     return path if isinstance(path, str) else None
 
 

@@ -111,13 +111,12 @@ def stored(
 
 def hear(c: Connection, live: Mapping[tuple[str, int], AttemptRow], new: Sequence[Event]) -> None:
     """Move the attempts, and the trials' checkpoints, to where these events leave them."""
-    heard, saved = dict(live), dict[str, str]()
+    heard, saved = dict(live), dict[str, str | None]()
     for event in new:
         key = (event.trial_id, event.attempt)
         before, heard[key] = heard[key], rules.heard(heard[key], event)
-        path = rules.saved_path(event)
-        if path is not None and heard[key] is not before:
-            saved[event.trial_id] = path
+        if rules.moves_checkpoint(event) and heard[key] is not before:
+            saved[event.trial_id] = rules.checkpoint_of(event)
     for key, attempt in heard.items():
         change_attempt(c, live[key], attempt)
     t = Tables.trials

@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.api.answers import Figure, TableOf
 from orchestrator.api.parts import cursor
+from orchestrator.records import Event
 from tests.api.conftest import Make, Service
 
 TRIALS = "/api/v1/trials"
@@ -96,6 +97,22 @@ def test_a_learned_schedule_is_given_step_by_step_or_not_found(ended: Service) -
     np.savez(folder / "schedule.npz", multiplier=np.float32([0.1, 1.0]), alpha=np.float32([1.0, np.nan]))
     curves = _get(ended, f"trials/{row.trial_id}/schedule")["curves"]
     assert curves == {"multiplier": [0.1, 1.0], "alpha": [1.0, None]}
+
+
+def test_an_attempt_names_the_checkpoint_that_it_used_and_the_damaged_ones(service: Service) -> None:
+    service.created()
+    service.engine.tick()
+    (attempt, *_) = service.store.live_attempts()
+    epoch = service.store.lead(service.engine.who)
+    assert epoch is not None
+    payload = {"path": "c1", "damaged": ["c3", "c2"]}
+    said = Event(*attempt.key, attempt.sequence + 1, "fallback", 4, payload, 0.0)
+    assert service.store.append(epoch, [said]) == 1
+    (shown,) = _get(service, f"trials/{attempt.trial_id}")["tried"]
+    assert (shown["resumed_from"], shown["damaged"]) == ("c1", ["c3", "c2"])
+    assert _get(service, f"trials/{attempt.trial_id}")["checkpoint"] == "c1"
+    logged = _get(service, f"trials/{attempt.trial_id}/logs")["items"]
+    assert [entry["payload"] for entry in logged if entry["kind"] == "fallback"] == [payload]
 
 
 def test_only_a_failed_trial_is_tried_again(ended: Service) -> None:

@@ -68,6 +68,33 @@ def test_live_attempts_are_those_that_have_not_ended(ledger: Store) -> None:
     assert [a.trial_id for a in ledger.live_attempts()] == ["s2.bo.0.0"]
 
 
+def test_a_fallback_names_the_checkpoint_that_was_used_and_those_that_were_damaged(ledger: Store) -> None:
+    epoch = with_live_attempt(ledger)
+    ledger.append(epoch, [event(1, kind="checkpoint", path="c1"), event(2, kind="checkpoint", path="c2")])
+    ledger.end_attempt(epoch, T0, 1, LOST)
+    ledger.start_attempt(epoch, attempt(number=2, resumed_from="c2"))
+    fell_back = event(2, number=2, kind="fallback", path="c1", damaged=["c2"])
+    ledger.append(epoch, [event(1, number=2, kind="started", host="h"), fell_back])
+    second = ledger.attempts(T0)[1]
+    assert (second.resumed_from, second.damaged, second.provenance["host"]) == ("c1", ("c2",), "h")
+    assert ledger.trial(T0).checkpoint == "c1"  # what the next attempt goes on from
+    ledger.end_attempt(epoch, T0, 2, LOST)
+    ledger.start_attempt(epoch, attempt(number=3, resumed_from="c1"))
+    ledger.append(epoch, [event(1, number=3, kind="fallback", damaged=["c1"])])
+    third = ledger.attempts(T0)[2]
+    assert (third.resumed_from, third.damaged) == (None, ("c1",))
+    assert ledger.trial(T0).checkpoint is None
+    ledger.append(epoch, [event(2, number=3, kind="checkpoint", path="c3")])
+    assert ledger.trial(T0).checkpoint == "c3"
+
+
+@pytest.mark.parametrize("payload", [{}, {"path": 7, "damaged": "c2"}, {"path": None, "damaged": None}])
+def test_a_fallback_that_is_told_wrongly_names_no_checkpoint(ledger: Store, payload: Any) -> None:
+    epoch = with_live_attempt(ledger)
+    ledger.append(epoch, [event(1, kind="fallback", **payload)])
+    assert (ledger.attempts(T0)[0].resumed_from, ledger.attempts(T0)[0].damaged) == (None, ())
+
+
 def test_the_end_of_an_attempt_is_written_into_both_rows(ledger: Store) -> None:
     epoch = with_live_attempt(ledger)
     ended = ledger.end_attempt(epoch, T0, 1, DONE)

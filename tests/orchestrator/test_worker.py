@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,31 @@ def test_the_checkpoint_to_resume_from_is_laid_into_the_folder(launch: Any, tmp_
     events = to_the_end(worker, second)[0].events
     assert json.loads((Path(second.folder) / "resume.json").read_text()) == {"checkpoint": saved}
     assert [e.step for e in events if e.kind == "eval"] == [30, 40]
+
+
+def test_a_run_is_told_where_earlier_attempts_lie_and_says_what_it_fell_back_to(
+    launch: Any, entrypoint: Any, tmp_path: Path
+) -> None:
+    program = entrypoint(
+        "reporter(Report(4, FALLBACK, path='c1', damaged=('c3', 'c2')))",
+        "reporter(Report(0, FALLBACK, damaged=('c1',)))",
+        "return Outcome('completed')",
+    )
+    earlier = [tmp_path / "a" / f"attempt-{number}" for number in (3, 1)]  # the second one left nothing
+    for folder in earlier:
+        folder.mkdir(parents=True)
+    given = replace(
+        launch(entrypoint=program, resume_from="c3"), attempt=4, folder=str(tmp_path / "a" / "attempt-4")
+    )
+    worker = Worker()
+    worker.begin(given)
+    _, used, anew = to_the_end(worker, given)[0].events
+    note = json.loads((Path(given.folder) / "resume.json").read_text())
+    assert note == {"checkpoint": "c3", "earlier": list(map(str, earlier))}
+    numbers = {"values": {}, "hyper": {}, "clocks": {}}
+    assert (used.kind, used.step) == ("fallback", 4)
+    assert used.payload == {**numbers, "path": "c1", "damaged": ["c3", "c2"]}
+    assert anew.payload == {**numbers, "damaged": ["c1"]}
 
 
 def test_a_full_disk_ends_the_attempt_with_a_sentence(launch: Any) -> None:

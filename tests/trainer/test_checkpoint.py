@@ -26,6 +26,7 @@ from trainer.checkpoint import (
     CheckpointError,
     Snapshot,
     Unwritten,
+    candidates,
     restore,
     save,
 )
@@ -167,6 +168,41 @@ def test_a_damaged_newest_one_falls_back_to_the_one_before_and_says_so(
     assert restored.note.startswith(f"{newest} is damaged: ")
     assert restored.note.endswith("The run goes on from checkpoint-10.")
     assert caplog.messages == [restored.note]
+    assert restored.damaged == (newest,)
+
+
+def test_the_newest_whole_one_of_the_folders_of_earlier_attempts_is_taken(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / f"attempt-{number}" for number in (1, 2, 3))
+    kept = {
+        (folder.name, step): save(folder, snapshot(step), kept=9)
+        for folder, steps in ((first, (10, 20, 30, 40)), (second, (30,)), (third, (20, 40)))
+        for step in steps
+    }
+    newest = kept["attempt-3", 40]
+    order = [("attempt-3", 40), ("attempt-1", 40), ("attempt-2", 30), ("attempt-1", 30), ("attempt-3", 20)]
+    expected = [kept[key] for key in (*order, ("attempt-1", 20), ("attempt-1", 10))]
+    assert candidates(newest, [third, second, first]) == expected
+    assert candidates(kept["attempt-2", 30], [second, first])[1:] == [
+        kept["attempt-1", step] for step in (30, 20, 10)
+    ]
+    for number, damaged in enumerate(expected[:-1], 1):
+        cut(damaged / ARRAYS)
+        restored = restore(newest, {"w": jnp.zeros(4)}, fingerprint="f" * 64, earlier=[second, first])
+        assert restored is not None
+        assert (restored.path, restored.damaged) == (expected[number], tuple(expected[:number]))
+        where = restored.path.name if restored.path.parent == third else restored.path
+        assert restored.note.endswith(f"The run goes on from {where}.")
+    cut(expected[-1] / ARRAYS)
+    assert restore(newest, {"w": jnp.zeros(4)}, fingerprint="f" * 64, earlier=[second, first]) is None
+    assert candidates(tmp_path / "mine", [first]) == [tmp_path / "mine"]
+
+
+def test_what_a_later_attempt_saves_leaves_the_checkpoints_of_an_earlier_one(tmp_path: Path) -> None:
+    for step in (10, 20):
+        save(tmp_path / "attempt-1", snapshot(step))
+    for step in (30, 40, 50):
+        save(tmp_path / "attempt-2", snapshot(step))
+    assert sorted(p.name for p in tmp_path.glob("*/*")) == [f"checkpoint-{step}" for step in (10, 20, 40, 50)]
 
 
 def test_with_no_whole_one_left_there_is_none_and_a_warning(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from trainer import checkpoint, schedules
 from trainer.checkpoint import CheckpointError, Unwritten
 from trainer.clocks import Clocks
 from trainer.loop import Cadence, Job
-from trainer.protocol import SECONDS, Outcome, Place, Verdict
+from trainer.protocol import FALLBACK, SECONDS, Outcome, Place, Report, Verdict
 from trainer.step import compiled_scan
 
 
@@ -207,15 +208,35 @@ def test_a_corrupt_newest_one_falls_back_to_the_one_before_and_says_so(
     arrays.write_bytes(arrays.read_bytes()[:-100])
     outcome, told = run(folder, resume=outcome.checkpoint)  # in the same folder: it is written again
     same_end(folder, outcome, undisturbed)
-    assert told.reports[0].step == 5
+    used, damaged = str(folder / "checkpoint-4"), str(folder / "checkpoint-8")
+    assert told.reports[0] == Report(4, FALLBACK, path=used, damaged=(damaged,))
+    assert told.reports[1].step == 5
     assert "checkpoint-8 is damaged" in outcome.reason
     assert outcome.reason.endswith("The run goes on from checkpoint-4.")
 
 
+def test_it_falls_back_to_a_checkpoint_of_an_earlier_attempt(undisturbed: Any, tmp_path: Path) -> None:
+    first, second, third = (tmp_path / f"attempt-{number}" for number in (1, 2, 3))
+    outcome, _ = run(first, Told({9: Verdict.SAVE_AND_STOP}))
+    outcome, _ = run(second, Told({5: Verdict.SAVE_AND_STOP}), resume=outcome.checkpoint)
+    assert sorted(p.name for p in first.glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-8"]
+    for each in second.glob("checkpoint-*"):
+        (each / "arrays.npz").write_bytes(b"")
+    third.mkdir()
+    note = {"checkpoint": outcome.checkpoint, "earlier": [str(second), str(first)]}
+    (third / "resume.json").write_text(json.dumps(note))
+    damaged = tuple(map(str, checkpoint.finished(second)))
+    outcome, told = run(third)
+    same_end(third, outcome, undisturbed)
+    assert told.reports[0] == Report(8, FALLBACK, path=str(first / "checkpoint-8"), damaged=damaged)
+    assert outcome.reason.endswith(f"The run goes on from {first / 'checkpoint-8'}.")
+
+
 def test_with_no_whole_checkpoint_it_starts_anew_and_says_so(undisturbed: Any, tmp_path: Path) -> None:
     (tmp_path / "checkpoint-4").mkdir()
-    outcome, _ = run(tmp_path, resume=tmp_path / "checkpoint-4")
+    outcome, told = run(tmp_path, resume=tmp_path / "checkpoint-4")
     same_end(tmp_path, outcome, undisturbed)
+    assert told.reports[0] == Report(0, FALLBACK, damaged=(str(tmp_path / "checkpoint-4"),))
     assert outcome.reason == f"{tmp_path / 'checkpoint-4'} was damaged, and the run started anew."
 
 
