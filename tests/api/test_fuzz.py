@@ -7,6 +7,7 @@ than the document declares, and no route may forget to ask for a token.
 from __future__ import annotations
 
 import zlib
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from orchestrator.api.app import create_app
 from orchestrator.api.auth import digest
 from orchestrator.api.parts import Parts
 from orchestrator.api.tail import Tail
-from orchestrator.records import Role, Token
+from orchestrator.records import ENDED, Role, Token
 from orchestrator.running import OFF
 from orchestrator.settings import Settings
 from tests.faults.world import World, created, small_study, world
@@ -31,10 +32,13 @@ ADDRESS = "http://127.0.0.1"
 SECRET = "orch_a-token-of-an-admin"
 BEARER = {"Authorization": f"Bearer {SECRET}"}
 FEW, MANY = 5, 100  # requests a route
+STREAM_S = 0.03  # how long a stream of events goes on
 NOT_OURS = (
     checks.positive_data_acceptance,  # a schema cannot say which specs can run, nor which names exist
 )
 OPEN = (checks.ignored_auth,)  # where there are no tokens, everybody on this machine is an admin
+
+ODD = (("s3", "failing", {"fail_at_step": 15}), ("s4", "diverging", {"nan_at_step": 25}))
 
 quick = hypothesis.settings(
     max_examples=FEW,
@@ -47,16 +51,30 @@ quick = hypothesis.settings(
 long = hypothesis.settings(quick, max_examples=MANY, derandomize=False)
 
 
+class Streams(Tail):
+    """Streams tell of what was there, and then end by themselves."""
+
+    def listen(self, **asked: Any) -> AsyncGenerator[bytes, None]:
+        return super().listen(**{**asked, "lifetime_s": STREAM_S})
+
+
 def document(place: World, *, tokens: bool) -> Any:
-    """The document of a service with a study that has ended and one that runs."""
+    """The document of a service with studies that have ended, in every way there is, and one that runs."""
     engine = place.engine()
     created(place, small_study(), study_id="s1")
     place.drive(engine, "s1")
+    for study_id, name, odd in ODD:
+        base = {**small_study().base, "rehearsal": odd}
+        created(place, small_study(name=name, base=base), study_id=study_id)
+        place.drive(engine, study_id)
     created(place, small_study(name="running"), study_id="s2")
+    for _ in range(6):  # so far that some of its trials have said something
+        place.step(engine)
+    ended = {trial.state for study in place.store.studies() for trial in place.store.trials(study.study_id)}
+    assert ended >= ENDED
     if tokens:
         place.store.add_token(Token("ada", digest(SECRET), Role.ADMIN, 0.0, None))
-    tail = Tail(place.store)
-    tail.close()  # streams end after their greeting
+    tail = Streams(place.store)
     parts = Parts(
         settings=Settings(place.folder, "memory://", 2, requests_per_s=1_000_000),
         store=place.store,
@@ -78,8 +96,11 @@ def at_what_there_is(_: Any, case: schemathesis.Case) -> schemathesis.Case:
     if case.meta is None or case.meta.generation.mode is not schemathesis.GenerationMode.POSITIVE:
         return case
     for name, there in (
-        ("study", ("s1", "running", "small")),
-        ("trial", ("s1.base.0.0", "small.random.0.1")),
+        ("study", ("s1", "running", "small", "failing", "s4")),
+        (
+            "trial",
+            ("s1.base.0.0", "small.random.0.1", "running.base.0.0", "s3.grid.0.0", "diverging.base.0.0"),
+        ),
     ):
         if name in case.path_parameters:
             dice = zlib.crc32(str(case.path_parameters[name]).encode())
@@ -109,6 +130,17 @@ def ask(document: Any, settings: hypothesis.settings, *, tokens: bool) -> None:
     for label, failure in wrong.items():
         print(f"\n{label}\n{failure}")
     assert sorted(wrong) == []
+
+
+def test_the_fuzzer_s_ledger_has_trials_of_every_end_and_its_streams_tell_of_them(tmp_path: Path) -> None:
+    """Else the requests made up below would pass by what they are meant to meet."""
+    made = document(world(tmp_path), tokens=False)
+    said = made["/api/v1/studies/{study}/events"]["GET"].Case(
+        path_parameters={"study": "failing"}, query={"after": 0}
+    )
+    answer = said.call()
+    assert answer.status_code == 200
+    assert b"event: started" in answer.content
 
 
 # -- short: in every run -----------------------------------------------------------------------------------
