@@ -10,7 +10,7 @@ from typing import Literal
 
 from orchestrator import service
 from orchestrator.engine import Tick
-from orchestrator.errors import BackendLost, Fenced, LedgerBusy, MoveRefused
+from orchestrator.errors import BackendLost, Fenced, LedgerBusy, LedgerDamaged, MoveRefused
 from orchestrator.ledger import Store
 from orchestrator.settings import Settings
 from orchestrator.tracking import Mirror, NoMirror, mirror
@@ -153,7 +153,7 @@ class Runner:
             self._mirrored.begin()
 
     def _note(self, problem: Exception) -> None:
-        foreseen = isinstance(problem, (LedgerBusy, BackendLost, Fenced, MoveRefused))
+        foreseen = isinstance(problem, (LedgerBusy, LedgerDamaged, BackendLost, Fenced, MoveRefused))
         if not foreseen:
             logging.getLogger(__name__).error("The engine failed; it starts anew", exc_info=problem)
         trouble = str(problem) if foreseen else f"The engine failed: {problem!r:.300}"
