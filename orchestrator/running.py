@@ -16,7 +16,7 @@ from orchestrator.settings import Settings
 from orchestrator.tracking import Mirror, NoMirror, mirror
 
 PACE_S = 0.1  # between two ticks that found nothing to do, while something runs
-ALIVE_S = 5.0  # between two looks at whether the workers' Ray is still there
+ALIVE_S = 1.0  # between two looks at whether the workers' Ray is still there
 IDLE_S = 0.5  # the same while nothing runs, and between two looks at whether another process still leads
 WAITS_S = (0.5, 1.0, 2.0, 5.0, 10.0)  # after the first, second, … trouble in a row
 MIRROR_S = 2.0  # what MLflow is given in the end
