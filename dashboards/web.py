@@ -32,7 +32,7 @@ from dashboards.web_study import (
 )
 from dashboards.web_trial import find, trial_view
 from orchestrator import tracking
-from orchestrator.errors import LedgerBusy, MirrorLost, NotFound, OrchError
+from orchestrator.errors import LedgerBusy, LedgerDamaged, MirrorLost, NotFound, OrchError
 from orchestrator.ledger import Store
 from orchestrator.records import StudyState
 from orchestrator.tracking import Target
@@ -275,6 +275,7 @@ class _Pages:
 TROUBLES: Mapping[type[OrchError], tuple[str, int]] = {
     NotFound: ("Not found", 404),
     LedgerBusy: ("The ledger does not answer", 503),
+    LedgerDamaged: ("The ledger is damaged", 503),
     MirrorLost: ("MLflow does not answer", 503),
     OrchError: ("This cannot be shown", 500),
 }

@@ -46,6 +46,10 @@ class LedgerBusy(OrchError):
     """The ledger does not answer now; the same call may go through later."""
 
 
+class LedgerDamaged(OrchError):
+    """The ledger's file, or a page of it, is damaged: a person must put a backup in its place."""
+
+
 class LedgerTooNew(OrchError):
     """The ledger was written by a newer release."""
 

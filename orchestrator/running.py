@@ -10,13 +10,13 @@ from typing import Literal
 
 from orchestrator import service
 from orchestrator.engine import Tick
-from orchestrator.errors import BackendLost, Fenced, LedgerBusy, MoveRefused
+from orchestrator.errors import BackendLost, Fenced, LedgerBusy, LedgerDamaged, MoveRefused
 from orchestrator.ledger import Store
 from orchestrator.settings import Settings
 from orchestrator.tracking import Mirror, NoMirror, mirror
 
 PACE_S = 0.1  # between two ticks that found nothing to do, while something runs
-ALIVE_S = 5.0  # between two looks at whether the workers' Ray is still there
+ALIVE_S = 1.0  # between two looks at whether the workers' Ray is still there
 IDLE_S = 0.5  # the same while nothing runs, and between two looks at whether another process still leads
 WAITS_S = (0.5, 1.0, 2.0, 5.0, 10.0)  # after the first, second, … trouble in a row
 MIRROR_S = 2.0  # what MLflow is given in the end
@@ -153,7 +153,7 @@ class Runner:
             self._mirrored.begin()
 
     def _note(self, problem: Exception) -> None:
-        foreseen = isinstance(problem, (LedgerBusy, BackendLost, Fenced, MoveRefused))
+        foreseen = isinstance(problem, (LedgerBusy, LedgerDamaged, BackendLost, Fenced, MoveRefused))
         if not foreseen:
             logging.getLogger(__name__).error("The engine failed; it starts anew", exc_info=problem)
         trouble = str(problem) if foreseen else f"The engine failed: {problem!r:.300}"

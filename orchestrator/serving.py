@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ from orchestrator.settings import Settings
 BACKLOG = 2048  # connections that may wait to be taken
 KEEP_ALIVE_S = 75  # longer than clients (5 s) and proxies (60 s): who asks must be the one who hangs up
 REQUESTS_END_WITHIN_S = 3  # what is being answered is given so long
-ENGINE_ENDS_WITHIN_S = 6.0  # a tick that asks a search takes seconds; more, and the process leaves it
+ENGINE_ENDS_WITHIN_S = (
+    7.0  # since the signal; a tick that asks a search takes seconds; more, and the process leaves it
+)
+LEAVE_WITHIN_S = 9.0  # all of it; what hangs then (a thread in a locked database) is left
 LOOK_S = 0.1  # between two looks at whether to end
 
 
@@ -57,6 +61,7 @@ def serve(
         require_admin(store, listening)
     runner = Runner(settings, store, workers=workers, say=say) if engine else None
     with Ending() as ending:
+        threading.Thread(target=_leave_in_time, args=(ending, say), name="leave", daemon=True).start()
         if runner is not None:
             runner.start()
         if listening is None:
@@ -68,13 +73,21 @@ def serve(
     if runner is not None:
         say("Ending. Trials go on in their workers.")
         runner.ask_to_end()
-        if not runner.join(ENGINE_ENDS_WITHIN_S):
+        if not runner.join(max(0.0, ENGINE_ENDS_WITHIN_S - ending.since_asked_s())):
             # Its tick takes too long, perhaps in a start of the workers. Nothing depends on its end: the
             # next process goes on from the ledger. Leaving in the usual way would wait for it.
             say("The engine is still at work, and is left.")
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(0)
+
+
+def _leave_in_time(ending: Ending, say: Callable[[str], None]) -> None:
+    ending.asked.wait()
+    time.sleep(LEAVE_WITHIN_S)
+    say("Not everything has ended in time; it is left. Nothing is lost.")
+    sys.stdout.flush()
+    os._exit(0)
 
 
 # -- where to listen ---------------------------------------------------------------------------------------
@@ -178,6 +191,8 @@ def _answer(
         while not ending.asked.is_set() and not answering.done():
             ending.heed()
             await asyncio.sleep(LOOK_S)
+        if runner is not None:
+            runner.ask_to_end()  # while requests end
         tail.close()  # or its streams would be waited for
         server.should_exit = True
         await answering
@@ -209,6 +224,7 @@ class Ending:
 
     def __init__(self) -> None:
         self.asked = threading.Event()
+        self._asked_at = 0.0  # monotonic
         self._numbers = signals.ending()
 
     def _handle(self, number: int, _: FrameType | None) -> None:
@@ -216,7 +232,12 @@ class Ending:
             os._exit(130)
         if number == signal.SIGHUP:
             signals.leave_closed_terminal()
+        if not self.asked.is_set():
+            self._asked_at = time.monotonic()
         self.asked.set()
+
+    def since_asked_s(self) -> float:
+        return time.monotonic() - self._asked_at
 
     def heed(self) -> None:
         """Again and again: Ray puts its own handlers there when the engine's thread connects to it."""

@@ -59,7 +59,8 @@ async def live() -> Any:
 
 @router.get("/health/ready", response_model=Ready, responses=told())
 def ready(parts: Here) -> Any:
-    """The ledger answers; who leads. 503 while it does not."""
+    """The ledger answers; who leads. 503 while it does not, and once a read has met damage in it."""
+    parts.store.require_sound()
     standing = parts.engine()
     return {
         "status": "ready",

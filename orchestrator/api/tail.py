@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from fastapi.concurrency import run_in_threadpool
 
-from orchestrator.errors import LedgerBusy
+from orchestrator.errors import LedgerBusy, LedgerDamaged
 from orchestrator.ledger import Store
 from orchestrator.ledger.codec import finite
 from orchestrator.records import StoredEvent
@@ -112,7 +112,7 @@ class Tail:
                         await listener.news.wait()
                 except TimeoutError:
                     yield HEARTBEAT
-        except LedgerBusy:  # the listener comes back
+        except (LedgerBusy, LedgerDamaged):  # the listener comes back
             return
         finally:
             self._listeners.discard(listener)
@@ -164,7 +164,7 @@ class Tail:
         assert self._place is not None
         try:
             page = await run_in_threadpool(self._store.events, after=self._place, limit=PAGE)
-        except LedgerBusy:  # it is asked again; nothing is lost
+        except (LedgerBusy, LedgerDamaged):  # it is asked again; nothing is lost
             return 0
         for stored in page:
             said = encoded(stored)

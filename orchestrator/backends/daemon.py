@@ -6,7 +6,8 @@ Its ports listen on every address of the machine whatever its flags say: the tok
 protects it.
 
 Every process of a daemon carries a mark of its own in its environment. By that, and never by name, the
-daemon is recognised as alive and ended: other Rays may run on this machine.
+daemon is recognised as alive and ended: other Rays may run on this machine. Ray's agents and workers change
+their titles, which would overwrite the environment that others see; SPT_NOENV keeps them from it.
 """
 
 from __future__ import annotations
@@ -28,12 +29,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
+from orchestrator.backends.inherited import inherited
 from orchestrator.errors import BackendLost
 from orchestrator.provenance import machine
 
 MARK = "ORCH_RAY_DAEMON"
+RAYS = "r"  # Ray's own folder, in one that is closed to others: Ray opens its own to everybody
 CORE = ("gcs_server", "raylet")  # without either, no Ray
 OBJECT_STORE_BYTES = 80_000_000  # nothing large passes through it; 75 MB is the least that Ray takes
+SOCKET_BYTES = 107  # the most that a unix socket's path may have
+SOCKET_IN_SESSION = len("/session_2026-12-31_23-59-59_999999_4194304/sockets/plasma_store")
+# Nobody reads them; and who leaves a Ray whose gcs has died would try for 5 s to send the last of them.
+NO_TASK_EVENTS = ("RAY_task_events_report_interval_ms", "0")
+OURS = {
+    "SPT_NOENV": "1",
+    NO_TASK_EVENTS[0]: NO_TASK_EVENTS[1],
+    # There is none, and Ray would wait for it: 1.5 s, 5 under load. It says in the log that it failed.
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "0",
+}
 START_TIMEOUT_S = 120.0  # 3 to 5 s when the machine is idle
 STOP_TIMEOUT_S = 20.0
 
@@ -125,24 +138,21 @@ def _start(home: str | Path, cpus: int) -> str:
     if not token_path(home).exists():
         _write_token(token_path(home), secrets.token_hex(32))
     mark = uuid.uuid4().hex
-    # Not under home: a unix socket's path may have at most 107 bytes, and Ray adds some 70 of its own.
-    temp_dir = tempfile.mkdtemp(prefix="orch-ray-")
+    temp_dir = _temporary()
     # Written before the start, so that whoever comes after a kill -9 of this process finds what to end.
     _write(home, _Record("", mark, temp_dir))
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head",
         "--port=0", "--min-worker-port=0", "--max-worker-port=0",
-        f"--num-cpus={cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={temp_dir}",
+        f"--num-cpus={cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={temp_dir}/{RAYS}",
         "--include-dashboard=false", "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats",
     ]  # fmt: skip
-    # Ray's own variables of the surroundings (an address, a running Ray's ids) are for another Ray.
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     log = folder(home) / "start.log"
     with log.open("wb") as output:
         try:
             done = subprocess.run(
                 command,
-                env={**inherited, **environment(home), MARK: mark},
+                env={**inherited(os.environ), **OURS, **environment(home), MARK: mark},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -153,7 +163,7 @@ def _start(home: str | Path, cpus: int) -> str:
             problem = f"it ended with status {done.returncode}" if done.returncode else ""
         except subprocess.TimeoutExpired:
             problem = f"it was not up after {START_TIMEOUT_S:.0f} s"
-    address_file = Path(temp_dir) / "ray_current_cluster"
+    address_file = Path(temp_dir) / RAYS / "ray_current_cluster"
     if not problem and not address_file.exists():
         problem = f"it did not write its address to {address_file}"
     if problem:
@@ -162,6 +172,19 @@ def _start(home: str | Path, cpus: int) -> str:
     address = address_file.read_text().strip()
     _write(home, _Record(address, mark, temp_dir))
     return address
+
+
+def _temporary() -> str:
+    """A folder for Ray's files that nobody else can look into: what Ray makes inside it is open to everybody,
+    its sockets among it. Not under home, for the sake of the sockets' paths."""
+    most = SOCKET_BYTES - SOCKET_IN_SESSION - len(f"/orch-ray-12345678/{RAYS}")
+    for parent in (tempfile.gettempdir(), "/tmp"):
+        if len(os.fsencode(parent)) <= most:
+            return tempfile.mkdtemp(prefix="orch-ray-", dir=parent)  # mode 0700
+    raise BackendLost(
+        f"The Ray daemon could not be started: the path of the temporary folder is too long for Ray's "
+        f"sockets, {tempfile.gettempdir()!r}. Name one of {most} bytes at most in TMPDIR."
+    )
 
 
 def _end(home: str | Path) -> None:

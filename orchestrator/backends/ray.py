@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.backends import daemon
 from orchestrator.backends.base import AttemptKey, Ended, Launch, Progress
 from orchestrator.errors import BackendLost
 from orchestrator.spec import Resources
@@ -337,6 +338,7 @@ def _connect(address: str, token_path: Path | None) -> tuple[Any, bool]:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_path)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.update([daemon.NO_TASK_EVENTS])
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a call without a connection starts a Ray of its own
     import ray
 

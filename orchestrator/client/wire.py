@@ -15,6 +15,7 @@ from orchestrator.errors import (
     BadSpec,
     KeyUsed,
     LedgerBusy,
+    LedgerDamaged,
     MirrorLost,
     MissingPackage,
     MoveRefused,
@@ -44,6 +45,7 @@ KINDS: Mapping[str, Callable[[str], OrchError]] = {
     "unauthorized": NotAllowed,
     "forbidden": NotAllowed,
     "ledger-unreachable": LedgerBusy,
+    "ledger-damaged": LedgerDamaged,
     "workers-unreachable": BackendLost,
     "mlflow-unreachable": MirrorLost,
 }

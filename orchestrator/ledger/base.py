@@ -5,7 +5,7 @@ the rest, and each of its writes carries the epoch of its leadership: once anoth
 with an older epoch raises Fenced and changes nothing.
 
 Every engine write is idempotent: a caller that does not know whether a write happened repeats it.
-A store that does not answer raises LedgerBusy.
+A store that does not answer raises LedgerBusy, and one that is damaged LedgerDamaged.
 """
 
 from __future__ import annotations
@@ -249,6 +249,9 @@ class Desk(Protocol):
 
     def audited(self, *, limit: int = 100) -> list[AuditLine]:
         """The newest first."""
+
+    def require_sound(self) -> None:
+        """LedgerDamaged once a read through this object has met damage."""
 
 
 class Store(Ledger, Desk, Protocol):

@@ -392,6 +392,9 @@ class MemoryLedger:
         with self._lock:
             return sorted(self._audit, key=lambda line: -line.at)[:limit]
 
+    def require_sound(self) -> None:
+        pass
+
     # -- inside: the lock is held -----------------------------------------------------------------------
     def _fence(self, epoch: int) -> None:
         rules.fence(epoch, self._epoch, self._who)

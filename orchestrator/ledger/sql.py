@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, exc, insert, or_, select, tuple_, update
 
-from orchestrator.errors import NameTaken
+from orchestrator.errors import LedgerDamaged, NameTaken
 from orchestrator.ledger import rules, sql_tallies
 from orchestrator.ledger import sql_rows as rows
 from orchestrator.ledger.base import Ending, Tally
@@ -54,8 +54,9 @@ class SqlLedger:
         self._lock = lock_for(self._engine)
         self._epoch = 0
         self._who = ""
+        self._damage: LedgerDamaged | None = None  # what a read has met
         try:
-            with answering(self._url):
+            with answering(self._url, opening=True):
                 prepare(self._engine, upgrades, patience_s=busy_timeout_s)
         except BaseException:
             self._engine.dispose()
@@ -63,7 +64,7 @@ class SqlLedger:
 
     # -- leadership ---------------------------------------------------------------------------------
     def lead(self, who: str) -> int | None:
-        with self._mutex, answering(self._url):
+        with self._mutex, self._answering():
             if self._lock.held():
                 if self._newest_leadership() == (self._epoch, self._who):
                     return self._epoch if who == self._who else None
@@ -95,7 +96,7 @@ class SqlLedger:
             return epoch
 
     def leader(self) -> str | None:
-        with self._mutex, answering(self._url):
+        with self._mutex, self._answering():
             if not self._lock.held() and self._lock.take():  # nobody holds it
                 self._lock.drop()
                 return None
@@ -407,6 +408,10 @@ class SqlLedger:
             found = c.execute(select(a).order_by(a.c.at.desc()).limit(limit)).mappings()
             return [record(AuditLine, row) for row in found]
 
+    def require_sound(self) -> None:
+        if self._damage is not None:
+            raise self._damage
+
     # -- inside a transaction ---------------------------------------------------------------------------
     @contextmanager
     def together(self, epoch: int) -> Iterator[None]:
@@ -418,17 +423,26 @@ class SqlLedger:
                 self._open.transaction = None
 
     @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            with answering(self._url):
+                yield
+        except LedgerDamaged as damage:
+            self._damage = damage
+            raise
+
+    @contextmanager
     def _reading(self) -> Iterator[Connection]:
         inside = getattr(self._open, "transaction", None)
         if inside is not None:
             yield inside
             return
-        with answering(self._url), self._engine.connect() as connection:
+        with self._answering(), self._engine.connect() as connection:
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        with answering(self._url), transaction(self._engine) as connection:
+        with self._answering(), transaction(self._engine) as connection:
             yield connection
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -23,19 +24,16 @@ from sqlalchemy import (
     update,
 )
 
-from orchestrator.errors import BadSpec, LedgerBusy
-from orchestrator.ledger import migrations
+from orchestrator.errors import BadSpec, LedgerBusy, LedgerDamaged
+from orchestrator.ledger import migrations, sql_file
 from orchestrator.ledger.sql_tables import Tables
 from orchestrator.settings import without_secrets
 
 # "orch": our number among the advisory locks of a PostgreSQL database.
 ADVISORY = 0x6F726368
-# What is wrong with the file itself, and stays so.
-_SQLITE_BAD = {
-    sqlite3.SQLITE_NOTADB: "the file is no SQLite database",
-    sqlite3.SQLITE_CORRUPT: "the file is damaged; put a copy of it back",
-    sqlite3.SQLITE_READONLY: "it cannot be written",
-}
+_SQLITE_UNWRITTEN = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
+# PostgreSQL's states for damage: data_corrupted, index_corrupted.
+_POSTGRES_DAMAGED = ("XX001", "XX002")
 # Those of SQLite's results that another try may not meet: the rest are mistakes of ours.
 _SQLITE_BUSY = frozenset(
     {
@@ -118,19 +116,49 @@ def _tune_sqlite(connection: Any, _: Any) -> None:
 
 
 @contextmanager
-def answering(url: URL) -> Iterator[None]:
-    """Turn the troubles of a database that may pass into LedgerBusy."""
+def answering(url: URL, *, opening: bool = False) -> Iterator[None]:
+    """Turn the troubles of a database that may pass into LedgerBusy, and damage into LedgerDamaged. While it
+    is opened, a file that is no database is a wrong address; later it is damage too."""
     try:
         yield
     except exc.TimeoutError as error:
         raise _busy(url, "all connections are in use") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:  # what we wrote was whole
+        raise _damaged(url, f"a row cannot be read: {error}") from error
     except exc.DBAPIError as error:
-        why = _SQLITE_BAD.get(getattr(error.orig, "sqlite_errorcode", 0) & 0xFF)
-        if why is not None:
-            raise _bad(str(url.database), why) from error
+        said = " ".join(str(error.orig).split()).rstrip(".")
+        code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+        if code == sqlite3.SQLITE_NOTADB and opening:
+            raise _bad(str(url.database), "the file is no SQLite database") from error
+        if _is_damage(error):
+            raise _damaged(url, said) from error
+        if code in _SQLITE_UNWRITTEN:
+            why = sql_file.not_writable(str(url.database))
+            if why is None and code == sqlite3.SQLITE_READONLY:
+                why = sql_file.read_only(str(url.database), Path(str(url.database)))
+            if why is not None:
+                raise why from error
         if not _may_pass(error):
             raise
-        raise _busy(url, " ".join(str(error.orig).split()).rstrip(".")) from error
+        raise _busy(url, said) from error
+
+
+def _is_damage(error: exc.DBAPIError) -> bool:
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    return (
+        code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+        or getattr(error.orig, "sqlstate", None) in _POSTGRES_DAMAGED
+        or str(error.orig).startswith("Could not decode to UTF-8")  # the sqlite3 module's own, without a code
+    )
+
+
+def _damaged(url: URL, finding: str) -> LedgerDamaged:
+    if url.drivername == "sqlite":
+        return sql_file.damaged(str(url.database), finding)
+    where = without_secrets(url.render_as_string(hide_password=True))
+    return LedgerDamaged(
+        f"The ledger {where} is damaged ({finding[:120]}). Stop orch and restore the database from a backup."
+    )
 
 
 def _may_pass(error: exc.DBAPIError) -> bool:
@@ -158,6 +186,9 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 def prepare(engine: Engine, upgrades: tuple[migrations.Upgrade, ...], *, patience_s: float) -> None:
     """Create the schema, or bring it up to date. Safe when several processes do it at the same time."""
     where = engine.url.render_as_string(hide_password=True)
+    if engine.dialect.name == "sqlite":
+        sql_file.require_sound(str(engine.url.database))
+        sql_file.make_private(str(engine.url.database))
     with engine.connect() as connection:
         found = _version(connection)
         if found is None:

@@ -11,6 +11,8 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine, exc
 
+from orchestrator.errors import LedgerBusy
+from orchestrator.ledger import sql_file
 from orchestrator.ledger.sql_connect import ADVISORY
 
 
@@ -40,7 +42,13 @@ class FileLock:
     def take(self) -> bool:
         # A descriptor of our own, so that two ledgers in one process exclude each other; not inherited
         # by programs that we start, so that a worker cannot keep a dead engine's lock.
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, sql_file.PRIVATE)
+        except OSError as problem:
+            raise (
+                sql_file.not_writable(self._path)
+                or LedgerBusy(f"The lock {self._path} cannot be opened: {problem.strerror}. Mend that.")
+            ) from problem
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 
 from orchestrator.clock import Clock, SystemClock
-from orchestrator.errors import LedgerBusy, MirrorDeleted, MirrorLost, NotFound
+from orchestrator.errors import LedgerBusy, LedgerDamaged, MirrorDeleted, MirrorLost, NotFound
 from orchestrator.ledger import Store
 from orchestrator.records import StudyState
 from orchestrator.settings import Settings
@@ -134,7 +134,7 @@ class Mirror:
 
     def _note(self, problem: Exception) -> None:
         """Say what is wrong, once until it is over. A ledger that is busy is told of by those who need it."""
-        if isinstance(problem, LedgerBusy):
+        if isinstance(problem, LedgerBusy | LedgerDamaged):
             return
         known = isinstance(problem, MirrorLost)
         sentence = str(problem) if known else f"The mirror to MLflow failed: {problem!r:.300}."

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import LedgerBusy
@@ -42,6 +45,26 @@ def test_it_is_ready_while_the_ledger_answers_and_says_who_leads(service: Servic
     ready = service.ask("GET", "/api/v1/health/ready")
     assert (ready.status, ready.json["leader"], ready.json["engine"]) == (200, service.engine.who, "off")
     assert service.ask("GET", "/api/v1/version").json["api"] == "v1"
+
+
+def test_damage_in_the_ledger_is_503_and_from_then_on_it_is_not_ready(make: Make, tmp_path: Path) -> None:
+    service = make("sqlite")
+    service.ran()
+    file = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        [[page]] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'studies'")
+    assert service.ask("GET", "/api/v1/health/ready").status == 200
+    with file.open("r+b") as opened:
+        opened.seek((page - 1) * 4096)
+        opened.write(bytes(4096))
+    service.store._engine.dispose()  # type: ignore[attr-defined]  # as if its pages had left the cache
+    for path in ("/api/v1/studies", "/api/v1/health/ready"):
+        said = service.ask("GET", path)
+        assert (said.status, said.json["type"]) == (503, "urn:orch:ledger-damaged")
+        assert said.json["detail"].startswith(f"The ledger {file} is damaged (")
+        assert "put a backup in its place" in said.json["detail"]
+    assert service.ask("GET", "/api/v1/health/live").status == 200
 
 
 def test_a_ledger_that_is_away_is_told_as_such_and_comes_back(make: Make) -> None:

@@ -247,3 +247,30 @@ def test_a_server_answers_streams_and_ends_at_a_word(served: tuple[subprocess.Po
     assert time.monotonic() - begun < 10
     assert "Traceback" not in err
     assert "secret" not in err
+
+
+HANGS = """
+import sys, threading
+from pathlib import Path
+from orchestrator import serving
+from orchestrator.ledger import open_ledger
+from orchestrator.settings import Settings
+serving.LEAVE_WITHIN_S = 0.3
+serving._answer = lambda *parts: (print("ready", flush=True), threading.Event().wait())
+store = open_ledger("memory://")
+where = serving.Address("127.0.0.1", 0)
+serving.serve(Settings(Path("."), "memory://", 1), store, address=where, engine=False, say=print, ready=print)
+"""
+
+
+def test_a_server_in_which_something_hangs_ends_all_the_same() -> None:
+    process = subprocess.Popen([sys.executable, "-c", HANGS], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None
+    try:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=WITHIN_S)
+        assert process.returncode == 0
+        assert out == "Not everything has ended in time; it is left. Nothing is lost.\n"
+    finally:
+        process.kill()

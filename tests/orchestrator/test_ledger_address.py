@@ -62,14 +62,6 @@ def test_another_program_s_schema_is_shared_unless_a_name_is_in_use(postgres_url
             open_ledger(postgres_url)
 
 
-def test_a_damaged_file_is_a_sentence(file: Path) -> None:
-    open_ledger(f"sqlite:///{file}").close()
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(BadSpec, match="the file is damaged; put a copy of it back"):
-        open_ledger(f"sqlite:///{file}")
-
-
 def test_a_path_is_taken_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for path in (f"{tmp_path}/odd ?a=b#c %20/ledger.db", "~/ledger.db"):
