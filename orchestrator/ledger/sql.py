@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, delete, exc, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, exc, insert, or_, select, tuple_, update
 
 from orchestrator.errors import LedgerDamaged, NameTaken
 from orchestrator.ledger import rules, sql_tallies
@@ -23,27 +23,25 @@ from orchestrator.ledger.base import Ending, Tally
 from orchestrator.ledger.codec import settled
 from orchestrator.ledger.migrations import UPGRADES, Upgrade
 from orchestrator.ledger.sql_connect import address, answering, connect, prepare, transaction
+from orchestrator.ledger.sql_desk import SqlDesk
 from orchestrator.ledger.sql_leader import lock_for
 from orchestrator.ledger.sql_statements import Hot
 from orchestrator.ledger.sql_tables import IS_OPEN, Tables, columns, record
 from orchestrator.records import (
     LIVE_ATTEMPT,
     AttemptRow,
-    AuditLine,
     Event,
     Receipt,
-    Session,
     StoredEvent,
     StudyRow,
     StudyState,
-    Token,
     TrialRow,
     TrialState,
     Wish,
 )
 
 
-class SqlLedger:
+class SqlLedger(SqlDesk):
     def __init__(
         self, url: str, *, busy_timeout_s: float = 10.0, upgrades: tuple[Upgrade, ...] = UPGRADES
     ) -> None:
@@ -357,56 +355,6 @@ class SqlLedger:
     def move_cursor(self, name: str, event_id: int) -> None:
         with self._writing() as c:
             c.execute(Hot.move_cursor, {"name": name, "event_id": event_id})
-
-    # -- the service --------------------------------------------------------------------------------
-    def receipt(self, key: str) -> Receipt | None:
-        with self._reading() as c:
-            found = c.execute(Hot.receipt, {"key": key}).mappings().first()
-            return None if found is None else record(Receipt, found)
-
-    def add_token(self, token: Token) -> None:
-        with self._writing() as c:
-            rows.put_token(c, rules.added_token(rows.find_token(c, token.name), token))
-
-    def token(self, digest: str) -> Token | None:
-        with self._reading() as c:
-            found = c.execute(Hot.token, {"digest": digest}).mappings().first()
-            return None if found is None else record(Token, found)
-
-    def tokens(self) -> list[Token]:
-        with self._reading() as c:
-            found = c.execute(select(Tables.tokens)).mappings()
-            return sorted((record(Token, row) for row in found), key=lambda token: token.name)
-
-    def revoke_token(self, name: str, *, at: float) -> Token:
-        with self._writing() as c:
-            token = rows.find_token(c, name)
-            if token is None:
-                raise rules.no_token(name)
-            return rows.put_token(c, rules.revoked_token(token, at))
-
-    def add_session(self, session: Session) -> None:
-        with self._writing() as c:
-            rows.add_session(c, session)
-
-    def session(self, digest: str) -> Session | None:
-        with self._reading() as c:
-            found = c.execute(Hot.session, {"digest": digest}).mappings().first()
-            return None if found is None else record(Session, found)
-
-    def end_session(self, digest: str) -> None:
-        with self._writing() as c:
-            c.execute(delete(Tables.sessions).where(Tables.sessions.c.digest == digest))
-
-    def audit(self, line: AuditLine) -> None:
-        with self._writing() as c:
-            c.execute(insert(Tables.audit).values(columns(line)))
-
-    def audited(self, *, limit: int = 100) -> list[AuditLine]:
-        a = Tables.audit
-        with self._reading() as c:
-            found = c.execute(select(a).order_by(a.c.at.desc()).limit(limit)).mappings()
-            return [record(AuditLine, row) for row in found]
 
     def require_sound(self) -> None:
         if self._damage is not None:

@@ -1,0 +1,73 @@
+"""What does the service keep in a database? Receipts, tokens, browsers' sessions, and who asked for what."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
+
+from sqlalchemy import Connection, delete, insert, select
+
+from orchestrator.ledger import rules
+from orchestrator.ledger import sql_rows as rows
+from orchestrator.ledger.sql_statements import Hot
+from orchestrator.ledger.sql_tables import Tables, columns, record
+from orchestrator.records import AuditLine, Receipt, Session, Token
+
+
+class SqlDesk(ABC):
+    """That part of a ledger which only the service uses. No leadership is needed to write it."""
+
+    @abstractmethod
+    def _reading(self) -> AbstractContextManager[Connection]: ...
+
+    @abstractmethod
+    def _writing(self) -> AbstractContextManager[Connection]: ...
+
+    def receipt(self, key: str) -> Receipt | None:
+        with self._reading() as c:
+            found = c.execute(Hot.receipt, {"key": key}).mappings().first()
+            return None if found is None else record(Receipt, found)
+
+    def add_token(self, token: Token) -> None:
+        with self._writing() as c:
+            rows.put_token(c, rules.added_token(rows.find_token(c, token.name), token))
+
+    def token(self, digest: str) -> Token | None:
+        with self._reading() as c:
+            found = c.execute(Hot.token, {"digest": digest}).mappings().first()
+            return None if found is None else record(Token, found)
+
+    def tokens(self) -> list[Token]:
+        with self._reading() as c:
+            found = c.execute(select(Tables.tokens)).mappings()
+            return sorted((record(Token, row) for row in found), key=lambda token: token.name)
+
+    def revoke_token(self, name: str, *, at: float) -> Token:
+        with self._writing() as c:
+            token = rows.find_token(c, name)
+            if token is None:
+                raise rules.no_token(name)
+            return rows.put_token(c, rules.revoked_token(token, at))
+
+    def add_session(self, session: Session) -> None:
+        with self._writing() as c:
+            rows.add_session(c, session)
+
+    def session(self, digest: str) -> Session | None:
+        with self._reading() as c:
+            found = c.execute(Hot.session, {"digest": digest}).mappings().first()
+            return None if found is None else record(Session, found)
+
+    def end_session(self, digest: str) -> None:
+        with self._writing() as c:
+            c.execute(delete(Tables.sessions).where(Tables.sessions.c.digest == digest))
+
+    def audit(self, line: AuditLine) -> None:
+        with self._writing() as c:
+            c.execute(insert(Tables.audit).values(columns(line)))
+
+    def audited(self, *, limit: int = 100) -> list[AuditLine]:
+        a = Tables.audit
+        with self._reading() as c:
+            found = c.execute(select(a).order_by(a.c.at.desc()).limit(limit)).mappings()
+            return [record(AuditLine, row) for row in found]
