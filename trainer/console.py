@@ -233,8 +233,8 @@ def _hearing_interrupts(told: _Told) -> Iterator[None]:
 
 _AMID_STEPS = "Saving and stopping at the end of this chunk of steps. Again ends it at once."
 _AFTER_STEPS = (
-    "All steps are done: the run saves, scores its translations and ends. Again ends it at once; the same command "
-    "then goes on from the last checkpoint."
+    "All steps are done: the run saves, scores its translations and ends. Again ends it at once; the same "
+    "command then goes on from the last checkpoint."
 )
 
 
