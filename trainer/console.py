@@ -182,12 +182,14 @@ class _Told:
 
     def __init__(self, steps: int) -> None:
         self.steps, self.verdict = steps, Verdict.GO
+        self.scores = False  # all steps are done: what is left is to save and to score
         self._began = self._last = time.monotonic()
         self._live = sys.stderr.isatty()
 
     def __call__(self, report: Report) -> Verdict:
         now = time.monotonic()
         if report.kind == "eval":
+            self.scores = report.step == self.steps
             self.clear()
             _say(f"{self._head(report)}  dev loss {report.values['dev_loss']:.4f}{_learned(report)}")
         elif report.kind == "train" and self._live and now - self._last > 0.2:
@@ -218,7 +220,7 @@ def _hearing_interrupts(told: _Told) -> Iterator[None]:
 
     def ask(number: int, _frame: Any) -> None:
         told.verdict = Verdict.SAVE_AND_STOP
-        _say("Saving and stopping at the end of this chunk of steps. Again ends it at once.")
+        _say(_AFTER_STEPS if told.scores else _AMID_STEPS)
         signal.signal(number, before[number])
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -227,6 +229,13 @@ def _hearing_interrupts(told: _Told) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+_AMID_STEPS = "Saving and stopping at the end of this chunk of steps. Again ends it at once."
+_AFTER_STEPS = (
+    "All steps are done: the run saves, scores its translations and ends. Again ends it at once; the same "
+    "command then goes on from the last checkpoint."
+)
 
 
 def _show(outcome: Outcome, folder: Path) -> None:

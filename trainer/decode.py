@@ -1,13 +1,17 @@
 """Which sentence does the model write? Greedy and beam search over the cache, each one compiled program.
 
     ids = decode(settings, params, source, beam=4, length=64)             # (rows, 64), 0 after the end
-    sentences = translate_all(settings, params, sources, rows=32)         # lists of ids, in the given order
+    sentences = translate_all(settings, params, sources)                  # lists of ids, in the given order
 
 A hypothesis is a sequence of at most `length` tokens, the last of which is the end of the sentence: the last
 step can write nothing else. Its score is its log-probability over ((5 + tokens) / 6)^length_penalty, the end
 being one of the tokens (Wu et al. 2016, equation 14, without coverage). Each step takes the `beam` best
 continuations: those that end are finished, and the best that do not go on. A row is done when `beam`
 hypotheses are finished, or when none under way can still beat the best one. So a beam of 1 is greedy search.
+
+What a source becomes depends on nothing beside it. Its own length decides how far it is padded, how many rows
+its batch has and how long its translation may be; so it always goes through the same program, in which no row
+sees another.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import functools
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import jax
@@ -25,9 +30,12 @@ from jax.sharding import Mesh, PartitionSpec
 
 from trainer.data.vocabulary import END as EOS
 from trainer.data.vocabulary import PAD, UNKNOWN
-from trainer.mesh import ROWS, place_batch
+from trainer.mesh import ROWS as SHARDED
+from trainer.mesh import place_batch
 from trainer.models import Settings, decode_step, start_decoding
 
+ROWS = 64  # at most in a batch
+TOKENS = 2**16  # at most in a batch: of sources and translations, those of all hypotheses
 LEAST_BUCKET = 16  # a bucket more is a program more to compile, 2 s at `tiny`, and shorter ones gain little
 LEAST_CACHE = 16  # a longer cache begins shorter and doubles; each doubling compiles the step again, 1 s
 
@@ -51,25 +59,10 @@ class _Search(NamedTuple):
     done: jax.Array  # (rows,)
 
 
-def decode(
-    settings: Settings,
-    params: Any,
-    source: Any,
-    *,
-    beam: int = 4,
-    length_penalty: float = 0.6,
-    length: int,
-    unknown: bool = True,
-) -> jax.Array:
+def decode(settings: Settings, params: Any, source: Any, **options: Any) -> jax.Array:
     """The ids (rows, length) that the model writes for each row of `source`, without the end, 0 behind it.
-
-    Compiled once for each shape of `source`, beam and length, whatever the parameters. `unknown`: whether
-    it may write the id for unknown text; padding it never writes.
-    """
-    found = find(
-        settings, params, source, beam=beam, length_penalty=length_penalty, length=length, unknown=unknown
-    )
-    return found.ids
+    The options are those of `find`."""
+    return find(settings, params, source, **options).ids
 
 
 def find(
@@ -82,7 +75,11 @@ def find(
     length: int,
     unknown: bool = True,
 ) -> Found:
-    """As `decode`, with the scores."""
+    """What `decode` finds, with the scores.
+
+    Compiled once for each shape of `source`, beam and length, whatever the parameters. `unknown`: whether
+    it may write the id for unknown text; padding it never writes.
+    """
     for name, value in (("beam", beam), ("length", length)):
         if value < 1:
             raise ValueError(f"The {name} is {value}. Allowed is a whole number from 1.")
@@ -92,8 +89,8 @@ def find(
         )
     if source.ndim != 2 or source.shape[1] == 0:
         raise ValueError(f"The source has the shape {source.shape}. Give (rows, length), 0 for padding.")
-    penalty = np.float32(length_penalty)
-    found: Found = _found(settings, params, source, penalty, beam=beam, length=length, unknown=unknown)
+    shape = {"beam": beam, "length": length, "unknown": unknown}
+    found: Found = _found(settings, params, source, np.float32(length_penalty), **shape)
     return found
 
 
@@ -102,7 +99,7 @@ def translate_all(
     params: Any,
     sources: Sequence[Sequence[int]],
     *,
-    rows: int,
+    rows: int = ROWS,
     beam: int = 4,
     length_penalty: float = 0.6,
     length: int | None = None,
@@ -111,9 +108,9 @@ def translate_all(
 ) -> list[list[int]]:
     """What the model writes for each source, in their order; nothing for an empty one.
 
-    Sources of like length go together, `rows` at a time (more where the mesh does not divide them), padded
-    to a power of two, so that few programs are compiled. Without a `length` it is half as much again as
-    the padded source, and 8. With a mesh, the parameters are to lie on it.
+    Sources that are padded to the same power of two go together, `rows` at a time at most and so many that
+    a batch has `TOKENS` at most (more where the mesh does not divide them): a program for each power of two.
+    Without a `length` it is that of `limit_of`. With a mesh, the parameters are to lie on it.
     """
     if rows < 1:
         raise ValueError(f"rows is {rows}. Allowed is a whole number from 1.")
@@ -123,30 +120,44 @@ def translate_all(
             f"A source holds the id {largest}, and the model has {settings.vocabulary} of them, from 0. "
             f"Encode it with the vocabulary that the model was trained with."
         )
-    parts = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in ROWS)
-    rows = math.ceil(rows / parts) * parts
+    parts = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in SHARDED)
     options: dict[str, Any] = {"beam": beam, "length_penalty": length_penalty, "unknown": unknown}
     translations: list[list[int]] = [[] for _ in sources]
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
-        for numbers, batch in _batches(sources, rows):
-            placed = batch if mesh is None else place_batch(batch, mesh)
-            most = batch.shape[1] * 3 // 2 + 8 if length is None else length
-            written = np.asarray(decode(settings, params, placed, length=most, **options))
-            for number, ids in zip(numbers, written, strict=False):  # the last batch has rows to spare
-                translations[number] = ids[ids != PAD].tolist()
+        for width, alike in _by_width(sources):
+            longest = limit_of(width) if length is None else length
+            size = math.ceil(min(rows, _rows_within(beam * (width + longest))) / parts) * parts
+            for begin in range(0, len(alike), size):
+                numbers = alike[begin : begin + size]
+                batch = np.zeros((size, width), np.int32)  # as many rows as every batch of this width has
+                for row, number in enumerate(numbers):
+                    batch[row, : len(sources[number])] = sources[number]
+                placed = batch if mesh is None else place_batch(batch, mesh)
+                ids = decode(settings, params, placed, length=longest, **options)
+                for number, written in zip(numbers, np.asarray(ids), strict=False):  # rows may be to spare
+                    translations[number] = written[written != PAD].tolist()
     return translations
 
 
-def _batches(sources: Sequence[Sequence[int]], rows: int) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Full batches of like length, with the numbers of their sources."""
-    order = sorted((i for i, source in enumerate(sources) if len(source)), key=lambda i: len(sources[i]))
-    for begin in range(0, len(order), rows):
-        numbers = order[begin : begin + rows]
-        longest = len(sources[numbers[-1]])
-        batch = np.zeros((rows, max(LEAST_BUCKET, 1 << (longest - 1).bit_length())), np.int32)
-        for row, number in enumerate(numbers):
-            batch[row, : len(sources[number])] = sources[number]
-        yield numbers, batch
+def limit_of(tokens: int) -> int:
+    """How long the translation of so many tokens may be: half as much again as their padded length, and 8."""
+    return _padded(tokens) * 3 // 2 + 8
+
+
+def _padded(tokens: int) -> int:
+    return max(LEAST_BUCKET, 1 << (tokens - 1).bit_length())
+
+
+def _rows_within(tokens_a_row: int) -> int:
+    """The most rows, a power of two, that have `TOKENS` together; one row has them, however long it is."""
+    return 1 << (max(1, TOKENS // tokens_a_row).bit_length() - 1)
+
+
+def _by_width(sources: Sequence[Sequence[int]]) -> Iterator[tuple[int, list[int]]]:
+    """Which sources are padded to which length. The shortest come first: a batch ends with its last row."""
+    some = sorted((i for i, source in enumerate(sources) if len(source)), key=lambda i: len(sources[i]))
+    for width, alike in groupby(some, lambda i: _padded(len(sources[i]))):
+        yield width, list(alike)
 
 
 # -- the compiled search ---------------------------------------------------------------------------------

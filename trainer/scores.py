@@ -7,6 +7,7 @@ whose config says so, once each, and translated with a beam.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,11 @@ import jax
 from trainer import metrics, weights
 from trainer.config import TrainConfig
 from trainer.data.tokens import Tokens
-from trainer.data.vocabulary import END, Vocabulary
-from trainer.decode import translate_all
+from trainer.lines import most_tokens, translated
 from trainer.models import Settings
 
 FILES = {"dev": "translations-dev.jsonl", "test": "translations-test.jsonl"}
-ROWS = 64  # sentences that are translated at a time
+_log = logging.getLogger("trainer")
 
 
 class Scorer:
@@ -60,7 +60,8 @@ class Scorer:
         self, split: str, pairs: Sequence[tuple[str, str]], params: Any, *, beam: int
     ) -> dict[str, float]:
         sources, references = [s for s, _ in pairs], [t for _, t in pairs]
-        translations = translated(
+        most = most_tokens(self._config.data)
+        translations, cuts = translated(
             sources,
             vocabulary=self._tokens.vocabulary,
             settings=self._settings,
@@ -68,10 +69,18 @@ class Scorer:
             devices=self._devices,
             beam=beam,
             length_penalty=self._config.score.length_penalty,
+            most=most,
         )
+        if cuts:
+            some = len({cut.line for cut in cuts})
+            _log.warning(
+                f"{some:,} of {len(sources):,} sources of the {split} split have a sentence of more than "
+                f"{most:,} tokens, the most that this model takes: only its beginning was translated."
+            )
         bleu, chrf = metrics.bleu(translations, references), metrics.chrf(translations, references)
         if self._writes:
             head = {"split": split, "beam": beam, "bleu": bleu.signature, "chrf": chrf.signature}
+            head |= {"cut": len(cuts)} if cuts else {}
             names = ("source", "reference", "translation")
             rows = zip(sources, references, translations, strict=True)
             lines = [head, *(dict(zip(names, row, strict=True)) for row in rows)]
@@ -79,22 +88,3 @@ class Scorer:
             (self._workdir / FILES[split]).write_text(text, encoding="utf-8")
             self.files = (*self.files, FILES[split])
         return {f"{split}_bleu": bleu.value, f"{split}_chrf": chrf.value}
-
-
-def translated(
-    sentences: Sequence[str],
-    *,
-    vocabulary: Vocabulary,
-    settings: Settings,
-    params: Any,
-    devices: jax.sharding.Mesh | None,
-    beam: int,
-    length_penalty: float,
-) -> list[str]:
-    """These sentences in the other language."""
-    sources = [[*ids, END] for ids in vocabulary.encode(sentences)]
-    mesh = devices if devices is not None and devices.size > 1 else None
-    ids = translate_all(
-        settings, params, sources, rows=ROWS, beam=beam, length_penalty=length_penalty, mesh=mesh
-    )
-    return vocabulary.decode(ids)

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer import home
 from trainer.config import TrainConfig
+from trainer.data.contract import DataError
+
+if TYPE_CHECKING:  # it loads JAX, which --help needs not
+    from trainer.lines import Cut, Long, Translated
 
 WRONG = 2
 AT_A_TIME = 512  # lines: what is translated is printed, also from a pipe that goes on
@@ -24,8 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         model = Model.open(arguments.run)
-        for lines in _lines(arguments):
-            for source, translation in zip(lines, model.translate(lines, beam=arguments.beam), strict=True):
+        for first, lines in _numbered(_lines(arguments)):
+            found = model.translate(lines, beam=arguments.beam, long=arguments.long)
+            for cut in found.cuts:
+                name = f"{'--text' if arguments.text else 'line'} {first + cut.line}"
+                print(f"orch: {_remark(cut, name, model.most, arguments.long)}", file=sys.stderr, flush=True)
+            for source, translation in zip(lines, found.lines, strict=True):
                 told = {"source": source, "translation": translation}
                 print(json.dumps(told, ensure_ascii=False) if arguments.json else translation, flush=True)
     except (ValueError, OSError) as problem:
@@ -41,24 +49,67 @@ def _parser() -> argparse.ArgumentParser:
     add("--text", action="append", help="a sentence, as often as needed; else --file or standard input")
     add("--file", type=Path, help="a file with a sentence a line")
     add("--beam", type=int, help="hypotheses kept at a time (the run's config: 4); 1 is greedy")
+    add(
+        "--long",
+        choices=("split", "cut"),
+        default="split",
+        help="of a line of more tokens than the model takes: translate each sentence (split), or the "
+        "beginning alone (cut); what is left out is said on standard error",
+    )
     add("--json", action="store_true", help="a JSON object a line, with source and translation")
     return parser
 
 
-def _lines(arguments: argparse.Namespace) -> Iterator[list[str]]:
+def _lines(arguments: argparse.Namespace) -> Iterator[str]:
+    """Without their ends; DataError at the first that is no UTF-8."""
+    from trainer.data import files
+
     if arguments.text:
-        yield arguments.text
-        return
-    with arguments.file.open(encoding="utf-8") if arguments.file else sys.stdin as file:
-        while some := [line.rstrip("\n") for line in islice(file, AT_A_TIME)]:
-            yield some
+        said = (os.fsencode(text) for text in arguments.text)
+        return (files.decoded(text, f"--text {at}") for at, text in enumerate(said, start=1))
+    if arguments.file:
+        return files.lines(arguments.file)
+    return files.text_lines(sys.stdin.buffer, "standard input")
+
+
+def _numbered(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    """So many lines at a time, with the number of the first. What comes before a line that cannot be read is
+    handed on before that is said."""
+    first, some = 1, []
+    wrong: DataError | None = None
+    while wrong is None:
+        try:
+            some.append(next(lines))
+        except StopIteration:
+            break
+        except DataError as problem:
+            wrong = problem
+        if len(some) == AT_A_TIME:
+            yield first, some
+            first, some = first + len(some), []
+    if some:
+        yield first, some
+    if wrong is not None:
+        raise wrong
+
+
+def _remark(cut: Cut, name: str, most: int, long: Long) -> str:
+    what = f"{name} has" if long == "cut" else f"{name} has a sentence of"
+    advice = "With --long split it is translated sentence by sentence" if long == "cut" else "Break it up"
+    return (
+        f"{what} {cut.tokens:,} tokens, and this model takes {most:,} at most: only the first {cut.kept:,} "
+        f"of its {cut.words:,} words were translated. {advice}."
+    )
 
 
 class Model:
     """A finished run's parameters with its vocabulary."""
 
     def __init__(self, config: TrainConfig, vocabulary: Any, settings: Any, params: Any) -> None:
+        from trainer.lines import most_tokens
+
         self.config, self.vocabulary, self._settings, self._params = config, vocabulary, settings, params
+        self.most = most_tokens(config.data)  # tokens at a time
 
     @classmethod
     def open(cls, folder: Path) -> Model:
@@ -81,8 +132,10 @@ class Model:
         params = weights.load(folder / weights.FILE, param_shapes(settings))
         return cls(config, vocabulary, settings, params)
 
-    def translate(self, sentences: Sequence[str], *, beam: int | None = None) -> list[str]:
-        from trainer.scores import translated
+    def translate(
+        self, sentences: Sequence[str], *, beam: int | None = None, long: Long = "split"
+    ) -> Translated:
+        from trainer.lines import translated
 
         score = self.config.score
         return translated(
@@ -93,6 +146,8 @@ class Model:
             devices=None,
             beam=beam or score.beam,
             length_penalty=score.length_penalty,
+            most=self.most,
+            long=long,
         )
 
 

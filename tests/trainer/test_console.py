@@ -15,6 +15,7 @@ import pytest
 
 from trainer import console
 from trainer.config import papers_rate
+from trainer.protocol import Report
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -133,3 +134,25 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_and_then_shows_the_result(tmp
         check=True,
     )
     assert json.loads(said.stdout)["source"] == "drei Tage"
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (50, "Saving and stopping at the end of this chunk of steps. Again ends it at once.\n"),
+        (
+            100,
+            "All steps are done: the run saves, scores its translations and ends. Again ends it at once; the "
+            "same command then goes on from the last checkpoint.\n",
+        ),
+    ],
+)
+def test_sigterm_says_what_happens_also_while_a_run_scores(
+    step: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = console._Told(100)
+    told(Report(step, "eval", {"dev_loss": 1.0}))
+    capsys.readouterr()
+    with console._hearing_interrupts(told):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert capsys.readouterr().err == said

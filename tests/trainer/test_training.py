@@ -163,7 +163,7 @@ def test_a_finished_run_translates(
     monkeypatch.setenv("ORCH_HOME", str(tmp_path))
     lines = [json.loads(x) for x in (plain[0] / "translations-dev.jsonl").read_text().splitlines()][1:]
     model = Model.open(plain[0])
-    assert model.translate([x["source"] for x in lines], beam=1) == [x["translation"] for x in lines]
+    assert model.translate([x["source"] for x in lines], beam=1).lines == [x["translation"] for x in lines]
     with pytest.raises(ValueError, match=r"has no config\.json, vocabulary\.model, params\.npz"):
         Model.open(tmp_path)
 

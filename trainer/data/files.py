@@ -11,6 +11,7 @@ import json
 import lzma
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -118,37 +119,49 @@ def _aligned(source: Path, target: Path) -> Text:
         raise DataError(
             f"{short[1]} ends after line {short[0]}, and {long[1]} has {long[0]} lines. Aligned files have "
             f"one line for each pair: find the line that one of them lacks."
+            f"{_first_bare(sides, (source, target))}"
         )
     for file, side in zip((source, target), sides, strict=True):
-        if not all(side):
-            raise DataError(f"{file}, line {side.index('') + 1}: this side is empty. {_EMPTY}")
+        _refuse_empty(file, [(at, "this side") for at, line in enumerate(side, start=1) if not line])
     return list(zip(*sides, strict=True))
+
+
+def _first_bare(sides: list[list[str]], files: tuple[Path, Path]) -> str:
+    """The first line of two files with a carriage return in it: some may have been meant to end there."""
+    for file, side in zip(files, sides, strict=True):
+        for at, line in enumerate(side, start=1):
+            if "\r" in line:
+                return f" {file}, line {at}, has {_bare(line.encode())} in it. {_CARRIAGE_RETURNS}"
+    return ""
 
 
 def _tabbed(file: Path) -> Text:
     pairs: Text = []
+    empty: list[tuple[int, str]] = []
     for at, line in enumerate(lines(file), start=1):
         columns = [column.strip() for column in line.split("\t")]
         if len(columns) != 2 and line.strip():
             have = "no tab" if len(columns) == 1 else f"{len(columns)} columns"
             raise DataError(
                 f"{file}, line {at}: it has {have}. Allowed are two columns, source and target, "
-                f"with one tab between them; of two aligned files name the common beginning."
+                f"with one tab between them; of two aligned files name the common beginning.{_if_bare(line)}"
             )
         if not all(columns):
-            raise DataError(f"{file}, line {at}: {_which(columns)} is empty. {_EMPTY}")
-        pairs.append((columns[0], columns[1]))
+            empty.append((at, _which(columns)))
+        pairs.append((columns[0], columns[-1]))
+    _refuse_empty(file, empty)
     return pairs
 
 
 def _json_lines(file: Path, languages: tuple[str, str]) -> Text:
     pairs: Text = []
+    empty: list[tuple[int, str]] = []
     for at, line in enumerate(lines(file), start=1):
         try:
             value = json.loads(line)
         except ValueError as error:
             raise DataError(
-                f"{file}, line {at}: it is no JSON ({error}). Put one object on each line."
+                f"{file}, line {at}: it is no JSON ({error}). Put one object on each line.{_if_bare(line)}"
             ) from None
         keys = next((k for k in (languages, ("source", "target")) if _holds(value, k)), None)
         if keys is None:
@@ -158,9 +171,24 @@ def _json_lines(file: Path, languages: tuple[str, str]) -> Text:
             )
         sides = [value[key].strip() for key in keys]
         if not all(sides):
-            raise DataError(f"{file}, line {at}: {_which(sides)} is empty. {_EMPTY}")
+            empty.append((at, _which(sides)))
         pairs.append((sides[0], sides[1]))
+    _refuse_empty(file, empty)
     return pairs
+
+
+def _refuse_empty(file: Path, empty: list[tuple[int, str]]) -> None:
+    """Names the first and counts the others: one look finds them all."""
+    if empty:
+        (at, which), *others = empty
+        more = (
+            ""
+            if not others
+            else " Another line is like it."
+            if len(others) == 1
+            else (f" {len(others):,} other lines are like it.")
+        )
+        raise DataError(f"{file}, line {at}: {which} is empty. {_EMPTY}{more}")
 
 
 def _holds(value: Any, keys: Iterable[str]) -> bool:
@@ -168,20 +196,49 @@ def _holds(value: Any, keys: Iterable[str]) -> bool:
 
 
 def lines(file: Path) -> Iterator[str]:
-    """The lines without their ends, which are line feeds: other separators are part of sentences."""
-    compressed = _compression(file)
+    """The lines of a text, which may be compressed."""
     try:
-        with _OPENERS[compressed](file, "rb") as stream:
-            for at, line in enumerate(stream, start=1):
-                try:
-                    yield line.decode("utf-8-sig" if at == 1 else "utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as error:
-                    raise DataError(
-                        f"{file}, line {at}: byte {error.start + 1} is {line[error.start]:#04x}, not "
-                        f"UTF-8. Allowed is UTF-8: convert the file, such as with iconv."
-                    ) from None
+        with _OPENERS[_compression(file)](file, "rb") as stream:
+            yield from text_lines(stream, str(file))
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise DataError(f"{file} cannot be read: {error}. Check its rights, and that it is whole.") from None
+
+
+def text_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
+    """The lines without their ends, which are line feeds: other separators are part of sentences. A text all
+    of whose lines end in a carriage return alone would be one line, and is refused."""
+    every = iter(stream)
+    first = next(every, None)
+    if first is None:
+        return
+    begun = [first]
+    if b"\r" in first.rstrip(b"\r\n"):
+        begun += [second for second in (next(every, None),) if second is not None]
+        if len(begun) == 1:
+            raise DataError(f"{name} is a single line with {_bare(first)} in it. {_CARRIAGE_RETURNS}")
+    for at, line in enumerate(chain(begun, every), start=1):
+        encoding = "utf-8-sig" if at == 1 else "utf-8"  # there may be a byte order mark
+        yield decoded(line, f"{name}, line {at}", encoding=encoding).rstrip("\r\n")
+
+
+def decoded(line: bytes, where: str, *, encoding: str = "utf-8") -> str:
+    try:
+        return line.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{where}: byte {error.start + 1} is {error.object[error.start]:#04x}, not UTF-8. Allowed is "
+            f"UTF-8: convert it, such as with iconv."
+        ) from None
+
+
+def _bare(line: bytes) -> str:
+    count = line.rstrip(b"\r\n").count(b"\r")
+    return "a bare carriage return (CR)" if count == 1 else f"{count:,} bare carriage returns (CR)"
+
+
+def _if_bare(line: str) -> str:
+    """What else may be wrong with a line that cannot be read."""
+    return f" It has {_bare(line.encode())} in it. {_CARRIAGE_RETURNS}" if "\r" in line else ""
 
 
 def _compression(file: Path) -> str:
@@ -193,6 +250,9 @@ def _languages(pair: str) -> tuple[str, str]:
     return source, target
 
 
+_CARRIAGE_RETURNS = (
+    "Lines end in a line feed (LF), which a CR may precede: convert it, such as with tr '\\r' '\\n'."
+)
 _EMPTY = "Allowed is text on both sides: fill it in, or take the pair out."
 
 

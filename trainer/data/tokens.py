@@ -80,6 +80,11 @@ def open_tokens(config: TrainConfig, *, home: Path) -> Tokens:
     return _opened(config.data, home, config.batch.sentences, _written(config.data))
 
 
+def longest_tokens(data: DataConfig) -> int:
+    """Of a sentence that is trained on, its end among them."""
+    return data.longest_tokens or (LONGEST[data.level] if data.source == "cldr" else LONGEST_OF_TEXT)
+
+
 def _written(data: DataConfig) -> tuple[tuple[str, int, int], ...]:
     """What changes when somebody writes a user's own files anew: their sizes and times."""
     if data.source != "files":
@@ -95,7 +100,7 @@ def _written(data: DataConfig) -> tuple[tuple[str, int, int], ...]:
 def _opened(data: DataConfig, home: Path, guide_pairs: int, written: tuple[Any, ...]) -> Tokens:
     corpus = open_corpus(data, home=home, guide_pairs=guide_pairs)
     pieces = data.vocabulary or (PIECES[data.level] if data.source == "cldr" else PIECES_OF_TEXT)
-    longest = data.longest_tokens or (LONGEST[data.level] if data.source == "cldr" else LONGEST_OF_TEXT)
+    longest = longest_tokens(data)
     try:
         words = vocabulary(corpus.train, size=pieces, fingerprint=corpus.fingerprint, home=home)
     except TooManyPieces as problem:

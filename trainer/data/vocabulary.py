@@ -20,6 +20,7 @@ from trainer.data.contract import DataError, Pairs
 from trainer.data.kept import write_whole
 
 PAD, END, UNKNOWN = 0, 1, 2
+SPACE = "\u2581"  # what SentencePiece writes for one, before a word
 LEARNED_FROM = 500_000  # pairs at most, evenly spread: more change little and take minutes
 SETTINGS: Mapping[str, Any] = {
     "model_type": "unigram",
@@ -60,6 +61,14 @@ class Vocabulary:
         """Ids, the end apart."""
         ids: list[list[int]] = self._pieces.encode(list(sentences), num_threads=1)
         return ids
+
+    def whole_words(self, ids: Sequence[int], most: int) -> int:
+        """How many of these ids are whole words, `most` at most; where the first word has more, `most`."""
+        begins = (at for at in range(min(most, len(ids) - 1), 0, -1) if self._begins_word(ids[at]))
+        return len(ids) if len(ids) <= most else next(begins, most)
+
+    def _begins_word(self, number: int) -> bool:
+        return str(self._pieces.id_to_piece(number)).startswith(SPACE)
 
     def decode(self, ids: Iterable[Sequence[int]]) -> list[str]:
         """Sentences; padding, ends and what is no piece are left out."""

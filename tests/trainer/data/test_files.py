@@ -140,3 +140,29 @@ def test_what_is_wrong_is_named_with_its_line(tmp_path: Path, name: str, text: b
 def test_an_empty_side_of_aligned_files_is_named(tmp_path: Path) -> None:
     path = aligned(tmp_path, pairs=[("ja", "yes"), ("nein", " "), ("doch", "yes it is")])
     assert refusal(path).startswith(f"{tmp_path / 'train.en'}, line 2: this side is empty.")
+
+
+def test_the_other_empty_sides_are_counted(tmp_path: Path) -> None:
+    path = aligned(tmp_path, pairs=[("ja", " "), ("nein", ""), ("doch", "yes it is"), ("so", "")])
+    assert refusal(path) == (
+        f"{tmp_path / 'train.en'}, line 1: this side is empty. Allowed is text on both sides: fill it in, or "
+        f"take the pair out. 2 other lines are like it."
+    )
+    (tmp_path / "a.tsv").write_bytes(b"ja\tyes\n\tno\n\n")
+    assert refusal(tmp_path / "a.tsv").endswith(" Another line is like it.")
+
+
+def test_a_text_whose_lines_end_in_bare_carriage_returns_names_that_cause(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_bytes(b"ja\tyes\rnein\tno\r")
+    assert refusal(tmp_path / "a.tsv") == (
+        f"{tmp_path / 'a.tsv'} is a single line with a bare carriage return (CR) in it. Lines end in a line "
+        f"feed (LF), which a CR may precede: convert it, such as with tr '\\r' '\\n'."
+    )
+    (tmp_path / "train.de").write_bytes(b"eins\rzwei\ndrei\n")
+    (tmp_path / "train.en").write_bytes(b"one\ntwo\nthree\n")
+    assert f"{tmp_path / 'train.de'}, line 1, has a bare carriage return (CR) in it." in refusal(
+        tmp_path / "train"
+    )
+    (tmp_path / "b.tsv").write_bytes(b"ja\tyes\nnein\tno\rdoch\tyes\n")
+    assert "line 2: it has 3 columns" in refusal(tmp_path / "b.tsv")
+    assert "It has a bare carriage return (CR) in it." in refusal(tmp_path / "b.tsv")
