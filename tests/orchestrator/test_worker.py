@@ -202,6 +202,7 @@ def test_the_checkpoint_to_resume_from_is_laid_into_the_folder(launch: Any, tmp_
     assert [e.step for e in events if e.kind == "eval"] == [30, 40]
 
 
+@pytest.mark.fault(12)
 def test_a_full_disk_ends_the_attempt_with_a_sentence(launch: Any) -> None:
     job = launch()
     journal = Path(job.folder) / "events.jsonl"
@@ -255,6 +256,7 @@ threading.Event().wait(60)
 """
 
 
+@pytest.mark.fault(7, real=True)
 def test_sigterm_lets_a_process_save_and_then_ends_it(tmp_path: Path) -> None:
     folder = tmp_path / "attempt-1"
     process = subprocess.Popen([sys.executable, "-c", PROGRAM.format(config=PACED), str(folder)])
