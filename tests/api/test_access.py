@@ -23,6 +23,7 @@ STUDIES = "/api/v1/studies"
 OPEN = {"/api/v1/health/live", "/api/v1/health/ready", "/api/v1/version", "/api/v1/session"}
 
 
+@pytest.mark.fault(27)
 def test_every_route_but_the_open_ones_wants_a_token(make: Make) -> None:
     service = make()
     service.token("admin")
@@ -42,6 +43,7 @@ def test_every_route_but_the_open_ones_wants_a_token(make: Make) -> None:
                     assert said.headers["www-authenticate"] == "Bearer"
 
 
+@pytest.mark.fault(27)
 @pytest.mark.parametrize("role", list(Role))
 def test_a_role_opens_what_it_covers_and_no_more(make: Make, role: Role) -> None:
     service = make()
@@ -63,6 +65,7 @@ def test_a_role_opens_what_it_covers_and_no_more(make: Make, role: Role) -> None
             assert said.json["detail"] == f"The token '{role}' has the role {role}; this needs {needed}."
 
 
+@pytest.mark.fault(27)
 def test_a_token_that_has_expired_or_was_revoked_opens_nothing(make: Make) -> None:
     service = make()
     now = service.parts.clock.time()
@@ -244,6 +247,7 @@ def test_pages_learn_the_role_of_whoever_looks(make: Make) -> None:
 
 
 # -- what is kept --------------------------------------------------------------------------------------
+@pytest.mark.fault(27)
 def test_every_change_is_audited_and_no_secret_is_told(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:

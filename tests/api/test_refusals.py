@@ -18,6 +18,7 @@ def _spec_with(text: str) -> bytes:
     return json.dumps({"spec": spec(base={"steps": "HERE"})}).replace('"HERE"', text).encode()
 
 
+@pytest.mark.fault(23)
 @pytest.mark.parametrize(
     ("body", "status", "sentence"),
     [
@@ -75,6 +76,7 @@ def test_a_length_that_is_a_lie_is_refused(make: Make) -> None:
 NAMES = ("../../etc/x", "C:\\", "%2e%2e", "a/b", ".hidden", "", "x" * 81, "x" * 10_000, "<script>", "a b")
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
 def test_a_name_that_could_be_a_path_is_refused(make: Make, name: str) -> None:
     service = make()
@@ -86,6 +88,7 @@ def test_a_name_that_could_be_a_path_is_refused(make: Make, name: str) -> None:
         assert service.ask(verb, path).status in (404, 405, 422) or name == ""
 
 
+@pytest.mark.fault(23)
 @pytest.mark.parametrize("path", [f"{STUDIES}/a\0b", f"{STUDIES}?name=%00", f"{STUDIES}?name=%0"])
 def test_a_null_character_in_an_address_is_refused(make: Make, path: str) -> None:
     said = make().ask("GET", path)

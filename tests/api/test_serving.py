@@ -99,6 +99,7 @@ def test_all_studies_of_the_ledger_run_and_new_ones_are_taken_up(place: World, t
     assert thread.opened == 1
 
 
+@pytest.mark.fault(15)
 def test_while_another_leads_it_watches_and_then_takes_over(place: World, thread: Thread) -> None:
     epoch = place.store.lead("another")
     created(place, small_study())
@@ -122,6 +123,7 @@ def test_whatever_goes_wrong_is_said_once_and_tried_again(
     assert thread.opened == (1 if isinstance(error, LedgerBusy) else 3)
 
 
+@pytest.mark.fault(8)
 def test_workers_that_have_gone_are_left_and_opened_anew(place: World, thread: Thread) -> None:
     created(place, small_study())
     thread.gone = [True, False]
@@ -145,6 +147,7 @@ def test_a_study_that_cannot_be_launched_here_is_named_and_the_others_go_on(
 
 
 # -- where it may listen -------------------------------------------------------------------------------------
+@pytest.mark.fault(27)
 def test_only_with_an_admin_s_token_may_others_reach_it() -> None:
     store = open_ledger("memory://")
     now = time.time()

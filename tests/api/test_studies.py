@@ -99,6 +99,7 @@ def _at_once(service: Service, count: int, **headers: str) -> list[Said]:
     return service.ask.runner.run(all_of_them())
 
 
+@pytest.mark.fault(14)
 def test_of_fifty_creations_of_one_name_one_succeeds_and_the_others_learn_of_it(service: Service) -> None:
     said = _at_once(service, 50)
     assert sorted(each.status for each in said) == [201] + [409] * 49
@@ -106,6 +107,7 @@ def test_of_fifty_creations_of_one_name_one_succeeds_and_the_others_learn_of_it(
     assert len(service.store.studies()) == 1
 
 
+@pytest.mark.fault(14)
 def test_fifty_creations_with_one_key_are_answered_alike(service: Service) -> None:
     said = _at_once(service, 50, idempotency_key="one")
     assert {(each.status, each.body) for each in said} == {(201, said[0].body)}

@@ -184,6 +184,7 @@ def test_a_third_attempt_finds_no_slot_until_one_is_forgotten(machines: Machines
     assert machines.to_the_end(b.key)[1].how == "outcome"
 
 
+@pytest.mark.fault(6, real=True)
 def test_an_exception_in_the_training_code_comes_back_with_its_traceback(
     machines: Machines, launch: Any
 ) -> None:

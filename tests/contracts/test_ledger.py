@@ -80,6 +80,7 @@ WRITES: dict[str, Callable[[Store, int], object]] = {
 }
 
 
+@pytest.mark.fault(15, real=True)
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
 def test_a_write_of_one_who_no_longer_leads_is_fenced(
     opener: Opener, write: Callable[[Store, int], object]
@@ -108,6 +109,7 @@ def test_a_fenced_write_says_who_leads(opener: Opener) -> None:
     )
 
 
+@pytest.mark.fault(3)
 @pytest.mark.parametrize("write", WRITES.values(), ids=WRITES.keys())
 def test_a_write_that_is_repeated_changes_nothing(
     ledger: Store, write: Callable[[Store, int], object]
@@ -127,6 +129,7 @@ def test_a_write_that_is_repeated_changes_nothing(
 # -- studies -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(14, real=True)
 def test_of_fifty_creations_of_one_name_one_succeeds(opener: Opener) -> None:
     ledger = opener()
 

@@ -91,6 +91,7 @@ def test_a_receipt_is_kept_with_its_study_or_not_at_all(ledger: Store) -> None:
     assert [s.study_id for s in ledger.studies()] == ["s1"]
 
 
+@pytest.mark.fault(14, real=True)
 def test_of_fifty_creations_with_one_key_one_succeeds(opener: Opener) -> None:
     ledger = opener()
 

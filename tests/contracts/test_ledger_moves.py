@@ -175,6 +175,7 @@ class SqliteLedgers(Ledgers):
     url = staticmethod(lambda folder: f"sqlite:///{folder}/ledger.db")
 
 
+@pytest.mark.fault(16)
 @pytest.mark.parametrize(
     ("machine", "examples"), [(Ledgers, 100), (SqliteLedgers, 25)], ids=["memory", "sqlite"]
 )

@@ -65,6 +65,7 @@ def test_the_verdict_comes_first_and_then_the_table() -> None:
     ]
 
 
+@pytest.mark.fault(26)
 def test_words_of_the_ledger_cannot_become_markup() -> None:
     study = spec(question=EVIL, confirmations=3)
     arms = [{**a.model_dump(), "row": f"{EVIL}{a.row}"} for a in study.arms]

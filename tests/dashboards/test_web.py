@@ -241,6 +241,7 @@ def test_no_page_holds_a_script_or_a_style_that_its_policy_refuses(page: str) ->
     assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:|https?://", answer.text)
 
 
+@pytest.mark.fault(26)
 def test_words_of_the_ledger_cannot_become_markup() -> None:
     study = spec(question=EVIL)
     arms = [{**arm.model_dump(), "row": f"{EVIL}{arm.row}"} for arm in study.arms]

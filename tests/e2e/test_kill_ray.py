@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from orchestrator.backends import daemon
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.records import AttemptRow, AttemptState, StudyState
@@ -102,6 +104,7 @@ def _done(process: subprocess.Popen[str]) -> Any:
     return json.loads(line)
 
 
+@pytest.mark.fault(1, 4, real=True)
 def test_killed_processes_lose_no_trial_and_repeat_none(tmp_path: Path) -> None:
     """The leader is killed and its workers train on; then one of the workers is."""
     home, spec = tmp_path / "home", _spec(tmp_path / "kill.json")

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestrator.backends import daemon
 from orchestrator.ledger import open_ledger
 from orchestrator.records import ENDED
@@ -111,6 +113,7 @@ def _to_the_end(home: Path, *arguments: str) -> dict[str, Any]:
     return without_costs(answer)
 
 
+@pytest.mark.fault(1, real=True)
 def test_kill_9_and_ctrl_c_on_the_way_change_nothing_but_the_costs(tmp_path: Path) -> None:
     spec = _spec(tmp_path / "storm.json")
     calm, stormy = tmp_path / "calm", tmp_path / "stormy"

@@ -93,7 +93,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_last_good_one(disk: Disk) ->
     assert saved(2).is_dir()
 
 
-def test_a_journal_that_finds_no_room_says_so_and_goes_on_later(disk: Disk) -> None:
+def test_a_journal_that_finds_no_room_says_so(disk: Disk) -> None:
     journal = Journal(disk.path)
     words = [Event("s1.a.0.0", 1, n, "eval", n, {"values": {"loss": "x" * 5000}}, 0.0) for n in (1, 2)]
     journal.event(words[0])

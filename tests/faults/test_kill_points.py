@@ -32,6 +32,7 @@ def _live_on(place: World, study_id: str, wire: Tripwire, *, arrives: bool = Fal
         place.drive(place.next_life(arrives=arrives), study_id)
 
 
+@pytest.mark.fault(2, 3)
 @pytest.mark.parametrize("before", [False, True], ids=["after the call", "before the call"])
 @pytest.mark.parametrize(
     ("raises", "arrives"),
@@ -59,6 +60,7 @@ def test_every_write_and_every_act_may_be_the_last(
         assert place.backend.attempts() == []
 
 
+@pytest.mark.fault(2, 3)
 @pytest.mark.parametrize("raises", [Killed, LedgerBusy], ids=["killed", "looked failed"])
 def test_a_kill_inside_a_transaction_of_a_real_database(
     tmp_path: Path, undisturbed: tuple[list[dict[str, Any]], list[str]], raises: Any
@@ -75,6 +77,7 @@ def test_a_kill_inside_a_transaction_of_a_real_database(
         place.store.close()
 
 
+@pytest.mark.fault(2, 17)
 def test_every_point_of_a_study_without_a_valid_result(tmp_path: Path) -> None:
     base = {**small_study().base, "rehearsal": {"nan_at_step": 25}}
     calm, counting = world(tmp_path / "calm"), Tripwire()
@@ -89,6 +92,7 @@ def test_every_point_of_a_study_without_a_valid_result(tmp_path: Path) -> None:
         assert invariants.report(place.store, "s1") == invariants.report(calm.store, "s1")
 
 
+@pytest.mark.fault(1, 2)
 @pytest.mark.parametrize("every", [3, 4, 5, 7, 11])
 def test_a_study_survives_an_orchestrator_that_dies_again_and_again(
     tmp_path: Path, undisturbed: tuple[list[dict[str, Any]], list[str]], every: int
@@ -106,6 +110,7 @@ def test_a_study_survives_an_orchestrator_that_dies_again_and_again(
     assert invariants.report(place.store, study.study_id) == undisturbed[0]
 
 
+@pytest.mark.fault(2, 4)
 @pytest.mark.parametrize("raises", [Killed, LedgerBusy], ids=["killed", "looked failed"])
 def test_lost_workers_and_a_dying_orchestrator_together(
     tmp_path: Path, undisturbed: tuple[list[dict[str, Any]], list[str]], raises: Any
@@ -139,6 +144,7 @@ def test_the_wires_cover_every_call_that_writes() -> None:
     assert offered - reads <= {*WRITES, *ACTS}
 
 
+@pytest.mark.fault(2)
 @pytest.mark.parametrize("before", [True, False], ids=["before the call", "after the call"])
 @pytest.mark.parametrize("raises", [Killed, LedgerBusy], ids=["killed", "looked failed"])
 def test_a_deletion_that_is_cut_short_is_done_by_the_next(tmp_path: Path, raises: Any, before: bool) -> None:

@@ -28,6 +28,7 @@ def pair(tmp_path: Path) -> tuple[World, World]:
     return one, two
 
 
+@pytest.mark.fault(15)
 def test_one_leads_and_the_other_waits(pair: tuple[World, World]) -> None:
     one, two = pair
     study = created(one, small_study())
@@ -38,6 +39,7 @@ def test_one_leads_and_the_other_waits(pair: tuple[World, World]) -> None:
     invariants.check(two.store, study.study_id)
 
 
+@pytest.mark.fault(15)
 def test_the_other_takes_over_and_the_loser_writes_nothing_more(pair: tuple[World, World]) -> None:
     one, two = pair
     study = created(one, small_study())
@@ -58,6 +60,7 @@ def test_the_other_takes_over_and_the_loser_writes_nothing_more(pair: tuple[Worl
     invariants.check(two.store, study.study_id)
 
 
+@pytest.mark.fault(15)
 def test_leadership_may_change_at_every_tick(pair: tuple[World, World], tmp_path: Path) -> None:
     one, two = pair
     study = created(one, small_study())

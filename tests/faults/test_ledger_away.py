@@ -178,6 +178,7 @@ async def until(look: Callable[[], Any]) -> None:
 
 
 # -- and the server goes -------------------------------------------------------------------------------------
+@pytest.mark.fault(11, real=True)
 def test_nothing_is_lost_and_nobody_hears_worse_than_to_come_back(
     postgres: Any, make: Make, leading: Any, tmp_path: Path
 ) -> None:
@@ -238,6 +239,7 @@ def test_nothing_is_lost_and_nobody_hears_worse_than_to_come_back(
 
 
 # -- and the file is locked ----------------------------------------------------------------------------------
+@pytest.mark.fault(11, real=True)
 def test_while_a_file_is_locked_it_is_read_and_changes_are_to_be_asked_for_again(
     make: Make, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def test_the_controls_follow_the_better_run_on_fresh_seeds(
     assert trials["schedule-mean"]["config"]["optimizer"]["alpha"] > 1  # between the start and where it went
 
 
+@pytest.mark.fault(2)
 @pytest.mark.parametrize("before", [False, True], ids=["after the call", "before the call"])
 def test_every_write_may_be_the_last_and_the_controls_are_the_same(
     tmp_path: Path, undisturbed: tuple[tuple[str, dict[str, bytes]], list[str]], before: bool
@@ -93,6 +94,7 @@ def test_every_write_may_be_the_last_and_the_controls_are_the_same(
         assert outcome(place) == told, f"{calls[at - 1]} (call {at})"
 
 
+@pytest.mark.fault(4)
 def test_a_guided_run_that_was_lost_once_leaves_the_same_schedule(
     tmp_path: Path, undisturbed: tuple[tuple[str, dict[str, bytes]], list[str]]
 ) -> None:

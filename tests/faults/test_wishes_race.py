@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -100,7 +101,7 @@ def _reachable(state: Any) -> set[Any]:
     return seen
 
 
-TestRace = Race.TestCase
+TestRace = pytest.mark.fault(16)(Race.TestCase)
 TestRace.settings = settings(
     max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
@@ -116,6 +117,7 @@ def _ran(tmp_path: Path, *verbs: tuple[str, dict[str, Any]]) -> Any:
     return place, engine, study.study_id
 
 
+@pytest.mark.fault(16)
 def test_a_pause_saves_what_runs_and_a_resume_goes_on_from_there(tmp_path: Path) -> None:
     place, engine, study_id = _ran(tmp_path / "paused", ("pause", {}))
     for _ in range(50):
@@ -136,6 +138,7 @@ def test_a_pause_saves_what_runs_and_a_resume_goes_on_from_there(tmp_path: Path)
     assert invariants.report(place.store, study_id) == invariants.report(calm.store, study_id)
 
 
+@pytest.mark.fault(16)
 def test_a_cancel_stops_everything_for_good(tmp_path: Path) -> None:
     place, engine, study_id = _ran(tmp_path, ("cancel", {}), ("resume", {}))
     for _ in range(50):
@@ -181,6 +184,7 @@ def test_wishes_that_cannot_be_granted_are_answered_with_a_sentence(tmp_path: Pa
     ]
 
 
+@pytest.mark.fault(16)
 def test_a_resume_right_after_a_pause_ends_no_trial_early(tmp_path: Path) -> None:
     """What was told to save may do so only when the study runs again: it goes on all the same."""
     place, engine, study_id = _ran(tmp_path / "hasty", ("pause", {}))

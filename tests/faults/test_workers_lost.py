@@ -33,6 +33,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]
     return invariants.report(_run(tmp_path_factory.mktemp("calm")).store, "s1")
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize("after_reports", range(8))
 @pytest.mark.parametrize("kind", ["die", "forget"])
 def test_a_lost_worker_is_retried_from_its_checkpoint(
@@ -68,6 +69,7 @@ def _machines_restart(place: World, attempt: AttemptRow, *, ends: bool) -> list[
     return said
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize("ticks", [1, 3], ids=["launching", "running"])
 @pytest.mark.parametrize("ends", [True, False])
 @pytest.mark.parametrize("same", [True, False], ids=["the same leader", "a new leader"])
@@ -97,6 +99,7 @@ def test_what_only_a_journal_has_heard_is_taken_in(
     assert invariants.report(place.store, study.study_id) == undisturbed
 
 
+@pytest.mark.fault(7)
 def test_a_machine_that_was_taken_while_nobody_led_counts_no_failure(tmp_path: Path) -> None:
     place = world(tmp_path, faults=[Fault(VICTIM, 1, "preempt", 2)])
     created(place, small_study())
@@ -114,6 +117,7 @@ def test_a_machine_that_was_taken_while_nobody_led_counts_no_failure(tmp_path: P
     assert place.store.trial(VICTIM).charged["steps"] == 40  # nothing was trained twice
 
 
+@pytest.mark.fault(5)
 def test_a_worker_that_dies_on_every_attempt_fails_its_trial_alone(
     tmp_path: Path, undisturbed: list[dict[str, Any]]
 ) -> None:
@@ -128,6 +132,7 @@ def test_a_worker_that_dies_on_every_attempt_fails_its_trial_alone(
     assert others == [t for t in undisturbed if t["trial"] != ("grid", 0, 1)]
 
 
+@pytest.mark.fault(12)
 @pytest.mark.parametrize("after_reports", [0, 3, 5])
 def test_a_full_disk_fails_no_trial_and_nothing_is_launched_for_a_while(
     tmp_path: Path, undisturbed: list[dict[str, Any]], after_reports: int
@@ -151,6 +156,7 @@ def test_a_full_disk_fails_no_trial_and_nothing_is_launched_for_a_while(
     assert place.store.trial(VICTIM).losses == 0
 
 
+@pytest.mark.fault(6)
 def test_an_exception_in_the_training_code_fails_after_one_try(tmp_path: Path) -> None:
     base = {**small_study().base, "rehearsal": {"fail_at_step": 15}}
     place = _run(tmp_path, base=base)
@@ -162,6 +168,7 @@ def test_an_exception_in_the_training_code_fails_after_one_try(tmp_path: Path) -
     assert overview(place.store, place.store.study("s1")).no_valid_result
 
 
+@pytest.mark.fault(7)
 def test_a_preempted_trial_goes_on_and_counts_no_failure(
     tmp_path: Path, undisturbed: list[dict[str, Any]]
 ) -> None:
@@ -174,6 +181,7 @@ def test_a_preempted_trial_goes_on_and_counts_no_failure(
     assert invariants.report(place.store, "s1") == undisturbed
 
 
+@pytest.mark.fault(9)
 def test_a_zombie_reports_to_nobody(tmp_path: Path) -> None:
     place = _run(tmp_path, Fault(VICTIM, 1, "die", 3))
     before = place.store.events(trial_id=VICTIM)
@@ -185,6 +193,7 @@ def test_a_zombie_reports_to_nobody(tmp_path: Path) -> None:
     invariants.check(place.store, "s1")
 
 
+@pytest.mark.fault(9)
 def test_an_attempt_that_was_given_up_is_ended_by_the_next_leader(tmp_path: Path) -> None:
     place = world(tmp_path)
     study = created(place, small_study())
@@ -206,6 +215,7 @@ def test_an_attempt_that_was_given_up_is_ended_by_the_next_leader(tmp_path: Path
     invariants.check(place.store, study.study_id)
 
 
+@pytest.mark.fault(19)
 def test_a_hung_trial_is_killed_and_retried(tmp_path: Path, undisturbed: list[dict[str, Any]]) -> None:
     place = world(tmp_path, faults=[Fault(VICTIM, 1, "hang", 2)])
     spec = small_study(retries={"hang_after_s": 60})
@@ -224,6 +234,7 @@ def test_a_hung_trial_is_killed_and_retried(tmp_path: Path, undisturbed: list[di
     assert invariants.report(place.store, study.study_id) == undisturbed
 
 
+@pytest.mark.fault(18)
 @pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
 def test_a_wall_clock_that_jumps_changes_no_cost_and_alarms_nobody(tmp_path: Path, jump_s: float) -> None:
     calm, place = _run(tmp_path / "calm"), world(tmp_path / "jumpy")
@@ -238,6 +249,7 @@ def test_a_wall_clock_that_jumps_changes_no_cost_and_alarms_nobody(tmp_path: Pat
         assert (trial.attempts, trial.charged) == (1, undisturbed.charged)
 
 
+@pytest.mark.fault(17)
 def test_a_run_that_diverges_keeps_its_last_finite_values(tmp_path: Path) -> None:
     base = {**small_study().base, "rehearsal": {"nan_at_step": 25}}
     place = _run(tmp_path, base=base)
@@ -256,6 +268,7 @@ def test_a_run_that_diverges_keeps_its_last_finite_values(tmp_path: Path) -> Non
         assert run_hours(trial.charged) > 0
 
 
+@pytest.mark.fault(17)
 def test_the_search_goes_on_when_every_trial_diverges(tmp_path: Path) -> None:
     arms = [
         {

@@ -117,6 +117,7 @@ def test_one_daemon_for_two_starters_that_outlives_kill_9_of_them_and_of_its_eng
     assert sorted(p.name for p in daemon.folder(home).iterdir()) == ["lock", "start.log", "token"]
 
 
+@pytest.mark.fault(8, real=True)
 def test_a_daemon_that_lost_its_raylet_is_not_found_and_stop_ends_the_rest(home: Path) -> None:
     daemon.start(home, cpus=1)
     processes = daemon.processes(home)

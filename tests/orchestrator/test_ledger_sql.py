@@ -113,6 +113,7 @@ def test_every_field_of_a_record_has_its_column() -> None:
         assert {c.name for c in table.columns} - ours == {f.name for f in fields(row)} - ours
 
 
+@pytest.mark.fault(21, real=True)
 @pytest.mark.parametrize("version", range(1, version_after(UPGRADES) + 1))
 def test_a_ledger_of_any_release_opens_and_goes_on(
     file: Path, version: int, opened: Callable[..., SqlLedger]
@@ -206,6 +207,7 @@ def test_an_upgrade_that_fails_leaves_the_old_ledger(file: Path, opened: Callabl
     assert opened(url).study("s1").name == "Größe"
 
 
+@pytest.mark.fault(21, real=True)
 def test_a_newer_ledger_is_refused_and_left_alone(file: Path) -> None:
     url = from_dump(file, 1)
     with closing(sqlite3.connect(file)) as connection:
@@ -257,6 +259,7 @@ def test_processes_that_open_a_fresh_file_at_once_all_succeed(file: Path) -> Non
 # -- troubles that pass ------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(11, real=True)
 def test_a_locked_file_is_busy_and_then_answers_again(file: Path, opened: Callable[..., SqlLedger]) -> None:
     ledger = opened(f"sqlite:///{file}", busy_timeout_s=0.05)
     epoch = with_live_attempt(ledger)
@@ -310,6 +313,7 @@ def test_a_server_that_is_not_there_is_busy_and_names_no_password(tmp_path: Path
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.fault(11, real=True)
 def test_a_restarted_server_is_reconnected_to(
     postgres_server: Any, postgres_url: str, opened: Callable[..., SqlLedger]
 ) -> None:

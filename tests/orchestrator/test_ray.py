@@ -76,6 +76,7 @@ def pid_of(backend: RayBackend, launch: Launch) -> int:
     return int(until(backend, launch, lambda heard, _: bool(heard))[0][0].payload["pid"])
 
 
+@pytest.mark.fault(4, real=True)
 def test_a_worker_killed_at_a_random_step_is_lost_and_its_slot_serves_on(
     backend: RayBackend, launch: Any
 ) -> None:
@@ -103,6 +104,7 @@ def test_a_worker_killed_at_a_random_step_is_lost_and_its_slot_serves_on(
         assert ended.how == "outcome"
 
 
+@pytest.mark.fault(7, real=True)
 def test_sigterm_saves_and_comes_back_as_preempted_though_nobody_polls(
     backend: RayBackend, launch: Any
 ) -> None:

@@ -226,6 +226,7 @@ YAML = yaml.safe_dump(study())
 DEEP = 100_000
 
 
+@pytest.mark.fault(23, real=True)
 def test_a_50_mb_file_is_refused_by_its_size(write: Write) -> None:
     path = write("s.json", "")
     with path.open("r+b") as file:
@@ -359,6 +360,7 @@ FILES = [
 ]
 
 
+@pytest.mark.fault(23, real=True)
 @pytest.mark.parametrize(("name", "text", "sentence"), FILES, ids=[name for name, _, _ in FILES])
 def test_a_bad_file_is_answered_with_its_own_sentence(
     write: Write, name: str, text: str | bytes, sentence: str

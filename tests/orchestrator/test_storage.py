@@ -19,6 +19,7 @@ def test_each_attempt_has_its_own_folder_below_the_study(tmp_path: Path) -> None
     assert Storage(tmp_path).folder("s1", "s1.arm.0.1", 2) == tmp_path / "s1" / "s1.arm.0.1" / "attempt-2"
 
 
+@pytest.mark.fault(24)
 @pytest.mark.parametrize(
     "name", ["..", ".", "", "../x", "a/b", "/etc", "a\0b", ".hidden", "x" * 256, "a\\b", "%2e/"]
 )
@@ -53,6 +54,7 @@ def test_discard_deletes_parameters_and_keeps_the_rest(tmp_path: Path) -> None:
     assert sorted(os.listdir(folder)) == ["events.jsonl", "resume.json", "schedule.npz"]
 
 
+@pytest.mark.fault(24, real=True)
 def test_discard_touches_nothing_outside_the_root(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -31,6 +31,7 @@ from tests.orchestrator.conftest import mlflow_at
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
+@pytest.mark.fault(10, real=True)
 def test_a_store_that_is_away_is_told_of_once_and_caught_up_with(
     tmp_path: Path, mlflow_template: Path
 ) -> None:
@@ -65,6 +66,7 @@ def test_a_store_that_is_away_is_told_of_once_and_caught_up_with(
     store.close()
 
 
+@pytest.mark.fault(10, real=True)
 def test_a_request_that_failed_is_not_repeated_before_it_is_seen_what_it_did(tmp_path: Path) -> None:
     asked: list[str] = []
 
@@ -86,6 +88,7 @@ def test_a_request_that_failed_is_not_repeated_before_it_is_seen_what_it_did(tmp
     assert len(asked) == 1
 
 
+@pytest.mark.fault(10, real=True)
 def test_a_server_that_does_not_answer_costs_a_study_nothing(ended: World, tmp_path: Path) -> None:
     with socket.socket() as taken:  # bound and not listening: whoever connects is refused
         taken.bind(("127.0.0.1", 0))

@@ -229,6 +229,7 @@ def test_a_run_is_told_where_earlier_attempts_lie_and_says_what_it_fell_back_to(
     assert anew.payload == {**numbers, "damaged": ["c1"]}
 
 
+@pytest.mark.fault(12)
 def test_a_full_disk_ends_the_attempt_with_a_sentence(launch: Any) -> None:
     job = launch()
     journal = Path(job.folder) / "events.jsonl"
@@ -322,6 +323,7 @@ threading.Event().wait(60)
 """
 
 
+@pytest.mark.fault(7, real=True)
 def test_sigterm_lets_a_process_save_and_then_ends_it(tmp_path: Path) -> None:
     folder = tmp_path / "attempt-1"
     process = subprocess.Popen([sys.executable, "-c", PROGRAM.format(config=PACED), str(folder)])

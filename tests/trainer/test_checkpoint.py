@@ -155,6 +155,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.fault(13, real=True)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_newest_one_falls_back_to_the_one_before_and_says_so(
     damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -227,6 +228,7 @@ def test_a_newer_one_than_the_one_asked_for_is_never_taken(tmp_path: Path) -> No
 # -- refusals --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(13, real=True)
 def test_one_of_another_config_is_refused_even_where_an_older_one_is_there(tmp_path: Path) -> None:
     save(tmp_path, snapshot(1))
     path = save(tmp_path, snapshot(2))

@@ -144,6 +144,7 @@ def test_an_error_in_the_data_ends_the_run_with_that_error(tmp_path: Path) -> No
 # -- killed, and resumed ---------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(4)
 @pytest.mark.parametrize("killed_at", range(1, 24))
 def test_killed_at_any_report_it_resumes_to_the_same_bits(
     killed_at: int, undisturbed: Any, tmp_path: Path
@@ -199,6 +200,7 @@ def test_the_state_before_the_first_step_is_not_held_beside_the_restored_one(
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(made.state))
 
 
+@pytest.mark.fault(13, real=True)
 def test_a_corrupt_newest_one_falls_back_to_the_one_before_and_says_so(
     undisturbed: Any, tmp_path: Path
 ) -> None:
@@ -315,6 +317,7 @@ def run_scaled(folder: Path, data: Data, **changes: Any) -> tuple[Outcome, Told]
     return run(folder, scan=scaled_job().scan, state=state, batches=data, **changes)
 
 
+@pytest.mark.fault(17)
 def test_a_loss_that_is_not_finite_ends_the_run_with_the_last_finite_values(tmp_path: Path) -> None:
     outcome, told = run_scaled(tmp_path, Data(nan_at=10))
     assert outcome.status == "diverged"
@@ -355,6 +358,7 @@ def test_an_evaluation_that_is_not_finite_ends_the_run(tmp_path: Path) -> None:
 # -- a full disk, clocks, points -------------------------------------------------------------------------
 
 
+@pytest.mark.fault(12)
 def test_a_full_disk_costs_checkpoints_and_not_the_run(undisturbed: Any, tmp_path: Path) -> None:
     def save(folder: Path, snapshot: Any) -> Path:
         if snapshot.step >= 12:

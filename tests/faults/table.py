@@ -1,0 +1,205 @@
+"""Which test shows what becomes of which fault? `python -m tests.faults.table` writes docs/faults.md anew.
+
+A test says so itself, with `@pytest.mark.fault(4, 7)`, or `@pytest.mark.fault(4, real=True)` where real
+processes, servers, disks or files are hit. The marks are read from the source, and no test is run for it.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+TESTS = Path(__file__).parents[1]
+PAGE = TESTS.parent / "docs" / "faults.md"
+
+INTRODUCTION = """\
+What may go wrong under a study, what must hold all the same, and which tests show it.
+`python -m tests.faults.table` writes this page from the marks of the tests. A test fails where the page is
+another, or where a fault has no test.
+
+*Real* tests hit real processes, servers, disks or files. *Simulated* ones run the engine on a virtual clock
+over simulated workers, or the service inside the test. *Slow* ones run with `make test-slow`, the others with
+`make test`. By hand, round after round under the real trainer: `python -m tests.faults.rounds --rounds 20`.
+"""
+INVARIANTS = (
+    ("I1", "Every trial that was asked for is there."),
+    ("I2", "A trial has one final state, that of its last attempt, and no attempt is left alive."),
+    ("I3", "A metric has one value for each trial, attempt and step, in the ledger and in MLflow."),
+    ("I4", "As many trials have ended as were requested, no more and no fewer, whatever they ended as."),
+    ("I5", "The seconds charged in the ledger and those in MLflow differ by less than 1 %."),
+    ("I6", "No actor runs on Ray beside the engine's pool; after a foreground study none runs at all."),
+    ("I7", "But for its cost columns, the report equals that of a run with the same seeds left in peace."),
+)
+ROWS = (
+    (
+        "The service or a foreground run is killed (-9) in mid-study and stays away for 0, 20 or 60 s",
+        "Workers train on meanwhile. `orch serve` leads again within 30 s of its start, a foreground study "
+        "goes on with `resume`. I1 to I7.",
+    ),
+    (
+        "It is killed right after any of its writes: trial added, submitted, result collected, result told",
+        "I1 to I4, whichever write was the last, and many times in a row.",
+    ),
+    ("A write reaches the ledger and looks as if it had failed", "No trial and no run is there twice."),
+    (
+        "A worker is killed (-9) at any step",
+        "Its trial goes on from the checkpoint as attempt 2, at most one checkpoint interval is trained "
+        "again, and both attempts are charged.",
+    ),
+    (
+        "Every attempt of a trial loses its worker",
+        "At the cap the trial is FAILED and says why; the rest of the study runs.",
+    ),
+    (
+        "The training code raises",
+        "FAILED after one attempt, without a retry; API and command line show the traceback.",
+    ),
+    (
+        "The machine is taken: SIGTERM, 30 s later the end",
+        "The run saves at once, loses one step at most, and no failure is counted.",
+    ),
+    (
+        "Ray's head goes and comes back",
+        "It is reconnected to and trials are submitted anew; an old actor that lives on writes nothing.",
+    ),
+    ("A worker whose attempt was given up reports", "Its events are refused. I3."),
+    (
+        "MLflow is away for a minute, for ten, from the start, for good; or it commits and answers 500",
+        "Workers and the engine's tick never call MLflow. What is owed is written from the cursor on: "
+        "a run for each trial, its attempts and their seconds as tags, each step once.",
+    ),
+    (
+        "The database restarts, refuses connections for 30 s, or is locked all the time",
+        "503 with Retry-After and never 500; no update is lost.",
+    ),
+    (
+        "The disk is full, under checkpoints, the ledger or artifacts",
+        "It is said in a sentence, the last good checkpoint stays, and all goes on once there is room.",
+    ),
+    (
+        "The newest checkpoint is torn or damaged, or is of another config",
+        "The one before is used and that is recorded; another config is refused in a sentence.",
+    ),
+    (
+        "50 equal creations at once, with one idempotency key, or with one name and none",
+        "One study and 50 equal answers; or one 201, and 49 times 409 with the study's id. The command line "
+        "attaches to an equal spec and refuses another.",
+    ),
+    (
+        "Two orchestrators share a ledger",
+        "One leads. The other takes over within 30 s of its death; what the former still writes is fenced.",
+    ),
+    ("Pause, cancel and extend meet trials that are just ending", "No state but an allowed one follows."),
+    (
+        "A loss or a hypergradient is NaN or infinite, α runs to 0 or overflows, all trials diverge",
+        "DIVERGED with the last finite metrics; the search is told the worst value; a report without any "
+        "result says so.",
+    ),
+    ("The wall clock jumps by an hour", "Costs, leadership and the watchdog do not notice."),
+    ("A trial hangs: its process lives and says nothing", "The watchdog kills it, and it is tried again."),
+    (
+        "A study has 10,000 trials that do nothing, or a million points",
+        "To create, list or get takes less than 300 ms, memory stays flat, a report takes less than 60 s.",
+    ),
+    (
+        "The ledger's file is of an older or of a newer release",
+        "Older: upgraded in place; tests/ has a dump of each schema version. Newer: refused in a sentence.",
+    ),
+    (
+        "A fuzzer asks whatever the OpenAPI document allows and forbids, alone and in sequences",
+        "No 5xx, no answer that the document does not declare, no route that forgets the token.",
+    ),
+    (
+        "An alias bomb, 50 MB, deep nesting, NaN or 1e309, null bytes, a name of 10,000 characters",
+        "A 4xx within a second, and memory stays flat.",
+    ),
+    (
+        "A study is called `../../etc/x`, `C:\\` or `%2e%2e`",
+        "Refused or kept as plain text; nothing is written outside the root.",
+    ),
+    ("A pickle lies where a checkpoint, parameters or an import is expected", "It is never loaded."),
+    ("A cell begins with `=`, a name or a note holds a script tag", "Both are escaped."),
+    (
+        "No token, a wrong one, somebody else's; an address that others reach, without a token",
+        "401, 403 or 404; or it does not start. No log, tag or error holds a secret.",
+    ),
+)
+
+
+@dataclass(frozen=True, order=True)
+class Shown:
+    row: int
+    test: str  # file::name, below tests/
+    real: bool
+    slow: bool
+
+
+def marks(source: str, file: str) -> Iterator[Shown]:
+    """What the tests of a source say that they show."""
+    tree = ast.parse(source)
+    of_all = [
+        mark
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "pytestmark"
+        for mark in ast.walk(node.value)
+    ]
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name.lower().startswith("test"):
+            yield from _of_test(f"{file}::{node.name}", [*node.decorator_list, *of_all])
+        elif isinstance(node, ast.Assign) and isinstance(
+            node.value, ast.Call
+        ):  # TestX = mark(Machine.TestCase)
+            yield from _of_test(f"{file}::{ast.unparse(node.targets[0])}", [node.value.func])
+
+
+def _of_test(test: str, found: list[ast.AST]) -> Iterator[Shown]:
+    slow = any(isinstance(mark, ast.Attribute) and mark.attr == "slow" for mark in found)
+    for mark in found:
+        if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Attribute) and mark.func.attr == "fault":
+            named = {word.arg: ast.literal_eval(word.value) for word in mark.keywords}
+            for row in mark.args:
+                yield Shown(ast.literal_eval(row), test, named.get("real", False), slow)
+
+
+def collected() -> list[Shown]:
+    return sorted(
+        {
+            shown
+            for path in TESTS.rglob("test_*.py")
+            for shown in marks(path.read_text(), path.relative_to(TESTS).as_posix())
+        }
+    )
+
+
+def page(shown: list[Shown]) -> str:
+    lines = [
+        "# Faults that orch survives, and the tests that show it",
+        "",
+        *INTRODUCTION.splitlines(),
+        "",
+        "## What holds after each of them",
+        "",
+        *(f"- **{name}** {what}" for name, what in INVARIANTS),
+        "",
+        "`tests/faults/invariants.py` checks them in the ledger, `tests/faults/mirrored.py` in MLflow.",
+        "",
+        "## The faults",
+        "",
+        "| # | fault | what must hold | tests |",
+        "|---|---|---|---|",
+    ]
+    for number, (fault, holds) in enumerate(ROWS, start=1):
+        tests = "<br>".join(
+            f"`{s.test}` ({'real' if s.real else 'simulated'}{', slow' if s.slow else ''})"
+            for s in shown
+            if s.row == number
+        )
+        lines.append(f"| {number} | {fault} | {holds} | {tests} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(collected()))
+    print(PAGE)
