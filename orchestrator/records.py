@@ -189,6 +189,19 @@ class Token:
 
 
 @dataclass(frozen=True)
+class Session:
+    """A browser that has signed in. The key in its cookie is nowhere: `digest` is its SHA-256."""
+
+    digest: str
+    token: str  # the digest of what it signed in with: the session ends with it
+    created_at: float
+    expires_at: float
+
+    def valid(self, at: float) -> bool:
+        return at < self.expires_at
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What a request with an idempotency key was answered with: said again when it is repeated."""
 

@@ -21,6 +21,7 @@ from orchestrator.records import (
     AuditLine,
     Event,
     Receipt,
+    Session,
     StoredEvent,
     StudyRow,
     StudyState,
@@ -212,6 +213,15 @@ class Desk(Protocol):
 
     def revoke_token(self, name: str, *, at: float) -> Token:
         """From now on it opens nothing. Once revoked, it stays as it is; NotFound for an unknown name."""
+
+    def add_session(self, session: Session) -> None:
+        """Write down that a browser has signed in. Sessions that have expired by then are forgotten."""
+
+    def session(self, digest: str) -> Session | None:
+        """The session whose key has this SHA-256, valid or not; None once it is ended or forgotten."""
+
+    def end_session(self, digest: str) -> None:
+        """From now on it opens nothing. Gone: nothing."""
 
     def audit(self, line: AuditLine) -> None:
         """Write down that somebody asked for a change."""

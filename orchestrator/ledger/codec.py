@@ -14,9 +14,19 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from orchestrator.records import AttemptRow, AuditLine, Event, Receipt, StudyRow, Token, TrialRow, Wish
+from orchestrator.records import (
+    AttemptRow,
+    AuditLine,
+    Event,
+    Receipt,
+    Session,
+    StudyRow,
+    Token,
+    TrialRow,
+    Wish,
+)
 
-Row = TypeVar("Row", StudyRow, TrialRow, AttemptRow, Event, Wish, Token, Receipt, AuditLine)
+Row = TypeVar("Row", StudyRow, TrialRow, AttemptRow, Event, Wish, Token, Session, Receipt, AuditLine)
 
 TAG = "$float"
 TAG_LIKE = re.compile(r"\$+float")

@@ -23,6 +23,7 @@ from orchestrator.records import (
     AuditLine,
     Event,
     Receipt,
+    Session,
     StoredEvent,
     StudyRow,
     StudyState,
@@ -57,6 +58,7 @@ class MemoryLedger:
         self._cursors: dict[str, int] = {}
         self._receipts: dict[str, Receipt] = {}
         self._tokens: dict[str, Token] = {}
+        self._sessions: dict[str, Session] = {}
         self._audit: list[AuditLine] = []
 
     # -- leadership ---------------------------------------------------------------------------------
@@ -355,6 +357,19 @@ class MemoryLedger:
                 raise rules.no_token(name)
             self._tokens[name] = rules.revoked_token(self._tokens[name], at)
             return self._tokens[name]
+
+    def add_session(self, session: Session) -> None:
+        with self._lock:
+            self._sessions = {d: s for d, s in self._sessions.items() if s.valid(session.created_at)}
+            self._sessions[session.digest] = settled(session)
+
+    def session(self, digest: str) -> Session | None:
+        with self._lock:
+            return self._sessions.get(digest)
+
+    def end_session(self, digest: str) -> None:
+        with self._lock:
+            self._sessions.pop(digest, None)
 
     def audit(self, line: AuditLine) -> None:
         with self._lock:

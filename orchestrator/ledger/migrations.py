@@ -25,6 +25,10 @@ UPGRADES: tuple[Upgrade, ...] = (
         "path TEXT NOT NULL, status INTEGER NOT NULL)",
         "CREATE INDEX ix_audit_at ON audit (at)",
     ),
+    (  # for browsers
+        "CREATE TABLE sessions (digest TEXT NOT NULL PRIMARY KEY, token TEXT NOT NULL, "
+        "created_at DOUBLE PRECISION NOT NULL, expires_at DOUBLE PRECISION NOT NULL)",
+    ),
 )
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, exc, insert, or_, select, tuple_, update
+from sqlalchemy import Connection, delete, exc, insert, or_, select, tuple_, update
 
 from orchestrator.errors import NameTaken
 from orchestrator.ledger import rules
@@ -32,6 +32,7 @@ from orchestrator.records import (
     AuditLine,
     Event,
     Receipt,
+    Session,
     StoredEvent,
     StudyRow,
     StudyState,
@@ -374,6 +375,19 @@ class SqlLedger:
             if token is None:
                 raise rules.no_token(name)
             return rows.put_token(c, rules.revoked_token(token, at))
+
+    def add_session(self, session: Session) -> None:
+        with self._writing() as c:
+            rows.add_session(c, session)
+
+    def session(self, digest: str) -> Session | None:
+        with self._reading() as c:
+            found = c.execute(Hot.session, {"digest": digest}).mappings().first()
+            return None if found is None else record(Session, found)
+
+    def end_session(self, digest: str) -> None:
+        with self._writing() as c:
+            c.execute(delete(Tables.sessions).where(Tables.sessions.c.digest == digest))
 
     def audit(self, line: AuditLine) -> None:
         with self._writing() as c:

@@ -11,7 +11,7 @@ from orchestrator.ledger import rules
 from orchestrator.ledger.codec import settled
 from orchestrator.ledger.sql_statements import Hot
 from orchestrator.ledger.sql_tables import IS_LIVE, Tables, columns, record
-from orchestrator.records import AttemptRow, Event, StudyRow, Token, TrialRow
+from orchestrator.records import AttemptRow, Event, Session, StudyRow, Token, TrialRow
 
 
 # -- studies, trials, attempts ---------------------------------------------------------------------------
@@ -138,3 +138,10 @@ def put_token(c: Connection, token: Token) -> Token:
     c.execute(delete(tokens).where(tokens.c.name == token.name))
     c.execute(insert(tokens).values(columns(token)))
     return settled(token)
+
+
+def add_session(c: Connection, session: Session) -> None:
+    """And forget those that have expired by then."""
+    sessions = Tables.sessions
+    c.execute(delete(sessions).where(sessions.c.expires_at <= session.created_at))
+    c.execute(insert(sessions).values(columns(session)))

@@ -53,6 +53,7 @@ class Hot:
         "ON CONFLICT (name) DO UPDATE SET event_id = excluded.event_id"
     )
     token = select(Tables.tokens).where(Tables.tokens.c.digest == bindparam("digest"))
+    session = select(Tables.sessions).where(Tables.sessions.c.digest == bindparam("digest"))
     receipt = select(Tables.receipts).where(Tables.receipts.c.key == bindparam("key"))
     add_trial = insert(Tables.trials)
     add_attempt = insert(Tables.attempts)

@@ -206,6 +206,15 @@ class Tables:
         Column("revoked_at", Double),
     )
 
+    sessions = Table(
+        "sessions",
+        metadata,
+        Column("digest", Words, primary_key=True),
+        Column("token", Words, nullable=False),
+        Column("created_at", Double, nullable=False),
+        Column("expires_at", Double, nullable=False),
+    )
+
     receipts = Table(
         "receipts",
         metadata,

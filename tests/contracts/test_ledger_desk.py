@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.errors import Fenced, KeyUsed, MoveRefused, NameTaken, NotFound
 from orchestrator.ledger import Store
-from orchestrator.records import AuditLine, Receipt, Role, StudyState, Token, TrialState, trial_id
+from orchestrator.records import AuditLine, Receipt, Role, Session, StudyState, Token, TrialState, trial_id
 from tests.contracts.ledger_rows import (
     DONE,
     T0,
@@ -56,6 +56,27 @@ def test_a_token_is_replaced_only_once_it_is_no_longer_valid(ledger: Store) -> N
 def test_a_token_is_valid_until_the_moment_it_expires() -> None:
     assert [ADA.valid(at) for at in (1.0, 99.9, 100.0)] == [True, True, False]
     assert [Role.RUN.covers(role) for role in Role] == [True, True, False]
+
+
+# -- sessions ----------------------------------------------------------------------------------------------
+def test_a_session_is_found_by_its_digest_until_it_is_ended(opener: Opener) -> None:
+    ledger = opener()
+    one, two = (Session(d, "d1", created_at=1.0, expires_at=9.0) for d in ("s1", "s2"))
+    ledger.add_session(one)
+    ledger.add_session(two)
+    assert (opener().session("s1"), ledger.session("d1")) == (one, None)
+    ledger.end_session("s1")
+    ledger.end_session("s1")  # once more: nothing
+    assert (opener().session("s1"), opener().session("s2")) == (None, two)
+
+
+def test_sessions_that_have_expired_are_forgotten_when_another_begins(ledger: Store) -> None:
+    old, new = Session("s1", "d1", 1.0, 9.0), Session("s2", "d1", 9.0, 20.0)
+    ledger.add_session(old)
+    assert ledger.session("s1") == old
+    assert [old.valid(at) for at in (8.9, 9.0)] == [True, False]
+    ledger.add_session(new)
+    assert (ledger.session("s1"), ledger.session("s2")) == (None, new)
 
 
 # -- receipts ----------------------------------------------------------------------------------------------

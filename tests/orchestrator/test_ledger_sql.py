@@ -29,6 +29,7 @@ from orchestrator.records import (
     Event,
     Receipt,
     Role,
+    Session,
     StudyRow,
     Token,
     TrialRow,
@@ -105,6 +106,7 @@ def test_every_field_of_a_record_has_its_column() -> None:
         (Event, Tables.events, {"study_id", "event_id"}),
         (Wish, Tables.wishes, set()),
         (Token, Tables.tokens, set()),
+        (Session, Tables.sessions, set()),
         (Receipt, Tables.receipts, set()),
         (AuditLine, Tables.audit, set()),
     ):
@@ -132,6 +134,10 @@ def test_a_ledger_of_any_release_opens_and_goes_on(
     ledger.add_token(Token("eve", "7a11", Role.RUN, created_at=5.0))
     assert ledger.token("7a11") == Token("eve", "7a11", Role.RUN, created_at=5.0)
     assert (ledger.receipt("ada/k1") is not None) == (version >= 3)
+    kept = Session("c0ffee", "5e88", created_at=6.0, expires_at=300.0) if version >= 4 else None
+    assert ledger.session("c0ffee") == kept
+    ledger.add_session(Session("bee", "7a11", created_at=7.0, expires_at=8.0))
+    assert ledger.session("bee") == Session("bee", "7a11", created_at=7.0, expires_at=8.0)
     ledger.audit(AuditLine(9.0, "eve", "POST", "/x", 201))
     assert [line.who for line in ledger.audited()] == ["eve", *(["ada"] if version >= 3 else [])]
     epoch = led(ledger)
@@ -145,7 +151,7 @@ def test_a_ledger_of_any_release_opens_and_goes_on(
 def test_an_upgrade_runs_on_postgresql_too(postgres_url: str, opened: Callable[..., SqlLedger]) -> None:
     opened(postgres_url).close()
     with psycopg.connect(postgres_url) as connection:  # back to version 1
-        for table in ("tokens", "receipts", "audit", "cursors"):
+        for table in ("tokens", "receipts", "audit", "cursors", "sessions"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("ALTER TABLE leader DROP COLUMN last_event")
         connection.execute("UPDATE schema_version SET version = 1")
@@ -154,6 +160,8 @@ def test_an_upgrade_runs_on_postgresql_too(postgres_url: str, opened: Callable[.
     assert ledger.append(epoch, [event(1)]) == 1
     ledger.add_token(Token("ada", "5e88", Role.RUN, created_at=1.0))
     assert ledger.revoke_token("ada", at=2.0).revoked_at == 2.0
+    ledger.add_session(Session("bee", "5e88", created_at=7.0, expires_at=8.0))
+    assert ledger.session("bee") == Session("bee", "5e88", created_at=7.0, expires_at=8.0)
     ledger.audit(AuditLine(9.0, "ada", "POST", "/x", 201))
     assert len(ledger.audited()) == 1
 
