@@ -75,14 +75,17 @@ def router(
     slots: int,
     role_of: Callable[[Request], str | None],
     signed_in: Callable[[Request], bool] = lambda _: False,
+    enter: Callable[[Request], Response | None] = lambda _: None,
+    link_command: str = "orch token link",
     runs: Path | None = None,
     mlflow: Target | None = None,
 ) -> APIRouter:
     """The page's routes, to be included at the root, beside the API at /api/v1.
 
     `role_of`: read, run or admin; None for somebody unknown, who is sent to /login. `signed_in`: whether
-    there is something to sign out of. `slots`: the parallelism that wall-clock is stated at. `runs`: where
-    the attempts' folders lie. `mlflow`: where studies are mirrored to.
+    there is something to sign out of. `enter`: takes in a browser that follows a link with a key; None where
+    the link does not work any more. `link_command`: what prints such a link. `slots`: the parallelism that
+    wall-clock is stated at. `runs`: where the attempts' folders lie. `mlflow`: where studies are mirrored to.
     """
     routes = APIRouter(include_in_schema=False)
     files = _Files()
@@ -123,7 +126,7 @@ def router(
 
     @routes.get("/login")
     def login_page(request: Request) -> Response:
-        return shown.answer(request, "web_login.html.j2", lambda: {"here": "login"}, anybody=True)
+        return shown.login(request, enter if "key" in request.query_params else None, link_command)
 
     @routes.get("/static/{name}")
     def file(request: Request, name: str) -> Response:
@@ -232,6 +235,22 @@ class _Pages:
                     return HTMLResponse("Sign in first.", 401, SAFE)
                 return _to_login(request)
             return self._made(request, template, make(), role)
+
+        return self._told(request, made)
+
+    def login(
+        self, request: Request, enter: Callable[[Request], Response | None] | None, link_command: str
+    ) -> Response:
+        """Where one signs in; straight on for the browser that follows a link that still works."""
+
+        def made(role: str | None) -> Response:
+            entered = None if enter is None else enter(request)
+            if entered is not None:
+                entered.headers.update({**SAFE, "Cache-Control": "no-store"})
+                return entered
+            given = {"here": "login", "link_command": link_command, "used": enter is not None}
+            status = 200 if enter is None else 401
+            return self._made(request, "web_login.html.j2", given, role, status)
 
         return self._told(request, made)
 

@@ -21,14 +21,15 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from orchestrator import signals
+from orchestrator import keys, signals
 from orchestrator.clock import SystemClock
 from orchestrator.errors import BadSpec, MoveRefused
+from orchestrator.keys import digest
 from orchestrator.ledger import Store
-from orchestrator.records import Role
 from orchestrator.running import OFF, Runner
 from orchestrator.settings import Settings
 
+DEFAULT_URL = "http://127.0.0.1:8000"
 BACKLOG = 2048  # connections that may wait to be taken
 KEEP_ALIVE_S = 75  # longer than clients (5 s) and proxies (60 s): who asks must be the one who hangs up
 REQUESTS_END_WITHIN_S = 3  # what is being answered is given so long
@@ -51,14 +52,19 @@ def serve(
     *,
     address: Address | None,
     engine: bool = True,
+    open_: bool = False,
     workers: int | None = None,
     say: Callable[[str], None],
     ready: Callable[[str], None],
 ) -> None:
-    """Until SIGTERM or Ctrl-C. Without an address no API; `ready` is told the URL once it can be called."""
+    """Until SIGTERM or Ctrl-C. Without an address no API; `ready` is told the URL once it can be called: one
+    that signs a browser in, unless the service is `open_` to everybody on this machine."""
     listening = None if address is None else listen(address)
-    if listening is not None and not is_loopback(listening):
-        require_admin(store, listening)
+    if listening is not None and open_:
+        require_loopback(listening)
+    key = "" if listening is None else digest(keys.ensure(settings.home, say=say))
+    if open_ and store.tokens():
+        say("There are tokens, and as long as there are, --open opens nothing: a token or the key is needed.")
     runner = Runner(settings, store, workers=workers, say=say) if engine else None
     with Ending() as ending:
         threading.Thread(target=_leave_in_time, args=(ending, say), name="leave", daemon=True).start()
@@ -69,7 +75,7 @@ def serve(
             while not ending.asked.wait(LOOK_S):
                 ending.heed()
         else:
-            _answer(settings, store, listening, runner, ending, ready)
+            _answer(settings, store, listening, runner, ending, ready, key=key, open_=open_)
     if runner is not None:
         say("Ending. Trials go on in their workers.")
         runner.ask_to_end()
@@ -117,23 +123,28 @@ def is_loopback(listening: socket.socket) -> bool:
     return ipaddress.ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
 
 
-def require_admin(store: Store, listening: socket.socket) -> None:
-    """Whoever can be reached from elsewhere must have said who may do what."""
-    now = SystemClock().time()
-    if any(token.role is Role.ADMIN and token.valid(now) for token in store.tokens()):
+def require_loopback(listening: socket.socket) -> None:
+    """What asks nobody for a token is for this machine alone."""
+    if is_loopback(listening):
         return
     host = listening.getsockname()[0]
     listening.close()
     raise BadSpec(
-        f"{host} can be reached from other machines, and there is no valid token of an admin: anybody could "
-        f"run studies here. Make one first: orch token create NAME --role admin. Or serve this machine "
-        f"alone, with --host 127.0.0.1."
+        f"{host} can be reached from other machines, and with --open anybody could run studies here. Leave "
+        f"--open out, or serve this machine alone, with --host 127.0.0.1."
     )
 
 
 def url_of(listening: socket.socket) -> str:
+    """Where this machine reaches it. What listens everywhere is asked at the loopback."""
     host, port = listening.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def link_command(url: str) -> str:
+    """What prints a link that signs a browser in to this service, on its machine."""
+    return "orch token link" + ("" if url == DEFAULT_URL else f" --server {url}")
 
 
 # -- the API -----------------------------------------------------------------------------------------------
@@ -144,24 +155,32 @@ def _answer(
     runner: Runner | None,
     ending: Ending,
     ready: Callable[[str], None],
+    *,
+    key: str,
+    open_: bool,
 ) -> None:
     """Answer requests until told to end."""
     import uvicorn
 
     from orchestrator.api.app import create_app
+    from orchestrator.api.links import Links
     from orchestrator.api.parts import Parts
+    from orchestrator.api.sessions import first_address
     from orchestrator.api.tail import Tail
 
-    tail = Tail(store)
+    tail, clock = Tail(store), SystemClock()
     parts = Parts(
         settings=settings,
         store=store,
-        clock=SystemClock(),
+        clock=clock,
         tail=tail,
         engine=runner.standing if runner else lambda: OFF,
         nudge=runner.nudge if runner else lambda: None,
-        loopback=is_loopback(listening),
+        key=key,
+        links=Links(now=clock.monotonic),
+        open=open_,
     )
+    url = url_of(listening)
 
     class Server(uvicorn.Server):
         def capture_signals(self) -> Any:
@@ -169,13 +188,14 @@ def _answer(
 
     server = Server(
         uvicorn.Config(
-            create_app(parts, page=_page(settings, store)),
+            create_app(parts, page=_page(settings, store, url)),
             loop="asyncio",
             http="h11",
             ws="none",
             log_config=None,
             access_log=False,  # an audit line tells of every change
             server_header=False,
+            proxy_headers=False,  # whom to believe is said in the settings (api/peers.py)
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=REQUESTS_END_WITHIN_S,
         )
@@ -187,7 +207,7 @@ def _answer(
         while not server.started and not answering.done():
             await asyncio.sleep(0.01)
         if not answering.done():
-            ready(url_of(listening))
+            ready(await asyncio.to_thread(first_address, parts, url))
         while not ending.asked.is_set() and not answering.done():
             ending.heed()
             await asyncio.sleep(LOOK_S)
@@ -200,11 +220,11 @@ def _answer(
     asyncio.run(run())
 
 
-def _page(settings: Settings, store: Store) -> Any:
+def _page(settings: Settings, store: Store, url: str) -> Any:
     """What a browser shows: a router beside the API's."""
     from dashboards import web
     from orchestrator import tracking
-    from orchestrator.api import auth
+    from orchestrator.api import auth, sessions
     from studies import catalog
 
     sizes = tuple(catalog.sizes())
@@ -214,6 +234,8 @@ def _page(settings: Settings, store: Store) -> Any:
         slots=settings.workers,
         role_of=auth.role_of,
         signed_in=lambda request: auth.COOKIE in request.cookies,
+        enter=sessions.enter,
+        link_command=link_command(url),
         runs=settings.runs,
         mlflow=tracking.target(settings),
     )

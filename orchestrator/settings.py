@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ FILE = "sqlite:///"
 LEDGERS = (FILE, "postgresql://")
 TRACKING = re.compile(r"databricks|(https?|databricks|(sqlite|postgresql|mysql|mssql)(\+\w+)?)://.+")
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 _LOGIN = re.compile(r"^([\w.+-]+://)?(?:[^:@/]*:[^@]*@)?(?:[^@/?#]*@)?")
 _SECRET_PARAMETER = re.compile(r"(?<=[?&])[^=&]*(?:pass|pwd|odbc_connect)[^=&]*=[^&#]*&?", re.IGNORECASE)
 
@@ -24,7 +27,8 @@ class Settings:
     """home: where everything lies. ledger: its address. workers: trials at a time on this machine.
 
     mlflow: the address of the store that studies are mirrored to; None: they are not. mlflow_ui: where
-    browsers find MLflow's pages, if that is not the store's own address.
+    browsers find MLflow's pages, if that is not the store's own address. proxies: who stands before the
+    service, and is believed in whose name it asks.
     """
 
     home: Path
@@ -33,6 +37,7 @@ class Settings:
     mlflow: str | None = None
     requests_per_s: int = 200  # of one client of the service; five times as many in a burst
     mlflow_ui: str | None = None
+    proxies: tuple[Network, ...] = ()
 
     @property
     def ledger_file(self) -> Path | None:
@@ -59,6 +64,16 @@ def without_secrets(address: str) -> str:
     return _SECRET_PARAMETER.sub("", _LOGIN.sub(r"\1", address)).rstrip("?&")
 
 
+def home_of(environ: Mapping[str, str]) -> Path:
+    """ORCH_HOME, or ./orch-data."""
+    try:
+        return Path(environ.get("ORCH_HOME") or "orch-data").absolute()
+    except FileNotFoundError:
+        raise BadSpec(
+            "The folder that this was called in has been deleted. Go to another, or set ORCH_HOME."
+        ) from None
+
+
 def cores() -> int:
     """The cores this process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -67,13 +82,8 @@ def cores() -> int:
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     """ORCH_HOME (./orch-data), ORCH_LEDGER (SQLite under ORCH_HOME), ORCH_WORKERS (one a core),
     ORCH_MLFLOW (on), MLFLOW_TRACKING_URI (SQLite under ORCH_HOME), ORCH_MLFLOW_UI (the same, if that is a
-    server), ORCH_REQUESTS_PER_S (200)."""
-    try:
-        home = Path(environ.get("ORCH_HOME") or "orch-data").absolute()
-    except FileNotFoundError:
-        raise BadSpec(
-            "The folder that this was called in has been deleted. Go to another, or set ORCH_HOME."
-        ) from None
+    server), ORCH_REQUESTS_PER_S (200), ORCH_PROXIES (none)."""
+    home = home_of(environ)
     ledger = environ.get("ORCH_LEDGER") or f"{FILE}{home / 'ledger.db'}"
     problems = []
     if not ledger.startswith(LEDGERS):
@@ -107,6 +117,8 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
             f"ORCH_MLFLOW_UI is {pages[:60]!r}. Allowed: the http:// or https:// address at which browsers "
             f"find MLflow's pages."
         )
+    proxies, wrong = _networks(environ.get("ORCH_PROXIES") or "")
+    problems += wrong
     if problems:
         raise BadSpec(problems)
     return Settings(
@@ -116,7 +128,22 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         mlflow=None if mirrored == "off" else mlflow,
         requests_per_s=int(rate),
         mlflow_ui=pages,
+        proxies=proxies,
     )
+
+
+def _networks(given: str) -> tuple[tuple[Network, ...], list[str]]:
+    """The addresses and networks of ORCH_PROXIES, and what is wrong with it."""
+    found, problems = list[Network](), list[str]()
+    for each in filter(None, map(str.strip, given.split(","))):
+        try:
+            found.append(ipaddress.ip_network(each, strict=False))
+        except ValueError:
+            problems.append(
+                f"ORCH_PROXIES names {each[:60]!r}, which is no IP address and no network. Allowed: "
+                f"addresses and networks, separated by commas, such as 127.0.0.1,10.0.0.0/8."
+            )
+    return tuple(found), problems
 
 
 def _not_a_store(address: str) -> list[str]:

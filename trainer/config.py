@@ -251,3 +251,16 @@ def canonical(config: TrainConfig) -> str:
 
 def fingerprint(config: TrainConfig) -> str:
     return hashlib.sha256(canonical(config).encode()).hexdigest()
+
+
+def named_files(config: Mapping[str, Any]) -> dict[str, str]:
+    """The files and folders that a config names, by key: all that a check of it looks for on this machine."""
+    found = {}
+    data, schedule = config.get("data"), config.get("schedule")
+    path = data.get("path") if isinstance(data, Mapping) else None
+    if isinstance(path, str) and path:
+        found["data.path"] = path
+    name = schedule.get("name") if isinstance(schedule, Mapping) else None
+    if isinstance(name, str) and name not in SCHEDULES:
+        found["schedule.name"] = name
+    return found

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer import config as configs
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, named_files
 from trainer.disagreements import learned_and_replayed
 from trainer.options import SCHEDULES
 from trainer.protocol import Outcome, Place, Reporter
@@ -47,16 +47,21 @@ def check(config: Mapping[str, Any]) -> list[str]:
 def _missing(config: TrainConfig) -> list[str]:
     """Files that the config names and that are not there."""
     problems = []
-    path = Path(config.data.path).expanduser()
-    if config.data.path and not path.exists() and not any(path.parent.glob(f"{glob.escape(path.name)}.*")):
+    named = named_files(config.to_dict())
+    path = Path(named.get("data.path", "")).expanduser()
+    if (
+        "data.path" in named
+        and not path.exists()
+        and not any(path.parent.glob(f"{glob.escape(path.name)}.*"))
+    ):
         problems.append(
             f"data.path is {config.data.path!r}, and there is no such file or folder, nor files whose names "
             f"begin so. Name one that is there."
         )
-    elif not path.is_absolute() and config.data.path:
+    elif not path.is_absolute() and "data.path" in named:
         problems.append(_relative("data.path", path))
-    schedule = config.schedule.name
-    if schedule not in SCHEDULES:
+    schedule = named.get("schedule.name")
+    if schedule is not None:
         if not Path(schedule).expanduser().is_file():
             problems.append(
                 f"schedule.name is {schedule!r}, and there is no such file. Allowed are "

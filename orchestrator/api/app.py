@@ -9,7 +9,8 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
-from orchestrator.api import answers, auth, errors, events, health, presets, studies, trials
+from orchestrator.api import answers, errors, events, health, presets, sessions, studies, trials
+from orchestrator.api.audit import Audit
 from orchestrator.api.guard import Buckets, Counts, Guard
 from orchestrator.api.parts import Parts
 from orchestrator.errors import BadSpec
@@ -41,9 +42,9 @@ def build(page: APIRouter | None = None) -> FastAPI:
     errors.install(app)
     app.add_middleware(Guard)
     nouns = (presets.router, studies.router, trials.router, answers.router, events.router, health.router)
-    for router in (*nouns, auth.router):
+    for router in (*nouns, sessions.router):
         app.include_router(router, prefix=PREFIX, dependencies=[Depends(_known_queries)])
-    app.include_router(auth.router, include_in_schema=False)
+    app.include_router(sessions.router, include_in_schema=False)
     if page is not None:
         app.include_router(page, include_in_schema=False)
     return app
@@ -53,12 +54,14 @@ def furnish(app: FastAPI, parts: Parts) -> None:
     app.state.parts = parts
     app.state.buckets = Buckets(parts.settings.requests_per_s, now=parts.clock.monotonic)
     app.state.counts = Counts()
+    app.state.audit = Audit(parts)
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     yield
     app.state.parts.tail.close()
+    await app.state.audit.tell_untold()
 
 
 class _Documented(FastAPI):

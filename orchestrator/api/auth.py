@@ -1,41 +1,34 @@
-"""Who asks, and may they? Bearer tokens, kept as their hashes; for browsers the same token in a cookie."""
+"""Who asks, and may they? Bearer tokens, the key of the home; for browsers a session in a cookie."""
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import hmac
 import re
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
-from urllib.parse import parse_qs
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import RedirectResponse
+from fastapi import Depends, HTTPException, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-from orchestrator.api.errors import told
 from orchestrator.api.parts import Here, Parts
-from orchestrator.records import Role, Token
+from orchestrator.errors import OrchError
+from orchestrator.keys import digest
+from orchestrator.records import Role
 
 COOKIE = "orch_session"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 LOCAL = re.compile(r"(localhost|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?")
-# Behind a proxy the loopback is everybody. One that says nothing of itself cannot be told from a person here.
-PROXY_HEADERS = (
-    "forwarded",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-real-ip",
-)
-MOST_FORM_BYTES = 4096
+KEY_HOLDER = "local key"  # no token can have this name: it holds a space
 
-_bearer = HTTPBearer(auto_error=False, description="A token of `orch token create`.", scheme_name="bearer")
+_bearer = HTTPBearer(
+    auto_error=False,
+    description="A token of `orch token create`, or the key in the service's home.",
+    scheme_name="bearer",
+)
 _cookie = APIKeyCookie(
-    name=COOKIE, auto_error=False, description="The same, by POST /session.", scheme_name="cookie"
+    name=COOKIE, auto_error=False, description="A browser's session, by POST /session.", scheme_name="cookie"
 )
 
 
@@ -43,16 +36,8 @@ _cookie = APIKeyCookie(
 class Caller:
     name: str  # the token's; told in audit lines and wishes
     role: Role
-    by: Literal["token", "cookie", "nobody"]
-
-
-def digest(secret: str) -> str:
-    """A plain hash is right for 256 random bits: nobody can guess those, however fast they try."""
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def new_secret() -> str:
-    return f"orch_{secrets.token_urlsafe(32)}"
+    by: Literal["token", "session", "nobody"]
+    digest: str = ""  # of the token or the key
 
 
 def caller(
@@ -62,48 +47,56 @@ def caller(
     cookie: Annotated[str | None, Depends(_cookie)],
 ) -> Caller:
     """Who asks. 401 for one who is not known."""
-    found = known(request, parts, bearer.credentials if bearer else None, cookie)
-    request.state.caller = found  # for the audit line
-    return found
+    return known(request, parts, bearer.credentials if bearer else None, cookie)
 
 
 def known(request: Request, parts: Parts, secret: str | None, cookie: str | None) -> Caller:
+    """Who asks. Whose name is found is kept for the audit line, also where they are refused."""
     if secret is not None:
-        return _of(parts, secret, "token")
-    guarded = not parts.loopback or bool(parts.store.tokens())
-    if guarded and cookie is not None:  # where no token can be had, a stale cookie must not lock anybody out
-        _require_same_origin(request, required=True)
-        return _of(parts, cookie, "cookie")
+        return of_digest(request, parts, digest(secret), "token")
+    guarded = is_guarded(parts)
+    if guarded and cookie is not None:  # where nothing is asked for, a stale cookie must lock nobody out
+        found = _of_session(request, parts, cookie)
+        require_same_origin(request, required=True)
+        return found
     if guarded:
         raise _unauthorized("A token is needed. Send it as `Authorization: Bearer …`.")
-    if _through_a_proxy(request):
-        raise _unauthorized(
-            "A proxy stands before this service, and it has no tokens: anybody could use it. "
-            "Make one with: orch token create NAME --role admin"
-        )
     _require_local_name(request)
-    _require_same_origin(request, required=False)
+    require_same_origin(request, required=False)
+    request.state.who = "local"
     return Caller("local", Role.ADMIN, "nobody")
 
 
-def _of(parts: Parts, secret: str, by: Literal["token", "cookie"]) -> Caller:
-    token = parts.store.token(digest(secret))
+def is_guarded(parts: Parts) -> bool:
+    """Whether a token is asked for. A service that was opened asks for one as soon as there is one."""
+    return not parts.open or bool(parts.store.tokens())
+
+
+def of_digest(request: Request, parts: Parts, found: str, by: Literal["token", "session"]) -> Caller:
+    """Whose token, or key, it is. 401 for one that is not known, or not valid any more."""
+    if parts.key and hmac.compare_digest(found, parts.key):
+        request.state.who = KEY_HOLDER
+        return Caller(KEY_HOLDER, Role.ADMIN, by, found)
+    token = parts.store.token(found)
     if token is None:
         raise _unauthorized("This token is not known here.")
     if not token.valid(parts.clock.time()):
         how = "was revoked" if token.revoked_at is not None else "has expired"
+        request.state.who = f"{token.name} (the token {how})"
         raise _unauthorized(f"The token {token.name!r} {how}. Make one with: orch token create")
-    return Caller(token.name, token.role, by)
+    request.state.who = token.name
+    return Caller(token.name, token.role, by, found)
+
+
+def _of_session(request: Request, parts: Parts, cookie: str) -> Caller:
+    session = parts.store.session(digest(cookie))
+    if session is None or not session.valid(parts.clock.time()):
+        raise _unauthorized("The session has ended. Sign in again.")
+    return of_digest(request, parts, session.token, "session")
 
 
 def _unauthorized(detail: str) -> HTTPException:
     return HTTPException(401, detail, {"WWW-Authenticate": "Bearer"})
-
-
-def _through_a_proxy(request: Request) -> bool:
-    """HTTP/1.0 is what nginx speaks to those behind it, unless told otherwise; browsers and curl do not."""
-    said = any(name in request.headers for name in PROXY_HEADERS)
-    return said or request.scope.get("http_version") == "1.0"
 
 
 def _require_local_name(request: Request) -> None:
@@ -115,7 +108,7 @@ def _require_local_name(request: Request) -> None:
         )
 
 
-def _require_same_origin(request: Request, *, required: bool) -> None:
+def require_same_origin(request: Request, *, required: bool) -> None:
     """Of a write that a browser may send by itself: it must come from our own page."""
     origin = request.headers.get("origin")
     if request.method in SAFE or (origin is None and not required):
@@ -142,12 +135,16 @@ Runs = Annotated[Caller, Depends(needs(Role.RUN))]
 Admin = Annotated[Caller, Depends(needs(Role.ADMIN))]
 
 
-def role_of(request: Request) -> str | None:
-    """For pages: what the caller may do; None for one who is not known."""
+def _credentials(request: Request) -> tuple[str | None, str | None]:
     bearer = request.headers.get("authorization", "")
     secret = bearer[7:] if bearer[:7].lower() == "bearer " else None
+    return secret, request.cookies.get(COOKIE)
+
+
+def role_of(request: Request) -> str | None:
+    """For pages: what the caller may do; None for one who is not known."""
     try:
-        found = known(request, request.app.state.parts, secret, request.cookies.get(COOKIE))
+        found = known(request, request.app.state.parts, *_credentials(request))
     except HTTPException as refused:
         if refused.status_code != 401:
             raise
@@ -155,58 +152,9 @@ def role_of(request: Request) -> str | None:
     return str(found.role)
 
 
-# -- sessions of browsers ----------------------------------------------------------------------------------
-router = APIRouter(tags=["session"])
-_FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/x-www-form-urlencoded": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"token": {"type": "string", "maxLength": 200}},
-                    "required": ["token"],
-                }
-            }
-        },
-    }
-}
-
-
-@router.post("/session", status_code=303, responses=told(401, 403), openapi_extra=_FORM)
-async def sign_in(request: Request, parts: Here) -> Response:
-    """Take a token (form field `token`) into a cookie that counts as it; then on to the first page."""
-    _require_same_origin(request, required=False)
-    form = parse_qs((await request.body()).decode("utf-8", "replace")[:MOST_FORM_BYTES])
-    secret = form.get("token", [""])[0].strip()
-    if not secret:
-        raise HTTPException(422, "The form field `token` is missing. Give the token there.")
-    found = await run_in_threadpool(_of, parts, secret, "cookie")
-    token = await run_in_threadpool(parts.store.token, digest(secret))
-    request.state.caller = found
-    response = RedirectResponse("/", 303)
-    response.set_cookie(
-        COOKIE,
-        secret,
-        max_age=_left_s(token, parts),
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-    )
-    return response
-
-
-def _left_s(token: Token | None, parts: Parts) -> int | None:
-    """None: until the browser is closed."""
-    if token is None or token.expires_at is None:
-        return None
-    return max(1, round(token.expires_at - parts.clock.time()))
-
-
-@router.delete("/session", status_code=204, responses=told(403))
-def sign_out(request: Request) -> Response:
-    """Forget the cookie."""
-    _require_same_origin(request, required=False)
-    response = Response(status_code=204)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
-    return response
+def name_of(request: Request) -> str | None:
+    """For an audit line of a request that was refused before anybody asked whose it is."""
+    with contextlib.suppress(HTTPException, OrchError):
+        known(request, request.app.state.parts, *_credentials(request))
+    found: str | None = getattr(request.state, "who", None)
+    return found

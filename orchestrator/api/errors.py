@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.routing import Match
 
 from orchestrator.errors import (
     BackendLost,
@@ -32,6 +33,7 @@ Responses = dict[int | str, dict[str, Any]]  # as FastAPI takes them
 
 RETRY_AFTER_S = 2
 MEDIA_TYPE = "application/problem+json"
+VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 KINDS: tuple[tuple[type[Exception], str, int, str], ...] = (
     (BadSpec, "bad-spec", 422, "This cannot be run as it is written"),
@@ -125,10 +127,14 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, OrchError)
         return translated(error)
 
-    async def plain(_: Request, error: Exception) -> JSONResponse:
+    async def plain(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, AnyHTTPException)
         detail = SENTENCES.get(error.status_code) if error.detail in _DEFAULTS else None
-        return problem(error.status_code, detail or str(error.detail), headers=error.headers)
+        headers = {
+            **(error.headers or {}),
+            **({"Allow": _verbs(request)} if error.status_code == 405 else {}),
+        }
+        return problem(error.status_code, detail or str(error.detail), headers=headers)
 
     async def invalid(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
@@ -138,6 +144,16 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(OrchError, domain)
     app.add_exception_handler(AnyHTTPException, plain)  # also those of the router itself
     app.add_exception_handler(RequestValidationError, invalid)
+
+
+def _verbs(request: Request) -> str:
+    """All that the address takes. The router itself tells only those of the first route that fits."""
+
+    def taken(verb: str) -> bool:
+        asked = {**request.scope, "method": verb}
+        return any(route.matches(asked)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(verb for verb in VERBS if taken(verb))
 
 
 _DEFAULTS = ("Not Found", "Method Not Allowed")

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import HTTPException
-from fastapi.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
-from orchestrator.api.auth import SAFE, Caller
 from orchestrator.api.bodies import MOST_BYTES
-from orchestrator.api.errors import problem, unexpected
+from orchestrator.api.errors import VERBS, problem, unexpected
 from orchestrator.api.parts import Parts
-from orchestrator.errors import OrchError
-from orchestrator.records import AuditLine
+from orchestrator.api.peers import client_of
 
 Message = MutableMapping[str, Any]
 MOST_CLIENTS = 10_000
-VERBS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-MOST_PATH = 300  # characters of a path that an audit line keeps
 BURST_S = 5  # a client that was quiet may ask for so many seconds' worth at once
 HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; "
@@ -39,10 +33,11 @@ class _Bucket:
 
 
 class Buckets:
-    """A token bucket a client: so many requests a second, and BURST_S times as many after a rest."""
+    """A token bucket a client: so many requests a second, and `burst_s` times as many after a rest."""
 
-    def __init__(self, rate_per_s: float, *, now: Callable[[], float]) -> None:
-        self._rate, self._most, self._now = rate_per_s, rate_per_s * BURST_S, now
+    def __init__(self, rate_per_s: float, *, now: Callable[[], float], burst_s: float = BURST_S) -> None:
+        self._rate, self._most, self._now = rate_per_s, rate_per_s * burst_s, now
+        self._burst_s = burst_s
         self._buckets: dict[str, _Bucket] = {}
 
     def wait_s(self, client: str) -> float:
@@ -62,7 +57,7 @@ class Buckets:
     def _forget_rested(self, now: float) -> None:
         """A full bucket is as good as none."""
         if len(self._buckets) >= MOST_CLIENTS:
-            self._buckets = {c: b for c, b in self._buckets.items() if now - b.at < BURST_S}
+            self._buckets = {c: b for c, b in self._buckets.items() if now - b.at < self._burst_s}
 
 
 class Counts:
@@ -89,6 +84,7 @@ class Guard:
         scope.setdefault("state", {})  # the route puts the caller there
         exchange = _Exchange(scope, receive, send)
         refusal = _refusal(scope, exchange.parts)
+        exchange.looked_at = refusal is None
         if refusal is not None:
             await refusal(scope, receive, exchange.send)
             return
@@ -101,8 +97,7 @@ class Guard:
 
 
 def _refusal(scope: Any, parts: Parts) -> Any:
-    client = scope["client"][0] if scope.get("client") else ""
-    wait_s = scope["app"].state.buckets.wait_s(client)
+    wait_s = scope["app"].state.buckets.wait_s(client_of(scope, parts.settings.proxies))
     if wait_s:
         return problem(
             429,
@@ -133,6 +128,7 @@ class _Exchange:
         self.parts: Parts = scope["app"].state.parts
         self._taken = 0
         self.started = False
+        self.looked_at = True  # by a route, or the search for one
 
     async def receive(self) -> Message:
         """Counted: what a header says of the length may be missing, or a lie."""
@@ -146,27 +142,9 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self.started = True
             self._scope["app"].state.counts.add(self._scope["method"], message["status"])
-            await self._audit(message["status"])
+            audit = self._scope["app"].state.audit
+            await audit.tell(self._scope, message["status"], looked_at=self.looked_at)
             there = {name.lower() for name, _ in message.get("headers", ())}
             extra = [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in there]
             message = {**message, "headers": [*message.get("headers", ()), *extra]}
         await self._send(message)
-
-    async def _audit(self, status: int) -> None:
-        """Of every change that somebody known asked for, before they hear the answer."""
-        caller: Caller | None = self._scope.get("state", {}).get("caller")
-        if caller is None or self._scope["method"] in SAFE:
-            return
-        line = AuditLine(
-            at=self.parts.clock.time(),
-            who=caller.name,
-            verb=self._scope["method"],
-            path=self._scope["path"][:MOST_PATH],
-            status=status,
-        )
-        try:
-            await run_in_threadpool(self.parts.store.audit, line)
-        except OrchError as problem:
-            logging.getLogger("orchestrator.api").warning(
-                "An audit line was not written (%s): %s", problem, line
-            )

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
 
+from orchestrator.api.links import Links
 from orchestrator.api.tail import Tail
 from orchestrator.clock import Clock
 from orchestrator.errors import BadSpec
@@ -40,7 +41,9 @@ class Parts:
     tail: Tail
     engine: Callable[[], Standing]  # how the engine of this process stands
     nudge: Callable[[], None]  # tell it that somebody asked for something
-    loopback: bool  # only this machine can reach the service
+    key: str  # the digest of the key in the service's home, which opens everything
+    links: Links  # by which browsers sign in
+    open: bool = False  # this machine alone can reach the service, and nobody is asked for a token
     answer_within_s: float = 1.0  # what whoever leads is given to answer a wish
     new_id: Callable[[], str] = _new_id
 

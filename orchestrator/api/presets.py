@@ -19,6 +19,7 @@ from orchestrator.plan import plan, refuse_above
 from orchestrator.reading import spec_from_dict
 from orchestrator.records import Role
 from orchestrator.spec import MOST_TRIALS, StudySpec, Take
+from trainer.config import named_files
 
 router = APIRouter(tags=["presets"], route_class=StrictRoute)
 REHEARSAL = "orchestrator.rehearsal"
@@ -142,11 +143,13 @@ def preset(
 @router.post("/plans", response_model=Plan, responses=told(401, 403, 404))
 def plans(asked: AskedPlan, parts: Here, who: Reader) -> Any:
     """Say what a study would run and cost. Nothing is started, and nothing written. The role read plans
-    studies of the presets' entrypoints and the rehearsal; another entrypoint needs the role run."""
+    studies of the presets' entrypoints and the rehearsal that name no file of the service's machine; any
+    other needs the role run."""
     slots = asked.slots or parts.settings.workers
     found = _spec(asked)
     if not who.role.covers(Role.RUN):
         _require_ours(found.spec, who)
+        _require_no_files(found.spec, who)
     _require_affordable(found.spec, asked, slots=slots)
     planned = plan(found.spec, slots=slots, notes=found.notes)
     return {**planned.to_dict(), "programs": programs(found.spec)}
@@ -179,6 +182,17 @@ def _require_ours(spec: StudySpec, who: Caller) -> None:
                 403,
                 f"The token {who.name!r} has the role {who.role}, and a plan imports the study's entrypoint. "
                 f"{name!r:.80} needs the role {Role.RUN}. Allowed are: {', '.join(ours)}.",
+            )
+
+
+def _require_no_files(spec: StudySpec, who: Caller) -> None:
+    """A check looks for the files that a config names, and so tells what lies on the service's machine."""
+    for config in (spec.base, *(arm.config for arm in spec.arms)):
+        for key, path in named_files(config).items():
+            raise HTTPException(
+                403,
+                f"The token {who.name!r} has the role {who.role}, and a plan looks for the files that a "
+                f"study names. {key} is {path!r:.80}, which needs the role {Role.RUN}. Leave it out.",
             )
 
 

@@ -27,7 +27,7 @@ NOUNS = {
     "rehearse": "Run a whole study on a virtual clock, in seconds.",
     "mlflow": "Say what of the studies is in MLflow, and write what is missing.",
     "serve": "Serve everybody: run all studies, and answer over HTTP.",
-    "token": "Make, list and revoke tokens: who may use the service.",
+    "token": "Make, list and revoke tokens: who may use the service; print links to sign in.",
     "ui": "Open MLflow's pages on what is mirrored.",
     "doctor": "Say what is installed, and what is missing.",
     "down": "End the workers on this machine.",

@@ -1,4 +1,4 @@
-"""`orch token create|list|revoke`: who may use the service."""
+"""`orch token create|list|revoke|link`: who may use the service."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli import foreground
 from orchestrator.cli.asking import as_json_option
+from orchestrator.cli.place import server_option
 from orchestrator.cli.showing import DONE, note, print_json, say, table, terminal_width
 from orchestrator.clock import SystemClock
 from orchestrator.errors import BadSpec
@@ -39,7 +40,7 @@ def command() -> None:
 @as_json_option
 def create(name: str, role: str, days: int, as_json: bool) -> int:
     """Make a token and print it, this once: only its hash is kept."""
-    from orchestrator.api.auth import digest, new_secret
+    from orchestrator.keys import digest, new_secret
 
     if not NAME.fullmatch(name):
         raise BadSpec(
@@ -86,6 +87,28 @@ def revoke(name: str) -> int:
     with foreground.opened(from_environment(), writing=False) as store:
         store.revoke_token(name, at=SystemClock().time())
     say(f"The token {name} is revoked.")
+    return DONE
+
+
+@command.command()
+@server_option
+@as_json_option
+def link(server: str | None, as_json: bool) -> int:
+    """Print a link that signs a browser in to the service, once.
+
+    It signs in with the token in ORCH_TOKEN; without one with the key in ORCH_HOME, on the service's machine.
+    """
+    from orchestrator.client import Client
+    from orchestrator.serving import DEFAULT_URL
+
+    with Client(server or DEFAULT_URL) as client:
+        made = client.link()
+    if as_json:
+        print_json(made)
+        return DONE
+    say(made["url"])
+    if made["expires_in_s"] is not None:
+        note(f"Open it in a browser within {made['expires_in_s'] / 60:.0f} minutes. It works once.")
     return DONE
 
 

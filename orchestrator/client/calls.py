@@ -46,7 +46,8 @@ class Client:
         timeout_s: float = TIMEOUT_S,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`url` and `token`: ORCH_URL and ORCH_TOKEN unless told."""
+        """`url` and `token`: ORCH_URL and ORCH_TOKEN unless told. Without a token, a service on this machine
+        is asked with the key in ORCH_HOME."""
         self._wire = Wire(url, token, patience_s=patience_s, timeout_s=timeout_s, wait=wait)
 
     @property
@@ -155,6 +156,11 @@ class Client:
 
     def version(self) -> str:
         return str(self._get("/version")["version"])
+
+    def link(self) -> Json:
+        """`url`: where a browser signs in with this client's token, once; it works for `expires_in_s`."""
+        made = self._wire.read(self._wire.ask("POST", "/session/links"))
+        return {"url": self.url + made["path"], "expires_in_s": made["expires_in_s"]}
 
     # -- what was found ----------------------------------------------------------------------------------
     def verdict(self, study: str) -> Json:

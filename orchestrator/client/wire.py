@@ -7,9 +7,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from orchestrator import keys
 from orchestrator.errors import (
     BackendLost,
     BadSpec,
@@ -25,6 +27,7 @@ from orchestrator.errors import (
     OrchError,
     ServiceLost,
 )
+from orchestrator.settings import home_of
 
 if TYPE_CHECKING:
     import httpx
@@ -71,6 +74,12 @@ class Wire:
             ) from None
         self.url = _checked(url or os.environ.get("ORCH_URL") or "")
         token = _fit_for_a_header(token or os.environ.get("ORCH_TOKEN") or "")
+        self._key_file: Path | None = None  # where the key is looked for, in place of a token
+        if not token and _is_loopback(self.url):
+            home = home_of(os.environ)
+            self._key_file = home / keys.FILE
+            token = keys.read(home) or ""
+        self._has_token = bool(token)
         self.patience_s = PATIENCE_S if patience_s is None else patience_s
         self.wait = wait
         self.lost: type[Exception] = httpx.TransportError
@@ -172,7 +181,18 @@ class Wire:
             return BadSpec(told.get("problems") or detail)
         if answer.status_code >= 500 and kind not in KINDS:
             return ServiceLost(f"The service at {self.url} failed: {detail}")
+        if kind == "unauthorized":
+            detail += self._about_the_key()
         return KINDS.get(kind, OrchError)(detail)
+
+    def _about_the_key(self) -> str:
+        if self._key_file is None:
+            return ""
+        tried = "was sent, since" if self._has_token else "would be sent, and cannot be read;"
+        return (
+            f" The key in {self._key_file} {tried} ORCH_TOKEN is not set. Set ORCH_HOME to the folder of the "
+            f"service that answers at {self.url}, or ORCH_TOKEN to a token."
+        )
 
 
 # -- words -----------------------------------------------------------------------------------------------

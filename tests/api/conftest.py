@@ -13,15 +13,18 @@ from typing import Any
 import pytest
 
 from orchestrator.api.app import build, furnish
-from orchestrator.api.auth import digest
+from orchestrator.api.links import Links
 from orchestrator.api.parts import Parts
 from orchestrator.api.tail import Tail
 from orchestrator.engine import Engine
+from orchestrator.keys import digest
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.records import Role, StudyRow, Token
 from orchestrator.running import OFF
 from orchestrator.settings import Settings
 from tests.faults.world import World, small_study, world
+
+KEY = "orch_the-key-in-the-home-of-the-service"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,6 @@ class Asking:
     runner: asyncio.Runner
     headers: dict[str, str] = field(default_factory=dict)
     client: str = "127.0.0.1"
-    http_version: str = "1.1"
 
     def __call__(self, verb: str, path: str, body: Any = None, **headers: str) -> Said:
         return self.runner.run(self.ask(verb, path, body, **headers))
@@ -110,7 +112,7 @@ class Asking:
         return {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": self.http_version,
+            "http_version": "1.1",
             "method": verb,
             "scheme": "http",
             "path": where,
@@ -130,12 +132,17 @@ class Service:
     parts: Parts
     place: World
     engine: Engine
-    ask: Asking
+    ask: Asking  # as the command line on the service's machine does, with the key of its home
     led: bool = True
 
     @property
     def store(self) -> Store:
         return self.parts.store
+
+    @property
+    def anybody(self) -> Asking:
+        """Asks without a token or a key."""
+        return replace(self.ask, headers={})
 
     def nudge(self) -> None:
         if self.led:
@@ -183,7 +190,7 @@ def make(tmp_path: Path, runner: asyncio.Runner, app: Any) -> Iterator[Make]:
     """Makes a service over a ledger: memory, sqlite, or that at an address."""
     stores: list[Store] = []
 
-    def make_one(ledger: str = "memory", *, loopback: bool = True, **settings: Any) -> Service:
+    def make_one(ledger: str = "memory", *, open_: bool = False, **settings: Any) -> Service:
         url = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/ledger.db"}.get(ledger, ledger)
         store = open_ledger(url)
         stores.append(store)
@@ -196,11 +203,13 @@ def make(tmp_path: Path, runner: asyncio.Runner, app: Any) -> Iterator[Make]:
             tail=Tail(store, pace_s=0.001),
             engine=lambda: OFF,
             nudge=lambda: made[0].nudge(),
-            loopback=loopback,
+            key=digest(KEY),
+            links=Links(now=place.clock.monotonic),
+            open=open_,
             answer_within_s=0.0,
         )
         furnish(app, parts)
-        made.append(Service(parts, place, place.engine(), Asking(app, runner)))
+        made.append(Service(parts, place, place.engine(), Asking(app, runner).by(KEY)))
         return made[0]
 
     yield make_one

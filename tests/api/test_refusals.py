@@ -102,7 +102,24 @@ def test_addresses_and_verbs_that_are_not_there_are_problems_too(make: Make) -> 
         said = service.ask(verb, path)
         assert (said.status, said.json["status"]) == (status, status)
         assert said.headers["content-type"] == "application/problem+json"
-    assert "GET" in service.ask("PUT", f"{STUDIES}/x").headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("path", "verbs"),
+    [
+        (STUDIES, "GET, POST"),
+        (f"{STUDIES}/x", "GET, DELETE"),
+        ("/session", "POST, DELETE"),
+        ("/api/v1/session", "POST, DELETE"),
+        (f"{STUDIES}/x/pause", "POST"),
+        ("/api/v1/openapi.json", "GET, HEAD"),
+    ],
+)
+def test_a_verb_that_is_not_taken_is_answered_with_all_that_are(make: Make, path: str, verbs: str) -> None:
+    service = make()
+    for verb in ("PUT", "PATCH", "VERB"):
+        said = service.ask(verb, path)
+        assert (said.status, said.headers["allow"]) == (405, verbs)
 
 
 def test_verbs_that_a_client_invents_are_counted_as_one(make: Make) -> None:

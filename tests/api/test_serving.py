@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,16 +17,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from orchestrator import cli, service
-from orchestrator.api.auth import digest
 from orchestrator.errors import BackendLost, BadSpec, LedgerBusy, MoveRefused
+from orchestrator.keys import digest
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.records import Role, StudyState, Token
 from orchestrator.running import Runner
-from orchestrator.serving import Address, is_loopback, listen, require_admin
+from orchestrator.serving import Address, is_loopback, listen, require_loopback, url_of
 from orchestrator.settings import Settings
 from tests.faults.world import World, created, small_study, world
 
@@ -148,25 +150,24 @@ def test_a_study_that_cannot_be_launched_here_is_named_and_the_others_go_on(
 
 # -- where it may listen -------------------------------------------------------------------------------------
 @pytest.mark.fault(27)
-def test_only_with_an_admin_s_token_may_others_reach_it() -> None:
-    store = open_ledger("memory://")
-    now = time.time()
-    for refused in (
-        None,
-        Token("reader", "d1", Role.READ, now),
-        Token("old", "d2", Role.ADMIN, now, expires_at=now - 1),
-        Token("gone", "d3", Role.ADMIN, now, revoked_at=now),
-    ):
-        if refused is not None:
-            store.add_token(refused)
-        with listen(Address("0.0.0.0", 0)) as everywhere:
-            assert not is_loopback(everywhere)
-            with pytest.raises(BadSpec) as caught:
-                require_admin(store, everywhere)
-        assert "orch token create NAME --role admin" in str(caught.value)
-    store.add_token(Token("ada", "d4", Role.ADMIN, now, expires_at=now + 60))
+def test_what_others_can_reach_is_never_open() -> None:
     with listen(Address("0.0.0.0", 0)) as everywhere:
-        require_admin(store, everywhere)
+        assert not is_loopback(everywhere)
+        with pytest.raises(BadSpec) as caught:
+            require_loopback(everywhere)
+        assert everywhere.fileno() == -1  # nobody gets through meanwhile
+    assert str(caught.value) == (
+        "0.0.0.0 can be reached from other machines, and with --open anybody could run studies here. Leave "
+        "--open out, or serve this machine alone, with --host 127.0.0.1."
+    )
+    with listen(Address("127.0.0.1", 0)) as here:
+        require_loopback(here)
+
+
+@pytest.mark.parametrize(("host", "shown"), [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1")])
+def test_what_listens_everywhere_is_asked_at_the_loopback(host: str, shown: str) -> None:
+    with listen(Address(host, 0)) as listening:
+        assert url_of(listening) == f"http://{shown}:{listening.getsockname()[1]}"
 
 
 def test_this_machine_alone_is_known_by_its_address() -> None:
@@ -189,37 +190,159 @@ def test_the_command_refuses_with_exit_code_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ORCH_HOME", str(tmp_path))
-    assert cli.run(["serve", "--host", "0.0.0.0", "--port", "0"]) == 2
+    assert cli.run(["serve", "--open", "--host", "0.0.0.0", "--port", "0"]) == 2
     said = capsys.readouterr()
-    assert "there is no valid token of an admin" in said.err
+    assert "with --open anybody could run studies here" in said.err
     assert said.out == ""
+    assert cli.run(["serve", "--engine-only", "--open"]) == 2
     assert cli.run(["serve", "--engine-only", "--api-only"]) == 2
 
 
 # -- a real server -------------------------------------------------------------------------------------------
+class Process:
+    """`orch serve --api-only`, and what it printed first."""
+
+    def __init__(self, home: Path, *words: str, **more: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator.cli", "serve", "--api-only", "--port", "0", *words],
+            cwd=ROOT,
+            env={**os.environ, "ORCH_HOME": str(home), **more},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._killer = threading.Timer(WITHIN_S, self.process.kill)
+        self._killer.start()
+        assert self.process.stdout is not None
+        self.said = self.process.stdout.readline().strip()
+        self.url = "{0.scheme}://{0.netloc}".format(urlsplit(self.said))
+
+    def end(self) -> str:
+        """What it said on stderr."""
+        self._killer.cancel()
+        self.process.terminate()
+        _, err = self.process.communicate(timeout=WITHIN_S)
+        return err
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`orch serve --api-only` with a token, and its URL."""
     store = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
     store.add_token(Token("ada", digest("secret"), Role.ADMIN, 0.0))
     store.close()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator.cli", "serve", "--api-only", "--port", "0"],
-        cwd=ROOT,
-        env={**os.environ, "ORCH_HOME": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    killer = threading.Timer(WITHIN_S, process.kill)
-    killer.start()
-    assert process.stdout is not None
+    running = Process(tmp_path)
     try:
-        yield process, process.stdout.readline().strip()
+        yield running.process, running.url
     finally:
-        killer.cancel()
-        process.kill()
-        process.communicate()
+        running.process.kill()
+        running.end()
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _status(url: str, **headers: str) -> tuple[int, Any]:
+    """Of one answer, redirects not followed, and its headers."""
+    asked = urllib.request.Request(url, headers=headers)
+    try:
+        with urllib.request.build_opener(_NoRedirects()).open(asked, timeout=WITHIN_S) as answer:
+            return answer.status, answer.headers
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.headers
+
+
+def test_a_service_asks_for_its_key_and_the_command_line_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    for name in ("ORCH_TOKEN", "ORCH_URL"):
+        monkeypatch.delenv(name, raising=False)
+    running = Process(home)
+    try:
+        url, studies = running.url, f"{running.url}/api/v1/studies"
+        assert re.fullmatch(rf"{url}/login\?key=orch_[\w-]{{43}}", running.said)
+        assert (_status(studies)[0], _status(f"{url}/api/v1/health/ready")[0]) == (401, 200)
+        status, headers = _status(running.said)
+        assert (status, headers["Location"]) == (303, "/")
+        cookie = headers["Set-Cookie"].split(";")[0]
+        assert _status(studies, Cookie=cookie)[0] == 200
+        assert _status(running.said)[0] == 401  # it worked once
+
+        monkeypatch.setenv("ORCH_HOME", str(home))
+        assert cli.run(["study", "list", "--server", url, "--json"]) == 0
+        assert cli.run(["token", "link", "--server", url]) == 0
+        said = capsys.readouterr()
+        link = said.out.splitlines()[-1]
+        assert "Open it in a browser within 10 minutes. It works once." in said.err
+        assert [_status(link)[0] for _ in range(2)] == [303, 401]
+        monkeypatch.setenv("ORCH_HOME", str(elsewhere))
+        assert cli.run(["study", "list", "--server", url]) == 3
+        assert capsys.readouterr().err.endswith(
+            f" The key in {elsewhere}/key would be sent, and cannot be read; ORCH_TOKEN is not set. Set "
+            f"ORCH_HOME to the folder of the service that answers at {url}, or ORCH_TOKEN to a token.\n"
+        )
+    finally:
+        err = running.end()
+    assert f"  orch token link --server {url}\n" in err
+    key = (home / "key").read_text().strip()
+    assert key not in err + running.said
+
+    again = Process(home)  # the key and the browser's session outlive the process
+    try:
+        assert (home / "key").read_text().strip() == key
+        assert _status(f"{again.url}/api/v1/studies", Cookie=cookie)[0] == 200
+        assert _status(f"{again.url}/api/v1/studies", Authorization=f"Bearer {key}")[0] == 200
+    finally:
+        again.end()
+
+
+def test_an_open_service_asks_nobody_and_says_so_where_there_are_tokens(tmp_path: Path) -> None:
+    running = Process(tmp_path, "--open")
+    try:
+        assert running.said == f"{running.url}/"
+        assert _status(f"{running.url}/api/v1/studies")[0] == 200
+        assert _status(f"{running.url}/api/v1/studies", Host="evil.example")[0] == 403
+    finally:
+        running.end()
+    store = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+    store.add_token(Token("ada", digest("secret"), Role.ADMIN, 0.0))
+    store.close()
+    again = Process(tmp_path, "--open")
+    try:
+        assert "/login?key=" in again.said
+        assert _status(f"{again.url}/api/v1/studies")[0] == 401
+    finally:
+        err = again.end()
+    assert "There are tokens, and as long as there are, --open opens nothing" in err
+
+
+def test_a_service_that_others_reach_is_guarded_without_any_token_made_for_it(tmp_path: Path) -> None:
+    running = Process(tmp_path, "--host", "0.0.0.0")
+    try:
+        assert running.said.startswith("http://127.0.0.1:")
+        assert _status(f"{running.url}/api/v1/studies")[0] == 401
+        assert _status(f"{running.url}/api/v1/studies", **{"X-Forwarded-For": "127.0.0.1"})[0] == 401
+        key = (tmp_path / "key").read_text().strip()
+        assert _status(f"{running.url}/api/v1/studies", Authorization=f"Bearer {key}")[0] == 200
+    finally:
+        running.end()
+
+
+@pytest.mark.parametrize(("proxies", "refused"), [("", True), ("127.0.0.1", False)])
+def test_a_client_here_evades_no_rate_by_naming_other_addresses(
+    tmp_path: Path, proxies: str, refused: bool
+) -> None:
+    running = Process(tmp_path, ORCH_REQUESTS_PER_S="1", ORCH_PROXIES=proxies)
+    try:
+        live = f"{running.url}/api/v1/health/live"
+        asked = [_status(live, **{"X-Forwarded-For": f"1.2.3.{i}"})[0] for i in range(50)]
+        assert (429 in asked) == refused
+    finally:
+        running.end()
 
 
 def _get(url: str, **headers: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator import keys
 from orchestrator.client import Client
 from tests.faults.world import small_study
 
@@ -25,6 +26,11 @@ class Server:
     url: str
     home: Path
     process: subprocess.Popen[str]
+
+    @property
+    def key(self) -> str:
+        """What opens it, from its home."""
+        return (self.home / keys.FILE).read_text().strip()
 
 
 Serve = Callable[..., Server]
@@ -73,9 +79,9 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
             )
         started.append(process)
         assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        assert url.startswith("http://"), (home / "served.log").read_text()
-        return Server(url, home, process)
+        link = process.stdout.readline().strip()
+        assert link.startswith("http://"), (home / "served.log").read_text()
+        return Server(link.partition("/login")[0], home, process)
 
     yield start
     for process in started:
@@ -107,5 +113,5 @@ def server(serve: Serve) -> Server:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[Client]:
-    with Client(server.url) as client:
+    with Client(server.url, token=server.key) as client:
         yield client

@@ -39,6 +39,8 @@ def orch(
 
     def run(*arguments: str, remote: bool = False) -> Said:
         monkeypatch.setenv("ORCH_HOME", str(tmp_path / "elsewhere" if remote else server.home))
+        if remote:
+            monkeypatch.setenv("ORCH_TOKEN", server.key)
         code = cli.run([*arguments, "--server", server.url] if remote else arguments)
         out, err = capsys.readouterr()
         return Said(code, out, err)
@@ -51,7 +53,7 @@ def studies(server: Server) -> None:
     """One that ended with a claim, one whose only trial failed, one that is paused."""
     failing = {**spec("failing")["base"], "rehearsal": {"fail_at_step": 10}}
     arms = [{"name": "base", "method": "fixed", "trials": 1}]
-    with Client(server.url) as client:
+    with Client(server.url, token=server.key) as client:
         client.create(spec=spec("claimed", claim=CLAIM, question=QUESTION))
         client.create(spec=spec("failing", base=failing, arms=arms, claim=None))
         client.create(spec=spec("cells", arms=CELLS, claim=None))
@@ -224,7 +226,7 @@ def test_ctrl_c_leaves_the_study_running_on_the_server_and_says_so(
     following = subprocess.Popen(
         [sys.executable, "-m", "orchestrator.cli", "study", "create", str(file), "--server", server.url],
         cwd=ROOT,
-        env={**os.environ, "ORCH_HOME": str(tmp_path / "home")},
+        env={**os.environ, "ORCH_HOME": str(tmp_path / "home"), "ORCH_TOKEN": server.key},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

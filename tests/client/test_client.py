@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import errors
+from orchestrator import errors, keys
 from orchestrator.client import Client, Heard, at_rest, calls
 from orchestrator.client.listening import messages
 from tests.client.conftest import Serve, Server, slow, spec, stop
@@ -24,7 +24,7 @@ Answer = tuple[int, dict[str, str], bytes]
 @pytest.fixture(scope="module")
 def ended(server: Server) -> str:
     """The name of a study that has ended."""
-    with Client(server.url) as client:
+    with Client(server.url, token=server.key) as client:
         made = client.create(spec=spec("ended"))
         assert client.wait(made["study_id"], timeout_s=120)["status"] == "completed"
     return "ended"
@@ -113,7 +113,7 @@ def test_refusals_are_the_errors_of_the_command_line(client: Client, ended: str)
 def test_without_its_token_a_service_is_closed(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.api.auth import digest
+    from orchestrator.keys import digest
     from orchestrator.ledger import open_ledger
     from orchestrator.records import Role, Token
 
@@ -122,6 +122,8 @@ def test_without_its_token_a_service_is_closed(
     store.add_token(Token("ada", digest("orch_secret"), Role.READ, 0.0, None))
     store.close()
     server = serve("--api-only", home=tmp_path / "home")
+    monkeypatch.delenv("ORCH_TOKEN", raising=False)
+    monkeypatch.setenv("ORCH_HOME", str(tmp_path / "elsewhere"))
     with Client(server.url) as client, pytest.raises(errors.NotAllowed, match="A token is needed"):
         list(client.studies())
     monkeypatch.setenv("ORCH_TOKEN", "orch_secret")
@@ -131,6 +133,51 @@ def test_without_its_token_a_service_is_closed(
         with pytest.raises(errors.NotAllowed, match="this needs run"):
             client.create(spec=spec("mine"))
     stop(server)
+
+
+def test_on_the_service_s_machine_its_key_is_found_in_the_home(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ORCH_TOKEN", raising=False)
+    monkeypatch.setenv("ORCH_HOME", str(server.home))
+    with Client(server.url) as client:
+        assert client.presets()
+        made = client.link()
+    assert made["url"].startswith(f"{server.url}/login?key=orch_")
+    assert made["expires_in_s"] == 600
+    monkeypatch.setenv("ORCH_HOME", str(tmp_path))
+    other = keys.ensure(tmp_path, say=print)
+    with Client(server.url) as client, pytest.raises(errors.NotAllowed) as refused:
+        list(client.studies())
+    assert str(refused.value) == (
+        f"This token is not known here. The key in {tmp_path}/key was sent, since ORCH_TOKEN is not set. Set "
+        f"ORCH_HOME to the folder of the service that answers at {server.url}, or ORCH_TOKEN to a token."
+    )
+    monkeypatch.setenv("ORCH_TOKEN", "orch_another")
+    with Client(server.url) as client, pytest.raises(errors.NotAllowed) as refused:
+        list(client.studies())
+    assert str(refused.value) == "This token is not known here."
+    assert other not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://192.0.2.1:8000", "https://orch.example"])
+def test_the_key_of_the_home_is_sent_to_this_machine_alone(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestrator.client.wire import Wire
+
+    monkeypatch.delenv("ORCH_TOKEN", raising=False)
+    monkeypatch.setenv("ORCH_HOME", str(tmp_path))
+    key = keys.ensure(tmp_path, say=print)
+
+    def sent(to: str) -> str | None:
+        wire = Wire(to, "", patience_s=0.0, timeout_s=1.0, wait=lambda _: None)
+        header: str | None = wire._http.headers.get("authorization")
+        wire.close()
+        return header
+
+    assert sent("http://127.0.0.1:1") == f"Bearer {key}"
+    assert sent(url) is None
 
 
 def test_an_address_or_token_that_can_be_none_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +342,7 @@ def test_messages_are_read_as_the_standard_says() -> None:
 def test_a_restarted_service_is_found_again_and_nothing_is_missed(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     first = serve(home=tmp_path / "home")
-    with Client(first.url) as client:
+    with Client(first.url, token=first.key) as client:
         study = client.create(spec=spec("restarted"))["study_id"]
         seen: list[int] = []
         events = client.events(study, after=0)

@@ -35,7 +35,7 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 def test_the_client_s_examples_run_as_written(number: int, server: Server, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", blocks("client.md", "python")[number]],
-        env=environment(tmp_path, ORCH_URL=server.url),
+        env=environment(tmp_path, ORCH_URL=server.url, ORCH_HOME=str(server.home)),
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -23,7 +23,8 @@ WITHIN_S = 120.0
 
 @contextmanager
 def serving(home: Path, *words: str) -> Iterator[str]:
-    """The address of such a service. It, and the workers of its home, end with the block."""
+    """What such a service prints: its address, with a key unless it is open. It, and the workers of its home,
+    end with the block."""
     server = subprocess.Popen(
         [sys.executable, "-m", "tests.e2e.rehearsing", "serve", "--port", "0", *words],
         cwd=ROOT,

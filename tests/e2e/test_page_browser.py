@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from orchestrator import service
-from orchestrator.api.auth import digest, new_secret
 from orchestrator.clock import SystemClock
+from orchestrator.keys import digest, new_secret
 from orchestrator.ledger import open_ledger
 from orchestrator.records import Role, Token
 from tests.e2e import rehearsing
@@ -32,8 +32,8 @@ WAIT_MS = 60_000
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a service without studies, whose workers run what is created."""
-    with rehearsing.serving(tmp_path_factory.mktemp("page")) as address:
-        yield address
+    with rehearsing.serving(tmp_path_factory.mktemp("page"), "--open") as address:
+        yield address.rstrip("/")
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +147,8 @@ def test_a_reader_signs_in_sees_no_button_that_steers_and_signs_out(tmp_path: Pa
     ledger.add_token(Token("ada", digest(secret), Role.READ, created_at=1.0))
     service.create(ledger, small_study(), clock=SystemClock())
     ledger.close()
-    with rehearsing.serving(tmp_path, "--api-only") as address:
+    with rehearsing.serving(tmp_path, "--api-only") as link:
+        address = link.partition("/login")[0]
         page.goto(f"{address}/studies/small")
         page.get_by_label("Token").fill(secret)
         page.get_by_role("button", name="Sign in").click()
@@ -159,6 +160,21 @@ def test_a_reader_signs_in_sees_no_button_that_steers_and_signs_out(tmp_path: Pa
         page.goto(f"{address}/studies/small")
         page.wait_for_url("**/login?next=*")
         page.goto("about:blank")  # or the service would wait for its streams
+
+
+def test_the_printed_link_signs_a_browser_in_and_signing_out_is_for_good(tmp_path: Path, page: Any) -> None:
+    with rehearsing.serving(tmp_path, "--api-only") as link:
+        page.goto(link)
+        page.get_by_text("There is no study yet.").wait_for()
+        assert "key" not in page.url
+        cookies = page.context.cookies()
+        page.get_by_role("button", name="Sign out").click()
+        page.wait_for_url("**/login*")
+        page.get_by_text("orch token link --server").first.wait_for()
+        page.context.add_cookies(cookies)  # as whoever copied them would
+        page.goto(link.partition("/login")[0])
+        page.wait_for_url("**/login?next=*")
+        page.goto("about:blank")
 
 
 @pytest.mark.parametrize("width", [360, 1280])

@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from orchestrator import keys
 from orchestrator.backends import daemon
 from orchestrator.ledger import open_ledger
 from tests.faults.world import small_study
@@ -36,17 +37,19 @@ class Server:
         self._killer = threading.Timer(WITHIN_S, self.process.kill)
         self._killer.start()
         assert self.process.stdout is not None
-        self.url = self.process.stdout.readline().strip() + "/api/v1"
+        self.url = self.process.stdout.readline().partition("/login")[0] + "/api/v1"
+        self._key = {"Authorization": f"Bearer {(home / keys.FILE).read_text().strip()}"}
         assert self.get("/health/ready")["status"] == "ready"
         self.ready_after_s = time.monotonic() - begun
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.url + path, timeout=WITHIN_S) as answer:
+        request = urllib.request.Request(self.url + path, headers=self._key)
+        with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
             return json.load(answer)
 
     def post(self, path: str, body: Any) -> Any:
         request = urllib.request.Request(
-            self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+            self.url + path, json.dumps(body).encode(), {"Content-Type": "application/json", **self._key}
         )
         with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
             return json.load(answer)
@@ -54,7 +57,7 @@ class Server:
     def hear(self, after: int, enough: Any) -> list[int]:
         """The ids of the events of the study, until it is enough."""
         request = urllib.request.Request(
-            f"{self.url}/studies/small/events", headers={"Last-Event-ID": str(after)}
+            f"{self.url}/studies/small/events", headers={"Last-Event-ID": str(after), **self._key}
         )
         heard: list[int] = []
         with urllib.request.urlopen(request, timeout=WITHIN_S) as stream:
