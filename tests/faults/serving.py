@@ -131,7 +131,7 @@ class Service:
         with urllib.request.urlopen(request, timeout=WITHIN_S) as answer:
             return json.load(answer)
 
-    def leads(self, *, within_s: float = LEADS_WITHIN_S) -> float:
+    def leads(self, *, within_s: float = WITHIN_S) -> float:
         """Wait until it leads; how long that was after its start."""
 
         def leading() -> bool | None:
