@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -10,6 +11,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.errors import BadSpec
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 FILE = "sqlite:///"
 LEDGERS = (FILE, "postgresql://")
@@ -33,6 +36,7 @@ class Settings:
     mlflow: str | None = None
     requests_per_s: int = 200  # of one client of the service; five times as many in a burst
     mlflow_ui: str | None = None
+    proxies: tuple[Network, ...] = ()  # those whose word on a peer's address is believed
 
     @property
     def ledger_file(self) -> Path | None:
@@ -67,7 +71,7 @@ def cores() -> int:
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     """ORCH_HOME (./orch-data), ORCH_LEDGER (SQLite under ORCH_HOME), ORCH_WORKERS (one a core),
     ORCH_MLFLOW (on), MLFLOW_TRACKING_URI (SQLite under ORCH_HOME), ORCH_MLFLOW_UI (the same, if that is a
-    server), ORCH_REQUESTS_PER_S (200)."""
+    server), ORCH_REQUESTS_PER_S (200), ORCH_PROXIES (none)."""
     try:
         home = Path(environ.get("ORCH_HOME") or "orch-data").absolute()
     except FileNotFoundError:
@@ -95,6 +99,8 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     rate = environ.get("ORCH_REQUESTS_PER_S") or str(Settings.requests_per_s)
     if not rate.isdecimal() or not 1 <= int(rate) <= 1_000_000:
         problems.append(f"ORCH_REQUESTS_PER_S is {rate[:40]!r}. Allowed: a whole number from 1 to 1000000.")
+    proxies, wrong = _networks(environ.get("ORCH_PROXIES") or "")
+    problems += wrong
     mirrored = environ.get("ORCH_MLFLOW") or "on"
     if mirrored not in ("on", "off"):
         problems.append(f"ORCH_MLFLOW is {mirrored[:40]!r}. Allowed: on, off.")
@@ -116,7 +122,22 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         mlflow=None if mirrored == "off" else mlflow,
         requests_per_s=int(rate),
         mlflow_ui=pages,
+        proxies=proxies,
     )
+
+
+def _networks(given: str) -> tuple[tuple[Network, ...], list[str]]:
+    """The addresses and networks of a list, and a sentence for each part that is none."""
+    found, problems = [], []
+    for part in filter(None, (part.strip() for part in given.split(","))):
+        try:
+            found.append(ipaddress.ip_network(part, strict=False))
+        except ValueError:
+            problems.append(
+                f"ORCH_PROXIES holds {part[:60]!r}. Allowed: addresses and networks with commas between "
+                f"them, such as 127.0.0.1,10.0.0.0/8."
+            )
+    return tuple(found), problems
 
 
 def _not_a_store(address: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import HTTPException
 from fastapi.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from orchestrator.api.auth import SAFE, Caller
@@ -94,6 +95,8 @@ class Guard:
             return
         try:
             await self._app(scope, exchange.receive, exchange.send)
+        except ClientDisconnect:  # in the middle of a body: nobody is there to be answered
+            return
         except Exception as error:
             if exchange.started:
                 raise

@@ -313,3 +313,15 @@ def test_an_engine_that_cannot_open_the_workers_leads_no_more_and_tries_again(
     assert "Another process has the workers." in said[0]
     assert led[0] is not None
     assert led[1] is None
+
+
+def test_proxies_are_addresses_and_networks() -> None:
+    found = from_environment({"ORCH_PROXIES": "127.0.0.1, 10.1.2.3/8,fd00::/8"}).proxies
+    assert list(map(str, found)) == ["127.0.0.1/32", "10.0.0.0/8", "fd00::/8"]
+    assert from_environment({}).proxies == ()
+    with pytest.raises(BadSpec) as caught:
+        from_environment({"ORCH_PROXIES": "127.0.0.1,nginx"})
+    assert str(caught.value) == (
+        "ORCH_PROXIES holds 'nginx'. Allowed: addresses and networks with commas between them, such as "
+        "127.0.0.1,10.0.0.0/8."
+    )
