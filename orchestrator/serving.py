@@ -162,6 +162,7 @@ def _answer(
     """Answer requests until told to end."""
     import uvicorn
 
+    from orchestrator import connections
     from orchestrator.api.app import create_app
     from orchestrator.api.links import Links
     from orchestrator.api.parts import Parts
@@ -190,7 +191,7 @@ def _answer(
         uvicorn.Config(
             create_app(parts, page=_page(settings, store, url)),
             loop="asyncio",
-            http="h11",
+            http=connections.bounded(proxies=settings.proxies, most=connections.room()),
             ws="none",
             log_config=None,
             access_log=False,  # an audit line tells of every change

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from orchestrator.errors import BadSpec
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 FILE = "sqlite:///"
 LEDGERS = (FILE, "postgresql://")
 TRACKING = re.compile(r"databricks|(https?|databricks|(sqlite|postgresql|mysql|mssql)(\+\w+)?)://.+")
@@ -105,6 +107,8 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     rate = environ.get("ORCH_REQUESTS_PER_S") or str(Settings.requests_per_s)
     if not rate.isdecimal() or not 1 <= int(rate) <= 1_000_000:
         problems.append(f"ORCH_REQUESTS_PER_S is {rate[:40]!r}. Allowed: a whole number from 1 to 1000000.")
+    proxies, wrong = _networks(environ.get("ORCH_PROXIES") or "")
+    problems += wrong
     mirrored = environ.get("ORCH_MLFLOW") or "on"
     if mirrored not in ("on", "off"):
         problems.append(f"ORCH_MLFLOW is {mirrored[:40]!r}. Allowed: on, off.")
@@ -117,8 +121,6 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
             f"ORCH_MLFLOW_UI is {pages[:60]!r}. Allowed: the http:// or https:// address at which browsers "
             f"find MLflow's pages."
         )
-    proxies, wrong = _networks(environ.get("ORCH_PROXIES") or "")
-    problems += wrong
     if problems:
         raise BadSpec(problems)
     return Settings(

@@ -149,6 +149,7 @@ def role_of(request: Request) -> str | None:
         if refused.status_code != 401:
             raise
         return None
+    request.state.caller = found  # a connection of somebody known is not cut off
     return str(found.role)
 
 

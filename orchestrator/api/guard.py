@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
 from orchestrator.api.bodies import MOST_BYTES
@@ -90,6 +91,8 @@ class Guard:
             return
         try:
             await self._app(scope, exchange.receive, exchange.send)
+        except ClientDisconnect:  # in the middle of a body: nobody is there to be answered
+            return
         except Exception as error:
             if exchange.started:
                 raise
