@@ -136,14 +136,14 @@ def server(home: Path, ledger: str) -> Iterator[tuple[str, subprocess.Popen[str]
     home.mkdir(exist_ok=True)
     settings = {"ORCH_HOME": str(home), "ORCH_LEDGER": ledger, "ORCH_REQUESTS_PER_S": "1000000"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator.cli", "serve", "--api-only", "--port", "0"],
+        [sys.executable, "-m", "orchestrator.cli", "serve", "--api-only", "--open", "--port", "0"],
         env={**os.environ, **settings, "ORCH_MLFLOW": "off"},
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
         assert process.stdout is not None
-        yield process.stdout.readline().strip(), process
+        yield process.stdout.readline().strip().rstrip("/"), process
     finally:
         process.terminate()
         process.wait(30)

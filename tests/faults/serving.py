@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from orchestrator import keys
 from orchestrator.backends import daemon
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.records import ENDED, StudyState
@@ -35,7 +36,7 @@ Seen = TypeVar("Seen")
 
 def reached(home: Path) -> Mapping[str, str]:
     """The headers with which a test of this home may create a study."""
-    return {}
+    return {"Authorization": f"Bearer {keys.read(home)}"}
 
 
 class NotSeen(AssertionError):
@@ -122,7 +123,7 @@ class Service:
         lines = self._out.read_text().split()
         if not lines:
             raise ConnectionError("it has not said its address yet")
-        return lines[0].split("/?")[0].rstrip("/")
+        return lines[0].split("/login")[0].rstrip("/")
 
     def ask(self, path: str, body: Any = None) -> Any:
         headers = {"Content-Type": "application/json", **reached(self.home)}
