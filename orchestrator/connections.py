@@ -34,8 +34,7 @@ FULL = LATE.replace(b"408 Request Timeout", b"503 Service Unavailable\r\nretry-a
 
 
 def room(most: int = MOST) -> int:
-    # open files of a service beside its connections: databases, logs, sockets of Ray
-    """How many connections there is room for, once the limit on open files is raised. MoveRefused: too few."""
+    """How many connections there is room for, the limit on open files raised. MoveRefused for too few."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
