@@ -52,6 +52,12 @@ def caller(
 
 def known(request: Request, parts: Parts, secret: str | None, cookie: str | None) -> Caller:
     """Who asks. Whose name is found is kept for the audit line, also where they are refused."""
+    found = _found(request, parts, secret, cookie)
+    request.state.caller = found  # a connection of somebody known is not cut off
+    return found
+
+
+def _found(request: Request, parts: Parts, secret: str | None, cookie: str | None) -> Caller:
     if secret is not None:
         return of_digest(request, parts, digest(secret), "token")
     guarded = is_guarded(parts)
@@ -149,7 +155,6 @@ def role_of(request: Request) -> str | None:
         if refused.status_code != 401:
             raise
         return None
-    request.state.caller = found  # a connection of somebody known is not cut off
     return str(found.role)
 
 

@@ -382,7 +382,7 @@ from orchestrator import serving
 from orchestrator.ledger import open_ledger
 from orchestrator.settings import Settings
 serving.LEAVE_WITHIN_S = 0.3
-serving._answer = lambda *parts: (print("ready", flush=True), threading.Event().wait())
+serving._answer = lambda *parts, **named: (print("ready", flush=True), threading.Event().wait())
 store = open_ledger("memory://")
 where = serving.Address("127.0.0.1", 0)
 serving.serve(Settings(Path("."), "memory://", 1), store, address=where, engine=False, say=print, ready=print)

@@ -24,7 +24,7 @@ from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
 from orchestrator.tracking.target import writing
 from tests.faults import mirrored
-from tests.faults.world import World, created, small_study, world
+from tests.faults.world import BEGINS_AFTER_S, World, created, small_study, world
 from tests.orchestrator.conftest import mlflow_at
 
 # MLflow's own use of SQLAlchemy and of Python, which is not ours to mend.
@@ -206,10 +206,12 @@ def test_a_service_that_ends_before_mlflow_has_all_says_so(
         runner = Runner(settings, there.store, say=said.append, open_host=lambda *_, **__: host)
         host = service.Host(settings, there.store, there.clock, there.engine(who=service.whoami()), 1)
         runner._look()
+        there.clock.advance(BEGINS_AFTER_S)
         runner._look()
         runner.ask_to_end()
         runner._run()
     spoke = len(there.store.events())
+    assert spoke
     assert said[-1] == (
         f"Not all of the studies is in MLflow yet. Missing: {spoke} reports of small. The next start goes on "
         f"with it; by hand: orch mlflow sync"
