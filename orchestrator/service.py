@@ -140,10 +140,11 @@ def open_host(settings: Settings, store: Store, *, workers: int | None = None) -
         )
     try:
         address = daemon.start(settings.home, cpus=slots)
-        clock = SystemClock()
+        clock, alive = SystemClock(), daemon.pulse(settings.home)
+        token = daemon.token_path(settings.home)
         engine = Engine(
             store,
-            RayBackend(address, workers=slots, token_path=daemon.token_path(settings.home)),
+            RayBackend(address, workers=slots, token_path=token, alive=alive),
             clock=clock,
             storage=Storage(settings.runs),
             who=whoami(),
@@ -151,9 +152,6 @@ def open_host(settings: Settings, store: Store, *, workers: int | None = None) -
     except BaseException:
         claim.close()
         raise
-
-    def alive() -> bool:
-        return daemon.find(settings.home) is not None
 
     return Host(settings, store, clock, engine, slots, alive=alive, claim=claim)
 

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,9 +55,16 @@ class RayBackend:
     """A pool of `workers` slots on the Ray at `address`."""
 
     def __init__(
-        self, address: str, *, workers: int, token_path: Path | None = None, pool: str = "orch"
+        self,
+        address: str,
+        *,
+        workers: int,
+        token_path: Path | None = None,
+        pool: str = "orch",
+        alive: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._pool, self._workers = pool, workers
+        """`alive`: whether that Ray still runs, asked before each call into it."""
+        self._pool, self._workers, self._alive = pool, workers, alive
         self._ray, self._connected_here = _connect(address, token_path)
         self._slots: list[_Slot] = []
         with self._reachable():
@@ -326,6 +333,8 @@ class RayBackend:
         """Ray's own ways of saying that it is gone, as ours."""
         from ray.exceptions import RaySystemError, RpcError
 
+        if not self._alive():  # a call would wait for a minute, and then Ray ends this process
+            raise BackendLost("The workers' Ray has gone. It is started again.")
         try:
             yield
         except (ConnectionError, RaySystemError, RpcError) as problem:

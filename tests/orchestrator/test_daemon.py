@@ -123,8 +123,12 @@ def test_a_daemon_that_lost_its_raylet_is_not_found_and_stop_ends_the_rest(home:
     processes = daemon.processes(home)
     raylet = next(pid for pid in processes if "raylet/raylet" in Path(f"/proc/{pid}/cmdline").read_text())
     bystander = python("import threading; print(1, flush=True); threading.Event().wait(120)")
+    beats = daemon.pulse(home)
+    assert beats()
     os.kill(raylet, signal.SIGKILL)
     assert gone(raylet)
+    assert not beats()
+    assert not daemon.pulse(home)()
     assert daemon.find(home) is None
     daemon.stop(home)
     assert all(gone(pid) for pid in processes)

@@ -16,6 +16,7 @@ import pytest
 from orchestrator.backends import daemon
 from orchestrator.backends.base import Launch, Progress
 from orchestrator.backends.ray import RayBackend
+from orchestrator.errors import BackendLost
 from orchestrator.records import Event
 from orchestrator.spec import Resources
 from orchestrator.storage import read_journal
@@ -254,3 +255,20 @@ def test_no_actor_is_left_outside_the_pool_and_none_after_its_end(ray_home: Path
     other = RayBackend(address, workers=1, token_path=daemon.token_path(ray_home), pool="other")
     assert other.actors() == before
     other.close(end_workers=True)
+
+
+@pytest.mark.fault(8, real=True)
+def test_a_ray_that_has_gone_is_asked_nothing(ray_home: Path, launch: Any) -> None:
+    """A call into it would hang for a minute, and then end this process."""
+    there = [True]
+    address, token = daemon.find(ray_home) or "", daemon.token_path(ray_home)
+    made = RayBackend(address, workers=2, token_path=token, pool="gone", alive=lambda: there[0])
+    job = launch(config=PACED)
+    assert made.submit(job)
+    there[0] = False
+    for call in (lambda: made.poll({job.key: 0}), lambda: made.submit(launch("b")), made.renew):
+        with pytest.raises(BackendLost) as caught:
+            call()
+        assert str(caught.value) == "The workers' Ray has gone. It is started again."
+    made.close(end_workers=False)
+    RayBackend(address, workers=2, token_path=token, pool="gone").close(end_workers=True)
