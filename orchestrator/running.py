@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from orchestrator import service
+from orchestrator.backends.asking import GONE
 from orchestrator.engine import Tick
 from orchestrator.errors import BackendLost, Fenced, LedgerBusy, LedgerDamaged, MoveRefused
 from orchestrator.ledger import Store
@@ -124,12 +125,12 @@ class Runner:
         return PACE_S if tick.live or tick.open_studies else IDLE_S
 
     def _require_alive(self, host: service.Host) -> None:
-        """A Ray that has gone ends the processes that are connected to it, after a minute: leave it first."""
+        """Where no trial runs, nothing else would notice that the workers' Ray has gone."""
         now = host.clock.monotonic()
         if now >= self._look_at:
             self._look_at = now + ALIVE_S
             if not host.alive():
-                raise BackendLost("The workers' Ray has gone. It is started again.")
+                raise BackendLost(GONE)
 
     def _watch(self) -> float:
         if self._standing.state != "watching":

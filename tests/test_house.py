@@ -7,6 +7,7 @@ drawn in docs/architecture.md.
 from __future__ import annotations
 
 import ast
+import re
 import resource
 import subprocess
 import sys
@@ -227,6 +228,13 @@ def test_no_file_or_folder_has_a_name_that_says_nothing() -> None:
 
 
 # -- the checks themselves -------------------------------------------------------------------------------
+
+
+def test_no_key_of_a_service_is_among_the_files() -> None:
+    key = re.compile(rb"(?<![\w-])orch_[\w-]{43}(?![\w-])")
+    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, cwd=ROOT, check=True).stdout
+    paths = [ROOT / name.decode() for name in listed.split(b"\0") if name]
+    assert [str(p) for p in paths if p.is_file() and key.search(p.read_bytes())] == []
 
 
 def test_imports_are_found_wherever_they_stand() -> None:

@@ -129,7 +129,7 @@ def find(home: str | Path) -> str | None:
 
 def pulse(home: str | Path) -> Callable[[], bool]:
     """Whether the daemon that runs now still does: a look that takes microseconds, where `find` reads all of
-    /proc. It is for before each call into Ray, since one that finds the gcs dead waits for a minute."""
+    /proc. It is for before each call into Ray, and during one: it would wait for a dead gcs."""
     record = _record(home)
     core = [] if record is None else [pid for pid in _marked(record.mark) if _command(pid) in CORE]
     begun = {pid: _began(pid) for pid in core}

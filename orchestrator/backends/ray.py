@@ -15,10 +15,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.backends import daemon
+from orchestrator.backends.asking import GONE, answer
 from orchestrator.backends.base import AttemptKey, Ended, Launch, Progress
 from orchestrator.errors import BackendLost
 from orchestrator.spec import Resources
@@ -31,6 +33,10 @@ CONNECT_S = 30.0  # also for an actor of an earlier engine to say what it holds:
 PATIENCE_S = 0.25  # for the answers to one poll; a round trip takes 0.001 s
 ASK_S = 1.0  # for an idle worker to say that it lives
 MOST_SILENCES = 10  # in a row, until an idle worker counts as hung
+# Ray ends a process a minute after the gcs that it is connected to; this process leaves and starts another.
+NEVER_ENDED = ("RAY_gcs_rpc_server_reconnect_timeout_s", "1000000")  # 11 days
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -68,7 +74,7 @@ class RayBackend:
         self._ray, self._connected_here = _connect(address, token_path)
         self._slots: list[_Slot] = []
         with self._reachable():
-            self._total: dict[str, float] = self._ray.cluster_resources()
+            self._total: dict[str, float] = self._of_gcs(self._ray.cluster_resources)
         self.renew()
 
     def slots(self, resources: Resources) -> int:
@@ -164,7 +170,8 @@ class RayBackend:
         with self._reachable():
             from ray.util import list_named_actors
 
-            return sorted(actor["name"] for actor in list_named_actors(all_namespaces=True))
+            listed = self._of_gcs(lambda: list_named_actors(all_namespaces=True))
+            return sorted(actor["name"] for actor in listed)
 
     def renew(self) -> None:
         self._slots = [_Slot(f"{self._pool}.{i}") for i in range(self._workers)]
@@ -229,7 +236,7 @@ class RayBackend:
             resources={"TPU": resources.tpu_chips} if resources.tpu_chips else None,
         )
         try:
-            slot.actor = actor.remote(pin=pin, end_on_sigterm=True)
+            slot.actor = self._of_gcs(lambda: actor.remote(pin=pin, end_on_sigterm=True))
         except ValueError:
             return False
         slot.resources, slot.shape_key, slot.adopted, slot.silences = resources, None, False, 0
@@ -307,7 +314,7 @@ class RayBackend:
                     known[name] = _Slot(name, spare=True)
                     self._slots.append(known[name])
                 with contextlib.suppress(ValueError):  # died meanwhile
-                    actor = self._ray.get_actor(name, namespace=NAMESPACE)
+                    actor = self._of_gcs(partial(self._ray.get_actor, name, namespace=NAMESPACE))
                     asked.append((known[name], actor, actor.state.remote()))
         requests = [request for _, _, request in asked]
         ready = (
@@ -328,16 +335,19 @@ class RayBackend:
                 slot.launch = state.last
                 slot.resources, slot.shape_key = state.last.resources, state.last.shape_key
 
+    def _of_gcs(self, call: Callable[[], T]) -> T:
+        return answer(call, alive=self._alive)
+
     @contextlib.contextmanager
     def _reachable(self) -> Iterator[None]:
         """Ray's own ways of saying that it is gone, as ours."""
-        from ray.exceptions import RaySystemError, RpcError
+        from ray.exceptions import GetTimeoutError, RaySystemError, RpcError
 
-        if not self._alive():  # a call would wait for a minute, and then Ray ends this process
-            raise BackendLost("The workers' Ray has gone. It is started again.")
+        if not self._alive():
+            raise BackendLost(GONE)
         try:
             yield
-        except (ConnectionError, RaySystemError, RpcError) as problem:
+        except (ConnectionError, GetTimeoutError, RaySystemError, RpcError) as problem:
             raise BackendLost(f"Ray does not answer: {problem}") from problem
 
 
@@ -347,7 +357,7 @@ def _connect(address: str, token_path: Path | None) -> tuple[Any, bool]:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_path)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.update([daemon.NO_TASK_EVENTS])
+    os.environ.update([daemon.NO_TASK_EVENTS, NEVER_ENDED])
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a call without a connection starts a Ray of its own
     import ray
 
@@ -358,7 +368,7 @@ def _connect(address: str, token_path: Path | None) -> tuple[Any, bool]:
                 f"This process is connected to the Ray at {connected}; close that backend first."
             )
         return ray, False
-    # Ray would try for a minute, and then end this process.
+    # Ray would try for ever.
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=CONNECT_S).close()

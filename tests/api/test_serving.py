@@ -385,12 +385,14 @@ serving.LEAVE_WITHIN_S = 0.3
 serving._answer = lambda *parts, **named: (print("ready", flush=True), threading.Event().wait())
 store = open_ledger("memory://")
 where = serving.Address("127.0.0.1", 0)
-serving.serve(Settings(Path("."), "memory://", 1), store, address=where, engine=False, say=print, ready=print)
+settings = Settings(Path(sys.argv[1]), "memory://", 1)
+serving.serve(settings, store, address=where, engine=False, say=print, ready=print)
 """
 
 
-def test_a_server_in_which_something_hangs_ends_all_the_same() -> None:
-    process = subprocess.Popen([sys.executable, "-c", HANGS], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+def test_a_server_in_which_something_hangs_ends_all_the_same(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HANGS, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
     try:
         assert process.stdout.readline() == "ready\n"
