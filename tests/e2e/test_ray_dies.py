@@ -45,18 +45,17 @@ def running(server: Server) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.fault(8, real=True)
 @pytest.mark.parametrize("processes", [0, LOAD], ids=["idle", "load of 10"])
 def test_after_gcs_or_raylet_died_it_leads_within_30_s_and_sigterm_ends_it_within_10(
     tmp_path: Path, processes: int
 ) -> None:
     study = small_study()
-    spec = study.model_copy(
-        update={"base": {**study.base, "steps": 4000, "rehearsal": {"pace_s": 0.05}}, "max_retries": 3}
-    )
+    spec = study.model_copy(update={"base": {**study.base, "steps": 4000, "rehearsal": {"pace_s": 0.05}}})
     server = None
     try:
         with load(processes):
-            server = Server(tmp_path)
+            server = Server(tmp_path, within_s=400)
 
             def leads() -> bool:
                 assert server is not None
@@ -72,8 +71,10 @@ def test_after_gcs_or_raylet_died_it_leads_within_30_s_and_sigterm_ends_it_withi
                 until(lambda: not leads(), LEADS_WITHIN_S)
                 until(leads, LEADS_WITHIN_S)
                 assert time.monotonic() - killed < LEADS_WITHIN_S, name
+                print(f"{name}: leads again after {time.monotonic() - killed:.1f} s")
                 until(lambda: running(server) >= 2, 60)
             took_s, err = server.end()
+            print(f"SIGTERM: {took_s:.1f} s")
             assert took_s < ENDS_WITHIN_S, err
             assert "Traceback" not in err
     finally:

@@ -23,7 +23,7 @@ WITHIN_S = 120.0  # 10 to 15 s on an idle machine, most of it Ray's two starts
 
 
 class Server:
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, within_s: float = WITHIN_S) -> None:
         begun = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "orchestrator.cli", "serve", "--port", "0"],
@@ -34,7 +34,7 @@ class Server:
             text=True,
             start_new_session=True,
         )
-        self._killer = threading.Timer(WITHIN_S, self.process.kill)
+        self._killer = threading.Timer(within_s, self.process.kill)
         self._killer.start()
         assert self.process.stdout is not None
         self.url = self.process.stdout.readline().partition("/login")[0] + "/api/v1"
