@@ -144,6 +144,7 @@ def test_the_fuzzer_s_ledger_has_trials_of_every_end_and_its_streams_tell_of_the
     answer = said.call()
     assert answer.status_code == 200
     assert b"event: started" in answer.content
+    said.validate_response(answer, excluded_checks=[*NOT_OURS, *OPEN])  # every event is as declared
 
 
 # -- short: in every run -----------------------------------------------------------------------------------
