@@ -28,12 +28,12 @@ import httpx
 import psutil
 
 from benchmarks.measuring import Result, result, show
-from orchestrator import service
-from orchestrator.clock import SystemClock
+from orchestrator.ground.clock import SystemClock
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.ledger.base import Ending
-from orchestrator.records import AttemptRow, AttemptState, Event, TrialRow, TrialState, trial_id
-from orchestrator.spec import Arm, Parameter, StudySpec
+from orchestrator.ledger.records import AttemptRow, AttemptState, Event, TrialRow, TrialState, trial_id
+from orchestrator.service import host as service
+from orchestrator.study.spec import Arm, Parameter, StudySpec
 
 STUDIES, TRIALS = 100, 100  # of each
 FEW_READERS, READERS, WRITERS = 50, 200, 20

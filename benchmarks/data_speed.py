@@ -1,9 +1,9 @@
 """Does training wait for its data? A tiny Transformer on batches made beside it, and on the same ones ready.
 
-Whole runs of `trainer.loop`, one thread on one core, both sides in turn in every round. `wait_share` is the
-wall clock's share in which no scan was under way and, since the one core that makes batches does not train,
-the share of CPU time that the batches took; `beside_over_ready` is the step's CPU time, as noisy as a shared
-machine is. Then what the ways of batching cost and pad, on a generated text of short sentences.
+Whole runs of `trainer.training.loop`, one thread on one core, both sides in turn in every round.
+`wait_share` is the wall clock's share in which no scan was under way and, since the one core that makes
+batches does not train, the share of CPU time that the batches took; `beside_over_ready` is the step's CPU time,
+as noisy as a shared machine is. Then what the ways of batching cost and pad, on a generated text of short sentences.
 python -m benchmarks.data_speed
 """
 
@@ -31,20 +31,20 @@ import jax
 import numpy as np
 
 from benchmarks.measuring import Result, result, show, spread
-from trainer import optim, schedules
-from trainer.clocks import Clocks
 from trainer.config import ModelConfig
 from trainer.data.batches import Bucketed
 from trainer.data.examples import Examples, examples
 from trainer.data.packing import Packed
 from trainer.data.vocabulary import Vocabulary, vocabulary
-from trainer.hyper import layout
-from trainer.loop import Cadence, Host, Job, train
-from trainer.losses import token_cross_entropy
 from trainer.models import Settings, forward, init_params, model_settings
+from trainer.models.losses import token_cross_entropy
+from trainer.optim import optimizers, schedules
+from trainer.optim.hyperparameters import layout
 from trainer.protocol import Verdict
-from trainer.state import Recipe, begin, declared, settings_of
-from trainer.step import compiled_scan
+from trainer.training.clocks import Clocks
+from trainer.training.loop import Cadence, Host, Job, train
+from trainer.training.state import Recipe, begin, declared, settings_of
+from trainer.training.step import compiled_scan
 
 PAIRS, SIZES, LONGEST = 20_000, (320, 2_000), 64
 STEPS, CHUNK_STEPS, ROUNDS = 100, 50, 6
@@ -169,8 +169,8 @@ def train_once(recipe: Recipe, settings: Settings, batches: Any) -> dict[str, fl
 def waiting(words: Vocabulary, made: Examples) -> tuple[dict[str, float], dict[str, Any]]:
     """Shares of the step's time: the one that is claimed, and others to judge it by."""
     settings = model_settings(ModelConfig(size="tiny"), vocabulary=words.size)
-    hypers = declared(optim.lamb(), ())
-    recipe = Recipe(loss_of(settings), optim.lamb(), layout(hypers), "inverse-sqrt", None)
+    hypers = declared(optimizers.lamb(), ())
+    recipe = Recipe(loss_of(settings), optimizers.lamb(), layout(hypers), "inverse-sqrt", None)
     # Each run a stream of its own, as a process would have, orders not yet drawn included.
     makers: dict[str, Callable[[], Any]] = {
         "beside": lambda: Bucketed(made, seed=0),

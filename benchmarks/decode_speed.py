@@ -21,8 +21,8 @@ import numpy as np
 
 from benchmarks.measuring import Result, result, show, spread
 from trainer.config import ModelConfig
-from trainer.decode import EOS, PAD, translate_all
 from trainer.models import Settings, init_params, model_settings
+from trainer.scoring.decode import EOS, PAD, translate_all
 
 STEPS, ROWS = 32, 32
 MISSING = (

@@ -24,13 +24,14 @@ from typing import Any
 import jax
 
 from benchmarks.measuring import Result, result, show
-from orchestrator.materialize import laid_over
+from orchestrator.study.configs import laid_over
 from studies.cells import Cell
 from studies.parts import sizes
-from trainer import home, mesh, training
 from trainer.config import TrainConfig
+from trainer.data import home
 from trainer.data.tokens import Tokens, open_tokens
-from trainer.models import model_settings
+from trainer.models import mesh, model_settings
+from trainer.training import assembly
 
 SEEDS = (9100, 9101, 9102)
 CELLS = (Cell("inverse-sqrt", 300, "lamb"), Cell("linear", 300, "lamb"), Cell("inverse-sqrt", 300, "adamw"))
@@ -68,7 +69,7 @@ def reached(cell: Cell, guidance: Mapping[str, Any], seed: int) -> tuple[float, 
     config = config_of(cell, guidance, seed)
     tokens = text()
     settings = model_settings(config.model, vocabulary=tokens.vocabulary.size)
-    job = training.job_of(config, tokens, settings, mesh.make_mesh(config.mesh))
+    job = assembly.job_of(config, tokens, settings, mesh.make_mesh(config.mesh))
     state, cursor, key, path = job.state, job.cursor, jax.random.key(seed), []
     for _ in range(0, config.steps, CHUNK_STEPS):
         batches, cursor, _ = job.batches.chunk(cursor, CHUNK_STEPS)
@@ -93,7 +94,7 @@ def gains(cell: Cell) -> dict[str, dict[str, float]]:
 def measure() -> Result:
     if hasattr(os, "sched_setaffinity"):  # Linux only
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    training.keep_programs(home.programs())
+    assembly.keep_programs(home.programs())
     figures = {cell.slug: gains(cell) for cell in CELLS}
     least = {way: min(of[way]["gain"] for of in figures.values()) for way in WAYS if way != "static"}
     return result("estimator_ablation", ratios=least, figures=figures, wants={"lagged": "≥ 0"})

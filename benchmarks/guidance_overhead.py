@@ -30,15 +30,15 @@ import jax
 import numpy as np
 
 from benchmarks.measuring import Result, result, show, spread
-from trainer import optim, schedules
 from trainer.config import ModelConfig
 from trainer.guidance import Discounted, Forward, HeldOut, Hyper, Lagged, NextBatch
 from trainer.guidance.contract import Estimator
-from trainer.hyper import layout
-from trainer.losses import token_cross_entropy
 from trainer.models import Settings, forward, init_params, model_settings, param_shapes
-from trainer.state import Recipe, TrainState, begin, declared, settings_of
-from trainer.step import compiled_scan, compiled_step
+from trainer.models.losses import token_cross_entropy
+from trainer.optim import optimizers, schedules
+from trainer.optim.hyperparameters import layout
+from trainer.training.state import Recipe, TrainState, begin, declared, settings_of
+from trainer.training.step import compiled_scan, compiled_step
 
 CHUNK_STEPS, ROUNDS = 10, 30
 ALPHA, BETA1 = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)
@@ -85,8 +85,8 @@ def batches(settings: Settings, *shape: int) -> dict[str, np.ndarray]:
 
 def begun(way: str, settings: Settings, params: Any, guidance_batch: Any) -> tuple[Recipe, TrainState]:
     estimator, learned = WAYS[way]
-    hypers = declared(optim.lamb(), learned)
-    recipe = Recipe(loss_of(settings), optim.lamb(), layout(hypers), "inverse-sqrt", estimator)
+    hypers = declared(optimizers.lamb(), learned)
+    recipe = Recipe(loss_of(settings), optimizers.lamb(), layout(hypers), "inverse-sqrt", estimator)
     numbers = settings_of(
         recipe, hypers, learning_rate=0.4, schedule=schedules.numbers_of(warmup_steps=40, steps=400)
     )

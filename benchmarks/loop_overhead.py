@@ -31,12 +31,13 @@ from typing import Any
 import jax
 
 from benchmarks.measuring import Result, result, show, spread
-from trainer import home, mesh, run
 from trainer.config import TrainConfig
+from trainer.data import home
 from trainer.data.tokens import open_tokens
-from trainer.models import model_settings
+from trainer.models import mesh, model_settings
 from trainer.protocol import Place, Report, Verdict
-from trainer.training import job_of
+from trainer.training import entrypoint
+from trainer.training.assembly import job_of
 
 WANTS = {"loop_over_bare": "≤ 1.3", "warm_over_cold": "≤ 0.33", "warm_over_cold_guided": "≤ 0.33"}
 ROUNDS, STARTS = 4, 2
@@ -73,7 +74,7 @@ def heard(report: Report) -> Verdict:
 
 
 def trial(folder: Path) -> None:
-    outcome = run.run(CONFIG, heard, Path(tempfile.mkdtemp(dir=folder)), Place())
+    outcome = entrypoint.run(CONFIG, heard, Path(tempfile.mkdtemp(dir=folder)), Place())
     assert outcome.status == "completed"
 
 

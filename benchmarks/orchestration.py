@@ -66,12 +66,12 @@ def measure() -> Result:
 
 def _ours(backend: Any, home: Path, *, trials: int) -> float:
     """Trials per second of a whole study: SQLite ledger, engine, Ray workers."""
-    from orchestrator.clock import SystemClock
-    from orchestrator.engine import Engine
+    from orchestrator.engine.tick import Engine
+    from orchestrator.ground.clock import SystemClock
     from orchestrator.ledger import open_ledger
-    from orchestrator.service import create
-    from orchestrator.spec import Arm, Parameter, StudySpec
-    from orchestrator.storage import Storage
+    from orchestrator.runs.folders import Storage
+    from orchestrator.service.host import create
+    from orchestrator.study.spec import Arm, Parameter, StudySpec
 
     home.mkdir()
     spec = StudySpec(
@@ -137,7 +137,7 @@ def _gp_ask_s(observed: int) -> float:
     """Seconds of one GP proposal in two dimensions with so many trials observed, median."""
     from orchestrator.search import searcher
     from orchestrator.search.base import Observation, Request
-    from orchestrator.spec import Parameter
+    from orchestrator.study.spec import Parameter
 
     space = (
         Parameter(path="optimizer.alpha", low=0.1, high=10, scale="log"),

@@ -17,12 +17,12 @@ import psutil
 from benchmarks.api_load import PAGE, server
 from benchmarks.measuring import Result, result, show
 from orchestrator.backends.simulated import SimulatedBackend, VirtualClock
-from orchestrator.engine import Engine
+from orchestrator.engine.tick import Engine
 from orchestrator.ledger import open_ledger
-from orchestrator.records import StudyState, TrialState
-from orchestrator.service import create
-from orchestrator.spec import Arm, Parameter, StudySpec
-from orchestrator.storage import Storage
+from orchestrator.ledger.records import StudyState, TrialState
+from orchestrator.runs.folders import Storage
+from orchestrator.service.host import create
+from orchestrator.study.spec import Arm, Parameter, StudySpec
 
 MARKS = (100, 1_000, 10_000)
 TICKS = 200  # around each mark

@@ -29,15 +29,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.measuring import Result, result, show, spread
-from trainer import flops, optim, schedules
 from trainer.config import ModelConfig
 from trainer.guidance import HeldOut, Hyper, NextBatch
 from trainer.guidance.contract import Estimator
-from trainer.hyper import layout
 from trainer.models import Settings, init_params, model_settings
-from trainer.recipes import loss_of
-from trainer.state import Recipe, begin, declared, settings_of
-from trainer.step import compiled_scan
+from trainer.optim import optimizers, schedules
+from trainer.optim.hyperparameters import layout
+from trainer.training import flops
+from trainer.training.recipes import loss_of
+from trainer.training.state import Recipe, begin, declared, settings_of
+from trainer.training.step import compiled_scan
 
 WANTS = {
     "vs_torch_tiny": "≥ 1.3",
@@ -62,7 +63,7 @@ def ours(
     batch: dict[str, np.ndarray],
     *,
     steps: int,
-    optimizer: optim.Optimizer,
+    optimizer: optimizers.Optimizer,
     estimator: Estimator | None = None,
 ) -> Callable[[], None]:
     """A chunk of steps on this batch."""
@@ -191,7 +192,7 @@ def on_cpu() -> Result:
         settings = model_settings(ModelConfig(size=size), vocabulary=vocabulary)
         batch = batch_of(settings, rows, length)
         runs = {
-            "ours": ours(settings, batch, steps=steps, optimizer=optim.adamw()),
+            "ours": ours(settings, batch, steps=steps, optimizer=optimizers.adamw()),
             "product": lambda: jax.block_until_ready(product(side, side)),
         }
         if size != "base":
@@ -224,7 +225,7 @@ def on_gpu() -> Result:
     steps = 2 * GPU_STEPS  # a multiple of ten, for every_10
     times: dict[str, list[float]] = {}
     for way, estimator in ways.items():  # one after the other: two states of LAMB fill much of the memory
-        run = ours(settings, batch, steps=steps, optimizer=optim.lamb(), estimator=estimator)
+        run = ours(settings, batch, steps=steps, optimizer=optimizers.lamb(), estimator=estimator)
         times |= in_turn({way: run}, rounds=GPU_ROUNDS, clock=time.perf_counter)
     medians = {way: statistics.median(samples) / steps for way, samples in times.items()}
     done = flops.train_flops(settings, rows=GPU_ROWS, source_length=GPU_LENGTH, target_length=GPU_LENGTH)

@@ -66,11 +66,11 @@ def _ours(address: str, home: Path, name: str) -> float:
     """Seconds of the whole study, with workers that start afresh as theirs do."""
     from orchestrator.backends import daemon
     from orchestrator.backends.ray import RayBackend
-    from orchestrator.clock import SystemClock
-    from orchestrator.engine import Engine
+    from orchestrator.engine.tick import Engine
+    from orchestrator.ground.clock import SystemClock
     from orchestrator.ledger import open_ledger
-    from orchestrator.service import create
-    from orchestrator.storage import Storage
+    from orchestrator.runs.folders import Storage
+    from orchestrator.service.host import create
 
     spec, search = _arm()
     spec = spec.model_copy(update={"name": name, "arms": (search,), "claim": None})
@@ -144,14 +144,14 @@ def _space(trial: Any, *, parameters: Any) -> None:
 
 def _trained(point: dict[str, float], base: dict[str, Any], home: str, folder: Path) -> dict[str, float]:
     """One run of the trainer in this process; its last values."""
-    from orchestrator.materialize import with_values
-    from trainer import run
+    from orchestrator.study.configs import with_values
     from trainer.protocol import Place, Verdict
+    from trainer.training import entrypoint
 
     os.environ["ORCH_HOME"] = home
     folder.mkdir(parents=True, exist_ok=True)
     config = {**with_values(base, point), "seed": 0}
-    return dict(run.run(config, lambda report: Verdict.GO, folder, Place()).values)
+    return dict(entrypoint.run(config, lambda report: Verdict.GO, folder, Place()).values)
 
 
 def _function(config: dict[str, float], *, base: dict[str, Any], home: str) -> None:

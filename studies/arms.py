@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.spec import After, Arm, Objective, Parameter, Phase, Retries, StudySpec
+from orchestrator.study.spec import After, Arm, Objective, Parameter, Phase, Retries, StudySpec
 from studies.parts import ENTRYPOINT, METRIC, Size
 
 FINAL = {"score": {"test": True}}  # a confirmation opens the test split, once

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.spec import Arm, Claim, Parameter, StudySpec
+from orchestrator.study.spec import Arm, Claim, Parameter, StudySpec
 from studies import arms, controls
 from studies.cells import Cell, cells
 from studies.parts import ALPHA, BETA1, METRIC, Size

@@ -8,7 +8,7 @@ Expected  as in the paper: with an η̂ that is high enough, β1 ends on one pat
 
 from __future__ import annotations
 
-from orchestrator.spec import StudySpec
+from orchestrator.study.spec import StudySpec
 from studies import arms
 from studies.parts import REACHES, Size
 

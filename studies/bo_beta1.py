@@ -7,7 +7,7 @@ Expected  as in the paper: static values differ little over a wide range, with t
 
 from __future__ import annotations
 
-from orchestrator.spec import StudySpec
+from orchestrator.study.spec import StudySpec
 from studies import arms
 from studies.parts import BETA1, Size
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.spec import Arm, Claim, Parameter, StudySpec
+from orchestrator.study.spec import Arm, Claim, Parameter, StudySpec
 from studies import arms, controls
 from studies.parts import COLUMNS, METRIC, REACH_RANGE, Size
 

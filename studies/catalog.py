@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 
-from orchestrator.errors import NotFound
-from orchestrator.spec import StudySpec
+from orchestrator.ground.errors import NotFound
+from orchestrator.study.spec import StudySpec
 from studies import (
     attribution,
     beta1_inits,

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.spec import After, Arm, Parameter, Take
+from orchestrator.study.spec import After, Arm, Parameter, Take
 from studies import arms
 from studies.parts import ALPHA, BETA1, Size
 

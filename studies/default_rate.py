@@ -12,7 +12,7 @@ dev loss over three seeds, everything else being the default. What this costs is
 
 from __future__ import annotations
 
-from orchestrator.spec import Arm, Parameter, Seeds, StudySpec
+from orchestrator.study.spec import Arm, Parameter, Seeds, StudySpec
 from studies import arms
 from studies.cells import Cell, cells
 from studies.parts import Size

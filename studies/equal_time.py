@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from orchestrator.spec import Arm, Claim, StudySpec
+from orchestrator.study.spec import Arm, Claim, StudySpec
 from studies import arms, controls
 from studies.cells import Cell, cells
 from studies.parts import METRIC, Size

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.spec import Arm, Parameter, StudySpec
+from orchestrator.study.spec import Arm, Parameter, StudySpec
 from studies import arms
 from studies.cells import Cell, cells
 from studies.parts import ALPHA, BETA1, OVER_PLAIN, REACH, Size

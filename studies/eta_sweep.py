@@ -8,7 +8,7 @@ Expected  in the paper α falls as low as η̂ allows, the short-horizon bias of
 
 from __future__ import annotations
 
-from orchestrator.spec import StudySpec
+from orchestrator.study.spec import StudySpec
 from studies import arms
 from studies.parts import REACHES, Size
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.spec import Arm, StudySpec
+from orchestrator.study.spec import Arm, StudySpec
 from studies import arms
 from studies.cells import Cell, cells
 from studies.parts import OVER_PLAIN, Size

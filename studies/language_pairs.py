@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.spec import Arm, StudySpec
+from orchestrator.study.spec import Arm, StudySpec
 from studies import arms
 from studies.parts import COLUMNS, PAIRS, REACH, Size
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.spec import Parameter, Resources
+from orchestrator.study.spec import Parameter, Resources
 
 ENTRYPOINT = "trainer.run"
 METRIC = "dev_loss"

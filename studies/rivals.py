@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from orchestrator.spec import Arm, Parameter, Rungs, StudySpec
+from orchestrator.study.spec import Arm, Parameter, Rungs, StudySpec
 from studies import arms
 from studies.parts import ALPHA, BETA1, METRIC, OVER_PLAIN, REACH_RANGE, Size
 

@@ -17,19 +17,19 @@ import pytest
 
 from benchmarks import __main__ as benchmarks
 from orchestrator.backends.simulated import Fault
-from orchestrator.checks import require_runnable
 from orchestrator.cli import orch
-from orchestrator.cli.asking import read
-from orchestrator.overview import overview
-from orchestrator.plan import plan
-from orchestrator.reading import read_spec
-from orchestrator.spec import Arm, Parameter, StudySpec
+from orchestrator.cli.spec_options import read
+from orchestrator.engine.checks import require_runnable
+from orchestrator.readings.overview import overview
+from orchestrator.study.plan import plan
+from orchestrator.study.spec import Arm, Parameter, StudySpec
+from orchestrator.study.spec_files import read_spec
 from studies import catalog
 from tests.faults import invariants
 from tests.faults.world import created, world
-from trainer import console, options, translate
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, choices
 from trainer.data import __main__ as data
+from trainer.terminal import console, translate
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = [
@@ -148,12 +148,12 @@ def test_every_key_of_a_training_run_is_documented_with_its_default() -> None:
 
 
 def test_the_sizes_and_the_optimizers_of_a_training_run_are_documented() -> None:
-    from trainer import optim
+    from trainer.optim import optimizers
 
-    for name, size in options.MODELS.items():
+    for name, size in choices.MODELS.items():
         assert f"| {' | '.join(map(str, (name, *astuple(size))))} |\n" in CONFIG
-    for name in options.OPTIMIZERS:
-        numbers = ", ".join(f"{key} {start:g}" for key, start in optim.by_name(name).defaults)
+    for name in choices.OPTIMIZERS:
+        numbers = ", ".join(f"{key} {start:g}" for key, start in optimizers.by_name(name).defaults)
         assert f"| {name} | {numbers} |\n" in CONFIG
 
 
@@ -219,7 +219,7 @@ def test_every_command_line_in_the_docs_is_understood() -> None:
 
 def test_what_the_docs_set_makes_a_run() -> None:
     """As far as can be told without the text: optax's own options too, which no plan checks."""
-    from trainer.recipes import recipe_of
+    from trainer.training.recipes import recipe_of
 
     for page, arguments in COMMANDS:
         if arguments[:2] == ["study", "create"] and "--set" in arguments:

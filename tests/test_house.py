@@ -21,32 +21,38 @@ ROOT = Path(__file__).parent.parent
 PRODUCT = ("trainer", "orchestrator", "studies", "dashboards")
 ALL = (*PRODUCT, "benchmarks", "tests")
 RIM = (
-    "orchestrator.service",
-    "orchestrator.running",
-    "orchestrator.serving",
-    "orchestrator.connections",
+    "orchestrator.service.host",
+    "orchestrator.service.runner",
+    "orchestrator.server.process",
+    "orchestrator.server.connections",
     "orchestrator.api",
     "orchestrator.cli",
     "orchestrator.client",
 )
 WORDS = ("trainer.protocol", "trainer.config")
-SCORING = {"dashboards.sentences": "trainer.metrics"}  # pure functions of sentences, without JAX
-SPELT = ("trainer.options", "trainer.strict", "trainer.disagreements")  # what trainer.config is made of
+SCORING = {
+    "dashboards.evidence.sentences": "trainer.scoring.metrics"
+}  # pure functions of sentences, without JAX
+SPELT = (
+    "trainer.config.choices",
+    "trainer.config.reading",
+    "trainer.config.conflicts",
+)  # what trainer.config is made of
 HEAVY = {"jax", "ray", "mlflow", "torch", "optuna", "plotly"}
 
 # Where an outside library may be imported: patterns of paths under the root.
 DOORS = {
     "ray": ("orchestrator/backends/*",),
     "mlflow": ("orchestrator/tracking/store.py",),
-    "optuna": ("orchestrator/search/*", "orchestrator/export.py"),
+    "optuna": ("orchestrator/search/*", "orchestrator/readings/exports.py"),
     "sqlalchemy": ("orchestrator/ledger/sql*.py",),
-    "fsspec": ("orchestrator/storage.py", "trainer/checkpoint.py"),
-    "fastapi": ("orchestrator/api/*", "dashboards/web.py"),
+    "fsspec": ("orchestrator/runs/folders.py", "trainer/training/checkpoint.py"),
+    "fastapi": ("orchestrator/api/*", "dashboards/web/routes.py"),
     "starlette": ("orchestrator/api/*",),
-    "uvicorn": ("orchestrator/serving.py", "orchestrator/connections.py"),
-    "plotly": ("dashboards/figures.py",),
+    "uvicorn": ("orchestrator/server/process.py", "orchestrator/server/connections.py"),
+    "plotly": ("dashboards/report/figures.py",),
     "httpx": ("orchestrator/client/*",),
-    "jinja2": ("dashboards/pages.py",),
+    "jinja2": ("dashboards/report/pages.py",),
     "jax": ("trainer/*",),
     "flax": ("trainer/*",),
     "optax": ("trainer/*",),
@@ -110,7 +116,7 @@ def trespasses(name: str, imports: set[str]) -> Iterator[str]:
             allowed = under(other, "trainer")
         elif under(name, "studies"):
             # `errors` too: an unknown preset is the NotFound that the rim knows.
-            allowed = under(other, "studies", "orchestrator.spec", "orchestrator.errors")
+            allowed = under(other, "studies", "orchestrator.study.spec", "orchestrator.ground.errors")
         elif under(other, "trainer"):
             allowed = under(other, *WORDS) or SCORING.get(name) == other
         elif under(name, *RIM):
@@ -251,7 +257,7 @@ def test_imports_are_found_wherever_they_stand() -> None:
     assert imported(source, package="orchestrator.search") == {
         "a.b",
         "c",
-        "orchestrator.spec",
+        "orchestrator.study.spec",
         "ray",
         "optuna",
         "orchestrator.search.base",
@@ -261,20 +267,20 @@ def test_imports_are_found_wherever_they_stand() -> None:
 @pytest.mark.parametrize(
     ("name", "other"),
     [
-        ("trainer.loop", "orchestrator.spec"),
-        ("orchestrator.engine", "trainer.loop"),
-        ("orchestrator.engine", "trainer"),
-        ("orchestrator.engine", "studies.catalog"),
-        ("orchestrator.engine", "dashboards.frames"),
-        ("orchestrator.engine", "orchestrator.service"),
+        ("trainer.training.loop", "orchestrator.study.spec"),
+        ("orchestrator.engine.tick", "trainer.training.loop"),
+        ("orchestrator.engine.tick", "trainer"),
+        ("orchestrator.engine.tick", "studies.catalog"),
+        ("orchestrator.engine.tick", "dashboards.evidence.frames"),
+        ("orchestrator.engine.tick", "orchestrator.service.host"),
         ("orchestrator.ledger.sql", "orchestrator.cli.study"),
-        ("orchestrator.cli.study", "trainer.loop"),
+        ("orchestrator.cli.study", "trainer.training.loop"),
         ("orchestrator.cli.study", "tests.conftest"),
-        ("studies.catalog", "orchestrator.plan"),
+        ("studies.catalog", "orchestrator.study.plan"),
         ("studies.catalog", "trainer.config"),
-        ("studies.catalog", "dashboards.frames"),
-        ("dashboards.frames", "studies.catalog"),
-        ("dashboards.frames", "orchestrator.api.routes"),
+        ("studies.catalog", "dashboards.evidence.frames"),
+        ("dashboards.evidence.frames", "studies.catalog"),
+        ("dashboards.evidence.frames", "orchestrator.api.routes"),
     ],
 )
 def test_a_trespass_is_noticed(name: str, other: str) -> None:
@@ -284,14 +290,14 @@ def test_a_trespass_is_noticed(name: str, other: str) -> None:
 @pytest.mark.parametrize(
     ("name", "other"),
     [
-        ("trainer.loop", "trainer.step"),
-        ("orchestrator.engine", "trainer.protocol"),
-        ("orchestrator.engine", "orchestrator.ledger.base"),
+        ("trainer.training.loop", "trainer.training.step"),
+        ("orchestrator.engine.tick", "trainer.protocol"),
+        ("orchestrator.engine.tick", "orchestrator.ledger.base"),
         ("orchestrator.cli.study", "studies.catalog"),
-        ("orchestrator.cli.study", "orchestrator.service"),
-        ("studies.catalog", "orchestrator.spec"),
-        ("dashboards.frames", "orchestrator.ledger.base"),
-        ("orchestrator.engine", "json"),
+        ("orchestrator.cli.study", "orchestrator.service.host"),
+        ("studies.catalog", "orchestrator.study.spec"),
+        ("dashboards.evidence.frames", "orchestrator.ledger.base"),
+        ("orchestrator.engine.tick", "json"),
     ],
 )
 def test_an_open_way_is_left_open(name: str, other: str) -> None:
@@ -301,11 +307,11 @@ def test_an_open_way_is_left_open(name: str, other: str) -> None:
 @pytest.mark.parametrize(
     ("path", "library"),
     [
-        ("orchestrator/engine.py", "ray"),
+        ("orchestrator/engine/tick.py", "ray"),
         ("orchestrator/backends/ray.py", "optuna"),
         ("orchestrator/ledger/memory.py", "sqlalchemy"),
-        ("orchestrator/worker.py", "jax"),
-        ("trainer/loop.py", "pydantic"),
+        ("orchestrator/runs/worker.py", "jax"),
+        ("trainer/training/loop.py", "pydantic"),
     ],
 )
 def test_a_library_at_another_door_is_noticed(path: str, library: str) -> None:

@@ -1,129 +1,16 @@
-"""The only way in: how is a training run checked, told from others by its shape, and run?
+"""The entrypoint of a training run, by the name that stands in studies.
 
-    python -m trainer.run config.json --out runs/first
-    python -m trainer.run --pair en-de --size tiny --steps 1200
-
-A host calls `check`, `shape_key` and `run` (trainer/protocol.py). Until `run` is called nothing but the
-standard library is loaded.
+python -m trainer.run config.json --out runs/first
+python -m trainer.run --pair en-de --size tiny --steps 1200
 """
 
-from __future__ import annotations
+from trainer.training.entrypoint import check, run, shape_key
 
-import glob
-import hashlib
-import json
-import sys
-import zipfile
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from trainer import config as configs
-from trainer.config import TrainConfig, named_files
-from trainer.disagreements import learned_and_replayed
-from trainer.options import SCHEDULES
-from trainer.protocol import Outcome, Place, Reporter
-
-# All that shapes a program; other numbers are traced. The text decides the vocabulary and the lengths.
-_SHAPES = (
-    "data",
-    "model",
-    "batch",
-    "mesh",
-    "optimizer.name",
-    "schedule.name",
-    "guidance.estimator",
-    "guidance.learn",
-    "guidance.batch_fraction",
-    "guidance.groups",
-)
-
-
-def check(config: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a config, a sentence each; empty when it can be run here."""
-    return configs.check(config) or _missing(TrainConfig.from_dict(config))
-
-
-def _missing(config: TrainConfig) -> list[str]:
-    """Files that the config names and that are not there."""
-    problems = []
-    named = named_files(config.to_dict())
-    path = Path(named.get("data.path", "")).expanduser()
-    if (
-        "data.path" in named
-        and not path.exists()
-        and not any(path.parent.glob(f"{glob.escape(path.name)}.*"))
-    ):
-        problems.append(
-            f"data.path is {config.data.path!r}, and there is no such file or folder, nor files whose names "
-            f"begin so. Name one that is there."
-        )
-    elif not path.is_absolute() and "data.path" in named:
-        problems.append(_relative("data.path", path))
-    schedule = named.get("schedule.name")
-    if schedule is not None:
-        if not Path(schedule).expanduser().is_file():
-            problems.append(
-                f"schedule.name is {schedule!r}, and there is no such file. Allowed are "
-                f"{', '.join(SCHEDULES)}, or the path of a schedule that was exported."
-            )
-        elif not Path(schedule).expanduser().is_absolute():
-            problems.append(_relative("schedule.name", Path(schedule)))
-        elif config.guidance.learn:
-            problems += learned_and_replayed(config, _replayed(Path(schedule).expanduser()))
-    return problems
-
-
-def _relative(what: str, path: Path) -> str:
-    """Whoever trains may stand in another folder than whoever asks."""
-    return (
-        f"{what} is {str(path)!r}, which is another place for a worker in another folder. Write the whole "
-        f"path: {str(path.absolute())!r}."
-    )
-
-
-def _replayed(path: Path) -> set[str]:
-    """What a learned schedule holds, as far as can be told without its numbers: the run reads it whole."""
-    try:
-        if path.suffix == ".json":
-            return set(json.loads(path.read_text(encoding="utf-8"))["curves"])
-        with zipfile.ZipFile(path) as arrays:
-            return {name.removesuffix(".npy") for name in arrays.namelist()}
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-        return set()
-
-
-def shape_key(config: Mapping[str, Any]) -> str:
-    """Equal keys compile to the same programs."""
-    whole = TrainConfig.from_dict(config)
-    data = whole.to_dict()
-    shaping = {path: _at(data, path) for path in _SHAPES}
-    shaping["smooths"] = bool(whole.loss.label_smoothing) or "label_smoothing" in whole.guidance.learn
-    shaping["courses"] = sorted(whole.schedule.course)
-    if whole.schedule.name not in SCHEDULES:  # the file holds numbers
-        shaping["schedule.name"] = "replayed"
-    shaping["per group"] = sorted(n for n, own in whole.guidance.hypers.items() if own.get("per_group"))
-    text = json.dumps(shaping, sort_keys=True)
-    return f"{whole.model.size}-{whole.guidance.estimator}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
-
-
-def run(config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Place) -> Outcome:
-    """Train as the config says, in this process. Goes on from `workdir/resume.json` where it is."""
-    from trainer import training
-
-    problems = check(config)
-    if problems:
-        raise configs.ConfigError(problems)
-    return training.run(TrainConfig.from_dict(config), reporter=reporter, workdir=workdir, place=place)
-
-
-def _at(data: Any, path: str) -> Any:
-    for name in path.split("."):
-        data = data[name]
-    return data
-
+__all__ = ["check", "run", "shape_key"]
 
 if __name__ == "__main__":
-    from trainer import console
+    import sys
+
+    from trainer.terminal import console
 
     sys.exit(console.main())

@@ -9,11 +9,11 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field, JsonValue
 
 from orchestrator.api.auth import Reader
+from orchestrator.api.deps import Here, StudyName
 from orchestrator.api.errors import told
-from orchestrator.api.parts import Here, StudyName
-from orchestrator.errors import BadSpec, NotFound
+from orchestrator.ground.errors import BadSpec, NotFound
 from orchestrator.ledger.codec import finite
-from orchestrator.records import StudyState
+from orchestrator.ledger.records import StudyState
 
 router = APIRouter(tags=["answers"])
 
@@ -145,8 +145,8 @@ def report(
     ] = None,
 ) -> Response:
     """The whole answer, also before the end: one page that needs no network, Markdown, or every number."""
-    from dashboards import pages
-    from dashboards.report import answer_dict, gather
+    from dashboards.report import pages
+    from dashboards.report.answer import answer_dict, gather
 
     row = parts.store.study(study)
     settings = parts.settings
@@ -171,9 +171,9 @@ def tables(
     form: Annotated[Literal["json", "md", "csv", "latex"], Query(alias="format")] = "json",
 ) -> Response:
     """The results in the shape of the paper's table."""
-    from dashboards import frames
-    from dashboards import tables as drawn
-    from dashboards.report import table_dict
+    from dashboards.evidence import frames
+    from dashboards.evidence import tables as drawn
+    from dashboards.report.answer import table_dict
 
     frame = frames.read(parts.store, parts.store.study(study).study_id)
     known = frames.metrics(frame)
@@ -215,8 +215,8 @@ def figure(
 
 
 def _drawn(study: str, parts: Here) -> list[Any]:
-    from dashboards import figures as ink
-    from dashboards import frames, series
+    from dashboards.evidence import frames, series
+    from dashboards.report import figures as ink
 
     frame = frames.read(parts.store, parts.store.study(study).study_id)
     return list(ink.figures(frame, frames.curves(parts.store, series.closely(frame))))
@@ -229,9 +229,9 @@ def _named(figure: Any) -> dict[str, Any]:
 @router.get("/studies/{study}/verdict", response_model=Verdict, responses=told(401, 403, 404))
 def verdict(study: StudyName, parts: Here, _: Reader) -> Any:
     """Whether the registered claim is supported, refuted or undecided, and what would decide it."""
-    from dashboards import frames
-    from dashboards import verdict as judging
-    from dashboards.report import verdict_dict
+    from dashboards.evidence import frames
+    from dashboards.evidence import verdict as judging
+    from dashboards.report.answer import verdict_dict
 
     frame = frames.read(parts.store, parts.store.study(study).study_id)
     judged = finite(verdict_dict(judging.judge(frame)))

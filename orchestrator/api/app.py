@@ -11,9 +11,9 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 
 from orchestrator.api import answers, errors, events, health, presets, sessions, studies, trials
 from orchestrator.api.audit import Audit
-from orchestrator.api.guard import Buckets, Counts, Guard
-from orchestrator.api.parts import Parts
-from orchestrator.errors import BadSpec
+from orchestrator.api.deps import Parts
+from orchestrator.api.middleware import Buckets, Counts, Guard
+from orchestrator.ground.errors import BadSpec
 
 PREFIX = "/api/v1"
 ABOUT = "Learn hyperparameters while the model trains, and check the gain against Bayesian optimization."

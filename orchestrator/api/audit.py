@@ -10,11 +10,11 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
 from orchestrator.api.auth import SAFE, name_of
-from orchestrator.api.guard import Buckets
-from orchestrator.api.parts import Parts
+from orchestrator.api.deps import Parts
+from orchestrator.api.middleware import Buckets
 from orchestrator.api.peers import client_of
-from orchestrator.errors import OrchError
-from orchestrator.records import AuditLine
+from orchestrator.ground.errors import OrchError
+from orchestrator.ledger.records import AuditLine
 
 MOST_PATH = 300  # characters of a path that a line keeps
 MOST_VERB = 20

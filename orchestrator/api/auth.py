@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
 
-from orchestrator.api.parts import Here, Parts
-from orchestrator.errors import OrchError
-from orchestrator.keys import digest
-from orchestrator.records import Role
+from orchestrator.api.deps import Here, Parts
+from orchestrator.ground.errors import OrchError
+from orchestrator.ground.keys import digest
+from orchestrator.ledger.records import Role
 
 COOKIE = "orch_session"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.routing import Match
 
-from orchestrator.errors import (
+from orchestrator.ground.errors import (
     BackendLost,
     BadSpec,
     Fenced,

@@ -11,8 +11,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from orchestrator.api.auth import Reader
+from orchestrator.api.deps import Here, Parts, StudyName
 from orchestrator.api.errors import told
-from orchestrator.api.parts import Here, Parts, StudyName
 from orchestrator.api.trials import BIGGEST_ID
 
 router = APIRouter(tags=["events"])

@@ -13,10 +13,10 @@ from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
 from orchestrator.api.auth import Admin, Reader
+from orchestrator.api.deps import Here, Limit, Parts
 from orchestrator.api.errors import Responses, told
-from orchestrator.api.guard import Counts
-from orchestrator.api.parts import Here, Limit, Parts
-from orchestrator.records import StudyState
+from orchestrator.api.middleware import Counts
+from orchestrator.ledger.records import StudyState
 
 router = APIRouter(tags=["health"])
 

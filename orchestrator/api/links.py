@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from orchestrator.keys import digest, new_secret
+from orchestrator.ground.keys import digest, new_secret
 
 PAGE = "/login"  # of the live page: it redeems a link's key
 LINK_S = 600.0  # how long a link works, if nobody uses it

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.settings import Network
+from orchestrator.ground.settings import Network
 
 Proxies = tuple[Network, ...]
 

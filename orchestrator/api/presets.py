@@ -9,16 +9,16 @@ from fastapi import APIRouter, HTTPException, Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from orchestrator.api.auth import Caller, Reader
-from orchestrator.api.bodies import StrictRoute
+from orchestrator.api.deps import NAME, Here
 from orchestrator.api.errors import told
-from orchestrator.api.parts import NAME, Here
-from orchestrator.checks import programs, require_runnable
-from orchestrator.materialize import value_at
-from orchestrator.overrides import Overridden, override
-from orchestrator.plan import plan, refuse_above
-from orchestrator.reading import spec_from_dict
-from orchestrator.records import Role
-from orchestrator.spec import MOST_TRIALS, StudySpec, Take
+from orchestrator.api.strict_json import StrictRoute
+from orchestrator.engine.checks import programs, require_runnable
+from orchestrator.ledger.records import Role
+from orchestrator.study.configs import value_at
+from orchestrator.study.overrides import Overridden, override
+from orchestrator.study.plan import plan, refuse_above
+from orchestrator.study.spec import MOST_TRIALS, StudySpec, Take
+from orchestrator.study.spec_files import spec_from_dict
 from trainer.config import named_files
 
 router = APIRouter(tags=["presets"], route_class=StrictRoute)

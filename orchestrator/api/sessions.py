@@ -12,12 +12,12 @@ from pydantic import BaseModel, Field
 
 from orchestrator.api import auth
 from orchestrator.api.auth import COOKIE, Caller, Reader, is_guarded, require_same_origin
+from orchestrator.api.deps import Here, Parts
 from orchestrator.api.errors import told
 from orchestrator.api.links import LINK_S
-from orchestrator.api.parts import Here, Parts
 from orchestrator.api.peers import is_https
-from orchestrator.keys import digest, new_secret
-from orchestrator.records import Session
+from orchestrator.ground.keys import digest, new_secret
+from orchestrator.ledger.records import Session
 
 SESSION_S = 30 * 86_400.0  # the longest; one ends with its token before that
 MOST_FORM_BYTES = 4096

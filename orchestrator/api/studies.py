@@ -10,19 +10,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field, JsonValue
 
-from orchestrator import service
 from orchestrator.api.auth import Admin, Caller, Reader, Runs
-from orchestrator.api.bodies import StrictRoute
+from orchestrator.api.deps import Cursor, Here, Limit, Parts, StudyName, cursor, place
 from orchestrator.api.errors import told
-from orchestrator.api.parts import Cursor, Here, Limit, Parts, StudyName, cursor, place
 from orchestrator.api.presets import Asked, Strict, wanted
-from orchestrator.errors import KeyUsed, MoveRefused, NameTaken, NotFound
+from orchestrator.api.strict_json import StrictRoute
+from orchestrator.engine.requests import check_extension
+from orchestrator.ground.errors import KeyUsed, MoveRefused, NameTaken, NotFound
 from orchestrator.ledger.codec import finite
+from orchestrator.ledger.records import Receipt, StudyRow, StudyState, Wish
 from orchestrator.ledger.rules import deletable
-from orchestrator.overview import listed, overview
-from orchestrator.records import Receipt, StudyRow, StudyState, Wish
-from orchestrator.spec import MOST_TRIALS, StudySpec
-from orchestrator.wishes import check_extension
+from orchestrator.readings.overview import listed, overview
+from orchestrator.service import host
+from orchestrator.study.spec import MOST_TRIALS, StudySpec
 
 LOOK_S = 0.02  # between two looks at whether a wish has been answered
 KEY = r"^[\x21-\x7e]{1,200}$"
@@ -160,7 +160,7 @@ def create(
         "attached": False,
     }
     receipt = None if key is None else Receipt(key, digest, study_id, answer)
-    row = service.new_study(spec, study_id=study_id, created_at=now)
+    row = host.new_study(spec, study_id=study_id, created_at=now)
     try:
         parts.store.create_study(row, receipt=receipt)
     except KeyUsed:

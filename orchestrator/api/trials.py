@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, JsonValue
 
-from orchestrator import schedules
 from orchestrator.api.auth import Reader, Runs
+from orchestrator.api.deps import Cursor, Here, Limit, Parts, StudyName, TrialName, cursor, place
 from orchestrator.api.errors import told
-from orchestrator.api.parts import Cursor, Here, Limit, Parts, StudyName, TrialName, cursor, place
 from orchestrator.api.studies import STEERED, wished
 from orchestrator.ledger.codec import finite
-from orchestrator.records import AttemptState, TrialRow, TrialState
-from orchestrator.storage import Storage
+from orchestrator.ledger.records import AttemptState, TrialRow, TrialState
+from orchestrator.runs import schedules
+from orchestrator.runs.folders import Storage
 
 MOST_POINTS = 10_000
 BIGGEST_ID = 2**63 - 1  # of a database
@@ -166,7 +166,7 @@ def trajectories(
     ] = 1000,
 ) -> Any:
     """Losses and hyperparameters by step; of a step that was reported twice the last report."""
-    from dashboards import frames, series
+    from dashboards.evidence import frames, series
 
     row = find(parts, trial)
     heard = frames.curves_of(frames.events(parts.store, row.trial_id))

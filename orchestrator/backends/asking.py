@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from orchestrator.errors import BackendLost
+from orchestrator.ground.errors import BackendLost
 
 LOOK_S = 0.2  # between two looks at whether that Ray still runs
 ANSWER_S = 60.0  # a gcs that lives and says nothing for so long is given up too

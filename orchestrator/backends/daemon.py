@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import TextIO
 
 from orchestrator.backends.inherited import inherited
-from orchestrator.errors import BackendLost
-from orchestrator.provenance import machine
+from orchestrator.ground.errors import BackendLost
+from orchestrator.runs.provenance import machine
 
 MARK = "ORCH_RAY_DAEMON"
 RAYS = "r"  # Ray's own folder, in one that is closed to others: Ray opens its own to everybody

@@ -21,11 +21,11 @@ from typing import Any, TypeVar
 
 from orchestrator.backends import daemon
 from orchestrator.backends.asking import GONE, answer
-from orchestrator.backends.base import AttemptKey, Ended, Launch, Progress
-from orchestrator.errors import BackendLost
-from orchestrator.spec import Resources
-from orchestrator.storage import read_journal
-from orchestrator.worker import State, Worker
+from orchestrator.ground.errors import BackendLost
+from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
+from orchestrator.runs.folders import read_journal
+from orchestrator.runs.worker import State, Worker
+from orchestrator.study.spec import Resources
 from trainer.protocol import Verdict
 
 NAMESPACE = "orch"

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestrator.backends.base import AttemptKey, Ended, Launch, Progress
-from orchestrator.clock import Clock
-from orchestrator.records import Event
-from orchestrator.spec import Resources
-from orchestrator.worker import as_preempted, prepare, run_entrypoint, spoken, started
+from orchestrator.ground.clock import Clock
+from orchestrator.ledger.records import Event
+from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
+from orchestrator.runs.worker import as_preempted, prepare, run_entrypoint, spoken, started
+from orchestrator.study.spec import Resources
 from trainer.protocol import SECONDS, Report, Verdict
 
 EPOCH = 1_700_000_000.0  # where virtual wall time begins, if nobody says: any date will do

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.showing import EXIT_CODES, UNEXPECTED, exit_code, note, show_error
+from orchestrator.cli.output import EXIT_CODES, UNEXPECTED, exit_code, note, show_error
 
 NOUNS = {
     "study": "Create, plan, list, watch and steer studies.",

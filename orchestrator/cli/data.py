@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from orchestrator.cli import passing
+from orchestrator.cli import trainer_commands
 
-command = passing.to("data", "trainer.data", "Describe or prepare a corpus; list who opened its test split.")
+command = trainer_commands.to(
+    "data", "trainer.data", "Describe or prepare a corpus; list who opened its test split."
+)

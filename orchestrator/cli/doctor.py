@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from orchestrator.cli.showing import DONE, UNEXPECTED, note, print_json, say, table, terminal_width
+from orchestrator.cli.output import DONE, UNEXPECTED, note, print_json, say, table, terminal_width
 
 
 @click.command("doctor")
@@ -15,7 +15,7 @@ def command(as_json: bool) -> int:
     """Say what is installed and what is missing, each with what to do."""
     import os
 
-    from orchestrator.doctor import examine
+    from orchestrator.service.doctor import examine
 
     findings = examine(os.environ)
     lacking = [f for f in findings if f.needed and not f.ok]

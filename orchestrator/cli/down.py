@@ -6,11 +6,11 @@ from contextlib import ExitStack, nullcontext
 
 import click
 
-from orchestrator import service
 from orchestrator.cli import foreground
-from orchestrator.cli.showing import DONE, say
-from orchestrator.errors import MoveRefused, OrchError
-from orchestrator.settings import Settings, from_environment
+from orchestrator.cli.output import DONE, say
+from orchestrator.ground.errors import MoveRefused, OrchError
+from orchestrator.ground.settings import Settings, from_environment
+from orchestrator.service import host
 
 
 @click.command("down")
@@ -28,7 +28,7 @@ def command(force: bool) -> int:
     if daemon.find(settings.home) is None and not daemon.folder(settings.home).exists():
         say(none)
         return DONE
-    claim = service.claimed(settings)
+    claim = host.claimed(settings)
     if claim is None and not force:
         raise _in_use(settings)
     with claim or nullcontext():
@@ -40,7 +40,7 @@ def command(force: bool) -> int:
         with ExitStack() as held:
             try:
                 store = held.enter_context(foreground.opened(settings, writing=False))
-                if not force and store.lead(service.whoami()) is None:
+                if not force and store.lead(host.whoami()) is None:
                     raise _in_use(settings)
                 cut = len(store.live_attempts())
             except OrchError:  # with force, also where the ledger is broken or away

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator import service, signals
-from orchestrator.cli.progress import InLedger, shown
-from orchestrator.cli.showing import (
+from orchestrator.cli.output import (
     DONE,
     INTERRUPTED,
     NO_RESULT,
@@ -26,20 +24,23 @@ from orchestrator.cli.showing import (
     summary,
     terminal_width,
 )
-from orchestrator.clock import SystemClock
-from orchestrator.engine import Tick
-from orchestrator.errors import BadSpec, LedgerBusy, MoveRefused
+from orchestrator.cli.progress import InLedger, shown
+from orchestrator.engine.tick import Tick
+from orchestrator.ground.clock import SystemClock
+from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused
+from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
-from orchestrator.overview import Overview
-from orchestrator.records import StudyRow, StudyState, Wish
-from orchestrator.settings import Settings
-from orchestrator.spec import Resources, StudySpec
-from orchestrator.storage import Storage
+from orchestrator.ledger.records import StudyRow, StudyState, Wish
+from orchestrator.readings.overview import Overview
+from orchestrator.runs.folders import Storage
+from orchestrator.service import host as service
+from orchestrator.service import signals
+from orchestrator.study.spec import Resources, StudySpec
 from orchestrator.tracking import Mirror, NoMirror, mirror
 
 if TYPE_CHECKING:
-    from orchestrator.cli.here import Here
-    from orchestrator.cli.place import Place
+    from orchestrator.cli.local import Here
+    from orchestrator.cli.target import Place
 
 ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a wish
 
@@ -242,17 +243,17 @@ def show_result(
     interrupted: bool = False,
 ) -> int:
     """The arms and, of a study that has ended, the answer; what to do next on stderr. The exit code."""
-    from orchestrator.cli import answer  # which itself opens places by this file
+    from orchestrator.cli import results  # which itself opens places by this file
 
     view = place.overview(study)
     ended = study.state is StudyState.COMPLETED
     if as_json:
-        found = answer.found(place.conclude(study)) if ended else answer.NOTHING
+        found = results.found(place.conclude(study)) if ended else results.NOTHING
         print_json({**view.to_dict(), **(extra or {}), **found})
     else:
         show_overview(view)
         if ended:
-            answer.tell(place.conclude(study))
+            results.tell(place.conclude(study))
     if study.state is StudyState.PAUSED:
         note(f"Paused. Go on with: orch study resume {study.name}")
         return INTERRUPTED if interrupted else REFUSED
@@ -276,7 +277,7 @@ def wished(settings: Settings, store: Store, study: StudyRow, verb: str, detail:
     storage = Storage(settings.runs) if verb == "delete" else None
     wish = service.ask(store, study, verb, detail, clock=clock)
     give_up_at = clock.monotonic() + ANSWER_WITHIN_S
-    while (answer := _answer(store, wish)) is None:
+    while (results := _answer(store, wish)) is None:
         if service.obey_now(store, clock=clock, storage=storage):
             continue
         if clock.monotonic() > give_up_at:
@@ -285,8 +286,8 @@ def wished(settings: Settings, store: Store, study: StudyRow, verb: str, detail:
                 f"stands, and it will be obeyed; look with `orch study show {study.name}`."
             )
         time.sleep(0.1)
-    if answer:
-        raise MoveRefused(answer)
+    if results:
+        raise MoveRefused(results)
 
 
 def _answer(store: Store, wish: Wish) -> str | None:

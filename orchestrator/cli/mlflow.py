@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from orchestrator.cli import foreground
-from orchestrator.cli.showing import DONE, counted, note, print_json, say, table, terminal_width
-from orchestrator.errors import MoveRefused
+from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
+from orchestrator.ground.errors import MoveRefused
+from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
-from orchestrator.records import StudyRow, StudyState
-from orchestrator.settings import from_environment
+from orchestrator.ledger.records import StudyRow, StudyState
 from orchestrator.tracking.target import Target, target
 
 TELL_EVERY_S = 2.0
@@ -41,7 +41,7 @@ def place_of_mirror() -> Target:
 def sync(study: str | None, as_json: bool) -> int:
     """Write to MLflow what is missing there, of one study or of all; also what was deleted there."""
     from orchestrator import tracking
-    from orchestrator.tracking.by_hand import missing, reports
+    from orchestrator.tracking.sync import missing, reports
 
     settings, place = from_environment(), place_of_mirror()
     written: dict[str, int] = {}
@@ -110,7 +110,7 @@ def status(as_json: bool) -> int:
 
 
 def _row(store: Store, place: Target, study: StudyRow) -> dict[str, Any]:
-    from orchestrator.tracking.by_hand import MOST_COUNTED, lag
+    from orchestrator.tracking.sync import MOST_COUNTED, lag
 
     missing = lag(store, place, study.study_id)
     owed = bool(store.cursor(place.owed(study.study_id)))

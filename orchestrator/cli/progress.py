@@ -15,12 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.cli.showing import clean, clock, counted, note, number, table
-from orchestrator.errors import LedgerBusy
+from orchestrator.cli.output import clean, clock, counted, note, number, table
+from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger import Ledger
-from orchestrator.overview import ArmLine, Overview, overview
-from orchestrator.records import ENDED, AttemptRow, StoredEvent, StudyRow, TrialRow
-from orchestrator.spec import StudySpec
+from orchestrator.ledger.records import ENDED, AttemptRow, StoredEvent, StudyRow, TrialRow
+from orchestrator.readings.overview import ArmLine, Overview, overview
+from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from orchestrator import service
 from orchestrator.cli import foreground
-from orchestrator.cli.asking import (
+from orchestrator.cli.output import DONE, NO_RESULT, clock, hours, note, print_json, say
+from orchestrator.cli.spec_options import (
     as_json_option,
     read,
     search_option,
@@ -18,18 +18,10 @@ from orchestrator.cli.asking import (
     tell_question,
     workers_option,
 )
-from orchestrator.cli.showing import (
-    DONE,
-    NO_RESULT,
-    clock,
-    hours,
-    note,
-    print_json,
-    say,
-)
-from orchestrator.engine import Tick
-from orchestrator.settings import from_environment
-from orchestrator.spec import StudySpec
+from orchestrator.engine.tick import Tick
+from orchestrator.ground.settings import from_environment
+from orchestrator.service import host
+from orchestrator.study.spec import StudySpec
 
 
 @click.command("rehearse")
@@ -47,7 +39,7 @@ def command(spec: str, workers: int | None, as_json: bool, **changes: Any) -> in
     tell_question(wanted)
     slots = workers or from_environment().workers
     told = _Told(wanted)
-    done = service.rehearse(wanted, slots=slots, on_tick=told)
+    done = host.rehearse(wanted, slots=slots, on_tick=told)
     told.finish()
     view = done.overview
     if as_json:

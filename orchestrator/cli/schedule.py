@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from orchestrator import schedules
-from orchestrator.cli.place import opened, server_option
-from orchestrator.cli.showing import DONE, say
-from orchestrator.errors import BadSpec
+from orchestrator.cli.output import DONE, say
+from orchestrator.cli.target import opened, server_option
+from orchestrator.ground.errors import BadSpec
+from orchestrator.runs import schedules
 
 
 @click.group()

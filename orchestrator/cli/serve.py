@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from orchestrator.cli import foreground
-from orchestrator.cli.asking import workers_option
-from orchestrator.cli.showing import DONE, note, say
-from orchestrator.settings import from_environment
+from orchestrator.cli.output import DONE, note, say
+from orchestrator.cli.spec_options import workers_option
+from orchestrator.ground.settings import from_environment
 
 
 @click.command("serve")
@@ -29,7 +29,7 @@ def command(host: str, port: int, engine_only: bool, api_only: bool, open_: bool
     Other machines can reach it with --host 0.0.0.0. Ctrl-C or SIGTERM ends it; trials go on in their workers,
     and the next `orch serve` goes on with them.
     """
-    from orchestrator.serving import Address, link_command, serve
+    from orchestrator.server.process import Address, link_command, serve
 
     if engine_only and api_only:
         raise click.UsageError("--engine-only and --api-only leave nothing to do. Give one of them.")

@@ -14,8 +14,10 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import answer, foreground
-from orchestrator.cli.asking import (
+from orchestrator.cli import foreground, results
+from orchestrator.cli.foreground import show_overview, show_result
+from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
+from orchestrator.cli.spec_options import (
     as_json_option,
     read,
     refuse_above_option,
@@ -23,16 +25,14 @@ from orchestrator.cli.asking import (
     tell_question,
     workers_option,
 )
-from orchestrator.cli.foreground import show_overview, show_result
-from orchestrator.cli.place import Place, opened, server_option
-from orchestrator.cli.showing import DONE, counted, note, print_json, say, table, terminal_width
-from orchestrator.errors import BadSpec, MoveRefused, NameTaken
+from orchestrator.cli.target import Place, opened, server_option
+from orchestrator.ground.errors import BadSpec, MoveRefused, NameTaken
+from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
+from orchestrator.ledger.records import StudyRow, StudyState
 from orchestrator.ledger.rules import deletable
-from orchestrator.records import StudyRow, StudyState
-from orchestrator.service import Created
-from orchestrator.settings import from_environment
-from orchestrator.spec import StudySpec
+from orchestrator.service.host import Created
+from orchestrator.study.spec import StudySpec
 
 
 @click.group()
@@ -40,7 +40,7 @@ def command() -> None:
     """Create, plan, list, watch and steer studies; see what they found."""
 
 
-for found in (answer.report_, answer.verdict_, answer.table_):
+for found in (results.report_, results.verdict_, results.table_):
     command.add_command(found)
 
 
@@ -115,7 +115,7 @@ def plan_(
     **changes: Any,
 ) -> int:
     """Say what a study would run and cost. Nothing is started, and nothing written."""
-    from orchestrator.plan import TABLE_HEADER
+    from orchestrator.study.plan import TABLE_HEADER
 
     asked = read(spec, **changes)
     tell_question(asked.spec, asked.notes)
@@ -136,7 +136,7 @@ def plan_(
 
 
 def _wall(hours: float) -> str:
-    from orchestrator.cli.showing import hours as spelt
+    from orchestrator.cli.output import hours as spelt
 
     return spelt(hours) if hours < 48 else f"{hours / 24:,.0f} days"
 
@@ -204,9 +204,9 @@ def show(name: str, as_json: bool, server: str | None) -> int:
 def _tell_wishes(place: Place, study: StudyRow) -> None:
     for wish in place.wishes(study):
         at = datetime.fromtimestamp(wish.asked_at).strftime("%Y-%m-%d %H:%M:%S")
-        answer = "not yet answered" if wish.answer is None else wish.answer or "done"
+        results = "not yet answered" if wish.answer is None else wish.answer or "done"
         detail = "".join(f" {key} {value}" for key, value in wish.detail.items())
-        say(f"{at} {wish.asked_by} asked to {wish.verb}{detail}: {answer}")
+        say(f"{at} {wish.asked_by} asked to {wish.verb}{detail}: {results}")
 
 
 def _show(place: Place, study: StudyRow, *, as_json: bool, extra: dict[str, Any] | None = None) -> None:
@@ -348,14 +348,14 @@ def _confirm(what: str) -> None:
 @click.option("--out", type=click.Path(dir_okay=False), help="The file; without it, stdout (not for optuna).")
 def export_(name: str, form: str, out: str | None) -> int:
     """Write a study's trials as CSV, as JSON, or as an Optuna storage that optuna-dashboard opens."""
-    from orchestrator import export
+    from orchestrator.readings import exports
 
     if form == "optuna" and out is None:
         raise click.UsageError("An Optuna storage is a file. Name it: --out FILE.db")
     with foreground.opened(from_environment(), writing=False) as store:
         store.study(name)
         if form == "optuna":
-            export.to_optuna(store, name, f"sqlite:///{out}")
+            exports.to_optuna(store, name, f"sqlite:///{out}")
         elif out is None:
             _write(store, name, form, sys.stdout)
         else:
@@ -373,10 +373,10 @@ def export_(name: str, form: str, out: str | None) -> int:
 def _write(store: Store, name: str, form: str, file: Any) -> None:
     import json
 
-    from orchestrator import export
+    from orchestrator.readings import exports
 
     if form == "csv":
-        export.to_csv(store, name, file)
+        exports.to_csv(store, name, file)
     else:
-        json.dump(export.to_json(store, name), file, indent=1)
+        json.dump(exports.to_json(store, name), file, indent=1)
         file.write("\n")

@@ -7,14 +7,14 @@ from datetime import datetime
 import click
 
 from orchestrator.cli import foreground
-from orchestrator.cli.asking import as_json_option
-from orchestrator.cli.place import server_option
-from orchestrator.cli.showing import DONE, note, print_json, say, table, terminal_width
-from orchestrator.clock import SystemClock
-from orchestrator.errors import BadSpec
-from orchestrator.records import Role, Token
-from orchestrator.settings import from_environment
-from orchestrator.spec import NAME
+from orchestrator.cli.output import DONE, note, print_json, say, table, terminal_width
+from orchestrator.cli.spec_options import as_json_option
+from orchestrator.cli.target import server_option
+from orchestrator.ground.clock import SystemClock
+from orchestrator.ground.errors import BadSpec
+from orchestrator.ground.settings import from_environment
+from orchestrator.ledger.records import Role, Token
+from orchestrator.study.spec import NAME
 
 DAY_S = 86_400.0
 MOST_DAYS = 3650
@@ -40,7 +40,7 @@ def command() -> None:
 @as_json_option
 def create(name: str, role: str, days: int, as_json: bool) -> int:
     """Make a token and print it, this once: only its hash is kept."""
-    from orchestrator.keys import digest, new_secret
+    from orchestrator.ground.keys import digest, new_secret
 
     if not NAME.fullmatch(name):
         raise BadSpec(
@@ -99,7 +99,7 @@ def link(server: str | None, as_json: bool) -> int:
     It signs in with the token in ORCH_TOKEN; without one with the key in ORCH_HOME, on the service's machine.
     """
     from orchestrator.client import Client
-    from orchestrator.serving import DEFAULT_URL
+    from orchestrator.server.process import DEFAULT_URL
 
     with Client(server or DEFAULT_URL) as client:
         made = client.link()

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from orchestrator.cli import passing
+from orchestrator.cli import trainer_commands
 
-command = passing.to("train", "trainer.run", "Train one model, and say how it translates.")
+command = trainer_commands.to("train", "trainer.run", "Train one model, and say how it translates.")

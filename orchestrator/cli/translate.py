@@ -7,14 +7,14 @@ from typing import NoReturn
 
 import click
 
-from orchestrator.cli import foreground, here, passing
-from orchestrator.settings import from_environment
-from orchestrator.storage import Storage
+from orchestrator.cli import foreground, local, trainer_commands
+from orchestrator.ground.settings import from_environment
+from orchestrator.runs.folders import Storage
 
-PARAMS = "params.npz"  # as trainer.weights, which loads JAX, calls them
+PARAMS = "params.npz"  # as trainer.models.weights, which loads JAX, calls them
 
 
-@click.command("translate", context_settings=passing.ALL)
+@click.command("translate", context_settings=trainer_commands.ALL)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def command(arguments: tuple[str, ...]) -> NoReturn:
     """Translate a file or standard input with a finished run or trial."""
@@ -24,7 +24,7 @@ def command(arguments: tuple[str, ...]) -> NoReturn:
             f"Write it like orch translate STUDY.ARM.0.0 --text 'A sentence.'"
         )
     first = [_folder(argument) for argument in arguments[:1]]
-    passing.run("trainer.translate", [*first, *arguments[1:]])
+    trainer_commands.run("trainer.terminal.translate", [*first, *arguments[1:]])
 
 
 def _folder(argument: str) -> str:
@@ -33,5 +33,5 @@ def _folder(argument: str) -> str:
         return argument
     settings = from_environment()
     with foreground.opened(settings, writing=False) as store:
-        row = here.find(store, argument)
+        row = local.find(store, argument)
     return str(Storage(settings.runs).latest(row.study_id, row.trial_id, row.attempts, PARAMS))

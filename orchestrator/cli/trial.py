@@ -10,8 +10,7 @@ from datetime import datetime
 
 import click
 
-from orchestrator.cli.place import Place, opened, server_option
-from orchestrator.cli.showing import (
+from orchestrator.cli.output import (
     DONE,
     clock,
     hours,
@@ -23,10 +22,11 @@ from orchestrator.cli.showing import (
     table,
     terminal_width,
 )
-from orchestrator.errors import NotFound
-from orchestrator.overview import fallback_words, passed_over
-from orchestrator.records import ENDED, AttemptRow, AttemptState, StoredEvent, StudyState, TrialRow
-from orchestrator.stopping import run_hours
+from orchestrator.cli.target import Place, opened, server_option
+from orchestrator.ground.errors import NotFound
+from orchestrator.ledger.costs import run_hours
+from orchestrator.ledger.records import ENDED, AttemptRow, AttemptState, StoredEvent, StudyState, TrialRow
+from orchestrator.readings.overview import fallback_words, passed_over
 from trainer.protocol import FALLBACK
 
 FOLLOW_S = 0.2  # between two looks for new events

@@ -17,10 +17,10 @@ from types import FrameType
 
 import click
 
-from orchestrator import signals
 from orchestrator.cli.mlflow import place_of_mirror
-from orchestrator.cli.showing import DONE, note, say
-from orchestrator.errors import MirrorLost, MoveRefused, NotFound
+from orchestrator.cli.output import DONE, note, say
+from orchestrator.ground.errors import MirrorLost, MoveRefused, NotFound
+from orchestrator.service import signals
 from orchestrator.tracking.target import Target
 
 READY_WITHIN_S = 120.0  # 8 to 24 s where nothing else is at work

@@ -6,11 +6,11 @@
         print(orch.table(study, form="md"))
 
 What the API gives as an object is a dict here, with the API's keys. A refusal is the error of
-`orchestrator.errors` that the command line knows, with the service's own sentence.
+`orchestrator.ground.errors` that the command line knows, with the service's own sentence.
 """
 
 from orchestrator.client.calls import Changes, Client, at_rest, running
-from orchestrator.client.listening import Ears, Heard
-from orchestrator.client.wire import Json
+from orchestrator.client.events import Ears, Heard
+from orchestrator.client.http import Json
 
 __all__ = ["Changes", "Client", "Ears", "Heard", "Json", "at_rest", "running"]

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any, Literal, TypedDict, Unpack
 from urllib.parse import quote
 
-from orchestrator.client.listening import Ears, Heard, stream
-from orchestrator.client.wire import TIMEOUT_S, Json, Wire
-from orchestrator.errors import BadSpec, MoveRefused, NotFound
+from orchestrator.client.events import Ears, Heard, stream
+from orchestrator.client.http import TIMEOUT_S, Json, Wire
+from orchestrator.ground.errors import BadSpec, MoveRefused, NotFound
 
 PAGE = 500  # the most that the service gives at once
 ANSWER_WITHIN_S = 10.0  # what whoever leads is given to answer a wish

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from orchestrator.records import (
+from orchestrator.ledger.records import (
     AttemptRow,
     AttemptState,
     AuditLine,

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from orchestrator.records import (
+from orchestrator.ledger.records import (
     AttemptRow,
     AuditLine,
     Event,

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.errors import NameTaken
+from orchestrator.ground.errors import NameTaken
 from orchestrator.ledger import rules, tallies
 from orchestrator.ledger.base import Ending, Tally
 from orchestrator.ledger.codec import settled, storable
-from orchestrator.records import (
+from orchestrator.ledger.records import (
     LIVE_ATTEMPT,
     AttemptRow,
     AuditLine,

@@ -7,7 +7,7 @@ that SQLite and PostgreSQL both understand. Whoever appends one also adds tests/
 
 from __future__ import annotations
 
-from orchestrator.errors import LedgerTooNew
+from orchestrator.ground.errors import LedgerTooNew
 
 Upgrade = tuple[str, ...]
 

@@ -10,9 +10,9 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from orchestrator.errors import Fenced, KeyUsed, MoveRefused, NotFound
+from orchestrator.ground.errors import Fenced, KeyUsed, MoveRefused, NotFound
 from orchestrator.ledger.base import Ending
-from orchestrator.records import (
+from orchestrator.ledger.records import (
     DAMAGED,
     ENDED,
     LIVE_ATTEMPT,

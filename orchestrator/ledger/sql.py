@@ -16,18 +16,13 @@ from typing import Any
 
 from sqlalchemy import Connection, exc, insert, or_, select, tuple_, update
 
-from orchestrator.errors import LedgerDamaged, NameTaken
+from orchestrator.ground.errors import LedgerDamaged, NameTaken
 from orchestrator.ledger import rules, sql_tallies
 from orchestrator.ledger import sql_rows as rows
 from orchestrator.ledger.base import Ending, Tally
 from orchestrator.ledger.codec import settled
 from orchestrator.ledger.migrations import UPGRADES, Upgrade
-from orchestrator.ledger.sql_connect import address, answering, connect, prepare, transaction
-from orchestrator.ledger.sql_desk import SqlDesk
-from orchestrator.ledger.sql_leader import lock_for
-from orchestrator.ledger.sql_statements import Hot
-from orchestrator.ledger.sql_tables import IS_OPEN, Tables, columns, record
-from orchestrator.records import (
+from orchestrator.ledger.records import (
     LIVE_ATTEMPT,
     AttemptRow,
     Event,
@@ -39,6 +34,11 @@ from orchestrator.records import (
     TrialState,
     Wish,
 )
+from orchestrator.ledger.sql_connect import address, answering, connect, prepare, transaction
+from orchestrator.ledger.sql_desk import SqlDesk
+from orchestrator.ledger.sql_leader import lock_for
+from orchestrator.ledger.sql_statements import Hot
+from orchestrator.ledger.sql_tables import IS_OPEN, Tables, columns, record
 
 
 class SqlLedger(SqlDesk):

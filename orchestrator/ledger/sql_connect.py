@@ -24,10 +24,10 @@ from sqlalchemy import (
     update,
 )
 
-from orchestrator.errors import BadSpec, LedgerBusy, LedgerDamaged
+from orchestrator.ground.errors import BadSpec, LedgerBusy, LedgerDamaged
+from orchestrator.ground.settings import without_secrets
 from orchestrator.ledger import migrations, sql_file
 from orchestrator.ledger.sql_tables import Tables
-from orchestrator.settings import without_secrets
 
 # "orch": our number among the advisory locks of a PostgreSQL database.
 ADVISORY = 0x6F726368

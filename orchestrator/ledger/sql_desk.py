@@ -9,9 +9,9 @@ from sqlalchemy import Connection, delete, insert, select
 
 from orchestrator.ledger import rules
 from orchestrator.ledger import sql_rows as rows
+from orchestrator.ledger.records import AuditLine, Receipt, Session, Token
 from orchestrator.ledger.sql_statements import Hot
 from orchestrator.ledger.sql_tables import Tables, columns, record
-from orchestrator.records import AuditLine, Receipt, Session, Token
 
 
 class SqlDesk(ABC):

@@ -10,7 +10,7 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
-from orchestrator.errors import LedgerBusy, LedgerDamaged
+from orchestrator.ground.errors import LedgerBusy, LedgerDamaged
 
 CHECK_S = 1.0  # for `quick_check` at the start: it reads about 1 GB in that time
 PRIVATE = 0o600  # training code of other users, and whoever else logs in, reads no tokens and no results

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine, exc
 
-from orchestrator.errors import LedgerBusy
+from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger import sql_file
 from orchestrator.ledger.sql_connect import ADVISORY
 

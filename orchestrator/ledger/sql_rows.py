@@ -9,9 +9,9 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from orchestrator.ledger import rules
 from orchestrator.ledger.codec import settled
+from orchestrator.ledger.records import AttemptRow, Event, Session, StudyRow, Token, TrialRow
 from orchestrator.ledger.sql_statements import Hot
 from orchestrator.ledger.sql_tables import IS_LIVE, Tables, columns, record
-from orchestrator.records import AttemptRow, Event, Session, StudyRow, Token, TrialRow
 
 
 # -- studies, trials, attempts ---------------------------------------------------------------------------

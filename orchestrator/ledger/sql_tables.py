@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 
 from orchestrator.ledger.codec import Row, decode, encode, storable
-from orchestrator.records import AttemptState, Role, StudyState, TrialState
+from orchestrator.ledger.records import AttemptState, Role, StudyState, TrialState
 
 # As literal SQL, also in queries: a planner uses a partial index only where it can see that the query's
 # condition implies the index's, and a bound parameter hides that.

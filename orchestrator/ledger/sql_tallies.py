@@ -9,8 +9,8 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, select, text
 
 from orchestrator.ledger.base import Tally
+from orchestrator.ledger.records import TrialRow, TrialState
 from orchestrator.ledger.sql_tables import Tables, record
-from orchestrator.records import TrialRow, TrialState
 from trainer.protocol import SECONDS
 
 # A clock's reading that is no number (the codec writes NaN and infinities as objects) counts as 0, as it does

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from orchestrator.ledger.base import Tally
-from orchestrator.records import TrialRow, TrialState
-from orchestrator.stopping import added
+from orchestrator.ledger.costs import added
+from orchestrator.ledger.records import TrialRow, TrialState
 from trainer.protocol import SECONDS
 
 

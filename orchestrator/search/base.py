@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from orchestrator.spec import Arm, Parameter
+from orchestrator.study.spec import Arm, Parameter
 
 Point = Mapping[str, float]  # path -> value
 

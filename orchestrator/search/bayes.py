@@ -19,7 +19,7 @@ from orchestrator.search.drawn import random_point
 from orchestrator.search.needs import missing_packages, require
 from orchestrator.search.scales import from_unit, to_unit
 from orchestrator.search.seeds import derive_seed
-from orchestrator.spec import Arm
+from orchestrator.study.spec import Arm
 
 if TYPE_CHECKING:
     import optuna

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.errors import BadSpec
+from orchestrator.ground.errors import BadSpec
 from orchestrator.search.base import Request
 from orchestrator.search.needs import missing_packages, require
 from orchestrator.search.scales import from_unit
 from orchestrator.search.seeds import SEED_BITS, derive_seed
-from orchestrator.spec import Arm
+from orchestrator.study.spec import Arm
 
 SOBOL_MAX_DIMENSIONS = 21201  # scipy.stats.qmc.Sobol.MAXDIM: the table of Joe and Kuo ends there
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from orchestrator.errors import MissingPackage
+from orchestrator.ground.errors import MissingPackage
 
 HINTS = (("torch", " (a CPU build is enough)"),)
 

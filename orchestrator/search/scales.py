@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.spec import Parameter, Scale
+from orchestrator.study.spec import Parameter, Scale
 
 
 def to_working(scale: Scale, value: float) -> float:

@@ -10,14 +10,14 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 
-from orchestrator.clock import Clock, SystemClock
-from orchestrator.errors import LedgerBusy, LedgerDamaged, MirrorDeleted, MirrorLost, NotFound
+from orchestrator.ground.clock import Clock, SystemClock
+from orchestrator.ground.errors import LedgerBusy, LedgerDamaged, MirrorDeleted, MirrorLost, NotFound
+from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
-from orchestrator.records import StudyState
-from orchestrator.settings import Settings
-from orchestrator.tracking.by_hand import lag, left_over, missing
+from orchestrator.ledger.records import StudyState
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
+from orchestrator.tracking.sync import lag, left_over, missing
 from orchestrator.tracking.target import Target, target, writing
 
 PACE_S = 1.0  # between two looks for something new

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.errors import NotFound
-from orchestrator.records import StudyRow, TrialRow
-from orchestrator.tracking import words
+from orchestrator.ground.errors import NotFound
+from orchestrator.ledger.records import StudyRow, TrialRow
+from orchestrator.tracking import mapping
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.target import Target
 
@@ -14,10 +14,10 @@ def run_page(place: Target, study: StudyRow, trial: TrialRow) -> str:
     if place.pages is None:
         raise NotFound(f"No server shows {place.shown}. Open MLflow's pages on it with: orch ui")
     emptied = place.file is not None and not place.file.exists()
-    run = None if emptied else MlflowStore(place).run_of(words.experiment(study), trial.trial_id)
+    run = None if emptied else MlflowStore(place).run_of(mapping.experiment(study), trial.trial_id)
     if run is None:
         raise NotFound(
-            f"MLflow at {place.shown} has no run of {words.trial_name(trial)} of {study.name}: it is not "
+            f"MLflow at {place.shown} has no run of {mapping.trial_name(trial)} of {study.name}: it is not "
             f"written yet, or was deleted there. Write what is missing with: orch mlflow sync {study.name}"
         )
     return f"{place.pages}/#/experiments/{run.experiment_id}/runs/{run.run_id}"

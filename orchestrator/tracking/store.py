@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import MirrorLost
-from orchestrator.settings import FILE, without_secrets
+from orchestrator.ground.errors import MirrorLost
+from orchestrator.ground.settings import FILE, without_secrets
+from orchestrator.tracking.mapping import Point
 from orchestrator.tracking.target import Target
-from orchestrator.tracking.words import Point
 
 # What a person has set goes before. Read by MLflow at each request, or once when it is imported.
 ENVIRONMENT = {

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.errors import MirrorDeleted
+from orchestrator.ground.errors import MirrorDeleted
 from orchestrator.ledger import Store
-from orchestrator.overview import best_of
-from orchestrator.records import ENDED, StoredEvent, StudyRow, StudyState, TrialRow
-from orchestrator.spec import StudySpec
-from orchestrator.stopping import added
-from orchestrator.storage import Storage
-from orchestrator.tracking import words
+from orchestrator.ledger.costs import added
+from orchestrator.ledger.records import ENDED, StoredEvent, StudyRow, StudyState, TrialRow
+from orchestrator.readings.overview import best_of
+from orchestrator.runs.folders import Storage
+from orchestrator.study.spec import StudySpec
+from orchestrator.tracking import mapping
 from orchestrator.tracking.store import Experiment, MlflowStore, Run, standing
 from orchestrator.tracking.target import Target
 
@@ -40,7 +40,9 @@ class _Told:
     @classmethod
     def of(cls, run: Run) -> _Told:
         told = (run.tags.get("orch.state", ""), run.tags.get("orch.attempts", ""))
-        return cls(run.run_id, told, bool(told[0]), run.tags.get(words.ATTACHED + SCHEDULE, ""), run.deleted)
+        return cls(
+            run.run_id, told, bool(told[0]), run.tags.get(mapping.ATTACHED + SCHEDULE, ""), run.deleted
+        )
 
 
 class StudyMirror:
@@ -67,7 +69,7 @@ class StudyMirror:
             if run.tags.get("orch.kind") == "trial"
         }
         self._attached = dict(self._parent.tags)
-        self._curves: dict[str, words.Curves] = {}  # of trials that are not told to have ended
+        self._curves: dict[str, mapping.Curves] = {}  # of trials that are not told to have ended
         self._ended: dict[str, TrialRow] = {}  # without their configs
         rows = ledger.trials(study_id)
         self._open = {t.trial_id for t in rows if t.trial_id in self._trials and not self._is_told(t)}
@@ -80,7 +82,7 @@ class StudyMirror:
 
     # -- finding what is there ------------------------------------------------------------------------
     def _find_experiment(self, study: StudyRow, *, restore: bool) -> Experiment:
-        found = self._sink.experiment(words.experiment(study), folder=study.study_id)
+        found = self._sink.experiment(mapping.experiment(study), folder=study.study_id)
         if found.deleted and not restore:
             raise _deleted(study)
         if found.deleted:
@@ -118,18 +120,18 @@ class StudyMirror:
 
     def _own_run(self, found: Iterable[Run], study: StudyRow) -> Run:
         there = next((r for r in found if r.tags.get("orch.kind") == "study"), None)
-        run = there or self._made(study.name, study, words.study_tags(study, self._spec))
-        return self._with_params(run, words.study_params(self._spec))
+        run = there or self._made(study.name, study, mapping.study_tags(study, self._spec))
+        return self._with_params(run, mapping.study_params(self._spec))
 
     def _arm_run(self, found: Iterable[Run], study: StudyRow, name: str) -> Run:
         arm = self._spec.arm(name)
         of_arms = (r for r in found if r.tags.get("orch.kind") == "arm")
         there = next((r for r in of_arms if r.tags.get("orch.arm") == name), None)
-        run = there or self._made(name, study, words.arm_tags(study, arm), self._parent.run_id)
-        return self._with_params(run, words.arm_params(arm))
+        run = there or self._made(name, study, mapping.arm_tags(study, arm), self._parent.run_id)
+        return self._with_params(run, mapping.arm_params(arm))
 
     def _made(self, title: str, study: StudyRow, tags: dict[str, str], parent: str | None = None) -> Run:
-        at_ms = words.milliseconds(study.created_at)
+        at_ms = mapping.milliseconds(study.created_at)
         return self._sink.create_run(self._experiment, title=title, at_ms=at_ms, tags=tags, parent=parent)
 
     def _with_params(self, run: Run, params: dict[str, str]) -> Run:
@@ -181,7 +183,7 @@ class StudyMirror:
         return bool(self._ledger.events(after=self._cursor, study_id=self._study_id, limit=1))
 
     def _pass_on(self, page: list[StoredEvent]) -> None:
-        points: dict[str, list[words.Point]] = {}
+        points: dict[str, list[mapping.Point]] = {}
         tags: dict[str, dict[str, str]] = {}
         for stored in page:
             event = stored.event
@@ -189,20 +191,20 @@ class StudyMirror:
                 self._curves[event.trial_id] = self._curves_until(event.trial_id, stored.event_id)
             points.setdefault(event.trial_id, []).extend(self._curves[event.trial_id].points(event))
             if event.kind == "started":
-                tags.setdefault(event.trial_id, {}).update(words.provenance_tags(event.payload))
+                tags.setdefault(event.trial_id, {}).update(mapping.provenance_tags(event.payload))
         for trial_id, said in points.items():
             run = self._run_of(self._ledger.trial(trial_id))
             if not run.deleted:
                 self._sink.write(run.run_id, said, tags=tags.get(trial_id))
             self._open.add(trial_id)
 
-    def _curves_until(self, trial_id: str, event_id: int) -> words.Curves:
+    def _curves_until(self, trial_id: str, event_id: int) -> mapping.Curves:
         """The curves of a trial as they stood before an event."""
 
         def charged_before(number: int) -> dict[str, float]:
             return added(*(a.clocks for a in self._ledger.attempts(trial_id) if a.number < number))
 
-        curves, after = words.Curves(charged_before), 0
+        curves, after = mapping.Curves(charged_before), 0
         while page := self._ledger.events(after=after, trial_id=trial_id, limit=PAGE):
             for stored in page:
                 if stored.event_id >= event_id:
@@ -217,14 +219,14 @@ class StudyMirror:
         if run is None:
             made = self._sink.create_run(
                 self._experiment,
-                title=words.trial_name(trial),
-                at_ms=words.milliseconds(trial.created_at),
-                tags=words.trial_tags(trial),
+                title=mapping.trial_name(trial),
+                at_ms=mapping.milliseconds(trial.created_at),
+                tags=mapping.trial_tags(trial),
                 parent=self._arms[trial.arm].run_id,
             )
             run = self._trials[trial.trial_id] = _Told.of(made)
         if not run.params and not run.deleted:  # also if a kill came between the two
-            self._sink.write(run.run_id, params=words.trial_params(trial))
+            self._sink.write(run.run_id, params=mapping.trial_params(trial))
             run.params = True
         return run
 
@@ -241,13 +243,13 @@ class StudyMirror:
                 attempts = self._ledger.attempts(trial.trial_id)
                 over = trial.state in ENDED
                 ended_at = (trial.ended_at or trial.created_at) if over else None
-                ended_ms = None if ended_at is None else words.milliseconds(ended_at)
-                self._sink.set_status(run.run_id, words.STATUS[trial.state], ended_ms=ended_ms)
+                ended_ms = None if ended_at is None else mapping.milliseconds(ended_at)
+                self._sink.set_status(run.run_id, mapping.STATUS[trial.state], ended_ms=ended_ms)
                 self._sink.write(
                     run.run_id,
-                    words.result_points(self._spec, trial, attempts) if over else (),
-                    tags=words.attempt_tags(attempts)
-                    | words.state_tags(trial.state, attempts=trial.attempts, reason=trial.reason),
+                    mapping.result_points(self._spec, trial, attempts) if over else (),
+                    tags=mapping.attempt_tags(attempts)
+                    | mapping.state_tags(trial.state, attempts=trial.attempts, reason=trial.reason),
                 )
             run.told = (str(trial.state), str(trial.attempts))
         self._note_ended([trial])
@@ -283,23 +285,23 @@ class StudyMirror:
             by_arm[trial.arm].append(trial)
         for name, ended in by_arm.items():
             if ended and self._tallied.get(name) != len(ended) and not self._arms[name].deleted:
-                points = words.tally(self._spec, ended, best_among=ended)
+                points = mapping.tally(self._spec, ended, best_among=ended)
                 self._sink.write(self._arms[name].run_id, points)
             self._tallied[name] = len(ended)
         all_ended = list(self._ended.values())
         if all_ended and self._tallied.get("") != len(all_ended):
             searched = [t for t in all_ended if self._spec.arm(t.arm).phase == "search"]
-            points = words.tally(self._spec, all_ended, best_among=searched)
-            self._sink.write(self._parent.run_id, points + words.phase_points(self._spec, all_ended))
+            points = mapping.tally(self._spec, all_ended, best_among=searched)
+            self._sink.write(self._parent.run_id, points + mapping.phase_points(self._spec, all_ended))
         self._tallied[""] = len(all_ended)
 
     def _conclude(self) -> None:
         """The states of the arms and of the study; once it is over, its files."""
         study = self._ledger.study(self._study_id)
         over = study.state in (StudyState.COMPLETED, StudyState.CANCELLED)
-        status, total = words.STUDY_STATUS[study.state], 0
+        status, total = mapping.STUDY_STATUS[study.state], 0
         for arm in self._spec.arms:
-            wanted = words.requested(self._spec, study, arm)
+            wanted = mapping.requested(self._spec, study, arm)
             total += wanted
             done = self._tallied[arm.name] >= wanted
             self._set_status(self._arms[arm.name], arm.name, "FINISHED" if done else status, wanted, study)
@@ -315,20 +317,20 @@ class StudyMirror:
         if run.deleted or self._arm_status.get(name) == said:
             return
         ended = [t.ended_at or t.created_at for t in self._ended.values() if name in ("", t.arm)]
-        ended_ms = words.milliseconds(max(ended)) if ended and status in ("FINISHED", "KILLED") else None
+        ended_ms = mapping.milliseconds(max(ended)) if ended and status in ("FINISHED", "KILLED") else None
         self._sink.set_status(run.run_id, status, ended_ms=ended_ms)
         self._sink.write(
             run.run_id,
             # the step is the number itself: asked for more, a study has one more point
-            [words.point("runs/requested", requested, study.created_at, requested)],
-            tags=words.state_tags(study.state if not name else status.lower(), reason=study.reason),
+            [mapping.point("runs/requested", requested, study.created_at, requested)],
+            tags=mapping.state_tags(study.state if not name else status.lower(), reason=study.reason),
         )
         self._arm_status[name] = said
 
     # -- files -----------------------------------------------------------------------------------------
     def attach(self, path: Path) -> None:
         """A file, or all of a folder, at the study's run; again only once something in it has changed."""
-        tag, printed = words.key(words.ATTACHED + path.name), _fingerprint(path)
+        tag, printed = mapping.key(mapping.ATTACHED + path.name), _fingerprint(path)
         if printed and self._attached.get(tag) != printed:
             self._sink.artifact(self._parent.run_id, path)
             self._sink.write(self._parent.run_id, tags={tag: printed})
@@ -351,7 +353,7 @@ class StudyMirror:
         printed = _fingerprint(file) if file is not None else ""
         if file is not None and not run.deleted and run.attached != printed:
             self._sink.artifact(run.run_id, file)
-            self._sink.write(run.run_id, tags={words.ATTACHED + SCHEDULE: printed})
+            self._sink.write(run.run_id, tags={mapping.ATTACHED + SCHEDULE: printed})
             run.attached = printed
 
 

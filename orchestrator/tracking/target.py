@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.settings import FILE, Settings, without_secrets
+from orchestrator.ground.settings import FILE, Settings, without_secrets
 
 LOCK = "mlflow.lock"
 

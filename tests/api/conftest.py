@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 
 from orchestrator.api.app import build, furnish
+from orchestrator.api.deps import Parts
 from orchestrator.api.links import Links
-from orchestrator.api.parts import Parts
-from orchestrator.api.tail import Tail
-from orchestrator.engine import Engine
-from orchestrator.keys import digest
+from orchestrator.api.stream import Tail
+from orchestrator.engine.tick import Engine
+from orchestrator.ground.keys import digest
+from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
-from orchestrator.records import Role, StudyRow, Token
-from orchestrator.running import OFF
-from orchestrator.settings import Settings
+from orchestrator.ledger.records import Role, StudyRow, Token
+from orchestrator.service.runner import OFF
 from tests.faults.world import World, small_study, world
 
 KEY = "orch_the-key-in-the-home-of-the-service"

@@ -15,14 +15,14 @@ import pytest
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
-from dashboards import web
+from dashboards.web import routes
 from orchestrator.api.app import build, furnish
 from orchestrator.api.auth import COOKIE, role_of
-from orchestrator.records import Role
+from orchestrator.ledger.records import Role
 from studies import catalog
 from tests.api.conftest import KEY, Make, Service, spec
 from trainer.config import TrainConfig, named_files
-from trainer.run import check
+from trainer.training.entrypoint import check
 
 STUDIES = "/api/v1/studies"
 OPEN = {"/api/v1/health/live", "/api/v1/health/ready", "/api/v1/version", "/api/v1/session"}
@@ -301,7 +301,7 @@ def test_a_wrong_token_makes_no_cookie(make: Make) -> None:
 def test_without_a_script_the_form_signs_in_and_leads_to_the_page(make: Make) -> None:
     service = make()
     secret = service.token("read")
-    page = web.router(service.store, presets=[], slots=1, role_of=role_of)
+    page = routes.router(service.store, presets=[], slots=1, role_of=role_of)
     app = build(page)
     furnish(app, service.parts)
     ask = replace(service.anybody, app=app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.api.auth import COOKIE
-from orchestrator.errors import LedgerBusy
+from orchestrator.ground.errors import LedgerBusy
 from tests.api.conftest import Make, Service, spec
 
 STUDIES = "/api/v1/studies"

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator import connections
-from orchestrator.errors import MoveRefused
+from orchestrator.ground.errors import MoveRefused
+from orchestrator.server import connections
 from tests.api.test_serving import WITHIN_S, _get
 from tests.api.test_serving import served as served
 

@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import LedgerBusy
-from orchestrator.records import StudyState
+from orchestrator.ground.errors import LedgerBusy
+from orchestrator.ledger.records import StudyState
 from tests.api.conftest import Make, Service
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.api import tail
-from orchestrator.api.tail import Tail
-from orchestrator.errors import LedgerBusy
+from orchestrator.api import stream
+from orchestrator.api.stream import Tail
+from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger.memory import MemoryLedger
 from tests.api.conftest import Make, Service
 from tests.contracts.ledger_rows import T0, event, study, trial, with_live_attempt
@@ -135,7 +135,7 @@ def test_without_a_place_only_what_comes_from_now_on_is_told(runner: asyncio.Run
 def test_a_listener_that_is_too_slow_is_let_go_and_comes_back(
     runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tail, "MOST_WAITING", 10)
+    monkeypatch.setattr(stream, "MOST_WAITING", 10)
     ledger, epoch = _ledger()
 
     async def listened() -> tuple[list[int], list[int]]:
@@ -210,7 +210,7 @@ def test_a_ledger_that_is_away_for_a_while_costs_no_event(runner: asyncio.Runner
 def test_silence_is_broken_by_comments_and_the_end_ends_all(
     runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tail, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(stream, "HEARTBEAT_S", 0.01)
     ledger, _ = _ledger()
 
     async def listened() -> list[bytes]:
@@ -220,10 +220,10 @@ def test_silence_is_broken_by_comments_and_the_end_ends_all(
             said.append(piece)
             if len(said) == 4:
                 following.close()
-        assert [piece async for piece in following.listen()] == [tail.GREETING]
+        assert [piece async for piece in following.listen()] == [stream.GREETING]
         return said
 
-    assert runner.run(listened()) == [tail.GREETING, *[tail.HEARTBEAT] * 3]
+    assert runner.run(listened()) == [stream.GREETING, *[stream.HEARTBEAT] * 3]
 
 
 def test_a_stream_ends_by_itself_so_that_its_token_is_looked_at_again(runner: asyncio.Runner) -> None:
@@ -232,7 +232,7 @@ def test_a_stream_ends_by_itself_so_that_its_token_is_looked_at_again(runner: as
     async def listened() -> list[bytes]:
         return [piece async for piece in Tail(ledger).listen(lifetime_s=0.0)]
 
-    assert runner.run(listened()) == [tail.GREETING]
+    assert runner.run(listened()) == [stream.GREETING]
 
 
 def test_a_slow_reader_s_stream_ends_at_its_lifetime_too(
@@ -285,5 +285,5 @@ def test_what_is_not_finite_is_null(runner: asyncio.Runner) -> None:
     ledger, epoch = _ledger()
     ledger.append(epoch, [event(1, values={"loss": float("nan")})])
     (stored,) = ledger.events(trial_id=T0)
-    data = tail.encoded(stored).decode().split("data: ")[1]
+    data = stream.encoded(stored).decode().split("data: ")[1]
     assert json.loads(data)["payload"] == {"values": {"loss": None}}

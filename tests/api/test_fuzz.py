@@ -20,13 +20,13 @@ import schemathesis
 from schemathesis.specs.openapi import checks
 
 from orchestrator.api.app import create_app
+from orchestrator.api.deps import Parts
 from orchestrator.api.links import Links
-from orchestrator.api.parts import Parts
-from orchestrator.api.tail import Tail
-from orchestrator.keys import digest
-from orchestrator.records import ENDED, Role, Token
-from orchestrator.running import OFF
-from orchestrator.settings import Settings
+from orchestrator.api.stream import Tail
+from orchestrator.ground.keys import digest
+from orchestrator.ground.settings import Settings
+from orchestrator.ledger.records import ENDED, Role, Token
+from orchestrator.service.runner import OFF
 from tests.faults.world import World, created, small_study, world
 
 ADDRESS = "http://127.0.0.1"

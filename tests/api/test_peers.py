@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from orchestrator.api.peers import client_of
-from orchestrator.errors import BadSpec
-from orchestrator.settings import from_environment
+from orchestrator.ground.errors import BadSpec
+from orchestrator.ground.settings import from_environment
 from tests.api.conftest import Make
 
 LIVE = "/api/v1/health/live"

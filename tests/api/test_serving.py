@@ -21,14 +21,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from orchestrator import cli, service
-from orchestrator.errors import BackendLost, BadSpec, LedgerBusy, MoveRefused
-from orchestrator.keys import digest
+from orchestrator import cli
+from orchestrator.ground.errors import BackendLost, BadSpec, LedgerBusy, MoveRefused
+from orchestrator.ground.keys import digest
+from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
-from orchestrator.records import Role, StudyState, Token
-from orchestrator.running import Runner
-from orchestrator.serving import Address, is_loopback, listen, require_loopback, url_of
-from orchestrator.settings import Settings
+from orchestrator.ledger.records import Role, StudyState, Token
+from orchestrator.server.process import Address, is_loopback, listen, require_loopback, url_of
+from orchestrator.service import host as service
+from orchestrator.service.runner import Runner
 from tests.faults.world import World, created, small_study, world
 
 ROOT = Path(__file__).parents[2]

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from dashboards import web
+from dashboards.web import routes
 from orchestrator.api import sessions
 from orchestrator.api.app import build, furnish
 from orchestrator.api.auth import COOKIE, role_of
 from orchestrator.api.links import LINK_S, MOST_LINKS, Links
-from orchestrator.keys import digest
+from orchestrator.ground.keys import digest
 from tests.api.conftest import KEY, Asking, Make, Said, Service, spec
 
 STUDIES = "/api/v1/studies"
@@ -29,7 +29,7 @@ def service(make: Make) -> Service:
 
 def _with_page(service: Service) -> Service:
     app = build(
-        web.router(
+        routes.router(
             service.store,
             presets=[],
             slots=1,
@@ -235,6 +235,6 @@ def test_the_cookie_is_for_tls_alone_where_the_browser_speaks_it(make: Make) -> 
 
 
 def _networks(given: str) -> Any:
-    from orchestrator.settings import from_environment
+    from orchestrator.ground.settings import from_environment
 
     return from_environment({"ORCH_HOME": "data", "ORCH_PROXIES": given}).proxies

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 from sqlalchemy import Engine, event
 
-from orchestrator.api.parts import cursor
-from orchestrator.overview import overview
-from orchestrator.records import StudyState
+from orchestrator.api.deps import cursor
+from orchestrator.ledger.records import StudyState
+from orchestrator.readings.overview import overview
 from tests.api.conftest import Make, Said, Service, spec
 
 STUDIES = "/api/v1/studies"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from orchestrator.api.answers import Figure, TableOf
-from orchestrator.api.parts import cursor
-from orchestrator.records import Event
+from orchestrator.api.deps import cursor
+from orchestrator.ledger.records import Event
 from tests.api.conftest import Make, Service
 
 TRIALS = "/api/v1/trials"

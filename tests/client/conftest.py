@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator import keys
 from orchestrator.client import Client
+from orchestrator.ground import keys
 from tests.faults.world import small_study
 
 ROOT = Path(__file__).parents[2]

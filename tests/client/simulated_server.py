@@ -14,13 +14,14 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from orchestrator import cli, service
-from orchestrator.backends.base import Launch
+from orchestrator import cli
 from orchestrator.backends.simulated import SimulatedBackend
-from orchestrator.engine import Engine
+from orchestrator.engine.tick import Engine
+from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
-from orchestrator.settings import Settings
-from orchestrator.storage import Storage
+from orchestrator.runs.contract import Launch
+from orchestrator.runs.folders import Storage
+from orchestrator.service import host
 
 # A step of the rehearsal lasts a twentieth of a second, here a 400th.
 SPEED = float(os.environ.get("ORCH_TEST_SPEED", "20"))
@@ -41,17 +42,17 @@ class Rehearsing:
         self._backend = backend
 
     def submit(self, launch: Launch) -> bool:
-        return self._backend.submit(replace(launch, entrypoint=service.REHEARSAL))
+        return self._backend.submit(replace(launch, entrypoint=host.REHEARSAL))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
 
-def open_host(settings: Settings, store: Store, *, workers: int | None = None) -> service.Host:
+def open_host(settings: Settings, store: Store, *, workers: int | None = None) -> host.Host:
     slots = workers or settings.workers
     backend: Any = Rehearsing(SimulatedBackend(Fast(), slots=slots))
-    engine = Engine(store, backend, clock=Fast(), storage=Storage(settings.runs), who=service.whoami())
-    return service.Host(settings, store, Fast(), engine, slots)
+    engine = Engine(store, backend, clock=Fast(), storage=Storage(settings.runs), who=host.whoami())
+    return host.Host(settings, store, Fast(), engine, slots)
 
 
 def end_with_whoever_started_it() -> None:
@@ -61,5 +62,5 @@ def end_with_whoever_started_it() -> None:
 
 if __name__ == "__main__":
     threading.Thread(target=end_with_whoever_started_it, daemon=True).start()
-    service.open_host = open_host
+    host.open_host = open_host
     sys.exit(cli.run(sys.argv[1:]))

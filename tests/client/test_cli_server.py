@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import cli
-from orchestrator.cli import showing
+from orchestrator.cli import output
 from orchestrator.client import Client
 from tests.client.conftest import ROOT, Server, slow, spec
 from tests.orchestrator.conftest import Said
@@ -170,7 +170,7 @@ def test_a_study_is_steered_alike(orch: Orch, tmp_path: Path, client: Client) ->
     assert deleted[0].out == "The study twin-a is deleted.\n"
     gone = [orch("study", "delete", "twin-a", "--yes", "--json", remote=remote) for remote in (False, True)]
     assert gone[0] == gone[1]
-    assert gone[0].code == showing.NOT_FOUND
+    assert gone[0].code == output.NOT_FOUND
 
 
 def test_a_failed_trial_is_retried_and_another_is_refused_alike(orch: Orch, client: Client) -> None:
@@ -181,14 +181,14 @@ def test_a_failed_trial_is_retried_and_another_is_refused_alike(orch: Orch, clie
     words = ("trial", "retry", "claimed.base.0.0")
     here, there = orch(*words), orch(*words, remote=True)
     assert (there.code, there.err) == (here.code, here.err)
-    assert here.code == showing.REFUSED
+    assert here.code == output.REFUSED
 
 
 def test_a_name_in_use_is_refused_alike_and_says_what_differs(orch: Orch, tmp_path: Path) -> None:
     file = tmp_path / "spec.json"
     file.write_text(json.dumps(spec("claimed", claim=CLAIM)))
     here, there = (orch("study", "create", str(file), "--json", remote=remote) for remote in (False, True))
-    assert there.code == here.code == showing.TAKEN
+    assert there.code == here.code == output.TAKEN
     assert there.json == here.json
     assert there.json["error"]["problems"][-1] == "Its spec differs from yours in: question."
 
@@ -240,7 +240,7 @@ def test_ctrl_c_leaves_the_study_running_on_the_server_and_says_so(
     finally:
         following.kill()
         following.communicate()
-    assert following.returncode == showing.INTERRUPTED
+    assert following.returncode == output.INTERRUPTED
     assert f"left goes on at {server.url}. Follow it again: orch study watch left." in err
     assert client.study("left")["status"] == "running"
     client.cancel("left")
@@ -250,16 +250,16 @@ def test_what_only_this_machine_has_is_refused_or_left_alone(orch: Orch, tmp_pat
     file = tmp_path / "spec.json"
     file.write_text(json.dumps(spec("mine")))
     said = orch("study", "create", str(file), "--workers", "3", remote=True)
-    assert said.code == showing.USAGE
+    assert said.code == output.USAGE
     assert "--workers is about this machine" in said.err
 
 
 def test_a_server_that_is_not_there_is_a_sentence(orch: Orch, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.client import wire
+    from orchestrator.client import http
 
-    monkeypatch.setattr(wire, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(http, "PATIENCE_S", 0.0)
     monkeypatch.setenv("ORCH_URL", "http://127.0.0.1:9")
     said = orch("study", "list", "--json")
-    assert said.code == showing.UNREACHABLE
+    assert said.code == output.UNREACHABLE
     assert said.json["error"]["kind"] == "service-unreachable"
     assert "http://127.0.0.1:9 cannot be reached" in said.json["error"]["problems"][0]

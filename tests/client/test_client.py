@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator import errors, keys
 from orchestrator.client import Client, Heard, at_rest, calls
-from orchestrator.client.listening import messages
+from orchestrator.client.events import messages
+from orchestrator.ground import errors, keys
 from tests.client.conftest import Serve, Server, slow, spec, stop
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -113,9 +113,9 @@ def test_refusals_are_the_errors_of_the_command_line(client: Client, ended: str)
 def test_without_its_token_a_service_is_closed(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.keys import digest
+    from orchestrator.ground.keys import digest
     from orchestrator.ledger import open_ledger
-    from orchestrator.records import Role, Token
+    from orchestrator.ledger.records import Role, Token
 
     (tmp_path / "home").mkdir()
     store = open_ledger(f"sqlite:///{tmp_path}/home/ledger.db")
@@ -164,7 +164,7 @@ def test_on_the_service_s_machine_its_key_is_found_in_the_home(
 def test_the_key_of_the_home_is_sent_to_this_machine_alone(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.client.wire import Wire
+    from orchestrator.client.http import Wire
 
     monkeypatch.delenv("ORCH_TOKEN", raising=False)
     monkeypatch.setenv("ORCH_HOME", str(tmp_path))

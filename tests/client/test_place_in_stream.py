@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from orchestrator.api.tail import Tail
+from orchestrator.api.stream import Tail
 from tests.api.conftest import Service
 from tests.api.conftest import app as app
 from tests.api.conftest import make as make

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import OrchError
+from orchestrator.ground.errors import OrchError
 from orchestrator.ledger import Ending, Store
-from orchestrator.records import (
+from orchestrator.ledger.records import (
     AttemptRow,
     AttemptState,
     Event,

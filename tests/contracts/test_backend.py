@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from orchestrator.backends import daemon
-from orchestrator.backends.base import AttemptKey, Backend, Ended, Launch, Progress
 from orchestrator.backends.ray import RayBackend
 from orchestrator.backends.simulated import SimulatedBackend, VirtualClock
-from orchestrator.clock import Clock, SystemClock
-from orchestrator.engine import Engine
+from orchestrator.engine.tick import Engine
+from orchestrator.ground.clock import Clock, SystemClock
 from orchestrator.ledger.memory import MemoryLedger
-from orchestrator.records import Event, StudyState, TrialState
-from orchestrator.service import create
-from orchestrator.spec import Resources
-from orchestrator.storage import Storage
+from orchestrator.ledger.records import Event, StudyState, TrialState
+from orchestrator.runs.contract import AttemptKey, Backend, Ended, Launch, Progress
+from orchestrator.runs.folders import Storage
+from orchestrator.service.host import create
+from orchestrator.study.spec import Resources
 from tests.faults.world import small_study
 from trainer.protocol import Verdict
 

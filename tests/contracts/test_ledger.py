@@ -10,13 +10,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import Fenced, MoveRefused, NameTaken, NotFound
+from orchestrator.ground.errors import Fenced, MoveRefused, NameTaken, NotFound
 from orchestrator.ledger import Store
-from orchestrator.records import (
-    StudyState,
-    TrialState,
-    trial_id,
-)
+from orchestrator.ledger.records import StudyState, TrialState, trial_id
 from tests.contracts.ledger_rows import (
     DONE,
     FAILED,

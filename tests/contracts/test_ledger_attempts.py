@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import Fenced, MoveRefused
+from orchestrator.ground.errors import Fenced, MoveRefused
 from orchestrator.ledger import Ending, Store
 from orchestrator.ledger.base import Tally
-from orchestrator.records import AttemptState, TrialState, trial_id
+from orchestrator.ledger.records import AttemptState, TrialState, trial_id
 from tests.contracts.ledger_rows import (
     DONE,
     FAILED,

@@ -7,9 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.errors import Fenced, KeyUsed, MoveRefused, NameTaken, NotFound
+from orchestrator.ground.errors import Fenced, KeyUsed, MoveRefused, NameTaken, NotFound
 from orchestrator.ledger import Store
-from orchestrator.records import AuditLine, Receipt, Role, Session, StudyState, Token, TrialState, trial_id
+from orchestrator.ledger.records import (
+    AuditLine,
+    Receipt,
+    Role,
+    Session,
+    StudyState,
+    Token,
+    TrialState,
+    trial_id,
+)
 from tests.contracts.ledger_rows import (
     DONE,
     T0,

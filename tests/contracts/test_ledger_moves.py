@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from orchestrator.errors import Fenced, MoveRefused, NotFound, OrchError
+from orchestrator.ground.errors import Fenced, MoveRefused, NotFound, OrchError
 from orchestrator.ledger import Ending, Store, open_ledger
-from orchestrator.records import AttemptState, StudyState, TrialRow, TrialState
+from orchestrator.ledger.records import AttemptState, StudyState, TrialRow, TrialState
 from tests.contracts.ledger_rows import T0, T1, attempt, event, study, trial
 
 STUDY_MOVES = {

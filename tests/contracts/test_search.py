@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from scipy import special, stats
 from scipy.stats import qmc
 
-from orchestrator.errors import BadSpec
+from orchestrator.ground.errors import BadSpec
 from orchestrator.search import Observation, Request, derive_seed, searcher
 from orchestrator.search.scales import from_unit, from_working, to_unit, to_working
-from orchestrator.spec import Parameter
+from orchestrator.study.spec import Parameter
 
 METHODS = ("fixed", "random", "sobol", "grid", "gp", "tpe")
 BAYESIAN = ("gp", "tpe")

@@ -8,8 +8,7 @@ from typing import Any
 
 from orchestrator.ledger.base import Ending
 from orchestrator.ledger.memory import MemoryLedger
-from orchestrator.materialize import trial_config
-from orchestrator.records import (
+from orchestrator.ledger.records import (
     AttemptRow,
     AttemptState,
     Event,
@@ -19,7 +18,8 @@ from orchestrator.records import (
     TrialState,
     trial_id,
 )
-from orchestrator.spec import StudySpec, spec_hash
+from orchestrator.study.configs import trial_config
+from orchestrator.study.spec import StudySpec, spec_hash
 
 HOUR_S = 3600.0
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from scipy import stats as theirs
 
-from dashboards import frames
-from dashboards.attribution import Column, attribution, paired_t_p
-from dashboards.cautions import cautions
-from dashboards.report import verdict_dict
-from dashboards.verdict import judge
-from orchestrator.cli.answer import verdict_lines
-from orchestrator.spec import StudySpec
+from dashboards.evidence import frames
+from dashboards.evidence.attribution import Column, attribution, paired_t_p
+from dashboards.evidence.cautions import cautions
+from dashboards.evidence.verdict import judge
+from dashboards.report.answer import verdict_dict
+from orchestrator.cli.results import verdict_lines
+from orchestrator.study.spec import StudySpec
 from tests.dashboards.ledgers import FAILED, Run, diverged, ledger
 
 NOISE = (0.010, -0.004, 0.002, -0.006, 0.004)  # of the seeds, shared by all rows

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from dashboards import audit, frames, pages, report
-from dashboards.audit import Agreement
-from dashboards.frames import Curves, Frame
-from orchestrator.spec import StudySpec
+from dashboards.evidence import audit, frames
+from dashboards.evidence.audit import Agreement
+from dashboards.evidence.frames import Curves, Frame
+from dashboards.report import answer as report
+from dashboards.report import pages
+from orchestrator.study.spec import StudySpec
 from tests.dashboards.ledgers import Run, ledger
 
 SPEC = StudySpec.model_validate(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from dashboards import frames, pages, report, series, tables
-from dashboards.cautions import Caution, cautions, edge
-from orchestrator.records import StudyState, TrialState
-from orchestrator.spec import Parameter, StudySpec
+from dashboards.evidence import frames, series, tables
+from dashboards.evidence.cautions import Caution, cautions, edge
+from dashboards.report import answer as report
+from dashboards.report import pages
+from orchestrator.ledger.records import StudyState, TrialState
+from orchestrator.study.spec import Parameter, StudySpec
 from tests.dashboards.ledgers import (
     ALPHA,
     FAILED,

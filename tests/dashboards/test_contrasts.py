@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dashboards import frames
-from dashboards.contrasts import by_column
+from dashboards.evidence import frames
+from dashboards.evidence.contrasts import by_column
 from tests.dashboards.ledgers import diverged, ledger, repeated, runs, spec
 
 

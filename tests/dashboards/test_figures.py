@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from dashboards import figures, frames, series
-from orchestrator.records import StudyState
-from orchestrator.spec import StudySpec
+from dashboards.evidence import frames, series
+from dashboards.report import figures
+from orchestrator.ledger.records import StudyState
+from orchestrator.study.spec import StudySpec
 from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, runs, searched, spec
 
 ALPHA = [

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dashboards import frames
+from dashboards.evidence import frames
 from orchestrator.backends.simulated import Fault
-from orchestrator.records import TrialState
+from orchestrator.ledger.records import TrialState
 from tests.dashboards.ledgers import ALPHA, FAILED, Run, ledger, runs, searched, spec
 from tests.faults.world import created, small_study, world
 

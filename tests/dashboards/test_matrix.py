@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import scipy.stats
 
-from dashboards import frames, matrix, pages, report
-from dashboards.matrix import Matrix
+from dashboards.evidence import frames, matrix
+from dashboards.evidence.matrix import Matrix
+from dashboards.report import answer as report
+from dashboards.report import pages
 from orchestrator.ledger import Ledger
-from orchestrator.spec import StudySpec
+from orchestrator.study.spec import StudySpec
 from tests.dashboards.ledgers import ALPHA, Run, diverged, ledger, runs, spec
 
 GAINS = {"short": (0.10, 0.12, 0.11, 0.13, 0.09), "long": (-0.2, 0.3, 0.1, -0.1, 0.05)}

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from dashboards import frames, pages, report, verdict
+from dashboards.evidence import frames, verdict
+from dashboards.report import answer as report
+from dashboards.report import pages
 from orchestrator.backends.simulated import Fault
-from orchestrator.cli.answer import verdict_lines
+from orchestrator.cli.results import verdict_lines
 from orchestrator.ledger import Ledger
-from orchestrator.reading import read_spec
-from orchestrator.records import StudyState
-from orchestrator.spec import StudySpec
+from orchestrator.ledger.records import StudyState
+from orchestrator.study.spec import StudySpec
+from orchestrator.study.spec_files import read_spec
 from tests.dashboards.answers import without_costs
 from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, runs, searched, spec
 from tests.faults.world import created, small_study, world

@@ -9,7 +9,9 @@ import pytest
 import sacrebleu
 from fastapi import FastAPI
 
-from dashboards import frames, report, sentences, web
+from dashboards.evidence import frames, sentences
+from dashboards.report import answer as report
+from dashboards.web import routes
 from orchestrator.ledger.memory import MemoryLedger
 from tests.dashboards.asgi import get
 from tests.dashboards.ledgers import ledger, runs, searched, spec
@@ -101,7 +103,7 @@ def test_the_live_page_shows_them_too(store: MemoryLedger, tmp_path: Path) -> No
     left(tmp_path, "s1.confirm-guided.0.0", GOOD)
     left(tmp_path, "s1.confirm-bo.0.0", BAD)
     app = FastAPI()
-    app.include_router(web.router(store, presets=[], slots=1, role_of=lambda _: "read", runs=tmp_path))
+    app.include_router(routes.router(store, presets=[], slots=1, role_of=lambda _: "read", runs=tmp_path))
     text = get(app, "/studies/s1").text
     assert "Sentence by sentence" in text
     (found,) = sentences.compare(store, frames.read(store, "s1"), tmp_path)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from dashboards import stats
+from dashboards.evidence import stats
 
 RANDOM = np.random.default_rng(3)
 

@@ -8,9 +8,9 @@ import re
 
 import pytest
 
-from dashboards import frames, paper, tables
-from orchestrator.records import StudyState, TrialState
-from orchestrator.spec import StudySpec
+from dashboards.evidence import frames, paper, tables
+from orchestrator.ledger.records import StudyState, TrialState
+from orchestrator.study.spec import StudySpec
 from studies import catalog
 from tests.dashboards.ledgers import Run, diverged, ledger, repeated, runs, searched, spec
 

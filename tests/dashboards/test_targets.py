@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from dashboards import frames, series, tables, targets
+from dashboards.evidence import frames, series, tables, targets
 from tests.dashboards.ledgers import ALPHA, FAILED, Run, ledger, runs, searched, spec
 
 TARGETS = {"objective": {"metric": "loss", "targets": (0.9, 0.75, 0.1)}}

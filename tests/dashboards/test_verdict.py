@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from dashboards import frames, tables
-from dashboards.pages import facts
-from dashboards.report import verdict_dict
-from dashboards.verdict import Verdict, judge
-from orchestrator.cli.answer import verdict_lines
-from orchestrator.records import StudyState, TrialState
+from dashboards.evidence import frames, tables
+from dashboards.evidence.verdict import Verdict, judge
+from dashboards.report.answer import verdict_dict
+from dashboards.report.pages import facts
+from orchestrator.cli.results import verdict_lines
+from orchestrator.ledger.records import StudyState, TrialState
 from tests.dashboards.ledgers import (
     FAILED,
     NEVER_BEGAN,

@@ -12,24 +12,25 @@ from urllib.parse import quote
 import pytest
 from fastapi import FastAPI
 
-from dashboards import figures, web, web_words
-from dashboards.web_study import Kept
-from orchestrator.errors import LedgerBusy
+from dashboards.report import figures
+from dashboards.web import routes, words
+from dashboards.web.study import Kept
+from orchestrator.ground.errors import LedgerBusy
+from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
-from orchestrator.records import StudyState, TrialState
-from orchestrator.settings import Settings
+from orchestrator.ledger.records import StudyState, TrialState
 from orchestrator.tracking import Target, target
 from tests.dashboards.asgi import Answer, get
 from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, runs, searched, spec
 from tests.faults.world import created, small_study, world
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
-PRESETS = [web.Preset("bo-vs-guided", "Which is better?", ("smoke", "quick"))]
+PRESETS = [routes.Preset("bo-vs-guided", "Which is better?", ("smoke", "quick"))]
 
 
 def served(store: Store, *, role: str | None = "admin", **more: Any) -> FastAPI:
     app = FastAPI()
-    app.include_router(web.router(store, presets=PRESETS, slots=2, role_of=lambda _: role, **more))
+    app.include_router(routes.router(store, presets=PRESETS, slots=2, role_of=lambda _: role, **more))
     return app
 
 
@@ -295,7 +296,7 @@ def test_a_ledger_that_cannot_say_who_looks_is_told_too(page: str) -> None:
         raise LedgerBusy("The ledger is locked by somebody else.")
 
     app = FastAPI()
-    app.include_router(web.router(filled(), presets=PRESETS, slots=2, role_of=away))
+    app.include_router(routes.router(filled(), presets=PRESETS, slots=2, role_of=away))
     answer = get(app, page)
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
     assert "The ledger does not answer" in answer.text
@@ -393,18 +394,18 @@ def test_a_run_that_mlflow_has_not_is_told_with_what_to_do(tmp_path: Path) -> No
 
 # -- words -------------------------------------------------------------------------------------------------
 def test_numbers_are_spelt_alike() -> None:
-    assert [web_words.digits(v) for v in (2.0, 12.3456789, 12345.0, None)] == [
+    assert [words.digits(v) for v in (2.0, 12.3456789, 12345.0, None)] == [
         "2.0000",
         "12.346",
         "12345",
         "–",
     ]
-    assert [web_words.duration(h) for h in (7.1, 0.5, 0.0005, 1234.5, 0.0)] == [
+    assert [words.duration(h) for h in (7.1, 0.5, 0.0005, 1234.5, 0.0)] == [
         "7.10 h", "30.0 min", "1.80 s", "1,234 h", "0 s",
     ]  # fmt: skip
-    assert [web_words.stopwatch(s) for s in (7, 760, 11100)] == ["0:07", "12:40", "3:05:00"]
-    assert web_words.point({"optimizer.alpha": 1.5, "guidance.eta": 0.01}) == "α 1.5, η̂ 0.01"
-    assert web_words.point({}) == "–"
+    assert [words.stopwatch(s) for s in (7, 760, 11100)] == ["0:07", "12:40", "3:05:00"]
+    assert words.point({"optimizer.alpha": 1.5, "guidance.eta": 0.01}) == "α 1.5, η̂ 0.01"
+    assert words.point({}) == "–"
 
 
 def test_runs_of_an_arm_are_counted_in_its_bar() -> None:

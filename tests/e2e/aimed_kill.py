@@ -13,10 +13,10 @@ from pathlib import Path
 
 from orchestrator.backends import daemon
 from orchestrator.backends.ray import RayBackend
-from orchestrator.clock import SystemClock
-from orchestrator.engine import Engine
+from orchestrator.engine.tick import Engine
+from orchestrator.ground.clock import SystemClock
 from orchestrator.ledger import open_ledger
-from orchestrator.storage import Storage
+from orchestrator.runs.folders import Storage
 
 
 def main(home: Path, study_id: str) -> None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orchestrator.backends import daemon
-from orchestrator.spec import StudySpec
+from orchestrator.study.spec import StudySpec
 
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 120.0
@@ -49,7 +49,7 @@ def serving(home: Path, *words: str) -> Iterator[str]:
 
 def main() -> None:
     from orchestrator.cli import main as orch
-    from orchestrator.service import REHEARSAL
+    from orchestrator.service.host import REHEARSAL
     from studies import catalog
 
     trained = catalog.get

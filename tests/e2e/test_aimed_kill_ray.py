@@ -11,12 +11,12 @@ from pathlib import Path
 
 from orchestrator.backends import daemon
 from orchestrator.backends.ray import RayBackend
-from orchestrator.clock import SystemClock
-from orchestrator.engine import Engine
+from orchestrator.engine.tick import Engine
+from orchestrator.ground.clock import SystemClock
 from orchestrator.ledger import open_ledger
-from orchestrator.records import StudyState, TrialState
-from orchestrator.service import create
-from orchestrator.storage import Storage
+from orchestrator.ledger.records import StudyState, TrialState
+from orchestrator.runs.folders import Storage
+from orchestrator.service.host import create
 from tests.faults import invariants
 from tests.faults.world import small_study
 

@@ -17,10 +17,10 @@ import pytest
 
 from orchestrator.backends import daemon
 from orchestrator.ledger import Store, open_ledger
-from orchestrator.records import AttemptRow, AttemptState, StudyState
-from orchestrator.spec import canonical
-from orchestrator.stopping import run_hours
-from orchestrator.storage import read_journal
+from orchestrator.ledger.costs import run_hours
+from orchestrator.ledger.records import AttemptRow, AttemptState, StudyState
+from orchestrator.runs.folders import read_journal
+from orchestrator.study.spec import canonical
 from tests.faults import invariants
 from tests.faults.world import small_study
 

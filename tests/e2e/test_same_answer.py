@@ -17,8 +17,8 @@ import pytest
 
 from orchestrator.backends import daemon
 from orchestrator.ledger import open_ledger
-from orchestrator.records import ENDED
-from orchestrator.spec import StudySpec, canonical
+from orchestrator.ledger.records import ENDED
+from orchestrator.study.spec import StudySpec, canonical
 from studies import parts
 from tests.dashboards.answers import without_costs
 

@@ -13,8 +13,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from orchestrator import keys
 from orchestrator.backends import daemon
+from orchestrator.ground import keys
 from orchestrator.ledger import open_ledger
 from tests.faults.world import small_study
 

@@ -10,10 +10,10 @@ from collections import Counter
 from typing import Any
 
 from orchestrator.ledger import Store
-from orchestrator.materialize import training_seed
-from orchestrator.records import ENDED, LIVE_ATTEMPT, AttemptState, StudyState, TrialRow, TrialState
-from orchestrator.spec import StudySpec
-from orchestrator.stopping import added, run_hours
+from orchestrator.ledger.costs import added, run_hours
+from orchestrator.ledger.records import ENDED, LIVE_ATTEMPT, AttemptState, StudyState, TrialRow, TrialState
+from orchestrator.study.configs import training_seed
+from orchestrator.study.spec import StudySpec
 
 
 def check(store: Store, study_id: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.ledger import Store
-from orchestrator.records import ENDED, LIVE_ATTEMPT
+from orchestrator.ledger.records import ENDED, LIVE_ATTEMPT
 from trainer.protocol import SECONDS
 
 STATUS = {"completed": "FINISHED", "diverged": "FAILED", "failed": "FAILED", "stopped": "KILLED"}

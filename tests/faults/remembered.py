@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
+from orchestrator.tracking.mapping import Point
 from orchestrator.tracking.store import Experiment, Run
-from orchestrator.tracking.words import Point
 from tests.faults.mirrored import Seen
 
 

@@ -17,12 +17,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator import keys
 from orchestrator.backends import daemon
+from orchestrator.ground import keys
+from orchestrator.ground.settings import Settings, from_environment
 from orchestrator.ledger import Store, open_ledger
-from orchestrator.records import ENDED, StudyState
-from orchestrator.settings import Settings, from_environment
-from orchestrator.spec import StudySpec
+from orchestrator.ledger.records import ENDED, StudyState
+from orchestrator.study.spec import StudySpec
 
 ROOT = Path(__file__).parents[2]
 SERVE = ("serve", "--port", "0")

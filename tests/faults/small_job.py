@@ -19,6 +19,6 @@ def shape_key(config: Mapping[str, Any]) -> str:
 
 def run(config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Place) -> Outcome:
     from tests.trainer.loop_job import job
-    from trainer.loop import Host, train
+    from trainer.training.loop import Host, train
 
     return train(job(), Host(reporter, workdir, place))

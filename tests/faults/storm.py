@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dashboards.report import answer_dict, gather
+from dashboards.report.answer import answer_dict, gather
 from orchestrator.backends import daemon
 from orchestrator.ledger.codec import finite
-from orchestrator.spec import StudySpec
+from orchestrator.study.spec import StudySpec
 from studies import parts
 from tests.dashboards.answers import without_costs
 from tests.faults import invariants

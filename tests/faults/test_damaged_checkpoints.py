@@ -12,12 +12,12 @@ from typing import Any
 import jax
 import pytest
 
-from dashboards.web_trial import trial_view
+from dashboards.web.trial import trial_view
 from orchestrator.backends.simulated import Fault
-from orchestrator.overview import fallback_words
-from orchestrator.records import AttemptState, TrialState
-from orchestrator.spec import StudySpec
-from orchestrator.storage import Storage
+from orchestrator.ledger.records import AttemptState, TrialState
+from orchestrator.readings.overview import fallback_words
+from orchestrator.runs.folders import Storage
+from orchestrator.study.spec import StudySpec
 from tests.faults.world import World, created, world
 
 TRIAL = "s1.base.0.0"

@@ -13,18 +13,18 @@ from pathlib import Path
 import jax.numpy as jnp
 import pytest
 
-from orchestrator.errors import LedgerBusy
+from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger import open_ledger
+from orchestrator.ledger.records import AttemptState, Event, StudyState
 from orchestrator.ledger.sql import SqlLedger
-from orchestrator.records import AttemptState, Event, StudyState
-from orchestrator.storage import DiskFull, Journal
+from orchestrator.runs.folders import DiskFull, Journal
 from orchestrator.tracking import Mirror
 from tests.faults import invariants, mirrored
 from tests.faults.serving import Service, awaited, service
 from tests.faults.world import created, small_study, world
 from tests.orchestrator.conftest import mlflow_at
 from tests.orchestrator.conftest import mlflow_template as mlflow_template
-from trainer import checkpoint
+from trainer.training import checkpoint
 
 # MLflow's own use of SQLAlchemy and of Python, which is not ours to mend.
 pytestmark = [

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import LedgerBusy
+from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger import open_ledger
 from tests.faults import invariants
 from tests.faults.world import ACTS, WRITES, Killed, Tripwire, World, created, small_study, world
@@ -132,8 +132,8 @@ def test_lost_workers_and_a_dying_orchestrator_together(
 
 def test_the_wires_cover_every_call_that_writes() -> None:
     """A write that is added to the contracts and not here would escape these tests."""
-    from orchestrator.backends.base import Backend
     from orchestrator.ledger.base import Ledger
+    from orchestrator.runs.contract import Backend
 
     reads = {
         "lead", "release", "create_study", "study", "studies", "trial", "trials", "counts", "counts_of",

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import provenance
 from orchestrator.backends.simulated import SimulatedBackend
-from orchestrator.engine import Engine
-from orchestrator.errors import Fenced
+from orchestrator.engine.tick import Engine
+from orchestrator.ground.errors import Fenced
 from orchestrator.ledger import open_ledger
-from orchestrator.records import AttemptRow, AttemptState, StudyState, TrialState
-from orchestrator.storage import Journal, Storage
+from orchestrator.ledger.records import AttemptRow, AttemptState, StudyState, TrialState
+from orchestrator.runs import provenance
+from orchestrator.runs.folders import Journal, Storage
 from tests.faults import invariants
 from tests.faults.world import World, created, small_study, world
 

@@ -18,12 +18,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from orchestrator import running, service
+from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
+from orchestrator.ledger.records import ENDED, StudyState
 from orchestrator.ledger.sql import SqlLedger
-from orchestrator.records import ENDED, StudyState
-from orchestrator.running import Runner
-from orchestrator.settings import Settings
+from orchestrator.service import host
+from orchestrator.service import runner as running
+from orchestrator.service.runner import Runner
 from tests.api.conftest import Asking, Make, Said, spec
 from tests.api.conftest import app as app
 from tests.api.conftest import make as make
@@ -79,7 +80,7 @@ class Driven:
     """An engine over simulated machines, whose time passes whenever there is nothing to do."""
 
     def __init__(self, place: World) -> None:
-        self._place, self._engine = place, place.engine(who=service.whoami())
+        self._place, self._engine = place, place.engine(who=host.whoami())
         self.backend, self.who = place.backend, self._engine.who
 
     def tick(self, *, launch: bool = True) -> Any:
@@ -95,9 +96,9 @@ def leading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[World], Runne
     started: list[Runner] = []
 
     def start(place: World) -> Runner:
-        def open_host(settings: Settings, store: Store, *, workers: int | None = None) -> service.Host:
+        def open_host(settings: Settings, store: Store, *, workers: int | None = None) -> host.Host:
             driven: Any = Driven(place)
-            return service.Host(settings, store, place.clock, driven, 3)
+            return host.Host(settings, store, place.clock, driven, 3)
 
         settings = Settings(place.folder, "memory://", 3)
         started.append(Runner(settings, place.store, say=lambda sentence: None, open_host=open_host))

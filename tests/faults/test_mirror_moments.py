@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.records import StudyState
-from orchestrator.service import ask
+from orchestrator.ledger.records import StudyState
+from orchestrator.service.host import ask
 from orchestrator.tracking import Target, lag
 from orchestrator.tracking.background import _Rounds
 from orchestrator.tracking.study import StudyMirror

@@ -15,12 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from orchestrator import rehearsal
-from orchestrator import schedules as exported
-from orchestrator.errors import BadSpec
-from orchestrator.reading import read_spec
-from trainer import checkpoint, schedules, weights
+from orchestrator.entrypoints import rehearsal
+from orchestrator.ground.errors import BadSpec
+from orchestrator.runs import schedules as exported
+from orchestrator.study.spec_files import read_spec
 from trainer.config import TrainConfig
+from trainer.models import weights
+from trainer.optim import schedules
+from trainer.training import checkpoint
 
 pytestmark = pytest.mark.fault(25, real=True)
 STEPS = 40

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.records import StudyState
-from orchestrator.spec import StudySpec
+from orchestrator.ledger.records import StudyState
+from orchestrator.study.spec import StudySpec
 from tests.faults import invariants
 from tests.faults.world import World, created, small_study, world
 

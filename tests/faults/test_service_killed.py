@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.backends import daemon
-from orchestrator.spec import StudySpec
+from orchestrator.study.spec import StudySpec
 from orchestrator.tracking import Target, lag, target
 from tests.faults import invariants, mirrored
 from tests.faults.serving import LEADS_WITHIN_S, WORKERS, Service, actors, awaited, service, settings_of

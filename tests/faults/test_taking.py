@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from orchestrator.backends.simulated import Fault
-from orchestrator.engine import Engine
-from orchestrator.storage import Storage
+from orchestrator.engine.tick import Engine
+from orchestrator.runs.folders import Storage
 from tests.faults import invariants
 from tests.faults.world import ACTS, WRITES, Killed, Tripwire, World, created, small_study, world
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.backends.base import AttemptKey
-from orchestrator.engine import MOST_AGAIN, Engine
-from orchestrator.records import AttemptState, StudyState, TrialState
-from orchestrator.service import ask
+from orchestrator.engine.tick import MOST_AGAIN, Engine
+from orchestrator.ledger.records import AttemptState, StudyState, TrialState
+from orchestrator.runs.contract import AttemptKey
+from orchestrator.service.host import ask
 from tests.faults import invariants
 from tests.faults.world import World, created, small_study, world
 

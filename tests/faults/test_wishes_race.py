@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from orchestrator.backends.simulated import Fault
-from orchestrator.records import ENDED, MOVES, AttemptState, StudyState, TrialState
-from orchestrator.service import ask
+from orchestrator.ledger.records import ENDED, MOVES, AttemptState, StudyState, TrialState
+from orchestrator.service.host import ask
 from tests.faults import invariants
 from tests.faults.world import Killed, Tripwire, created, small_study, world
 

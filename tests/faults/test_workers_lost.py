@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from orchestrator.backends.simulated import Fault
-from orchestrator.overview import overview
-from orchestrator.records import AttemptRow, AttemptState, Event, StudyState, TrialState
-from orchestrator.stopping import run_hours
-from orchestrator.storage import Journal, Storage
+from orchestrator.ledger.costs import run_hours
+from orchestrator.ledger.records import AttemptRow, AttemptState, Event, StudyState, TrialState
+from orchestrator.readings.overview import overview
+from orchestrator.runs.folders import Journal, Storage
 from tests.faults import invariants
 from tests.faults.world import World, created, small_study, world
 

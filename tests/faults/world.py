@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.backends.simulated import Fault, SimulatedBackend, VirtualClock
-from orchestrator.engine import Engine, Tick
-from orchestrator.errors import LedgerBusy
+from orchestrator.engine.tick import Engine, Tick
+from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger import Store
 from orchestrator.ledger.memory import MemoryLedger
-from orchestrator.records import StudyRow, StudyState
-from orchestrator.service import create
-from orchestrator.spec import StudySpec
-from orchestrator.storage import Storage
+from orchestrator.ledger.records import StudyRow, StudyState
+from orchestrator.runs.folders import Storage
+from orchestrator.service.host import create
+from orchestrator.study.spec import StudySpec
 
 WRITES = (
     "move_study",

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator import cli, service
+from orchestrator import cli
 from orchestrator.backends.simulated import Fault
-from orchestrator.engine import Engine, Tick
+from orchestrator.engine.tick import Engine, Tick
+from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
-from orchestrator.settings import Settings
-from orchestrator.spec import canonical
+from orchestrator.service import host
+from orchestrator.study.spec import canonical
 from orchestrator.tracking import Target
 from tests.faults.world import World, created, small_study, world
 
@@ -147,10 +148,10 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[int, Calla
     place = world(tmp_path / "runs")
     at_tick: dict[int, Callable[[], None]] = {}
 
-    def open_host(settings: Settings, store: Store, *, workers: int | None = None) -> service.Host:
+    def open_host(settings: Settings, store: Store, *, workers: int | None = None) -> host.Host:
         place.store = store
-        driven: Any = Driven(place, place.engine(who=service.whoami()), at_tick)
-        return service.Host(settings, store, place.clock, driven, workers or settings.workers)
+        driven: Any = Driven(place, place.engine(who=host.whoami()), at_tick)
+        return host.Host(settings, store, place.clock, driven, workers or settings.workers)
 
-    monkeypatch.setattr(service, "open_host", open_host)
+    monkeypatch.setattr(host, "open_host", open_host)
     return at_tick

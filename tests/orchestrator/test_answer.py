@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli import showing
+from orchestrator.cli import output
 from tests.faults.world import small_study
 from tests.orchestrator.conftest import Orch
 
@@ -65,7 +65,7 @@ def test_the_table_has_four_forms_and_one_object(orch: Orch, claimed: str, machi
     other = orch("study", "table", "small", "--metric", "dev_loss", "--json")
     assert other.json["table"]["metric"] == "dev_loss"
     wrong = orch("study", "table", "small", "--metric", "bleu")
-    assert wrong.code == showing.USAGE
+    assert wrong.code == output.USAGE
     assert "No run reported 'bleu'. Reported: dev_loss, loss, train_loss." in wrong.err
 
 
@@ -84,4 +84,4 @@ def test_a_report_that_cannot_be_written_takes_no_result_away(
 @pytest.mark.parametrize("verb", ["report", "verdict", "table"])
 def test_an_unknown_study_is_not_found(orch: Orch, verb: str) -> None:
     said: Any = orch("study", verb, "nothing", "--json")
-    assert (said.code, said.json["error"]["kind"]) == (showing.NOT_FOUND, "not-found")
+    assert (said.code, said.json["error"]["kind"]) == (output.NOT_FOUND, "not-found")

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from orchestrator.backends import asking
-from orchestrator.errors import BackendLost
+from orchestrator.ground.errors import BackendLost
 
 
 def test_what_a_call_returns_or_raises_is_its_askers() -> None:

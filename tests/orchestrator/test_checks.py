@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checks import ENOUGH, find_entrypoint, programs, require_runnable
-from orchestrator.errors import BadSpec
-from orchestrator.materialize import expected_config, expected_configs, laid_over
-from orchestrator.spec import MOST_TRIALS, StudySpec
+from orchestrator.engine.checks import ENOUGH, find_entrypoint, programs, require_runnable
+from orchestrator.ground.errors import BadSpec
+from orchestrator.study.configs import expected_config, expected_configs, laid_over
+from orchestrator.study.spec import MOST_TRIALS, StudySpec
 from tests.faults.world import small_study
 
 SOURCES = ("config", "schedule-mean", "config")  # what the arms of a chain take in turn

@@ -16,16 +16,17 @@ import click
 import pytest
 from rich.console import Console
 
-from orchestrator import cli, doctor, service
-from orchestrator.cli import foreground, progress, showing
-from orchestrator.clock import SystemClock
-from orchestrator.errors import LedgerBusy
+from orchestrator import cli
+from orchestrator.cli import foreground, output, progress
+from orchestrator.engine.requests import obey_all
+from orchestrator.ground.clock import SystemClock
+from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger import Store
-from orchestrator.overrides import override
-from orchestrator.reading import read_spec
-from orchestrator.records import StudyRow, StudyState
-from orchestrator.storage import Storage
-from orchestrator.wishes import obey_all
+from orchestrator.ledger.records import StudyRow, StudyState
+from orchestrator.runs.folders import Storage
+from orchestrator.service import doctor, host
+from orchestrator.study.overrides import override
+from orchestrator.study.spec_files import read_spec
 from studies import catalog
 from tests.faults.world import small_study, world
 from tests.orchestrator.conftest import Orch
@@ -39,12 +40,12 @@ def test_help_imports_no_noun_and_tells_the_exit_codes() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     *shown, modules = done.stdout.splitlines()
     assert not {"pydantic", "sqlalchemy", "rich", "orchestrator.cli.study"} & set(modules.split())
-    for number, meaning in showing.EXIT_CODES:
+    for number, meaning in output.EXIT_CODES:
         assert any(line.split(maxsplit=1) == [str(number), meaning] for line in shown)
 
 
 def test_sizes_are_those_of_the_catalogue() -> None:
-    from orchestrator.cli.asking import SIZES
+    from orchestrator.cli.spec_options import SIZES
 
     assert list(SIZES) == catalog.sizes()
 
@@ -74,7 +75,7 @@ def test_a_spec_is_printed_to_be_changed_and_read_back_to_the_same_study(
 
 def test_plan_refuses_what_costs_too_much(orch: Orch) -> None:
     said = orch("study", "plan", "bo-vs-guided", "--size", "paper", "--refuse-above", "100")
-    assert said.code == showing.USAGE
+    assert said.code == output.USAGE
     assert said.out == ""
     assert "Nothing was started: bo-vs-guided-paper is planned at" in said.err
 
@@ -87,7 +88,7 @@ def test_flags_change_the_spec(orch: Orch, spec: str) -> None:
 
 def test_a_misspelt_preset_names_the_nearest(orch: Orch) -> None:
     said = orch("study", "plan", "bo-vs-guidde")
-    assert said.code == showing.NOT_FOUND
+    assert said.code == output.NOT_FOUND
     assert said.err == (
         "orch: There is no study 'bo-vs-guidde'. Did you mean 'bo-vs-guided'? "
         f"Allowed: {', '.join(catalog.names())}.\n"
@@ -96,7 +97,7 @@ def test_a_misspelt_preset_names_the_nearest(orch: Orch) -> None:
 
 def test_a_file_that_is_not_there_is_a_sentence(orch: Orch, home: Path) -> None:
     said = orch("study", "create", "nowhere/spec.yaml")
-    assert said.code == showing.USAGE
+    assert said.code == output.USAGE
     assert said.err == (
         "orch: There is no file 'nowhere/spec.yaml'. Give a spec's path, or a preset's name.\n"
     )
@@ -105,13 +106,13 @@ def test_a_file_that_is_not_there_is_a_sentence(orch: Orch, home: Path) -> None:
 
 def test_a_size_does_not_go_with_a_file(orch: Orch, spec: str) -> None:
     said = orch("study", "plan", spec, "--size", "quick")
-    assert said.code == showing.USAGE
+    assert said.code == output.USAGE
     assert "--size goes with a preset's name" in said.err
 
 
 def test_an_error_is_one_object_with_json(orch: Orch) -> None:
     said = orch("study", "show", "nothing", "--json")
-    assert said.code == showing.NOT_FOUND
+    assert said.code == output.NOT_FOUND
     assert said.json == {
         "error": {
             "kind": "not-found",
@@ -123,7 +124,7 @@ def test_an_error_is_one_object_with_json(orch: Orch) -> None:
 
 def test_a_misspelt_command_names_the_nearest(orch: Orch) -> None:
     said = orch("stduy", "list")
-    assert said.code == showing.USAGE
+    assert said.code == output.USAGE
     assert "No such command 'stduy'. Did you mean 'study'?" in said.err
 
 
@@ -133,7 +134,7 @@ def test_what_nobody_foresaw_keeps_its_traceback(orch: Orch, monkeypatch: pytest
 
     monkeypatch.setattr(catalog, "get", broken)
     said = orch("study", "plan", "bo-vs-guided", "--json")
-    assert said.code == showing.UNEXPECTED
+    assert said.code == output.UNEXPECTED
     assert "Traceback" in said.err
     assert said.json["error"]["kind"] == "unexpected"
 
@@ -143,7 +144,7 @@ def test_a_home_that_cannot_be_written_is_a_sentence(
 ) -> None:
     monkeypatch.setenv("ORCH_HOME", "/proc/orch")
     said = orch("study", "create", spec)
-    assert said.code == showing.UNREACHABLE
+    assert said.code == output.UNREACHABLE
     assert "Name a folder that can be written in ORCH_HOME." in said.err
     assert "Traceback" not in said.err
 
@@ -151,7 +152,7 @@ def test_a_home_that_cannot_be_written_is_a_sentence(
 # -- looking ----------------------------------------------------------------------------------------------
 def test_looking_makes_no_ledger(orch: Orch, home: Path) -> None:
     assert orch("study", "list", "--json").json == {"studies": []}
-    assert orch("study", "show", "x").code == showing.NOT_FOUND
+    assert orch("study", "show", "x").code == output.NOT_FOUND
     assert not home.exists()
 
 
@@ -195,12 +196,12 @@ def test_wishes_are_obeyed_when_nobody_leads(orch: Orch, spec: str) -> None:
 def test_a_refusal_is_its_sentence_and_exit_code_3(orch: Orch, spec: str) -> None:
     orch("study", "create", spec, "--no-run")
     said = orch("study", "extend", "small", "--arm", "grid", "--trials", "1")
-    assert said.code == showing.REFUSED
+    assert said.code == output.REFUSED
     assert said.err.startswith("orch: grid is a grid: all its points are in it.")
     orch("study", "cancel", "small")
     assert orch("study", "pause", "small", "--json").json["error"]["kind"] == "refused"
     again = orch("study", "create", spec)
-    assert again.code == showing.REFUSED
+    assert again.code == output.REFUSED
     assert "was cancelled and cannot go on. Choose another name with --name." in again.err
 
 
@@ -212,7 +213,7 @@ def test_a_leader_that_does_not_answer_is_reported_and_the_wish_stands(
     assert leader.lead("somebody else") is not None
     monkeypatch.setattr(foreground, "ANSWER_WITHIN_S", 0.2)
     said = orch("study", "pause", "small")
-    assert said.code == showing.UNREACHABLE
+    assert said.code == output.UNREACHABLE
     assert "The wish to pause stands" in said.err
     assert [wish.verb for wish in leader.open_wishes()] == ["pause"]
     leader.close()
@@ -233,14 +234,14 @@ def test_a_leader_s_answer_is_waited_for(orch: Orch, ledger: Callable[[], Store]
     thread.start()
     said = orch("study", "pause", "small")
     thread.join(10)
-    assert (said.code, said.err) == (showing.REFUSED, "orch: Not today.\n")
+    assert (said.code, said.err) == (output.REFUSED, "orch: Not today.\n")
     leader.close()
 
 
 def test_there_is_nothing_to_watch_when_nobody_leads(orch: Orch, spec: str) -> None:
     orch("study", "create", spec, "--no-run")
     said = orch("study", "watch", "small")
-    assert said.code == showing.REFUSED
+    assert said.code == output.REFUSED
     assert "Run it with: orch study resume small" in said.err
 
 
@@ -268,7 +269,7 @@ def test_a_deletion_asks_first_and_takes_the_rows_and_the_folders(
     (home / "reports" / "small").mkdir(parents=True)
     monkeypatch.setattr(sys, "stdin", Person("n\n"))
     said = orch("study", "delete", "small")
-    assert (said.code, said.out) == (showing.REFUSED, "")
+    assert (said.code, said.out) == (output.REFUSED, "")
     assert said.err.startswith(f"To be deleted: small at {home}, 0 trials with 0 attempts, all that they rep")
     assert said.err.endswith("Delete it for good? [y/N]: orch: Nothing was deleted.\n")
     assert cancelled.exists()
@@ -277,7 +278,7 @@ def test_a_deletion_asks_first_and_takes_the_rows_and_the_folders(
     assert (said.code, said.out) == (0, "The study small is deleted.\n")
     assert not cancelled.exists()
     assert (home / "reports" / "small").exists()
-    assert orch("study", "delete", "small", "--yes").code == showing.NOT_FOUND
+    assert orch("study", "delete", "small", "--yes").code == output.NOT_FOUND
 
 
 def test_where_nobody_can_be_asked_only_a_yes_deletes(
@@ -285,7 +286,7 @@ def test_where_nobody_can_be_asked_only_a_yes_deletes(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", StringIO("y\n"))
     said = orch("study", "delete", "small")
-    assert said.code == showing.USAGE
+    assert said.code == output.USAGE
     assert "It cannot be undone, and there is nobody to ask. Say so with --yes." in said.err
     assert cancelled.exists()
     told = orch("study", "delete", "small", "--yes", "--json").json
@@ -298,7 +299,7 @@ def test_a_study_that_goes_on_is_not_deleted(orch: Orch, spec: str) -> None:
     orch("study", "create", spec, "--no-run")
     said = orch("study", "delete", "small", "--yes")
     assert (said.code, said.err) == (
-        showing.REFUSED,
+        output.REFUSED,
         "orch: The study small is running and cannot be deleted; only one that has ended can. "
         "Cancel it first.\n",
     )
@@ -354,7 +355,7 @@ def test_the_doctor_says_what_to_do_about_what_is_missing(
     home.mkdir()
     (home / "ledger.db").write_text("this is no database, and it is long enough to be read as one" * 20)
     said = orch("doctor")
-    assert said.code == showing.UNEXPECTED
+    assert said.code == output.UNEXPECTED
     assert "torch: Install it with `pip install torch` (a CPU build is enough)." in said.err
     assert "ledger: " in said.err
     assert "the file is no SQLite database" in said.err
@@ -367,7 +368,7 @@ def test_the_live_picture_fits_a_small_terminal(
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("LINES", "9")
     place = world(tmp_path)
-    study = service.create(place.store, small_study(), clock=SystemClock()).study
+    study = host.create(place.store, small_study(), clock=SystemClock()).study
     engine = place.engine()
     for _ in range(6):
         place.step(engine)
@@ -377,7 +378,7 @@ def test_the_live_picture_fits_a_small_terminal(
     Console(file=screen, width=60, markup=False).print(picture._draw())
     lines = screen.getvalue().splitlines()
     assert len(lines) < 9
-    assert all(showing.cells(line) <= 60 for line in lines)
+    assert all(output.cells(line) <= 60 for line in lines)
     assert "small  running" in lines[0]
     assert any(line.startswith("running ") for line in lines)
     assert any("other arm" in line for line in lines)
@@ -390,7 +391,7 @@ def test_a_look_that_finds_the_ledger_away_ends_nothing_and_is_made_again_soon(
         raise LedgerBusy("The ledger does not answer.")
 
     place = world(tmp_path)
-    study = service.create(place.store, small_study(), clock=SystemClock()).study
+    study = host.create(place.store, small_study(), clock=SystemClock()).study
     lines = progress._Lines(progress.Eye(away, study))
     lines.update()
     lines.finish()
@@ -405,12 +406,12 @@ def test_a_look_that_finds_the_ledger_away_ends_nothing_and_is_made_again_soon(
 
 def test_a_table_leaves_out_spare_columns_and_aligns_by_cells() -> None:
     rows = [("η̂", "x", "1"), ("ab", "yyyy", "10")]
-    assert showing.table(("a", "b", "n"), rows, right={"n"}) == [
+    assert output.table(("a", "b", "n"), rows, right={"n"}) == [
         "a   b      n",
         "η̂   x      1",
         "ab  yyyy  10",
     ]
-    assert showing.table(("a", "b", "n"), rows, spare=("b",), width=8) == ["a   n", "η̂   1", "ab  10"]
+    assert output.table(("a", "b", "n"), rows, spare=("b",), width=8) == ["a   n", "η̂   1", "ab  10"]
 
 
 def test_every_command_and_option_is_in_the_docs() -> None:
@@ -431,12 +432,12 @@ def test_every_command_and_option_is_in_the_docs() -> None:
             missing += [f"{title}: {o}" for o in options if o not in section]
             assert f"\norch {noun} {name}".rstrip() in section
     assert missing == []
-    for code, meaning in showing.EXIT_CODES:
+    for code, meaning in output.EXIT_CODES:
         assert f"| {code} | {meaning} |" in text
 
 
 def test_pair_and_data_dir_are_short_for_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.cli.asking import read
+    from orchestrator.cli.spec_options import read
 
     monkeypatch.chdir(tmp_path)
     data = read("bo-vs-guided", size="smoke", pair="fi-en", data_dir="corpus/train").spec.base["data"]

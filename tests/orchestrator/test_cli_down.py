@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import service
 from orchestrator.backends import daemon
-from orchestrator.cli import showing
+from orchestrator.cli import output
+from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
-from orchestrator.settings import Settings
+from orchestrator.service import host
 from tests.orchestrator.conftest import Orch
 
 
@@ -29,7 +29,7 @@ def test_down_refuses_while_another_process_leads(
     leader = ledger()
     assert leader.lead("another") is not None
     said = orch("down")
-    assert said.code == showing.REFUSED
+    assert said.code == output.REFUSED
     assert "with --force" in said.err
     assert orch("down", "--force").code == 0
     leader.close()
@@ -43,7 +43,7 @@ def test_down_by_force_ends_the_workers_of_a_ledger_that_is_broken(
     monkeypatch.setattr(daemon, "stop", stopped.append)
     home.mkdir()
     (home / "ledger.db").write_text("no database")
-    assert orch("down").code == showing.USAGE
+    assert orch("down").code == output.USAGE
     assert stopped == []
     assert orch("down", "--force").code == 0
     assert stopped == [home]
@@ -56,11 +56,11 @@ def test_down_refuses_while_a_process_of_another_ledger_has_the_workers(
     stopped: list[Path] = []
     monkeypatch.setattr(daemon, "find", lambda home: None if starting else "127.0.0.1:1")
     monkeypatch.setattr(daemon, "stop", stopped.append)
-    theirs = service.claimed(Settings(home, "postgresql://host/other", 1))
+    theirs = host.claimed(Settings(home, "postgresql://host/other", 1))
     assert theirs is not None
     with theirs:
         said = orch("down")
-        assert said.code == showing.REFUSED
+        assert said.code == output.REFUSED
         assert "with the ORCH_LEDGER of that process" in said.err
         assert stopped == []
         assert orch("down", "--force").code == 0

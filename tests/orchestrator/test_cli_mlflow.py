@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli import showing
-from orchestrator.doctor import examine
-from orchestrator.errors import BadSpec
+from orchestrator.cli import output
+from orchestrator.ground.errors import BadSpec
+from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
-from orchestrator.settings import from_environment
+from orchestrator.service.doctor import examine
 from orchestrator.tracking import target
 from tests.faults import mirrored
 from tests.orchestrator.conftest import Orch
@@ -69,10 +69,10 @@ def test_what_is_missing_is_told_and_written_by_hand(
     reports = len(store.events())
     store.close()
     off = orch("mlflow", "sync")
-    assert off.code == showing.REFUSED
+    assert off.code == output.REFUSED
     assert "is switched off (ORCH_MLFLOW=off)" in off.err
     assert orch("mlflow", "status").out == "The mirror to MLflow is switched off (ORCH_MLFLOW=off).\n"
-    assert orch("ui").code == showing.REFUSED
+    assert orch("ui").code == output.REFUSED
     monkeypatch.setenv("ORCH_MLFLOW", "on")
     before = orch("mlflow", "status")
     assert before.out.splitlines()[0] == f"Studies are mirrored to sqlite:///{store_file}."
@@ -81,7 +81,7 @@ def test_what_is_missing_is_told_and_written_by_hand(
     written = orch("mlflow", "sync", "small", "--json")
     assert (written.code, written.json["written"]) == (0, {"small": reports})
     assert orch("mlflow", "sync").out == f"0 reports of 1 study written to sqlite:///{store_file}.\n"
-    assert orch("mlflow", "sync", "smal").code == showing.NOT_FOUND
+    assert orch("mlflow", "sync", "smal").code == output.NOT_FOUND
     place = target(from_environment())
     assert place is not None
     store = ledger()
@@ -127,7 +127,7 @@ def test_a_store_that_cannot_be_written_is_unreachable(
     monkeypatch.setenv("ORCH_MLFLOW", "on")
     (home / "mlflow.db").write_text("no database")
     said = orch("mlflow", "sync", "--json")
-    assert said.code == showing.UNREACHABLE
+    assert said.code == output.UNREACHABLE
     assert said.json["error"] == {
         "kind": "mlflow-unreachable",
         "problems": [
@@ -145,13 +145,13 @@ def test_the_pages_need_a_store_and_a_free_port(
         taken.listen()
         port = str(taken.getsockname()[1])
         said = orch("ui", "--port", port)
-    assert said.code == showing.REFUSED
+    assert said.code == output.REFUSED
     assert said.err == (
         f"orch: Nothing can listen on 127.0.0.1:{port} (Address already in use). "
         f"Name another port with --port.\n"
     )
     store_file.unlink()
-    assert orch("ui").code == showing.NOT_FOUND
+    assert orch("ui").code == output.NOT_FOUND
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:secret@mlflow.example")
     assert (
         orch("ui").out == "The studies are on a server, which has pages of its own: https://mlflow.example\n"

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator import service
-from orchestrator.cli import progress, showing
+from orchestrator.cli import output, progress
 from orchestrator.ledger import Store
-from orchestrator.records import StudyState
+from orchestrator.ledger.records import StudyState
+from orchestrator.service import host
 from tests.faults.world import world
 from tests.orchestrator.conftest import Orch
 
@@ -40,7 +40,7 @@ def test_a_study_runs_in_the_foreground_and_ends_with_one_object(
 def test_another_spec_under_a_name_in_use_is_refused_and_says_what_differs(orch: Orch, spec: str) -> None:
     orch("study", "create", spec, "--no-run")
     said = orch("study", "create", spec, "--set", "steps=50", "--replicates", "2")
-    assert said.code == showing.TAKEN
+    assert said.code == output.TAKEN
     first, second = said.err.splitlines()[-2:]
     assert first.startswith("orch: A study named 'small' exists already (id ")
     assert second == "Its spec differs from yours in: base, replicates."
@@ -51,7 +51,7 @@ def test_one_ctrl_c_pauses_and_an_equal_create_goes_on_to_the_right_count(
 ) -> None:
     machines[3] = lambda: os.kill(os.getpid(), signal.SIGINT)
     said = orch("study", "create", spec, "--json")
-    assert said.code == showing.INTERRUPTED
+    assert said.code == output.INTERRUPTED
     assert said.json["status"] == "paused"
     assert said.err.endswith("Paused. Go on with: orch study resume small\n")
     store = ledger()
@@ -67,14 +67,14 @@ def test_one_ctrl_c_pauses_and_an_equal_create_goes_on_to_the_right_count(
 def test_sigterm_pauses_as_ctrl_c_does(orch: Orch, spec: str, machines: dict[int, Any]) -> None:
     machines[3] = lambda: os.kill(os.getpid(), signal.SIGTERM)
     said = orch("study", "create", spec)
-    assert said.code == showing.INTERRUPTED
+    assert said.code == output.INTERRUPTED
     assert "small: paused" in said.out
 
 
 def test_a_second_ctrl_c_leaves_at_once(orch: Orch, home: Path, spec: str, machines: dict[int, Any]) -> None:
     machines[3] = machines[4] = lambda: os.kill(os.getpid(), signal.SIGINT)
     said = orch("study", "create", spec)
-    assert said.code == showing.INTERRUPTED
+    assert said.code == output.INTERRUPTED
     assert "Left at once; nothing is lost. Go on with: orch study resume small" in said.err
     machines.clear()
     assert orch("study", "resume", "small", "--json").json["ended"] == 8
@@ -92,7 +92,7 @@ def test_a_study_without_a_valid_result_ends_with_exit_code_7(
     orch: Orch, spec: str, machines: dict[int, Any]
 ) -> None:
     said = orch("study", "create", spec, "--set", 'rehearsal={"nan_at_step": 1}', "--json")
-    assert said.code == showing.NO_RESULT
+    assert said.code == output.NO_RESULT
     assert said.json["no_valid_result"] is True
 
 
@@ -103,7 +103,7 @@ def test_a_trial_that_fits_nowhere_is_refused(
 
     monkeypatch.setattr(SimulatedBackend, "slots", lambda self, resources: 0)
     said = orch("study", "create", spec)
-    assert said.code == showing.USAGE
+    assert said.code == output.USAGE
     assert "No worker here can hold a trial of small: it needs 1 cpus." in said.err
 
 
@@ -137,13 +137,13 @@ def test_a_study_that_another_process_runs_is_followed_to_its_end(
     orch("study", "create", spec, "--no-run")
     begin = threading.Event()
     thread = _led_elsewhere(ledger, tmp_path, begin)
-    follow = service.follow
+    follow = host.follow
 
     def followed(*args: Any, **kwargs: Any) -> Any:
         begin.set()
         return follow(*args, **kwargs)
 
-    monkeypatch.setattr(service, "follow", followed)
+    monkeypatch.setattr(host, "follow", followed)
     said = orch("study", verb, "small" if verb == "watch" else spec, "--json")
     thread.join(10)
     assert said.code == 0
@@ -156,7 +156,7 @@ def test_ctrl_c_beside_a_leader_ends_the_watching_and_nothing_else(
     orch("study", "create", spec, "--no-run")
     leader = ledger()
     assert leader.lead("another") is not None
-    monkeypatch.setattr(service, "WATCH_S", 0.0)
+    monkeypatch.setattr(host, "WATCH_S", 0.0)
     look = progress.Eye.look
 
     def interrupted(eye: progress.Eye) -> progress.Scene:
@@ -165,7 +165,7 @@ def test_ctrl_c_beside_a_leader_ends_the_watching_and_nothing_else(
 
     monkeypatch.setattr(progress.Eye, "look", interrupted)
     said = orch("study", "create", spec)
-    assert said.code == showing.INTERRUPTED
+    assert said.code == output.INTERRUPTED
     assert "Another process goes on with small." in said.err
     assert leader.open_wishes() == []
     leader.close()
@@ -182,11 +182,11 @@ def test_a_failed_trial_tells_its_traceback_and_is_tried_again(
     assert logs.out.splitlines()[0].startswith("attempt 1     0:00  step      0  started")
     assert "eval        loss " in logs.out
     assert "RuntimeError: The rehearsal was told to fail at step 25." in logs.out.splitlines()[-1]
-    assert orch("trial", "logs", "small.base.0.0", "--attempt", "2").code == showing.NOT_FOUND
+    assert orch("trial", "logs", "small.base.0.0", "--attempt", "2").code == output.NOT_FOUND
     retried = orch("trial", "retry", "small.base.0.0", "--json")
     assert retried.json["state"] == "waiting"
-    assert orch("trial", "retry", "small.grid.0.9").code == showing.NOT_FOUND
-    assert orch("trial", "show", "small").code == showing.NOT_FOUND
+    assert orch("trial", "retry", "small.grid.0.9").code == output.NOT_FOUND
+    assert orch("trial", "show", "small").code == output.NOT_FOUND
     assert orch("trial", "show", "small.base.0.0", "--json").json["attempts"][0]["state"] == "failed"
 
 
@@ -198,8 +198,8 @@ def test_exports_go_to_stdout_or_to_a_file(
     out = tmp_path / "small.out.json"
     assert orch("study", "export", "small", "--to", "json", "--out", str(out)).out == ""
     assert len(json.loads(out.read_text())["trials"]) == 8
-    assert orch("study", "export", "small", "--to", "optuna").code == showing.USAGE
-    assert orch("study", "export", "nothing", "--to", "csv").code == showing.NOT_FOUND
+    assert orch("study", "export", "small", "--to", "optuna").code == output.USAGE
+    assert orch("study", "export", "nothing", "--to", "csv").code == output.NOT_FOUND
 
 
 def test_a_study_that_cannot_be_launched_here_ends_with_the_sentence(
@@ -215,7 +215,7 @@ def test_a_study_that_cannot_be_launched_here_ends_with_the_sentence(
         assert orch("study", "create", spec, "--no-run").code == 0
     del sys.modules["model_of_another"]
     said = orch("study", "resume", "small")
-    assert said.code == showing.USAGE
+    assert said.code == output.USAGE
     assert (
         "orch: The entrypoint 'model_of_another' cannot be imported (No module named 'model_of_another')."
         in said.err
@@ -228,7 +228,7 @@ def test_watching_ends_when_the_leader_dies(
     orch("study", "create", spec, "--no-run")
     leader = ledger()
     assert leader.lead("another") is not None
-    monkeypatch.setattr(service, "WATCH_S", 0.0)
+    monkeypatch.setattr(host, "WATCH_S", 0.0)
     look = progress.Eye.look
 
     def died(eye: progress.Eye) -> progress.Scene:
@@ -237,7 +237,7 @@ def test_watching_ends_when_the_leader_dies(
 
     monkeypatch.setattr(progress.Eye, "look", died)
     said = orch("study", "watch", "small")
-    assert said.code == showing.REFUSED
+    assert said.code == output.REFUSED
     assert said.err.endswith("The process that ran small has gone. Go on with: orch study resume small\n")
     leader.close()
 
@@ -255,5 +255,5 @@ def test_an_export_into_a_pipe_leaves_it_a_pipe(
     assert pipe.is_fifo()
     assert len(read[0].splitlines()) == 9
     said = orch("study", "export", "small", "--to", "csv", "--out", str(tmp_path / "nowhere" / "x.csv"))
-    assert said.code == showing.USAGE
+    assert said.code == output.USAGE
     assert f"there is no folder {tmp_path / 'nowhere'}. Make it first." in said.err

@@ -11,7 +11,7 @@ from orchestrator.backends.simulated import Fault
 from orchestrator.cli import orch, translate
 from orchestrator.ledger import open_ledger
 from tests.faults.world import created, small_study, world
-from trainer import weights
+from trainer.models import weights
 
 
 def test_options_before_the_run_are_a_sentence() -> None:

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator import controls, schedules
-from orchestrator.checks import require_runnable
-from orchestrator.errors import BadSpec
-from orchestrator.plan import plan
-from orchestrator.reading import spec_from_dict
-from orchestrator.records import TrialRow, TrialState
-from orchestrator.spec import Take
-from orchestrator.storage import Storage
+from orchestrator.engine import inherit
+from orchestrator.engine.checks import require_runnable
+from orchestrator.ground.errors import BadSpec
+from orchestrator.ledger.records import TrialRow, TrialState
+from orchestrator.runs import schedules
+from orchestrator.runs.folders import Storage
+from orchestrator.study.plan import plan
+from orchestrator.study.spec import Take
+from orchestrator.study.spec_files import spec_from_dict
 from tests.faults.world import created, small_study, world
 
 CONFIG: dict[str, Any] = {
@@ -52,7 +53,7 @@ def schedule_of(config: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def test_the_learned_schedule_is_replayed_unguided_from_the_studys_own_folder(tmp_path: Path) -> None:
     trial, storage = left(tmp_path)
-    config = controls.taken("schedule", trial, storage)
+    config = inherit.taken("schedule", trial, storage)
     assert config["guidance"] == {"estimator": "off", "learn": []}
     assert config["schedule"]["name"] == str(tmp_path / "s1" / "schedules" / "s1.guided.0.1.schedule.npz")
     assert {**config, "guidance": 0, "schedule": 0} == {**CONFIG, "guidance": 0, "schedule": 0}
@@ -63,7 +64,7 @@ def test_the_learned_schedule_is_replayed_unguided_from_the_studys_own_folder(tm
 
 
 def test_the_mean_of_what_was_learned_becomes_constant_on_the_studys_own_schedule(tmp_path: Path) -> None:
-    config = controls.taken("schedule-mean", *left(tmp_path))
+    config = inherit.taken("schedule-mean", *left(tmp_path))
     assert config["optimizer"] == pytest.approx(
         {"learning_rate": 0.04, "alpha": 0.75, "beta1": 0.7}, rel=1e-6
     )
@@ -74,7 +75,7 @@ def test_the_mean_of_what_was_learned_becomes_constant_on_the_studys_own_schedul
 def test_the_matched_decay_goes_straight_from_where_the_learned_values_began_to_where_they_ended(
     tmp_path: Path,
 ) -> None:
-    kept = schedule_of(controls.taken("matched-decay", *left(tmp_path)))
+    kept = schedule_of(inherit.taken("matched-decay", *left(tmp_path)))
     alpha, beta1 = (CURVES[name].astype(np.float64) for name in ("alpha", "beta1"))
     np.testing.assert_allclose(np.log(kept["alpha"]), np.linspace(*np.log(alpha[[0, -1]]), 4), atol=1e-6)
     logits = np.log(kept["beta1"] / (1 - kept["beta1"].astype(np.float64)))
@@ -87,9 +88,9 @@ def test_the_matched_decay_goes_straight_from_where_the_learned_values_began_to_
 def test_where_the_learned_alpha_rose_and_fell_its_match_takes_the_straight_way() -> None:
     steps = np.arange(400)
     rose = np.exp(np.interp(steps, [0, 100, 399], np.log([1.0, 1.6, 0.65])))
-    made = controls.matched_decay({"multiplier": np.ones(400), "alpha": rose}, ("alpha",))["alpha"]
+    made = inherit.matched_decay({"multiplier": np.ones(400), "alpha": rose}, ("alpha",))["alpha"]
     np.testing.assert_allclose(made, 0.65 ** (steps / 399), rtol=1e-9)
-    only_rose = controls.matched_decay({"multiplier": np.ones(400), "alpha": 1 / rose}, ("alpha",))["alpha"]
+    only_rose = inherit.matched_decay({"multiplier": np.ones(400), "alpha": 1 / rose}, ("alpha",))["alpha"]
     np.testing.assert_allclose(only_rose, 0.65 ** (-steps / 399), rtol=1e-9)
 
 
@@ -100,10 +101,10 @@ def test_a_static_course_beside_what_was_learned_is_in_the_file_and_no_longer_in
     guided = {**CONFIG["guidance"], "learn": ["alpha"]}
     trial, storage = left(tmp_path, schedule=course, guidance=guided)
     for take in ("schedule", "matched-decay"):
-        config = controls.taken(take, trial, storage)
+        config = inherit.taken(take, trial, storage)
         assert config["schedule"].keys() == {"name", "warmup_steps"}
         np.testing.assert_array_equal(schedule_of(config)["beta1"], CURVES["beta1"])
-    means = controls.taken("schedule-mean", trial, storage)
+    means = inherit.taken("schedule-mean", trial, storage)
     assert (means["schedule"], means["optimizer"]["beta1"]) == (course, 0.9)  # of alpha alone
 
 
@@ -112,9 +113,9 @@ def test_what_is_written_depends_on_the_run_alone_and_is_written_once(tmp_path: 
     for attempts in (1, 3):
         trial, storage = left(tmp_path / f"{attempts}", attempts=attempts)
         for take in ("schedule", "matched-decay"):
-            file = Path(controls.taken(take, trial, storage)["schedule"]["name"])
+            file = Path(inherit.taken(take, trial, storage)["schedule"]["name"])
             written = file.stat().st_mtime_ns
-            assert controls.taken(take, trial, storage)["schedule"]["name"] == str(file)
+            assert inherit.taken(take, trial, storage)["schedule"]["name"] == str(file)
             assert file.stat().st_mtime_ns == written
             files.append(file)
     assert [f.read_bytes() for f in files[:2]] == [f.read_bytes() for f in files[2:]]
@@ -123,10 +124,10 @@ def test_what_is_written_depends_on_the_run_alone_and_is_written_once(tmp_path: 
 
 def test_a_torn_file_is_replaced_by_the_whole_one(tmp_path: Path) -> None:
     trial, storage = left(tmp_path)
-    file = Path(controls.taken("schedule", trial, storage)["schedule"]["name"])
+    file = Path(inherit.taken("schedule", trial, storage)["schedule"]["name"])
     whole = file.read_bytes()
     file.write_bytes(whole[:100])
-    controls.taken("schedule", trial, storage)
+    inherit.taken("schedule", trial, storage)
     assert file.read_bytes() == whole
 
 
@@ -135,7 +136,7 @@ def test_a_run_that_left_no_schedule_is_told_of(tmp_path: Path, take: Take) -> N
     trial, storage = left(tmp_path)
     (storage.folder("s1", trial.trial_id, 2) / "schedule.npz").unlink()
     with pytest.raises(BadSpec, match=r"has no schedule\.npz.*put it back, or cancel the study"):
-        controls.taken(take, trial, storage)
+        inherit.taken(take, trial, storage)
 
 
 def test_curves_by_parameter_group_are_refused(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_curves_by_parameter_group_are_refused(tmp_path: Path) -> None:
     path = storage.folder("s1", trial.trial_id, 2) / "schedule.npz"
     np.savez(path, **{**CURVES, "alpha": np.ones((4, 2), np.float32)})  # type: ignore[arg-type]
     with pytest.raises(BadSpec, match="has alpha by parameter group"):
-        controls.taken("schedule", trial, storage)
+        inherit.taken("schedule", trial, storage)
 
 
 # -- as a study asks for it ------------------------------------------------------------------------------

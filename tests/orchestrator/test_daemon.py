@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.backends import daemon
-from orchestrator.backends.base import Launch
 from orchestrator.backends.ray import RayBackend
-from orchestrator.errors import BackendLost
+from orchestrator.ground.errors import BackendLost
+from orchestrator.runs.contract import Launch
 
 PACED = {
     "seed": 1, "steps": 40_000, "eval_every_steps": 10, "checkpoint_every_steps": 20,

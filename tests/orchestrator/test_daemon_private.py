@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.backends import daemon
-from orchestrator.backends.base import Launch
 from orchestrator.backends.inherited import inherited
 from orchestrator.backends.ray import RayBackend
-from orchestrator.errors import BackendLost
+from orchestrator.ground.errors import BackendLost
+from orchestrator.runs.contract import Launch
 
 SECRETS = {
     "ORCH_LEDGER": "postgresql://ada:sesame-in-ledger@host/orch",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
-from dashboards import web
+from dashboards.web import routes
 from orchestrator.ledger import Store
-from orchestrator.records import Event
+from orchestrator.ledger.records import Event
 from tests.dashboards.asgi import get
 from tests.faults.world import created, small_study, world
 from tests.orchestrator.conftest import Orch
@@ -48,7 +48,7 @@ def test_the_command_line_names_the_checkpoint_that_was_used_and_the_damaged_one
 def test_the_page_names_the_checkpoint_that_was_used_and_the_damaged_ones(tmp_path: Path) -> None:
     store, trial = _fell_back(tmp_path)
     app = FastAPI()
-    app.include_router(web.router(store, presets=[], slots=2, role_of=lambda _: "admin"))
+    app.include_router(routes.router(store, presets=[], slots=2, role_of=lambda _: "admin"))
     text = get(app, f"/trials/{trial}").text
     assert f'<p class="small">Attempt 1 {WORDS}.</p>' in text
     assert f'<td class="text said">{WORDS}</td>' in text

@@ -15,11 +15,10 @@ from datetime import datetime
 import optuna
 import pytest
 
-from orchestrator.errors import BadSpec, NotFound
-from orchestrator.export import to_csv, to_json, to_optuna
+from orchestrator.ground.errors import BadSpec, NotFound
 from orchestrator.ledger import Ending
 from orchestrator.ledger.memory import MemoryLedger
-from orchestrator.records import (
+from orchestrator.ledger.records import (
     AttemptRow,
     AttemptState,
     StudyRow,
@@ -28,7 +27,8 @@ from orchestrator.records import (
     TrialState,
     trial_id,
 )
-from orchestrator.spec import Arm, Objective, Parameter, StudySpec, spec_hash
+from orchestrator.readings.exports import to_csv, to_json, to_optuna
+from orchestrator.study.spec import Arm, Objective, Parameter, StudySpec, spec_hash
 
 THEIRS = optuna.trial.TrialState
 
@@ -392,7 +392,7 @@ def test_a_study_goes_by_its_name_or_its_id(written):
 
 def test_importing_the_exports_loads_no_heavy_library():
     heavy = {"optuna", "torch", "scipy", "sqlalchemy"}
-    code = f"import sys, orchestrator.export; print({heavy} & set(sys.modules))"
+    code = f"import sys, orchestrator.readings.exports; print({heavy} & set(sys.modules))"
     shown = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import keys
-from orchestrator.errors import BadSpec
+from orchestrator.ground import keys
+from orchestrator.ground.errors import BadSpec
 
 
 def silent(sentence: str) -> None:

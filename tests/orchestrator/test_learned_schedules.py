@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator import schedules
-from orchestrator.errors import BadSpec, NotFound
-from trainer import schedules as replayed
+from orchestrator.ground.errors import BadSpec, NotFound
+from orchestrator.runs import schedules
 from trainer.config import TrainConfig
+from trainer.optim import schedules as replayed
 
 CONFIG = {"optimizer": {"learning_rate": 0.04}}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from orchestrator.errors import BadSpec
+from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger import open_ledger
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import cli
-from orchestrator.errors import BadSpec, LedgerBusy, LedgerDamaged
+from orchestrator.ground.errors import BadSpec, LedgerBusy, LedgerDamaged
 from orchestrator.ledger import open_ledger, sql_file
 from tests.contracts.ledger_rows import event, everything, with_live_attempt
 

@@ -17,12 +17,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from orchestrator.errors import Fenced, LedgerBusy, LedgerTooNew
+from orchestrator.ground.errors import Fenced, LedgerBusy, LedgerTooNew
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.migrations import UPGRADES, version_after
-from orchestrator.ledger.sql import SqlLedger
-from orchestrator.ledger.sql_tables import Tables
-from orchestrator.records import (
+from orchestrator.ledger.records import (
     AttemptRow,
     AttemptState,
     AuditLine,
@@ -36,6 +34,8 @@ from orchestrator.records import (
     TrialState,
     Wish,
 )
+from orchestrator.ledger.sql import SqlLedger
+from orchestrator.ledger.sql_tables import Tables
 from tests.contracts.ledger_rows import (
     DONE,
     T0,

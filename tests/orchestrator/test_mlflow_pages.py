@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from fastapi import FastAPI
 
-from dashboards import web
-from orchestrator.errors import BadSpec, NotFound
-from orchestrator.settings import Settings, from_environment
+from dashboards.web import routes
+from orchestrator.ground.errors import BadSpec, NotFound
+from orchestrator.ground.settings import Settings, from_environment
 from orchestrator.tracking import run_page, target
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
@@ -44,7 +44,9 @@ def test_a_trial_s_page_is_that_of_the_run_that_mirrors_it(tmp_path: Path, mlflo
     address = f"https://mlflow.example/#/experiments/{info.experiment_id}/runs/{run.run_id}"
     assert run_page(place, study, trial) == address
     app = FastAPI()
-    app.include_router(web.router(there.store, presets=[], slots=1, role_of=lambda _: "read", mlflow=place))
+    app.include_router(
+        routes.router(there.store, presets=[], slots=1, role_of=lambda _: "read", mlflow=place)
+    )
     answer = get(app, "/trials/small.random.0.1/mlflow")
     assert (answer.status, answer.headers["location"]) == (303, address)
 

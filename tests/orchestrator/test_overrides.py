@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli import showing
-from orchestrator.errors import BadSpec
-from orchestrator.overrides import Overridden, override
-from orchestrator.spec import After, Arm, Parameter, StudySpec
+from orchestrator.cli import output
+from orchestrator.ground.errors import BadSpec
+from orchestrator.study.overrides import Overridden, override
+from orchestrator.study.spec import After, Arm, Parameter, StudySpec
 from studies import catalog
 from tests.orchestrator.conftest import Orch
 
@@ -259,14 +259,14 @@ def test_settings_change_the_planned_cost_and_what_they_leave_is_told(orch: Orch
     doubt = "The hours are those of the study as it stands; setting model.size may change them."
     assert said.json["notes"][1] == doubt
     refused = orch(*words[:-1], *changes, "--refuse-above", "0.1")
-    assert (refused.code, refused.out) == (showing.USAGE, "")
+    assert (refused.code, refused.out) == (output.USAGE, "")
     assert doubt in refused.err
     assert "is planned at" in refused.err
 
 
 def test_a_setting_that_changes_nothing_is_refused(orch: Orch, home: Path) -> None:
     said = orch("study", "create", "language-pairs", "--size", "smoke", "--pair", "fi-en")
-    assert said.code == showing.USAGE
+    assert said.code == output.USAGE
     assert "data.pair=fi-en would change nothing" in said.err
     assert not home.exists()
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import BadSpec
-from orchestrator.plan import TABLE_HEADER, Plan, plan, refuse_above
-from orchestrator.spec import After, Arm, Parameter, Resources, StudySpec
+from orchestrator.ground.errors import BadSpec
+from orchestrator.study.plan import TABLE_HEADER, Plan, plan, refuse_above
+from orchestrator.study.spec import After, Arm, Parameter, Resources, StudySpec
 from studies import catalog
 
 SPACE = (Parameter(path="x", low=0, high=1),)

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.backends import population
-from orchestrator.backends.exploiting import FACTORS, Exploiting, start_point
 from orchestrator.backends.simulated import Fault
-from orchestrator.records import TrialState
-from orchestrator.spec import Parameter
-from orchestrator.stopping import added, run_hours
+from orchestrator.entrypoints import population
+from orchestrator.entrypoints.exploit import FACTORS, Exploiting, start_point
+from orchestrator.ledger.costs import added, run_hours
+from orchestrator.ledger.records import TrialState
+from orchestrator.study.spec import Parameter
 from tests.faults import invariants
 from tests.faults.world import created, small_study, world
 from trainer.protocol import Outcome, Place, Report, Verdict

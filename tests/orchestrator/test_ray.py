@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from orchestrator.backends import daemon
-from orchestrator.backends.base import Launch, Progress
 from orchestrator.backends.ray import RayBackend
-from orchestrator.errors import BackendLost
-from orchestrator.records import Event
-from orchestrator.spec import Resources
-from orchestrator.storage import read_journal
+from orchestrator.ground.errors import BackendLost
+from orchestrator.ledger.records import Event
+from orchestrator.runs.contract import Launch, Progress
+from orchestrator.runs.folders import read_journal
+from orchestrator.study.spec import Resources
 from trainer.protocol import Verdict
 
 QUICK = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 20}

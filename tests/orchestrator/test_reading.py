@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.errors import BadSpec
-from orchestrator.reading import read_spec, spec_from_dict
-from orchestrator.spec import canonical
+from orchestrator.ground.errors import BadSpec
+from orchestrator.study.spec import canonical
+from orchestrator.study.spec_files import read_spec, spec_from_dict
 from studies import catalog
 
 ARM_KEYS = (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator import rehearsal
+from orchestrator.entrypoints import rehearsal
 from trainer.protocol import Outcome, Place, Report, Verdict
 
 CONFIG = {"seed": 3, "steps": 100, "eval_every_steps": 20, "checkpoint_every_steps": 30}

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from orchestrator.backends.simulated import Fault
-from orchestrator.checks import require_runnable
-from orchestrator.errors import BadSpec
+from orchestrator.engine.checks import require_runnable
+from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger import Store
-from orchestrator.records import Event, StoredEvent, TrialState
-from orchestrator.spec import Objective, Rungs
-from orchestrator.stopping import Ladder, run_hours, standing
+from orchestrator.ledger.costs import Ladder, run_hours, standing
+from orchestrator.ledger.records import Event, StoredEvent, TrialState
+from orchestrator.study.spec import Objective, Rungs
 from tests.faults import invariants
 from tests.faults.world import Killed, Tripwire, World, created, small_study, world
 

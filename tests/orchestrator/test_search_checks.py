@@ -7,10 +7,10 @@ import sys
 import pytest
 from scipy.stats import qmc
 
-from orchestrator.errors import BadSpec, MissingPackage
+from orchestrator.ground.errors import BadSpec, MissingPackage
 from orchestrator.search import Observation, Request, check_arm, derive_seed, searcher
 from orchestrator.search.drawn import SOBOL_MAX_DIMENSIONS
-from orchestrator.spec import Arm, Parameter
+from orchestrator.study.spec import Arm, Parameter
 
 BAYESIAN = ("gp", "tpe")
 

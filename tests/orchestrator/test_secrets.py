@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import doctor
-from orchestrator.errors import LedgerBusy, MirrorLost
+from orchestrator.ground.errors import LedgerBusy, MirrorLost
+from orchestrator.ground.settings import from_environment, without_secrets
 from orchestrator.ledger import open_ledger
-from orchestrator.settings import from_environment, without_secrets
+from orchestrator.service import doctor
 from orchestrator.tracking import target
 from orchestrator.tracking.store import MlflowStore
 

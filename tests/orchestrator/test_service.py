@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from orchestrator.clock import SystemClock
-from orchestrator.errors import BackendLost, BadSpec, LedgerBusy, MoveRefused, NameTaken
+from orchestrator.ground.clock import SystemClock
+from orchestrator.ground.errors import BackendLost, BadSpec, LedgerBusy, MoveRefused, NameTaken
+from orchestrator.ground.settings import Settings, from_environment
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.memory import MemoryLedger
-from orchestrator.records import StudyState
-from orchestrator.running import Runner
-from orchestrator.service import Host, claimed, create, open_host, rehearse, run
-from orchestrator.settings import Settings, from_environment
+from orchestrator.ledger.records import StudyState
+from orchestrator.service.host import Host, claimed, create, open_host, rehearse, run
+from orchestrator.service.runner import Runner
 from tests.faults.world import World, created, small_study, world
 
 ALPHA = {"path": "optimizer.alpha", "low": 0.1, "high": 10, "scale": "log"}

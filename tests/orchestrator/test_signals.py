@@ -13,8 +13,8 @@ import pytest
 
 from orchestrator.cli import ui
 from orchestrator.cli.foreground import Interrupts
-from orchestrator.serving import Ending
-from orchestrator.signals import ending
+from orchestrator.server.process import Ending
+from orchestrator.service.signals import ending
 
 ROOT = Path(__file__).parents[2]
 

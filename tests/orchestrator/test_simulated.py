@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
-from orchestrator.backends.base import Ended, Launch, Progress
 from orchestrator.backends.simulated import Fault, SimulatedBackend, VirtualClock
+from orchestrator.runs.contract import Ended, Launch, Progress
 from trainer.protocol import Verdict
 
 # Reports: train, eval (10); train, eval, checkpoint (20); train, eval (30); train, eval, checkpoint (40).

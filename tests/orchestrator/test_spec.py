@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from orchestrator.spec import Arm, Parameter, Resources, StudySpec, canonical, spec_hash
+from orchestrator.study.spec import Arm, Parameter, Resources, StudySpec, canonical, spec_hash
 from tests.faults.world import small_study
 
 

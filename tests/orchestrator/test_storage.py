@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import provenance
-from orchestrator.errors import BadSpec
-from orchestrator.storage import Storage
+from orchestrator.ground.errors import BadSpec
+from orchestrator.runs import provenance
+from orchestrator.runs.folders import Storage
 
 
 def test_each_attempt_has_its_own_folder_below_the_study(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from orchestrator.backends.simulated import Fault
-from orchestrator.errors import MirrorDeleted, MirrorLost, MoveRefused
-from orchestrator.records import StudyState
+from orchestrator.ground.errors import MirrorDeleted, MirrorLost, MoveRefused
+from orchestrator.ledger.records import StudyState
 from orchestrator.tracking import Mirror, Target, attach, lag, sync
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
@@ -87,7 +87,7 @@ def test_a_study_followed_while_it_runs_equals_one_written_in_the_end(
 
 
 def test_trials_that_never_ran_and_trials_tried_again_are_there(place: Target, tmp_path: Path) -> None:
-    from orchestrator.service import ask
+    from orchestrator.service.host import ask
 
     there = world(tmp_path / "runs", faults=[Fault("s1.grid.0.1", n, "die", 3) for n in (1, 2, 3)])
     study = created(there, small_study())
@@ -299,17 +299,17 @@ def test_the_report_of_a_deleted_study_is_not_that_of_the_next_of_its_name(
 
 # -- limits ------------------------------------------------------------------------------------------------
 def test_long_names_long_values_and_many_points_fit(place: Target, tmp_path: Path) -> None:
-    from orchestrator.tracking import words
+    from orchestrator.tracking import mapping
 
     sink = MlflowStore(place)
     experiment = sink.experiment("e", folder="e")
     run = sink.create_run(experiment, title="r", at_ms=1, tags={"orch.study_id": "s9"}, parent=None)
-    points = [words.point("many", float(i), float(i), i) for i in range(2500)]
-    points += [words.point("inf", float("inf"), 1.0, 1)]
+    points = [mapping.point("many", float(i), float(i), i) for i in range(2500)]
+    points += [mapping.point("inf", float("inf"), 1.0, 1)]
     config = {f"p{i}": "x" * 7000 if i == 0 else i for i in range(250)}
     spec: Any = type("T", (), {"point": {}, "config": config})
     tags = {f"t{i}": "y" for i in range(230)}
-    sink.write(run.run_id, points, params=words.trial_params(spec), tags=tags)
+    sink.write(run.run_id, points, params=mapping.trial_params(spec), tags=tags)
     client = _client(place)
     seen = client.get_run(run.run_id)
     assert len(client.get_metric_history(run.run_id, "many")) == 2500
@@ -342,9 +342,9 @@ AWKWARD = [
 def test_any_name_becomes_one_that_mlflow_takes(name: str) -> None:
     from mlflow.utils import validation
 
-    from orchestrator.tracking import words
+    from orchestrator.tracking import mapping
 
-    made = words.key(name)
+    made = mapping.key(name)
     validation._validate_metric_name(made)
     validation._validate_param_name(made)
     validation._validate_tag_name(made)

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import service
-from orchestrator.errors import MirrorLost
+from orchestrator.ground.errors import MirrorLost
+from orchestrator.ground.settings import Settings
 from orchestrator.ledger import open_ledger
-from orchestrator.records import StudyState
-from orchestrator.running import Runner
-from orchestrator.settings import Settings
+from orchestrator.ledger.records import StudyState
+from orchestrator.service import host as service
+from orchestrator.service.runner import Runner
 from orchestrator.tracking import Mirror, Target, lag, mirror
 from orchestrator.tracking.background import _Rounds
-from orchestrator.tracking.by_hand import left_over
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
+from orchestrator.tracking.sync import left_over
 from orchestrator.tracking.target import writing
 from tests.faults import mirrored
 from tests.faults.world import BEGINS_AFTER_S, World, created, small_study, world
@@ -197,7 +197,7 @@ def test_a_service_that_ends_before_mlflow_has_all_says_so(
     place: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home: None)
-    monkeypatch.setattr("orchestrator.running.MIRROR_S", 0.0)
+    monkeypatch.setattr("orchestrator.service.runner.MIRROR_S", 0.0)
     there = world(tmp_path / "runs")
     created(there, small_study())
     settings = Settings(tmp_path / "home", "memory://", 1, place.uri)

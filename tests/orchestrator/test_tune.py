@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from orchestrator.backends import daemon
-from orchestrator.backends.tune import Training, trainable
-from orchestrator.materialize import with_values
+from orchestrator.entrypoints.tune import Training, trainable
+from orchestrator.study.configs import with_values
 from trainer.protocol import Outcome, Place, Report, Verdict
 
 REHEARSAL = "orchestrator.rehearsal"

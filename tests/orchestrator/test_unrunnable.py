@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine import Engine
-from orchestrator.errors import BackendLost, BadSpec, Fenced, LedgerBusy, MissingPackage
-from orchestrator.records import StudyState, TrialState
-from orchestrator.service import Host, ask, run
-from orchestrator.settings import Settings
+from orchestrator.engine.tick import Engine
+from orchestrator.ground.errors import BackendLost, BadSpec, Fenced, LedgerBusy, MissingPackage
+from orchestrator.ground.settings import Settings
+from orchestrator.ledger.records import StudyState, TrialState
+from orchestrator.service.host import Host, ask, run
 from tests.faults.world import World, created, small_study, world
 
 GUIDED = {

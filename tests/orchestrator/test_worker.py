@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.backends.base import Ended, Launch, Progress
-from orchestrator.storage import read_journal
-from orchestrator.worker import Worker
+from orchestrator.runs.contract import Ended, Launch, Progress
+from orchestrator.runs.folders import read_journal
+from orchestrator.runs.worker import Worker
 from trainer.protocol import Verdict
 
 QUICK = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 20}
@@ -138,7 +138,7 @@ def test_an_attempt_whose_surroundings_cannot_be_told_runs_all_the_same(
     def collect(**seeds: int) -> dict[str, Any]:
         raise UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid continuation byte")
 
-    monkeypatch.setattr("orchestrator.provenance.collect", collect)
+    monkeypatch.setattr("orchestrator.runs.provenance.collect", collect)
     worker, job = Worker(), launch()
     worker.begin(job)
     progress, ended = to_the_end(worker, job)

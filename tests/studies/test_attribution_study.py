@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from dashboards.attribution import EXPECTED_CONTROLS
-from orchestrator.materialize import default_point, expected_config, learned_by, trial_config, value_at
-from orchestrator.plan import plan
-from orchestrator.spec import Arm, StudySpec
+from dashboards.evidence.attribution import EXPECTED_CONTROLS
+from orchestrator.study.configs import default_point, expected_config, learned_by, trial_config, value_at
+from orchestrator.study.plan import plan
+from orchestrator.study.spec import Arm, StudySpec
 from studies import attribution, catalog, parts
 from studies.cells import cells
 from trainer.config import TrainConfig

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from dashboards.attribution import EXPECTED_CONTROLS
-from orchestrator.errors import NotFound
-from orchestrator.materialize import default_point, trial_config, value_at
-from orchestrator.spec import Arm, StudySpec, canonical
+from dashboards.evidence.attribution import EXPECTED_CONTROLS
+from orchestrator.ground.errors import NotFound
+from orchestrator.study.configs import default_point, trial_config, value_at
+from orchestrator.study.spec import Arm, StudySpec, canonical
 from studies import catalog
 from trainer.config import check
 

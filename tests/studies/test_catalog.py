@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.checks import require_runnable
-from orchestrator.materialize import trial_config, value_at
-from orchestrator.plan import plan
-from orchestrator.spec import StudySpec
+from orchestrator.engine.checks import require_runnable
+from orchestrator.study.configs import trial_config, value_at
+from orchestrator.study.plan import plan
+from orchestrator.study.spec import StudySpec
 from studies import catalog, parts
 from trainer.config import TrainConfig, papers_rate
 

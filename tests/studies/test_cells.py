@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from orchestrator.materialize import laid_over, trial_config, value_at
-from orchestrator.plan import plan
-from orchestrator.spec import StudySpec
+from orchestrator.study.configs import laid_over, trial_config, value_at
+from orchestrator.study.plan import plan
+from orchestrator.study.spec import StudySpec
 from studies import catalog, cells, default_rate, estimators, parts
 from studies.cells import Cell
 from trainer.config import TrainConfig, check

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.materialize import trial_config, value_at
-from orchestrator.plan import plan
+from orchestrator.study.configs import trial_config, value_at
+from orchestrator.study.plan import plan
 from studies import catalog
 from studies.equal_time import OVER_PLAIN
 

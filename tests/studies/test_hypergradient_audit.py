@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.materialize import trial_config
-from orchestrator.plan import plan
+from orchestrator.study.configs import trial_config
+from orchestrator.study.plan import plan
 from studies import catalog
-from trainer import audit
+from trainer.audit import config as audit
 from trainer.config import TrainConfig
 
 

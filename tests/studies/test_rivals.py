@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.materialize import default_point, trial_config, value_at
-from orchestrator.plan import plan
-from orchestrator.spec import Arm, StudySpec
+from orchestrator.study.configs import default_point, trial_config, value_at
+from orchestrator.study.plan import plan
+from orchestrator.study.spec import Arm, StudySpec
 from studies import catalog, parts, rivals
 from trainer.config import TrainConfig
-from trainer.schedules import multiplier, numbers_of
+from trainer.optim.schedules import multiplier, numbers_of
 
 SIZES = catalog.sizes()
 ONE_RUN = {"base", "lagged"}

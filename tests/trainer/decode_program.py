@@ -8,8 +8,8 @@ import numpy as np
 
 from tests.trainer.test_decode import T5, lively_params
 from trainer.config import MeshConfig
-from trainer.decode import translate_all
-from trainer.mesh import make_mesh, place_state
+from trainer.models.mesh import make_mesh, place_state
+from trainer.scoring.decode import translate_all
 
 
 def main() -> None:

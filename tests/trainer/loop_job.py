@@ -11,11 +11,11 @@ import jax
 import numpy as np
 
 from tests.trainer.mlp import equal_bits, loss_fn, mlp_batches, row, start
-from trainer import checkpoint
 from trainer.guidance import HeldOut, Hyper
-from trainer.loop import Cadence, Host, Job, train
 from trainer.protocol import Outcome, Place, Report, Verdict
-from trainer.step import compiled_scan
+from trainer.training import checkpoint
+from trainer.training.loop import Cadence, Host, Job, train
+from trainer.training.step import compiled_scan
 
 CADENCE = Cadence(steps=16, eval_every_steps=8, checkpoint_every_steps=4)
 FINGERPRINT = "f" * 64

@@ -11,12 +11,12 @@ import jax
 import numpy as np
 
 from tests.trainer.mlp import loss_fn, mlp_batches, row, start
-from trainer import mesh as meshes
 from trainer.config import MeshConfig
 from trainer.guidance import Hyper, NextBatch
-from trainer.loop import Cadence, Host, Job, train
+from trainer.models import mesh as meshes
 from trainer.protocol import Outcome, Place, Report, Verdict
-from trainer.step import compiled_scan
+from trainer.training.loop import Cadence, Host, Job, train
+from trainer.training.step import compiled_scan
 
 STEPS = 12
 

@@ -9,16 +9,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from trainer import mesh as meshes
-from trainer import optim, schedules
 from trainer.config import MeshConfig
 from trainer.guidance import HeldOut, Hyper
-from trainer.hyper import layout
 from trainer.models import Settings, init_params
+from trainer.models import mesh as meshes
+from trainer.optim import optimizers, schedules
+from trainer.optim.hyperparameters import layout
 from trainer.protocol import Place
-from trainer.recipes import loss_of
-from trainer.state import Recipe, begin, declared, settings_of
-from trainer.step import compiled_scan
+from trainer.training.recipes import loss_of
+from trainer.training.state import Recipe, begin, declared, settings_of
+from trainer.training.step import compiled_scan
 
 LEARNED = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)
 
@@ -36,8 +36,8 @@ def guided(shape: dict[str, int], *, steps: int = 4) -> dict[str, Any]:
     """Losses and hypergradients of a few guided steps with dropout, and how the largest tensor, the
     average of it and a batch are split at the end."""
     mesh = meshes.make_mesh(MeshConfig(**shape))
-    hypers = declared(optim.sgd(), LEARNED)
-    recipe = Recipe(loss_of(SETTINGS), optim.sgd(), layout(hypers), "constant", HeldOut())
+    hypers = declared(optimizers.sgd(), LEARNED)
+    recipe = Recipe(loss_of(SETTINGS), optimizers.sgd(), layout(hypers), "constant", HeldOut())
     settings = settings_of(
         recipe,
         hypers,

@@ -9,21 +9,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trainer import optim, schedules
 from trainer.guidance.contract import Estimator
-from trainer.hyper import Groups, Hyper, layout
-from trainer.losses import token_cross_entropy
-from trainer.optim import Optimizer
-from trainer.state import Recipe, TrainState, begin, declared, settings_of
-from trainer.step import train_step
+from trainer.models.losses import token_cross_entropy
+from trainer.optim import optimizers, schedules
+from trainer.optim.hyperparameters import Groups, Hyper, layout
+from trainer.optim.optimizers import Optimizer
+from trainer.training.state import Recipe, TrainState, begin, declared, settings_of
+from trainer.training.step import train_step
 
 TOKENS, USED, WIDTH, CLASSES = 12, 8, 6, 6  # few shapes: each operation compiles once a shape
 
 OPTIMIZERS = {
-    "sgd": optim.sgd(),
-    "adamw": optim.adamw(),
-    "lamb": optim.lamb(),
-    "adafactor": optim.adafactor(min_factored_size=5),
+    "sgd": optimizers.sgd(),
+    "adamw": optimizers.adamw(),
+    "lamb": optimizers.lamb(),
+    "adafactor": optimizers.adafactor(min_factored_size=5),
 }
 
 

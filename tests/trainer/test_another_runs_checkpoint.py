@@ -12,12 +12,12 @@ import pytest
 
 from tests.trainer.loop_job import CADENCE, DATA, Data, Told, evaluate
 from tests.trainer.mlp import equal_bits, start
-from trainer import checkpoint
-from trainer.checkpoint import CheckpointError
 from trainer.guidance import HeldOut, Hyper
-from trainer.loop import Host, Job, train
 from trainer.protocol import Outcome, Verdict
-from trainer.step import compiled_scan
+from trainer.training import checkpoint
+from trainer.training.checkpoint import CheckpointError
+from trainer.training.loop import Host, Job, train
+from trainer.training.step import compiled_scan
 
 
 def job(*, alpha: float = 1.0, learning_rate: float = 0.05, fingerprint: str = "a" * 64) -> Job:

@@ -13,9 +13,10 @@ import jax
 import numpy as np
 import pytest
 
-from trainer import audit, run
+from trainer.audit import config as audit
 from trainer.config import TrainConfig
 from trainer.protocol import Outcome, Place, Report, Verdict
+from trainer.training import entrypoint as run
 
 STEPS = 24
 RUN: dict[str, Any] = {

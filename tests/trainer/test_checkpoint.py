@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from tests.trainer.mlp import equal_bits, start
-from trainer.checkpoint import (
+from trainer.guidance import HeldOut, Hyper, Lagged
+from trainer.training.checkpoint import (
     ARRAYS,
     MANIFEST,
     MARKER,
@@ -30,7 +31,6 @@ from trainer.checkpoint import (
     restore,
     save,
 )
-from trainer.guidance import HeldOut, Hyper, Lagged
 
 
 def snapshot(step: int, state: Any = None, **others: Any) -> Snapshot:

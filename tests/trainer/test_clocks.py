@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.clocks import Clocks, peak_memory_bytes
 from trainer.protocol import COUNTS, SECONDS
+from trainer.training.clocks import Clocks, peak_memory_bytes
 
 
 class Now:

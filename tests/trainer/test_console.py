@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from trainer import console
 from trainer.config import papers_rate
 from trainer.protocol import Report
+from trainer.terminal import console
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -126,7 +126,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on_and_then_shows_the_result(tmp
     assert done["values"]["dev_loss"] < 3
     folder = Path(done["folder"])
     said = subprocess.run(
-        [sys.executable, "-m", "trainer.translate", str(folder), "--text", "drei Tage", "--json"],
+        [sys.executable, "-m", "trainer.terminal.translate", str(folder), "--text", "drei Tage", "--json"],
         cwd=ROOT,
         env=environment,
         capture_output=True,

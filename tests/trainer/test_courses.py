@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from tests.trainer.mlp import equal_bits, loss_fn, mlp_batches, start
-from trainer import run, schedules
 from trainer.config import TrainConfig, check
 from trainer.guidance import Hyper
 from trainer.models import model_settings
-from trainer.recipes import loss_of, recipe_of
-from trainer.step import compiled_scan
+from trainer.optim import schedules
+from trainer.training import entrypoint
+from trainer.training.recipes import loss_of, recipe_of
+from trainer.training.step import compiled_scan
 
 STEPS = 12
 
@@ -105,7 +106,7 @@ def test_a_config_brings_its_course_to_the_recipe_and_the_programs_key() -> None
     assert float(told["schedule"]["course"]["alpha"]["start"]) == pytest.approx(math.log(2))
     assert float(told["schedule"]["course"]["beta1"]["start"]) == pytest.approx(logit(0.9), rel=1e-6)
     others = [{"alpha": {"end": 0.1}, "beta1": {"end": 0.1}}, {"alpha": {"end": 0.1}}, {}]
-    keys = [run.shape_key({"schedule": {"course": each}}) for each in (course, *others)]
+    keys = [entrypoint.shape_key({"schedule": {"course": each}}) for each in (course, *others)]
     assert keys[0] == keys[1]
     assert len(set(keys)) == 3
     assert "course" not in recipe_of(TrainConfig(), loss_of(_settings()))[2]["schedule"]
@@ -116,8 +117,10 @@ def _settings() -> Any:
 
 
 def test_replays_of_different_files_share_a_program() -> None:
-    assert run.shape_key({"schedule": {"name": "a.npz"}}) == run.shape_key({"schedule": {"name": "b.npz"}})
-    assert run.shape_key({"schedule": {"name": "a.npz"}}) != run.shape_key({})
+    assert entrypoint.shape_key({"schedule": {"name": "a.npz"}}) == entrypoint.shape_key(
+        {"schedule": {"name": "b.npz"}}
+    )
+    assert entrypoint.shape_key({"schedule": {"name": "a.npz"}}) != entrypoint.shape_key({})
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

@@ -16,9 +16,9 @@ import jax
 import numpy as np
 import pytest
 
-from trainer import decode as decoding
-from trainer.decode import EOS, PAD, UNKNOWN, Found, decode, find, translate_all
 from trainer.models import Settings, forward, init_params
+from trainer.scoring import decode as decoding
+from trainer.scoring.decode import EOS, PAD, UNKNOWN, Found, decode, find, translate_all
 
 ROOT = Path(__file__).parents[2]
 NMT = Settings(d_model=16, d_attention=16, d_ff=24, heads=2, layers=1, vocabulary=6)

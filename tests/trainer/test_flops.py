@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainer.flops import forward_flops, train_flops, train_flops_per_token
 from trainer.models import Settings, forward, param_shapes
+from trainer.training.flops import forward_flops, train_flops, train_flops_per_token
 
 NMT = Settings(128, 64, 256, 2, 1, vocabulary=300)
 T5 = Settings(128, 64, 256, 2, 1, "relative", "rms", "gated-gelu", vocabulary=300)

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from tests.trainer.mlp import equal_bits, loss_fn, mlp_batches, row, start, stepped
-from trainer.forks import Forking
+from trainer.audit.forks import Forking
 from trainer.guidance import Discounted, HeldOut, Hyper, Lagged, NextBatch
 from trainer.guidance.contract import Estimator
 from trainer.guidance.observed import Observed
-from trainer.state import TrainState
-from trainer.step import train_step
+from trainer.training.state import TrainState
+from trainer.training.step import train_step
 
 WARM = 6  # so that momentum has a past
 LEARNED = (Hyper("alpha", 1.3, learn=True), Hyper("beta1", 0.8, learn=True))

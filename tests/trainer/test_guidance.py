@@ -34,8 +34,8 @@ from trainer.guidance import (
 from trainer.guidance.contract import Estimator, Reading
 from trainer.guidance.held_out import part_of
 from trainer.guidance.meta import meta_optimizer, numbers
-from trainer.hyper import layout, raw_limits, start_raw
-from trainer.step import compiled_scan, compiled_step
+from trainer.optim.hyperparameters import layout, raw_limits, start_raw
+from trainer.training.step import compiled_scan, compiled_step
 
 ALPHA, BETA1 = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)
 BETA2 = Hyper("beta2", 0.99, learn=True)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from trainer.hyper import Hyper, check, complete, layout, raw_limits, start_raw
+from trainer.optim.hyperparameters import Hyper, check, complete, layout, raw_limits, start_raw
 
 
 @pytest.mark.parametrize(

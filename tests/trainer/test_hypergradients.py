@@ -25,10 +25,10 @@ from tests.trainer.mlp import (
 )
 from trainer.guidance import Discounted, Forward, HeldOut, Hyper, Lagged, NextBatch
 from trainer.guidance.contract import Estimator
-from trainer.optim import from_optax
-from trainer.schedules import numbers_of
-from trainer.state import TrainState
-from trainer.step import train_step
+from trainer.optim.optimizers import from_optax
+from trainer.optim.schedules import numbers_of
+from trainer.training.state import TrainState
+from trainer.training.step import train_step
 
 WARM = 3  # steps before the one that is checked, so that all averages hold something
 

@@ -11,10 +11,11 @@ import jax
 import numpy as np
 import pytest
 
-from trainer import decode, lines, run
 from trainer.data.corpus import open_corpus
 from trainer.protocol import Place, Verdict
-from trainer.translate import Model, main
+from trainer.scoring import decode, lines
+from trainer.terminal.translate import Model, main
+from trainer.training import entrypoint
 
 CONFIG: dict[str, Any] = {
     "steps": 120,
@@ -34,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     before = jax.config.jax_compilation_cache_dir
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ORCH_HOME", str(home))
-        run.run(CONFIG, lambda report: Verdict.GO, folder, Place())
+        entrypoint.run(CONFIG, lambda report: Verdict.GO, folder, Place())
         model = Model.open(folder)
         corpus = open_corpus(model.config.data, home=home)
         yield folder, model, [corpus.train[i][0] for i in range(2000)]

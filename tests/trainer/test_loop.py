@@ -28,12 +28,13 @@ from tests.trainer.loop_job import (
     same_end,
 )
 from tests.trainer.mlp import equal_bits, loss_fn, start
-from trainer import checkpoint, schedules
-from trainer.checkpoint import CheckpointError, Unwritten
-from trainer.clocks import Clocks
-from trainer.loop import Cadence, Job
+from trainer.optim import schedules
 from trainer.protocol import FALLBACK, SECONDS, Outcome, Place, Report, Verdict
-from trainer.step import compiled_scan
+from trainer.training import checkpoint
+from trainer.training.checkpoint import CheckpointError, Unwritten
+from trainer.training.clocks import Clocks
+from trainer.training.loop import Cadence, Job
+from trainer.training.step import compiled_scan
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from trainer.losses import token_cross_entropy
+from trainer.models.losses import token_cross_entropy
 
 RNG = np.random.default_rng(0)
 LOGITS = jnp.asarray(RNG.normal(size=(3, 4, 7)), jnp.float32)

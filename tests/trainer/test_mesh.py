@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from trainer.config import MeshConfig
-from trainer.mesh import make_mesh, partition, pin_rows, start_distributed, state_shardings
 from trainer.models import Settings, param_shapes
+from trainer.models.mesh import make_mesh, partition, pin_rows, start_distributed, state_shardings
 from trainer.protocol import Place
 
 PROGRAM = "tests.trainer.mesh_program"

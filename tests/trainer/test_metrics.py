@@ -16,8 +16,8 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.significance import PairedTest
 
-from trainer import metrics
-from trainer.metrics import Comparison, approximate_randomisation, bleu, chrf, paired_bootstrap
+from trainer.scoring import metrics
+from trainer.scoring.metrics import Comparison, approximate_randomisation, bleu, chrf, paired_bootstrap
 
 TESTS = pytest.mark.parametrize("compare", [paired_bootstrap, approximate_randomisation])
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "mat", "hat", "big", "red", "grün", "schön"]

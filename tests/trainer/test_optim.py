@@ -11,8 +11,8 @@ import numpy as np
 import optax
 import pytest
 
-from trainer import optim
-from trainer.optim import EPS_ROOT, Optimizer
+from trainer.optim import optimizers
+from trainer.optim.optimizers import EPS_ROOT, Optimizer
 
 SHAPES = {"matrix": (7, 5), "cube": (5, 6, 7), "vector": (4,), "zero": (3, 2)}
 
@@ -73,13 +73,13 @@ CONSTANT = {"beta1": 0.8, "beta2": 0.95, "eps": 1e-5, "weight_decay": 0.03}
     ],
 )
 def test_with_constant_values_it_is_optaxs(name: str, transform: Any) -> None:
-    assert_same(ours(optim.by_name(name), [CONSTANT] * 5), theirs(transform, 5))
+    assert_same(ours(optimizers.by_name(name), [CONSTANT] * 5), theirs(transform, 5))
 
 
 def test_sgd_averages_its_momentum_and_corrects_the_bias() -> None:
     transform = optax.chain(optax.ema(0.8), optax.add_decayed_weights(0.03), optax.scale(-0.1))
     hyper = {"beta1": 0.8, "weight_decay": 0.03}
-    assert_same(ours(optim.sgd(), [hyper] * 5), theirs(transform, 5))
+    assert_same(ours(optimizers.sgd(), [hyper] * 5), theirs(transform, 5))
 
 
 def test_adafactor_is_optaxs() -> None:
@@ -87,7 +87,7 @@ def test_adafactor_is_optaxs() -> None:
         0.1, min_dim_size_to_factor=5, momentum=0.8, dtype_momentum=jnp.float64, weight_decay_rate=0.03
     )
     hyper = {"beta1": 0.8, "weight_decay": 0.03}
-    found = ours(optim.adafactor(min_factored_size=5), [hyper] * 5)
+    found = ours(optimizers.adafactor(min_factored_size=5), [hyper] * 5)
     assert_same(found, theirs(transform, 5), rtol=1e-6)  # optax takes its decay in float32
 
 
@@ -100,7 +100,7 @@ VARYING = [
 def test_lamb_is_the_published_algorithm_also_when_its_values_vary() -> None:
     """You et al., 2019, Algorithm 2. The bias is corrected by the weight that each average really has:
     the sum of the weights of the gradients in it, which is not 1 - β^t when β varies."""
-    found = ours(optim.lamb(), VARYING)
+    found = ours(optimizers.lamb(), VARYING)
     params = {name: np.asarray(p) for name, p in some_params().items()}
     mu, nu = ({name: np.zeros_like(p) for name, p in params.items()} for _ in range(2))
     weight1 = weight2 = 0.0
@@ -121,7 +121,7 @@ def test_lamb_is_the_published_algorithm_also_when_its_values_vary() -> None:
 def test_adafactor_is_the_published_algorithm_with_momentum() -> None:
     """Shazeer and Stern, 2018, Algorithms 4 and 5 with relative steps; factored over the two largest
     axes. In optax's composition: the average is taken over whole updates, decay comes last."""
-    found = ours(optim.adafactor(min_factored_size=5), VARYING)
+    found = ours(optimizers.adafactor(min_factored_size=5), VARYING)
     params = {name: np.asarray(p) for name, p in some_params().items()}
     mu = {name: np.zeros_like(p) for name, p in params.items()}
     rows: dict[str, Any] = dict.fromkeys(params, 0.0)
@@ -150,7 +150,7 @@ def test_adafactor_is_the_published_algorithm_with_momentum() -> None:
 @pytest.mark.parametrize("name", ["lamb", "adamw", "sgd", "adafactor"])
 def test_values_per_leaf_act_on_their_own_leaf(name: str) -> None:
     """Two runs with global values, and one whose leaves take theirs from either."""
-    optimizer = optim.by_name(name)
+    optimizer = optimizers.by_name(name)
     low, high = ({"alpha": a, "beta1": b} for a, b in ((0.5, 0.6), (2.0, 0.9)))
     mixed = {
         key: {leaf: jnp.asarray((high if leaf == "cube" else low)[key]) for leaf in SHAPES} for key in low
@@ -171,19 +171,19 @@ def test_values_per_leaf_act_on_their_own_leaf(name: str) -> None:
 def test_any_of_optax_comes_with_its_float_arguments_as_hyperparameters(
     name: str, arguments: dict[str, Any], hyper: dict[str, float], transform: Any
 ) -> None:
-    optimizer = optim.by_name(name, **arguments)
+    optimizer = optimizers.by_name(name, **arguments)
     found = ours(optimizer, [{**hyper, "alpha": 2.0}] * 3)
     assert_same(found, theirs(transform, 3), rtol=1e-6)
 
 
 def test_an_equal_optimizer_is_the_same_one() -> None:
-    assert optim.by_name("optax.lion") == optim.by_name("optax.lion")
-    assert optim.adafactor(min_factored_size=8) == optim.adafactor(min_factored_size=8)
-    assert optim.by_name("optax.lion", b1=0.8) != optim.by_name("optax.lion")
+    assert optimizers.by_name("optax.lion") == optimizers.by_name("optax.lion")
+    assert optimizers.adafactor(min_factored_size=8) == optimizers.adafactor(min_factored_size=8)
+    assert optimizers.by_name("optax.lion", b1=0.8) != optimizers.by_name("optax.lion")
 
 
 def test_schedule_free_is_evaluated_at_its_average_with_the_beta1_of_now() -> None:
-    optimizer = optim.by_name("optax.contrib.schedule_free_sgd")
+    optimizer = optimizers.by_name("optax.contrib.schedule_free_sgd")
     known = {"alpha": 1.0, **dict(optimizer.defaults), "learning_rate": 0.1}
     params = some_params()
     state = optimizer.init(params, known)
@@ -201,7 +201,9 @@ def test_schedule_free_is_evaluated_at_its_average_with_the_beta1_of_now() -> No
 
 
 def test_a_hook_of_ones_own_says_where_to_evaluate() -> None:
-    optimizer = optim.from_optax(optax.sgd, eval_params=lambda state, params: {"halved": params["x"] / 2})
+    optimizer = optimizers.from_optax(
+        optax.sgd, eval_params=lambda state, params: {"halved": params["x"] / 2}
+    )
     params = {"x": jnp.ones(2)}
     state = optimizer.init(params, {})
     assert float(optimizer.eval_params(state, params)["halved"][0]) == 0.5
@@ -229,21 +231,21 @@ def test_an_optimizer_that_is_none_is_refused_with_a_sentence(
     name: str, arguments: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(ValueError) as refused:
-        optim.by_name(name, **arguments)
+        optimizers.by_name(name, **arguments)
     assert str(refused.value).startswith(sentence)
 
 
 def test_prodigy_is_optaxs_with_its_betas_as_hyperparameters() -> None:
     hyper = {"beta1": 0.8, "beta2": 0.99, "weight_decay": 0.01, "alpha": 2.0}
     reference = optax.contrib.prodigy(2.0, betas=(0.8, 0.99), weight_decay=0.01, safeguard_warmup=True)
-    found = ours(optim.by_name("optax.contrib.prodigy"), [hyper] * 8, learning_rate=1.0)
+    found = ours(optimizers.by_name("optax.contrib.prodigy"), [hyper] * 8, learning_rate=1.0)
     assert_same(found, theirs(reference, 8))
 
 
 def test_prodigy_survives_a_warm_up_that_begins_at_zero() -> None:
     """By the published rule (Mishchenko and Defazio, 2023, Algorithm 4): without a step nothing is learned
     of the distance, and the estimate stays where it began. optax's default divides zero by zero."""
-    optimizer = optim.by_name("optax.contrib.prodigy")
+    optimizer = optimizers.by_name("optax.contrib.prodigy")
     known = jax.tree.map(jnp.asarray, {"alpha": 1.0, **dict(optimizer.defaults)})
     params = some_params()
     state = optimizer.init(params, known)

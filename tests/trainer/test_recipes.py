@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer import optim, run, schedules
 from trainer.config import TrainConfig, check
+from trainer.config.choices import ESTIMATORS, OPTIMIZERS, SCHEDULES
+from trainer.config.reading import ConfigError
 from trainer.guidance import Discounted, Forward, HeldOut, Lagged, NextBatch
 from trainer.models import init_params, model_settings
-from trainer.options import ESTIMATORS, OPTIMIZERS, SCHEDULES
-from trainer.recipes import guided_over_plain, loss_of, recipe_of
-from trainer.state import begin
-from trainer.strict import ConfigError
+from trainer.optim import optimizers, schedules
+from trainer.training import entrypoint
+from trainer.training.recipes import guided_over_plain, loss_of, recipe_of
+from trainer.training.state import begin
 
 
 def loss_fn(params: Any, batch: Any, key: Any, train: bool, **_: Any) -> Any:
@@ -33,7 +34,7 @@ def guided(estimator: str, learn: tuple[str, ...] = ("alpha", "beta1"), **more: 
 
 
 def test_the_names_that_a_config_may_hold_are_those_that_there_are() -> None:
-    ours = {name: tuple(key for key, _ in make().defaults) for name, make in optim.OURS.items()}
+    ours = {name: tuple(key for key, _ in make().defaults) for name, make in optimizers.OURS.items()}
     assert ours == dict(OPTIMIZERS)
     assert set(SCHEDULES) == set(schedules.SCHEDULES) - {"replayed"}
 
@@ -103,7 +104,7 @@ def test_an_optimizer_of_optax_brings_its_own_numbers() -> None:
     starts = {h.name: h.start for h in hypers}
     assert starts["weight_decay"] == 0.25
     assert starts["beta1"] == 0.9
-    assert made.optimizer is optim.by_name("optax.lion", weight_decay=0.25)
+    assert made.optimizer is optimizers.by_name("optax.lion", weight_decay=0.25)
 
 
 def test_one_without_beta1_is_not_given_one_and_refuses_one_that_is_asked_for() -> None:
@@ -151,20 +152,20 @@ def test_numbers_do_not_shape_a_program_and_what_shapes_it_is_in_the_key() -> No
         {"loss": {"label_smoothing": 0.1}},
         {"data": {"pair": "en-de"}},
     ]
-    key = run.shape_key(base)
-    assert {run.shape_key({**base, **change}) for change in same} == {key}
-    assert len({key, *(run.shape_key({**base, **change}) for change in others)}) == len(others) + 1
+    key = entrypoint.shape_key(base)
+    assert {entrypoint.shape_key({**base, **change}) for change in same} == {key}
+    assert len({key, *(entrypoint.shape_key({**base, **change}) for change in others)}) == len(others) + 1
     recipes = [recipe(**{**base, **change})[0] for change in same[:4]]
     assert all(each == recipe(**base)[0] for each in recipes)
 
 
 def test_files_that_are_not_there_are_told_of_before_a_run(tmp_path: Path) -> None:
     files = {"data": {"source": "files", "path": str(tmp_path / "train")}}
-    (problem,) = run.check(files)
+    (problem,) = entrypoint.check(files)
     assert problem.startswith(f"data.path is '{tmp_path}/train', and there is no such file or folder")
     (tmp_path / "train.de").write_text("a")
-    assert run.check(files) == []
-    (problem,) = run.check({"schedule": {"name": "learned.npz"}})
+    assert entrypoint.check(files) == []
+    (problem,) = entrypoint.check({"schedule": {"name": "learned.npz"}})
     assert problem.startswith("schedule.name is 'learned.npz', and there is no such file. Allowed are ")
     assert problem.endswith("constant, or the path of a schedule that was exported.")
 
@@ -177,17 +178,17 @@ def test_a_path_that_depends_on_the_folder_is_refused(
     (tmp_path / "train.de").write_text("a")
     given = {"data": {"source": "files", "path": "train"}, "schedule": {"name": "learned.npz"}}
     whole = {"data": {"source": "files", "path": f"{tmp_path}/train"}}
-    assert run.check(given) == [
+    assert entrypoint.check(given) == [
         f"{path} is '{name}', which is another place for a worker in another folder. Write the whole path: "
         f"'{tmp_path}/{name}'."
         for path, name in (("data.path", "train"), ("schedule.name", "learned.npz"))
     ]
-    assert run.check({**whole, "schedule": {"name": f"{tmp_path}/learned.npz"}}) == []
+    assert entrypoint.check({**whole, "schedule": {"name": f"{tmp_path}/learned.npz"}}) == []
 
 
 def test_a_path_may_hold_what_patterns_are_made_of(tmp_path: Path) -> None:
     (tmp_path / "train[v2].de").write_text("a")
-    assert run.check({"data": {"source": "files", "path": str(tmp_path / "train[v2]")}}) == []
+    assert entrypoint.check({"data": {"source": "files", "path": str(tmp_path / "train[v2]")}}) == []
 
 
 @pytest.mark.parametrize("ending", ["npz", "json"])
@@ -198,12 +199,12 @@ def test_what_a_schedule_replays_is_not_learned_beside_it(tmp_path: Path, ending
     else:
         path.write_text(json.dumps({"curves": {"multiplier": [1.0, 0.5], "alpha": [1.0, 1.0]}}))
     both = {"schedule": {"name": str(path)}, "guidance": guided("held-out", ("alpha", "beta1"))}
-    (problem,) = run.check(both)
+    (problem,) = entrypoint.check(both)
     assert problem.startswith(f"schedule.name is '{path}', which replays alpha, and guidance.learn holds it")
     with pytest.raises(ConfigError) as refusal:
         recipe(**both)
     assert refusal.value.problems == [problem]
-    assert run.check({**both, "guidance": guided("held-out", ("beta1",))}) == []
+    assert entrypoint.check({**both, "guidance": guided("held-out", ("beta1",))}) == []
 
 
 def test_guided_flops_count_what_the_estimator_computes_besides() -> None:

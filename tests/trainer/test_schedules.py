@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from trainer import schedules
+from trainer.optim import schedules
 
 WARMUP, STEPS = 10, 100
 

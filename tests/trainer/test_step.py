@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from tests.trainer.mlp import equal_bits, loss_fn, mlp_batches, mlp_params, start
-from trainer import schedules
 from trainer.guidance import HeldOut, Hyper, Lagged, NextBatch
 from trainer.guidance.contract import Estimator
-from trainer.state import begin, key_for
-from trainer.step import PROGRAMS_KEPT, compiled_scan, compiled_step
+from trainer.optim import schedules
+from trainer.training.state import begin, key_for
+from trainer.training.step import PROGRAMS_KEPT, compiled_scan, compiled_step
 
 STEPS = 12
 ALPHA, BETA1 = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)

@@ -11,10 +11,11 @@ import jax
 import numpy as np
 import pytest
 
-from trainer import run, weights
 from trainer.data.contract import DataError
+from trainer.models import weights
 from trainer.protocol import Outcome, Place, Report, Verdict
-from trainer.translate import Model
+from trainer.terminal.translate import Model
+from trainer.training import entrypoint
 
 STEPS = 24
 BASE: dict[str, Any] = {
@@ -52,7 +53,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Any:
         folder.mkdir(exist_ok=True)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("ORCH_HOME", str(home))
-            return run.run({**BASE, **changes}, told or Told(), folder, Place())
+            return entrypoint.run({**BASE, **changes}, told or Told(), folder, Place())
 
     before = jax.config.jax_compilation_cache_dir
     yield once

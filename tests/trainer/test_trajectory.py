@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from trainer import schedules
-from trainer.trajectory import REST, SCHEDULE, Trajectory, grid, planned, thinned
+from trainer.optim import schedules
+from trainer.training.trajectory import REST, SCHEDULE, Trajectory, grid, planned, thinned
 
 NUMBERS = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
@@ -75,7 +75,7 @@ def test_too_many_curves_for_the_points_are_refused() -> None:
 
 
 def metrics(first: int, end: int, *, every: int = 3) -> dict[str, Any]:
-    """As `trainer.step` gives them: one group number, and a reading every so many steps."""
+    """As `trainer.training.step` gives them: one group number, and a reading every so many steps."""
     at = np.arange(first, end, dtype=np.float32)
     gaps = np.where(at % every == 0, at, np.nan).astype(np.float32)
     return {

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from trainer import home
 from trainer.config import ConfigError, TrainConfig
-from trainer.data import tfds
+from trainer.config.choices import LEVELS
+from trainer.data import home, tfds
 from trainer.data.contract import Corpus, DataError
 from trainer.data.corpus import open_corpus, openings
 from trainer.data.filters import in_order
 from trainer.data.prepare import prepare, set_of
-from trainer.options import LEVELS
 
 _TYPED_PAIRS = 200_000  # of train, whose words are counted as types
 _SAMPLES = 5

@@ -17,7 +17,7 @@ from trainer.guidance.lagged import Lagged
 from trainer.guidance.meta import eta_for_reach
 from trainer.guidance.next_batch import NextBatch
 from trainer.guidance.wrap import guided
-from trainer.hyper import Hyper
+from trainer.optim.hyperparameters import Hyper
 
 __all__ = [
     "Discounted",

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from trainer.hyper import Layout, Raw
-from trainer.optim import Optimizer
+from trainer.optim.hyperparameters import Layout, Raw
+from trainer.optim.optimizers import Optimizer
 
 Tree = Any
 

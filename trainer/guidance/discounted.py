@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from trainer.guidance.contract import Advance, Reading, Scene, Tree, added, apart, zeros
 from trainer.guidance.next_batch import read_tangents
-from trainer.hyper import Layout
-from trainer.optim import Optimizer
+from trainer.optim.hyperparameters import Layout
+from trainer.optim.optimizers import Optimizer
 
 
 def _is_float(leaf: jax.Array) -> bool:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from trainer.guidance.contract import Estimator, Scene, no_number
 from trainer.guidance.meta import Meta, MetaState
-from trainer.hyper import Limits, Raw
+from trainer.optim.hyperparameters import Limits, Raw
 
 
 class Guided(NamedTuple):

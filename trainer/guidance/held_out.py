@@ -25,8 +25,8 @@ from trainer.guidance.contract import (
     nothing,
     tangents_apart,
 )
-from trainer.hyper import Layout
-from trainer.optim import Optimizer
+from trainer.optim.hyperparameters import Layout
+from trainer.optim.optimizers import Optimizer
 
 
 def part_of(batch: Tree, part: jax.Array, fraction: float) -> Tree:

@@ -30,8 +30,8 @@ from trainer.guidance.contract import (
     zeros,
 )
 from trainer.guidance.next_batch import updates_only
-from trainer.hyper import Hyper, Layout
-from trainer.optim import Optimizer
+from trainer.optim.hyperparameters import Hyper, Layout
+from trainer.optim.optimizers import Optimizer
 
 # η̂ does not scale with the length of the run.
 ETA = {"alpha": 0.02, "beta1": 0.01}

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from trainer import optim
 from trainer.guidance.contract import Reading
-from trainer.hyper import Layout, Limits, Raw
+from trainer.optim import optimizers
+from trainer.optim.hyperparameters import Layout, Limits, Raw
 
 SKIPPED_FIRST = 3
 
@@ -32,7 +32,7 @@ class MetaState(NamedTuple):
 class Meta:
     """The meta-optimizer; all of its numbers are in `numbers`."""
 
-    optimizer: optim.Optimizer
+    optimizer: optimizers.Optimizer
 
     def init(self, layout: Layout, raw: Raw, numbers: Mapping[str, Any]) -> MetaState:
         hyper = _hyper(numbers)
@@ -69,7 +69,7 @@ def _hyper(numbers: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def meta_optimizer(name: str = "optax.adam", **arguments: Any) -> Meta:
-    return Meta(optim.by_name(name, **arguments))
+    return Meta(optimizers.by_name(name, **arguments))
 
 
 def numbers(
@@ -83,7 +83,7 @@ def numbers(
     """The numbers of a meta-optimizer: η̂ for all or by name, its own (`beta2=0.99`: a second moment
     that forgets large early hypergradients sooner), and how many meta-steps are left out at first."""
     # Adam with a root of its own is what all guided results were found with: hypergradients can be as small.
-    known = optim.with_root(dict(meta.optimizer.defaults))
+    known = optimizers.with_root(dict(meta.optimizer.defaults))
     by_name = dict(eta) if isinstance(eta, Mapping) else dict.fromkeys(learned, eta)
     missing = [name for name in learned if name not in by_name]
     if missing:

@@ -21,8 +21,8 @@ from trainer.guidance.contract import (
     tangents_apart,
     zeros,
 )
-from trainer.hyper import Layout
-from trainer.optim import Optimizer
+from trainer.optim.hyperparameters import Layout
+from trainer.optim.optimizers import Optimizer
 
 
 @dataclass(frozen=True)

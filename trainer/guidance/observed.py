@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from trainer.guidance.contract import Advance, Estimator, Reading, Scene, Tree, nothing
-from trainer.hyper import Layout
-from trainer.optim import Optimizer
+from trainer.optim.hyperparameters import Layout
+from trainer.optim.optimizers import Optimizer
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from trainer import hyper, optim
 from trainer.guidance.contract import Estimator, Scene, follows_state, no_number, refusals
 from trainer.guidance.drive import MetaSettings, guided_update
 from trainer.guidance.meta import SKIPPED_FIRST, Meta, MetaState, meta_optimizer, numbers
 from trainer.guidance.next_batch import NextBatch
-from trainer.hyper import Groups, Hyper, Raw
+from trainer.optim import hyperparameters, optimizers
+from trainer.optim.hyperparameters import Groups, Hyper, Raw
 
 
 class GuidedState(NamedTuple):
@@ -37,7 +37,7 @@ class GuidedState(NamedTuple):
 
 
 def guided(
-    optimizer: optim.Optimizer | Callable[..., optax.GradientTransformation],
+    optimizer: optimizers.Optimizer | Callable[..., optax.GradientTransformation],
     hypers: Sequence[Hyper],
     *,
     learning_rate: float | Callable[[jax.Array], Any],
@@ -52,24 +52,30 @@ def guided(
 ) -> optax.GradientTransformationExtraArgs:
     """An optax transformation whose hyperparameters learn.
 
-    `optimizer` is one of `trainer.optim` or a factory of optax (`optax.adamw`), whose further arguments
-    are `arguments`. `alpha`, a factor on `learning_rate`, starts at 1 unless it is among `hypers`. The
-    default estimator, `NextBatch`, needs nothing but the gradients that `update` gets anyway; `HeldOut`
+    `optimizer` is one of `trainer.optim.optimizers` or a factory of optax (`optax.adamw`), whose further
+    arguments are `arguments`. `alpha`, a factor on `learning_rate`, starts at 1 unless it is among `hypers`.
+    The default estimator, `NextBatch`, needs nothing but the gradients that `update` gets anyway; `HeldOut`
     and `Forward` call `loss_fn(params, guidance_batch)` and want `guidance_batch=` at each update;
     `Lagged` with alpha wants the training loss as `value=`. An `eps_root` of optax stays as it is, 0, while
     only alpha, beta1, eps and weight_decay learn, and not by `Discounted`; else 0 becomes 1e-16.
     """
-    chosen = optimizer if isinstance(optimizer, optim.Optimizer) else optim.from_optax(optimizer, **arguments)
+    chosen = (
+        optimizer
+        if isinstance(optimizer, optimizers.Optimizer)
+        else optimizers.from_optax(optimizer, **arguments)
+    )
     learned = [h.name for h in hypers if h.learn]
     if estimator is None and learned:
         estimator = NextBatch()
-    every = hyper.complete(hypers, optim.starts(chosen, learned, through_state=follows_state(estimator)))
-    layout = hyper.layout(every, groups=groups)
+    every = hyperparameters.complete(
+        hypers, optimizers.starts(chosen, learned, through_state=follows_state(estimator))
+    )
+    layout = hyperparameters.layout(every, groups=groups)
     _refuse(chosen, layout, estimator, loss_fn)
     meta_rule = meta_optimizer(meta)
     settings = {
-        "raw": hyper.start_raw(every, groups=groups),
-        "limits": hyper.raw_limits(every, groups=groups),
+        "raw": hyperparameters.start_raw(every, groups=groups),
+        "limits": hyperparameters.raw_limits(every, groups=groups),
         "meta": numbers(meta_rule, eta, learned=layout.learned, skip=skip, **(meta_values or {})),
         "estimator": {} if estimator is None else estimator.numbers(),
     }
@@ -81,8 +87,8 @@ def guided(
 class _Wrapped:
     """An optimizer together with how it is guided."""
 
-    optimizer: optim.Optimizer
-    layout: hyper.Layout
+    optimizer: optimizers.Optimizer
+    layout: hyperparameters.Layout
     estimator: Estimator | None
     meta: Meta
     learning_rate: float | Callable[[jax.Array], Any]
@@ -163,7 +169,7 @@ class _Wrapped:
         )
 
 
-def _needs_loss(estimator: Estimator | None, layout: hyper.Layout) -> bool:
+def _needs_loss(estimator: Estimator | None, layout: hyperparameters.Layout) -> bool:
     return getattr(estimator, "watches_loss", False) and "alpha" in layout.learned
 
 
@@ -172,7 +178,9 @@ def _want(given: bool, name: str, what: str) -> None:
         raise ValueError(f"This guided update needs {what}. Pass {name}= to update.")
 
 
-def _refuse(chosen: optim.Optimizer, layout: hyper.Layout, estimator: Any, loss_fn: Any) -> None:
+def _refuse(
+    chosen: optimizers.Optimizer, layout: hyperparameters.Layout, estimator: Any, loss_fn: Any
+) -> None:
     known = {"alpha", *(name for name, _ in chosen.defaults)}
     problems = refusals(estimator, layout, per_leaf=chosen.per_leaf)
     problems += [
@@ -182,7 +190,7 @@ def _refuse(chosen: optim.Optimizer, layout: hyper.Layout, estimator: Any, loss_
     ]
     problems += [
         f"{name} acts in the training loss, whose gradient is given here. It can be learned only in "
-        f"trainer.step, which takes that gradient itself."
+        f"trainer.training.step, which takes that gradient itself."
         for name in layout.in_loss
     ]
     if estimator is not None and estimator.needs_guidance_batch and loss_fn is None:

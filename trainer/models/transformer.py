@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from trainer.mesh import pin_rows
 from trainer.models.dropout import Noise
 from trainer.models.layers import DecoderLayer, EncoderLayer, KeysValues, Norm, View
+from trainer.models.mesh import pin_rows
 from trainer.models.positions import BUCKETS, positions_in_segments, relative_buckets, sinusoids
 from trainer.models.sizes import Settings
 

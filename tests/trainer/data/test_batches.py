@@ -15,8 +15,8 @@ from trainer.data.batches import TURN, Bucketed, held_out_batch, padded, stacked
 from trainer.data.contract import DataError
 from trainer.data.examples import Examples
 from trainer.data.packing import WINDOW, Packed
-from trainer.losses import token_cross_entropy
 from trainer.models import Settings, forward, init_params
+from trainer.models.losses import token_cross_entropy
 
 END = 1
 

@@ -1,0 +1,270 @@
+"""What is a gain due to? The controls of a claim, in every column where its two rows stand.
+
+The gain is the challenger's over the incumbent, on paired fresh seeds. Where its 95 % interval lies above
+zero, each control is asked how much of it it keeps, on the seeds that all three share:
+
+- *supports*: surely less than half, so the control does not explain the gain;
+- *undoes*: surely more than half: without guidance, the larger part of the gain is there too;
+- *open*: neither is sure; or there is no gain beyond the noise in this column, so nothing can be attributed.
+
+Sure is a paired t test of the half that is kept, two-sided at 5 %, with Holm's correction over the columns in
+which its row stands: with the five seeds that a matrix can afford the permutation test of the verdict can
+never reach it. A search without confirmations says nothing; neither does a control of which no run completed,
+nor another way of guiding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from dashboards.evidence import stats
+from dashboards.evidence.contrasts import Contrast, contrast, paired, sample
+from dashboards.evidence.frames import Frame
+from orchestrator.study.configs import expected_config, learned_by
+from orchestrator.study.spec import Arm
+
+ALPHA = 0.05
+KEPT = 0.5  # of the gain: a control that keeps more undoes it
+Says = Literal["supports", "undoes", "open"]
+
+# The controls without which a gain cannot be attributed, and the words by which their rows are known.
+EXPECTED_CONTROLS = (
+    ("random search", ("random",)),
+    ("replay of the learned schedule", ("replay",)),
+    ("constant = mean of the learned schedule", ("constant", "mean")),
+    ("matched decay", ("decay",)),
+    ("BO over schedule parameters", ("bo-schedule", "schedule parameters")),
+    ("longer plain training", ("longer",)),
+)
+OTHER_RATES = ("the default at other learning rates", ("rate x", "fifth", "five times", "default lr"))
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control in one column, and what it says of the gain there."""
+
+    row: str
+    arm: str
+    says: Says
+    sentence: str
+    contrast: Contrast | None  # the challenger over the control
+    kept: float | None = None  # of the gain, in the mean: 1 is all of it
+    p: float | None = None  # that it keeps half of the gain, over the columns
+
+
+@dataclass(frozen=True)
+class Column:
+    """The gain in one column, and its controls."""
+
+    column: str
+    gain: Contrast
+    controls: tuple[Control, ...]
+    not_run: tuple[str, ...]
+    sentence: str
+
+
+_Place = tuple[str, str]  # an arm's name and a column: a row may have several arms in one, and an arm all
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A control against the challenger, before any correction."""
+
+    arm: Arm
+    gain: Contrast
+    seen: Contrast
+    excess: tuple[float, ...]  # by pair: the challenger's lead less half of its gain; below 0 it keeps more
+    kept: float | None  # of the mean gain
+    completed: bool  # some run of the control on fresh seeds
+
+
+def attribution(frame: Frame, challenger: Arm, incumbent: Arm, *, metric: str) -> tuple[Column, ...]:
+    """By column, that of the challenger first."""
+    own = frame.columns()[0] if challenger.column == "*" else challenger.column
+    rows = [frame.row_of(arm) for arm in (challenger, incumbent)]
+    sides: dict[str, tuple[Arm, Arm]] = {own: (challenger, incumbent)}
+    for column in (column for column in frame.columns() if column != own):
+        ours, theirs = (frame.arm_at(row, column) for row in rows)
+        if ours is not None and theirs is not None and ours != theirs:
+            sides[column] = ours, theirs
+    gains = _corrected({c: contrast(frame, *pair, metric=metric) for c, pair in sides.items()})
+    standing = {column: _standing(frame, column, sides[column]) for column in sides}
+    judged: dict[_Place, Control] = {}
+    for row in dict.fromkeys(frame.row_of(arm) for of in standing.values() for arm in of):
+        judged |= _judged(
+            frame,
+            {
+                (arm.name, column): _compared(frame, arm, sides[column], gains[column], metric=metric)
+                for column, of in standing.items()
+                for arm in of
+                if frame.row_of(arm) == row and _can_say(frame, arm)
+            },
+        )
+    made = []
+    for column, gain in gains.items():
+        controls = tuple(
+            judged.get((arm.name, column)) or _silent(frame, arm, *sides[column], metric=metric)
+            for arm in standing[column]
+        )
+        not_run = _not_run(frame, standing[column])
+        made.append(Column(column, gain, controls, not_run, _sentence(gain, controls)))
+    return tuple(made)
+
+
+def _corrected(gains: Mapping[str, Contrast]) -> dict[str, Contrast]:
+    adjusted = stats.holm([gain.p for gain in gains.values()])
+    return {
+        column: replace(gain, column=column, p_holm=p)
+        for (column, gain), p in zip(gains.items(), adjusted, strict=True)
+    }
+
+
+def _standing(frame: Frame, column: str, sides: tuple[Arm, Arm]) -> list[Arm]:
+    return [
+        arm
+        for arm in frame.spec.arms
+        if arm.phase == "control"
+        and arm.column in ("*", column)
+        and not frame.spec.confirms(arm)
+        and arm not in sides
+    ]
+
+
+def guides(frame: Frame, arm: Arm) -> bool:
+    return bool(learned_by(expected_config(frame.spec, arm)))
+
+
+def _can_say(frame: Frame, arm: Arm) -> bool:
+    return bool(frame.confirming(arm)) and not guides(frame, arm)
+
+
+def _compared(frame: Frame, arm: Arm, sides: tuple[Arm, Arm], gain: Contrast, *, metric: str) -> _Compared:
+    """The lead and the gain are those on the seeds that all three share."""
+    three = (*sides, arm)
+    ours, theirs, controls = paired([sample(frame, each, metric, beside=three) for each in three])
+    sign = -1.0 if frame.lower_is_better(metric) else 1.0
+    leads = [sign * (ours[unit] - controls[unit]) for unit in ours]
+    gains = [sign * (ours[unit] - theirs[unit]) for unit in ours]
+    excess = tuple(lead - KEPT * gained for lead, gained in zip(leads, gains, strict=True))
+    kept = 1 - math.fsum(leads) / math.fsum(gains) if math.fsum(gains) > 0 else None
+    completed = bool(sample(frame, arm, metric, diverged_too=False).values)
+    return _Compared(arm, gain, contrast(frame, sides[0], arm, metric=metric), excess, kept, completed)
+
+
+def _judged(frame: Frame, here: Mapping[_Place, _Compared]) -> dict[_Place, Control]:
+    """One row of controls over its columns, with Holm's correction. No gain or no result, no question."""
+    asked = [place for place, each in here.items() if beyond_noise(each.gain) and each.completed]
+    adjusted = stats.holm([paired_t_p(here[place].excess) for place in asked])
+    p_of = dict(zip(asked, adjusted, strict=True))
+    alone = len({column for _, column in asked}) == len(asked)
+    over = f" over {len(asked)} {'columns' if alone else 'comparisons'}" if len(asked) > 1 else ""
+    return {place: _said(frame, each, p_of.get(place), over) for place, each in here.items()}
+
+
+def beyond_noise(gain: Contrast) -> bool:
+    return gain.interval is not None and gain.interval.low > 0
+
+
+def _said(frame: Frame, each: _Compared, p: float | None, over: str) -> Control:
+    row, seen = frame.row_of(each.arm), each.seen
+
+    def control(says: Says, words: str) -> Control:
+        return Control(row, each.arm.name, says, f"{row}: {words}", seen, each.kept, p)
+
+    if seen.mean is None:
+        return control("open", "no pair of runs can be compared yet.")
+    lead = f"the challenger's lead over it is {_figures(seen)}"
+    if seen.diverged[1]:
+        lead += f", {seen.diverged[1]} of its runs having diverged"
+    if not beyond_noise(each.gain):
+        return control("open", f"there is no gain beyond the noise that it could explain; {lead}.")
+    if p is None:
+        return control("open", f"no run of it completed, so what it keeps is not known; {lead}.")
+    mean = _mean(each.excess)
+    if mean is None or each.kept is None:
+        return control("open", f"on the seeds that all three share there is no gain; {lead}.")
+    sure = f"p = {p:.3g}{over}"
+    keeps = f"it keeps {max(each.kept, 0):.0%} of the gain in the mean"
+    if p > ALPHA:
+        return control("open", f"{keeps}, and whether more or less than half is not sure ({sure}); {lead}.")
+    if mean > 0:
+        return control(
+            "supports", f"{keeps}, surely less than half ({sure}): it does not explain it; {lead}."
+        )
+    return control("undoes", f"{keeps}, surely more than half ({sure}), and needs no guidance; {lead}.")
+
+
+def _figures(seen: Contrast) -> str:
+    within = seen.interval
+    interval = f" (95 % interval {within.low:+.3g} to {within.high:+.3g})" if within else ""
+    return f"{seen.mean:+.3g}{interval} on {seen.n} {seen.unit}{'s' * (seen.n != 1)}"
+
+
+def _silent(frame: Frame, arm: Arm, challenger: Arm, incumbent: Arm, *, metric: str) -> Control:
+    """A control that cannot say anything: another way of guiding, or a search that was not confirmed."""
+    row = frame.row_of(arm)
+    if frame.confirming(arm):
+        seen = contrast(frame, challenger, arm, metric=metric)
+        if seen.mean is None:
+            return Control(row, arm.name, "open", f"{row}: no pair of runs can be compared yet.", seen)
+        words = "another way of guiding, which explains nothing away; the challenger's lead over it is"
+        return Control(row, arm.name, "open", f"{row}: {words} {_figures(seen)}, p = {seen.p:.3g}.", seen)
+    objective = frame.spec.objective.metric
+    best = [frame.chosen_value(each, objective) for each in (arm, challenger, incumbent)]
+    values = [f"{value:.5g}" for value in best if value is not None]
+    if len(values) < len(best):
+        return Control(row, arm.name, "open", f"{row}: no result to compare yet.", None)
+    ours, theirs, other = values
+    often = "in each replicate" if frame.spec.replicates_of(arm) > 1 else "each"
+    sentence = (
+        f"{row}: its best search run has {objective} {ours}, the challenger's {theirs}, the incumbent's "
+        f"{other}; one draw {often} on the search seeds, not confirmed, so it decides nothing."
+    )
+    return Control(row, arm.name, "open", sentence, None)
+
+
+def _not_run(frame: Frame, controls: Sequence[Arm]) -> tuple[str, ...]:
+    """The expected controls that do not stand in a column."""
+    ran = [f"{frame.row_of(arm)} {arm.name}".lower() for arm in controls]
+    missing = [name for name, words in EXPECTED_CONTROLS if not _any(words, ran)]
+    name, words = OTHER_RATES
+    return tuple(missing if _any(words, [*ran, *frame.columns()]) else [*missing, name])
+
+
+def _any(words: Sequence[str], labels: Sequence[str]) -> bool:
+    return any(word in label for label in labels for word in words)
+
+
+def _sentence(gain: Contrast, controls: Sequence[Control]) -> str:
+    if gain.mean is None:
+        return "No pair of runs on fresh seeds can be compared."
+    said = f"The gain is {_figures(gain)}"
+    if not beyond_noise(gain):
+        return (
+            f"{said}: {'not beyond the noise' if gain.better else 'none'}, so there is nothing to attribute."
+        )
+    parts = {says: [c.row for c in controls if c.says == says] for says in ("undoes", "supports", "open")}
+    words = {"undoes": "undone by", "supports": "supported against", "open": "open:"}
+    found = [f"{words[says]} {', '.join(rows)}" for says, rows in parts.items() if rows]
+    return f"{said}; {'; '.join(found) or 'no control was run'}."
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def paired_t_p(differences: Sequence[float]) -> float:
+    """Two-sided p of the paired t test; 1 for fewer than two pairs."""
+    from scipy.special import stdtr
+
+    n = len(differences)
+    mean = _mean(differences)
+    if mean is None or n < 2:
+        return 1.0
+    spread = math.sqrt(math.fsum((d - mean) ** 2 for d in differences) / (n - 1) / n)
+    if spread <= abs(mean) * 1e-12:  # equal to the last digit
+        return 0.0 if mean else 1.0
+    return float(2 * stdtr(n - 1, -abs(mean) / spread))

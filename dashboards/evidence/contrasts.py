@@ -1,0 +1,168 @@
+"""Which of two arms chose better, seed by seed?
+
+Compared are the runs of each arm's choice on fresh seeds, paired by seed. A difference is positive where the
+challenger is better, whether the metric is to be low or high.
+
+- The unit is a seed where each arm chose once or not at all: the answer is then conditional on that choice.
+  Where an arm chose anew in several replicates it is a replicate, by the mean over its seeds.
+- A diverged run is a result: it enters with the worst value of the metric that any run ended with in the
+  columns that are compared, arms that stand in all columns among them. So does what was to be run again of a
+  search that diverged as a whole. A failed run is none, and its pair is left out and counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dashboards.evidence import stats
+from dashboards.evidence.frames import Frame, Trial
+from orchestrator.ledger.records import TrialState
+from orchestrator.study.spec import Arm
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the runs of an arm's choice on fresh seeds gave: `values` by (replicate, seed)."""
+
+    values: Mapping[tuple[int, int], float]  # diverged ones included, at the worst value
+    diverged: int
+    missing: int  # asked for and without a result: failed, stopped, or not yet ended
+    replicated: bool  # chosen anew in several replicates
+
+    @property
+    def units(self) -> dict[int, float]:
+        """By replicate where each has a choice of its own, else by seed."""
+        return by_unit(self.values, replicated=self.replicated)
+
+
+def by_unit(values: Mapping[tuple[int, int], float], *, replicated: bool) -> dict[int, float]:
+    if not replicated:
+        return {seed: value for (_, seed), value in values.items()}
+    found: dict[int, list[float]] = {}
+    for (replicate, _), value in values.items():
+        found.setdefault(replicate, []).append(value)
+    return {replicate: math.fsum(of) / len(of) for replicate, of in found.items()}
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Challenger against incumbent. `mean` is positive where the challenger is better."""
+
+    challenger: str
+    incumbent: str
+    column: str
+    metric: str
+    unit: str  # seed or replicate
+    n: int
+    mean: float | None
+    interval: stats.Interval | None
+    p: float
+    p_holm: float  # over the columns compared beside it; p where there is one
+    effect: float | None  # in paired standard deviations
+    share: float | None  # how often a run of the challenger beats a run of the incumbent
+    needed: int | None  # units in all; None: not known, or more than can be asked for
+    diverged: tuple[int, int]  # challenger, incumbent
+    missing: tuple[int, int]
+    differences: tuple[float, ...]
+
+    @property
+    def better(self) -> bool:
+        return self.mean is not None and self.mean > 0
+
+
+def sample(
+    frame: Frame, arm: Arm, metric: str, *, beside: Sequence[Arm] = (), diverged_too: bool = True
+) -> Sample:
+    """`beside`: what it is compared with. `diverged_too`: a diverged run enters, at the worst value; else it
+    is only counted."""
+    values: dict[tuple[int, int], float] = {}
+    diverged = missing = 0
+    columns = {"*", *(each.column for each in (arm, *beside))}
+    worst: float | None = None
+    for trial in frame.confirming(arm):
+        value = frame.value_of(trial, metric)
+        if trial.state is TrialState.DIVERGED or _had_nothing(frame, arm, trial):
+            diverged += 1
+            if not diverged_too:
+                continue
+            worst = _worst(frame, metric, columns) if worst is None else worst
+            value = worst
+        if value is None:
+            missing += 1
+        else:
+            values[trial.replicate, trial.seed] = value
+    return Sample(values, diverged, missing, replicated=frame.selections(arm) > 1)
+
+
+def _had_nothing(frame: Frame, arm: Arm, trial: Trial) -> bool:
+    """Was this to run the arm's choice again, all of whose search diverged, so that it never began?"""
+    if trial.state is not TrialState.STOPPED or trial.arm == arm.name:
+        return False
+    chosen_in = min(trial.replicate, frame.spec.replicates_of(arm) - 1)
+    search = [t.state for t in frame.of(arm) if t.replicate == chosen_in]
+    return bool(search) and all(state is TrialState.DIVERGED for state in search)
+
+
+def _worst(frame: Frame, metric: str, columns: Collection[str]) -> float | None:
+    """Of all runs that ended in these columns, whatever became of them: the last finite value reported."""
+    here = (arm for arm in frame.spec.arms if arm.column in columns)
+    met = [_last(frame, trial, metric) for arm in here for trial in frame.of(arm)]
+    known = [value for value in met if value is not None]
+    return (max if frame.lower_is_better(metric) else min)(known, default=None)
+
+
+def _last(frame: Frame, trial: Trial, metric: str) -> float | None:
+    return trial.values.get(metric, frame.value_of(trial, metric)) if trial.ended else None
+
+
+def paired(samples: Sequence[Sample]) -> list[dict[int, float]]:
+    """Each by unit, of the runs that all of them have. If one of them chose anew in every replicate, its runs
+    in one are no more than one choice, so that the replicate is the unit of all."""
+    shared = sorted(set.intersection(*(set(each.values) for each in samples)))
+    replicated = any(each.replicated for each in samples)
+    return [by_unit({key: each.values[key] for key in shared}, replicated=replicated) for each in samples]
+
+
+def contrast(frame: Frame, challenger: Arm, incumbent: Arm, *, metric: str) -> Contrast:
+    ours = sample(frame, challenger, metric, beside=(incumbent,))
+    theirs = sample(frame, incumbent, metric, beside=(challenger,))
+    a, b = paired((ours, theirs))
+    sign = -1.0 if frame.lower_is_better(metric) else 1.0
+    differences = tuple(sign * (a[unit] - b[unit]) for unit in sorted(a))
+    effect = stats.effect_size(differences)
+    p = stats.sign_flip_p(differences)
+    return Contrast(
+        challenger=challenger.name,
+        incumbent=incumbent.name,
+        column=challenger.column,
+        metric=metric,
+        unit="replicate" if ours.replicated or theirs.replicated else "seed",
+        n=len(differences),
+        mean=math.fsum(differences) / len(differences) if differences else None,
+        interval=stats.mean_interval(differences),
+        p=p,
+        p_holm=p,
+        effect=effect,
+        share=_share(a, b, sign) if differences else None,
+        needed=None if effect is None else stats.units_to_decide(effect),
+        diverged=(ours.diverged, theirs.diverged),
+        missing=(ours.missing, theirs.missing),
+        differences=differences,
+    )
+
+
+def _share(a: Mapping[int, float], b: Mapping[int, float], sign: float) -> float:
+    return stats.probability_of_improvement(*([sign * v for v in of.values()] for of in (a, b)))
+
+
+def by_column(frame: Frame, challenger_row: str, incumbent_row: str, *, metric: str) -> list[Contrast]:
+    """The two rows in every column where both stand, with Holm's correction over the columns."""
+    found = []
+    for column in frame.columns():
+        arms = [frame.arm_at(row, column) for row in (challenger_row, incumbent_row)]
+        if arms[0] is not None and arms[1] is not None and arms[0] != arms[1]:
+            found.append(replace(contrast(frame, arms[0], arms[1], metric=metric), column=column))
+    adjusted = stats.holm([each.p for each in found])
+    return [replace(each, p_holm=p) for each, p in zip(found, adjusted, strict=True)]

@@ -1,0 +1,143 @@
+"""What did the paper have, and where does this study differ from it?
+
+"Simple and Effective Gradient-Based Tuning of Sequence-to-Sequence Models" (Lichtarge, Alberti, Kumar):
+Table 2 (de-en, BO against guidance) and Table 1 (six pairs at one η̂), its setup from Appendices C and D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dashboards.evidence.frames import Frame
+from orchestrator.study.configs import value_at
+from orchestrator.study.spec import BAYESIAN
+
+PAIRS = ("de-en", "en-de", "fi-en", "en-fi", "lt-en", "en-lt")
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """One row as printed. BLEU, by column."""
+
+    values: Mapping[str, float]
+    hours: float | None = None  # summed over the runs
+    runs: int | None = None
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    name: str
+    rows: Mapping[str, PaperRow]
+
+
+def _columns(alpha: float, beta1: float, both: float) -> dict[str, float]:
+    return {"alpha": alpha, "beta1": beta1, "alpha+beta1": both}
+
+
+def _pairs(*values: float) -> dict[str, float]:
+    return dict(zip(PAIRS, values, strict=True))
+
+
+def tables() -> tuple[PaperTable, PaperTable]:
+    table_2 = {
+        "base": PaperRow(_columns(38.6, 38.6, 38.6), 7.1, 1),
+        "+ BO": PaperRow(_columns(39.4, 39.4, 39.5), 708.0, 100),
+        "guided": PaperRow(_columns(39.6, 39.8, 39.9), 43.2, 4),
+        "+ BO (η̂)": PaperRow(_columns(39.7, 39.8, 39.9), 1_100.0, 100),
+    }
+    table_1 = {
+        "base": PaperRow(_pairs(38.6, 37.4, 27.2, 18.4, 27.3, 11.3)),
+        "alpha": PaperRow(_pairs(39.6, 39.4, 27.6, 19.7, 27.7, 11.7)),
+        "beta1": PaperRow(_pairs(39.8, 39.4, 28.4, 19.4, 28.0, 12.1)),
+        "alpha+beta1": PaperRow(_pairs(39.9, 38.8, 27.5, 19.6, 27.8, 12.2)),
+    }
+    return PaperTable("Table 2 (BLEU, de-en)", table_2), PaperTable("Table 1 (BLEU)", table_1)
+
+
+def beside(frame: Frame) -> PaperTable | None:
+    """The paper's table of the same shape, if it has one: all of the study's columns, and a row in common."""
+    columns, rows = set(frame.columns()), {frame.row_of(arm) for arm in frame.spec.arms}
+    for table in tables():
+        theirs = next(iter(table.rows.values())).values.keys()
+        if columns <= theirs and rows & table.rows.keys() - {"base"}:
+            return table
+    return None
+
+
+@dataclass(frozen=True)
+class Deviation:
+    what: str
+    ours: str
+    papers: str
+
+
+# What a setting is called, where a config states it, and the paper's value in the config's own terms.
+SETTINGS = (
+    ("data", "data.source", "wmt19"),
+    ("unit of text", "data.level", "sentences"),
+    ("language pair", "data.pair", "de-en"),
+    ("model", "model.size", "paper-nmt"),
+    ("training steps", "steps", 160_000),
+    ("sentences in a batch", "batch.sentences", 2_300),
+    ("optimizer", "optimizer.name", "lamb"),
+    ("learning rate", "optimizer.learning_rate", 0.4),
+    ("schedule", "schedule.name", "inverse-sqrt"),
+    ("warm-up steps", "schedule.warmup_steps", 4_000),
+    ("dropout", "model.dropout", 0.1),
+)
+IN_WORDS = {
+    "wmt19": "WMT19, 32M pairs",
+    "paper-nmt": "121M parameters, 6 + 6 layers",
+    "cldr": "generated phrases (CLDR)",
+}
+
+
+def deviations(frame: Frame, *, metric: str, seeds: int) -> list[Deviation]:
+    """Where numbers beside the paper's are not comparable with them. `seeds`: fresh ones behind a cell."""
+    spec = frame.spec
+    found = []
+    if spec.entrypoint != "trainer.run":
+        what = (
+            "a rehearsal workload, no model"
+            if spec.entrypoint == "orchestrator.rehearsal"
+            else spec.entrypoint
+        )
+        found.append(Deviation("what is trained", what, "a Transformer for translation"))
+    for what, path, papers in SETTINGS:
+        ours = value_at(spec.base, path)
+        if ours is not None and ours != papers:
+            found.append(Deviation(what, _said(ours), _said(papers)))
+    if "bleu" not in metric.lower():
+        found.append(Deviation("number in the table", metric, "BLEU, beam 4"))
+    searching = sorted({arm.trials for arm in spec.arms if arm.phase == "search" and arm.method in BAYESIAN})
+    if searching and searching != [100]:
+        found.append(Deviation("runs of a BO arm", " to ".join(f"{n}" for n in _ends(searching)), "100"))
+    ours = (
+        f"the choice run again on {seeds} fresh seed{'s' * (seeds != 1)}" if seeds else "the best search run"
+    )
+    found.append(Deviation("behind a number", ours, "the best run, seeds not stated"))
+    hardware = _hardware(frame)
+    if hardware != "TPUv3, 8 chips":
+        found.append(Deviation("hardware of a run", hardware, "TPUv3, 16 cores (8 chips)"))
+    return found
+
+
+def _ends(numbers: list[int]) -> list[int]:
+    return numbers if len(numbers) == 1 else [numbers[0], numbers[-1]]
+
+
+def _said(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return IN_WORDS.get(value, value) if isinstance(value, str) else f"{value}"
+
+
+def _hardware(frame: Frame) -> str:
+    resources = frame.spec.resources
+    if resources.tpu_chips:
+        kind = f"TPU{resources.tpu_type.split('-')[0]}" if resources.tpu_type else "TPU"
+        return f"{kind}, {resources.chips:g} chips"
+    if resources.gpus:
+        return f"{resources.hosts * resources.gpus:g} GPUs"
+    return f"{resources.cpus:g} CPU core{'s' * (resources.cpus != 1)}"

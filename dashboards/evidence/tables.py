@@ -1,0 +1,402 @@
+"""What did each arm reach and cost, in the shape of the paper's tables?
+
+A number comes from the runs of an arm's choice on fresh seeds: their mean, its 95 % interval and n. Where
+there are none it is the best search run, marked with a star: that one carries the luck of the draw. Time and
+runs are those of one search, as in the paper: the mean over replicates and columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any, Literal
+
+from dashboards.evidence import paper, stats
+from dashboards.evidence.contrasts import sample
+from dashboards.evidence.frames import Frame
+from orchestrator.ledger.costs import run_hours
+from orchestrator.ledger.records import StudyState
+from orchestrator.readings.exports import FORMULA_STARTS
+from orchestrator.study.spec import Arm
+
+Source = Literal["confirmed", "search", "diverged", "none"]
+GREEK = {"alpha": "α", "beta1": "β1", "alpha+beta1": "α+β1", "eta": "η̂", "*": ""}
+LATEX = {"α": r"$\alpha$", "β1": r"$\beta_1$", "η̂": r"$\hat{\eta}$"}
+MOST_DECIMALS = 6
+PREFERRED = ("test_bleu", "bleu")  # what the paper reports, where confirmations have it
+
+
+@dataclass(frozen=True)
+class Cell:
+    column: str
+    arm: str
+    value: float | None
+    interval: stats.Interval | None
+    n: int  # seeds, or replicates, behind it
+    source: Source
+    diverged: int
+    paper: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    phase: str
+    hours: float  # summed run time of one search, mean over replicates and columns
+    runs: tuple[int, int]  # fewest and most of a column
+    cells: tuple[Cell, ...]
+    paper_hours: float | None
+    paper_runs: int | None
+
+
+@dataclass(frozen=True)
+class Table:
+    study: str
+    metric: str
+    decimals: int
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    paper: str | None  # which of its tables stands beside
+    notes: tuple[str, ...]
+
+
+def metrics(frame: Frame) -> tuple[str, ...]:
+    """What tables there are: BLEU on the test split if confirmations have it, then the objective."""
+    confirmed = (t for arm in frame.spec.arms if frame.spec.confirms(arm) for t in frame.of(arm))
+    known = {name for trial in confirmed for name in trial.values}
+    return (*[name for name in PREFERRED if name in known][:1], frame.spec.objective.metric)
+
+
+def table(frame: Frame, *, metric: str | None = None) -> Table:
+    """Rows of the search in the spec's order, then the controls'."""
+    metric = metric or metrics(frame)[0]
+    theirs = paper.beside(frame)
+    arms = sorted(
+        (a for a in frame.spec.arms if not frame.spec.confirms(a)), key=lambda a: a.phase != "search"
+    )
+    rows = tuple(
+        _row(frame, name, metric, None if theirs is None else theirs.rows.get(name))
+        for name in dict.fromkeys(map(frame.row_of, arms))
+    )
+    return Table(
+        study=frame.spec.name,
+        metric=metric,
+        decimals=_decimals(metric, rows),
+        columns=frame.columns(),
+        rows=rows,
+        paper=theirs.name if theirs else None,
+        notes=(*_notes(frame, rows), *_beside(frame, metric, rows)),
+    )
+
+
+def _row(frame: Frame, name: str, metric: str, theirs: paper.PaperRow | None) -> Row:
+    columns = frame.columns()
+    arms = {column: arm for column in columns if (arm := frame.arm_at(name, column)) is not None}
+    distinct = {arm.name: arm for arm in arms.values()} or {
+        a.name: a for a in frame.spec.arms if not frame.spec.confirms(a) and frame.row_of(a) == name
+    }
+    runs = [round(frame.spent(arm, lambda t: float(t.ended))) for arm in distinct.values()]
+    return Row(
+        name=name,
+        phase=next(iter(distinct.values())).phase,
+        hours=fmean(frame.spent(arm, lambda t: run_hours(t.charged)) for arm in distinct.values()),
+        runs=(min(runs), max(runs)),
+        cells=tuple(_cell(frame, arms.get(column), column, metric, theirs) for column in columns),
+        paper_hours=theirs.hours if theirs else None,
+        paper_runs=theirs.runs if theirs else None,
+    )
+
+
+def _cell(frame: Frame, arm: Arm | None, column: str, metric: str, theirs: paper.PaperRow | None) -> Cell:
+    printed = theirs.values.get(column) if theirs else None
+    if arm is None:
+        return Cell(column, "", None, None, 0, "none", 0, printed)
+    met = sample(frame, arm, metric, diverged_too=False)
+    diverged, values = met.diverged, list(met.units.values())
+    if values:
+        interval = stats.mean_interval(values)
+        return Cell(column, arm.name, fmean(values), interval, len(values), "confirmed", diverged, printed)
+    if diverged:
+        return Cell(column, arm.name, None, None, 0, "diverged", diverged, printed)
+    value = frame.chosen_value(arm, metric)
+    return Cell(column, arm.name, value, None, 0, "none" if value is None else "search", 0, printed)
+
+
+def _decimals(metric: str, rows: Sequence[Row]) -> int:
+    """BLEU has one, as in the paper. Else two digits of the uncertainty, or of the spread between cells, or
+    three of the largest where all are alike."""
+    if "bleu" in metric.lower() or "chrf" in metric.lower():
+        return 1
+    cells = [cell for row in rows for cell in row.cells if cell.value is not None]
+    widths = [
+        (c.interval.high - c.interval.low) / 2
+        for c in cells
+        if c.interval and c.interval.high > c.interval.low
+    ]
+    values = [c.value for c in cells if c.value is not None]
+    scale = min(widths, default=0.0) or (max(values) - min(values) if values else 0.0) / 10
+    if scale > 0:
+        return max(1, 1 - math.floor(math.log10(scale)))
+    largest = max(map(abs, values), default=0.0)
+    return max(3, 2 - math.floor(math.log10(largest))) if largest > 0 else 3
+
+
+def fewest_seeds(rows: Sequence[Row]) -> int:
+    """Behind a number that was confirmed; 0 where none was."""
+    return min((cell.n for row in rows for cell in row.cells if cell.source == "confirmed"), default=0)
+
+
+def _beside(frame: Frame, metric: str, rows: Sequence[Row]) -> Iterator[str]:
+    if paper.beside(frame) is not None:
+        differ = [each.what for each in paper.deviations(frame, metric=metric, seeds=fewest_seeds(rows))]
+        yield f"The paper's numbers were obtained otherwise: {', '.join(differ)}."
+
+
+def _notes(frame: Frame, rows: Sequence[Row]) -> Iterator[str]:
+    sources = {cell.source for row in rows for cell in row.cells}
+    if not frame.finished:
+        until = "it came to" if frame.state is StudyState.CANCELLED else "so far"
+        yield f"The study is {frame.state}: these are the numbers {until}."
+    if "confirmed" in sources:
+        yield "Mean over the runs of each choice on fresh seeds (n), with its 95 % interval."
+    if "search" in sources:
+        best = "search run, the mean of one in each replicate" if frame.replicated else "search run"
+        yield f"* The best {best}, not run again on fresh seeds: it carries the luck of the draw."
+    if any(cell.diverged for row in rows for cell in row.cells):
+        yield "† So many of these runs diverged; the mean is of the others."
+    several = [
+        word
+        for word, is_so in (("replicates", frame.replicated), ("columns", len(frame.columns()) > 1))
+        if is_so
+    ]
+    if several:
+        yield (
+            f"Time and runs: of one search, all that was charged; the mean over the {' and '.join(several)}. "
+            f"Of a setting that nothing chose, one run."
+        )
+
+
+# -- words -----------------------------------------------------------------------------------------------
+def column_name(column: str) -> str:
+    return GREEK.get(column, column)
+
+
+def duration(hours: float) -> str:
+    """7.1 h, 25 min, 1.8 s."""
+    if hours >= 1:
+        return f"{hours:,.0f} h" if hours >= 100 else f"{hours:.3g} h"
+    return f"{hours * 60:.3g} min" if hours * 60 >= 1 else f"{hours * 3600:.3g} s"
+
+
+def runs_text(row: Row) -> str:
+    low, high = row.runs
+    return f"{low}" if low == high else f"{low}–{high}"
+
+
+def value_text(cell: Cell, decimals: int) -> str:
+    """2.031, 2.028*, 2.031†1, diverged."""
+    if cell.value is None:
+        return "diverged" if cell.source == "diverged" else "–"
+    mark = "*" if cell.source == "search" else f" †{cell.diverged}" if cell.diverged else ""
+    return f"{number_text(cell.value, decimals)}{mark}"
+
+
+def number_text(value: float, decimals: int) -> str:
+    """With so many decimals; where they are more than six, a small number has four digits instead."""
+    if decimals > MOST_DECIMALS and 0 < abs(value) < 1e-3:
+        return f"{value:.4g}"
+    return f"{value:.{min(decimals, MOST_DECIMALS)}f}"
+
+
+def spread_text(cell: Cell, decimals: int) -> str:
+    """[2.027, 2.035] n 3; of a single seed only its number."""
+    if cell.source != "confirmed":
+        return ""
+    within = cell.interval
+    low, high = (number_text(end, decimals) for end in (within.low, within.high)) if within else ("", "")
+    shown = f"[{low}, {high}] " if within else ""
+    return f"{shown}n {cell.n}"
+
+
+def cell_text(cell: Cell, decimals: int) -> str:
+    return f"{value_text(cell, decimals)} {spread_text(cell, decimals)}".rstrip()
+
+
+def paper_texts(row: Row) -> list[str]:
+    """Time, runs and the cells as the paper prints them."""
+    hours = "" if row.paper_hours is None else duration(row.paper_hours)
+    return [
+        hours,
+        "" if row.paper_runs is None else f"{row.paper_runs}",
+        *("" if cell.paper is None else f"{cell.paper:.1f}" for cell in row.cells),
+    ]
+
+
+# -- forms -----------------------------------------------------------------------------------------------
+def header(made: Table) -> list[str]:
+    names = [column_name(column) or made.metric for column in made.columns]
+    ours = ["", "time", "# runs", *names]
+    return ours + [f"paper {name}".rstrip() for name in ("time", "runs", *names)] if made.paper else ours
+
+
+def grid(made: Table) -> list[list[str]]:
+    """The rows as text, for a terminal or Markdown."""
+    return [
+        [
+            row.name,
+            duration(row.hours),
+            runs_text(row),
+            *(cell_text(cell, made.decimals) for cell in row.cells),
+            *(paper_texts(row) if made.paper else ()),
+        ]
+        for row in made.rows
+    ]
+
+
+def title(made: Table) -> str:
+    beside = f"; beside it the paper's {made.paper}" if made.paper else ""
+    return f"{made.study}: {made.metric}{beside}"
+
+
+def to_markdown(made: Table) -> str:
+    lines = [header(made), ["---", *["---:"] * (len(header(made)) - 1)], *grid(made)]
+    text = [f"**{one_line(title(made))}**", ""]
+    text += ["| " + " | ".join(map(one_line, line)) + " |" for line in lines]
+    return "\n".join([*text, "", *(f"{one_line(note)}  " for note in made.notes)]).rstrip() + "\n"
+
+
+def one_line(text: str) -> str:
+    """A line of Markdown in which a text of the ledger can only be words."""
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", " ".join(text.split()))
+
+
+def to_latex(made: Table) -> str:
+    """For booktabs; the controls stand below a rule."""
+    names = header(made)
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_latex(title(made))}. {' '.join(map(_latex, made.notes))}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(names) - 1)}}}",
+        r"\toprule",
+        " & ".join(map(_latex, names)) + r" \\",
+        r"\midrule",
+    ]
+    before = "search"
+    for row, texts in zip(made.rows, grid(made), strict=True):
+        if row.phase != before:
+            lines.append(r"\midrule")
+        before = row.phase
+        lines.append(" & ".join(map(_latex, texts)) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+
+
+def _latex(text: str) -> str:
+    escaped = re.sub(r"([&%$#_{}])", r"\\\1", " ".join(text.split()).replace("\\", r"\textbackslash "))
+    escaped = escaped.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
+    for sign, written in {**LATEX, "–": "--", "†": r"$\dagger$", "*": r"$^{*}$"}.items():
+        escaped = escaped.replace(sign, written)
+    # A rule before a bracket would take it as an option of its own.
+    return f"{{}}{escaped}" if escaped.startswith("[") else escaped
+
+
+CSV_HEADER = (
+    "row", "column", "arm", "phase", "runs", "run_hours", "metric", "value", "low", "high", "n", "source",
+    "diverged", "paper_value", "paper_run_hours", "paper_runs",
+)  # fmt: skip
+
+
+def to_csv(made: Table) -> str:
+    """A line for each cell, numbers in full."""
+    return csv_text(CSV_HEADER, to_dicts(made))
+
+
+def csv_text(header: Sequence[str], lines: Iterable[Mapping[str, object]]) -> str:
+    """These names of each line; what is None is empty."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    for line in lines:
+        writer.writerow(["" if v is None else csv_value(v) for v in (line[name] for name in header)])
+    return file.getvalue()
+
+
+def csv_value(value: object) -> object:
+    """A text that a spreadsheet would run gets an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+def to_dicts(made: Table) -> list[Mapping[str, object]]:
+    """One object for each cell: what scripts get."""
+    return [
+        {
+            "row": row.name,
+            "column": cell.column,
+            "arm": cell.arm,
+            "phase": row.phase,
+            "runs": runs_text(row),
+            "run_hours": row.hours,
+            "metric": made.metric,
+            "value": cell.value,
+            "low": cell.interval.low if cell.interval else None,
+            "high": cell.interval.high if cell.interval else None,
+            "n": cell.n,
+            "source": cell.source,
+            "diverged": cell.diverged,
+            "paper_value": cell.paper,
+            "paper_run_hours": row.paper_hours,
+            "paper_runs": row.paper_runs,
+        }
+        for row in made.rows
+        for cell in row.cells
+    ]
+
+
+def from_dict(study: str, told: Mapping[str, Any]) -> Table:
+    """The table again, from what scripts get of it (`report.table_dict`): to be written in any form."""
+    by_row: dict[str, list[Mapping[str, Any]]] = {}
+    for cell in told["cells"]:
+        by_row.setdefault(cell["row"], []).append(cell)
+    rows = tuple(_row_again(cells) for cells in by_row.values())
+    return Table(
+        study=study,
+        metric=told["metric"],
+        decimals=_decimals(told["metric"], rows),
+        columns=tuple(told["columns"]),
+        rows=rows,
+        paper=told["paper"],
+        notes=tuple(told["notes"]),
+    )
+
+
+def _row_again(cells: Sequence[Mapping[str, Any]]) -> Row:
+    first = cells[0]
+    low, _, high = first["runs"].partition("–")
+    return Row(
+        name=first["row"],
+        phase=first["phase"],
+        hours=first["run_hours"],
+        runs=(int(low), int(high or low)),
+        cells=tuple(map(_cell_again, cells)),
+        paper_hours=first["paper_run_hours"],
+        paper_runs=first["paper_runs"],
+    )
+
+
+def _cell_again(cell: Mapping[str, Any]) -> Cell:
+    within = None if cell["low"] is None else stats.Interval(cell["low"], cell["high"])
+    return Cell(
+        column=cell["column"],
+        arm=cell["arm"],
+        value=cell["value"],
+        interval=within,
+        n=cell["n"],
+        source=cell["source"],
+        diverged=cell["diverged"],
+        paper=cell["paper_value"],
+    )

@@ -1,0 +1,214 @@
+"""What is the whole answer, on one page? One HTML file that needs no network, and the same as Markdown.
+
+`gather` reads the ledger and concludes; `write` puts the files down. What is written is a function of the
+ledger and of the translations in the runs' folders, costs aside: no date, no path, no id that differs
+between two runs of a study.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dashboards.evidence import (
+    audit,
+    cautions,
+    contrasts,
+    frames,
+    matrix,
+    paper,
+    sentences,
+    series,
+    tables,
+    targets,
+    verdict,
+)
+from dashboards.evidence.contrasts import Contrast
+from dashboards.evidence.frames import Cost, Curves, Frame
+from orchestrator.ledger import Ledger
+from orchestrator.study.spec import Arm, StudySpec, canonical
+
+PAGE, MARKDOWN, SPEC, ANSWER = "report.html", "report.md", "spec.json", "answer.json"
+CHANGED = {True: " (changed)", False: "", None: " (whether changed is not known)"}  # the checkout
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Everything that was concluded from a study. `slots`: the parallelism that wall-clock is stated at."""
+
+    frame: Frame
+    heard: Mapping[str, Curves]
+    verdict: verdict.Verdict
+    tables: tuple[tables.Table, ...]
+    matrix: matrix.Matrix | None  # where the columns are settings
+    audit: audit.Audit | None  # where runs were forked
+    contrasts: tuple[tuple[str, str, list[Contrast]], ...]  # challenger's row, incumbent's row, by column
+    costs: tuple[tuple[str, str, Cost], ...]  # arm, phase
+    equal: tuple[series.Equal, ...]
+    reached: tuple[targets.Reached, ...]
+    sentences: tuple[sentences.Compared, ...]
+    cautions: tuple[cautions.Caution, ...]
+    deviations: tuple[paper.Deviation, ...]
+    versions: tuple[tuple[str, str], ...]
+    slots: int
+
+
+def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) -> Answer:
+    """`runs`: where the attempts' folders lie, for what their translations say."""
+    frame = frames.read(ledger, study)
+    looked_at = series.closely(frame)
+    heard = frames.curves(ledger, {t.name: t for t in [*looked_at, *audit.audited(frame)]}.values())
+    made = tuple(tables.table(frame, metric=metric) for metric in dict.fromkeys(tables.metrics(frame)))
+    return Answer(
+        frame=frame,
+        heard=heard,
+        verdict=verdict.judge(frame),
+        tables=made,
+        matrix=matrix.matrix(frame),
+        audit=audit.conclude(frame, heard),
+        contrasts=tuple(_contrasts(frame)),
+        costs=tuple(_costs(frame, heard, slots=slots)),
+        equal=tuple(series.equal_budgets(frame, slots=slots)),
+        reached=tuple(targets.reached(frame)),
+        sentences=tuple(sentences.compare(ledger, frame, runs)) if runs else (),
+        cautions=tuple(cautions.cautions(frame, heard)),
+        deviations=_deviations(frame, made[0]),
+        versions=_versions(frames.provenance(ledger, looked_at)),
+        slots=slots,
+    )
+
+
+def _deviations(frame: Frame, made: tables.Table) -> tuple[paper.Deviation, ...]:
+    if made.paper is None:
+        return ()
+    return tuple(paper.deviations(frame, metric=made.metric, seeds=tables.fewest_seeds(made.rows)))
+
+
+def _contrasts(frame: Frame) -> Iterable[tuple[str, str, list[Contrast]]]:
+    """The claim's rows against each other, then every row of the search against the base, if there is one."""
+    claim, spec = frame.spec.claim, frame.spec
+    searching = [a for a in spec.arms if a.phase == "search"]
+    rows = list(dict.fromkeys(map(frame.row_of, searching)))
+    base = next((frame.row_of(a) for a in searching if a.method == "fixed"), None)
+    metric = claim.metric if claim else spec.objective.metric
+    families = (
+        [(frame.row_of(spec.arm(claim.challenger)), frame.row_of(spec.arm(claim.incumbent)))] if claim else []
+    )
+    families += [(row, base) for row in rows if base is not None and row != base]
+    for ours, theirs in dict.fromkeys(families):
+        found = [c for c in contrasts.by_column(frame, ours, theirs, metric=metric) if c.n]
+        if found:
+            yield ours, theirs, found
+
+
+def _costs(frame: Frame, heard: Mapping[str, Curves], *, slots: int) -> Iterable[tuple[str, str, Cost]]:
+    def of(*arms: Arm) -> Cost:
+        return frames.cost(frame, arms, slots=slots, heard=heard)
+
+    for arm in (a for a in frame.spec.arms if not frame.spec.confirms(a)):
+        yield arm.name, arm.phase, of(arm)
+    for phase, what in (
+        ("search", "all of the search"),
+        ("confirm", "confirmations"),
+        ("control", "controls"),
+    ):
+        arms = [a for a in frame.spec.arms if a.phase == phase]
+        if arms:
+            yield what, "sum", of(*arms)
+
+
+def _versions(found: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+    """What the runs that are looked at more closely ran on. Several values mean that they differed."""
+    met: dict[str, set[str]] = {}
+    for each in found:
+        git = each.get("git") or {}
+        facts: dict[str, Any] = {}
+        if git:
+            facts["commit"] = git["commit"][:12] + CHANGED[git.get("dirty")]
+        facts |= {"Python": each.get("python"), "platform": each.get("platform"), "cores": each.get("cpus")}
+        devices = (each.get("devices") or {}).get("jax")
+        facts |= {"devices": ", ".join(devices) if devices else None}
+        facts |= each.get("packages") or {}
+        for name, value in facts.items():
+            if value is not None:
+                met.setdefault(name, set()).add(str(value))
+    return tuple((name, " and ".join(sorted(values))) for name, values in met.items())
+
+
+# -- for scripts -----------------------------------------------------------------------------------------
+def verdict_dict(judged: verdict.Verdict) -> dict[str, Any]:
+    return asdict(judged)
+
+
+def table_dict(made: tables.Table) -> dict[str, Any]:
+    return {
+        "metric": made.metric,
+        "columns": list(made.columns),
+        "cells": [dict(cell) for cell in tables.to_dicts(made)],
+        "paper": made.paper,
+        "notes": list(made.notes),
+    }
+
+
+def answer_dict(answer: Answer) -> dict[str, Any]:
+    """The whole answer as JSON values; what is not finite stays for whoever writes it."""
+    return {
+        "study": answer.frame.spec.name,
+        "status": str(answer.frame.state),
+        "verdict": verdict_dict(answer.verdict),
+        "tables": [table_dict(made) for made in answer.tables],
+        "matrix": None if answer.matrix is None else matrix.to_dict(answer.matrix),
+        "audit": None if answer.audit is None else asdict(answer.audit),
+        "contrasts": [asdict(each) for _, _, of in answer.contrasts for each in of],
+        "costs": [{"arm": arm, "phase": phase, **asdict(cost)} for arm, phase, cost in answer.costs],
+        "equal_budgets": [asdict(each) for each in answer.equal],
+        "reached": [asdict(each) for each in answer.reached],
+        "sentences": [asdict(each) for each in answer.sentences],
+        "cautions": [asdict(each) for each in answer.cautions],
+        "deviations": [asdict(each) for each in answer.deviations],
+        "versions": dict(answer.versions),
+        "slots": answer.slots,
+    }
+
+
+# -- files -----------------------------------------------------------------------------------------------
+def write(answer: Answer, folder: Path) -> Path:
+    """All files of a report into a folder, each whole; the page's path."""
+    from dashboards.report import pages
+
+    texts = {
+        MARKDOWN: pages.markdown(answer),
+        **table_texts(answer.tables),
+        **spec_and_answer(answer.frame.spec, answer_dict(answer)),
+        PAGE: pages.page(answer),
+    }
+    if answer.matrix is not None:
+        texts["matrix.csv"] = matrix.to_csv(answer.matrix)
+    return write_texts(texts, folder)
+
+
+def table_texts(made: Sequence[tables.Table]) -> dict[str, str]:
+    """By the name of its file; of the first one also every number."""
+    return {
+        "table.md": "\n".join(map(tables.to_markdown, made)),
+        "table.tex": "\n".join(map(tables.to_latex, made)),
+        "table.csv": tables.to_csv(made[0]),
+    }
+
+
+def spec_and_answer(spec: StudySpec, answer: Mapping[str, Any]) -> dict[str, str]:
+    from dashboards.report import pages
+
+    return {SPEC: f"{canonical(spec)}\n", ANSWER: f"{pages.json_text(answer, indent=1)}\n"}
+
+
+def write_texts(texts: Mapping[str, str], folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        unfinished = folder / f"unfinished-{name}"
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, folder / name)
+    return folder / PAGE

@@ -1,0 +1,232 @@
+"""How is an answer set as a page? Templates over `report.Answer`: HTML that needs no network, and Markdown.
+
+Whatever stands in a ledger is escaped on its way into a page; no template marks anything as safe but our own
+script and style.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dashboards.evidence import attribution, audit, contrasts, matrix, stats, tables, verdict
+from dashboards.evidence.frames import Choice, Frame
+from dashboards.evidence.tables import column_name, duration
+from dashboards.report import figures
+from orchestrator.ledger.codec import finite
+from orchestrator.study.spec import Arm, Parameter
+
+if TYPE_CHECKING:
+    import jinja2
+    import markupsafe
+
+    from dashboards.report.answer import Answer
+
+REHEARSAL = "orchestrator.rehearsal"
+PAGE, MARKDOWN = "report.html.j2", "report.md.j2"
+
+
+@dataclass(frozen=True)
+class Searched:
+    """One arm: where it was allowed to look, and what it chose."""
+
+    arm: str
+    phase: str
+    method: str
+    trials: str
+    space: str
+    best: str
+    point: str
+
+
+def page(answer: Answer) -> str:
+    """One HTML file. plotly.js is written into it once."""
+    drawn = figures.figures(answer.frame, answer.heard)
+    return (
+        environment(html=True)
+        .get_template(PAGE)
+        .render(
+            **_context(answer),
+            figures=drawn,
+            drawings={f.key: [plot.figure for plot in f.plots] for f in drawn},
+            plotly=figures.plotly_script() if drawn else "",
+        )
+    )
+
+
+def markdown(answer: Answer) -> str:
+    return environment(html=False).get_template(MARKDOWN).render(**_context(answer))
+
+
+def json_text(data: object, *, indent: int | None = None) -> str:
+    """JSON has no infinities: a miss, and what is not a number, are null."""
+    return json.dumps(finite(data), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def environment(*, html: bool) -> jinja2.Environment:
+    """The templates of reports and of the live page. With `html`, every text is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("dashboards", "templates"),
+        autoescape=html,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., Any]] = {
+        "duration": duration,
+        "column": lambda name: column_name(name) or "all",
+        "short": short,
+        "signed": lambda value: "–" if value is None else f"{value:+.3g}".replace("inf", "∞"),
+        "many": many,
+        "bytes": lambda value: "–" if value is None else f"{value / 2**20:,.0f} MiB",
+        "words": tables.one_line,
+        "drawings": _drawings,
+    }
+    environment.filters |= filters
+    return environment
+
+
+def _drawings(data: object) -> markupsafe.Markup:
+    """JSON for a script element, which no text in it can end."""
+    import markupsafe
+
+    text = json_text(data)
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return markupsafe.Markup(text)
+
+
+def short(value: float | None) -> str:
+    """Four digits; a miss is never."""
+    if value is None:
+        return "–"
+    return "never" if math.isinf(value) else f"{value:.4g}"
+
+
+def many(value: float) -> str:
+    """Large counts as 1.2M, 3.4e15; none as a dash."""
+    if value >= 1e15:
+        return f"{value:.2e}"
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:,.0f}" if value else "–"
+
+
+# -- what the templates are given ------------------------------------------------------------------------
+def _context(answer: Answer) -> dict[str, Any]:
+    frame = answer.frame
+    return {
+        "study": frame.spec.name,
+        "question": frame.spec.question,
+        "cut_short": frame.cut_short,
+        "rehearsed": frame.spec.entrypoint == REHEARSAL,
+        "verdict": answer.verdict,
+        "seen": answer.verdict.contrast,
+        "facts": list(facts(answer.verdict)),
+        "tables": answer.tables,
+        "table_forms": tables,
+        "matrix": answer.matrix,
+        "matrix_forms": matrix,
+        "audit": answer.audit,
+        "audit_forms": audit,
+        "audit_rules": list(_rules(audit.__doc__)),
+        "matrix_rules": list(_rules(matrix.__doc__)),
+        "contrasts": answer.contrasts,
+        "costs": answer.costs,
+        "equal": answer.equal,
+        "reached": answer.reached,
+        "repeated": frame.replicated,
+        "sentences": answer.sentences,
+        "cautions": answer.cautions,
+        "deviations": answer.deviations,
+        "versions": answer.versions,
+        "slots": answer.slots,
+        "searched": [_searched(frame, arm) for arm in frame.spec.arms if not frame.spec.confirms(arm)],
+        "claim": frame.spec.claim,
+        "rules": [*_rules(verdict.__doc__), *_rules(contrasts.__doc__), *_rules(attribution.__doc__)],
+        "commands": list(_commands(answer)),
+        "chips": frame.spec.resources.chips,
+    }
+
+
+def facts(judged: verdict.Verdict) -> Iterator[tuple[str, str, str]]:
+    """(what, the figure, beneath it) of the verdict's card."""
+    seen = judged.contrast
+    if seen is None:
+        return
+    within = seen.interval
+    yield (
+        f"gain in {seen.metric}",
+        "–" if seen.mean is None else f"{seen.mean:+.3g}",
+        f"95 % interval {within.low:+.3g} to {within.high:+.3g}" if within else "no interval from so few",
+    )
+    exact = seen.n <= stats.EXACT_UP_TO
+    test = "exact permutation test" if exact else f"permutation test by {stats.DRAWS:,} drawn swaps"
+    yield f"paired {seen.unit}s", f"{seen.n}", f"{test}: p = {seen.p:.3g}"
+    if judged.cost_ratio is not None:
+        claimed = "" if judged.cost_limit is None else f"the claim allows {judged.cost_limit:g}"
+        yield "chip-hours over the incumbent's", f"{judged.cost_ratio:.3g}", claimed
+    if judged.answer == "undecided" and judged.more_needed != 0:
+        more = judged.more_needed
+        count = "over 1,000" if more is None else f"{more}"
+        yield f"{seen.unit}s still needed", count, "for a power of 80 % at the effect seen, six at least"
+
+
+def _searched(frame: Frame, arm: Arm) -> Searched:
+    choices = frame.choices(arm)
+    often = "in each replicate: " if len(choices) > 1 else ""
+    bayesian = arm.method in ("gp", "tpe")
+    runs = f"{frame.requested(arm)}" + (f", {arm.startup_trials} to start with" if bayesian else "")
+    return Searched(
+        arm=arm.name,
+        phase=arm.phase,
+        method=arm.method + (f", window {arm.window}" if arm.window > 1 else ""),
+        trials=runs,
+        space="; ".join(map(_range, arm.space)) or "–",
+        best="; ".join(map(_chosen_by, choices)) or "–",
+        point=(often + "; ".join(map(_point, choices))) if choices else "–",
+    )
+
+
+def _chosen_by(choice: Choice) -> str:
+    over = f" (mean of {len(choice.runs)})" if len(choice.runs) > 1 else ""
+    return f"{choice.value:.5g}{over}"
+
+
+def _point(choice: Choice) -> str:
+    return ", ".join(f"{k} {v:.4g}" for k, v in choice.point.items()) or "as it stands"
+
+
+def _range(parameter: Parameter) -> str:
+    if parameter.values:
+        return f"{parameter.path} in {', '.join(f'{v:g}' for v in parameter.values)}"
+    low, high = parameter.bounds
+    return f"{parameter.path} {low:g} to {high:g} ({parameter.scale})"
+
+
+def _rules(text: str | None) -> Iterator[str]:
+    """The paragraphs and numbered rules of a docstring, without its first line: said once, shown here."""
+    lines: list[str] = []
+    for line in (text or "").translate(str.maketrans("", "", "*`")).splitlines()[1:]:
+        begins = not line.strip() or line.lstrip()[:2] in ("- ", *(f"{n}." for n in range(1, 10)))
+        if begins and lines:
+            yield " ".join(lines).removeprefix("- ")
+            lines = []
+        if line.strip():
+            lines.append(line.strip())
+    if lines:
+        yield " ".join(lines).removeprefix("- ")
+
+
+def _commands(answer: Answer) -> Iterator[str]:
+    commits = [value for name, value in answer.versions if name == "commit"]
+    if commits:
+        yield f"git checkout {commits[0].split()[0]}"
+    yield "ORCH_HOME=./again orch study create spec.json"
+    yield f"ORCH_HOME=./again orch study report {answer.frame.spec.name}"

@@ -1,0 +1,113 @@
+"""What does the page of one trial show? Its result, its attempts, what it said, as rows for the template."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dashboards.evidence import frames
+from dashboards.report import figures
+from dashboards.report.figures import Figure
+from orchestrator.ledger import Store
+from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, TrialState
+from orchestrator.readings.overview import fallback_words, passed_over
+from orchestrator.study.spec import StudySpec
+from trainer.protocol import FALLBACK
+
+LOG_LINES = 200  # the newest; the whole is behind a link
+
+
+@dataclass(frozen=True)
+class LogLine:
+    attempt: int
+    after_s: float  # since the attempt's first word
+    step: int
+    kind: str
+    words: str
+
+
+@dataclass(frozen=True)
+class TrialView:
+    """All that the page of one trial shows."""
+
+    trial: TrialRow
+    study: StudyRow
+    spec: StudySpec
+    attempts: tuple[AttemptRow, ...]
+    log: tuple[LogLine, ...]
+    said: int  # lines in all
+    figures: tuple[Figure, ...]
+    version: str  # changes whenever the figures may
+
+    @property
+    def may_retry(self) -> bool:
+        return self.trial.state is TrialState.FAILED
+
+    @property
+    def fallbacks(self) -> list[str]:
+        """A sentence for each attempt that found a checkpoint damaged."""
+        return [words for attempt in self.attempts if (words := fallback_words(attempt))]
+
+    @property
+    def learned(self) -> bool:
+        guidance = self.trial.config.get("guidance")
+        return isinstance(guidance, dict) and guidance.get("estimator", "off") != "off"
+
+
+def find(store: Store, given: str) -> tuple[StudyRow, TrialRow]:
+    """`given` begins with the study's id or its name."""
+    study_name, _, rest = given.partition(".")
+    study = store.study(study_name)
+    return study, store.trial(f"{study.study_id}.{rest}")
+
+
+def trial_view(store: Store, given: str, *, shown: str = "") -> TrialView:
+    """Figures of the version `shown` are not drawn again."""
+    study, trial = find(store, given)
+    spec = StudySpec.model_validate(study.spec)
+    said = list(frames.events(store, trial.trial_id))
+    newest = said[-1].event_id if said else 0
+    version = hashlib.sha256(f"{trial.trial_id} {newest}".encode()).hexdigest()[:12]
+    drawn: Sequence[Figure] = ()
+    if version != shown:
+        drawn = figures.of_trial(frames.curves_of(said), trial.config, metric=spec.objective.metric)
+    return TrialView(
+        trial=trial,
+        study=study,
+        spec=spec,
+        attempts=tuple(store.attempts(trial.trial_id)),
+        log=tuple(_lines(said)),
+        said=len(said),
+        figures=tuple(drawn),
+        version=version,
+    )
+
+
+def _lines(said: Iterable[StoredEvent]) -> Sequence[LogLine]:
+    began: dict[int, float] = {}
+    lines = []
+    for event in (stored.event for stored in said):
+        after_s = max(0.0, event.at - began.setdefault(event.attempt, event.at))
+        lines.append(
+            LogLine(event.attempt, after_s, event.step, event.kind, _words(event.kind, event.payload))
+        )
+    return lines[-LOG_LINES:]
+
+
+def _words(kind: str, payload: Any) -> str:
+    path = payload.get("path")
+    if kind == "started":
+        return f"on {payload.get('host', 'an unknown host')}"
+    if kind == FALLBACK:
+        return passed_over(path, payload.get("damaged", ()))
+    if path is not None:
+        return str(path)
+    numbers = {**payload.get("values", {}), **payload.get("hyper", {})}
+    return ", ".join(f"{k} {_number(v)}" for k, v in numbers.items())
+
+
+def _number(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, int | float) and math.isfinite(value) else str(value)

@@ -1,0 +1,211 @@
+"""What can be asked of the ledger here? The place of studies that this machine runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli import foreground
+from orchestrator.cli.output import note
+from orchestrator.cli.progress import InLedger, shown
+from orchestrator.cli.target import Conclusion
+from orchestrator.engine.checks import programs, require_runnable
+from orchestrator.engine.tick import Tick
+from orchestrator.ground.clock import SystemClock
+from orchestrator.ground.errors import BadSpec, MoveRefused, NotFound
+from orchestrator.ground.settings import Settings
+from orchestrator.ledger import Ledger, Store
+from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, Wish
+from orchestrator.readings.overview import Overview, listed, overview
+from orchestrator.runs.schedules import Curves
+from orchestrator.service import host
+from orchestrator.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from dashboards.evidence.tables import Table
+    from dashboards.report.answer import Answer
+    from orchestrator.study.plan import Plan
+
+LOOKS_A_LEADER = 10  # so many looks at a study, 2 s, and then one at whether anybody leads
+
+
+class Here:
+    """The ledger is opened when it is first asked for, and made only for a study that is known to run."""
+
+    def __init__(self, settings: Settings, opening: Callable[[bool], Store]) -> None:
+        """`opening` is told whether to make a ledger where none is."""
+        self.settings = settings
+        self.name = str(settings.home)
+        self._opening = opening
+        self._store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        if self._store is None:
+            self._store = self._opening(False)
+        return self._store
+
+    # -- before a study ------------------------------------------------------------------------------
+    def plan(self, spec: StudySpec, *, slots: int | None, refuse_above: float | None) -> Plan:
+        from orchestrator.study.plan import plan
+        from orchestrator.study.plan import refuse_above as check_cost
+
+        require_runnable(spec)
+        found = replace(plan(spec, slots=slots or self.settings.workers), programs=programs(spec))
+        if refuse_above is not None:
+            check_cost(found, refuse_above)
+        return found
+
+    def create(self, spec: StudySpec, *, workers: int | None, refuse_above: float | None) -> host.Created:
+        if refuse_above is not None:
+            self.plan(spec, slots=workers, refuse_above=refuse_above)
+        require_runnable(spec)
+        self._store = self._opening(True)
+        return host.create(self._store, spec, clock=SystemClock())
+
+    # -- look ----------------------------------------------------------------------------------------
+    def listed(self) -> list[dict[str, Any]]:
+        return listed(self.store, self.store.studies())
+
+    def study(self, name: str) -> StudyRow:
+        return self.store.study(name)
+
+    def overview(self, study: StudyRow) -> Overview:
+        return overview(self.store, self.store.study(study.study_id))
+
+    def wishes(self, study: StudyRow) -> list[Wish]:
+        return self.store.wishes(study.study_id)
+
+    def running(self, study: StudyRow) -> int:
+        return len(self.store.live_attempts(study.study_id))
+
+    def trial(self, given: str) -> TrialRow:
+        return find(self.store, given)
+
+    def attempts(self, trial: TrialRow) -> list[AttemptRow]:
+        return self.store.attempts(trial.trial_id)
+
+    def events(self, trial: TrialRow, *, after: int, most: int) -> list[StoredEvent]:
+        return self.store.events(after=after, trial_id=trial.trial_id, limit=most)
+
+    def schedule(self, trial: TrialRow) -> Curves:
+        from orchestrator.runs import schedules
+        from orchestrator.runs.folders import Storage
+
+        storage = Storage(self.settings.runs)
+        return schedules.read(storage.latest(trial.study_id, trial.trial_id, trial.attempts, schedules.FILE))
+
+    # -- what was found ------------------------------------------------------------------------------
+    def table(self, study: StudyRow, *, metric: str | None) -> Table:
+        from dashboards.evidence import frames, tables
+
+        frame = frames.read(self.store, study.study_id)
+        known = frames.metrics(frame)
+        if metric is not None and metric not in known:
+            reported = ", ".join(sorted(known)) or "none yet"
+            raise BadSpec(f"No run reported {metric[:60]!r}. Reported: {reported}.")
+        return tables.table(frame, metric=metric)
+
+    def verdict(self, study: StudyRow) -> dict[str, Any]:
+        from dashboards.evidence import frames, verdict
+        from dashboards.report.answer import verdict_dict
+
+        return verdict_dict(verdict.judge(frames.read(self.store, study.study_id)))
+
+    def conclude(self, study: StudyRow) -> Conclusion:
+        """A full disk takes no result away."""
+        from dashboards.report import answer as report
+
+        answer = report.gather(
+            self.store, study.study_id, slots=self.settings.workers, runs=self.settings.runs
+        )
+        try:
+            path = report.write(answer, self.settings.reports / study.name)
+        except OSError as problem:
+            note(
+                f"The report could not be written: {problem.strerror or problem}. Once that is mended: "
+                f"orch study report {study.name}"
+            )
+            return _conclusion(answer, None)
+        return _conclusion(answer, path)
+
+    def report(self, study: StudyRow, folder: Path, *, slots: int | None) -> Conclusion:
+        from dashboards.report import answer as report
+
+        answer = report.gather(
+            self.store, study.study_id, slots=slots or self.settings.workers, runs=self.settings.runs
+        )
+        return _conclusion(answer, report.write(answer, folder))
+
+    # -- act -----------------------------------------------------------------------------------------
+    def wished(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
+        foreground.wished(self.settings, self.store, study, verb, detail)
+
+    def let_stop(self, study: StudyRow) -> None:
+        foreground.let_stop(self.settings, self.store, study)
+
+    def is_led(self) -> bool:
+        return foreground.led_by_another(self.store)
+
+    def see_to_the_end(
+        self, study: StudyRow, *, workers: int | None, as_json: bool, extra: Mapping[str, Any] | None = None
+    ) -> int:
+        return foreground.run_here(self, study, workers=workers, as_json=as_json, extra=extra)
+
+    def watch(self, study: StudyRow) -> None:
+        if host.at_rest(self.store, study.study_id) is not None:
+            return
+        if not self.is_led():  # to watch it would last for ever
+            raise MoveRefused(
+                f"No process runs {study.name} now, so there is nothing to watch. "
+                f"Run it with: orch study resume {study.name}"
+            )
+        with shown(InLedger(self.store, study), study) as progress:
+            looks = missed = 0
+
+            def on_tick(tick: Tick) -> None:
+                nonlocal looks, missed
+                progress.update()
+                looks += 1
+                if looks % LOOKS_A_LEADER == 0:
+                    missed = 0 if self.is_led() else missed + 1
+                if missed == 2:  # not once: between two leaders there is none for a moment
+                    raise MoveRefused(
+                        f"The process that ran {study.name} has gone. "
+                        f"Go on with: orch study resume {study.name}"
+                    )
+
+            host.follow(self.store, study.study_id, lead=False, on_tick=on_tick)
+
+    def hint(self, study: StudyRow) -> str:
+        if self.is_led():
+            return f"Another process runs it. Look with: orch study watch {study.name}"
+        return f"No process runs it now. Run it with: orch study resume {study.name}"
+
+    def left_alone(self, study: StudyRow) -> str:
+        return f"Not run. Run it with: orch study resume {study.name}"
+
+
+def find(ledger: Ledger, given: str) -> TrialRow:
+    """`study.arm.replicate.index`, with the study's id or its name."""
+    study, dot, rest = given.partition(".")
+    if not dot:
+        raise NotFound(
+            f"{given[:80]!r} is no trial. A trial is written study.arm.replicate.index, "
+            f"such as bo-vs-guided-quick.base.0.0."
+        )
+    return ledger.trial(f"{ledger.study(study).study_id}.{rest}")
+
+
+def _conclusion(answer: Answer, path: Path | None) -> Conclusion:
+    from dashboards.report.answer import verdict_dict
+
+    return Conclusion(
+        study=answer.frame.spec.name,
+        status=answer.frame.state,
+        verdict=verdict_dict(answer.verdict),
+        table=answer.tables[0],
+        report=None if path is None else str(path),
+    )

@@ -1,0 +1,283 @@
+"""How are things shown on a terminal? Tables, the one JSON object, errors as sentences and exit codes.
+
+The ledger may hold names and reasons that somebody else wrote: nothing of it reaches a terminal before
+`clean` has taken the control characters out. What is shown needs the standard library and click only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+import sys
+import textwrap
+import traceback
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.ground.errors import (
+    BackendLost,
+    BadSpec,
+    Fenced,
+    LedgerBusy,
+    LedgerDamaged,
+    LedgerTooNew,
+    MirrorLost,
+    MissingPackage,
+    MoveRefused,
+    NameTaken,
+    NotAllowed,
+    NotFound,
+    OrchError,
+    ServiceLost,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.readings.overview import ArmLine, Overview
+
+DONE, UNEXPECTED, USAGE, REFUSED, TAKEN, NOT_FOUND, UNREACHABLE, NO_RESULT, INTERRUPTED = (
+    *range(8),
+    130,
+)
+EXIT_CODES = (
+    (DONE, "done"),
+    (UNEXPECTED, "an unexpected error, or a check that failed"),
+    (USAGE, "a wrong option, or a spec that cannot be run"),
+    (REFUSED, "refused by the state of things; or the study was paused or cancelled"),
+    (TAKEN, "another study has that name"),
+    (NOT_FOUND, "no study, trial or preset of that name"),
+    (UNREACHABLE, "the workers, the ledger, MLflow or the service cannot be reached"),
+    (NO_RESULT, "the study ended without a single valid result"),
+    (INTERRUPTED, "interrupted (Ctrl-C)"),
+)
+
+KINDS: tuple[tuple[type[Exception], str, int], ...] = (
+    (BadSpec, "bad-spec", USAGE),
+    (MissingPackage, "missing-package", UNEXPECTED),
+    (MoveRefused, "refused", REFUSED),
+    (Fenced, "refused", REFUSED),
+    (NameTaken, "name-taken", TAKEN),
+    (NotFound, "not-found", NOT_FOUND),
+    (LedgerBusy, "ledger-unreachable", UNREACHABLE),
+    (LedgerDamaged, "ledger-damaged", UNREACHABLE),
+    (LedgerTooNew, "ledger-unreachable", UNREACHABLE),
+    (BackendLost, "workers-unreachable", UNREACHABLE),
+    (MirrorLost, "mlflow-unreachable", UNREACHABLE),
+    (ServiceLost, "service-unreachable", UNREACHABLE),
+    (NotAllowed, "not-allowed", REFUSED),
+    (OrchError, "refused", REFUSED),
+    (click.UsageError, "usage", USAGE),
+    (click.Abort, "interrupted", INTERRUPTED),
+    (click.ClickException, "usage", USAGE),
+    (OSError, "system", UNEXPECTED),
+)
+MOST_PROBLEMS = 20  # shown as text; with --json all are told
+# raised by `orch` and `orch study` alone, with the help as its message; before click 8.2 just shown
+HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
+
+# -- errors ----------------------------------------------------------------------------------------------
+def exit_code(error: Exception) -> int:
+    return next((code for kind, _, code in KINDS if isinstance(error, kind)), UNEXPECTED)
+
+
+def show_error(error: Exception, *, as_json: bool) -> None:
+    """Sentences on stderr, or one object on stdout. A traceback only for what nobody foresaw."""
+    kind = next((name for known, name, _ in KINDS if isinstance(error, known)), "unexpected")
+    if kind == "unexpected":
+        traceback.print_exception(error)
+    problems = _problems(error)
+    if as_json:
+        print_json({"error": {"kind": kind, "problems": problems}})
+    elif isinstance(error, HELP):
+        note(*str(error).splitlines())
+    else:
+        shown, more = problems[:MOST_PROBLEMS], len(problems) - MOST_PROBLEMS
+        note(*(f"orch: {text}" if i == 0 else text for i, text in enumerate(shown)))
+        if more > 0:
+            note(f"And {counted(more, 'more problem')}.")
+
+
+def _problems(error: Exception) -> list[str]:
+    """The sentences of an error, and what was found out about it on the way up."""
+    if isinstance(error, click.Abort):
+        return ["Interrupted."]
+    if isinstance(error, HELP):
+        return ["No command is named.", f"See `{error.ctx.command_path} --help`."]
+    if isinstance(error, click.ClickException):
+        usage = isinstance(error, click.UsageError) and error.ctx is not None
+        hint = [f"See `{error.ctx.command_path} --help`."] if usage and error.ctx else []  # type: ignore[attr-defined]
+        return [error.format_message(), *hint]
+    if isinstance(error, OrchError):
+        sentences = error.problems if isinstance(error, BadSpec) else str(error).splitlines()
+        return [*sentences, *getattr(error, "__notes__", ())]
+    if isinstance(error, OSError):
+        where = f": {_cut(str(error.filename))}" if error.filename is not None else ""
+        return [f"The system refused this ({error.strerror or error}){where}."]
+    return [f"An unexpected error: {type(error).__name__}: {error}"]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+# -- words -----------------------------------------------------------------------------------------------
+def clean(text: object) -> str:
+    """One line that a terminal can only show: control, format and direction characters are spelt out."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(text)
+    )
+
+
+def note(*lines: str) -> None:
+    """Say something that is not the result: stderr, a line each; on a terminal broken between words."""
+    wide = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+    for line in map(clean, lines):
+        # not click.echo, which would write past the picture that rich keeps on the screen, and into it
+        shown = line if wide is None else textwrap.fill(line, wide, break_long_words=False)
+        with contextlib.suppress(OSError):  # nobody reads it: no reason to stop a study
+            print(shown, file=sys.stderr, flush=True)
+
+
+def say(*lines: str) -> None:
+    """A part of the result: stdout, a line each."""
+    for line in lines:
+        click.echo(clean(line))
+
+
+def print_json(data: object) -> None:
+    """The one object on stdout. ASCII only, so fit for terminals; NaN, which JSON lacks, is null."""
+    click.echo(json.dumps(_finite(data), allow_nan=False))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, float):
+        return data if math.isfinite(data) else None
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return data
+
+
+def number(value: float | None) -> str:
+    """Five digits: enough to tell two losses apart."""
+    return "" if value is None else f"{value:.5g}"
+
+
+def hours(value: float) -> str:
+    """Hours as people say them: 7.1 h, 25 min, 1.8 s."""
+    if value >= 1:
+        return f"{value:,.0f} h" if value >= 100 else f"{value:.3g} h"
+    return f"{value * 60:.3g} min" if value * 60 >= 1 else f"{value * 3600:.3g} s"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as a stop-watch shows them: 0:07, 12:40, 3:05:00."""
+    minutes, rest = divmod(int(seconds), 60)
+    whole, minutes = divmod(minutes, 60)
+    return f"{whole}:{minutes:02d}:{rest:02d}" if whole else f"{minutes}:{rest:02d}"
+
+
+def counted(count: int, what: str) -> str:
+    """1 trial, 2 trials."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def pairs(values: Any) -> str:
+    """A dict of numbers on one line: loss 2.1, dev_loss 2.2."""
+    return ", ".join(f"{k} {number(v) if isinstance(v, float) else v}" for k, v in dict(values).items())
+
+
+# -- tables ----------------------------------------------------------------------------------------------
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Collection[str] = (),
+    spare: Sequence[str] = (),
+    width: int | None = None,
+) -> list[str]:
+    """Aligned lines. Columns named in `spare` are left out, first to last, until `width` is kept."""
+    grid = [list(header), *([clean(cell) for cell in row] for row in rows)]
+    for name in spare:
+        if width is None or _breadth(grid) <= width:
+            break
+        at = grid[0].index(name)
+        grid = [row[:at] + row[at + 1 :] for row in grid]
+    widths = [max(cells(row[i]) for row in grid) for i in range(len(grid[0]))]
+    to_right = [name in right for name in grid[0]]
+    lines = []
+    for row in grid:
+        padded = (
+            " " * (w - cells(cell)) + cell if r else cell + " " * (w - cells(cell))
+            for cell, w, r in zip(row, widths, to_right, strict=True)
+        )
+        lines.append("  ".join(padded).rstrip())
+    return lines
+
+
+def _breadth(grid: list[list[str]]) -> int:
+    columns = range(len(grid[0]))
+    return sum(max(cells(row[i]) for row in grid) for i in columns) + 2 * (len(grid[0]) - 1)
+
+
+def cells(text: str) -> int:
+    """How many cells of a terminal a text takes: η̂ is two characters and one cell."""
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
+def terminal_width() -> int | None:
+    """None in a pipe: there nothing has to be left out."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+ARMS_HEADER = ("arm", "phase", "row", "column", "ended", "best", "run time", "chip-hours", "waste")
+
+
+def arms_table(view: Overview, *, width: int | None) -> list[str]:
+    """What each arm has cost and found. Waste: the share of its hours that led to no result."""
+    return table(
+        ARMS_HEADER,
+        [_arm_row(line) for line in view.arms],
+        right={"ended", "best", "run time", "chip-hours", "waste"},
+        spare=("column", "row", "phase", "waste"),
+        width=width,
+    )
+
+
+def _arm_row(line: ArmLine) -> tuple[str, ...]:
+    return (
+        line.arm,
+        line.phase,
+        line.row,
+        line.column,
+        f"{line.ended}/{line.requested}",
+        number(line.best),
+        hours(line.run_hours),
+        f"{line.chip_hours:.3g}",
+        f"{line.wasted_hours / line.run_hours:.0%}" if line.run_hours else "",
+    )
+
+
+def summary(view: Overview) -> str:
+    """One line on a whole study: how it stands, what it counts, its best, its cost."""
+    parts = [f"{view.name}: {view.status}", f"{view.ended} of {view.requested} runs ended"]
+    phases = ("search", "confirm", "control")
+    of_each = [f"{view.count(phase)} {phase}" for phase in phases if view.count(phase)]
+    if len(of_each) > 1:
+        parts[-1] += f" ({', '.join(of_each)})"
+    counts = (
+        (sum(line.failures for line in view.arms), "failed in the training code"),
+        (sum(line.given_up for line in view.arms), "failed as their workers were lost"),
+        (sum(line.states.get("diverged", 0) for line in view.arms), "diverged"),
+    )
+    parts += [f"{n} {what}" for n, what in counts if n]
+    parts.append(f"{hours(sum(line.run_hours for line in view.arms))} of run time")
+    return ", ".join(parts) + "." + (f" {view.reason}" if view.reason else "")

@@ -1,0 +1,132 @@
+"""Which study does a command line ask for? The options that name a spec and change it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from orchestrator.cli.output import note
+from orchestrator.ground.errors import BadSpec
+from orchestrator.study.configs import value_at
+from orchestrator.study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from orchestrator.study.overrides import Overridden
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+SIZES = ("smoke", "quick", "laptop", "paper")
+METHODS = ("gp", "tpe", "random", "sobol")
+FILE_SUFFIXES = (".json", ".yaml", ".yml")
+
+as_json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."
+)
+size_option = click.option("--size", type=click.Choice(SIZES), help="Of a preset; quick unless told.")
+search_option = click.option(
+    "--search", type=click.Choice(METHODS), help="Instead of gp and tpe: the method of every Bayesian arm."
+)
+workers_option = click.option(
+    "--workers", type=click.IntRange(1, 1024), help="Runs at a time; ORCH_WORKERS, or one a core."
+)
+
+
+def _no_nan(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """NaN is below nothing and above nothing: as a limit it would let everything pass."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("nan is no number.", context, option)
+    return value
+
+
+def spec_options(function: Function) -> Function:
+    """What names a spec and changes it: of `create`, `plan` and `spec`."""
+    options = (
+        click.argument("spec", metavar="NAME|FILE"),
+        size_option,
+        click.option("--name", help="The study's name, in place of the one in its spec."),
+        click.option(
+            "--trials", type=click.IntRange(min=1), help="Of every arm that searches (not of grids)."
+        ),
+        click.option(
+            "--replicates", type=click.IntRange(min=1), help="How often to repeat it all, on other seeds."
+        ),
+        click.option("--pair", help="The languages: de-en translates from German to English."),
+        click.option(
+            "--data-dir",
+            metavar="PATH",
+            help="Text of your own (docs/data.md), or the folder of prepared TFDS sets; on the machine "
+            "that trains.",
+        ),
+        click.option(
+            "--set",
+            "sets",
+            multiple=True,
+            metavar="PATH=VALUE",
+            help="A value in the base config (docs/config.md); may be repeated.",
+        ),
+        search_option,
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+refuse_above_option = click.option(
+    "--refuse-above",
+    type=click.FloatRange(min=0),
+    callback=_no_nan,
+    metavar="CHIP_HOURS",
+    help="Start nothing that is planned to cost more.",
+)
+
+
+def read(
+    given: str,
+    *,
+    size: str | None,
+    name: str | None = None,
+    trials: int | None = None,
+    replicates: int | None = None,
+    search: str | None = None,
+    pair: str | None = None,
+    data_dir: str | None = None,
+    sets: tuple[str, ...] = (),
+) -> Overridden:
+    """The spec that NAME|FILE and the flags ask for. A name that looks like a file is one."""
+    from orchestrator.study.overrides import override
+    from orchestrator.study.spec_files import read_spec
+
+    if given.endswith(FILE_SUFFIXES) or "/" in given:
+        if size is not None:
+            raise click.UsageError(f"--size goes with a preset's name, and {given} is a file. Leave it out.")
+        if not os.path.isfile(given):  # unlike Path.is_file, quiet about names that are too long
+            raise BadSpec(f"There is no file {given[:200]!r}. Give a spec's path, or a preset's name.")
+        spec = read_spec(Path(given))
+    else:
+        from studies import catalog
+
+        spec = catalog.get(given, size or "quick")
+    sets = (*_data(spec, pair, data_dir), *sets)
+    return override(spec, name=name, trials=trials, replicates=replicates, search=search, sets=sets)
+
+
+def _data(spec: StudySpec, pair: str | None, data_dir: str | None) -> list[str]:
+    """The settings that --pair and --data-dir are short for. Workers stand elsewhere: the path is whole."""
+    sets = [] if pair is None else [f"data.pair={pair}"]
+    if data_dir is not None:
+        sets.append(f"data.path={Path(data_dir).expanduser().absolute()}")
+        if value_at(spec.base, "data.source") in (None, "cldr"):
+            sets.append("data.source=files")
+    return sets
+
+
+def tell_question(spec: StudySpec, notes: Iterable[str] = ()) -> None:
+    """What is asked comes first, and with it what its numbers can say and what they cannot."""
+    if spec.question:
+        note(spec.question)
+    note(*notes)

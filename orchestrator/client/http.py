@@ -1,0 +1,235 @@
+"""How does a request reach a service, and its answer come back? Repeated where safe, and translated."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from orchestrator.ground import keys
+from orchestrator.ground.errors import (
+    BackendLost,
+    BadSpec,
+    KeyUsed,
+    LedgerBusy,
+    LedgerDamaged,
+    MirrorLost,
+    MissingPackage,
+    MoveRefused,
+    NameTaken,
+    NotAllowed,
+    NotFound,
+    OrchError,
+    ServiceLost,
+)
+from orchestrator.ground.settings import home_of
+
+if TYPE_CHECKING:
+    import httpx
+
+Json = dict[str, Any]
+
+PREFIX = "/api/v1"
+TIMEOUT_S = 60.0  # a report of a large study takes seconds
+PATIENCE_S = 60.0  # how long a service that does not answer is asked again
+BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 5.0)
+MOST_WAIT_S = 30.0  # whatever the service says
+AGAIN = frozenset({429, 502, 503, 504})  # the same request may go through later
+KINDS: Mapping[str, Callable[[str], OrchError]] = {
+    "missing-package": MissingPackage,
+    "key-used": KeyUsed,
+    "not-found": NotFound,
+    "refused": MoveRefused,
+    "unauthorized": NotAllowed,
+    "forbidden": NotAllowed,
+    "ledger-unreachable": LedgerBusy,
+    "ledger-damaged": LedgerDamaged,
+    "workers-unreachable": BackendLost,
+    "mlflow-unreachable": MirrorLost,
+}
+
+
+class Wire:
+    """The connections to one service."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        patience_s: float | None,
+        timeout_s: float,
+        wait: Callable[[float], None],
+    ) -> None:
+        try:
+            import httpx
+        except ImportError:
+            raise MissingPackage(
+                "To speak to a service the package httpx is needed. Install it: pip install httpx"
+            ) from None
+        self.url = _checked(url or os.environ.get("ORCH_URL") or "")
+        token = _fit_for_a_header(token or os.environ.get("ORCH_TOKEN") or "")
+        self._key_file: Path | None = None  # where the key is looked for, in place of a token
+        if not token and _is_loopback(self.url):
+            home = home_of(os.environ)
+            self._key_file = home / keys.FILE
+            token = keys.read(home) or ""
+        self._has_token = bool(token)
+        self.patience_s = PATIENCE_S if patience_s is None else patience_s
+        self.wait = wait
+        self.lost: type[Exception] = httpx.TransportError
+        self._timeout_s = timeout_s
+        self._http = httpx.Client(
+            base_url=self.url + PREFIX,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=timeout_s,
+            trust_env=not _is_loopback(self.url),  # no proxy leads to this machine
+        )
+
+    def close(self) -> None:
+        self._http.close()
+
+    def ask(
+        self,
+        verb: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Json | None = None,
+        key: str | None = None,
+    ) -> httpx.Response:
+        """The answer. What may be repeated (a GET; with a key also a POST) is, while patience lasts."""
+        headers = {} if key is None else {"Idempotency-Key": key}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        content = None if body is None else _written(body)
+        params = {name: value for name, value in (query or {}).items() if value is not None}
+        give_up_at = time.monotonic() + self.patience_s
+        tries = 0
+        while True:
+            may_repeat = verb == "GET" or key is not None
+            wait_s = BACKOFF_S[min(tries, len(BACKOFF_S) - 1)]
+            try:
+                answer = self._http.request(verb, path, params=params, headers=headers, content=content)
+            except self.lost as problem:
+                failure: OrchError = self.unreachable(problem)
+            else:
+                if answer.is_success:
+                    return answer
+                failure = self.translated(answer, body)
+                if answer.status_code not in AGAIN:
+                    raise failure
+                may_repeat |= answer.status_code == 429  # it was not even looked at
+                wait_s = max(wait_s, _retry_after_s(answer))
+            if not may_repeat or time.monotonic() + wait_s > give_up_at:
+                raise failure
+            self.wait(wait_s)
+            tries += 1
+
+    @contextmanager
+    def lines(self, path: str, *, headers: Mapping[str, str], silence_s: float) -> Iterator[Iterator[str]]:
+        """The lines of an answer that goes on; ServiceLost where it may be asked for again."""
+        import httpx
+
+        timeout = httpx.Timeout(self._timeout_s, read=silence_s)
+        with self._http.stream("GET", path, headers=headers, timeout=timeout) as answer:
+            if not answer.is_success:
+                answer.read()
+                failure = self.translated(answer, None)
+                raise ServiceLost(str(failure)) if answer.status_code in AGAIN else failure
+            yield answer.iter_lines()
+
+    def read(self, answer: httpx.Response) -> Json:
+        """What an answer says. ServiceLost for one that no service of orch gives, such as a sign-in page."""
+        try:
+            found: Json = answer.json()
+        except ValueError:
+            raise self._stranger(answer) from None
+        return found
+
+    def _stranger(self, answer: httpx.Response) -> ServiceLost:
+        return ServiceLost(
+            f"What answers at {self.url} is not orch ({answer.status_code} to "
+            f"{answer.request.method} {answer.request.url.path}). Is the address right?"
+        )
+
+    def unreachable(self, problem: Exception) -> ServiceLost:
+        if isinstance(problem, ServiceLost):
+            return problem
+        why = str(problem) or type(problem).__name__
+        return ServiceLost(
+            f"The service at {self.url} cannot be reached: {why}. Is the address right, and does it run?"
+        )
+
+    def translated(self, answer: httpx.Response, asked: Json | None) -> OrchError:
+        """The domain error that an answer tells of."""
+        try:
+            told = answer.json()
+            kind, detail = str(told["type"]).removeprefix("urn:orch:"), str(told["detail"])
+        except (ValueError, KeyError, TypeError):
+            return self._stranger(answer)
+        if kind == "name-taken":
+            taken = NameTaken(_name_in(asked or {}), str(told.get("study_id")))
+            taken.args = (detail,)
+            return taken
+        if answer.status_code in (400, 413, 422) and kind not in KINDS:
+            return BadSpec(told.get("problems") or detail)
+        if answer.status_code >= 500 and kind not in KINDS:
+            return ServiceLost(f"The service at {self.url} failed: {detail}")
+        if kind == "unauthorized":
+            detail += self._about_the_key()
+        return KINDS.get(kind, OrchError)(detail)
+
+    def _about_the_key(self) -> str:
+        if self._key_file is None:
+            return ""
+        tried = "was sent, since" if self._has_token else "would be sent, and cannot be read;"
+        return (
+            f" The key in {self._key_file} {tried} ORCH_TOKEN is not set. Set ORCH_HOME to the folder of the "
+            f"service that answers at {self.url}, or ORCH_TOKEN to a token."
+        )
+
+
+# -- words -----------------------------------------------------------------------------------------------
+def _checked(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadSpec(
+            f"The service's address is {url[:80]!r}. Allowed: http://host:port or https://host. Give it "
+            f"as an argument, or in ORCH_URL."
+        )
+    return url.rstrip("/")
+
+
+def _fit_for_a_header(token: str) -> str:
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise BadSpec(
+            "The token holds characters that no token has. Give it as `orch token create` printed it."
+        )
+    return token
+
+
+def _is_loopback(url: str) -> bool:
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def _name_in(asked: Json) -> str:
+    preset = asked.get("preset") or {}
+    return str(asked.get("name") or (asked.get("spec") or {}).get("name") or preset.get("name"))
+
+
+def _written(body: Json) -> bytes:
+    try:
+        return json.dumps(body, allow_nan=False).encode()
+    except (TypeError, ValueError) as problem:
+        raise BadSpec(f"This cannot be written as JSON: {problem}.") from None
+
+
+def _retry_after_s(answer: httpx.Response) -> float:
+    said = answer.headers.get("Retry-After", "")
+    return min(float(said), 30.0) if said.isdecimal() else 0.0

@@ -1,0 +1,246 @@
+"""How far is a study? Its lanes (one per arm and replicate), as read from the ledger.
+
+The engine keeps a course between ticks so that a tick does not read what has long ended. A course is
+only a reading: it is dropped and read anew at every change of leader and after every failed write.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.ledger.base import Ledger
+from orchestrator.ledger.costs import Ladder, Lags, budget_spent, run_hours
+from orchestrator.ledger.records import ENDED, StoredEvent, StudyRow, TrialRow, TrialState, lane_of, trial_id
+from orchestrator.search import derive_seed, searcher
+from orchestrator.search.base import Observation, Point, Request, Searcher
+from orchestrator.study.configs import default_point
+from orchestrator.study.spec import After, Arm, StudySpec
+
+PAGE = 1000  # events read at once
+
+
+@dataclass(frozen=True)
+class Best:
+    """An ended trial that leads its lane, or could."""
+
+    trial_id: str
+    index: int
+    value: float | None
+    attempts: int
+
+    @classmethod
+    def of(cls, trial: TrialRow) -> Best:
+        return cls(trial.trial_id, trial.index, trial.value, trial.attempts)
+
+
+@dataclass
+class Lane:
+    """One arm in one replicate: which trial comes next, and what it may know."""
+
+    spec: StudySpec
+    arm: Arm
+    replicate: int
+    requested: int
+    searcher: Searcher
+    source: Lane | None = None  # the lane this one follows
+    ladder: Ladder | None = None  # where the arm has rungs
+    next_index: int = 0
+    waiting: list[TrialRow] = field(default_factory=list)  # by index
+    open_hours: dict[int, float] = field(default_factory=dict)  # added and not ended -> charged so far
+    history: dict[int, Observation] = field(default_factory=dict)  # only where the searcher looks at it
+    points: dict[int, Point] = field(default_factory=dict)  # likewise
+    best: Best | None = None
+    ended: int = 0
+    ended_hours: float = 0.0
+
+    @property
+    def done(self) -> bool:
+        return self.next_index >= self.requested and not self.open_hours
+
+    @property
+    def running(self) -> int:
+        """Trials that are neither waiting nor ended."""
+        return len(self.open_hours) - len(self.waiting)
+
+    @property
+    def sequential_work(self) -> float:
+        """Rounds that cannot overlap: what the wall clock is bound by, so the longest goes first."""
+        left = self.requested - self.next_index + len(self.open_hours)
+        return left / self.arm.window if self.searcher.uses_history else 0.0
+
+    @property
+    def expected_hours(self) -> float:
+        """What a run of this lane is expected to take: as stated, else the mean so far."""
+        if self.arm.run_hours is not None:
+            return self.arm.run_hours
+        return self.ended_hours / self.ended if self.ended else 0.0
+
+    def can_propose(self) -> bool:
+        if self.next_index >= self.requested or (self.source is not None and not self.source.done):
+            return False
+        if not self.searcher.uses_history:
+            return True
+        return all(index > self.next_index - self.arm.window for index in self.open_hours)
+
+    def request(self) -> Request:
+        """What the searcher is told: nothing that depends on when a trial happened to end."""
+        index = self.next_index
+        horizon = index - self.arm.window  # the last index that counts as finished
+        return Request(
+            space=self.arm.space,
+            default=default_point(self.spec, self.arm),
+            index=index,
+            seed=derive_seed(self.spec.name, self.spec.seeds.search, self.arm.name, self.replicate),
+            startup_trials=self.arm.startup_trials,
+            minimize=self.spec.objective.goal == "minimize",
+            finished=tuple(self.history[i] for i in sorted(self.history) if i <= horizon),
+            pending=tuple(self.points[i] for i in sorted(self.points) if i > horizon),
+        )
+
+    def added(self, trial: TrialRow) -> None:
+        """A trial was added, or read back; it waits, runs or has ended."""
+        self.next_index = max(self.next_index, trial.index + 1)
+        if self.searcher.uses_history:
+            self.points[trial.index] = trial.point
+        if trial.state in ENDED:
+            self.ended_as(trial)
+            return
+        self.open_hours[trial.index] = run_hours(trial.charged)
+        if trial.state is TrialState.WAITING:
+            self.waits(trial)
+
+    def waits(self, trial: TrialRow) -> None:
+        if trial.index not in self.open_hours:  # a failed trial that is tried again
+            self.history.pop(trial.index, None)
+            self.ended -= 1
+            self.ended_hours -= run_hours(trial.charged)
+        self.open_hours[trial.index] = run_hours(trial.charged)
+        if all(w.index != trial.index for w in self.waiting):
+            bisect.insort(self.waiting, trial, key=lambda t: t.index)
+
+    def ended_as(self, trial: TrialRow) -> None:
+        self.open_hours.pop(trial.index, None)
+        self.ended += 1
+        self.ended_hours += run_hours(trial.charged)
+        diverged = trial.state is TrialState.DIVERGED
+        if self.searcher.uses_history:
+            self.history[trial.index] = Observation(trial.index, trial.point, trial.value, diverged)
+        if trial.state is TrialState.COMPLETED and trial.value is not None and self._beats(trial):
+            self.best = Best.of(trial)
+
+    def useless(self, trial: TrialRow, best_before: Best | None) -> Best | None:
+        """Whose parameters nobody needs after this end: the best so far and confirmations stay, the rest by
+        `keep`. A failed trial keeps its own whatever that says: tried again, it goes on from there."""
+        keep = self.spec.keep
+        if trial.state is TrialState.FAILED or keep == "all":
+            return None
+        if keep == "best" and self.arm.phase == "confirm":
+            return None
+        mine = Best.of(trial)
+        return mine if keep == "none" or self.best != mine else best_before
+
+    def _beats(self, trial: TrialRow) -> bool:
+        """Better than the best so far; of equals the earlier index, whichever ended first."""
+        if self.best is None or self.best.value is None or trial.value is None:
+            return True
+        sign = 1 if self.spec.objective.goal == "minimize" else -1
+        return (sign * trial.value, trial.index) < (sign * self.best.value, self.best.index)
+
+
+@dataclass
+class Course:
+    """All lanes of one study."""
+
+    study_id: str
+    spec: StudySpec
+    lanes: dict[tuple[str, int], Lane]
+
+    @classmethod
+    def read(cls, study: StudyRow, trials: Iterable[TrialRow]) -> Course:
+        spec = StudySpec.model_validate(study.spec)
+        lanes: dict[tuple[str, int], Lane] = {}
+        for arm in spec.arms:
+            for replicate in range(spec.replicates_of(arm)):
+                lanes[arm.name, replicate] = Lane(
+                    spec=spec,
+                    arm=arm,
+                    replicate=replicate,
+                    requested=arm.trials + study.extra_trials.get(arm.name, 0),
+                    searcher=searcher(arm.method),
+                    source=_source(spec, arm, replicate, lanes),
+                    ladder=None if arm.rungs is None else Ladder(arm.rungs, spec.objective),
+                )
+        course = cls(study.study_id, spec, lanes)
+        for trial in trials:
+            course.lane(trial).added(trial)
+        return course
+
+    def lane(self, trial: TrialRow) -> Lane:
+        return self.lanes[trial.arm, trial.replicate]
+
+    def climb(self, ledger: Ledger, spoke: Collection[str]) -> None:
+        """Read what these trials have stored since the last time: rungs are judged by that alone."""
+        for (arm, replicate), lane in self.lanes.items():
+            if lane.ladder is not None:
+                its_own = trial_id(self.study_id, arm, replicate, 0).removesuffix("0")
+                mine = [trial for trial in spoke if trial.startswith(its_own)]
+                lane.ladder.hear([s for trial in mine for s in _events(ledger, trial, lane.ladder.cursor)])
+
+    def lags(self, trial: str) -> Lags | None:
+        """Why a trial is to be stopped at a rung; None for one that may go on."""
+        ladder = self.lanes[lane_of(trial)].ladder
+        return None if ladder is None else ladder.lags(trial)
+
+    @property
+    def done(self) -> bool:
+        return all(lane.done for lane in self.lanes.values())
+
+    @property
+    def spent_hours(self) -> float:
+        """All that was charged: to trials that have ended, and to earlier attempts of those that have not."""
+        return sum(lane.ended_hours + sum(lane.open_hours.values()) for lane in self.lanes.values())
+
+    def budget_spent(self, *, reserving: bool = True) -> str | None:
+        """Why nothing more is launched; None before. `reserving`: what runs counts as what it will take."""
+        if self.spec.budget.run_hours is None and self.spec.budget.chip_hours is None:
+            return None
+        reserved = sum(lane.expected_hours * lane.running for lane in self.lanes.values())
+        return budget_spent(self.spec, self.spent_hours, reserved if reserving else 0.0)
+
+    def next_lane(self) -> Lane | None:
+        """The lane that a free slot serves: one with a trial that waits, else the longest chain.
+
+        That changes the wall clock and never a proposal.
+        """
+        waiting = [lane for lane in self.lanes.values() if lane.waiting]
+        ready = waiting or [lane for lane in self.lanes.values() if lane.can_propose()]
+        return max(ready, key=lambda lane: lane.sequential_work, default=None)
+
+
+def _events(ledger: Ledger, trial: str, after: int) -> Iterator[StoredEvent]:
+    while page := ledger.events(after=after, trial_id=trial, limit=PAGE):
+        yield from page
+        after = page[-1].event_id
+
+
+def _source(spec: StudySpec, arm: Arm, replicate: int, lanes: Mapping[tuple[str, int], Lane]) -> Lane | None:
+    if arm.after is None:
+        return None
+    return lanes[followed(spec, arm.after, replicate)]
+
+
+def followed(spec: StudySpec, after: After, replicate: int) -> tuple[str, int]:
+    """The lane that a following arm's replicate takes from: its own, or the last that there is."""
+    source = spec.arm(after.arm)
+    return source.name, min(replicate, spec.replicates_of(source) - 1)
+
+
+def followers(spec: StudySpec, lane: tuple[str, int]) -> Iterator[tuple[str, int]]:
+    """The lanes that take from this one, and those that take from them."""
+    for arm in spec.arms:
+        for replicate in range(spec.replicates_of(arm)):
+            if arm.after is not None and followed(spec, arm.after, replicate) == lane:
+                yield arm.name, replicate
+                yield from followers(spec, (arm.name, replicate))

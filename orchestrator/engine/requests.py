@@ -1,0 +1,212 @@
+"""What do people ask of a running study, and what does it mean? Obeyed once, however often it is tried."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+
+from orchestrator.engine.lanes import Course, followers
+from orchestrator.ground.clock import Clock
+from orchestrator.ground.errors import BadSpec, MoveRefused, NotFound
+from orchestrator.ledger import Store
+from orchestrator.ledger.records import StudyRow, StudyState, TrialState, Wish
+from orchestrator.ledger.rules import deletable, never_began
+from orchestrator.runs.folders import Storage
+from orchestrator.study.spec import FRESH_PER_REPLICATE, MOST_TRIALS, Arm, StudySpec
+
+VERBS = ("pause", "resume", "cancel", "extend", "retry", "delete")
+
+
+def obey_all(store: Store, epoch: int, *, clock: Clock, storage: Storage | None) -> set[str]:
+    """Obey and answer all that was asked for; the studies that it concerned.
+
+    To delete takes the storage: without it such a wish waits for a process that has it.
+    """
+    deleted: set[str] = set()
+    concerned: set[str] = set()
+    for wish in store.open_wishes():
+        if wish.study_id in deleted or (wish.verb == "delete" and storage is None):
+            continue
+        answer = obey(store, epoch, wish, clock, storage)
+        concerned.add(wish.study_id)
+        if wish.verb == "delete" and not answer:
+            deleted.add(wish.study_id)  # and its wishes with it, this one too
+        else:
+            store.answer_wish(epoch, wish.wish_id, answer)
+    return concerned
+
+
+def obey(store: Store, epoch: int, wish: Wish, clock: Clock, storage: Storage | None = None) -> str:
+    """Do what the wish says. The answer: "" for done, else why not."""
+    try:
+        study = store.study(wish.study_id)
+        match wish.verb:
+            case "pause":
+                _turn(store, epoch, study, StudyState.RUNNING, StudyState.PAUSED, verb="paused")
+            case "resume":
+                _turn(store, epoch, study, StudyState.PAUSED, StudyState.RUNNING, verb="resumed")
+            case "cancel":
+                _cancel(store, epoch, study.study_id, clock)
+            case "extend":
+                _extend(store, epoch, wish)
+            case "retry":
+                _retry(store, epoch, wish, clock)
+            case "delete" if storage is not None:
+                _delete(store, epoch, study, storage)
+            case verb:
+                return f"Nothing is known of {verb!r}. Allowed: {', '.join(VERBS)}."
+    except (MoveRefused, NotFound, BadSpec) as refusal:
+        return str(refusal)
+    return ""
+
+
+def _turn(
+    store: Store, epoch: int, study: StudyRow, before: StudyState, after: StudyState, *, verb: str
+) -> None:
+    """Already there is as good as done: a wish may be obeyed twice."""
+    if study.state not in (before, after):
+        raise MoveRefused(
+            f"The study {study.name} is {study.state} and cannot be {verb}; only one that is {before} can."
+        )
+    store.move_study(epoch, study.study_id, before, after)
+
+
+def _cancel(store: Store, epoch: int, study_id: str, clock: Clock) -> None:
+    study = store.study(study_id)
+    if study.state is StudyState.COMPLETED:
+        raise MoveRefused(f"The study {study.name} is completed; there is nothing left to cancel.")
+    if study.state is not StudyState.CANCELLED:
+        store.move_study(epoch, study_id, study.state, StudyState.CANCELLED, reason="cancelled")
+    stop_waiting(store, epoch, study_id, clock, reason="The study was cancelled.")
+
+
+def _delete(store: Store, epoch: int, study: StudyRow, storage: Storage) -> None:
+    """The folders first: a process that dies in between finds the study, and the wish, still there."""
+    deletable(study, live=bool(store.live_attempts(study.study_id)))
+    storage.delete(study.study_id)
+    store.delete_study(epoch, study.study_id)
+
+
+def stop_waiting(store: Store, epoch: int, study_id: str, clock: Clock, *, reason: str) -> None:
+    """End all trials that wait. What runs is told by the engine, and ends by itself."""
+    for trial in store.trials(study_id, states={TrialState.WAITING}):
+        store.move_trial(
+            epoch, trial.trial_id, TrialState.WAITING, TrialState.STOPPED, at=clock.time(), reason=reason
+        )
+
+
+def _extend(store: Store, epoch: int, wish: Wish) -> None:
+    """The sum of all extensions that were granted and this one: the same however often it is obeyed."""
+    study = store.study(wish.study_id)
+    spec = StudySpec.model_validate(study.spec)
+    check_extension(store, study.study_id, spec, wish.detail)
+    if study.state is StudyState.CANCELLED:
+        raise MoveRefused(f"The study {study.name} is cancelled and cannot be extended.")
+    _affordable(store, study, spec)
+    total: Counter[str] = Counter()
+    for other in store.wishes(study.study_id):
+        if other.verb == "extend" and (other.answer == "" or other.wish_id == wish.wish_id):
+            total.update({arm: int(more) for arm, more in other.detail.items()})
+    for name, more in total.items():
+        arm = spec.arm(name)
+        most = most_trials(arm)
+        if arm.trials + more > most:
+            seeds = " on fresh seeds" if arm.fresh_seeds else ""
+            raise BadSpec(
+                f"{name} would have {arm.trials + more:,} trials{seeds}; at most {most:,} are allowed."
+            )
+    extended = [
+        (name, replicate) for name in total for replicate in range(spec.replicates_of(spec.arm(name)))
+    ]
+    with store.together(epoch):
+        _take_back_skipped(store, epoch, study, spec, extended)
+        store.extend_study(epoch, study.study_id, dict(total))
+        if study.state is StudyState.COMPLETED:
+            store.move_study(epoch, study.study_id, StudyState.COMPLETED, StudyState.RUNNING)
+
+
+def check_extension(store: Store, study_id: str, spec: StudySpec, more: Mapping[str, int]) -> None:
+    names = [arm.name for arm in spec.arms]
+    for name, count in more.items():
+        if name not in names:
+            raise BadSpec(f"No arm is named {name!r}. The arms are: {', '.join(names)}.")
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise BadSpec(f"{name}: {count!r} more trials cannot be added. Give a whole number from 1.")
+        refusal = closed(spec, name, begun=lambda arm: _begun(store, study_id, arm))
+        if refusal:
+            raise BadSpec(refusal)
+
+
+def closed(spec: StudySpec, name: str, *, begun: Callable[[str], bool]) -> str:
+    """Why an arm cannot get more trials; "" if it can. `begun`: whether an arm has a trial."""
+    if spec.arm(name).method == "grid":
+        return f"{name} is a grid: all its points are in it. Make a new study with more values."
+    follower = _begun_follower(spec, name, begun)
+    if follower is not None:
+        return (
+            f"{follower} has already begun with what {name} found, so {name} cannot be "
+            f"extended. Make a new study with more trials."
+        )
+    return ""
+
+
+def most_trials(arm: Arm) -> int:
+    """How many an arm may have in one replicate."""
+    return FRESH_PER_REPLICATE if arm.fresh_seeds else MOST_TRIALS
+
+
+def _begun_follower(spec: StudySpec, name: str, begun: Callable[[str], bool]) -> str | None:
+    """An arm that runs what this one found; a later change of the best would make it a lie."""
+    followers = (arm.name for arm in spec.arms if arm.after is not None and arm.after.arm == name)
+    return next(filter(begun, followers), None)
+
+
+def _begun(store: Store, study_id: str, arm: str, replicate: int | None = None) -> bool:
+    """Whether anything of it ran or will. A trial that was skipped, with nothing to follow, is nothing."""
+    others = set(TrialState) - {TrialState.STOPPED}
+    if store.trials(study_id, arm=arm, replicate=replicate, states=others, limit=1):
+        return True
+    stopped = store.trials(study_id, arm=arm, replicate=replicate, states={TrialState.STOPPED})
+    return not all(map(never_began, stopped))
+
+
+def _affordable(store: Store, study: StudyRow, spec: StudySpec) -> None:
+    """More trials than the budget pays for would only be stopped."""
+    if spec.budget.run_hours is None and spec.budget.chip_hours is None:
+        return
+    spent = Course.read(study, store.trials(study.study_id)).budget_spent(reserving=False)
+    if spent is not None:
+        raise MoveRefused(f"{spent} Nothing more can run; make a new study.")
+
+
+def _take_back_skipped(
+    store: Store, epoch: int, study: StudyRow, spec: StudySpec, lanes: Iterable[tuple[str, int]]
+) -> None:
+    """Trials that were written down as stopped, since what they follow had no valid result, are made anew
+    once it may have one. First of all: a study that dies before the rest skips them again."""
+    for arm, replicate in {follower for lane in lanes for follower in followers(spec, lane)}:
+        for trial in store.trials(study.study_id, arm=arm, replicate=replicate, states={TrialState.STOPPED}):
+            store.remove_trial(epoch, trial.trial_id)
+
+
+def _retry(store: Store, epoch: int, wish: Wish, clock: Clock) -> None:
+    study = store.study(wish.study_id)
+    trial_id = str(wish.detail.get("trial_id", ""))
+    trial = store.trial(trial_id)
+    if study.state is StudyState.CANCELLED:
+        raise MoveRefused(f"The study {study.name} is cancelled; its trials cannot be tried again.")
+    if trial.state not in (TrialState.FAILED, TrialState.WAITING):
+        raise MoveRefused(f"The trial {trial_id} is {trial.state}; only a failed one can be tried again.")
+    spec, lane = StudySpec.model_validate(study.spec), (trial.arm, trial.replicate)
+    _affordable(store, study, spec)
+    for arm, replicate in followers(spec, lane):
+        if trial.state is TrialState.FAILED and _begun(store, study.study_id, arm, replicate):
+            raise MoveRefused(
+                f"{arm} has already begun with what {trial.arm} found, so {trial_id} cannot be tried again: "
+                f"it could become the best. Run its configuration in a new study."
+            )
+    with store.together(epoch):
+        _take_back_skipped(store, epoch, study, spec, [lane])
+        if study.state is StudyState.COMPLETED:  # before its trial waits: in a study that is over none does
+            store.move_study(epoch, study.study_id, StudyState.COMPLETED, StudyState.RUNNING)
+        store.move_trial(epoch, trial_id, TrialState.FAILED, TrialState.WAITING, at=clock.time())

@@ -1,0 +1,449 @@
+"""What happens next? One `tick`: lead, obey, collect, decide, launch.
+
+No threads and no sleeps: the clock, the ports and the search are given to it. Every write says what is
+intended before it is acted on, and every write may be repeated, so a restart is nothing but the next tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+from orchestrator.engine.blocked import Unrunnable
+from orchestrator.engine.checks import find_entrypoint, find_shape_key
+from orchestrator.engine.endings import ending
+from orchestrator.engine.inherit import taken
+from orchestrator.engine.lanes import Course, Lane
+from orchestrator.engine.orphans import Elsewhere, never_taken
+from orchestrator.engine.requests import obey_all, stop_waiting
+from orchestrator.ground.clock import Clock
+from orchestrator.ground.errors import BackendLost, BadSpec, Fenced, LedgerBusy
+from orchestrator.ledger import Store
+from orchestrator.ledger.base import Ending
+from orchestrator.ledger.records import (
+    ENDED,
+    AttemptRow,
+    AttemptState,
+    StudyRow,
+    StudyState,
+    TrialRow,
+    TrialState,
+    study_of,
+    trial_id,
+)
+from orchestrator.ledger.rules import heard
+from orchestrator.runs.contract import AttemptKey, Backend, Ended, Launch, Progress
+from orchestrator.runs.folders import NotWritten, Storage
+from orchestrator.study.configs import trial_config
+from orchestrator.study.spec import StudySpec
+from trainer.protocol import Verdict
+
+AWAY = (LedgerBusy, BackendLost, Fenced)  # no fault of a study: the whole tick is made again
+MOST_AGAIN = 5  # times in a row that one attempt is submitted again before one that never begins is lost
+
+
+@dataclass(frozen=True)
+class Tick:
+    """What one tick did. `idle`: there is nothing to do until a worker or a person says something new."""
+
+    leading: bool
+    launched: int = 0
+    ended: int = 0
+    live: int = 0
+    open_studies: int = 0
+    unrunnable: Mapping[str, str] = field(default_factory=dict)  # study -> why this process cannot launch it
+    passing: frozenset[str] = frozenset()  # those of them whose trouble may pass by itself
+
+    @property
+    def idle(self) -> bool:
+        return self.launched == 0 and self.ended == 0
+
+
+class Engine:
+    """The only writer of trials, attempts and events."""
+
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        *,
+        clock: Clock,
+        storage: Storage,
+        who: str,
+        entrypoint: Callable[[str], Any] = find_entrypoint,
+    ) -> None:
+        self.store = store
+        self.backend = backend
+        self.clock = clock
+        self.storage = storage
+        self.who = who
+        self._entrypoint = entrypoint
+        self._epoch: int | None = None  # of the readings; None: they are to be made anew
+        self._led: int | None = None  # the newest epoch of ours
+        self._courses: dict[str, Course] = {}
+        self._heard: dict[AttemptKey, float] = {}  # monotonic time of the last news
+        self._handed: dict[AttemptKey, int] = {}  # how often the backend took it, in this life
+        self._unrunnable = Unrunnable(clock)
+        self._elsewhere = Elsewhere(storage, clock)
+
+    def tick(self, *, launch: bool = True) -> Tick:
+        """One round. Any error leaves the ledger whole and the next tick starts from what it holds.
+
+        Without `launch` only wishes are obeyed and news collected: nothing new begins.
+        """
+        epoch = self.store.lead(self.who)
+        if epoch is None:
+            self._forget_readings()
+            return Tick(leading=False)
+        try:
+            if epoch != self._led:
+                self._take_over(epoch)
+            if epoch != self._epoch:
+                self._forget_readings()
+                self._drop_orphans()
+                self._epoch = epoch
+            self._obey_wishes(epoch)
+            studies = {s.study_id: s for s in self.store.studies({StudyState.RUNNING, StudyState.PAUSED})}
+            self._unrunnable.keep_only(studies)
+            ended = self._collect(epoch, studies)
+            running = [study for study in studies.values() if study.state is StudyState.RUNNING]
+            launched = sum(self._try_to_advance(epoch, study) for study in running) if launch else 0
+            return Tick(
+                True,
+                launched=launched,
+                ended=ended,
+                live=len(self._heard),
+                open_studies=len(running),
+                unrunnable=self._unrunnable.sentences(),
+                passing=self._unrunnable.passing(),
+            )
+        except BaseException:
+            self._forget_readings()
+            raise
+
+    def _take_over(self, epoch: int) -> None:
+        """What was heard and handed out while we led before may have been another's since."""
+        if self._led is not None and epoch != self._led + 1:  # epochs are given out one by one
+            self.backend.renew()
+            self._handed.clear()
+        self._heard.clear()
+        self._unrunnable.clear()
+        self._elsewhere.clear()
+        self._led = epoch
+
+    def _forget_readings(self) -> None:
+        """What was read may not be what is written: read it anew."""
+        self._courses.clear()
+        self._epoch = None
+
+    def _drop_orphans(self) -> None:
+        """Attempts that the backend still holds and the ledger has ended: zombies."""
+        live = {attempt.key for attempt in self.store.live_attempts()}
+        for key in self.backend.attempts():
+            if key not in live:
+                self.backend.kill(key, "its attempt was given up")
+                self.backend.forget(key)
+
+    # -- obey ---------------------------------------------------------------------------------------
+    def _obey_wishes(self, epoch: int) -> None:
+        for study_id in obey_all(self.store, epoch, clock=self.clock, storage=self.storage):
+            self._courses.pop(study_id, None)
+            self._unrunnable.discard(study_id)
+
+    # -- collect ------------------------------------------------------------------------------------
+    def _collect(self, epoch: int, studies: dict[str, StudyRow]) -> int:
+        live = self.store.live_attempts()
+        keys = {attempt.key for attempt in live}
+        self._heard = {key: at for key, at in self._heard.items() if key in keys}
+        if not live:
+            return 0
+        news = self.backend.poll({attempt.key: attempt.sequence for attempt in live})
+        for study_id in {study_of(attempt.trial_id) for attempt in live} - studies.keys():
+            studies[study_id] = self.store.study(study_id)  # cancelled, and not yet at rest
+        for attempt in live:
+            if attempt.key not in news or not news[attempt.key].known:
+                news[attempt.key] = self._known_elsewhere(studies[study_of(attempt.trial_id)], attempt)
+        live = [a for a in live if not self._submitted_again(studies[study_of(a.trial_id)], a, news)]
+        over: list[tuple[AttemptRow, TrialRow]] = []
+        with self.store.together(epoch):
+            said = [event for attempt in live for event in news[attempt.key].events]
+            if said:
+                self.store.append(epoch, said)
+            spoke = {event.trial_id for event in said}
+            for study_id in {study_of(trial) for trial in spoke}:
+                self._course(studies[study_id]).climb(self.store, spoke)
+            for attempt in live:
+                trial = self._hear(epoch, studies[study_of(attempt.trial_id)], attempt, news[attempt.key])
+                if trial is not None:
+                    over.append((attempt, trial))
+        for attempt, trial in over:  # only what is written is forgotten
+            self.backend.forget(attempt.key)
+            self._take_in(attempt, trial)
+        return len(over)
+
+    def _hear(self, epoch: int, study: StudyRow, attempt: AttemptRow, progress: Progress) -> TrialRow | None:
+        """Its events are written; now what else is to be done. Its trial when that was the end of it."""
+        if never_taken(attempt, progress) and study.state is not StudyState.RUNNING:
+            return self._never_begun(epoch, study, attempt)
+        attempt = reduce(heard, progress.events, attempt)
+        if progress.ended is not None:
+            return self._end(epoch, study, attempt, progress.ended)
+        if attempt.state is AttemptState.LAUNCHING and attempt.sequence:  # its worker has said that it began
+            self.store.attempt_running(epoch, attempt.trial_id, attempt.number)
+        self._watch(study, attempt, news=bool(progress.events))
+        self._tell(study, attempt)
+        return None
+
+    def _known_elsewhere(self, study: StudyRow, attempt: AttemptRow) -> Progress:
+        return self._elsewhere.progress(attempt, hang_after_s=self._course(study).spec.retries.hang_after_s)
+
+    def _submitted_again(
+        self, study: StudyRow, attempt: AttemptRow, news: dict[AttemptKey, Progress]
+    ) -> bool:
+        """Intended by us or by a leader before, and begun by no worker: submit it under its number, and hear
+        of it later. One that so many workers did not begin is lost."""
+        progress = news[attempt.key]
+        if not never_taken(attempt, progress) or study.state is not StudyState.RUNNING:
+            return False
+        if (handed := self._handed.get(attempt.key, 0)) > MOST_AGAIN:
+            last = progress.ended.reason if progress.ended else "The workers know nothing of it any more."
+            reason = f"It was submitted {handed} times, and no worker began it. Last: {last}"
+            news[attempt.key] = Progress(known=True, ended=Ended("lost", reason=reason))
+            return False
+        if progress.known:
+            self.backend.forget(attempt.key)  # it holds a slot for a worker that is gone
+        if not self._unrunnable.rests(study.study_id):
+            try:
+                self._submit(self._course(study).spec, self.store.trial(attempt.trial_id), attempt)
+            except AWAY:
+                raise
+            except Exception as why:
+                self._unrunnable.add(study.study_id, why)
+        return True
+
+    def _never_begun(self, epoch: int, study: StudyRow, attempt: AttemptRow) -> TrialRow:
+        """Begun by no worker, and its study goes on no more."""
+        cancelled = study.state is StudyState.CANCELLED
+        unbegun = Ending(
+            AttemptState.PREEMPTED,
+            TrialState.STOPPED if cancelled else TrialState.WAITING,
+            self.clock.time(),
+            reason=f"The study was {study.state} before it began.",
+        )
+        return self.store.end_attempt(epoch, *attempt.key, unbegun)
+
+    def _end(self, epoch: int, study: StudyRow, attempt: AttemptRow, ended: Ended) -> TrialRow:
+        if ended.how == "unwritten":
+            self._unrunnable.add(study.study_id, NotWritten(ended.reason))
+        made = ending(
+            ended,
+            spec=self._course(study).spec,
+            study_state=study.state,
+            trial=self.store.trial(attempt.trial_id),
+            attempt=attempt,
+            lags=self._course(study).lags(attempt.trial_id),
+            at=self.clock.time(),
+        )
+        return self.store.end_attempt(epoch, *attempt.key, made)
+
+    def _take_in(self, attempt: AttemptRow, trial: TrialRow) -> None:
+        """An attempt's end is written: the readings follow."""
+        self._heard.pop(attempt.key, None)
+        self._handed.pop(attempt.key, None)
+        course = self._courses.get(trial.study_id)
+        if course is None:
+            return
+        lane = course.lane(trial)
+        if trial.state in ENDED:
+            best_before = lane.best
+            lane.ended_as(trial)
+            useless = lane.useless(trial, best_before)
+            if useless is not None:
+                for number in range(1, useless.attempts + 1):
+                    self.storage.discard(self.storage.folder(trial.study_id, useless.trial_id, number))
+        else:
+            lane.waits(trial)
+
+    def _watch(self, study: StudyRow, attempt: AttemptRow, *, news: bool) -> None:
+        """A process that lives and says nothing for too long is killed; the next poll says lost."""
+        now = self.clock.monotonic()
+        if news or attempt.key not in self._heard:
+            self._heard[attempt.key] = now
+            return
+        silent_s = now - self._heard[attempt.key]
+        limit_s = self._course(study).spec.retries.hang_after_s
+        if silent_s > limit_s:
+            self.backend.kill(
+                attempt.key,
+                f"No report for {silent_s:.0f} s; {limit_s:g} s are allowed (retries.hang_after_s).",
+            )
+
+    def _tell(self, study: StudyRow, attempt: AttemptRow) -> None:
+        if study.state is StudyState.CANCELLED or self._course(study).lags(attempt.trial_id) is not None:
+            self.backend.say(attempt.key, Verdict.STOP)
+        elif study.state is StudyState.PAUSED:
+            self.backend.say(attempt.key, Verdict.SAVE_AND_STOP)
+
+    # -- decide and launch --------------------------------------------------------------------------
+    def _course(self, study: StudyRow) -> Course:
+        course = self._courses.get(study.study_id)
+        if course is None:
+            trials = self.store.trials(study.study_id)
+            course = Course.read(study, trials)
+            course.climb(self.store, {trial.trial_id for trial in trials if trial.attempts})
+            self._courses[study.study_id] = course
+        return course
+
+    def _try_to_advance(self, epoch: int, study: StudyRow) -> int:
+        """A study that this process cannot launch is left alone; the others on this ledger go on."""
+        if self._unrunnable.rests(study.study_id):
+            return 0
+        try:
+            launched = self._advance(epoch, study)
+        except AWAY:
+            raise
+        except Exception as why:  # whatever its files and its entrypoint come up with is its own trouble
+            self._unrunnable.add(study.study_id, why)
+            self._courses.pop(study.study_id, None)
+            return 0
+        self._unrunnable.discard(study.study_id)
+        return launched
+
+    def _advance(self, epoch: int, study: StudyRow) -> int:
+        """Launch what fits; end the study when nothing is left to do."""
+        course = self._course(study)
+        if course.done:
+            self.store.move_study(epoch, study.study_id, StudyState.RUNNING, StudyState.COMPLETED)
+            self._courses.pop(study.study_id)
+            return 0
+        self._skip_what_follows_nothing(epoch, study, course)
+        self._entrypoint(course.spec.entrypoint)  # it must be found before a launch is written down
+        slots = self.backend.slots(course.spec.resources)
+        if not slots:
+            raise BadSpec(
+                f"A trial of it asks for {course.spec.resources.words}, and none such fits: there are "
+                f"{self.backend.room()}. Run it where there is more, or make a new study that asks for less."
+            )
+        free = slots - len(self._heard)
+        chosen: list[tuple[Lane, TrialRow, bool]] = []
+        while len(chosen) < free:
+            spent = course.budget_spent()
+            if spent is not None:
+                self._end_by_budget(epoch, study, course, spent)
+                break
+            lane = course.next_lane()
+            if lane is None:
+                break
+            chosen.append(self._choose(study, lane))
+        if chosen:
+            self.storage.require_room(study.study_id)
+        self._launch(epoch, chosen)
+        return len(chosen)
+
+    def _end_by_budget(self, epoch: int, study: StudyRow, course: Course, sentence: str) -> None:
+        """Nothing is launched any more; once nothing runs, the study is complete."""
+        if any(lane.running for lane in course.lanes.values()):
+            return
+        stop_waiting(self.store, epoch, study.study_id, self.clock, reason=sentence)
+        self.store.move_study(
+            epoch, study.study_id, StudyState.RUNNING, StudyState.COMPLETED, reason=sentence
+        )
+        self._courses.pop(study.study_id)
+
+    def _skip_what_follows_nothing(self, epoch: int, study: StudyRow, course: Course) -> None:
+        """Arms that follow one without a valid result: their trials are written down as stopped."""
+        for lane in course.lanes.values():
+            source = lane.source
+            if source is None or not source.done or source.best is not None:
+                continue
+            while lane.waiting or lane.next_index < lane.requested:
+                if not lane.waiting:
+                    lane.added(self.store.add_trial(epoch, self._new_trial(lane, {}, study.study_id)))
+                trial = self.store.move_trial(
+                    epoch,
+                    lane.waiting[0].trial_id,
+                    TrialState.WAITING,
+                    TrialState.STOPPED,
+                    at=self.clock.time(),
+                    reason=f"No valid result in {source.arm.name}, which it follows.",
+                )
+                lane.waiting.pop(0)
+                lane.ended_as(trial)
+
+    def _choose(self, study: StudyRow, lane: Lane) -> tuple[Lane, TrialRow, bool]:
+        """A lane's next trial, and whether it is new: one that waits, else the next that it proposes."""
+        new = not lane.waiting
+        if new:
+            point = lane.searcher.suggest(lane.request())  # takes its time, so nothing is locked yet
+            lane.added(self._new_trial(lane, point, study.study_id))
+        return lane, lane.waiting.pop(0), new
+
+    def _launch(self, epoch: int, chosen: Sequence[tuple[Lane, TrialRow, bool]]) -> None:
+        """Write down these trials and their attempts, then submit them."""
+        if not chosen:
+            return
+        intended: list[tuple[Lane, TrialRow, AttemptRow]] = []
+        with self.store.together(epoch):
+            for lane, wanted, new in chosen:
+                trial = self.store.add_trial(epoch, wanted) if new else wanted
+                attempt = AttemptRow(
+                    trial_id=trial.trial_id,
+                    number=trial.attempts + 1,
+                    state=AttemptState.LAUNCHING,
+                    started_at=self.clock.time(),
+                    resumed_from=trial.checkpoint,
+                )
+                intended.append((lane, trial, self.store.start_attempt(epoch, attempt)))
+        for lane, trial, attempt in intended:
+            self._submit(lane.spec, trial, attempt)
+
+    def _new_trial(self, lane: Lane, point: Mapping[str, float], study_id: str) -> TrialRow:
+        index = lane.next_index
+        return TrialRow(
+            trial_id=trial_id(study_id, lane.arm.name, lane.replicate, index),
+            study_id=study_id,
+            arm=lane.arm.name,
+            replicate=lane.replicate,
+            index=index,
+            point=point,
+            config=trial_config(
+                lane.spec,
+                lane.arm,
+                replicate=lane.replicate,
+                index=index,
+                point=point,
+                found=self._found(lane),
+            ),
+            state=TrialState.WAITING,
+            created_at=self.clock.time(),
+        )
+
+    def _found(self, lane: Lane) -> Mapping[str, Any] | None:
+        """What the lane takes of the one that it follows, which has ended. A file that it takes is there
+        before the trial is written down that names it."""
+        best = lane.source.best if lane.source is not None else None
+        if best is None or lane.arm.after is None:
+            return None
+        return taken(lane.arm.after.take, self.store.trial(best.trial_id), self.storage)
+
+    def _submit(self, spec: StudySpec, trial: TrialRow, attempt: AttemptRow) -> None:
+        """Hand it to the workers. One that finds no room stays LAUNCHING and is submitted again."""
+        entrypoint = self._entrypoint(spec.entrypoint)
+        shape_key = find_shape_key(entrypoint, spec.entrypoint, trial.config)
+        self._heard[attempt.key] = self.clock.monotonic()
+        taken = self.backend.submit(
+            Launch(
+                trial_id=trial.trial_id,
+                attempt=attempt.number,
+                entrypoint=spec.entrypoint,
+                config=trial.config,
+                shape_key=shape_key,
+                folder=str(self.storage.folder(trial.study_id, trial.trial_id, attempt.number)),
+                resume_from=attempt.resumed_from,
+                resources=spec.resources,
+            )
+        )
+        if taken:
+            self._handed[attempt.key] = self._handed.get(attempt.key, 0) + 1

@@ -1,0 +1,195 @@
+"""What does a study look like now? A reading of the ledger for terminals, scripts and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orchestrator.ledger import Ledger, tallies
+from orchestrator.ledger.base import Tally
+from orchestrator.ledger.costs import run_hours
+from orchestrator.ledger.records import ENDED, AttemptRow, StudyRow, TrialRow, TrialState, study_of
+from orchestrator.study.spec import Arm, StudySpec
+
+
+@dataclass(frozen=True)
+class ArmLine:
+    """One arm over all its replicates."""
+
+    arm: str
+    phase: str
+    row: str
+    column: str
+    requested: int
+    states: dict[str, int]
+    best: float | None
+    best_trial: str | None
+    best_point: dict[str, float]
+    run_hours: float  # charged: all attempts, also lost ones
+    chip_hours: float
+    wasted_hours: float  # charged and not part of a result
+    attempts: int
+    losses: int  # attempts that the machinery lost
+    failures: int  # attempts in which the training code failed
+    steps: float
+
+    @property
+    def ended(self) -> int:
+        return sum(self.states.get(state, 0) for state in ENDED)
+
+    @property
+    def given_up(self) -> int:
+        """Trials that failed because their workers were lost too often. Their code did not fail."""
+        return self.states.get(TrialState.FAILED, 0) - self.failures
+
+
+@dataclass(frozen=True)
+class Overview:
+    study_id: str
+    name: str
+    status: str
+    reason: str
+    metric: str
+    goal: str  # minimize or maximize
+    arms: tuple[ArmLine, ...]
+
+    def count(self, phase: str) -> int:
+        return sum(line.requested for line in self.arms if line.phase == phase)
+
+    @property
+    def requested(self) -> int:
+        return sum(line.requested for line in self.arms)
+
+    @property
+    def ended(self) -> int:
+        return sum(line.ended for line in self.arms)
+
+    @property
+    def no_valid_result(self) -> bool:
+        return self.ended > 0 and all(line.best is None for line in self.arms)
+
+    def to_dict(self) -> dict[str, Any]:
+        """One object for scripts: `trials` are search trials; confirmations and controls stand apart."""
+        return {
+            "study": self.name,
+            "study_id": self.study_id,
+            "status": self.status,
+            "reason": self.reason,
+            "trials": self.count("search"),
+            "confirmations": self.count("confirm"),
+            "controls": self.count("control"),
+            "ended": self.ended,
+            "run_hours": sum(line.run_hours for line in self.arms),
+            "chip_hours": sum(line.chip_hours for line in self.arms),
+            "wasted_hours": sum(line.wasted_hours for line in self.arms),
+            "no_valid_result": self.no_valid_result,
+            "arms": [asdict(line) for line in self.arms],
+        }
+
+
+def overview(ledger: Ledger, study: StudyRow) -> Overview:
+    spec = StudySpec.model_validate(study.spec)
+    by_arm: dict[str, dict[TrialState, Tally]] = {arm.name: {} for arm in spec.arms}
+    for (arm_name, state), tally in ledger.tallies(study.study_id).items():
+        by_arm[arm_name][state] = tally
+    best = ledger.best(study.study_id, minimize=_minimizes(spec))
+    live: dict[str, list[float]] = {arm.name: [] for arm in spec.arms}
+    for attempt in ledger.live_attempts(study.study_id):
+        live[_arm_of(attempt.trial_id)].append(run_hours(attempt.clocks))
+    return Overview(
+        study_id=study.study_id,
+        name=study.name,
+        status=study.state,
+        reason=study.reason,
+        metric=spec.objective.metric,
+        goal=spec.objective.goal,
+        arms=tuple(
+            _line(spec, study, arm, by_arm[arm.name], best.get(arm.name), sum(live[arm.name]))
+            for arm in spec.arms
+        ),
+    )
+
+
+def listed(ledger: Ledger, studies: Sequence[StudyRow]) -> list[dict[str, Any]]:
+    """Studies in a list, from one query's counts: that must not grow slow with their trials."""
+    counts = ledger.counts_of([study.study_id for study in studies])
+    return [
+        {
+            "study": study.name,
+            "study_id": study.study_id,
+            "status": study.state,
+            "ended": sum(n for (_, _, state), n in counts[study.study_id].items() if state in ENDED),
+            "requested": _requested(study),
+            "created_at": study.created_at,
+        }
+        for study in studies
+    ]
+
+
+def _requested(study: StudyRow) -> int:
+    """From the spec as it is stored: to check a hundred anew takes longer than to read and count them."""
+    replicates = study.spec["replicates"]
+    return sum(
+        (arm["trials"] + study.extra_trials.get(arm["name"], 0)) * (arm["replicates"] or replicates)
+        for arm in study.spec["arms"]
+    )
+
+
+def _line(
+    spec: StudySpec,
+    study: StudyRow,
+    arm: Arm,
+    states: Mapping[TrialState, Tally],
+    best: TrialRow | None,
+    live_hours: float,
+) -> ArmLine:
+    ended = [tally for state, tally in states.items() if state in ENDED]
+    wasted_s = sum(tally.charged_s for tally in ended) - sum(tally.productive_s for tally in ended)
+    hours = sum(tally.charged_s for tally in states.values()) / 3600 + live_hours
+    more = study.extra_trials.get(arm.name, 0)
+    return ArmLine(
+        arm=arm.name,
+        phase=arm.phase,
+        row=arm.row,
+        column=arm.column,
+        requested=(arm.trials + more) * spec.replicates_of(arm),
+        states={str(state): tally.trials for state, tally in states.items()},
+        best=best.value if best else None,
+        best_trial=best.trial_id if best else None,
+        best_point=dict(best.point) if best else {},
+        run_hours=hours,
+        chip_hours=hours * spec.resources.chips,
+        wasted_hours=max(0.0, wasted_s / 3600),
+        attempts=sum(tally.attempts for tally in states.values()),
+        losses=sum(tally.losses for tally in states.values()),
+        failures=sum(tally.failures for tally in states.values()),
+        steps=sum(tally.steps for tally in states.values()),
+    )
+
+
+def best_of(spec: StudySpec, trials: list[TrialRow]) -> TrialRow | None:
+    """The completed trial with the best objective; of equals the first."""
+    return tallies.best(trials, minimize=_minimizes(spec))
+
+
+def _minimizes(spec: StudySpec) -> bool:
+    return spec.objective.goal == "minimize"
+
+
+def _arm_of(trial: str) -> str:
+    return trial.removeprefix(study_of(trial) + ".").split(".", 1)[0]
+
+
+def fallback_words(attempt: AttemptRow) -> str:
+    """The sentence on checkpoints that an attempt found damaged; "" for one that found none."""
+    if not attempt.damaged:
+        return ""
+    return f"Attempt {attempt.number} {passed_over(attempt.resumed_from, attempt.damaged)}."
+
+
+def passed_over(used: str | None, damaged: Sequence[str]) -> str:
+    """What a run did that found its checkpoint damaged."""
+    begun = "began anew" if used is None else f"went on from {used}"
+    are = "is damaged" if len(damaged) == 1 else "are damaged"
+    return f"{begun}, since {' and '.join(damaged)} {are}"

@@ -1,0 +1,93 @@
+"""What is asked of a backend? Submit, poll, cancel: it runs attempts and repeats what they said.
+
+A backend holds no truth. It may be asked anything twice, and it may have forgotten everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from orchestrator.ledger.records import Event
+from orchestrator.study.spec import Resources
+from trainer.protocol import Outcome, Verdict
+
+AttemptKey = tuple[str, int]  # (trial_id, number)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """All that a worker needs to run one attempt."""
+
+    trial_id: str
+    attempt: int
+    entrypoint: str
+    config: Mapping[str, Any]
+    shape_key: str  # a worker that is warm for it is preferred
+    folder: str  # the attempt's own, …/trial/attempt-N: all it may write
+    resume_from: str | None = None  # a checkpoint of an earlier attempt; the worker puts it into
+    #                                 `workdir/resume.json` as {"checkpoint": path}, and as "earlier" the
+    #                                 folders of earlier attempts that are there
+    resources: Resources = field(default_factory=Resources)
+
+    @property
+    def key(self) -> AttemptKey:
+        return (self.trial_id, self.attempt)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Why an attempt is over, apart from crashes of ours.
+
+    outcome: the entrypoint returned; `outcome` says how. raised: the training code raised; `traceback`.
+    lost: the worker died, or was killed as hung; `reason`. unwritten: the host could not write down what it
+    must, its disk being full or away; `reason`.
+    """
+
+    how: Literal["outcome", "raised", "lost", "unwritten"]
+    outcome: Outcome | None = None
+    reason: str = ""
+    traceback: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What became of one attempt since the last poll."""
+
+    known: bool  # False: this backend has never heard of it, or has forgotten it
+    events: tuple[Event, ...] = ()  # those after the sequence asked for, in order, without gaps. The first
+    #                                 is the worker's own "started": without it, known means submitted only
+    ended: Ended | None = None  # given only together with the last of the events
+
+
+class Backend(Protocol):
+    def slots(self, resources: Resources) -> int:
+        """How many such trials this backend can hold in all (not only those free now)."""
+
+    def room(self) -> str:
+        """What there is for all trials, in words: for a person who asks for more."""
+
+    def submit(self, launch: Launch) -> bool:
+        """Start an attempt; False when nothing is free. An attempt it already has: True, nothing done."""
+
+    def poll(self, after: Mapping[AttemptKey, int]) -> dict[AttemptKey, Progress]:
+        """For each attempt asked about, what it said after that sequence. Never blocks for long."""
+
+    def say(self, key: AttemptKey, verdict: Verdict) -> None:
+        """The verdict that the attempt's next report is answered with."""
+
+    def kill(self, key: AttemptKey, reason: str) -> None:
+        """End its process now; the next poll says lost, with this reason."""
+
+    def forget(self, key: AttemptKey) -> None:
+        """Its end is in the ledger: free the slot and drop what was kept of it."""
+
+    def attempts(self) -> list[AttemptKey]:
+        """All that it holds and was not told to forget: to find those that nobody asks about."""
+
+    def renew(self) -> None:
+        """Another process led meanwhile: find out anew what the workers hold."""
+
+    def close(self, *, end_workers: bool) -> None:
+        """Let go; with `end_workers` also end everything it started."""

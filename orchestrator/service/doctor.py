@@ -1,0 +1,169 @@
+"""Is all that a study needs here? Each finding says what it is for and, when it is missing, what to do."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+
+from orchestrator.ground.errors import BadSpec, OrchError
+from orchestrator.ground.settings import Settings, cores, from_environment, without_secrets
+
+PYTHON = (3, 11)
+ANSWER_WITHIN_S = 3.0  # a server of MLflow
+FREE_GB = 1.0  # a quick study writes some MB; below this a disk is as good as full
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One look at one thing. `needed`: nothing works without it."""
+
+    what: str
+    ok: bool
+    needed: bool
+    found: str
+    purpose: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class _Package:
+    name: str  # as pip knows it
+    module: str
+    needed: bool
+    purpose: str
+    advice: str = ""
+
+
+PACKAGES = (
+    _Package("ray", "ray", True, "the workers"),
+    _Package("sqlalchemy", "sqlalchemy", True, "the ledger"),
+    _Package("pydantic", "pydantic", True, "specs"),
+    _Package("click", "click", True, "the command line"),
+    _Package("rich", "rich", True, "live progress on a terminal"),
+    _Package("numpy", "numpy", True, "drawn points"),
+    _Package("optuna", "optuna", True, "Bayesian optimization (gp, tpe)"),
+    _Package("scipy", "scipy", True, "Bayesian optimization by a GP, and Sobol points"),
+    _Package("torch", "torch", True, "Bayesian optimization by a GP", "a CPU build is enough"),
+    _Package("greenlet", "greenlet", False, "halves the time of a GP proposal"),
+    _Package("psycopg", "psycopg", False, "a ledger on PostgreSQL"),
+    _Package("mlflow", "mlflow", False, "the mirror to MLflow"),
+    _Package("jax", "jax", False, "training models; a rehearsal needs none"),
+)
+
+
+def examine(environ: Mapping[str, str]) -> list[Finding]:
+    """All findings, in the order in which to mend them."""
+    findings = [_python(), *(_package(p) for p in PACKAGES), _cores()]
+    try:
+        settings = from_environment(environ)
+    except BadSpec as bad:
+        return [
+            *findings,
+            Finding("settings", False, True, "invalid", "where things lie", " ".join(bad.problems)),
+        ]
+    return [*findings, *_home(settings), _ledger(settings), _workers(settings), _mirror(settings)]
+
+
+def _python() -> Finding:
+    found = ".".join(map(str, sys.version_info[:3]))
+    wanted = ".".join(map(str, PYTHON))
+    return Finding(
+        "Python", sys.version_info >= PYTHON, True, found, "everything", f"Install Python {wanted} or newer."
+    )
+
+
+def _package(package: _Package) -> Finding:
+    advice = f"Install it with `pip install {package.name}`" + (
+        f" ({package.advice})." if package.advice else "."
+    )
+    there = find_spec(package.module) is not None  # nothing is imported: that would take seconds
+    try:
+        found = metadata.version(package.name) if there else "not installed"
+    except metadata.PackageNotFoundError:
+        found = "installed, version unknown"
+    return Finding(package.name, there, package.needed, found, package.purpose, "" if there else advice)
+
+
+def _cores() -> Finding:
+    return Finding("cores", True, True, str(cores()), "one run on each at a time")
+
+
+def _home(settings: Settings) -> Iterator[Finding]:
+    """Whether it can be written, found out without making it, and what its disk has left."""
+    there = next(p for p in (settings.home, *settings.home.parents) if p.exists())
+    writable = os.access(there, os.W_OK | os.X_OK)
+    yield Finding(
+        "ORCH_HOME",
+        writable,
+        True,
+        f"{settings.home}" + ("" if there == settings.home else " (not made yet)"),
+        "the ledger, checkpoints and logs",
+        "" if writable else f"{there} cannot be written. Name another folder in ORCH_HOME.",
+    )
+    free_gb = shutil.disk_usage(there).free / 1e9
+    yield Finding(
+        "free disk",
+        free_gb >= FREE_GB,
+        True,
+        f"{free_gb:.1f} GB",
+        "checkpoints",
+        ""
+        if free_gb >= FREE_GB
+        else f"Make room, or name a folder on another disk in ORCH_HOME; {FREE_GB:g} GB will do.",
+    )
+
+
+def _ledger(settings: Settings) -> Finding:
+    from orchestrator.ledger import open_ledger
+
+    shown = without_secrets(settings.ledger)
+    try:
+        if settings.ledger_file is not None and not settings.ledger_file.exists():
+            return Finding("ledger", True, True, f"{shown} (not made yet)", "the truth about studies")
+        store = open_ledger(settings.ledger)
+        try:
+            studies = len(store.studies())
+        finally:
+            store.close()
+    except (OrchError, OSError) as problem:
+        return Finding("ledger", False, True, shown, "the truth about studies", str(problem))
+    from orchestrator.ledger.migrations import UPGRADES, version_after
+
+    found = f"{shown}, schema version {version_after(UPGRADES)}, studies: {studies}"
+    return Finding("ledger", True, True, found, "the truth about studies")
+
+
+def _workers(settings: Settings) -> Finding:
+    """A study starts them by itself, so their absence is no fault."""
+    from orchestrator.backends import daemon
+
+    address = daemon.find(settings.home)
+    return Finding("Ray daemon", True, False, address or "none runs (a study starts it)", "the workers")
+
+
+def _mirror(settings: Settings) -> Finding:
+    """A server that does not answer is no fault of a study's: what is missing there is written later."""
+    from orchestrator.tracking.target import target
+
+    place, purpose = target(settings), "studies in MLflow"
+    if place is None:
+        return Finding("MLflow", True, False, "switched off (ORCH_MLFLOW=off)", purpose)
+    if place.is_server and place.uri.startswith("http"):
+        try:
+            with urllib.request.urlopen(f"{place.shown.rstrip('/')}/health", timeout=ANSWER_WITHIN_S):
+                pass
+        except urllib.error.HTTPError:  # it answers
+            pass
+        except (OSError, http.client.HTTPException) as problem:  # no address, or no web server
+            advice = f"It does not answer ({problem}). Studies run without it; later: orch mlflow sync"
+            return Finding("MLflow", False, False, place.shown, purpose, advice)
+    made = place.file is None or place.file.exists()
+    return Finding("MLflow", True, False, place.shown + ("" if made else " (not made yet)"), purpose)

@@ -1,0 +1,349 @@
+"""What does this text ask for? Files and dicts to a StudySpec, or a sentence for each mistake.
+
+Every limit is checked before what it protects from can cost anything: size before reading, aliases and
+depth before building. YAML is read by the rules of YAML 1.2, where `off` is a word and 1e-3 a number.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from orchestrator.ground.errors import BadSpec
+from orchestrator.study.spec import Spec, StudySpec
+
+MAX_BYTES = 2**20  # a spec of 1,000 arms has about 300 kB
+MAX_DEPTH = 50
+MAX_YAML_NODES = 100_000  # about a second to build
+MAX_SENTENCES = 100  # nobody reads more at once, and the nearest name of each costs a search
+Model = TypeVar("Model", bound=Spec)
+
+
+def read_spec(path: Path) -> StudySpec:
+    """The spec in a JSON or YAML file, told apart by its suffix."""
+    readers = {".json": _from_json, ".yaml": _from_yaml, ".yml": _from_yaml}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise BadSpec(f"{path} is not read: its suffix is {path.suffix!r}. Allowed are {', '.join(readers)}.")
+    return spec_from_dict(reader(_text(path), path))
+
+
+def spec_from_dict(data: Any) -> StudySpec:
+    """The spec in a dict of JSON values. BadSpec holds all that is wrong."""
+    problems = list(_no_json(data, ""))
+    if not problems and not isinstance(data, dict):
+        problems = [f"A spec is an object of keys and values, and this is {_shown(data)}."]
+    if problems:
+        raise BadSpec(problems)
+    try:
+        # Strict, so that neither true nor "8" passes for a number; as JSON, so that lists pass for tuples.
+        return StudySpec.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        raise BadSpec(_sentences(error)) from None
+
+
+def validated(model: type[Model], data: Any, *, called: str) -> Model:
+    """A section of a config that is a spec of its own. BadSpec holds all that is wrong with it."""
+    problems = list(_no_json(data, called))
+    if not problems and not isinstance(data, dict):
+        problems = [f"{called} is {_shown(data)}. Allowed is an object of keys and values."]
+    if problems:
+        raise BadSpec(problems)
+    try:
+        return model.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        raise BadSpec(_sentences(error, root=model, called=called)) from None
+
+
+# -- text to values --------------------------------------------------------------------------------------
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BadSpec(f"{path} cannot be read: {error.strerror}.") from None
+    if len(raw) > MAX_BYTES:
+        size = max(path.stat().st_size, len(raw))
+        raise BadSpec(f"{path} has {size:,} bytes. Allowed are at most {MAX_BYTES:,}. Is it the right file?")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise BadSpec(
+            f"{path} is not UTF-8 text: byte 0x{byte:02x} at position {error.start:,}. Save it as UTF-8."
+        ) from None
+    if "\0" in text:
+        raise BadSpec(f"{path} holds a null byte at position {text.index(chr(0)):,}. Is it a text file?")
+    return text
+
+
+@dataclass(frozen=True)
+class _Refused:
+    """Stands where an object could not be built, so that the refusal can name the place."""
+
+    why: str
+
+
+def _object(pairs: list[tuple[Any, Any]]) -> dict[str, Any] | _Refused:
+    built: dict[str, Any] = {}
+    for key, value in pairs:
+        if not isinstance(key, str):
+            return _Refused(f"the key {_shown(key)} is no text. Put it in quotes.")
+        if key in built:
+            return _Refused(f"the key {_cut(repr(key))} appears twice. Keep one.")
+        built[key] = value
+    return built
+
+
+def _from_json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except RecursionError:
+        raise _too_deep(str(path)) from None
+    except json.JSONDecodeError as error:
+        raise BadSpec(
+            f"{path} is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
+        ) from None
+    except ValueError:  # Python's own guard against quadratic time
+        raise BadSpec(
+            f"{path} holds a whole number of more than 4,300 digits. Write a smaller one."
+        ) from None
+
+
+def _too_deep(what: str) -> BadSpec:
+    return BadSpec(f"{what} is nested too deeply. Allowed are at most {MAX_DEPTH} levels. Flatten it.")
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML 1.2's core: no dates, no sexagesimal numbers, no merge keys, and booleans are true and false."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  # replaces those of YAML 1.1
+
+
+def _pairs(loader: Any, node: Any) -> Any:
+    return _object(loader.construct_pairs(node, deep=True))
+
+
+def _whole(loader: Any, node: Any) -> int:
+    return int(loader.construct_scalar(node))
+
+
+for _tag, _form, _first in (
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
+):
+    first = [c if c != "\0" else "" for c in _first]
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_form})$"), first)
+_Loader.add_constructor("tag:yaml.org,2002:map", _pairs)
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
+
+
+def _from_yaml(text: str, path: Path) -> Any:
+    try:
+        _scan(text, path)
+        return yaml.load(text, Loader=_Loader)  # a safe loader: see above
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise BadSpec(f"{path} is not YAML that a spec may use: {error.problem}{at}.") from None
+    except yaml.YAMLError as error:  # characters that YAML does not allow
+        raise BadSpec(f"{path} is not YAML: {_cut(str(error).splitlines()[0])}.") from None
+    except ValueError:
+        raise BadSpec(
+            f"{path} holds a whole number of more than 4,300 digits. Write a smaller one."
+        ) from None
+
+
+def _scan(text: str, path: Path) -> None:
+    """Refuse by the stream of events, before anything is built: ten lines of aliases can mean gigabytes."""
+    depth = nodes = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        nodes += isinstance(event, yaml.NodeEvent)
+        if nodes > MAX_YAML_NODES:
+            raise BadSpec(
+                f"{path} holds more than {MAX_YAML_NODES:,} keys and values. Allowed in YAML are so many. "
+                f"Write it as JSON, or make it smaller."
+            )
+        if isinstance(event, yaml.NodeEvent) and event.anchor:
+            sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            raise BadSpec(
+                f"{path} uses {_cut(sign + event.anchor)!r} in line {line}. "
+                f"Anchors and aliases are not allowed in a spec. Write the value out."
+            )
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise _too_deep(str(path))
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+# -- values that no spec may hold ------------------------------------------------------------------------
+
+
+def _no_json(value: Any, place: str, depth: int = 0) -> Iterator[str]:
+    """A sentence for each value that is no finite, printable JSON."""
+    where = place or "The spec"
+    if depth > MAX_DEPTH:
+        yield str(_too_deep(where))
+    elif isinstance(value, _Refused):
+        yield f"{where}: {value.why}"
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                yield f"{where}: the key {_shown(key)} is no text. Put it in quotes."
+                continue
+            yield from _bad_text(key, f"{where}: the key {_shown(key)}")
+            yield from _no_json(inner, f"{place}.{_cut(key)}" if place else _cut(key), depth + 1)
+    elif isinstance(value, list | tuple):
+        for i, inner in enumerate(value):
+            yield from _no_json(inner, f"{place}[{i}]", depth + 1)
+    elif isinstance(value, str):
+        yield from _bad_text(value, where)
+    elif isinstance(value, int | float):
+        yield from _not_finite(value, where)
+    elif value is not None:
+        yield f"{where} is {_shown(value)}. Allowed are text, numbers, true, false, null, lists and objects."
+
+
+def _bad_text(text: str, where: str) -> Iterator[str]:
+    if "\0" in text:
+        yield f"{where} holds a null character. Take it out."
+    elif any("\ud800" <= c <= "\udfff" for c in text):
+        yield f"{where} holds half of a surrogate pair, which is no character. Take it out."
+
+
+def _not_finite(number: float, where: str) -> Iterator[str]:
+    try:
+        known = float(number)
+    except OverflowError:
+        known = math.inf
+    if math.isnan(known):
+        yield f"{where} is NaN. Allowed are finite numbers. Write one, or leave the key out."
+    elif math.isinf(known):
+        yield (
+            f"{where} is infinite, or too large for a number. Allowed are finite numbers, up to 1.8e308. "
+            f"Write one, or leave the key out."
+        )
+
+
+# -- pydantic's findings as sentences --------------------------------------------------------------------
+
+_ALLOWED = {  # by the beginning of pydantic's error type
+    "int": "a whole number",
+    "float": "a number",
+    "string": "text",
+    "bool": "true or false",
+    "tuple": "a list",
+    "dict": "an object of keys and values",
+    "model": "an object of keys and values",
+}
+_BOUNDS = {
+    "greater_than": ("gt", "a number above"),
+    "greater_than_equal": ("ge", "a number of at least"),
+    "less_than": ("lt", "a number below"),
+    "less_than_equal": ("le", "a number of at most"),
+    "too_short": ("min_length", "at least"),
+    "too_long": ("max_length", "at most"),
+}
+
+
+def _sentences(error: ValidationError, *, root: type[Spec] = StudySpec, called: str = "") -> list[str]:
+    found = error.errors(include_url=False)
+    blamed = {e["loc"][:n] for e in found for n in range(len(e["loc"]))}
+    # Entries that are wrong are not counted, so a list of them is also called too short.
+    said = [e for e in found if not (e["type"] == "too_short" and e["loc"] in blamed)]
+    sentences = [_sentence(e, root, called) for e in said[:MAX_SENTENCES]]
+    left = len(said) - len(sentences)
+    return [*sentences, f"And {left:,} more."] if left else sentences
+
+
+def _sentence(error: ErrorDetails, root: type[Spec], called: str) -> str:
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    place = _place(error["loc"], called)
+    if kind == "value_error":  # our own validators speak in sentences
+        return str(context["error"])
+    if kind == "extra_forbidden":
+        return _unknown_key(error["loc"], root, called)
+    if kind == "missing":
+        return f"{_place(error['loc'][:-1], called) or 'The study'} lacks {error['loc'][-1]!r}. Add it."
+    if kind == "literal_error":
+        names = re.findall(r"'([^']*)'", context["expected"])
+        return f"{place} is {_shown(given)}.{_near(given, names)} Allowed: {', '.join(names)}."
+    if kind in ("too_short", "too_long"):
+        key, words = _BOUNDS[kind]
+        return f"{place} has {context['actual_length']} entries. Allowed are {words} {context[key]}."
+    if kind in _BOUNDS:
+        key, words = _BOUNDS[kind]
+        return f"{place} is {_shown(given)}. Allowed is {words} {context[key]:.10g}. Change it."
+    allowed = _ALLOWED.get(kind.partition("_")[0])
+    if allowed is not None:
+        return f"{place} is {_shown(given)}. Allowed is {allowed}."
+    return f"{place} is {_shown(given)}: {error['msg']}."
+
+
+def _unknown_key(loc: tuple[int | str, ...], root: type[Spec], called: str) -> str:
+    *parents, key = loc
+    model = _model_at(parents, root)
+    allowed = list(model.model_fields)
+    where = _place(tuple(parents), called) or "the study"
+    return f"Unknown key {_shown(key)} in {where}.{_near(key, allowed)} Allowed: {', '.join(allowed)}."
+
+
+def _model_at(loc: Sequence[int | str], root: type[Spec]) -> type[Spec]:
+    """The spec that stands at a place, as the annotations tell."""
+    model = root
+    for part in loc:
+        if isinstance(part, str):
+            found = _model_in(model.model_fields[part].annotation)
+            assert found is not None, loc
+            model = found
+    return model
+
+
+def _model_in(annotation: Any) -> type[Spec] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return annotation
+    return next((m for a in get_args(annotation) if (m := _model_in(a)) is not None), None)
+
+
+def _near(given: Any, allowed: Sequence[str]) -> str:
+    near = difflib.get_close_matches(given, allowed, n=1) if isinstance(given, str) else []
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _place(loc: Sequence[int | str], called: str) -> str:
+    text = called + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
+    return text.removeprefix(".")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return json.dumps(value)
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if isinstance(value, int) and abs(value) >= 10**18:  # Python refuses to print very long ones
+        return "a number of 19 digits or more"
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,275 @@
+"""What does MLflow get to hear of a study? Events and rows as points, params and tags; pure.
+
+Every point carries the ledger's own time and step, so that the same point told twice is one point.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from orchestrator.ledger.codec import storable
+from orchestrator.ledger.costs import added, run_hours
+from orchestrator.ledger.records import (
+    ENDED,
+    LIVE_ATTEMPT,
+    AttemptRow,
+    Event,
+    StudyRow,
+    StudyState,
+    TrialRow,
+    TrialState,
+)
+from orchestrator.readings.overview import best_of
+from orchestrator.study.spec import Arm, StudySpec
+
+KEY_CHARS, PARAM_CHARS = 250, 6000  # MLflow's own limits
+TAG_CHARS = 1000  # its limit is 8,000; so a batch of 100 stays far below the 1 MB of a request
+ATTACHED = "orch.attached."  # and a file's name: the tag that holds its fingerprint
+NOT_ALLOWED = re.compile(r"[^/\w.\- :]|\.\.+")
+
+# A diverged run is a result, but not one to be listed among the good ones: the tag orch.state tells.
+STATUS = {
+    TrialState.WAITING: "SCHEDULED",
+    TrialState.RUNNING: "RUNNING",
+    TrialState.COMPLETED: "FINISHED",
+    TrialState.DIVERGED: "FAILED",
+    TrialState.FAILED: "FAILED",
+    TrialState.STOPPED: "KILLED",
+}
+STUDY_STATUS = {
+    StudyState.RUNNING: "RUNNING",
+    StudyState.PAUSED: "SCHEDULED",
+    StudyState.COMPLETED: "FINISHED",
+    StudyState.CANCELLED: "KILLED",
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    name: str
+    value: float
+    at_ms: int
+    step: int
+
+
+def point(name: str, value: float, at: float, step: int) -> Point:
+    """An infinity is told as NaN: MLflow would silently make 1.8e308 of it, and no axis survives that."""
+    return Point(name, value if math.isfinite(value) else math.nan, milliseconds(at), step)
+
+
+def milliseconds(at: float) -> int:
+    return max(0, round(at * 1000))
+
+
+@lru_cache(maxsize=4096)
+def key(text: str) -> str:
+    """A name that MLflow takes: its characters, its length, and no path that means another one."""
+    name = posixpath.normpath(NOT_ALLOWED.sub("_", text)[:KEY_CHARS]).lstrip("/")
+    return "_" if name in ("", ".") else name
+
+
+# -- the curves of a trial ---------------------------------------------------------------------------------
+class Curves:
+    """Events of one trial, in the ledger's order, as points: each metric once at each step.
+
+    An attempt that went on from a checkpoint tells some steps again; they were told before.
+    `charged_before(n)` is what the attempts before the n-th were charged: clocks add up over attempts.
+    """
+
+    def __init__(self, charged_before: Callable[[int], Mapping[str, float]]) -> None:
+        self._charged_before = charged_before
+        self._base: Mapping[str, float] = {}
+        self._attempt = 0
+        self._told: dict[str, set[int]] = {}
+        self._clocks_at = -1
+
+    def points(self, event: Event) -> list[Point]:
+        if event.kind == "started":  # its payload is provenance
+            return []
+        if event.attempt != self._attempt:
+            self._attempt, self._base = event.attempt, self._charged_before(event.attempt)
+        payload = event.payload
+        named = [(value_name(name), value) for name, value in payload.get("values", {}).items()]
+        named += [(key(f"hyper/{name}"), value) for name, value in payload.get("hyper", {}).items()]
+        found = [p for name, value in named if (p := self._new(name, value, event)) is not None]
+        if event.step > self._clocks_at and payload.get("clocks"):
+            self._clocks_at = event.step  # a word about an earlier step comes with the clocks of now
+            clocks = added(self._base, payload["clocks"])
+            found += [point(key(f"clock/{n}"), value, event.at, event.step) for n, value in clocks.items()]
+        return found
+
+    def _new(self, name: str, value: float, event: Event) -> Point | None:
+        told = self._told.setdefault(name, set())
+        if event.step in told:
+            return None
+        told.add(event.step)
+        return point(name, value, event.at, event.step)
+
+
+def value_name(name: str) -> str:
+    """`hypergrad.alpha` stands beside `hyper/alpha`; all others keep the name that they were reported by."""
+    return key("hypergrad/" + name[10:] if name.startswith("hypergrad.") else name)
+
+
+# -- trials ------------------------------------------------------------------------------------------------
+def experiment(study: StudyRow) -> str:
+    """The name of a study's experiment."""
+    return f"orch/{study.name}"
+
+
+def trial_name(trial: TrialRow) -> str:
+    return f"{trial.arm}.{trial.replicate}.{trial.index}"
+
+
+def trial_tags(trial: TrialRow) -> dict[str, str]:
+    """What is known of a trial from the first."""
+    return _tags(
+        {
+            "trial_id": trial.trial_id,
+            "study_id": trial.study_id,
+            "kind": "trial",
+            "arm": trial.arm,
+            "replicate": trial.replicate,
+            "index": trial.index,
+        }
+    )
+
+
+def trial_params(trial: TrialRow) -> dict[str, str]:
+    """The point, and the whole config, flat."""
+    return _params({**{f"point/{path}": v for path, v in trial.point.items()}, **flat(trial.config)})
+
+
+def attempt_tags(attempts: Iterable[AttemptRow]) -> dict[str, str]:
+    """One for each attempt that has ended: its state, its seconds, its reason."""
+    return {
+        f"orch.attempt.{a.number}": _cut(
+            json.dumps(
+                {
+                    "state": str(a.state),
+                    "seconds": run_hours(a.clocks) * 3600,
+                    **({"reason": a.reason} if a.reason else {}),
+                }
+            ),
+            TAG_CHARS,
+        )
+        for a in attempts
+        if a.state not in LIVE_ATTEMPT
+    }
+
+
+def state_tags(state: str, **more: object) -> dict[str, str]:
+    """Written after all else: what they say has been mirrored whole."""
+    return _tags({"state": state, **more})
+
+
+def provenance_tags(facts: Mapping[str, Any]) -> dict[str, str]:
+    """On what an attempt runs: versions, commit, host, devices."""
+    tags = _tags({name: v for name, v in flat(facts).items() if v not in ("null", "[]", "{}")})
+    commit = tags.get("orch.git.commit")
+    return tags if commit is None else tags | {"mlflow.source.git.commit": commit}
+
+
+def result_points(spec: StudySpec, trial: TrialRow, attempts: Sequence[AttemptRow]) -> list[Point]:
+    """What an ended trial found and cost. The step is the attempt that ended it."""
+    ends = [a.ended_at for a in attempts if a.ended_at is not None]
+    at = ends[-1] if ends else trial.ended_at or trial.created_at
+    hours = run_hours(trial.charged)
+    found = {
+        **{f"final/{name}": value for name, value in trial.values.items()},
+        **({} if trial.value is None else {"objective": trial.value}),
+        **{f"cost/{name}": value for name, value in trial.charged.items()},
+        "cost/run_hours": hours,
+        "cost/chip_hours": hours * spec.resources.chips,
+        "cost/wasted_hours": max(0.0, hours - run_hours(trial.productive)),
+        "cost/attempts": trial.attempts,
+        "cost/losses": trial.losses,
+        "cost/failures": trial.failures,
+    }
+    return [point(key(name), value, at, trial.attempts) for name, value in found.items()]
+
+
+# -- arms and studies --------------------------------------------------------------------------------------
+def requested(spec: StudySpec, study: StudyRow, arm: Arm) -> int:
+    return (arm.trials + study.extra_trials.get(arm.name, 0)) * spec.replicates_of(arm)
+
+
+def tally(spec: StudySpec, ended: Sequence[TrialRow], *, best_among: Sequence[TrialRow]) -> list[Point]:
+    """How many runs have ended and how, what they cost, the best; the step is their number."""
+    states = Counter(trial.state for trial in ended)
+    charged = added(*(t.charged for t in ended))
+    hours = run_hours(charged)
+    best = best_of(spec, list(best_among))
+    found = {
+        "runs/ended": len(ended),
+        **{f"runs/{state}": states[state] for state in sorted(ENDED)},
+        **{f"cost/{name}": value for name, value in charged.items()},
+        "cost/run_hours": hours,
+        "cost/chip_hours": hours * spec.resources.chips,
+        "cost/wasted_hours": max(0.0, hours - sum(run_hours(t.productive) for t in ended)),
+        "cost/attempts": sum(t.attempts for t in ended),
+        "cost/losses": sum(t.losses for t in ended),
+        "cost/failures": sum(t.failures for t in ended),
+        **({} if best is None or best.value is None else {f"best/{spec.objective.metric}": best.value}),
+    }
+    at = max(t.ended_at or t.created_at for t in ended)
+    return [point(key(name), value, at, len(ended)) for name, value in found.items()]
+
+
+def phase_points(spec: StudySpec, ended: Sequence[TrialRow]) -> list[Point]:
+    """Searches, confirmations and controls are counted apart."""
+    phases = Counter(spec.arm(t.arm).phase for t in ended)
+    at = max(t.ended_at or t.created_at for t in ended)
+    return [point(f"runs/{phase}", n, at, len(ended)) for phase, n in sorted(phases.items())]
+
+
+def arm_tags(study: StudyRow, arm: Arm) -> dict[str, str]:
+    return _tags({"study_id": study.study_id, "kind": "arm", "arm": arm.name, "phase": arm.phase})
+
+
+def arm_params(arm: Arm) -> dict[str, str]:
+    return _params(flat(arm.model_dump(mode="json", exclude_none=True)))
+
+
+def study_tags(study: StudyRow, spec: StudySpec) -> dict[str, str]:
+    notes = filter(None, (spec.question, f"Claim: {spec.claim.text}" if spec.claim else ""))
+    tags = _tags({"study_id": study.study_id, "kind": "study", "spec_hash": study.spec_hash})
+    return tags | {"mlflow.note.content": _cut("\n\n".join(notes), TAG_CHARS) or study.name}
+
+
+def study_params(spec: StudySpec) -> dict[str, str]:
+    """All of the spec but its arms, which have runs of their own."""
+    return _params(flat(spec.model_dump(mode="json", exclude={"arms"}, exclude_none=True)))
+
+
+# -- texts -------------------------------------------------------------------------------------------------
+def flat(data: Mapping[str, Any], above: str = "") -> dict[str, str]:
+    """Dotted paths with their values as text; a list is one value."""
+    found: dict[str, str] = {}
+    for name, value in data.items():
+        path = f"{above}{name}"
+        if isinstance(value, Mapping) and value:
+            found |= flat(value, f"{path}.")
+        else:
+            found[path] = value if isinstance(value, str) and value else json.dumps(value, default=str)
+    return found
+
+
+def _params(data: Mapping[str, object]) -> dict[str, str]:
+    return {key(name): _cut(storable(str(value)), PARAM_CHARS) for name, value in data.items()}
+
+
+def _tags(data: Mapping[str, object]) -> dict[str, str]:
+    return {key(f"orch.{name}"): _cut(storable(str(value)), TAG_CHARS) for name, value in data.items()}
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -1,0 +1,86 @@
+"""What is a training run, as frozen values that can be checked, hashed and changed by path?
+
+`TrainConfig.from_dict` takes nothing on trust: an unknown key, a wrong type, a number outside its bounds
+or two settings that disagree raise ConfigError, with one sentence for each. Standard library only, so
+that a host can ask `check` without loading an accelerator stack.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from trainer.config.choices import SCHEDULES
+from trainer.config.conflicts import disagreements
+from trainer.config.reading import ConfigError, section
+from trainer.config.sections import Sections
+
+
+@dataclass(frozen=True)
+class TrainConfig(Sections):
+    """One training run."""
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TrainConfig:
+        """The config that `data` states, defaults filled in. ConfigError holds all that is wrong."""
+        problems: list[str] = []
+        config: TrainConfig = section(cls, data, "", problems)
+        if not problems:
+            problems = disagreements(config)
+        if problems:
+            raise ConfigError(problems)
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values only, defaults written out; `from_dict` gives the same config back."""
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return data
+
+
+def check(data: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a config, a sentence each; empty when it can be run."""
+    try:
+        TrainConfig.from_dict(data)
+    except ConfigError as error:
+        return error.problems
+    return []
+
+
+def with_values(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
+    """The config with the value at each dotted path replaced, checked anew."""
+    data = config.to_dict()
+    for path, value in values.items():
+        *sections, key = path.split(".")
+        target = data
+        for name in sections:
+            # A path through something that is no section becomes an unknown key, and is refused below.
+            inner = target.get(name)
+            target[name] = dict(inner) if isinstance(inner, dict) else {}
+            target = target[name]
+        target[key] = value
+    return TrainConfig.from_dict(data)
+
+
+def canonical(config: TrainConfig) -> str:
+    """The one JSON text of a config: sorted keys, no spaces, defaults written out."""
+    return json.dumps(config.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def fingerprint(config: TrainConfig) -> str:
+    return hashlib.sha256(canonical(config).encode()).hexdigest()
+
+
+def named_files(config: Mapping[str, Any]) -> dict[str, str]:
+    """The files and folders that a config names, by key: all that a check of it looks for on this machine."""
+    found = {}
+    data, schedule = config.get("data"), config.get("schedule")
+    path = data.get("path") if isinstance(data, Mapping) else None
+    if isinstance(path, str) and path:
+        found["data.path"] = path
+    name = schedule.get("name") if isinstance(schedule, Mapping) else None
+    if isinstance(name, str) and name not in SCHEDULES:
+        found["schedule.name"] = name
+    return found

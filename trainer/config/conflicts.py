@@ -1,0 +1,258 @@
+"""Which settings, each allowed alone, do not go together? A sentence for each; standard library only."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection
+from typing import Any
+
+from trainer.config.choices import COURSES, ESTIMATORS, LEARNABLE, LEARNED_SCHEDULE, OPTIMIZERS, PREPARED
+from trainer.config.sections import Sections
+
+# Between which values a hyperparameter can learn; the ends are out of reach.
+_OPEN = {"beta1": 1.0, "beta2": 1.0, "label_smoothing": 1.0}
+_ESTIMATORS_OWN = {
+    "every_steps": "held-out",
+    "batch_fraction": "held-out",
+    "discount": "discounted",
+    "lag_steps": "lagged",
+    "anneal_steps": "lagged",
+}
+
+
+def disagreements(config: Sections) -> list[str]:
+    return [
+        problem
+        for checked in (_cadence, _data, _indivisible, _optimizer, _course, _guidance)
+        for problem in checked(config)
+    ]
+
+
+def _cadence(config: Sections) -> list[str]:
+    problems = []
+    steps = config.steps
+    for name in ("eval_every_steps", "checkpoint_every_steps"):
+        every = getattr(config, name)
+        if every > steps:
+            problems.append(f"{name} is {every} and steps is {steps}. Allowed is at most steps. Lower it.")
+    warmup_steps = config.schedule.warmup_steps
+    if warmup_steps > steps:
+        problems.append(
+            f"schedule.warmup_steps is {warmup_steps} and steps is {steps}. Allowed is at most steps. "
+            f"Shorten the warm-up, or train longer."
+        )
+    return problems
+
+
+def _data(config: Sections) -> list[str]:
+    data = config.data
+    problems = []
+    source, _, target = data.pair.partition("-")
+    if source == target:
+        problems.append(f"data.pair is {data.pair!r}. Allowed are two different languages.")
+    if data.source == "files" and not data.path:
+        problems.append(
+            "data.source is 'files' and data.path is empty. Name a TSV, a JSON lines file, a folder, or the "
+            "common beginning of two aligned files (path/train for train.de and train.en)."
+        )
+    if re.fullmatch(PREPARED, data.source) and not data.path:
+        problems.append(
+            f"data.source is {data.source!r} and data.path is empty. Name the folder of the sets."
+        )
+    return problems
+
+
+def _indivisible(config: Sections) -> list[str]:
+    model, mesh = config.model.dimensions(), config.mesh
+    problems = []
+    if model.d_attention % model.heads:
+        problems.append(
+            f"model.heads is {model.heads} and model.d_attention is {model.d_attention}. "
+            f"Allowed is a number of heads that divides d_attention."
+        )
+    if model.positions == "sinusoidal" and (model.d_model % 2 or model.d_model < 4):
+        problems.append(
+            f"model.d_model is {model.d_model}. Allowed with sinusoidal positions is an even number of at "
+            f"least 4: half of it holds sines, half cosines."
+        )
+    if model.heads % mesh.tensor:
+        problems.append(
+            f"mesh.tensor is {mesh.tensor} and the model has {model.heads} heads. "
+            f"Allowed is a number that divides the heads."
+        )
+    shards = mesh.data * mesh.fsdp
+    if not config.batch.tokens and config.batch.sentences % shards:
+        problems.append(
+            f"batch.sentences is {config.batch.sentences} and mesh.data · mesh.fsdp is {shards}. "
+            f"Allowed is a batch that they divide."
+        )
+    return problems
+
+
+def _optimizer(config: Sections) -> list[str]:
+    """Numbers that the optimizer does not have; those of optax are asked before the first step."""
+    optimizer = config.optimizer
+    known = OPTIMIZERS.get(optimizer.name)
+    if known is None:
+        return []
+    problems = []
+    for name in ("beta2", "eps", "weight_decay"):
+        value = getattr(optimizer, name)
+        if value is not None and name not in known:
+            problems.append(
+                f"optimizer.{name} is {value} and {optimizer.name} has none. "
+                f"Its numbers are {', '.join(known)}. Leave it out."
+            )
+    others = [name for name in known if name not in ("beta1", "beta2", "eps", "weight_decay")]
+    for name in optimizer.more:
+        if name not in others:
+            problems.append(
+                f"optimizer.more.{name[:60]} is none of {optimizer.name}'s. "
+                f"Allowed: {', '.join(others) or 'nothing'}. Leave it out."
+            )
+    return problems
+
+
+def _course(config: Sections) -> list[str]:
+    """Hyperparameters that are to move without being learned."""
+    courses = config.schedule.course
+    if courses and re.fullmatch(LEARNED_SCHEDULE, config.schedule.name):
+        return [
+            f"schedule.course is set and schedule.name is {config.schedule.name!r}, which brings its own "
+            f"values. Allowed is one of them."
+        ]
+    known = OPTIMIZERS.get(config.optimizer.name)
+    problems = []
+    for name, course in courses.items():
+        where = f"schedule.course.{name[:60]}"
+        if name not in COURSES or (known is not None and name not in ("alpha", *known)):
+            allowed = [n for n in COURSES if known is None or n in ("alpha", *known)]
+            problems.append(f"{where} is none that can take a course. Allowed: {', '.join(allowed)}.")
+            continue
+        if name in config.guidance.learn:
+            problems.append(
+                f"{where} is set and guidance.learn holds {name}. Let it learn, or set its course."
+            )
+        if "start" not in course and not start_of(config, name):
+            problems.append(f"{where} states no start, and the config none either. State it.")
+        for key, value in course.items():
+            below = math.inf if key == "shape" else _OPEN.get(name, math.inf)
+            if not 0 < value < below:
+                problems.append(f"{where}.{key} is {value}. Allowed is strictly between 0 and {below:g}.")
+    return problems
+
+
+def _guidance(config: Sections) -> list[str]:
+    guidance = config.guidance
+    on = guidance.estimator != "off"
+    problems = []
+    if guidance.learn and not on:
+        problems.append(
+            f"guidance.learn is {', '.join(guidance.learn)} and guidance.estimator is 'off'. "
+            f"Choose an estimator ({', '.join(e for e in ESTIMATORS if e != 'off')}), or learn nothing."
+        )
+    if on and not guidance.learn:
+        problems.append(
+            f"guidance.estimator is {guidance.estimator!r} and guidance.learn is empty. "
+            f"Name what it learns ({', '.join(LEARNABLE)}), or set the estimator to 'off'."
+        )
+    if guidance.eta is not None and guidance.reach is not None:
+        problems.append(
+            f"guidance.eta is {guidance.eta} and guidance.reach is {guidance.reach}. "
+            f"Give one of them: the reach is η̂ times the number of meta-steps."
+        )
+    for name in guidance.hypers:
+        if name not in guidance.learn:
+            problems.append(
+                f"guidance.hypers.{name[:60]} is set and guidance.learn is "
+                f"{', '.join(guidance.learn) or 'empty'}. Name it there too, or leave its settings out."
+            )
+    problems += _misused(config) if on else []
+    problems += _groups_and_meta(config)
+    for name in guidance.learn:
+        problems += _unlearnable(config, name)
+    return problems
+
+
+def _groups_and_meta(config: Sections) -> list[str]:
+    problems = []
+    for name, pattern in config.guidance.groups.items():
+        where = f"guidance.groups.{name[:60]}"
+        if name == "rest":
+            problems.append(f"{where}: the group of what no pattern finds has that name. Choose another.")
+        try:
+            re.compile(pattern)
+        except re.error as why:
+            problems.append(f"{where} is {pattern[:60]!r}, which is no regular expression: {why}. Mend it.")
+    for name in ("beta1", "beta2"):
+        value = config.guidance.meta.get(name, 0.0)
+        if not 0 <= value < 1:
+            problems.append(f"guidance.meta.{name} is {value}. Allowed is at least 0 and below 1. Change it.")
+    return problems
+
+
+def _misused(config: Sections) -> list[str]:
+    """Settings of another estimator than the one that is chosen, which would say nothing."""
+    guidance = config.guidance
+    problems = []
+    for name, owner in _ESTIMATORS_OWN.items():
+        value, default = getattr(guidance, name), type(guidance).__dataclass_fields__[name].default
+        if value != default and guidance.estimator != owner:
+            problems.append(
+                f"guidance.{name} is {value} and guidance.estimator is {guidance.estimator!r}. "
+                f"It is a setting of {owner!r}. Leave it out, or choose that one."
+            )
+    in_loss = "label_smoothing" in guidance.learn
+    if in_loss and guidance.estimator not in ("held-out", "forward"):
+        problems.append(
+            f"guidance.learn holds label_smoothing and guidance.estimator is {guidance.estimator!r}. "
+            f"It acts through the training gradient: allowed are held-out and forward."
+        )
+    return problems
+
+
+def _unlearnable(config: Sections, name: str) -> list[str]:
+    optimizer = config.optimizer
+    known = OPTIMIZERS.get(optimizer.name)
+    if known is not None and name not in ("alpha", "label_smoothing", *known):
+        return [
+            f"guidance.learn holds {name}, which {optimizer.name} does not have. "
+            f"Allowed: {', '.join(('alpha', *known, 'label_smoothing'))}."
+        ]
+    start = start_of(config, name)
+    if start is None:  # the optimizer's own, known where it is
+        return []
+    own: dict[str, Any] = config.guidance.hypers.get(name, {})
+    low, high = max(own.get("low", 0.0), 0.0), min(own.get("high", math.inf), _OPEN.get(name, math.inf))
+    if low < start < high:
+        return []
+    where = "loss." if name == "label_smoothing" else "optimizer."
+    return [
+        f"{name} learns and starts at {start} ({where}{name}), on its bound or beyond. "
+        f"Allowed is strictly between {low:g} and {high:g}. Move its start, or do not learn it."
+    ]
+
+
+def learned_and_replayed(config: Sections, replayed: Collection[str]) -> list[str]:
+    """Where a recorded curve would take the place of what is learned."""
+    both = [name for name in config.guidance.learn if name in replayed]
+    if not both:
+        return []
+    return [
+        f"schedule.name is {config.schedule.name!r}, which replays {', '.join(both)}, and guidance.learn "
+        f"holds it too: nothing would be learned. Set guidance.estimator to 'off' and guidance.learn to [], "
+        f"or choose a schedule by name."
+    ]
+
+
+def start_of(config: Sections, name: str) -> float | None:
+    """Where a hyperparameter starts; None where the optimizer's own start is meant and is above 0."""
+    if name == "label_smoothing":
+        return config.loss.label_smoothing
+    if name in config.optimizer.more:
+        return float(config.optimizer.more[name])
+    value: float | None = getattr(config.optimizer, name, None)
+    if value is None and name == "weight_decay" and config.optimizer.name in ("lamb", "adafactor", "sgd"):
+        return 0.0
+    return value

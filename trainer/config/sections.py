@@ -1,0 +1,183 @@
+"""What stands in a training run's config: its sections, with the bounds and the default of every value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from trainer.config.choices import (
+    ACTIVATIONS,
+    AS_SIZE,
+    DTYPES,
+    ESTIMATORS,
+    LEARNABLE,
+    LEARNED_SCHEDULE,
+    LEVELS,
+    MODELS,
+    NORMS,
+    OPTAX,
+    OPTIMIZERS,
+    PAIR,
+    POSITIONS,
+    PREPARED,
+    SCHEDULES,
+    SOURCES,
+    Dimensions,
+)
+from trainer.config.reading import choice, flag, number, table, text
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which text. What is 0 or empty is the source's own: see docs/data.md."""
+
+    source: str = text("cldr", among=SOURCES, like=PREPARED, words="tfds:NAME")
+    path: str = text("", like=".*", words="a path")  # of `files`: the text; else a folder of prepared sets
+    pair: str = text("de-en", like=PAIR, words="two languages, such as de-en: from German to English")
+    level: str = choice("phrases", LEVELS)  # of `cldr`: its two levels of difficulty
+    pairs: int = number(0, at_least=0, below=10**9)  # to generate, or to use at most
+    guide_share: float = number(0.01, above=0, at_most=0.5)  # of train, held out for guidance
+    identify_languages: bool = flag(True)  # drop pairs in other languages; `cldr` needs none of it
+    vocabulary: int = number(0, at_least=0, below=10**6)  # pieces
+    longest_tokens: int = number(0, at_least=0, below=10**5)  # of a sentence; a longer one is left out
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A size by name, and what is to differ from it. The dropouts are the paper's (C.2)."""
+
+    size: str = choice("tiny", tuple(MODELS))
+    d_model: int = number(0, at_least=0, below=10**6)
+    d_attention: int = number(0, at_least=0, below=10**6)
+    d_ff: int = number(0, at_least=0, below=10**6)
+    heads: int = number(0, at_least=0, below=10**4)
+    layers: int = number(0, at_least=0, below=10**4)
+    positions: str = choice(AS_SIZE, (AS_SIZE, *POSITIONS))
+    norm: str = choice(AS_SIZE, (AS_SIZE, *NORMS))
+    activation: str = choice(AS_SIZE, (AS_SIZE, *ACTIVATIONS))
+    dropout: float = number(0.1, at_least=0, below=1)
+    attention_dropout: float = number(0.1, at_least=0, below=1)
+    dtype: str = choice("float32", DTYPES)  # of the computation; parameters and logits are float32
+    remat: bool = flag(False)  # compute a layer's activations again instead of keeping them
+    scan_layers: bool = flag(False)  # compile one layer, whatever their number
+
+    def dimensions(self) -> Dimensions:
+        """The size's, with what this config replaces."""
+        mine = {f.name: getattr(self, f.name) for f in fields(Dimensions)}
+        return replace(MODELS[self.size], **{k: v for k, v in mine.items() if v not in (0, AS_SIZE)})
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """LAMB with the paper's betas (C.1.1); `alpha` multiplies the schedule (C.5). Where beta2, eps or
+    weight_decay is null it is the optimizer's own."""
+
+    name: str = text("lamb", among=tuple(OPTIMIZERS), like=OPTAX, words="a dotted name such as optax.lion")
+    # The paper's 0.4 peaks at 0.4/√4000 after its 4,000 steps of warm-up (C.2). This has the same peak
+    # after the default warm-up of 40; `papers_rate` gives it for any other.
+    learning_rate: float = number(0.04, above=0)
+    alpha: float = number(1.0, above=0)
+    beta1: float = number(0.9, above=0, below=1)
+    beta2: float | None = number(None, above=0, below=1)
+    eps: float | None = number(None, above=0)
+    weight_decay: float | None = number(None, at_least=0)
+    more: Mapping[str, Any] = table()  # its other numbers by name, such as adafactor's decay_rate
+
+
+def papers_rate(warmup_steps: int) -> float:
+    """The learning rate that peaks where the paper's does, under an inverse square root with this warm-up."""
+    return float(f"{0.4 * math.sqrt(max(1, warmup_steps) / 4000):.3g}")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    label_smoothing: float = number(0.0, at_least=0, below=1)
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """A multiplier of the learning rate; a file of a guided run is replayed, its hyperparameters too.
+    `course`: what moves without being learned, from start to end by the share of the run to the power of
+    shape, straight in log α or in the logit of β1; what is left out is the run's own start, the start, 1."""
+
+    name: str = text("inverse-sqrt", among=SCHEDULES, like=LEARNED_SCHEDULE, words="a schedule.npz or .json")
+    warmup_steps: int = number(40, at_least=0)
+    course: Mapping[str, Any] = table(sections={"start": float, "end": float, "shape": float})
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """So many sentences, or so many tokens (padding included, both sides), a step."""
+
+    sentences: int = number(32, at_least=1, below=10**6)
+    tokens: int = number(0, at_least=0, below=10**8)  # 0: the sentences count
+    buckets: int = number(1, at_least=0, below=65)  # lengths that compile apart; 0: packed rows of one length
+
+
+@dataclass(frozen=True)
+class GuidanceConfig:
+    """Which hyperparameters are learned, by which estimator. The meta learning rate is `eta`, or the one
+    with which a raw value can move by `reach` in a run; with neither it is the estimator's own."""
+
+    estimator: str = choice("off", ESTIMATORS)
+    learn: tuple[str, ...] = choice((), LEARNABLE)
+    eta: float | None = number(None, at_least=0)
+    reach: float | None = number(None, above=0)
+    every_steps: int = number(1, at_least=1, below=10**9)  # of held-out
+    batch_fraction: float = number(1.0, above=0, at_most=1)  # of held-out
+    discount: float = number(0.9, at_least=0, at_most=1)  # of discounted
+    lag_steps: int = number(0, at_least=0, below=10**6)  # of lagged; 0: a tenth of the run, at least 20
+    anneal_steps: int = number(80, at_least=0, below=10**9)  # of lagged
+    hypers: Mapping[str, Any] = table(
+        sections={
+            "low": float,
+            "high": float,
+            "below": float,  # how far the raw value may move downwards, and upwards: a trust region
+            "above": float,
+            "activation": str,
+            "per_group": bool,
+            "eta": float,
+        }
+    )
+    groups: Mapping[str, Any] = table(values=str)  # of parameters: a pattern of their names by name
+    meta: Mapping[str, Any] = table(keys={"name": str, "skip": int, "beta1": float, "beta2": float})
+
+
+@dataclass(frozen=True)
+class ScoreConfig:
+    """Dev BLEU is of greedy translations. The test split is opened by a final run alone, with a beam."""
+
+    dev_sentences: int = number(200, at_least=0, below=10**6)  # the first of the split; 0: no BLEU
+    test: bool = flag(False)
+    beam: int = number(4, at_least=1, below=129)
+    length_penalty: float = number(0.6, at_least=0)
+
+
+@dataclass(frozen=True)
+class MeshConfig:
+    """How many devices along each axis: copies, shards of the parameters, shards of every layer."""
+
+    data: int = number(1, at_least=1, below=10**6)
+    fsdp: int = number(1, at_least=1, below=10**6)
+    tensor: int = number(1, at_least=1, below=10**6)
+
+
+@dataclass(frozen=True)
+class Sections:
+    """What a training run's config holds. The host sets `seed`."""
+
+    seed: int = number(0, at_least=0, below=2**32)
+    steps: int = number(400, at_least=1, below=10**9)
+    eval_every_steps: int = number(100, at_least=1)
+    checkpoint_every_steps: int = number(100, at_least=1)
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    loss: LossConfig = LossConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    batch: BatchConfig = BatchConfig()
+    guidance: GuidanceConfig = GuidanceConfig()
+    score: ScoreConfig = ScoreConfig()
+    mesh: MeshConfig = MeshConfig()

@@ -1,0 +1,136 @@
+"""How is a run put together from its config? Text, model, recipe and mesh, handed to the loop.
+
+What a process has made for one run serves the next of the same text and shape: tokens, the batches of the
+dev split on the devices, compiled programs. Programs are also kept on disk, for other processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from trainer.config import TrainConfig, canonical, fingerprint
+from trainer.data import home
+from trainer.data.batches import Batch
+from trainer.data.tokens import Tokens, open_tokens
+from trainer.models import Settings, init_params, mesh, model_settings
+from trainer.protocol import Outcome, Place, Reporter
+from trainer.scoring.evaluation import split_loss
+from trainer.scoring.scores import Scorer
+from trainer.training import flops
+from trainer.training.clocks import Clocks
+from trainer.training.loop import Cadence, Host, Job, train
+from trainer.training.recipes import guided_over_plain, loss_of, recipe_of
+from trainer.training.state import Recipe, TrainState, begin
+from trainer.training.step import Metrics, compiled_scan
+
+CONFIG, VOCABULARY = "config.json", "vocabulary.model"  # beside the checkpoints, to translate with
+
+
+def run(config: TrainConfig, *, reporter: Reporter, workdir: Path, place: Place) -> Outcome:
+    """The whole run, from text to scores. ConfigError and DataError say what cannot be."""
+    clocks = Clocks()
+    mesh.start_distributed(place)
+    keep_programs(home.programs())
+    with contextlib.ExitStack() as stack, clocks.hearing_compiles():
+        devices = mesh.make_mesh(config.mesh)
+        if devices.size > 1:
+            stack.enter_context(jax.set_mesh(devices))
+        tokens = open_tokens(config, home=home.texts())
+        settings = model_settings(config.model, vocabulary=tokens.vocabulary.size)
+        first = place.process_index == 0
+        scorer = Scorer(config, tokens, settings, devices=devices, workdir=workdir, writes=first)
+        job = dataclasses.replace(job_of(config, tokens, settings, devices), score=scorer.scores)
+        if first:
+            (workdir / CONFIG).write_text(canonical(config))
+            tokens.vocabulary.save(workdir / VOCABULARY)
+        outcome = train(job, Host(reporter, workdir, place, clocks))
+    return dataclasses.replace(outcome, files=(*outcome.files, *scorer.files))
+
+
+def keep_programs(folder: Path) -> None:
+    """Compiled programs go to this folder, so that another process need not compile them again."""
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    # The small programs of a start cost as much together as the large one.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def job_of(config: TrainConfig, tokens: Tokens, settings: Settings, devices: jax.sharding.Mesh) -> Job:
+    """The whole run but for its scores."""
+    recipe, hypers, numbers = recipe_of(config, loss_of(settings))
+    estimator = recipe.estimator
+    guided_by_text = estimator is not None and estimator.needs_guidance_batch
+    state = begin(
+        recipe,
+        init_params(settings, config.seed),
+        hypers,
+        settings=numbers,
+        guidance_batch=tokens.guidance_batch(config) if guided_by_text else None,
+    )
+    batches = tokens.batches(config)
+    several = devices.size > 1
+    return Job(
+        scan=functools.partial(scan_pieces, recipe),
+        state=mesh.place_state(state, devices) if several else state,
+        batches=batches,
+        cursor=batches.first,
+        evaluate=functools.partial(_evaluate, settings, _dev_batches(tokens, devices)),
+        cadence=Cadence(config.steps, config.eval_every_steps, config.checkpoint_every_steps),
+        seed=config.seed,
+        fingerprint=hashlib.sha256(f"{fingerprint(config)} {tokens.fingerprint}".encode()).hexdigest(),
+        params_of=functools.partial(_eval_params, recipe),
+        put=functools.partial(_placed, devices=devices),
+        flops_of=functools.partial(_flops, settings, guided_over_plain(config)),
+        groups=recipe.layout.group_names if recipe.layout.groups else (),
+    )
+
+
+def scan_pieces(
+    recipe: Recipe, state: TrainState, pieces: Sequence[Batch], key: jax.Array
+) -> tuple[TrainState, Metrics]:
+    """A chunk of steps, where batches are of several lengths one program after the other."""
+    told = []
+    for piece in pieces:
+        state, metrics = compiled_scan(recipe)(state, piece, key)
+        told.append(metrics)
+    return state, told[0] if len(told) == 1 else jax.tree.map(lambda *parts: jnp.concatenate(parts), *told)
+
+
+def _eval_params(recipe: Recipe, state: TrainState) -> Any:
+    return recipe.optimizer.eval_params(state.opt_state, state.params)
+
+
+def _evaluate(settings: Settings, batches: Batch, params: Any) -> Mapping[str, float]:
+    return {"dev_loss": split_loss(settings, params, batches)}
+
+
+def _placed(pieces: Sequence[Batch], *, devices: jax.sharding.Mesh) -> list[Any]:
+    """A chunk, or the batches of a split, on the devices."""
+    if devices.size == 1:
+        return jax.device_put(list(pieces))
+    return [mesh.place_batch(piece, devices, leading_dims=1) for piece in pieces]
+
+
+@functools.lru_cache(maxsize=2)
+def _dev_batches(tokens: Tokens, devices: jax.sharding.Mesh) -> Any:
+    shards = devices.shape["data"] * devices.shape["fsdp"]
+    return _placed([tokens.dev_batches(rows_divide_by=shards)], devices=devices)[0]
+
+
+def _flops(settings: Settings, guided_over_plain: float, pieces: Sequence[Batch]) -> float:
+    def one(piece: Batch) -> float:
+        steps, rows, source_length = piece["source"].shape
+        target_length = piece["target_out"].shape[-1]
+        shape = {"rows": rows, "source_length": source_length, "target_length": target_length}
+        return steps * flops.train_flops(settings, **shape)
+
+    return guided_over_plain * sum(map(one, pieces))
