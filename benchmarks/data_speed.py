@@ -2,8 +2,9 @@
 
 Whole runs of `trainer.training.loop`, one thread on one core, both sides in turn in every round.
 `wait_share` is the wall clock's share in which no scan was under way and, since the one core that makes
-batches does not train, the share of CPU time that the batches took; `beside_over_ready` is the step's CPU time,
-as noisy as a shared machine is. Then what the ways of batching cost and pad, on a generated text of short sentences.
+batches does not train, the share of CPU time that the batches took; `beside_over_ready` is the step's CPU
+time, as noisy as a shared machine is. Then what the ways of batching cost and pad, on a generated text of
+short sentences.
 python -m benchmarks.data_speed
 """
 

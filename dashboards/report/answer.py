@@ -1,14 +1,12 @@
-"""What is the whole answer, on one page? One HTML file that needs no network, and the same as Markdown.
+"""What is the whole answer? Everything that is concluded from a study's ledger.
 
-`gather` reads the ledger and concludes; `write` puts the files down. What is written is a function of the
-ledger and of the translations in the runs' folders, costs aside: no date, no path, no id that differs
-between two runs of a study.
+It is a function of the ledger and of the translations in the runs' folders, costs aside: no date, no path, no
+id that differs between two runs of a study.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +27,8 @@ from dashboards.evidence import (
 from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Cost, Curves, Frame
 from orchestrator.ledger import Ledger
-from orchestrator.study.spec import Arm, StudySpec, canonical
+from orchestrator.study.spec import Arm
 
-PAGE, MARKDOWN, SPEC, ANSWER = "report.html", "report.md", "spec.json", "answer.json"
 CHANGED = {True: " (changed)", False: "", None: " (whether changed is not known)"}  # the checkout
 
 
@@ -172,43 +169,3 @@ def answer_dict(answer: Answer) -> dict[str, Any]:
         "versions": dict(answer.versions),
         "slots": answer.slots,
     }
-
-
-# -- files -----------------------------------------------------------------------------------------------
-def write(answer: Answer, folder: Path) -> Path:
-    """All files of a report into a folder, each whole; the page's path."""
-    from dashboards.report import pages
-
-    texts = {
-        MARKDOWN: pages.markdown(answer),
-        **table_texts(answer.tables),
-        **spec_and_answer(answer.frame.spec, answer_dict(answer)),
-        PAGE: pages.page(answer),
-    }
-    if answer.matrix is not None:
-        texts["matrix.csv"] = matrix.to_csv(answer.matrix)
-    return write_texts(texts, folder)
-
-
-def table_texts(made: Sequence[tables.Table]) -> dict[str, str]:
-    """By the name of its file; of the first one also every number."""
-    return {
-        "table.md": "\n".join(map(tables.to_markdown, made)),
-        "table.tex": "\n".join(map(tables.to_latex, made)),
-        "table.csv": tables.to_csv(made[0]),
-    }
-
-
-def spec_and_answer(spec: StudySpec, answer: Mapping[str, Any]) -> dict[str, str]:
-    from dashboards.report import pages
-
-    return {SPEC: f"{canonical(spec)}\n", ANSWER: f"{pages.json_text(answer, indent=1)}\n"}
-
-
-def write_texts(texts: Mapping[str, str], folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        unfinished = folder / f"unfinished-{name}"
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, folder / name)
-    return folder / PAGE

@@ -16,14 +16,13 @@ from dashboards.evidence import attribution, audit, contrasts, matrix, stats, ta
 from dashboards.evidence.frames import Choice, Frame
 from dashboards.evidence.tables import column_name, duration
 from dashboards.report import figures
+from dashboards.report.answer import Answer
 from orchestrator.ledger.codec import finite
 from orchestrator.study.spec import Arm, Parameter
 
 if TYPE_CHECKING:
     import jinja2
     import markupsafe
-
-    from dashboards.report.answer import Answer
 
 REHEARSAL = "orchestrator.rehearsal"
 PAGE, MARKDOWN = "report.html.j2", "report.md.j2"

@@ -8,10 +8,11 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from orchestrator.cli import findings
 from orchestrator.cli.output import (
     DONE,
     INTERRUPTED,
@@ -25,6 +26,7 @@ from orchestrator.cli.output import (
     terminal_width,
 )
 from orchestrator.cli.progress import InLedger, shown
+from orchestrator.cli.target import Place
 from orchestrator.engine.tick import Tick
 from orchestrator.ground.clock import SystemClock
 from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused
@@ -37,10 +39,6 @@ from orchestrator.service import host as service
 from orchestrator.service import signals
 from orchestrator.study.spec import Resources, StudySpec
 from orchestrator.tracking import Mirror, NoMirror, mirror
-
-if TYPE_CHECKING:
-    from orchestrator.cli.local import Here
-    from orchestrator.cli.target import Place
 
 ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a wish
 
@@ -102,7 +100,9 @@ class _Left(Exception):
 
 # -- running ---------------------------------------------------------------------------------------------
 def run_here(
-    place: Here,
+    place: Place,
+    settings: Settings,
+    store: Store,
     study: StudyRow,
     *,
     workers: int | None,
@@ -111,7 +111,6 @@ def run_here(
     launch: bool = True,
 ) -> int:
     """Run a study to its rest, as the leader or beside one, and show its result. The exit code."""
-    settings, store = place.settings, place.store
     mirrored = mirror(settings, store, study.study_id, say=note)
     with Interrupts() as interrupts:
         try:
@@ -243,17 +242,15 @@ def show_result(
     interrupted: bool = False,
 ) -> int:
     """The arms and, of a study that has ended, the answer; what to do next on stderr. The exit code."""
-    from orchestrator.cli import results  # which itself opens places by this file
-
     view = place.overview(study)
     ended = study.state is StudyState.COMPLETED
     if as_json:
-        found = results.found(place.conclude(study)) if ended else results.NOTHING
+        found = findings.found(place.conclude(study)) if ended else findings.NOTHING
         print_json({**view.to_dict(), **(extra or {}), **found})
     else:
         show_overview(view)
         if ended:
-            results.tell(place.conclude(study))
+            findings.tell(place.conclude(study))
     if study.state is StudyState.PAUSED:
         note(f"Paused. Go on with: orch study resume {study.name}")
         return INTERRUPTED if interrupted else REFUSED
@@ -277,7 +274,7 @@ def wished(settings: Settings, store: Store, study: StudyRow, verb: str, detail:
     storage = Storage(settings.runs) if verb == "delete" else None
     wish = service.ask(store, study, verb, detail, clock=clock)
     give_up_at = clock.monotonic() + ANSWER_WITHIN_S
-    while (results := _answer(store, wish)) is None:
+    while (answer := _answer(store, wish)) is None:
         if service.obey_now(store, clock=clock, storage=storage):
             continue
         if clock.monotonic() > give_up_at:
@@ -286,8 +283,8 @@ def wished(settings: Settings, store: Store, study: StudyRow, verb: str, detail:
                 f"stands, and it will be obeyed; look with `orch study show {study.name}`."
             )
         time.sleep(0.1)
-    if results:
-        raise MoveRefused(results)
+    if answer:
+        raise MoveRefused(answer)
 
 
 def _answer(store: Store, wish: Wish) -> str | None:

@@ -116,13 +116,12 @@ class Here:
 
     def conclude(self, study: StudyRow) -> Conclusion:
         """A full disk takes no result away."""
-        from dashboards.report import answer as report
+        from dashboards.report import files
+        from dashboards.report.answer import gather
 
-        answer = report.gather(
-            self.store, study.study_id, slots=self.settings.workers, runs=self.settings.runs
-        )
+        answer = gather(self.store, study.study_id, slots=self.settings.workers, runs=self.settings.runs)
         try:
-            path = report.write(answer, self.settings.reports / study.name)
+            path = files.write(answer, self.settings.reports / study.name)
         except OSError as problem:
             note(
                 f"The report could not be written: {problem.strerror or problem}. Once that is mended: "
@@ -132,12 +131,13 @@ class Here:
         return _conclusion(answer, path)
 
     def report(self, study: StudyRow, folder: Path, *, slots: int | None) -> Conclusion:
-        from dashboards.report import answer as report
+        from dashboards.report import files
+        from dashboards.report.answer import gather
 
-        answer = report.gather(
+        answer = gather(
             self.store, study.study_id, slots=slots or self.settings.workers, runs=self.settings.runs
         )
-        return _conclusion(answer, report.write(answer, folder))
+        return _conclusion(answer, files.write(answer, folder))
 
     # -- act -----------------------------------------------------------------------------------------
     def wished(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
@@ -152,7 +152,9 @@ class Here:
     def see_to_the_end(
         self, study: StudyRow, *, workers: int | None, as_json: bool, extra: Mapping[str, Any] | None = None
     ) -> int:
-        return foreground.run_here(self, study, workers=workers, as_json=as_json, extra=extra)
+        return foreground.run_here(
+            self, self.settings, self.store, study, workers=workers, as_json=as_json, extra=extra
+        )
 
     def watch(self, study: StudyRow) -> None:
         if host.at_rest(self.store, study.study_id) is not None:

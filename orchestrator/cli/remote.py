@@ -147,19 +147,19 @@ class There:
 
     def report(self, study: StudyRow, folder: Path, *, slots: int | None) -> Conclusion:
         from dashboards.evidence import matrix, tables
-        from dashboards.report import answer as report
+        from dashboards.report import files
 
         answer = self.client.report(study.study_id, form="json", slots=slots)
         made = [tables.from_dict(study.name, told) for told in answer["tables"]]
         texts = {
-            report.MARKDOWN: self.client.report(study.study_id, form="md", slots=slots),
-            **report.table_texts(made),
-            **report.spec_and_answer(StudySpec.model_validate(study.spec), answer),
-            report.PAGE: self.client.report(study.study_id, slots=slots),
+            files.MARKDOWN: self.client.report(study.study_id, form="md", slots=slots),
+            **files.table_texts(made),
+            **files.spec_and_answer(StudySpec.model_validate(study.spec), answer),
+            files.PAGE: self.client.report(study.study_id, slots=slots),
         }
         if answer["matrix"] is not None:
             texts["matrix.csv"] = tables.csv_text(matrix.CSV_HEADER, answer["matrix"]["cells"])
-        path = report.write_texts(texts, folder)
+        path = files.write_texts(texts, folder)
         return Conclusion(study.name, answer["status"], answer["verdict"], made[0], str(path))
 
     # -- act -----------------------------------------------------------------------------------------

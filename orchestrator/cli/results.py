@@ -1,22 +1,17 @@
-"""`orch study report|verdict|table`, and the end of a study in the foreground: what was found."""
+"""`orch study report|verdict|table`: what was found."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.output import DONE, note, print_json, say, table, terminal_width
-from orchestrator.cli.target import Conclusion, opened, server_option
+from orchestrator.cli.findings import found, table_lines, verdict_lines
+from orchestrator.cli.opening import opened, server_option
+from orchestrator.cli.output import DONE, note, print_json, say
 from orchestrator.ground.settings import from_environment
 
-if TYPE_CHECKING:
-    from dashboards.evidence.tables import Table
-
 FORMS = ("text", "md", "latex", "csv")
-NOTHING: dict[str, Any] = {"verdict": None, "table": None, "report": None}
 
 as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."
@@ -89,54 +84,3 @@ def table_(name: str, form: str, metric: str | None, as_json: bool, server: str 
         written = {"md": tables.to_markdown, "latex": tables.to_latex, "csv": tables.to_csv}[form](made)
         click.echo(written, nl=False)
     return DONE
-
-
-# -- the end of a study ----------------------------------------------------------------------------------
-def found(concluded: Conclusion) -> dict[str, Any]:
-    """What the object of a study that has ended says beside its costs: verdict, table and report."""
-    from dashboards.report.answer import table_dict
-
-    return {
-        "study": concluded.study,
-        "status": concluded.status,
-        "verdict": concluded.verdict,
-        "table": table_dict(concluded.table),
-        "report": concluded.report,
-    }
-
-
-def tell(concluded: Conclusion) -> None:
-    """The same for a person: the table in the paper's shape, the verdict, the report's place."""
-    say("", *table_lines(concluded.table), "", *verdict_lines(concluded.verdict))
-    if concluded.report is not None:
-        say("", f"Report: {concluded.report}")
-
-
-def table_lines(made: Table) -> Iterator[str]:
-    from dashboards.evidence import tables
-
-    header = tables.header(made)
-    theirs = tuple(name for name in header if name.startswith("paper "))
-    yield tables.title(made)
-    yield from table(header, tables.grid(made), right=set(header[1:]), spare=theirs, width=terminal_width())
-    yield from made.notes
-
-
-def verdict_lines(judged: Mapping[str, Any]) -> Iterator[str]:
-    yield f"Verdict: {judged['answer']}. {judged['why']}"
-    if judged["claim"]:
-        yield f"Claim: {judged['claim']}"
-    if judged["cost_ratio"] is not None:
-        limit = "" if judged["cost_limit"] is None else f"; the claim allows {judged['cost_limit']:g}"
-        yield f"Cost: {judged['cost_ratio']:.3g} of the incumbent's chip-hours{limit}."
-    if judged["condition"]:
-        yield judged["condition"]
-    if judged["answer"] == "undecided" and judged["contrast"] is not None and judged["more_needed"] != 0:
-        more = "over 1,000" if judged["more_needed"] is None else f"{judged['more_needed']}"
-        yield f"Still needed: {more} more {judged['contrast']['unit']}s."
-    for control in judged["controls"]:
-        yield f"Control ({control['says']}): {control['sentence']}"
-    if judged["controls_not_run"]:
-        yield f"Controls not run: {', '.join(judged['controls_not_run'])}."
-    for column in judged["columns"][1:]:
-        yield f"In {column['column']}: {column['sentence']}"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.opening import opened, server_option
 from orchestrator.cli.output import DONE, say
-from orchestrator.cli.target import opened, server_option
 from orchestrator.ground.errors import BadSpec
 from orchestrator.runs import schedules
 

@@ -16,6 +16,7 @@ import click
 
 from orchestrator.cli import foreground, results
 from orchestrator.cli.foreground import show_overview, show_result
+from orchestrator.cli.opening import opened, server_option
 from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
 from orchestrator.cli.spec_options import (
     as_json_option,
@@ -25,7 +26,7 @@ from orchestrator.cli.spec_options import (
     tell_question,
     workers_option,
 )
-from orchestrator.cli.target import Place, opened, server_option
+from orchestrator.cli.target import Place
 from orchestrator.ground.errors import BadSpec, MoveRefused, NameTaken
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
@@ -204,9 +205,9 @@ def show(name: str, as_json: bool, server: str | None) -> int:
 def _tell_wishes(place: Place, study: StudyRow) -> None:
     for wish in place.wishes(study):
         at = datetime.fromtimestamp(wish.asked_at).strftime("%Y-%m-%d %H:%M:%S")
-        results = "not yet answered" if wish.answer is None else wish.answer or "done"
+        answer = "not yet answered" if wish.answer is None else wish.answer or "done"
         detail = "".join(f" {key} {value}" for key, value in wish.detail.items())
-        say(f"{at} {wish.asked_by} asked to {wish.verb}{detail}: {results}")
+        say(f"{at} {wish.asked_by} asked to {wish.verb}{detail}: {answer}")
 
 
 def _show(place: Place, study: StudyRow, *, as_json: bool, extra: dict[str, Any] | None = None) -> None:

@@ -5,16 +5,10 @@ A command says what it wants of the place and shows what comes back; that is all
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-
-import click
-
-from orchestrator.cli import foreground
-from orchestrator.ground.settings import from_environment
 
 if TYPE_CHECKING:
     from dashboards.evidence.tables import Table
@@ -24,13 +18,6 @@ if TYPE_CHECKING:
     from orchestrator.service.host import Created
     from orchestrator.study.plan import Plan
     from orchestrator.study.spec import StudySpec
-
-server_option = click.option(
-    "--server",
-    envvar="ORCH_URL",
-    metavar="URL",
-    help="Ask this service (orch serve), not the ledger here; ORCH_URL. Its token: ORCH_TOKEN.",
-)
 
 
 @dataclass(frozen=True)
@@ -108,23 +95,3 @@ class Place(Protocol):
 
     def left_alone(self, study: StudyRow) -> str:
         """What becomes of a study that is created and not followed."""
-
-
-@contextmanager
-def opened(server: str | None) -> Iterator[Place]:
-    """The place that a command line names."""
-    settings = from_environment()
-    if server:
-        from orchestrator.cli.remote import There
-        from orchestrator.client import Client
-
-        with Client(server) as client:
-            yield There(settings, client)
-        return
-    from orchestrator.cli.local import Here
-
-    with ExitStack() as ledgers:
-        yield Here(
-            settings,
-            lambda writing: ledgers.enter_context(foreground.opened(settings, writing=writing)),
-        )

@@ -7,9 +7,9 @@ from datetime import datetime
 import click
 
 from orchestrator.cli import foreground
+from orchestrator.cli.opening import server_option
 from orchestrator.cli.output import DONE, note, print_json, say, table, terminal_width
 from orchestrator.cli.spec_options import as_json_option
-from orchestrator.cli.target import server_option
 from orchestrator.ground.clock import SystemClock
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ground.settings import from_environment

@@ -10,6 +10,7 @@ from datetime import datetime
 
 import click
 
+from orchestrator.cli.opening import opened, server_option
 from orchestrator.cli.output import (
     DONE,
     clock,
@@ -22,7 +23,7 @@ from orchestrator.cli.output import (
     table,
     terminal_width,
 )
-from orchestrator.cli.target import Place, opened, server_option
+from orchestrator.cli.target import Place
 from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import ENDED, AttemptRow, AttemptState, StoredEvent, StudyState, TrialRow

@@ -16,7 +16,7 @@ import scipy.stats
 from dashboards.evidence import frames, matrix
 from dashboards.evidence.matrix import Matrix
 from dashboards.report import answer as report
-from dashboards.report import pages
+from dashboards.report import files, pages
 from orchestrator.ledger import Ledger
 from orchestrator.study.spec import StudySpec
 from tests.dashboards.ledgers import ALPHA, Run, diverged, ledger, runs, spec
@@ -219,7 +219,7 @@ def test_the_csv_has_a_line_for_each_row_cell_and_opponent() -> None:
 
 def test_the_report_has_the_matrix_in_all_its_forms(tmp_path: Path) -> None:
     answer = report.gather(store(), "s1", slots=2)
-    report.write(answer, tmp_path)
+    files.write(answer, tmp_path)
     assert (tmp_path / "matrix.csv").read_text() == matrix.to_csv(made())
     said = report.answer_dict(answer)["matrix"]
     assert [row["never_worse"] for row in said["rows"]] == ["yes", "yes"]

@@ -11,7 +11,7 @@ import pytest
 
 from dashboards.evidence import frames, verdict
 from dashboards.report import answer as report
-from dashboards.report import pages
+from dashboards.report import files, pages
 from orchestrator.backends.simulated import Fault
 from orchestrator.cli.results import verdict_lines
 from orchestrator.ledger import Ledger
@@ -32,7 +32,7 @@ def whole(study: StudySpec | None = None, **changes: Any) -> Ledger:
 
 def test_all_files_are_written_and_the_spec_reads_back(tmp_path: Path) -> None:
     study = spec(confirmations=3)
-    path = report.write(report.gather(whole(study), "s1", slots=2), tmp_path / "out")
+    path = files.write(report.gather(whole(study), "s1", slots=2), tmp_path / "out")
     assert path == tmp_path / "out" / "report.html"
     assert sorted(p.name for p in path.parent.iterdir()) == [
         "answer.json", "report.html", "report.md", "spec.json", "table.csv", "table.md", "table.tex",

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from dashboards.evidence import frames, sentences
 from dashboards.report import answer as report
+from dashboards.report import files
 from dashboards.web import routes
 from orchestrator.ledger.memory import MemoryLedger
 from tests.dashboards.asgi import get
@@ -93,8 +94,8 @@ def test_the_report_shows_them(store: MemoryLedger, tmp_path: Path) -> None:
     left(tmp_path / "runs", "s1.confirm-guided.0.0", GOOD)
     left(tmp_path / "runs", "s1.confirm-bo.0.0", BAD)
     answer = report.gather(store, "s1", slots=1, runs=tmp_path / "runs")
-    page = report.write(answer, tmp_path / "report")
-    for text in (page.read_text(), (page.parent / report.MARKDOWN).read_text()):
+    page = files.write(answer, tmp_path / "report")
+    for text in (page.read_text(), (page.parent / files.MARKDOWN).read_text()):
         assert "Sentence by sentence" in text
         assert answer.sentences[0].signature in text
 
