@@ -18,7 +18,7 @@ def shape_key(config: Mapping[str, Any]) -> str:
 
 
 def run(config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Place) -> Outcome:
-    from tests.trainer.loop_job import job
+    from tests.trainer.training.loop_job import job
     from trainer.training.loop import Host, train
 
     return train(job(), Host(reporter, workdir, place))

@@ -25,12 +25,12 @@ from orchestrator.ledger.sql import SqlLedger
 from orchestrator.service import host
 from orchestrator.service import runner as running
 from orchestrator.service.runner import Runner
-from tests.api.conftest import Asking, Make, Said, spec
-from tests.api.conftest import app as app
-from tests.api.conftest import make as make
-from tests.api.conftest import runner as runner
 from tests.faults import invariants
 from tests.faults.world import World, created, small_study, world
+from tests.orchestrator.api.conftest import Asking, Make, Said, spec
+from tests.orchestrator.api.conftest import app as app
+from tests.orchestrator.api.conftest import make as make
+from tests.orchestrator.api.conftest import runner as runner
 
 API = "/api/v1"
 TRIALS = 16

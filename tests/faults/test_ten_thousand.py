@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.api.conftest import Make, Service, spec
-from tests.api.conftest import app as app
-from tests.api.conftest import make as make
-from tests.api.conftest import runner as runner
 from tests.faults import invariants
+from tests.orchestrator.api.conftest import Make, Service, spec
+from tests.orchestrator.api.conftest import app as app
+from tests.orchestrator.api.conftest import make as make
+from tests.orchestrator.api.conftest import runner as runner
 
 API = "/api/v1"
 TRIALS = 10_000

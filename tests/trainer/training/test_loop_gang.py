@@ -1,0 +1,57 @@
+"""Do the processes of a gang stop, save and go on at the same steps, whoever is told?"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.trainer.training.loop_program import run
+from trainer.protocol import Place
+
+ROOT = Path(__file__).parents[3]
+
+
+def started(asked: dict[str, Any]) -> subprocess.Popen[str]:
+    flags = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.trainer.training.loop_program", json.dumps(asked)],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_gang_stops_together_and_goes_on_from_its_gathered_checkpoint(tmp_path: Path) -> None:
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    for folder in (together, alone):
+        folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    places = [{"process_index": i, "process_count": 2, "coordinator": coordinator} for i in range(2)]
+    asked = {"shape": {"fsdp": 2}, "workdir": str(together)}
+    gang = [started({**asked, "place": place}) for place in places]
+    try:
+        said = [process.communicate(timeout=120) for process in gang]
+    finally:
+        for process in gang:
+            process.kill()
+    assert [process.returncode for process in gang] == [0, 0], "\n".join(err for _, err in said)
+    first, second = (json.loads(out.splitlines()[-1]) for out, _ in said)
+    assert first == second
+    assert [(o["status"], o["steps"]) for o in first] == [("stopped", 4), ("completed", 8)]
+    end = run({}, alone, Place())
+    assert first[-1]["values"] == pytest.approx(dict(end.values), rel=1e-5)
+    assert [p.name for p in sorted(together.glob("checkpoint-*"))] == ["checkpoint-12", "checkpoint-8"]
+    with np.load(together / "schedule.npz") as ours, np.load(alone / "schedule.npz") as theirs:
+        np.testing.assert_allclose(ours["alpha"], theirs["alpha"], rtol=1e-5)  # sums in another order
