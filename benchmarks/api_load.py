@@ -32,7 +32,7 @@ from orchestrator.ground.clock import SystemClock
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.ledger.base import Ending
 from orchestrator.ledger.records import AttemptRow, AttemptState, Event, TrialRow, TrialState, trial_id
-from orchestrator.service import host as service
+from orchestrator.service import creation, drive
 from orchestrator.study.spec import Arm, Parameter, StudySpec
 
 STUDIES, TRIALS = 100, 100  # of each
@@ -107,7 +107,7 @@ def _fill(store: Store) -> None:
     epoch = store.lead("benchmark")
     assert epoch is not None
     for number in range(STUDIES):
-        study = service.create(store, _spec(f"study-{number:03}"), clock=SystemClock()).study
+        study = creation.create(store, _spec(f"study-{number:03}"), clock=SystemClock()).study
         with store.together(epoch):
             for index in range(TRIALS):
                 name = trial_id(study.study_id, "random", 0, index)
@@ -157,7 +157,7 @@ def _obeying(ledger: str) -> Iterator[None]:
 
     def obey() -> None:
         while not over.wait(0.05):
-            service.obey_now(store, clock=SystemClock())
+            drive.obey_now(store, clock=SystemClock())
 
     thread = threading.Thread(target=obey)
     thread.start()
@@ -289,7 +289,7 @@ def _speak(store: Store) -> None:
     """One trial that says so many things, ten at a time."""
     epoch = store.lead("benchmark")
     assert epoch is not None
-    study = service.create(store, _spec("speaking"), clock=SystemClock()).study
+    study = creation.create(store, _spec("speaking"), clock=SystemClock()).study
     name = trial_id(study.study_id, "random", 0, 0)
     row = TrialRow(name, study.study_id, "random", 0, 0, {"x": 0.5}, {"x": 0.5}, TrialState.WAITING, 0.0)
     store.add_trial(epoch, row)

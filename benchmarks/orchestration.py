@@ -70,7 +70,7 @@ def _ours(backend: Any, home: Path, *, trials: int) -> float:
     from orchestrator.ground.clock import SystemClock
     from orchestrator.ledger import open_ledger
     from orchestrator.runs.folders import Storage
-    from orchestrator.service.host import create
+    from orchestrator.service.creation import create
     from orchestrator.study.spec import Arm, Parameter, StudySpec
 
     home.mkdir()

@@ -21,7 +21,7 @@ from orchestrator.engine.tick import Engine
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.records import StudyState, TrialState
 from orchestrator.runs.folders import Storage
-from orchestrator.service.host import create
+from orchestrator.service.creation import create
 from orchestrator.study.spec import Arm, Parameter, StudySpec
 
 MARKS = (100, 1_000, 10_000)

@@ -70,7 +70,7 @@ def _ours(address: str, home: Path, name: str) -> float:
     from orchestrator.ground.clock import SystemClock
     from orchestrator.ledger import open_ledger
     from orchestrator.runs.folders import Storage
-    from orchestrator.service.host import create
+    from orchestrator.service.creation import create
 
     spec, search = _arm()
     spec = spec.model_copy(update={"name": name, "arms": (search,), "claim": None})

@@ -21,7 +21,7 @@ from orchestrator.ledger.codec import finite
 from orchestrator.ledger.records import Receipt, StudyRow, StudyState, Wish
 from orchestrator.ledger.rules import deletable
 from orchestrator.readings.overview import listed, overview
-from orchestrator.service import host
+from orchestrator.service import creation
 from orchestrator.study.spec import MOST_TRIALS, StudySpec
 
 LOOK_S = 0.02  # between two looks at whether a wish has been answered
@@ -160,7 +160,7 @@ def create(
         "attached": False,
     }
     receipt = None if key is None else Receipt(key, digest, study_id, answer)
-    row = host.new_study(spec, study_id=study_id, created_at=now)
+    row = creation.new_study(spec, study_id=study_id, created_at=now)
     try:
         parts.store.create_study(row, receipt=receipt)
     except KeyUsed:

@@ -9,6 +9,7 @@ import click
 from orchestrator.cli import foreground
 from orchestrator.cli.output import DONE, say
 from orchestrator.ground.errors import MoveRefused, OrchError
+from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings, from_environment
 from orchestrator.service import host
 
@@ -40,7 +41,7 @@ def command(force: bool) -> int:
         with ExitStack() as held:
             try:
                 store = held.enter_context(foreground.opened(settings, writing=False))
-                if not force and store.lead(host.whoami()) is None:
+                if not force and store.lead(whoami()) is None:
                     raise _in_use(settings)
                 cut = len(store.live_attempts())
             except OrchError:  # with force, also where the ledger is broken or away

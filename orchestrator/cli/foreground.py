@@ -30,13 +30,14 @@ from orchestrator.cli.target import Place
 from orchestrator.engine.tick import Tick
 from orchestrator.ground.clock import SystemClock
 from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused
+from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.ledger.records import StudyRow, StudyState, Wish
 from orchestrator.readings.overview import Overview
 from orchestrator.runs.folders import Storage
+from orchestrator.service import creation, drive, signals
 from orchestrator.service import host as service
-from orchestrator.service import signals
 from orchestrator.study.spec import Resources, StudySpec
 from orchestrator.tracking import Mirror, NoMirror, mirror
 
@@ -63,7 +64,7 @@ def opened(settings: Settings, *, writing: bool = True) -> Iterator[Store]:
 def led_by_another(store: Store) -> bool:
     """Whether another process leads on this ledger, and so runs its studies."""
     for _ in range(3):  # a command holds the lead for some milliseconds, who runs studies for long
-        if store.lead(service.whoami()) is not None:
+        if store.lead(whoami()) is not None:
             store.release()
             return False
         time.sleep(0.05)
@@ -114,7 +115,7 @@ def run_here(
     mirrored = mirror(settings, store, study.study_id, say=note)
     with Interrupts() as interrupts:
         try:
-            if service.at_rest(store, study.study_id) is None:
+            if drive.at_rest(store, study.study_id) is None:
                 _run(
                     settings,
                     store,
@@ -158,7 +159,7 @@ def _run(
     interrupts: Interrupts,
     mirrored: Mirror | NoMirror,
 ) -> None:
-    if store.lead(service.whoami()) is None:
+    if store.lead(whoami()) is None:
         note("Another process leads on this ledger and runs the study; this one watches.")
         with shown(InLedger(store, study), study, fresh=fresh) as progress:
 
@@ -167,7 +168,7 @@ def _run(
                     raise _Left
                 progress.update()
 
-            if service.follow(store, study.study_id, lead=True, on_tick=watch) is not None:
+            if drive.follow(store, study.study_id, lead=True, on_tick=watch) is not None:
                 return
         note("That process has gone; this one goes on.")
         fresh = False  # what has ended so far has been told
@@ -183,7 +184,7 @@ def _run(
             def on_tick(tick: Tick) -> None:
                 if interrupts.asked and not pausing:
                     with contextlib.suppress(LedgerBusy):  # asked again at the next tick
-                        pausing.append(service.ask(store, study, "pause", {}, clock=host.clock))
+                        pausing.append(creation.ask(store, study, "pause", {}, clock=host.clock))
                         note("Pausing: what runs saves a checkpoint and stops. Ctrl-C again leaves at once.")
                 if tick.live:
                     mirrored.begin()
@@ -193,7 +194,7 @@ def _run(
                     told.add(why)
                 progress.update()
 
-            service.run(host, study.study_id, launch=launch, on_tick=on_tick)
+            drive.run(host, study.study_id, launch=launch, on_tick=on_tick)
     finally:
         host.close()
     _tell_of_others(store, study)
@@ -272,10 +273,10 @@ def wished(settings: Settings, store: Store, study: StudyRow, verb: str, detail:
     """Put a wish down and see it obeyed: by whoever leads, else by this process. MoveRefused carries a no."""
     clock = SystemClock()
     storage = Storage(settings.runs) if verb == "delete" else None
-    wish = service.ask(store, study, verb, detail, clock=clock)
+    wish = creation.ask(store, study, verb, detail, clock=clock)
     give_up_at = clock.monotonic() + ANSWER_WITHIN_S
     while (answer := _answer(store, wish)) is None:
-        if service.obey_now(store, clock=clock, storage=storage):
+        if drive.obey_now(store, clock=clock, storage=storage):
             continue
         if clock.monotonic() > give_up_at:
             raise LedgerBusy(
@@ -294,11 +295,11 @@ def _answer(store: Store, wish: Wish) -> str | None:
 
 def let_stop(settings: Settings, store: Store, study: StudyRow) -> None:
     """After a pause or a cancellation that nobody led: tell workers that outlived their leader to stop."""
-    if not store.live_attempts(study.study_id) or store.lead(service.whoami()) is None:
+    if not store.live_attempts(study.study_id) or store.lead(whoami()) is None:
         return
     note("Runs of this study outlived the process that led them; they are told to save and stop.")
     host = service.open_host(settings, store)
     try:
-        service.run(host, study.study_id, launch=False)
+        drive.run(host, study.study_id, launch=False)
     finally:
         host.close()

@@ -20,7 +20,7 @@ from orchestrator.ledger import Ledger, Store
 from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, Wish
 from orchestrator.readings.overview import Overview, listed, overview
 from orchestrator.runs.schedules import Curves
-from orchestrator.service import host
+from orchestrator.service import creation, drive
 from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -58,12 +58,12 @@ class Here:
             check_cost(found, refuse_above)
         return found
 
-    def create(self, spec: StudySpec, *, workers: int | None, refuse_above: float | None) -> host.Created:
+    def create(self, spec: StudySpec, *, workers: int | None, refuse_above: float | None) -> creation.Created:
         if refuse_above is not None:
             self.plan(spec, slots=workers, refuse_above=refuse_above)
         require_runnable(spec)
         self._store = self._opening(True)
-        return host.create(self._store, spec, clock=SystemClock())
+        return creation.create(self._store, spec, clock=SystemClock())
 
     # -- look ----------------------------------------------------------------------------------------
     def listed(self) -> list[dict[str, Any]]:
@@ -157,7 +157,7 @@ class Here:
         )
 
     def watch(self, study: StudyRow) -> None:
-        if host.at_rest(self.store, study.study_id) is not None:
+        if drive.at_rest(self.store, study.study_id) is not None:
             return
         if not self.is_led():  # to watch it would last for ever
             raise MoveRefused(
@@ -179,7 +179,7 @@ class Here:
                         f"Go on with: orch study resume {study.name}"
                     )
 
-            host.follow(self.store, study.study_id, lead=False, on_tick=on_tick)
+            drive.follow(self.store, study.study_id, lead=False, on_tick=on_tick)
 
     def hint(self, study: StudyRow) -> str:
         if self.is_led():

@@ -20,7 +20,7 @@ from orchestrator.cli.spec_options import (
 )
 from orchestrator.engine.tick import Tick
 from orchestrator.ground.settings import from_environment
-from orchestrator.service import host
+from orchestrator.service import rehearse
 from orchestrator.study.spec import StudySpec
 
 
@@ -39,7 +39,7 @@ def command(spec: str, workers: int | None, as_json: bool, **changes: Any) -> in
     tell_question(wanted)
     slots = workers or from_environment().workers
     told = _Told(wanted)
-    done = host.rehearse(wanted, slots=slots, on_tick=told)
+    done = rehearse.rehearse(wanted, slots=slots, on_tick=told)
     told.finish()
     view = done.overview
     if as_json:

@@ -35,7 +35,7 @@ from orchestrator.ledger.records import (
 )
 from orchestrator.readings.overview import ArmLine, Overview
 from orchestrator.runs.schedules import Curves
-from orchestrator.service.host import Created
+from orchestrator.service.creation import Created
 from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:

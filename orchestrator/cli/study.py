@@ -32,7 +32,7 @@ from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyRow, StudyState
 from orchestrator.ledger.rules import deletable
-from orchestrator.service.host import Created
+from orchestrator.service.creation import Created
 from orchestrator.study.spec import StudySpec
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, Wish
     from orchestrator.readings.overview import Overview
     from orchestrator.runs.schedules import Curves
-    from orchestrator.service.host import Created
+    from orchestrator.service.creation import Created
     from orchestrator.study.plan import Plan
     from orchestrator.study.spec import StudySpec
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from orchestrator.engine.rungs import Lags
 from orchestrator.ledger.base import Ending
-from orchestrator.ledger.costs import Lags, added
+from orchestrator.ledger.costs import added
 from orchestrator.ledger.records import AttemptRow, AttemptState, StudyState, TrialRow, TrialState
 from orchestrator.runs.contract import Ended
 from orchestrator.study.spec import StudySpec

@@ -10,8 +10,10 @@ import bisect
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from orchestrator.engine.budget import budget_spent
+from orchestrator.engine.rungs import Ladder, Lags
 from orchestrator.ledger.base import Ledger
-from orchestrator.ledger.costs import Ladder, Lags, budget_spent, run_hours
+from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import ENDED, StoredEvent, StudyRow, TrialRow, TrialState, lane_of, trial_id
 from orchestrator.search import derive_seed, searcher
 from orchestrator.search.base import Observation, Point, Request, Searcher

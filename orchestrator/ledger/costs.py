@@ -1,13 +1,10 @@
-"""When is enough enough? The budget spent, what a clock's reading costs, and who lags behind at a rung."""
+"""What does a clock's reading come to? Clocks summed, and the hours of a run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
-from orchestrator.ledger.records import StoredEvent
-from orchestrator.study.spec import Objective, Rungs, StudySpec
 from trainer.protocol import SECONDS
 
 
@@ -23,85 +20,3 @@ def added(*clocks: Mapping[str, float]) -> dict[str, float]:
         for name, value in reading.items():
             total[name] = total.get(name, 0.0) + (value if math.isfinite(value) else 0.0)
     return total
-
-
-def budget_spent(spec: StudySpec, spent_run_hours: float, reserved_run_hours: float) -> str | None:
-    """The sentence that ends launching once spent plus reserved reaches the budget; None before."""
-    committed = spent_run_hours + reserved_run_hours
-    chips = spec.resources.chips
-    for unit, limit, used in (
-        ("run-hours", spec.budget.run_hours, committed),
-        ("chip-hours", spec.budget.chip_hours, committed * chips),
-    ):
-        if limit is not None and used >= limit:
-            return f"The budget of {limit:g} {unit} is spent or reserved ({used:.4g} {unit})."
-    return None
-
-
-# -- rungs -----------------------------------------------------------------------------------------------
-
-
-def standing(values: Sequence[float], *, keep_one_in: int, minimize: bool) -> tuple[int, int]:
-    """The rank of the last of these values, from 1, and the last rank that goes on; the values stand in the
-    order in which a rung was reached, and of equals the earlier one is better.
-
-    The first to come always goes on, as in the stopping form of asynchronous successive halving: else
-    nobody would before `keep_one_in` have come.
-    """
-    sign = 1 if minimize else -1
-    *before, own = (sign * value for value in values)
-    return 1 + sum(value <= own for value in before), max(1, len(values) // keep_one_in)
-
-
-@dataclass(frozen=True)
-class Lags:
-    """Why a trial is to be stopped, and the last objective that it reported."""
-
-    reason: str
-    value: float
-
-
-@dataclass
-class Ladder:
-    """What the trials of one lane have reached, by the ledger's events alone.
-
-    A trial is judged once at each rung, at the event that reached it, among those that came before it in
-    the ledger's order. So whoever reads the same events, at once or years later, judges alike.
-    """
-
-    rungs: Rungs
-    objective: Objective
-    cursor: int = 0  # the last event that was heard
-    _reached: dict[int, dict[str, float]] = field(default_factory=dict)  # rung -> trial -> objective
-    _last: dict[str, float] = field(default_factory=dict)
-    _reasons: dict[str, str] = field(default_factory=dict)
-
-    def lags(self, trial_id: str) -> Lags | None:
-        """None for a trial that may go on."""
-        reason = self._reasons.get(trial_id)
-        return None if reason is None else Lags(reason, self._last[trial_id])
-
-    def hear(self, stored: Iterable[StoredEvent]) -> None:
-        """Events of the lane's trials, in any order but none older than one heard before."""
-        for each in sorted(stored, key=lambda s: s.event_id):
-            self.cursor = max(self.cursor, each.event_id)
-            event = each.event
-            value = event.payload.get("values", {}).get(self.objective.metric)
-            if value is not None and math.isfinite(value):
-                self._last[event.trial_id] = value
-                for step in self.rungs.steps:
-                    if event.step >= step:
-                        self._arrives(event.trial_id, step, value)
-
-    def _arrives(self, trial_id: str, step: int, value: float) -> None:
-        there = self._reached.setdefault(step, {})
-        if trial_id in there or trial_id in self._reasons:
-            return
-        there[trial_id] = value
-        minimize = self.objective.goal == "minimize"
-        rank, last = standing(list(there.values()), keep_one_in=self.rungs.keep_one_in, minimize=minimize)
-        if rank > last:
-            self._reasons[trial_id] = (
-                f"At the rung of {step} steps its {self.objective.metric} of {value:.6g} was number {rank} "
-                f"of {len(there)} so far; the best {last} went on (one in {self.rungs.keep_one_in})."
-            )

@@ -11,6 +11,7 @@ from typing import Literal
 from orchestrator.backends.asking import GONE
 from orchestrator.engine.tick import Tick
 from orchestrator.ground.errors import BackendLost, Fenced, LedgerBusy, LedgerDamaged, MoveRefused
+from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
 from orchestrator.service import host as service
@@ -107,7 +108,7 @@ class Runner:
     def _look(self) -> float:
         """Lead and tick, or watch; how long to wait then."""
         if self._host is None:
-            if self._store.lead(service.whoami()) is None:
+            if self._store.lead(whoami()) is None:
                 return self._watch()
             self._standing = replace(self._standing, state="starting")
             try:

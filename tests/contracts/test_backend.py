@@ -20,7 +20,7 @@ from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.records import Event, StudyState, TrialState
 from orchestrator.runs.contract import AttemptKey, Backend, Ended, Launch, Progress
 from orchestrator.runs.folders import Storage
-from orchestrator.service.host import create
+from orchestrator.service.creation import create
 from orchestrator.study.spec import Resources
 from tests.faults.world import small_study
 from trainer.protocol import Verdict

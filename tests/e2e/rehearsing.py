@@ -49,7 +49,7 @@ def serving(home: Path, *words: str) -> Iterator[str]:
 
 def main() -> None:
     from orchestrator.cli import main as orch
-    from orchestrator.service.host import REHEARSAL
+    from orchestrator.service.rehearse import REHEARSAL
     from studies import catalog
 
     trained = catalog.get

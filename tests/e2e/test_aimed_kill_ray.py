@@ -16,7 +16,7 @@ from orchestrator.ground.clock import SystemClock
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.records import StudyState, TrialState
 from orchestrator.runs.folders import Storage
-from orchestrator.service.host import create
+from orchestrator.service.creation import create
 from tests.faults import invariants
 from tests.faults.world import small_study
 

@@ -15,7 +15,7 @@ from orchestrator.ground.clock import SystemClock
 from orchestrator.ground.keys import digest, new_secret
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.records import Role, Token
-from orchestrator.service import host
+from orchestrator.service import creation
 from tests.e2e import rehearsing
 from tests.faults.world import small_study
 
@@ -145,7 +145,7 @@ def test_a_reader_signs_in_sees_no_button_that_steers_and_signs_out(tmp_path: Pa
     secret = new_secret()
     ledger = open_ledger(f"sqlite:///{tmp_path / 'ledger.db'}")
     ledger.add_token(Token("ada", digest(secret), Role.READ, created_at=1.0))
-    host.create(ledger, small_study(), clock=SystemClock())
+    creation.create(ledger, small_study(), clock=SystemClock())
     ledger.close()
     with rehearsing.serving(tmp_path, "--api-only") as link:
         address = link.partition("/login")[0]

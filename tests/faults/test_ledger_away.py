@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import ENDED, StudyState
@@ -80,7 +81,7 @@ class Driven:
     """An engine over simulated machines, whose time passes whenever there is nothing to do."""
 
     def __init__(self, place: World) -> None:
-        self._place, self._engine = place, place.engine(who=host.whoami())
+        self._place, self._engine = place, place.engine(who=whoami())
         self.backend, self.who = place.backend, self._engine.who
 
     def tick(self, *, launch: bool = True) -> Any:

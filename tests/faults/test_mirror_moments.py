@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.ledger.records import StudyState
-from orchestrator.service.host import ask
+from orchestrator.service.creation import ask
 from orchestrator.tracking import Target, lag
 from orchestrator.tracking.background import _Rounds
 from orchestrator.tracking.study import StudyMirror

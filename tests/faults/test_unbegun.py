@@ -11,7 +11,7 @@ import pytest
 from orchestrator.engine.tick import MOST_AGAIN, Engine
 from orchestrator.ledger.records import AttemptState, StudyState, TrialState
 from orchestrator.runs.contract import AttemptKey
-from orchestrator.service.host import ask
+from orchestrator.service.creation import ask
 from tests.faults import invariants
 from tests.faults.world import World, created, small_study, world
 

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from orchestrator.backends.simulated import Fault
 from orchestrator.ledger.records import ENDED, MOVES, AttemptState, StudyState, TrialState
-from orchestrator.service.host import ask
+from orchestrator.service.creation import ask
 from tests.faults import invariants
 from tests.faults.world import Killed, Tripwire, created, small_study, world
 

@@ -14,7 +14,7 @@ from orchestrator.ledger import Store
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.records import StudyRow, StudyState
 from orchestrator.runs.folders import Storage
-from orchestrator.service.host import create
+from orchestrator.service.creation import create
 from orchestrator.study.spec import StudySpec
 
 WRITES = (

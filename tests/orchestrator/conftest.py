@@ -14,6 +14,7 @@ import pytest
 from orchestrator import cli
 from orchestrator.backends.simulated import Fault
 from orchestrator.engine.tick import Engine, Tick
+from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.service import host
@@ -150,7 +151,7 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[int, Calla
 
     def open_host(settings: Settings, store: Store, *, workers: int | None = None) -> host.Host:
         place.store = store
-        driven: Any = Driven(place, place.engine(who=host.whoami()), at_tick)
+        driven: Any = Driven(place, place.engine(who=whoami()), at_tick)
         return host.Host(settings, store, place.clock, driven, workers or settings.workers)
 
     monkeypatch.setattr(host, "open_host", open_host)

@@ -24,7 +24,7 @@ from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyRow, StudyState
 from orchestrator.runs.folders import Storage
-from orchestrator.service import doctor, host
+from orchestrator.service import creation, doctor
 from orchestrator.study.overrides import override
 from orchestrator.study.spec_files import read_spec
 from studies import catalog
@@ -368,7 +368,7 @@ def test_the_live_picture_fits_a_small_terminal(
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("LINES", "9")
     place = world(tmp_path)
-    study = host.create(place.store, small_study(), clock=SystemClock()).study
+    study = creation.create(place.store, small_study(), clock=SystemClock()).study
     engine = place.engine()
     for _ in range(6):
         place.step(engine)
@@ -391,7 +391,7 @@ def test_a_look_that_finds_the_ledger_away_ends_nothing_and_is_made_again_soon(
         raise LedgerBusy("The ledger does not answer.")
 
     place = world(tmp_path)
-    study = host.create(place.store, small_study(), clock=SystemClock()).study
+    study = creation.create(place.store, small_study(), clock=SystemClock()).study
     lines = progress._Lines(progress.Eye(away, study))
     lines.update()
     lines.finish()

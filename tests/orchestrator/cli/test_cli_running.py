@@ -16,7 +16,7 @@ import pytest
 from orchestrator.cli import output, progress
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyState
-from orchestrator.service import host
+from orchestrator.service import drive, host
 from tests.faults.world import world
 from tests.orchestrator.conftest import Orch
 
@@ -137,7 +137,7 @@ def test_a_study_that_another_process_runs_is_followed_to_its_end(
     orch("study", "create", spec, "--no-run")
     begin = threading.Event()
     thread = _led_elsewhere(ledger, tmp_path, begin)
-    follow = host.follow
+    follow = drive.follow
 
     def followed(*args: Any, **kwargs: Any) -> Any:
         begin.set()

@@ -17,11 +17,12 @@ from typing import Any
 from orchestrator import cli
 from orchestrator.backends.simulated import SimulatedBackend
 from orchestrator.engine.tick import Engine
+from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
 from orchestrator.runs.contract import Launch
 from orchestrator.runs.folders import Storage
-from orchestrator.service import host
+from orchestrator.service import host, rehearse
 
 # A step of the rehearsal lasts a twentieth of a second, here a 400th.
 SPEED = float(os.environ.get("ORCH_TEST_SPEED", "20"))
@@ -42,7 +43,7 @@ class Rehearsing:
         self._backend = backend
 
     def submit(self, launch: Launch) -> bool:
-        return self._backend.submit(replace(launch, entrypoint=host.REHEARSAL))
+        return self._backend.submit(replace(launch, entrypoint=rehearse.REHEARSAL))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
@@ -51,7 +52,7 @@ class Rehearsing:
 def open_host(settings: Settings, store: Store, *, workers: int | None = None) -> host.Host:
     slots = workers or settings.workers
     backend: Any = Rehearsing(SimulatedBackend(Fast(), slots=slots))
-    engine = Engine(store, backend, clock=Fast(), storage=Storage(settings.runs), who=host.whoami())
+    engine = Engine(store, backend, clock=Fast(), storage=Storage(settings.runs), who=whoami())
     return host.Host(settings, store, Fast(), engine, slots)
 
 

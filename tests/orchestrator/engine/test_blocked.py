@@ -12,7 +12,9 @@ from orchestrator.engine.tick import Engine
 from orchestrator.ground.errors import BackendLost, BadSpec, Fenced, LedgerBusy, MissingPackage
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger.records import StudyState, TrialState
-from orchestrator.service.host import Host, ask, run
+from orchestrator.service.creation import ask
+from orchestrator.service.drive import run
+from orchestrator.service.host import Host
 from tests.faults.world import World, created, small_study, world
 
 GUIDED = {

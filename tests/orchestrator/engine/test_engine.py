@@ -115,7 +115,7 @@ def test_a_longest_chain_goes_first(tmp_path: Path) -> None:
 
 def test_a_failed_trial_can_be_tried_again_after_the_study_has_ended(tmp_path: Path) -> None:
     from orchestrator.backends.simulated import Fault
-    from orchestrator.service.host import ask
+    from orchestrator.service.creation import ask
 
     faults = [Fault("s1.base.0.0", n, "die", 1) for n in (1, 2, 3)]
     place = world(tmp_path, faults=faults)
@@ -134,7 +134,7 @@ def test_a_failed_trial_can_be_tried_again_after_the_study_has_ended(tmp_path: P
 
 def test_a_trial_whose_arm_was_confirmed_is_not_tried_again(tmp_path: Path) -> None:
     from orchestrator.backends.simulated import Fault
-    from orchestrator.service.host import ask
+    from orchestrator.service.creation import ask
 
     place = world(tmp_path, faults=[Fault("s1.random.0.1", n, "die", 1) for n in (1, 2, 3)])
     study = created(place, small_study())
@@ -173,7 +173,7 @@ FOLLOWED = [
 def test_a_trial_whose_followers_were_skipped_is_tried_again_and_they_are_made_anew(tmp_path: Path) -> None:
     """In the replicate where it failed; the other one's confirmation has begun, and stays."""
     from orchestrator.backends.simulated import Fault
-    from orchestrator.service.host import ask
+    from orchestrator.service.creation import ask
 
     place = world(tmp_path, faults=[Fault("s1.random.0.0", n, "die", 1) for n in (1, 2, 3)])
     study = created(place, small_study(arms=FOLLOWED, replicates=2))
@@ -196,7 +196,7 @@ def test_a_trial_whose_followers_were_skipped_is_tried_again_and_they_are_made_a
 
 def test_an_arm_whose_followers_were_skipped_can_be_extended(tmp_path: Path) -> None:
     from orchestrator.backends.simulated import Fault
-    from orchestrator.service.host import ask
+    from orchestrator.service.creation import ask
 
     place = world(tmp_path, faults=[Fault("s1.random.0.0", 0, "die", 1)])
     study = created(place, small_study(arms=FOLLOWED))
@@ -218,7 +218,7 @@ def test_nothing_is_added_to_a_study_that_its_budget_ended(
     tmp_path: Path, asked: tuple[str, dict[str, Any]]
 ) -> None:
     from orchestrator.backends.simulated import Fault
-    from orchestrator.service.host import ask
+    from orchestrator.service.creation import ask
 
     arms = [{"name": "random", "method": "random", "trials": 4, "space": [ALPHA]}]
     place = world(tmp_path, slots=1, faults=[Fault("s1.random.0.0", 0, "die", 1)])
@@ -267,7 +267,7 @@ def test_a_run_without_the_objective_fails_and_says_what_it_reported(tmp_path: P
 
 def test_a_failed_trial_that_is_tried_again_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     from orchestrator.backends.simulated import Fault
-    from orchestrator.service.host import ask
+    from orchestrator.service.creation import ask
 
     faults = [Fault("s1.base.0.0", n, "die", 3) for n in (1, 2)]
     place = world(tmp_path, faults=faults)
@@ -338,7 +338,7 @@ def test_who_leads_again_after_another_looks_at_the_workers_anew(
 
 
 def test_an_arm_on_fresh_seeds_is_not_extended_into_those_of_the_next_replicate(tmp_path: Path) -> None:
-    from orchestrator.service.host import ask
+    from orchestrator.service.creation import ask
 
     place = world(tmp_path)
     study = created(place, small_study(replicates=2))

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from orchestrator.backends.simulated import Fault
 from orchestrator.engine.checks import require_runnable
+from orchestrator.engine.rungs import Ladder, standing
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger import Store
-from orchestrator.ledger.costs import Ladder, run_hours, standing
+from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import Event, StoredEvent, TrialState
 from orchestrator.study.spec import Objective, Rungs
 from tests.faults import invariants

@@ -23,6 +23,7 @@ import pytest
 
 from orchestrator import cli
 from orchestrator.ground.errors import BackendLost, BadSpec, LedgerBusy, MoveRefused
+from orchestrator.ground.identity import whoami
 from orchestrator.ground.keys import digest
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
@@ -68,7 +69,7 @@ class Thread:
 class Driven:
     def __init__(self, thread: Thread) -> None:
         self._thread = thread
-        self._engine = thread.place.engine(who=service.whoami())
+        self._engine = thread.place.engine(who=whoami())
         self.backend, self.who = thread.place.backend, self._engine.who
 
     def tick(self, *, launch: bool = True) -> Any:
@@ -111,7 +112,7 @@ def test_while_another_leads_it_watches_and_then_takes_over(place: World, thread
     assert thread.opened == 0  # it has not touched the workers
     place.store.release(epoch)
     eventually(lambda: place.store.study("small").state is StudyState.COMPLETED)
-    assert place.store.leader() == service.whoami()
+    assert place.store.leader() == whoami()
 
 
 @pytest.mark.parametrize("error", [LedgerBusy("away"), BackendLost("away"), RuntimeError("a mistake")])

@@ -18,7 +18,10 @@ from orchestrator.ground.settings import Settings, from_environment
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.records import StudyState
-from orchestrator.service.host import Host, claimed, create, open_host, rehearse, run
+from orchestrator.service.creation import create
+from orchestrator.service.drive import run
+from orchestrator.service.host import Host, claimed, open_host
+from orchestrator.service.rehearse import rehearse
 from orchestrator.service.runner import Runner
 from tests.faults.world import World, created, small_study, world
 

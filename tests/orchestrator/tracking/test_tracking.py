@@ -87,7 +87,7 @@ def test_a_study_followed_while_it_runs_equals_one_written_in_the_end(
 
 
 def test_trials_that_never_ran_and_trials_tried_again_are_there(place: Target, tmp_path: Path) -> None:
-    from orchestrator.service.host import ask
+    from orchestrator.service.creation import ask
 
     there = world(tmp_path / "runs", faults=[Fault("s1.grid.0.1", n, "die", 3) for n in (1, 2, 3)])
     study = created(there, small_study())

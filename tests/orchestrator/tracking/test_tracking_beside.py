@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ground.errors import MirrorLost
+from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.records import StudyState
@@ -179,7 +180,7 @@ def test_a_service_that_is_started_again_finishes_what_it_owes_though_nothing_ru
 
     monkeypatch.setattr(store, "move_cursor", moving)
     settings = Settings(tmp_path / "home", "memory://", 1, place.uri)
-    engine = there.engine(who=service.whoami())
+    engine = there.engine(who=whoami())
     runner = Runner(
         settings,
         store,
@@ -204,7 +205,7 @@ def test_a_service_that_ends_before_mlflow_has_all_says_so(
     said: list[str] = []
     with writing(place):  # another process has it
         runner = Runner(settings, there.store, say=said.append, open_host=lambda *_, **__: host)
-        host = service.Host(settings, there.store, there.clock, there.engine(who=service.whoami()), 1)
+        host = service.Host(settings, there.store, there.clock, there.engine(who=whoami()), 1)
         runner._look()
         there.clock.advance(BEGINS_AFTER_S)
         runner._look()

@@ -1,0 +1,58 @@
+"""How does a study begin, and how is it asked for something?"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.engine.checks import require_runnable
+from orchestrator.ground.clock import Clock
+from orchestrator.ground.errors import NameTaken
+from orchestrator.ground.identity import whoami
+from orchestrator.ledger import Store
+from orchestrator.ledger.records import StudyRow, StudyState, Wish
+from orchestrator.study.spec import StudySpec, spec_hash
+
+
+@dataclass(frozen=True)
+class Created:
+    study: StudyRow
+    attached: bool  # an equal study of that name was there
+
+
+def create(
+    store: Store,
+    spec: StudySpec,
+    *,
+    clock: Clock,
+    new_id: Callable[[], str] = lambda: uuid.uuid4().hex[:12],
+) -> Created:
+    """Write a study down once it is known to run. An equal spec under its name attaches to it."""
+    require_runnable(spec)
+    row = new_study(spec, study_id=new_id(), created_at=clock.time())
+    try:
+        return Created(store.create_study(row), attached=False)
+    except NameTaken as taken:
+        there = store.study(taken.study_id)
+        if there.spec_hash != row.spec_hash:
+            raise
+        return Created(there, attached=True)
+
+
+def new_study(spec: StudySpec, *, study_id: str, created_at: float) -> StudyRow:
+    """The row of a study that is known to run."""
+    return StudyRow(
+        study_id=study_id,
+        name=spec.name,
+        spec=spec.model_dump(mode="json"),
+        spec_hash=spec_hash(spec),
+        state=StudyState.RUNNING,
+        created_at=created_at,
+    )
+
+
+def ask(store: Store, study: StudyRow, verb: str, detail: Mapping[str, Any], *, clock: Clock) -> Wish:
+    """Put a wish down for whoever leads."""
+    return store.wish(study.study_id, verb, detail, asked_at=clock.time(), asked_by=whoami())
