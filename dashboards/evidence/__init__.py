@@ -1,0 +1,1 @@
+"""What does a ledger prove? Tables, tests, verdicts, as values."""

@@ -1,0 +1,1 @@
+"""How is the whole answer written down?"""

@@ -42,7 +42,7 @@ from orchestrator.tracking import Target
 __all__ = ["HEADERS", "Preset", "router"]
 
 API = "/api/v1"
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1]  # templates and static files are in dashboards itself
 # Our own files by name. The report's style is the page's too: one look.
 FILES = {
     "style.css": ("templates/style.css", "text/css"),

@@ -5,12 +5,42 @@
         orch.wait(study)
         print(orch.table(study, form="md"))
 
-What the API gives as an object is a dict here, with the API's keys. A refusal is the error of
-`orchestrator.ground.errors` that the command line knows, with the service's own sentence.
+What the API gives as an object is a dict here, with the API's keys. A refusal is the error that the command
+line knows, with the service's own sentence; all are OrchError.
 """
 
 from orchestrator.client.calls import Changes, Client, at_rest, running
 from orchestrator.client.events import Ears, Heard
 from orchestrator.client.http import Json
+from orchestrator.ground.errors import (
+    BackendLost,
+    BadSpec,
+    KeyUsed,
+    LedgerBusy,
+    MoveRefused,
+    NameTaken,
+    NotAllowed,
+    NotFound,
+    OrchError,
+    ServiceLost,
+)
 
-__all__ = ["Changes", "Client", "Ears", "Heard", "Json", "at_rest", "running"]
+__all__ = [
+    "BackendLost",
+    "BadSpec",
+    "Changes",
+    "Client",
+    "Ears",
+    "Heard",
+    "Json",
+    "KeyUsed",
+    "LedgerBusy",
+    "MoveRefused",
+    "NameTaken",
+    "NotAllowed",
+    "NotFound",
+    "OrchError",
+    "ServiceLost",
+    "at_rest",
+    "running",
+]

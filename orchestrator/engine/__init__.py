@@ -1,0 +1,1 @@
+"""What happens next? One tick that leads, obeys, collects, decides and launches."""

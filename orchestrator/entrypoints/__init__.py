@@ -1,0 +1,1 @@
+"""Which training code of our own is there beside the trainer?"""

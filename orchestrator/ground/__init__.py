@@ -1,0 +1,1 @@
+"""What does everything else stand on? Errors, time, settings, keys."""

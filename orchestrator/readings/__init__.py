@@ -1,0 +1,1 @@
+"""What does a ledger say to people and spreadsheets?"""

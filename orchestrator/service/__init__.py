@@ -1,0 +1,1 @@
+"""How do the parts make a whole? Studies created, driven, followed, rehearsed."""

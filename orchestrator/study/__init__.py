@@ -1,0 +1,1 @@
+"""What is a study, before anything of it runs?"""

@@ -1,0 +1,1 @@
+"""What are a model's loss and its translations worth?"""

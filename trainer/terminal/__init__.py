@@ -1,0 +1,1 @@
+"""How does a person train and use one model at a terminal?"""

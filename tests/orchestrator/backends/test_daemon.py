@@ -35,7 +35,7 @@ threading.Event().wait(120)
 ENGINE = """
 import sys, threading
 from orchestrator.backends import daemon
-from orchestrator.backends.base import Launch
+from orchestrator.runs.contract import Launch
 from orchestrator.backends.ray import RayBackend
 home, folder = sys.argv[1:]
 backend = RayBackend(daemon.find(home), workers=1, token_path=daemon.token_path(home))

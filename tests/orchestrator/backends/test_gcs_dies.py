@@ -17,9 +17,9 @@ SCRIPT = """
 import os, signal, sys, threading, time
 from pathlib import Path
 from orchestrator.backends import daemon
-from orchestrator.backends.base import Launch
+from orchestrator.runs.contract import Launch
 from orchestrator.backends.ray import RayBackend
-from orchestrator.errors import BackendLost
+from orchestrator.ground.errors import BackendLost
 
 home = Path(sys.argv[1])
 

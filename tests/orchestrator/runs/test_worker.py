@@ -315,8 +315,8 @@ def test_preemption_saves_at_the_next_report_and_takes_no_more_work(launch: Any)
 
 PROGRAM = """
 import sys, threading
-from orchestrator.backends.base import Launch
-from orchestrator.worker import Worker
+from orchestrator.runs.contract import Launch
+from orchestrator.runs.worker import Worker
 worker = Worker(end_on_sigterm=True)
 worker.begin(Launch("a", 1, "orchestrator.rehearsal", {config!r}, "shape", sys.argv[1]))
 threading.Event().wait(60)

@@ -380,9 +380,9 @@ def test_a_server_answers_streams_and_ends_at_a_word(served: tuple[subprocess.Po
 HANGS = """
 import sys, threading
 from pathlib import Path
-from orchestrator import serving
+from orchestrator.server import process as serving
 from orchestrator.ledger import open_ledger
-from orchestrator.settings import Settings
+from orchestrator.ground.settings import Settings
 serving.LEAVE_WITHIN_S = 0.3
 serving._answer = lambda *parts, **named: (print("ready", flush=True), threading.Event().wait())
 store = open_ledger("memory://")

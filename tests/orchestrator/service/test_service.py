@@ -163,7 +163,7 @@ def test_a_rehearsal_takes_whatever_a_run_learns(take: str) -> None:
 def test_a_rehearsal_of_a_study_that_cannot_go_on_ends_with_the_reason(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("orchestrator.rehearsal.SCHEDULE", "elsewhere.npz")
+    monkeypatch.setattr("orchestrator.entrypoints.rehearsal.SCHEDULE", "elsewhere.npz")
     guided = {"name": "guided", "method": "fixed", "config": GUIDED}
     replay = {"name": "replay", "method": "fixed", "phase": "control", "fresh_seeds": True}
     arms = [guided, {**replay, "after": {"arm": "guided", "take": "schedule"}}]
@@ -228,8 +228,8 @@ def test_what_a_killed_process_had_is_free(tmp_path: Path) -> None:
     program = (
         "import sys, threading\n"
         "from pathlib import Path\n"
-        "from orchestrator.service import claimed\n"
-        "from orchestrator.settings import Settings\n"
+        "from orchestrator.service.host import claimed\n"
+        "from orchestrator.ground.settings import Settings\n"
         "claim = claimed(Settings(Path(sys.argv[1]), 'postgresql://host/orch', 1))\n"
         "print('claimed', flush=True)\n"
         "threading.Event().wait(60)\n"

@@ -57,7 +57,7 @@ def test_what_nohup_has_ignored_stays_ignored() -> None:
 SPEAKS = """\
 import os, sys
 from contextlib import suppress
-from orchestrator.signals import leave_closed_terminal
+from orchestrator.service.signals import leave_closed_terminal
 os.write(1, b"open")
 with suppress(OSError):
     while os.read(0, 1):

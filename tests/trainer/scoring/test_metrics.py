@@ -201,7 +201,7 @@ def refused(*_, **__):
     raise OSError("the network was asked for")
 
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refused
-from trainer.metrics import bleu, chrf, paired_bootstrap
+from trainer.scoring.metrics import bleu, chrf, paired_bootstrap
 assert "sacrebleu" not in sys.modules
 one = ["a b c d e"]
 print(bleu(one, one).value, chrf(one, one).value, paired_bootstrap(one, one, one, samples=9, seed=0).p_value)
