@@ -1,7 +1,7 @@
 """What is a study, in words that can be written down, checked and hashed?
 
 Specs are frozen; unknown keys are refused with the nearest name; `canonical` is the one JSON text of
-a spec, and `spec_hash` its fingerprint. Reading files is `reading.py`; presets are in `studies/`.
+a spec, and `spec_hash` its fingerprint. Reading files is `spec_files.py`; presets are in `studies/`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import Counter
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -34,6 +34,14 @@ class Spec(BaseModel):
     """The base of all specs: frozen, strict about keys, deaf to NaN and infinities."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Later:
+    """The mark of a key that specs did not have at first: `goal: Annotated[Goal | None, LATER] = None`. It
+    stands in the canonical text only where it differs from its default, so that no stored hash changes."""
+
+
+LATER = _Later()
 
 
 def _name(value: str, what: str) -> str:
@@ -252,7 +260,8 @@ class Claim(Spec):
     challenger: str  # an arm's name
     incumbent: str
     metric: str = "loss"
-    goal: Goal | None = None  # None: the objective's, or what the metric's name says (see `goal_of`)
+    # None: the objective's, or what the metric's name says (see `goal_of`)
+    goal: Annotated[Goal | None, LATER] = None
     cost_ratio: float | None = Field(default=None, gt=0)  # challenger's chip-hours over the incumbent's
 
 
@@ -355,19 +364,28 @@ class StudySpec(Spec):
 
 
 def canonical(spec: Spec) -> str:
-    """The one JSON text of a spec: sorted keys, no spaces, defaults written out. But for a claim's goal that
-    nobody stated: a spec from before that key has the text, and the hash, that it had."""
-    written = spec.model_dump(mode="json")
-    claim = written.get("claim")
-    if claim is not None and claim["goal"] is None:
-        del claim["goal"]
+    """The one JSON text of a spec: sorted keys, no spaces, defaults written out, except of LATER keys."""
     return json.dumps(
-        written,
+        _stated(spec, spec.model_dump(mode="json")),
         sort_keys=True,
         separators=(",", ":"),
         ensure_ascii=False,
         allow_nan=False,
     )
+
+
+def _stated(value: Any, written: Any) -> Any:
+    """What was written of a value, without the LATER keys that are at their default."""
+    if isinstance(value, Spec):
+        fields = type(value).model_fields
+        return {
+            name: _stated(getattr(value, name), inner)
+            for name, inner in written.items()
+            if not (LATER in fields[name].metadata and getattr(value, name) == fields[name].default)
+        }
+    if isinstance(value, tuple | list):
+        return [_stated(*pair) for pair in zip(value, written, strict=True)]
+    return written
 
 
 def spec_hash(spec: Spec) -> str:

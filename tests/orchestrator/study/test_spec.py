@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from orchestrator.study.spec import Arm, Parameter, Resources, StudySpec, canonical, spec_hash
+from orchestrator.study.spec import LATER, Arm, Parameter, Resources, Spec, StudySpec, canonical, spec_hash
 from tests.faults.world import small_study
 
 
@@ -104,6 +105,39 @@ def test_what_a_slice_counts(resources: dict[str, Any], chips: float) -> None:
 def claiming(objective: dict[str, Any] | None = None, **claim: Any) -> StudySpec:
     registered = {"text": "Better.", "challenger": "random", "incumbent": "base", **claim}
     return small_study(claim=registered, objective=objective or {})
+
+
+def test_a_key_that_came_later_stands_in_the_canonical_text_only_where_it_differs_from_its_default() -> None:
+    class Inner(Spec):
+        first: int = 1
+        second: Annotated[int, LATER] = 2
+
+    class Outer(Spec):
+        one: Inner = Inner()
+        many: tuple[Inner, ...] = ()
+        free: dict[str, int] = Field(default_factory=dict)
+        third: Annotated[str | None, LATER] = None
+
+    assert canonical(Outer()) == '{"free":{},"many":[],"one":{"first":1}}'
+    given = Outer(one=Inner(second=3), many=(Inner(), Inner(second=4)), free={"second": 2}, third="x")
+    assert json.loads(canonical(given)) == {
+        "free": {"second": 2},
+        "many": [{"first": 1}, {"first": 1, "second": 4}],
+        "one": {"first": 1, "second": 3},
+        "third": "x",
+    }
+
+
+FIRST = sorted((Path(__file__).parent / "first_specs").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", FIRST, ids=lambda file: file.stem)
+def test_specs_of_the_first_release_keep_their_hashes(file: Path) -> None:
+    """Whatever the presets are today: studies with these hashes stand in ledgers."""
+    kept = json.loads(file.read_text())
+    assert len(kept) == 4
+    for size, (hashed, spec) in kept.items():
+        assert spec_hash(StudySpec.model_validate(spec)) == hashed, size
 
 
 def test_a_goal_that_nobody_stated_leaves_no_trace_in_the_canonical_text() -> None:
