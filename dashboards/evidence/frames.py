@@ -15,12 +15,11 @@ from typing import Any
 
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.costs import added, run_hours
-from orchestrator.ledger.records import ENDED, StoredEvent, StudyState, TrialRow, TrialState
+from orchestrator.ledger.records import ENDED, RESULTS, StoredEvent, StudyState, TrialRow, TrialState
 from orchestrator.study.spec import BAYESIAN, Arm, StudySpec
 from trainer.protocol import COUNTS, SECONDS
 
 PAGE_EVENTS = 1000
-RESULTS = frozenset({TrialState.COMPLETED, TrialState.DIVERGED})  # a failed or stopped run has none
 NAMED = ("train_s", "eval_s")  # of the seconds; the others stand together
 PEAK_MEMORY = "peak_memory_bytes"  # what a run says of itself in its last report
 

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
-from dashboards.evidence.frames import RESULTS
 from dashboards.report import answer as report
 from dashboards.report import figures
 from dashboards.report.answer import Answer
 from dashboards.report.figures import Figure
 from dashboards.report.pages import REHEARSAL
 from orchestrator.engine.requests import closed, most_trials
-from orchestrator.ledger import Ledger, Store
+from orchestrator.ledger import Ledger, Store, costs
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import StudyRow, StudyState, TrialRow, TrialState, Wish
 from orchestrator.readings.overview import ArmLine, Overview, overview
@@ -238,11 +237,8 @@ SORTS: Mapping[str, Callable[[TrialRow], Any]] = {
 
 
 def wasted_hours(trial: TrialRow) -> float | None:
-    """What an ended trial was charged beyond what led to its result."""
-    if trial.ended_at is None:
-        return None
-    useful = run_hours(trial.productive) if trial.state in RESULTS else 0.0
-    return max(0.0, run_hours(trial.charged) - useful)
+    """None while it has not ended."""
+    return None if trial.ended_at is None else costs.wasted_hours(trial)
 
 
 def trial_table(trials: Sequence[TrialRow], asked: Asked, *, arms: Sequence[str]) -> TrialTable:

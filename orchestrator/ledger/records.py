@@ -43,6 +43,7 @@ class AttemptState(enum.StrEnum):
 State = StudyState | TrialState | AttemptState
 
 ENDED = frozenset({TrialState.COMPLETED, TrialState.DIVERGED, TrialState.STOPPED, TrialState.FAILED})
+RESULTS = frozenset({TrialState.COMPLETED, TrialState.DIVERGED})  # a failed or stopped run has none
 DAMAGED = "damaged_checkpoints"  # of an attempt's provenance: it is a part of what its result rests on
 LIVE_ATTEMPT = frozenset({AttemptState.LAUNCHING, AttemptState.RUNNING})
 

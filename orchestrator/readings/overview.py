@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.ledger import Ledger, tallies
 from orchestrator.ledger.base import Tally
 from orchestrator.ledger.costs import run_hours
-from orchestrator.ledger.records import ENDED, AttemptRow, StudyRow, TrialRow, TrialState, study_of
+from orchestrator.ledger.records import ENDED, RESULTS, AttemptRow, StudyRow, TrialRow, TrialState, study_of
 from orchestrator.study.spec import Arm, StudySpec
 
 
@@ -145,7 +145,8 @@ def _line(
     live_hours: float,
 ) -> ArmLine:
     ended = [tally for state, tally in states.items() if state in ENDED]
-    wasted_s = sum(tally.charged_s for tally in ended) - sum(tally.productive_s for tally in ended)
+    useful_s = sum(tally.productive_s for state, tally in states.items() if state in RESULTS)
+    wasted_s = sum(tally.charged_s for tally in ended) - useful_s
     hours = sum(tally.charged_s for tally in states.values()) / 3600 + live_hours
     more = study.extra_trials.get(arm.name, 0)
     return ArmLine(

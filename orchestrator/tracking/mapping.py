@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from orchestrator.ledger.codec import storable
-from orchestrator.ledger.costs import added, run_hours
+from orchestrator.ledger.costs import added, run_hours, wasted_hours
 from orchestrator.ledger.records import (
     ENDED,
     LIVE_ATTEMPT,
@@ -189,7 +189,7 @@ def result_points(spec: StudySpec, trial: TrialRow, attempts: Sequence[AttemptRo
         **{f"cost/{name}": value for name, value in trial.charged.items()},
         "cost/run_hours": hours,
         "cost/chip_hours": hours * spec.resources.chips,
-        "cost/wasted_hours": max(0.0, hours - run_hours(trial.productive)),
+        "cost/wasted_hours": wasted_hours(trial),
         "cost/attempts": trial.attempts,
         "cost/losses": trial.losses,
         "cost/failures": trial.failures,
@@ -214,7 +214,7 @@ def tally(spec: StudySpec, ended: Sequence[TrialRow], *, best_among: Sequence[Tr
         **{f"cost/{name}": value for name, value in charged.items()},
         "cost/run_hours": hours,
         "cost/chip_hours": hours * spec.resources.chips,
-        "cost/wasted_hours": max(0.0, hours - sum(run_hours(t.productive) for t in ended)),
+        "cost/wasted_hours": sum(map(wasted_hours, ended)),
         "cost/attempts": sum(t.attempts for t in ended),
         "cost/losses": sum(t.losses for t in ended),
         "cost/failures": sum(t.failures for t in ended),

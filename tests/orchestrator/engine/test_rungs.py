@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from dashboards.evidence import frames
+from dashboards.web import study as web
 from orchestrator.backends.simulated import Fault
 from orchestrator.engine.checks import require_runnable
 from orchestrator.engine.rungs import Ladder, standing
@@ -19,7 +21,9 @@ from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger import Store
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import Event, StoredEvent, TrialState
-from orchestrator.study.spec import Objective, Rungs
+from orchestrator.readings.overview import overview
+from orchestrator.study.spec import Objective, Rungs, StudySpec
+from orchestrator.tracking import mapping
 from tests.faults import invariants
 from tests.faults.world import Killed, Tripwire, World, created, small_study, world
 
@@ -133,6 +137,25 @@ def test_those_that_lag_behind_are_stopped_with_their_last_value_and_their_cost(
             assert trial.productive == trial.charged
             assert trial.reason.startswith("At the rung of ")
             assert trial.reason.endswith("(one in 3).")
+
+
+def test_what_a_rung_stopped_is_waste_wherever_it_is_told(undisturbed: tuple[World, int]) -> None:
+    """All that it was charged: its last value is no result."""
+    place, _ = undisturbed
+    wasted = sum(run_hours(t.charged) for t in _asha(place) if t.state is TrialState.STOPPED)
+    assert wasted > 0
+    study = place.store.study("s1")
+    spec = StudySpec.model_validate(study.spec)
+    (line,) = [line for line in overview(place.store, study).arms if line.arm == "asha"]
+    frame = frames.read(place.store, "s1")
+    mirrored = {p.name: p.value for p in mapping.tally(spec, list(_asha(place)), best_among=[])}
+    told = (
+        line.wasted_hours,
+        frames.cost(frame, [spec.arm("asha")], slots=2).wasted_hours,
+        sum(web.wasted_hours(trial) or 0.0 for trial in _asha(place)),
+        mirrored["cost/wasted_hours"],
+    )
+    assert told == pytest.approx((wasted,) * 4)
 
 
 def test_what_completed_alone_can_be_chosen(undisturbed: tuple[World, int]) -> None:
