@@ -41,7 +41,7 @@ from trainer.models import Settings, forward, init_params, model_settings
 from trainer.models.losses import token_cross_entropy
 from trainer.optim import optimizers, schedules
 from trainer.optim.hyperparameters import layout
-from trainer.protocol import Verdict
+from trainer.protocol import Reply
 from trainer.training.clocks import Clocks
 from trainer.training.loop import Cadence, Host, Job, train
 from trainer.training.state import Recipe, begin, declared, settings_of
@@ -158,7 +158,7 @@ def train_once(recipe: Recipe, settings: Settings, batches: Any) -> dict[str, fl
         fingerprint="",
     )
     with tempfile.TemporaryDirectory(prefix="orch-bench-") as folder:
-        host = Host(lambda report: Verdict.GO, Path(folder), clocks=Clocks(), save=lambda *_: Path(folder))
+        host = Host(lambda report: Reply.GO, Path(folder), clocks=Clocks(), save=lambda *_: Path(folder))
         begun_s = time.process_time()
         clocks = train(job, host).clocks
         cpu_s = time.process_time() - begun_s

@@ -35,7 +35,7 @@ from trainer.config import TrainConfig
 from trainer.data import home
 from trainer.data.tokens import open_tokens
 from trainer.models import mesh, model_settings
-from trainer.protocol import Place, Report, Verdict
+from trainer.protocol import Place, Reply, Report
 from trainer.training import entrypoint
 from trainer.training.assembly import job_of
 
@@ -60,17 +60,17 @@ PROGRAM = """
 import json, sys, tempfile, time
 from pathlib import Path
 from trainer import run
-from trainer.protocol import Place, Verdict
+from trainer.protocol import Place, Reply
 def heard(report):
     if report.kind == "train":
         print(time.process_time(), flush=True)
-    return Verdict.STOP
+    return Reply.STOP
 run.run(json.loads(sys.argv[1]), heard, Path(tempfile.mkdtemp(dir=sys.argv[2])), Place())
 """
 
 
-def heard(report: Report) -> Verdict:
-    return Verdict.GO
+def heard(report: Report) -> Reply:
+    return Reply.GO
 
 
 def trial(folder: Path) -> None:

@@ -145,13 +145,13 @@ def _space(trial: Any, *, parameters: Any) -> None:
 def _trained(point: dict[str, float], base: dict[str, Any], home: str, folder: Path) -> dict[str, float]:
     """One run of the trainer in this process; its last values."""
     from orchestrator.study.configs import with_values
-    from trainer.protocol import Place, Verdict
+    from trainer.protocol import Place, Reply
     from trainer.training import entrypoint
 
     os.environ["ORCH_HOME"] = home
     folder.mkdir(parents=True, exist_ok=True)
     config = {**with_values(base, point), "seed": 0}
-    return dict(entrypoint.run(config, lambda report: Verdict.GO, folder, Place()).values)
+    return dict(entrypoint.run(config, lambda report: Reply.GO, folder, Place()).values)
 
 
 def _function(config: dict[str, float], *, base: dict[str, Any], home: str) -> None:

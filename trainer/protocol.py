@@ -13,6 +13,7 @@ accelerator stack. A config is a dict of JSON values; its top-level `seed` is se
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,13 +27,22 @@ COUNTS = ("steps", "tokens", "flops")
 
 FALLBACK = "fallback"  # the kind of a report
 
+# The files in a run's folder that both sides know by name.
+RESUME = "resume.json"  # what to go on from, written by the host before the run: see `resume_note`
+SCHEDULE = "schedule.npz"  # the schedule that a guided run has learned
+PARAMS = "params.npz"  # the parameters of a finished run
+TRANSLATIONS = {"dev": "translations-dev.jsonl", "test": "translations-test.jsonl"}
 
-class Verdict(enum.Enum):
+
+class Reply(enum.Enum):
     """What the host answers to a report."""
 
     GO = "go"
     STOP = "stop"
     SAVE_AND_STOP = "save_and_stop"
+
+
+Verdict = Reply  # its former name, which stands in people's entrypoints
 
 
 @dataclass(frozen=True)
@@ -82,9 +92,24 @@ class Outcome:
 
 
 class Reporter(Protocol):
-    """The callable that a run reports through. It never raises; it answers with a verdict."""
+    """The callable that a run reports through. It never raises."""
 
-    def __call__(self, report: Report) -> Verdict: ...
+    def __call__(self, report: Report) -> Reply: ...
+
+
+def write_resume_note(workdir: Path, checkpoint: str, **more: Any) -> None:
+    """Tell a run in this folder to go on from a checkpoint. `earlier`: the folders of earlier attempts, for a
+    run that finds it damaged; `fork`: hyperparameters that are to have the config's values."""
+    (workdir / RESUME).write_text(json.dumps({"checkpoint": checkpoint, **more}))
+
+
+def resume_note(workdir: Path) -> dict[str, Any] | None:
+    """What the host has written for a run in this folder; None where it is to begin."""
+    note = workdir / RESUME
+    if not note.is_file():
+        return None
+    told: dict[str, Any] = json.loads(note.read_text())
+    return told
 
 
 class Entrypoint(Protocol):

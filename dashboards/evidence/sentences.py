@@ -15,11 +15,11 @@ from dashboards.evidence.frames import Frame, Trial
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.records import study_of
 from orchestrator.runs.folders import Storage
+from trainer.protocol import TRANSLATIONS
 from trainer.scoring import metrics
 
 Texts = tuple[list[str], list[str]]  # references, translations
 
-FILE = "translations-test.jsonl"  # what the trainer leaves of a run that opened the test split
 SWAPS, DRAWS, SEED = 2_000, 1_000, 0
 
 
@@ -60,7 +60,9 @@ def _translations(ledger: Ledger, trial: Trial, storage: Storage) -> Texts | Non
     attempts = ledger.attempts(trial.trial_id)
     if not attempts:
         return None
-    path = storage.folder(study_of(trial.trial_id), trial.trial_id, attempts[-1].number) / FILE
+    path = (
+        storage.folder(study_of(trial.trial_id), trial.trial_id, attempts[-1].number) / TRANSLATIONS["test"]
+    )
     try:
         _, *lines = map(json.loads, path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
         return [line["reference"] for line in lines], [line["translation"] for line in lines]

@@ -15,6 +15,7 @@ from orchestrator.ledger.codec import finite
 from orchestrator.ledger.records import AttemptState, TrialRow, TrialState
 from orchestrator.runs import schedules
 from orchestrator.runs.folders import Storage
+from trainer.protocol import SCHEDULE
 
 MOST_POINTS = 10_000
 BIGGEST_ID = 2**63 - 1  # of a database
@@ -185,7 +186,7 @@ def schedule(trial: TrialName, parts: Here, _: Reader) -> Any:
     """The learned schedule, step by step; 404 for a trial that left none."""
     row = find(parts, trial)
     storage = Storage(parts.settings.runs)
-    curves = schedules.read(storage.latest(row.study_id, row.trial_id, row.attempts, schedules.FILE))
+    curves = schedules.read(storage.latest(row.study_id, row.trial_id, row.attempts, SCHEDULE))
     return finite({"trial_id": row.trial_id, "curves": curves})
 
 

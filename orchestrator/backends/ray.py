@@ -26,7 +26,7 @@ from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import read_journal
 from orchestrator.runs.worker import State, Worker
 from orchestrator.study.spec import Resources
-from trainer.protocol import Verdict
+from trainer.protocol import Reply
 
 NAMESPACE = "orch"
 CONNECT_S = 30.0  # also for an actor of an earlier engine to say what it holds: it may be compiling
@@ -138,7 +138,7 @@ class RayBackend:
                     news[key] = Progress(known=True)
         return news
 
-    def say(self, key: AttemptKey, verdict: Verdict) -> None:
+    def say(self, key: AttemptKey, verdict: Reply) -> None:
         slot = self._holder(key)
         if slot is not None and slot.actor is not None:
             with self._reachable():

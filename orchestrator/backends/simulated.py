@@ -17,7 +17,7 @@ from orchestrator.ledger.records import Event
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.worker import as_preempted, prepare, run_entrypoint, spoken, started
 from orchestrator.study.spec import Resources
-from trainer.protocol import SECONDS, Report, Verdict
+from trainer.protocol import SECONDS, Reply, Report
 
 EPOCH = 1_700_000_000.0  # where virtual wall time begins, if nobody says: any date will do
 
@@ -84,7 +84,7 @@ class _Attempt:
     started_at: float  # the same moment by the wall clock
     fault: Fault | None
     moments: list[tuple[float, Event]] = field(default_factory=list)
-    answers: dict[int, Verdict] = field(default_factory=dict)  # from so many reports on, this one
+    answers: dict[int, Reply] = field(default_factory=dict)  # from so many reports on, this one
     ended: Ended | None = None  # None: it never ends by itself
     ended_s: float = 0.0
     seen: int = 0  # events that a poll has given out
@@ -107,11 +107,11 @@ class _Attempt:
     def preempted(self, reports: int) -> bool:
         return self.fault is not None and self.fault.kind == "preempt" and reports >= self.fault.after_reports
 
-    def answer(self, reports: int) -> Verdict:
+    def answer(self, reports: int) -> Reply:
         """What the next report is answered with once so many have been said."""
         latest = max((n for n in self.answers if n <= reports), default=None)
-        verdict = Verdict.GO if latest is None else self.answers[latest]
-        return Verdict.SAVE_AND_STOP if verdict is Verdict.GO and self.preempted(reports) else verdict
+        verdict = Reply.GO if latest is None else self.answers[latest]
+        return Reply.SAVE_AND_STOP if verdict is Reply.GO and self.preempted(reports) else verdict
 
 
 class SimulatedBackend:
@@ -170,7 +170,7 @@ class SimulatedBackend:
             )
         return news
 
-    def say(self, key: AttemptKey, verdict: Verdict) -> None:
+    def say(self, key: AttemptKey, verdict: Reply) -> None:
         now_s = self._clock.monotonic()
         attempt = self._held.get(key)
         if attempt is None or attempt.over(now_s):
@@ -225,9 +225,9 @@ class SimulatedBackend:
         cut = fault.after_reports if fault is not None and fault.kind != "preempt" else None
         at_s = attempt.started_s
         attempt.moments = [(at_s, started(launch, attempt.started_at))]
-        struck, answered = False, Verdict.GO
+        struck, answered = False, Reply.GO
 
-        def reporter(report: Report) -> Verdict:
+        def reporter(report: Report) -> Reply:
             nonlocal at_s, struck, answered
             reports = len(attempt.moments) - 1
             if reports == cut:
@@ -244,7 +244,7 @@ class SimulatedBackend:
         if struck:
             attempt.ended, attempt.ended_s = ENDS.get(fault.kind if fault is not None else ""), at_s
             return
-        attempt.ended = as_preempted(ended) if answered is Verdict.SAVE_AND_STOP else ended
+        attempt.ended = as_preempted(ended) if answered is Reply.SAVE_AND_STOP else ended
         attempt.ended_s = max(at_s, attempt.started_s + _seconds(clocks))
 
 

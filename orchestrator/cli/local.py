@@ -22,6 +22,7 @@ from orchestrator.readings.overview import Overview, listed, overview
 from orchestrator.runs.schedules import Curves
 from orchestrator.service import creation, drive
 from orchestrator.study.spec import StudySpec
+from trainer.protocol import SCHEDULE
 
 if TYPE_CHECKING:
     from dashboards.evidence.tables import Table
@@ -95,7 +96,7 @@ class Here:
         from orchestrator.runs.folders import Storage
 
         storage = Storage(self.settings.runs)
-        return schedules.read(storage.latest(trial.study_id, trial.trial_id, trial.attempts, schedules.FILE))
+        return schedules.read(storage.latest(trial.study_id, trial.trial_id, trial.attempts, SCHEDULE))
 
     # -- what was found ------------------------------------------------------------------------------
     def table(self, study: StudyRow, *, metric: str | None) -> Table:

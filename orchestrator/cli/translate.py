@@ -10,8 +10,7 @@ import click
 from orchestrator.cli import foreground, local, trainer_commands
 from orchestrator.ground.settings import from_environment
 from orchestrator.runs.folders import Storage
-
-PARAMS = "params.npz"  # as trainer.models.weights, which loads JAX, calls them
+from trainer.protocol import PARAMS
 
 
 @click.command("translate", context_settings=trainer_commands.ALL)

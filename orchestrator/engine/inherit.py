@@ -20,6 +20,7 @@ from orchestrator.runs.folders import Storage
 from orchestrator.search.scales import to_working
 from orchestrator.study.configs import learned_by, path_of, unguided, untakable, with_values
 from orchestrator.study.spec import Scale, Take
+from trainer.protocol import SCHEDULE
 
 Curves = dict[str, np.ndarray]
 MULTIPLIER = "multiplier"
@@ -79,7 +80,7 @@ def _learned(source: TrialRow, storage: Storage) -> Curves:
     grouped = [name for name, curve in curves.items() if curve.ndim != 1]
     if lacking or grouped:
         raise BadSpec(
-            f"{folder / schedules.FILE} "
+            f"{folder / SCHEDULE} "
             + (f"has no {', '.join(lacking)}" if lacking else f"has {', '.join(grouped)} by parameter group")
             + ". An arm can follow a run that leaves one number a step of all that it learns."
         )

@@ -38,7 +38,7 @@ from orchestrator.runs.contract import AttemptKey, Backend, Ended, Launch, Progr
 from orchestrator.runs.folders import NotWritten, Storage
 from orchestrator.study.configs import trial_config
 from orchestrator.study.spec import StudySpec
-from trainer.protocol import Verdict
+from trainer.protocol import Reply
 
 AWAY = (LedgerBusy, BackendLost, Fenced)  # no fault of a study: the whole tick is made again
 MOST_AGAIN = 5  # times in a row that one attempt is submitted again before one that never begins is lost
@@ -282,9 +282,9 @@ class Engine:
 
     def _tell(self, study: StudyRow, attempt: AttemptRow) -> None:
         if study.state is StudyState.CANCELLED or self._course(study).lags(attempt.trial_id) is not None:
-            self.backend.say(attempt.key, Verdict.STOP)
+            self.backend.say(attempt.key, Reply.STOP)
         elif study.state is StudyState.PAUSED:
-            self.backend.say(attempt.key, Verdict.SAVE_AND_STOP)
+            self.backend.say(attempt.key, Reply.SAVE_AND_STOP)
 
     # -- decide and launch --------------------------------------------------------------------------
     def _course(self, study: StudyRow) -> Course:

@@ -35,7 +35,18 @@ from orchestrator.ledger.costs import added
 from orchestrator.study.configs import value_at, with_values
 from orchestrator.study.spec import Parameter, Spec
 from orchestrator.study.spec_files import validated
-from trainer.protocol import COUNTS, SECONDS, Outcome, Place, Report, Reporter, Status, Verdict
+from trainer.protocol import (
+    COUNTS,
+    RESUME,
+    SECONDS,
+    Outcome,
+    Place,
+    Reply,
+    Report,
+    Reporter,
+    Status,
+    resume_note,
+)
 
 SECTION = "population"
 HISTORY = "population.json"
@@ -145,7 +156,7 @@ class _Run:
         self.heard = 0  # the step of the last report of a member
         self.saves, self.saved_at = 0, -1  # how often, and at which step the last time
         self.saved: str | None = None
-        self.verdict = Verdict.GO
+        self.verdict = Reply.GO
         self.points = [
             start_point(population.space, plain, seed=self.seed, member=i) for i in range(population.members)
         ]
@@ -209,7 +220,7 @@ class _Run:
             if member.status == "diverged":  # after its last evaluation: no two reports are of one step
                 member.step = max(member.step, self.heard)
             at_its_end = member.status in ("completed", "diverged") or member.step >= step
-            if self.verdict is not Verdict.GO and not at_its_end:
+            if self.verdict is not Reply.GO and not at_its_end:
                 return False
             self.taken = before + member.step - began
         ended: Status = member.status or "stopped"
@@ -221,13 +232,13 @@ class _Run:
         values, path = dict(member.values), checkpoint or member.checkpoint
         return _Stretch(number, step, self.points[number], values, path, status)
 
-    def passing_on(self, number: int, to_step: float) -> Callable[[Report, Mapping[str, float]], Verdict]:
+    def passing_on(self, number: int, to_step: float) -> Callable[[Report, Mapping[str, float]], Reply]:
         """Evaluations, what is saved and some words in between go to the host, at the steps of all members
         together."""
         before, began, spoken = self.taken, self.members[number].step, self.members[number].step
         every_steps = max(1, self.population.every_steps // WORDS_A_STRETCH)
 
-        def hear(report: Report, clocks: Mapping[str, float]) -> Verdict:
+        def hear(report: Report, clocks: Mapping[str, float]) -> Reply:
             nonlocal spoken
             self.heard, step = report.step, before + report.step - began
             news = report.kind == "train" and report.step > spoken and report.step % every_steps == 0
@@ -274,7 +285,7 @@ class _Run:
     ) -> None:
         told = {**values, "member": float(number)}
         verdict = self.reporter(Report(step, kind, told, dict(self.points[number]), clocks, path))
-        if self.verdict is Verdict.GO:  # one that was heard is not forgotten
+        if self.verdict is Reply.GO:  # one that was heard is not forgotten
             self.verdict = verdict
 
     def clocks(self, number: int = -1, of_it: Mapping[str, float] | None = None) -> dict[str, float]:
@@ -293,7 +304,7 @@ class _Run:
             (self.workdir / SAVED.format(self.saves - 2)).unlink(missing_ok=True)
             self.saved, self.saved_at = str(path), step
             self.say(step, "checkpoint", {}, stretches[-1].member, clocks=clocks, path=self.saved)
-        return self.verdict is Verdict.GO
+        return self.verdict is Reply.GO
 
     # -- the end -----------------------------------------------------------------------------------------
     def best(self) -> int | None:
@@ -335,7 +346,7 @@ class _Run:
         _whole(self.workdir / HISTORY, json.dumps([asdict(stretch) for stretch in self.told]))
         for folder in (Path(member.checkpoint or "").parent, member.last_folder):
             for file in folder.glob("*.*"):
-                if file.is_file() and file.name not in ("resume.json", Path(member.checkpoint or "").name):
+                if file.is_file() and file.name not in (RESUME, Path(member.checkpoint or "").name):
                     shutil.copy2(file, self.workdir)
                     files.add(file.name)
         shutil.rmtree(self.workdir / MEMBERS, ignore_errors=True)
@@ -351,8 +362,8 @@ def _whole(path: Path, text: str) -> None:
 
 
 def _resumed(workdir: Path) -> list[_Stretch]:
-    note = workdir / "resume.json"
-    if not note.exists():
+    note = resume_note(workdir)
+    if note is None:
         return []
-    told = json.loads(Path(json.loads(note.read_text())["checkpoint"]).read_text())
+    told = json.loads(Path(note["checkpoint"]).read_text())
     return [_Stretch(**stretch) for stretch in told]

@@ -22,14 +22,13 @@ from typing import Any
 import numpy as np
 
 from trainer.config import ConfigError, TrainConfig
-from trainer.protocol import Outcome, Place, Report, Reporter, Verdict
+from trainer.protocol import SCHEDULE, Outcome, Place, Reply, Report, Reporter, resume_note
 
 FLOOR = 2.0  # the loss at the best hyperparameters after endless training, before noise
 EXCESS = 6.0  # how far above it a run starts
 NOISE = 0.01  # standard deviation of every loss
 BEST = {"alpha": math.log(1.6), "beta1": math.log(0.8 / 0.2)}  # near the defaults (1, 0.9), not on them
 CURVATURE = {"alpha": 0.20, "beta1": 0.05}
-SCHEDULE = "schedule.npz"
 _RAW: Mapping[str, Callable[[float], float]] = {
     "alpha": math.log,
     "beta1": lambda value: math.log(value) - math.log1p(-value),
@@ -111,14 +110,14 @@ class _Run:
                 return self.outcome("diverged", f"The loss is {values['loss']} at step {step}.")
             self.last = self.values()
             # Asked to save, it first says all that is due here: a later attempt will not say it again.
-            if verdict is not Verdict.STOP and self.due(self.train.eval_every_steps):
+            if verdict is not Reply.STOP and self.due(self.train.eval_every_steps):
                 self.evals += 1
                 verdict = self.say("eval", values)
-            if verdict is Verdict.SAVE_AND_STOP:
+            if verdict is Reply.SAVE_AND_STOP:
                 self.save()
-            elif verdict is Verdict.GO and self.due(self.train.checkpoint_every_steps):
+            elif verdict is Reply.GO and self.due(self.train.checkpoint_every_steps):
                 verdict = self.save()
-            if verdict is not Verdict.GO:
+            if verdict is not Reply.GO:
                 return self.outcome("stopped" if self.place.preempt_at is None else "preempted")
         if self.train.guidance.estimator != "off":
             self.leave_schedule()
@@ -199,11 +198,11 @@ class _Run:
             "steps": float(steps),
         }
 
-    def say(self, kind: str, values: Mapping[str, float], path: str | None = None) -> Verdict:
+    def say(self, kind: str, values: Mapping[str, float], path: str | None = None) -> Reply:
         hyper = {name: value(getattr(self.state, name)) for name, value in _VALUE.items()}
         return self.reporter(Report(self.state.step, kind, values, hyper, self.clocks(), path))
 
-    def save(self) -> Verdict:
+    def save(self) -> Reply:
         """Write a checkpoint. It has its name only once it is whole."""
         path = self.workdir / f"checkpoint-{self.state.step}.json"
         unfinished = path.with_suffix(".tmp")
@@ -241,10 +240,9 @@ def _replayed(train: TrainConfig) -> dict[str, Any]:
 
 
 def _resumed(workdir: Path, train: TrainConfig) -> _State | None:
-    note = workdir / "resume.json"
-    if not note.exists():
+    told = resume_note(workdir)
+    if told is None:
         return None
-    told = json.loads(note.read_text())
     state = json.loads(Path(told["checkpoint"]).read_text())
     forked = {name: getattr(_fresh(train), name) for name in told.get("fork", ()) if name in BEST}
     return _State(**{**state, **forked})

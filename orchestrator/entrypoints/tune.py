@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger.costs import added
 from orchestrator.study.configs import with_values
-from trainer.protocol import Outcome, Place, Report, Status, Verdict
+from trainer.protocol import Outcome, Place, Reply, Report, Status, write_resume_note
 
 if TYPE_CHECKING:
     from ray import tune
@@ -55,7 +55,7 @@ class Training:
         self,
         to_step: float = 0,
         *,
-        hear: Callable[[Report, Mapping[str, float]], Verdict] = lambda report, clocks: Verdict.GO,
+        hear: Callable[[Report, Mapping[str, float]], Reply] = lambda report, clocks: Reply.GO,
     ) -> None:
         """Train to the next evaluation that is at that step or after it.
 
@@ -63,16 +63,16 @@ class Training:
         """
         before, stopped_here = dict(self.clocks), False
 
-        def reporter(report: Report) -> Verdict:
+        def reporter(report: Report) -> Reply:
             nonlocal stopped_here
             verdict = hear(report, added(before, report.clocks))
             if report.kind == "eval":  # the others may be of an earlier step
                 self.step = report.step
                 self.hyper |= {name: float(value) for name, value in report.hyper.items()}
                 self.values |= {name: float(value) for name, value in report.values.items()}
-                if verdict is Verdict.GO and report.step >= to_step:
+                if verdict is Reply.GO and report.step >= to_step:
                     stopped_here = True
-                    return Verdict.SAVE_AND_STOP
+                    return Reply.SAVE_AND_STOP
             return verdict
 
         workdir = self._next_folder()
@@ -111,7 +111,7 @@ class Training:
         workdir.mkdir(parents=True)
         if self.checkpoint is not None:
             fork = {} if self._forks is None else {"fork": list(self._forks)}
-            (workdir / "resume.json").write_text(json.dumps({"checkpoint": self.checkpoint, **fork}))
+            write_resume_note(workdir, self.checkpoint, **fork)
         return workdir
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from orchestrator.ledger.records import Event
 from orchestrator.study.spec import Resources
-from trainer.protocol import Outcome, Verdict
+from trainer.protocol import Outcome, Reply
 
 AttemptKey = tuple[str, int]  # (trial_id, number)
 
@@ -74,7 +74,7 @@ class Backend(Protocol):
     def poll(self, after: Mapping[AttemptKey, int]) -> dict[AttemptKey, Progress]:
         """For each attempt asked about, what it said after that sequence. Never blocks for long."""
 
-    def say(self, key: AttemptKey, verdict: Verdict) -> None:
+    def say(self, key: AttemptKey, verdict: Reply) -> None:
         """The verdict that the attempt's next report is answered with."""
 
     def kill(self, key: AttemptKey, reason: str) -> None:

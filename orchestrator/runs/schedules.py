@@ -13,8 +13,8 @@ import numpy as np
 from orchestrator.ground.errors import BadSpec, NotFound
 from orchestrator.study.configs import value_at
 from trainer.config import TrainConfig
+from trainer.protocol import SCHEDULE
 
-FILE = "schedule.npz"  # what the trainer leaves in an attempt's folder
 Curves = dict[str, list[Any]]
 
 _MODULE_BEGINS = '"""The learned schedule of '
@@ -51,10 +51,11 @@ def read(folder: Path) -> Curves:
 
 def arrays(folder: Path) -> dict[str, np.ndarray]:
     """The same, as the trainer wrote them."""
-    path = folder / FILE
+    path = folder / SCHEDULE
     if not path.is_file():
         raise NotFound(
-            f"{folder} has no {FILE}. Runs of the trainer leave one at their end: name a trial that ended."
+            f"{folder} has no {SCHEDULE}. Runs of the trainer leave one at their end: name a trial that "
+            f"ended."
         )
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
 import os
 import signal
 import socket
@@ -24,7 +23,7 @@ from orchestrator.ledger.records import Event
 from orchestrator.runs import provenance
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import NO_ROOM, DiskFull, Journal, Storage
-from trainer.protocol import Outcome, Place, Report, Reporter, Status, Verdict
+from trainer.protocol import Outcome, Place, Reply, Report, Reporter, Status, write_resume_note
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Worker:
         attempt = self._find(key)
         return Progress(known=False) if attempt is None else attempt.progress(after)
 
-    def say(self, key: AttemptKey, verdict: Verdict) -> None:
+    def say(self, key: AttemptKey, verdict: Reply) -> None:
         attempt = self._find(key)
         if attempt is not None:
             attempt.verdict = verdict
@@ -100,9 +99,9 @@ class Worker:
 class _Attempt:
     def __init__(self, launch: Launch, now: Callable[[], float]) -> None:
         self.launch = launch
-        self.verdict = Verdict.GO
+        self.verdict = Reply.GO
         self.preempted = False
-        self._answered = Verdict.GO  # the last verdict that the run was given
+        self._answered = Reply.GO  # the last verdict that the run was given
         self.thread = threading.Thread(target=self._train, name="/".join(map(str, launch.key)), daemon=True)
         self._now = now
         self._journal = Journal(launch.folder)
@@ -128,7 +127,7 @@ class _Attempt:
             ended = run_entrypoint(self.launch, self._report, workdir)
         if self._unwritten is not None:
             ended = unwritten(self._unwritten)
-        if self.preempted or self._answered is Verdict.SAVE_AND_STOP:
+        if self.preempted or self._answered is Reply.SAVE_AND_STOP:
             ended = as_preempted(ended)
         # A journal that cannot be written has been the end already; and memory holds the end too.
         with contextlib.suppress(DiskFull, OSError):
@@ -137,16 +136,16 @@ class _Attempt:
         with self._lock:
             self._ended = ended
 
-    def _report(self, report: Report) -> Verdict:
+    def _report(self, report: Report) -> Reply:
         if self._ended is not None or self._unwritten is not None:
-            return Verdict.STOP
+            return Reply.STOP
         try:
             self._append(spoken(self.launch, len(self._events) + 1, report, self._now()))
         except (DiskFull, OSError) as problem:  # a reporter never raises: the end will say it
             self._unwritten = problem
-            return Verdict.STOP
-        saves = self.preempted and self.verdict is Verdict.GO
-        self._answered = Verdict.SAVE_AND_STOP if saves else self.verdict
+            return Reply.STOP
+        saves = self.preempted and self.verdict is Reply.GO
+        self._answered = Reply.SAVE_AND_STOP if saves else self.verdict
         return self._answered
 
     def _append(self, event: Event) -> None:
@@ -162,8 +161,7 @@ def prepare(launch: Launch) -> Path:
     workdir.mkdir(parents=True, exist_ok=True)
     if launch.resume_from is not None:
         earlier = [str(folder) for folder in Storage.before(workdir, launch.attempt)]
-        note = {"checkpoint": launch.resume_from, **({"earlier": earlier} if earlier else {})}
-        (workdir / "resume.json").write_text(json.dumps(note))
+        write_resume_note(workdir, launch.resume_from, **({"earlier": earlier} if earlier else {}))
     return workdir
 
 

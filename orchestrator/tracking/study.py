@@ -22,9 +22,9 @@ from orchestrator.study.spec import StudySpec
 from orchestrator.tracking import mapping
 from orchestrator.tracking.store import Experiment, MlflowStore, Run, standing
 from orchestrator.tracking.target import Target
+from trainer.protocol import SCHEDULE
 
 PAGE = 1000
-SCHEDULE = "schedule.npz"  # what the trainer calls it in an attempt's folder
 
 
 @dataclass

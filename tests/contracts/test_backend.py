@@ -23,7 +23,7 @@ from orchestrator.runs.folders import Storage
 from orchestrator.service.creation import create
 from orchestrator.study.spec import Resources
 from tests.faults.world import small_study
-from trainer.protocol import Verdict
+from trainer.protocol import Reply
 
 PATIENCE_S = 60.0
 QUICK = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 20}
@@ -207,7 +207,7 @@ def test_an_entrypoint_that_cannot_be_imported_is_raised(machines: Machines, lau
 def test_what_it_never_heard_of_is_not_known(machines: Machines) -> None:
     key = ("nobody", 1)
     assert machines.backend.poll({key: 0}) == {key: Progress(known=False)}
-    machines.backend.say(key, Verdict.STOP)
+    machines.backend.say(key, Reply.STOP)
     machines.backend.kill(key, "no reason")
     machines.backend.forget(key)
     assert machines.backend.attempts() == []
@@ -217,7 +217,7 @@ def test_a_verdict_of_stop_ends_an_attempt_at_its_next_report(machines: Machines
     job = launch(config=machines.long)
     machines.backend.submit(job)
     machines.until_heard(job.key, 3)
-    machines.backend.say(job.key, Verdict.STOP)
+    machines.backend.say(job.key, Reply.STOP)
     events, ended = machines.to_the_end(job.key)
     assert ended.outcome is not None
     assert ended.outcome.status == "stopped"
@@ -256,7 +256,7 @@ def test_save_and_stop_leaves_a_checkpoint_from_which_it_ends_bit_equal(
     first = launch("a", 1, config)
     machines.backend.submit(first)
     machines.until_heard(first.key, 4)
-    machines.backend.say(first.key, Verdict.SAVE_AND_STOP)
+    machines.backend.say(first.key, Reply.SAVE_AND_STOP)
     events, ended = machines.to_the_end(first.key)
     assert ended.outcome is not None
     assert ended.outcome.status == "preempted"  # to go on later, not ended by anybody

@@ -22,6 +22,7 @@ from orchestrator.study.spec_files import read_spec
 from trainer.config import TrainConfig
 from trainer.models import weights
 from trainer.optim import schedules
+from trainer.protocol import PARAMS, SCHEDULE
 from trainer.training import checkpoint
 
 pytestmark = pytest.mark.fault(25, real=True)
@@ -86,9 +87,9 @@ def _members(path: Path) -> list[str]:
 
 @both
 def test_in_a_finished_model_s_parameters(tmp_path: Path, sprung: Path, planted: Planted) -> None:
-    (tmp_path / weights.FILE).write_bytes(planted(sprung, "w"))
+    (tmp_path / PARAMS).write_bytes(planted(sprung, "w"))
     with pytest.raises(ValueError):
-        weights.load(tmp_path / weights.FILE, {"w": jnp.zeros(1)})
+        weights.load(tmp_path / PARAMS, {"w": jnp.zeros(1)})
     assert not sprung.exists()
 
 
@@ -105,7 +106,7 @@ def test_in_a_schedule_that_a_run_is_to_replay(tmp_path: Path, sprung: Path, pla
 
 @both
 def test_in_a_schedule_that_is_exported(tmp_path: Path, sprung: Path, planted: Planted) -> None:
-    (tmp_path / exported.FILE).write_bytes(planted(sprung, "multiplier", "alpha"))
+    (tmp_path / SCHEDULE).write_bytes(planted(sprung, "multiplier", "alpha"))
     with pytest.raises(BadSpec):
         exported.read(tmp_path)
     assert not sprung.exists()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trainer import audit
 from trainer.audit.config import SECTION
-from trainer.protocol import Place, Report, Verdict
+from trainer.protocol import Place, Reply, Report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,12 +41,12 @@ def _refused(sentences: Sequence[str]) -> int:
     return 2
 
 
-def _said(report: Report) -> Verdict:
+def _said(report: Report) -> Reply:
     """One line for each thing that was found."""
     for name, value in report.values.items():
         if name.startswith(f"{SECTION}/"):
             print(f"step {report.step:>7,}  {name:<32} {value:+.4g}", flush=True)
-    return Verdict.GO
+    return Reply.GO
 
 
 if __name__ == "__main__":

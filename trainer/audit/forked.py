@@ -41,7 +41,7 @@ from trainer.data.tokens import Tokens, open_tokens
 from trainer.guidance import Discounted, HeldOut, Lagged, NextBatch
 from trainer.guidance.observed import Observed
 from trainer.models import Settings, init_params, mesh, model_settings
-from trainer.protocol import Outcome, Place, Report, Reporter
+from trainer.protocol import Outcome, Place, Report, Reporter, resume_note
 from trainer.training import assembly
 from trainer.training.clocks import Clocks
 from trainer.training.loop import Batches, Host, Job, train
@@ -267,9 +267,9 @@ class Found:
 
 def found_before(workdir: Path) -> Found:
     """What the attempt whose checkpoint is gone on from had found."""
-    note = workdir / "resume.json"
-    if note.is_file():
-        before = Path(json.loads(note.read_text())["checkpoint"]).parent / FILE
+    note = resume_note(workdir)
+    if note is not None:
+        before = Path(note["checkpoint"]).parent / FILE
         if before.is_file():
             return Found(workdir, json.loads(before.read_text())["forks"])
     return Found(workdir)

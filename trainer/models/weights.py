@@ -13,8 +13,6 @@ from typing import Any
 import jax
 import numpy as np
 
-FILE = "params.npz"
-
 
 def save(path: Path, params: Any) -> None:
     """The file is there whole or not at all."""

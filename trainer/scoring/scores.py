@@ -17,10 +17,10 @@ import jax
 from trainer.config import TrainConfig
 from trainer.data.tokens import Tokens
 from trainer.models import Settings, weights
+from trainer.protocol import PARAMS, TRANSLATIONS
 from trainer.scoring import metrics
 from trainer.scoring.lines import most_tokens, translated
 
-FILES = {"dev": "translations-dev.jsonl", "test": "translations-test.jsonl"}
 _log = logging.getLogger("trainer")
 
 
@@ -44,8 +44,8 @@ class Scorer:
     def scores(self, params: Any) -> dict[str, float]:
         """Of the last parameters of a run, which are written down too."""
         if self._writes:
-            weights.save(self._workdir / weights.FILE, params)
-            self.files = (*self.files, weights.FILE)
+            weights.save(self._workdir / PARAMS, params)
+            self.files = (*self.files, PARAMS)
         score, corpus = self._config.score, self._tokens.corpus
         found: dict[str, float] = {}
         if score.dev_sentences:
@@ -85,6 +85,6 @@ class Scorer:
             rows = zip(sources, references, translations, strict=True)
             lines = [head, *(dict(zip(names, row, strict=True)) for row in rows)]
             text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-            (self._workdir / FILES[split]).write_text(text, encoding="utf-8")
-            self.files = (*self.files, FILES[split])
+            (self._workdir / TRANSLATIONS[split]).write_text(text, encoding="utf-8")
+            self.files = (*self.files, TRANSLATIONS[split])
         return {f"{split}_bleu": bleu.value, f"{split}_chrf": chrf.value}

@@ -17,7 +17,7 @@ from trainer.config import TrainConfig, canonical, fingerprint, papers_rate, wit
 from trainer.config.choices import ESTIMATORS, LEARNABLE, MODELS
 from trainer.config.reading import ConfigError
 from trainer.data import home
-from trainer.protocol import Outcome, Place, Report, Verdict
+from trainer.protocol import Outcome, Place, Reply, Report, write_resume_note
 from trainer.training.entrypoint import check
 
 DONE, TROUBLE, WRONG, STOPPED = 0, 1, 2, 3
@@ -173,7 +173,7 @@ def _resume(folder: Path) -> None:
 
     newest = next(iter(checkpoint.finished(folder)), None)
     if newest is not None:
-        (folder / "resume.json").write_text(json.dumps({"checkpoint": str(newest)}))
+        write_resume_note(folder, str(newest))
         _say(f"Going on from step {int(newest.name.removeprefix('checkpoint-')):,}.")
 
 
@@ -181,12 +181,12 @@ class _Told:
     """A reporter that keeps one line on a terminal, and says every evaluation on one of its own."""
 
     def __init__(self, steps: int) -> None:
-        self.steps, self.verdict = steps, Verdict.GO
+        self.steps, self.verdict = steps, Reply.GO
         self.scores = False  # all steps are done: what is left is to save and to score
         self._began = self._last = time.monotonic()
         self._live = sys.stderr.isatty()
 
-    def __call__(self, report: Report) -> Verdict:
+    def __call__(self, report: Report) -> Reply:
         now = time.monotonic()
         if report.kind == "eval":
             self.scores = report.step == self.steps
@@ -219,7 +219,7 @@ def _hearing_interrupts(told: _Told) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM asks the run to save and stop; the second one ends it as usual."""
 
     def ask(number: int, _frame: Any) -> None:
-        told.verdict = Verdict.SAVE_AND_STOP
+        told.verdict = Reply.SAVE_AND_STOP
         _say(_AFTER_STEPS if told.scores else _AMID_STEPS)
         signal.signal(number, before[number])
 

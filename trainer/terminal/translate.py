@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from trainer.config import TrainConfig
 from trainer.data import home
 from trainer.data.contract import DataError
+from trainer.protocol import PARAMS
 
 if TYPE_CHECKING:  # it loads JAX, which --help needs not
     from trainer.scoring.lines import Cut, Long, Translated
@@ -118,7 +119,7 @@ class Model:
         from trainer.models import model_settings, param_shapes, weights
         from trainer.training import assembly
 
-        names = (assembly.CONFIG, assembly.VOCABULARY, weights.FILE)
+        names = (assembly.CONFIG, assembly.VOCABULARY, PARAMS)
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise ValueError(
@@ -129,7 +130,7 @@ class Model:
         config = TrainConfig.from_dict(json.loads((folder / assembly.CONFIG).read_text()))
         vocabulary = Vocabulary.from_file(folder / assembly.VOCABULARY)
         settings = model_settings(config.model, vocabulary=vocabulary.size)
-        params = weights.load(folder / weights.FILE, param_shapes(settings))
+        params = weights.load(folder / PARAMS, param_shapes(settings))
         return cls(config, vocabulary, settings, params)
 
     def translate(

@@ -10,7 +10,6 @@ starts at one, goes on in the same chunks.
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import math
 import time
@@ -24,7 +23,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from trainer.protocol import FALLBACK, Outcome, Place, Report, Reporter, Status, Verdict
+from trainer.protocol import FALLBACK, Outcome, Place, Reply, Report, Reporter, Status, resume_note
 from trainer.training import checkpoint
 from trainer.training.checkpoint import Snapshot
 from trainer.training.clocks import Clocks, peak_memory_bytes
@@ -32,7 +31,7 @@ from trainer.training.state import TrainState
 from trainer.training.trajectory import MOST_POINTS, Trajectory
 
 SHORTEST_CHUNK = 8  # below it the start of a program costs as much as its steps (0.2 ms at `tiny`)
-_VERDICTS = tuple(Verdict)
+_VERDICTS = tuple(Reply)
 _log = logging.getLogger("trainer")
 
 
@@ -178,7 +177,7 @@ class _Run:
         if trouble is not None:
             return self._ended("diverged", trouble[1])
         # Asked to save, it first says all that is due here: a later attempt will not say it again.
-        if verdict is not Verdict.STOP and self._due(self.cadence.eval_every_steps):
+        if verdict is not Reply.STOP and self._due(self.cadence.eval_every_steps):
             with self.clocks.on("eval_s"):
                 values = {k: float(v) for k, v in self.job.evaluate(self.job.params_of(self.state)).items()}
             bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
@@ -186,13 +185,13 @@ class _Run:
                 return self._ended("diverged", f"At the evaluation after step {self.step} {', '.join(bad)}.")
             verdict = _firmer(verdict, self._say("eval", values))
             self.values |= values
-        if verdict is Verdict.SAVE_AND_STOP or (
-            verdict is Verdict.GO and self._due(self.cadence.checkpoint_every_steps)
+        if verdict is Reply.SAVE_AND_STOP or (
+            verdict is Reply.GO and self._due(self.cadence.checkpoint_every_steps)
         ):
             verdict = _firmer(verdict, self._save())
-        if verdict is Verdict.GO or self._all_done():
+        if verdict is Reply.GO or self._all_done():
             return None
-        taken = verdict is Verdict.SAVE_AND_STOP and self.host.place.preempt_at is not None
+        taken = verdict is Reply.SAVE_AND_STOP and self.host.place.preempt_at is not None
         return self._ended("preempted" if taken else "stopped")
 
     def _train(self) -> None:
@@ -225,9 +224,9 @@ class _Run:
 
     # -- talking -----------------------------------------------------------------------------------------
 
-    def _tell(self, first: int, end: int) -> Verdict:
+    def _tell(self, first: int, end: int) -> Reply:
         """The planned points of the chunk; at least its end, so that a verdict is heard."""
-        verdict = Verdict.GO
+        verdict = Reply.GO
         points = self.trajectory.points(first, end)
         for point in points:
             values, hyper = self.trajectory.at(point)
@@ -239,15 +238,15 @@ class _Run:
             verdict = _firmer(verdict, self._report(report))
         return self._agreed(verdict)
 
-    def _say(self, kind: str, values: Mapping[str, float], path: str | None = None) -> Verdict:
+    def _say(self, kind: str, values: Mapping[str, float], path: str | None = None) -> Reply:
         _, hyper = self.trajectory.at(self.step - 1) if self.step else ({}, {})
         report = Report(self.step, kind, values, hyper, self.clocks.reading(), path)
         return self._agreed(self._report(report))
 
-    def _report(self, report: Report) -> Verdict:
-        return self.host.reporter(report) if self.host.place.process_index == 0 else Verdict.GO
+    def _report(self, report: Report) -> Reply:
+        return self.host.reporter(report) if self.host.place.process_index == 0 else Reply.GO
 
-    def _agreed(self, verdict: Verdict) -> Verdict:
+    def _agreed(self, verdict: Reply) -> Reply:
         """What the first process of a gang heard, so that all stop at one step."""
         return _VERDICTS[self._of_first(_VERDICTS.index(verdict))]
 
@@ -270,9 +269,9 @@ class _Run:
     def _all_done(self) -> bool:
         return self.step == self.cadence.steps and self.saved_step == self.step
 
-    def _save(self) -> Verdict:
+    def _save(self) -> Reply:
         if self.saved_step == self.step:
-            return Verdict.GO
+            return Reply.GO
         snapshot = Snapshot(
             step=self.step,
             state=self.state,
@@ -289,15 +288,14 @@ class _Run:
         except checkpoint.Unwritten as problem:  # the next one may find room
             self._note(problem.strerror)
         if not self._of_first(path is not None):
-            return Verdict.GO
+            return Reply.GO
         self.saved, self.saved_step = path, self.step
         return self._say("checkpoint", {}, path)
 
     def _resume(self) -> None:
-        note = self.host.workdir / "resume.json"
-        if not note.exists():
+        told = resume_note(self.host.workdir)
+        if told is None:
             return
-        told = json.loads(note.read_text())
         path, forked = Path(told["checkpoint"]), told.get("fork")
         earlier = [Path(folder) for folder in told.get("earlier", ())]
         restored = checkpoint.restore(
@@ -354,7 +352,7 @@ def _fork(state: TrainState, begun: TrainState, names: Sequence[str]) -> TrainSt
     return state._replace(raw={**state.raw, **raw}, settings=settings)
 
 
-def _firmer(one: Verdict, other: Verdict) -> Verdict:
+def _firmer(one: Reply, other: Reply) -> Reply:
     """STOP over SAVE_AND_STOP over GO: a verdict that was heard is not forgotten."""
-    order = (Verdict.GO, Verdict.SAVE_AND_STOP, Verdict.STOP)
+    order = (Reply.GO, Reply.SAVE_AND_STOP, Reply.STOP)
     return max(one, other, key=order.index)

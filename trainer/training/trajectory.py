@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from trainer.optim import schedules
+from trainer.protocol import SCHEDULE
 
 MOST_POINTS = 1000
-SCHEDULE, REST = "schedule.npz", "trajectory.npz"
+REST = "trajectory.npz"
 _HYPER = "hyper."
 _HELD = ("hypergrad.", "guidance_loss")  # between two readings the last one stands
 

@@ -16,6 +16,7 @@ from dashboards.web import routes
 from orchestrator.ledger.memory import MemoryLedger
 from tests.dashboards.asgi import get
 from tests.dashboards.ledgers import ledger, runs, searched, spec
+from trainer.protocol import TRANSLATIONS
 
 REFERENCES = [f"the price of number {n} is {n * 7} euros and {n % 10} cents today" for n in range(60)]
 GOOD = [r.replace("today", "now") if i % 7 == 0 else r for i, r in enumerate(REFERENCES)]
@@ -24,7 +25,7 @@ BAD = [r.replace("price", "cost").replace("today", "now") for r in REFERENCES]
 
 def left(root: Path, trial: str, translations: list[str], references: list[str] = REFERENCES) -> None:
     """What a run of the trainer leaves."""
-    path = root / "s1" / trial / "attempt-1" / sentences.FILE
+    path = root / "s1" / trial / "attempt-1" / TRANSLATIONS["test"]
     path.parent.mkdir(parents=True)
     rows = (
         {"source": "", "reference": r, "translation": t}
@@ -65,7 +66,7 @@ def test_runs_on_other_sentences_and_torn_files_are_left_out(store: MemoryLedger
     left(tmp_path, "s1.confirm-bo.0.0", BAD[:10], REFERENCES[:10])
     left(tmp_path, "s1.confirm-guided.0.1", GOOD)
     left(tmp_path, "s1.confirm-bo.0.1", BAD)
-    torn = tmp_path / "s1" / "s1.confirm-bo.0.1" / "attempt-1" / sentences.FILE
+    torn = tmp_path / "s1" / "s1.confirm-bo.0.1" / "attempt-1" / TRANSLATIONS["test"]
     torn.write_text(torn.read_text()[:-20])
     assert sentences.compare(store, frames.read(store, "s1"), tmp_path) == []
 
@@ -74,7 +75,7 @@ def test_files_without_a_sentence_are_left_out(store: MemoryLedger, tmp_path: Pa
     for arm in ("guided", "bo"):
         left(tmp_path, f"s1.confirm-{arm}.0.0", [], [])  # the header alone
         left(tmp_path, f"s1.confirm-{arm}.0.1", GOOD)
-    other = tmp_path / "s1" / "s1.confirm-bo.0.1" / "attempt-1" / sentences.FILE
+    other = tmp_path / "s1" / "s1.confirm-bo.0.1" / "attempt-1" / TRANSLATIONS["test"]
     other.write_text('{"split": "test"}\n"no sentence"\n')
     assert sentences.compare(store, frames.read(store, "s1"), tmp_path) == []
 
@@ -83,7 +84,7 @@ def test_a_sentence_may_hold_any_end_of_line(store: MemoryLedger, tmp_path: Path
     ends = [f"{text} \u2028 or \u0085 later" for text in GOOD]
     for arm in ("guided", "bo"):
         left(tmp_path, f"s1.confirm-{arm}.0.0", ends)
-        path = tmp_path / "s1" / f"s1.confirm-{arm}.0.0" / "attempt-1" / sentences.FILE
+        path = tmp_path / "s1" / f"s1.confirm-{arm}.0.0" / "attempt-1" / TRANSLATIONS["test"]
         rows = map(json.loads, path.read_text().split("\n"))
         path.write_text("".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows))
     (found,) = sentences.compare(store, frames.read(store, "s1"), tmp_path)

@@ -20,7 +20,7 @@ from orchestrator.ledger.records import Event
 from orchestrator.runs.contract import Launch, Progress
 from orchestrator.runs.folders import read_journal
 from orchestrator.study.spec import Resources
-from trainer.protocol import Verdict
+from trainer.protocol import Reply
 
 QUICK = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 20}
 PACED = {**QUICK, "steps": 4000, "rehearsal": {"pace_s": 0.002}}
@@ -152,7 +152,7 @@ def test_each_slot_has_a_core_of_its_own_and_one_thread(backend: RayBackend, lau
         assert facts["threads"]["OMP_NUM_THREADS"] == "1"
         status = Path(f"/proc/{facts['pid']}/status").read_text()
         cores.append(next(line for line in status.splitlines() if line.startswith("Cpus_allowed_list")))
-        backend.say(job.key, Verdict.STOP)
+        backend.say(job.key, Reply.STOP)
     assert len(set(cores)) == min(2, len(os.sched_getaffinity(0)))
 
 
@@ -166,7 +166,7 @@ def test_a_larger_trial_gets_the_room_that_idle_workers_hold_and_waits_for_busy_
     backend.forget(small[0].key)
     large = launch("large", cpus=2)
     assert not backend.submit(large)  # b is at work on one of the two cores
-    backend.say(small[1].key, Verdict.STOP)
+    backend.say(small[1].key, Reply.STOP)
     finish(backend, small[1])
     backend.forget(small[1].key)
     assert backend.submit(large)
@@ -192,7 +192,7 @@ def test_a_leader_that_comes_back_finds_what_another_began(
     assert backend.attempts() == [second.key]
     backend.kill(first.key, "its attempt was given up")  # this would have ended the other's worker
     assert pid_of(backend, second) == pid
-    backend.say(second.key, Verdict.STOP)
+    backend.say(second.key, Reply.STOP)
     finish(backend, second)
     backend.forget(second.key)
     third = launch("third")  # in a fresh worker: the other's may run the code of another release
@@ -235,7 +235,7 @@ def test_a_smaller_pool_finishes_what_a_larger_one_began(
     )
     assert set(smaller.attempts()) == {job.key for job in jobs}
     for job in jobs:
-        smaller.say(job.key, Verdict.STOP)
+        smaller.say(job.key, Reply.STOP)
         finish(smaller, job)
         smaller.forget(job.key)
     assert smaller.submit(launch("c"))

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.backends.simulated import Fault, SimulatedBackend, VirtualClock
 from orchestrator.runs.contract import Ended, Launch, Progress
-from trainer.protocol import Verdict
+from trainer.protocol import Reply
 
 # Reports: train, eval (10); train, eval, checkpoint (20); train, eval (30); train, eval, checkpoint (40).
 CONFIG = {
@@ -176,8 +176,8 @@ def test_a_verdict_leaves_what_was_said_and_changes_what_comes(launch: Any) -> N
     backend, clock = begun(job)
     clock.advance(25)
     said = look(backend, job)[0]
-    backend.say(job.key, Verdict.STOP)
-    backend.say(job.key, Verdict.STOP)
+    backend.say(job.key, Reply.STOP)
+    backend.say(job.key, Reply.STOP)
     assert look(backend, job) == (said, None)
     clock.advance(10)
     kinds, ended = look(backend, job)
@@ -191,8 +191,8 @@ def test_a_verdict_can_be_taken_back_before_the_next_report(launch: Any) -> None
     job = launch()
     backend, clock = begun(job)
     clock.advance(25)
-    backend.say(job.key, Verdict.STOP)
-    backend.say(job.key, Verdict.GO)
+    backend.say(job.key, Reply.STOP)
+    backend.say(job.key, Reply.GO)
     clock.advance(WHOLE_S)
     ended = look(backend, job)[1]
     assert ended is not None

@@ -11,7 +11,7 @@ from orchestrator.backends.simulated import Fault
 from orchestrator.cli import orch, translate
 from orchestrator.ledger import open_ledger
 from tests.faults.world import created, small_study, world
-from trainer.models import weights
+from trainer.protocol import PARAMS
 
 
 def test_options_before_the_run_are_a_sentence() -> None:
@@ -35,6 +35,6 @@ def test_a_trial_is_translated_with_the_newest_parameters_that_an_attempt_left(
         store.close()
     first = tmp_path / "runs" / "s1" / "s1.base.0.0" / "attempt-1"
     assert translate._folder("s1.base.0.0") == str(first.with_name("attempt-2"))
-    (first / weights.FILE).touch()
+    (first / PARAMS).touch()
     assert translate._folder("s1.base.0.0") == str(first)
     assert translate._folder(str(tmp_path)) == str(tmp_path)  # a run's own folder

@@ -18,7 +18,7 @@ from orchestrator.ledger.records import TrialState
 from orchestrator.study.spec import Parameter
 from tests.faults import invariants
 from tests.faults.world import created, small_study, world
-from trainer.protocol import Outcome, Place, Report, Verdict
+from trainer.protocol import Outcome, Place, Reply, Report
 
 SPACE = (
     Parameter(path="optimizer.alpha", low=0.1, high=10, scale="log"),
@@ -50,9 +50,9 @@ def run(
         (folder / "resume.json").write_text(json.dumps({"checkpoint": resume}))
     said: list[Report] = []
 
-    def reporter(report: Report) -> Verdict:
+    def reporter(report: Report) -> Reply:
         said.append(report)
-        return Verdict.SAVE_AND_STOP if len(said) == stop_at else Verdict.GO
+        return Reply.SAVE_AND_STOP if len(said) == stop_at else Reply.GO
 
     return population.run({**CONFIG, **config}, reporter, folder, Place()), said
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from orchestrator.entrypoints import rehearsal
-from trainer.protocol import Outcome, Place, Report, Verdict
+from trainer.protocol import Outcome, Place, Reply, Report
 
 CONFIG = {"seed": 3, "steps": 100, "eval_every_steps": 20, "checkpoint_every_steps": 30}
 GUIDED = {**CONFIG, "guidance": {"estimator": "held-out", "learn": ["alpha", "beta1"], "eta": 0.2}}
@@ -22,15 +22,15 @@ def run(
     workdir: Path,
     *,
     answer_from: int | None = None,
-    verdict: Verdict = Verdict.STOP,
+    verdict: Reply = Reply.STOP,
     place: Place | None = None,
 ) -> tuple[Outcome, list[Report]]:
     """`answer_from`: the report, from 1, that is the first to be answered with the verdict."""
     reports: list[Report] = []
 
-    def reporter(report: Report) -> Verdict:
+    def reporter(report: Report) -> Reply:
         reports.append(report)
-        return verdict if answer_from is not None and len(reports) >= answer_from else Verdict.GO
+        return verdict if answer_from is not None and len(reports) >= answer_from else Reply.GO
 
     workdir.mkdir(exist_ok=True)
     return rehearsal.run(config, reporter, workdir, place or Place()), reports
@@ -93,7 +93,7 @@ def test_save_and_stop_at_any_report_leaves_a_checkpoint_that_ends_bit_equal(
     tmp_path: Path, answered: int
 ) -> None:
     whole, _ = run(GUIDED, tmp_path / "whole")
-    first, reports = run(GUIDED, tmp_path / "first", answer_from=answered, verdict=Verdict.SAVE_AND_STOP)
+    first, reports = run(GUIDED, tmp_path / "first", answer_from=answered, verdict=Reply.SAVE_AND_STOP)
     assert first.status == "stopped"
     assert first.checkpoint == reports[-1].path
     assert reports[-1].step == reports[answered - 1].step  # not one step further
@@ -103,7 +103,7 @@ def test_save_and_stop_at_any_report_leaves_a_checkpoint_that_ends_bit_equal(
 
 def test_save_and_stop_on_a_machine_that_will_be_taken_says_preempted(tmp_path: Path) -> None:
     place = Place(preempt_at=1.0)
-    outcome, _ = run(CONFIG, tmp_path / "a", answer_from=1, verdict=Verdict.SAVE_AND_STOP, place=place)
+    outcome, _ = run(CONFIG, tmp_path / "a", answer_from=1, verdict=Reply.SAVE_AND_STOP, place=place)
     assert outcome.status == "preempted"
 
 

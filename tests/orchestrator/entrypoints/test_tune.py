@@ -15,7 +15,7 @@ import pytest
 from orchestrator.backends import daemon
 from orchestrator.entrypoints.tune import Training, trainable
 from orchestrator.study.configs import with_values
-from trainer.protocol import Outcome, Place, Report, Verdict
+from trainer.protocol import Outcome, Place, Reply, Report
 
 REHEARSAL = "orchestrator.rehearsal"
 CONFIG = {
@@ -54,7 +54,7 @@ def test_a_stretch_that_could_not_be_saved_is_not_trained_again_and_again(
     training.advance()
 
     def run(config: Any, reporter: Any, workdir: Path, place: Place) -> Outcome:
-        assert reporter(Report(20, "eval", {"loss": 1.0})) is Verdict.SAVE_AND_STOP
+        assert reporter(Report(20, "eval", {"loss": 1.0})) is Reply.SAVE_AND_STOP
         return Outcome("stopped", reason="The disk is full.")
 
     monkeypatch.setattr("orchestrator.rehearsal.run", run)
@@ -82,9 +82,9 @@ def test_one_that_takes_over_starts_what_is_named_anew_and_keeps_the_rest(tmp_pa
 def test_who_listens_hears_of_all_stretches_and_can_end_one(tmp_path: Path) -> None:
     run, heard = begun(tmp_path), list[tuple[int, float]]()
 
-    def hear(report: Report, clocks: Any) -> Verdict:
+    def hear(report: Report, clocks: Any) -> Reply:
         heard.append((report.step, clocks["steps"]))
-        return Verdict.STOP if report.step == 20 else Verdict.GO
+        return Reply.STOP if report.step == 20 else Reply.GO
 
     run.advance(10, hear=hear)
     run.advance(math.inf, hear=hear)

@@ -21,7 +21,7 @@ import pytest
 from orchestrator.runs.contract import Ended, Launch, Progress
 from orchestrator.runs.folders import read_journal
 from orchestrator.runs.worker import Worker
-from trainer.protocol import Verdict
+from trainer.protocol import Reply
 
 QUICK = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 20}
 PACED = {**QUICK, "steps": 4000, "rehearsal": {"pace_s": 0.005}}
@@ -182,8 +182,8 @@ def test_one_attempt_at_a_time(launch: Any) -> None:
     assert not worker.begin(second)
     worker.forget(first.key)  # it runs: nothing is forgotten
     assert (worker.state().last, worker.state().holds) == (first, True)
-    worker.say(second.key, Verdict.STOP)  # not his
-    worker.say(first.key, Verdict.STOP)
+    worker.say(second.key, Reply.STOP)  # not his
+    worker.say(first.key, Reply.STOP)
     to_the_end(worker, first)
     assert worker.begin(second)
     assert worker.poll(first.key, after=0) == Progress(known=False)

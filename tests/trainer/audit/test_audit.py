@@ -15,7 +15,7 @@ import pytest
 
 from trainer.audit import config as audit
 from trainer.config import TrainConfig
-from trainer.protocol import Outcome, Place, Report, Verdict
+from trainer.protocol import Outcome, Place, Reply, Report
 from trainer.training import entrypoint as run
 
 STEPS = 24
@@ -41,9 +41,9 @@ class Told:
     stop_at: int | None = None
     reports: list[Report] = field(default_factory=list)
 
-    def __call__(self, report: Report) -> Verdict:
+    def __call__(self, report: Report) -> Reply:
         self.reports.append(report)
-        return Verdict.SAVE_AND_STOP if report.step == self.stop_at and report.kind == "eval" else Verdict.GO
+        return Reply.SAVE_AND_STOP if report.step == self.stop_at and report.kind == "eval" else Reply.GO
 
     def of(self, step: int) -> dict[str, float]:
         """What was said of the fork there."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from trainer.data.corpus import open_corpus
-from trainer.protocol import Place, Verdict
+from trainer.protocol import Place, Reply
 from trainer.scoring import decode, lines
 from trainer.terminal.translate import Model, main
 from trainer.training import entrypoint
@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     before = jax.config.jax_compilation_cache_dir
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ORCH_HOME", str(home))
-        entrypoint.run(CONFIG, lambda report: Verdict.GO, folder, Place())
+        entrypoint.run(CONFIG, lambda report: Reply.GO, folder, Place())
         model = Model.open(folder)
         corpus = open_corpus(model.config.data, home=home)
         yield folder, model, [corpus.train[i][0] for i in range(2000)]

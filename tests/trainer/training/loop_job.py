@@ -12,7 +12,7 @@ import numpy as np
 
 from tests.trainer.mlp import equal_bits, loss_fn, mlp_batches, row, start
 from trainer.guidance import HeldOut, Hyper
-from trainer.protocol import Outcome, Place, Report, Verdict
+from trainer.protocol import Outcome, Place, Reply, Report
 from trainer.training import checkpoint
 from trainer.training.loop import Cadence, Host, Job, train
 from trainer.training.step import compiled_scan
@@ -49,15 +49,15 @@ class Data:
 class Told:
     """A reporter that answers with these verdicts by number of report, and can be killed at one."""
 
-    verdicts: dict[int, Verdict] = field(default_factory=dict)
+    verdicts: dict[int, Reply] = field(default_factory=dict)
     killed_at: int | None = None
     reports: list[Report] = field(default_factory=list)
 
-    def __call__(self, report: Report) -> Verdict:
+    def __call__(self, report: Report) -> Reply:
         self.reports.append(report)
         if len(self.reports) == self.killed_at:
             raise Killed
-        return self.verdicts.get(len(self.reports), Verdict.GO)
+        return self.verdicts.get(len(self.reports), Reply.GO)
 
     def said(self, kind: str | None = None) -> list[tuple[Any, ...]]:
         return [

@@ -14,7 +14,7 @@ from tests.trainer.mlp import loss_fn, mlp_batches, row, start
 from trainer.config import MeshConfig
 from trainer.guidance import Hyper, NextBatch
 from trainer.models import mesh as meshes
-from trainer.protocol import Outcome, Place, Report, Verdict
+from trainer.protocol import Outcome, Place, Reply, Report
 from trainer.training.loop import Cadence, Host, Job, train
 from trainer.training.step import compiled_scan
 
@@ -51,9 +51,9 @@ def run(shape: dict[str, int], workdir: Path, place: Place, *, stop_at: int | No
     """The first process alone is told to save and stop, and when the machine is taken."""
     made, mesh = job(shape)
 
-    def reporter(report: Report) -> Verdict:
+    def reporter(report: Report) -> Reply:
         assert place.process_index == 0, "only the first process reports"
-        return Verdict.SAVE_AND_STOP if report.step == stop_at else Verdict.GO
+        return Reply.SAVE_AND_STOP if report.step == stop_at else Reply.GO
 
     with jax.set_mesh(mesh):
         return train(made, Host(reporter, workdir, place))

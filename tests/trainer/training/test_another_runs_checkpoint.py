@@ -13,7 +13,7 @@ import pytest
 from tests.trainer.mlp import equal_bits, start
 from tests.trainer.training.loop_job import CADENCE, DATA, Data, Told, evaluate
 from trainer.guidance import HeldOut, Hyper
-from trainer.protocol import Outcome, Verdict
+from trainer.protocol import Outcome, Reply
 from trainer.training import checkpoint
 from trainer.training.checkpoint import CheckpointError
 from trainer.training.loop import Host, Job, train
@@ -41,7 +41,7 @@ def go(folder: Path, made: Job, told: Told | None = None, **note: Any) -> tuple[
 def donor(tmp_path_factory: pytest.TempPathFactory) -> str:
     """After 8 of 16 steps."""
     folder = tmp_path_factory.mktemp("donor") / "run"
-    outcome, told = go(folder, job(), Told({9: Verdict.SAVE_AND_STOP}))
+    outcome, told = go(folder, job(), Told({9: Reply.SAVE_AND_STOP}))
     assert (outcome.status, told.reports[-1].step) == ("stopped", 8)
     assert outcome.checkpoint is not None
     return outcome.checkpoint

@@ -29,7 +29,7 @@ from tests.trainer.training.loop_job import (
     same_end,
 )
 from trainer.optim import schedules
-from trainer.protocol import FALLBACK, SECONDS, Outcome, Place, Report, Verdict
+from trainer.protocol import FALLBACK, SECONDS, Outcome, Place, Reply, Report
 from trainer.training import checkpoint
 from trainer.training.checkpoint import CheckpointError, Unwritten
 from trainer.training.clocks import Clocks
@@ -168,7 +168,7 @@ def test_told_to_save_and_stop_it_goes_on_to_the_same_bits(
     number: int, undisturbed: Any, tmp_path: Path
 ) -> None:
     first, second = tmp_path / "attempt-1", tmp_path / "attempt-2"
-    outcome, told = run(first, Told({number: Verdict.SAVE_AND_STOP}))
+    outcome, told = run(first, Told({number: Reply.SAVE_AND_STOP}))
     assert outcome.status == "stopped"
     assert told.reports[-1].kind == "checkpoint"
     assert outcome.checkpoint == told.reports[-1].path
@@ -206,7 +206,7 @@ def test_a_corrupt_newest_one_falls_back_to_the_one_before_and_says_so(
     undisturbed: Any, tmp_path: Path
 ) -> None:
     folder = tmp_path / "attempt"
-    outcome, _ = run(folder, Told({9: Verdict.SAVE_AND_STOP}))
+    outcome, _ = run(folder, Told({9: Reply.SAVE_AND_STOP}))
     arrays = Path(outcome.checkpoint) / "arrays.npz"
     arrays.write_bytes(arrays.read_bytes()[:-100])
     outcome, told = run(folder, resume=outcome.checkpoint)  # in the same folder: it is written again
@@ -220,8 +220,8 @@ def test_a_corrupt_newest_one_falls_back_to_the_one_before_and_says_so(
 
 def test_it_falls_back_to_a_checkpoint_of_an_earlier_attempt(undisturbed: Any, tmp_path: Path) -> None:
     first, second, third = (tmp_path / f"attempt-{number}" for number in (1, 2, 3))
-    outcome, _ = run(first, Told({9: Verdict.SAVE_AND_STOP}))
-    outcome, _ = run(second, Told({5: Verdict.SAVE_AND_STOP}), resume=outcome.checkpoint)
+    outcome, _ = run(first, Told({9: Reply.SAVE_AND_STOP}))
+    outcome, _ = run(second, Told({5: Reply.SAVE_AND_STOP}), resume=outcome.checkpoint)
     assert sorted(p.name for p in first.glob("checkpoint-*")) == ["checkpoint-4", "checkpoint-8"]
     for each in second.glob("checkpoint-*"):
         (each / "arrays.npz").write_bytes(b"")
@@ -252,7 +252,7 @@ def test_a_checkpoint_of_another_config_is_refused(undisturbed: Any, tmp_path: P
 
 
 def test_told_to_stop_it_neither_evaluates_nor_saves_any_more(tmp_path: Path) -> None:
-    outcome, told = run(tmp_path, Told({9: Verdict.STOP}))  # among the reports of the second chunk
+    outcome, told = run(tmp_path, Told({9: Reply.STOP}))  # among the reports of the second chunk
     assert outcome.status == "stopped"
     assert (told.steps("eval"), told.steps("checkpoint")) == ([], [4])
     assert outcome.checkpoint == str(tmp_path / "checkpoint-4")
@@ -260,19 +260,19 @@ def test_told_to_stop_it_neither_evaluates_nor_saves_any_more(tmp_path: Path) ->
 
 
 def test_asked_to_save_it_first_evaluates_what_is_due(tmp_path: Path) -> None:
-    outcome, told = run(tmp_path, Told({9: Verdict.SAVE_AND_STOP}))
+    outcome, told = run(tmp_path, Told({9: Reply.SAVE_AND_STOP}))
     assert [(r.step, r.kind) for r in told.reports[-2:]] == [(8, "eval"), (8, "checkpoint")]
     assert outcome.values["dev_loss"] == told.reports[-2].values["dev_loss"]
 
 
 def test_a_verdict_that_is_heard_once_is_not_forgotten(tmp_path: Path) -> None:
-    outcome, told = run(tmp_path, Told({6: Verdict.SAVE_AND_STOP}))  # in the middle of a chunk's reports
+    outcome, told = run(tmp_path, Told({6: Reply.SAVE_AND_STOP}))  # in the middle of a chunk's reports
     assert (outcome.status, told.reports[-1].step) == ("stopped", 8)
 
 
 def test_a_verdict_after_all_is_done_changes_nothing(undisturbed: Any, tmp_path: Path) -> None:
     last_checkpoint = len(undisturbed[2].reports) - 1
-    outcome, _ = run(tmp_path, Told({last_checkpoint: Verdict.STOP}))
+    outcome, _ = run(tmp_path, Told({last_checkpoint: Reply.STOP}))
     same_end(tmp_path, outcome, undisturbed)
 
 

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from trainer.data.contract import DataError
-from trainer.models import weights
-from trainer.protocol import Outcome, Place, Report, Verdict
+from trainer.protocol import PARAMS, Outcome, Place, Reply, Report
 from trainer.terminal.translate import Model
 from trainer.training import entrypoint
 
@@ -39,9 +38,9 @@ class Told:
         self.reports: list[Report] = []
         self.stop_at = stop_at
 
-    def __call__(self, report: Report) -> Verdict:
+    def __call__(self, report: Report) -> Reply:
         self.reports.append(report)
-        return Verdict.SAVE_AND_STOP if report.step == self.stop_at else Verdict.GO
+        return Reply.SAVE_AND_STOP if report.step == self.stop_at else Reply.GO
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ Train = Callable[..., Outcome]
 
 
 def params(folder: Path) -> dict[str, np.ndarray]:
-    with np.load(folder / weights.FILE) as file:
+    with np.load(folder / PARAMS) as file:
         return {name: file[name] for name in file.files}
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from trainer.optim import schedules
-from trainer.training.trajectory import REST, SCHEDULE, Trajectory, grid, planned, thinned
+from trainer.protocol import SCHEDULE
+from trainer.training.trajectory import REST, Trajectory, grid, planned, thinned
 
 NUMBERS = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
