@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -95,6 +97,17 @@ class Reporter(Protocol):
     """The callable that a run reports through. It never raises."""
 
     def __call__(self, report: Report) -> Reply: ...
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file that is there whole or not at all: what is written to the path that is given takes its place."""
+    unfinished = path.with_name(f"unfinished-{os.getpid()}-{path.name}")
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def write_resume_note(workdir: Path, checkpoint: str, **more: Any) -> None:

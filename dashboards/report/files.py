@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from dashboards.evidence import matrix, tables
 from dashboards.report import pages
 from dashboards.report.answer import Answer, answer_dict
 from orchestrator.study.spec import StudySpec, canonical
+from trainer.protocol import whole
 
 PAGE, MARKDOWN, SPEC, ANSWER = "report.html", "report.md", "spec.json", "answer.json"
 
@@ -44,7 +44,6 @@ def spec_and_answer(spec: StudySpec, answer: Mapping[str, Any]) -> dict[str, str
 def write_texts(texts: Mapping[str, str], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        unfinished = folder / f"unfinished-{name}"
-        unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, folder / name)
+        with whole(folder / name) as file:
+            file.write_text(text, encoding="utf-8")
     return folder / PAGE

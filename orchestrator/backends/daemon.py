@@ -32,6 +32,7 @@ from typing import TextIO
 from orchestrator.backends.inherited import inherited
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.provenance import machine
+from trainer.protocol import whole
 
 MARK = "ORCH_RAY_DAEMON"
 RAYS = "r"  # Ray's own folder, in one that is closed to others: Ray opens its own to everybody
@@ -277,10 +278,8 @@ def _read(where: Path) -> _Record | None:
 
 
 def _write(home: str | Path, record: _Record) -> None:
-    path = folder(home) / "daemon.json"
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text(json.dumps(asdict(record)))
-    os.replace(unfinished, path)
+    with whole(folder(home) / "daemon.json") as file:
+        file.write_text(json.dumps(asdict(record)))
 
 
 def _write_token(path: Path, token: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from urllib.parse import quote
 from orchestrator.client.events import Ears, Heard, stream
 from orchestrator.client.http import TIMEOUT_S, Json, Wire
 from orchestrator.ground.errors import BadSpec, MoveRefused, NotFound
+from trainer.protocol import whole
 
 PAGE = 500  # the most that the service gives at once
 ANSWER_WITHIN_S = 10.0  # what whoever leads is given to answer a wish
@@ -186,11 +186,9 @@ class Client:
         found = self._text(f"{_study(study)}/report", query, plain=form == "json")
         if path is None:
             return found
-        whole = Path(path)
-        unfinished = whole.with_name(f"unfinished-{whole.name}")
-        unfinished.write_text(found if isinstance(found, str) else json.dumps(found), encoding="utf-8")
-        os.replace(unfinished, whole)
-        return whole
+        with whole(Path(path)) as file:
+            file.write_text(found if isinstance(found, str) else json.dumps(found), encoding="utf-8")
+        return Path(path)
 
     def figures(self, study: str) -> list[Json]:
         found: list[Json] = self._get(f"{_study(study)}/figures")["items"]

@@ -19,7 +19,6 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -46,6 +45,7 @@ from trainer.protocol import (
     Reporter,
     Status,
     resume_note,
+    whole,
 )
 
 SECTION = "population"
@@ -300,7 +300,8 @@ class _Run:
         if step > self.saved_at:  # else nothing was trained since
             self.saves += 1
             path = self.workdir / SAVED.format(self.saves)
-            _whole(path, json.dumps([asdict(stretch) for stretch in stretches]))
+            with whole(path) as file:
+                file.write_text(json.dumps([asdict(stretch) for stretch in stretches]))
             (self.workdir / SAVED.format(self.saves - 2)).unlink(missing_ok=True)
             self.saved, self.saved_at = str(path), step
             self.say(step, "checkpoint", {}, stretches[-1].member, clocks=clocks, path=self.saved)
@@ -343,7 +344,8 @@ class _Run:
     def left(self, member: Training) -> list[str]:
         """The files of the best member, its schedule over all it inherited among them, and the history."""
         files = {HISTORY}
-        _whole(self.workdir / HISTORY, json.dumps([asdict(stretch) for stretch in self.told]))
+        with whole(self.workdir / HISTORY) as file:
+            file.write_text(json.dumps([asdict(stretch) for stretch in self.told]))
         for folder in (Path(member.checkpoint or "").parent, member.last_folder):
             for file in folder.glob("*.*"):
                 if file.is_file() and file.name not in (RESUME, Path(member.checkpoint or "").name):
@@ -353,12 +355,6 @@ class _Run:
         for path in self.workdir.glob(SAVED.format("*")):
             path.unlink()
         return sorted(files)
-
-
-def _whole(path: Path, text: str) -> None:
-    unfinished = path.with_name(f"unfinished-{path.name}")
-    unfinished.write_text(text)
-    os.replace(unfinished, path)
 
 
 def _resumed(workdir: Path) -> list[_Stretch]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import threading
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from trainer.config import ConfigError, TrainConfig
-from trainer.protocol import SCHEDULE, Outcome, Place, Reply, Report, Reporter, resume_note
+from trainer.protocol import SCHEDULE, Outcome, Place, Reply, Report, Reporter, resume_note, whole
 
 FLOOR = 2.0  # the loss at the best hyperparameters after endless training, before noise
 EXCESS = 6.0  # how far above it a run starts
@@ -169,10 +168,8 @@ class _Run:
         }
         for name in train.guidance.learn:
             curves.setdefault(name, [_constant(train, name)] * steps)
-        unfinished = self.workdir / f"unfinished-{SCHEDULE}"
-        with unfinished.open("wb") as file:
+        with whole(self.workdir / SCHEDULE) as path, path.open("wb") as file:
             np.savez(file, multiplier=np.ones(steps), **curves)  # type: ignore[arg-type]
-        os.replace(unfinished, self.workdir / SCHEDULE)
 
     def values(self) -> dict[str, float]:
         """The losses at this step: of training, on the split that chooses, and on the other."""
@@ -205,9 +202,8 @@ class _Run:
     def save(self) -> Reply:
         """Write a checkpoint. It has its name only once it is whole."""
         path = self.workdir / f"checkpoint-{self.state.step}.json"
-        unfinished = path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(asdict(self.state)))
-        os.replace(unfinished, path)
+        with whole(path) as file:
+            file.write_text(json.dumps(asdict(self.state)))
         self.saved = str(path)
         return self.say("checkpoint", {}, self.saved)
 

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from orchestrator.ground.errors import BadSpec, MoveRefused, OrchError
 from orchestrator.ledger.records import Event
 from orchestrator.runs.contract import Ended
-from trainer.protocol import Outcome
+from trainer.protocol import Outcome, whole
 
 JOURNAL = "events.jsonl"
 SCHEDULES = "schedules"  # in a study's folder: learned curves that its trials replay
@@ -86,13 +86,11 @@ class Storage:
         if path.is_file() and path.read_bytes() == content:
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f"unfinished-{os.getpid()}-{name}")
         try:
-            with unfinished.open("wb") as file:
+            with whole(path) as unfinished, unfinished.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())  # the ledger will name it, and outlives a power cut
-            os.replace(unfinished, path)
         except OSError as problem:
             trouble = NO_ROOM.get(problem.errno or 0)
             if trouble is None:
@@ -100,8 +98,6 @@ class Storage:
             raise DiskFull(
                 f"{trouble}: {path} could not be written. Make room there, then resume the study."
             ) from problem
-        finally:
-            unfinished.unlink(missing_ok=True)
         return path
 
     def require_room(self, study_id: str) -> None:

@@ -18,6 +18,7 @@ from orchestrator.ground.errors import MirrorLost
 from orchestrator.ground.settings import FILE, without_secrets
 from orchestrator.tracking.mapping import Point
 from orchestrator.tracking.target import Target
+from trainer.protocol import whole
 
 # What a person has set goes before. Read by MLflow at each request, or once when it is imported.
 ENVIRONMENT = {
@@ -204,14 +205,10 @@ def _create(file: Path, artifacts: Path) -> None:
     from mlflow.store.tracking import sqlalchemy_store
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f"unfinished-{os.getpid()}-{file.name}")
-    unfinished.unlink(missing_ok=True)
-    try:
+    with whole(file) as unfinished:
+        unfinished.unlink(missing_ok=True)  # of a former process with this id
         make: Any = sqlalchemy_store.SqlAlchemyStore
         make(f"{FILE}{unfinished}", artifacts.as_uri()).engine.dispose()
-        os.replace(unfinished, file)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _run(run: Any) -> Run:

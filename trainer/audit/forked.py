@@ -24,7 +24,6 @@ import functools
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -41,7 +40,7 @@ from trainer.data.tokens import Tokens, open_tokens
 from trainer.guidance import Discounted, HeldOut, Lagged, NextBatch
 from trainer.guidance.observed import Observed
 from trainer.models import Settings, init_params, mesh, model_settings
-from trainer.protocol import Outcome, Place, Report, Reporter, resume_note
+from trainer.protocol import Outcome, Place, Report, Reporter, resume_note, whole
 from trainer.training import assembly
 from trainer.training.clocks import Clocks
 from trainer.training.loop import Batches, Host, Job, train
@@ -260,9 +259,8 @@ class Found:
     def write(self, cost: Mapping[str, float]) -> None:
         """Whole or not at all; what is not finite as null. `cost` is this attempt's."""
         text = json.dumps(_plain({"forks": self.forks, "cost": dict(cost)}), indent=1, allow_nan=False)
-        unfinished = self.folder / f"unfinished-{FILE}"
-        unfinished.write_text(f"{text}\n")
-        os.replace(unfinished, self.folder / FILE)
+        with whole(self.folder / FILE) as file:
+            file.write_text(f"{text}\n")
 
 
 def found_before(workdir: Path) -> Found:

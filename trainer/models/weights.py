@@ -6,24 +6,21 @@ whole run.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from trainer.protocol import whole
+
 
 def save(path: Path, params: Any) -> None:
     """The file is there whole or not at all."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     arrays = {_name(at): np.asarray(leaf) for at, leaf in leaves}
-    unfinished = path.with_name(f"unfinished-{path.name}")
-    try:
-        np.savez(unfinished, **arrays)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole(path) as file:
+        np.savez(file, **arrays)
 
 
 def load(path: Path, like: Any) -> Any:

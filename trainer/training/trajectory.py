@@ -8,15 +8,14 @@ only in the end.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from trainer.optim import schedules
-from trainer.protocol import SCHEDULE
+from trainer.protocol import SCHEDULE, whole
 
 MOST_POINTS = 1000
 REST = "trajectory.npz"
@@ -121,8 +120,10 @@ class Trajectory:
         hyper = {name.removeprefix(_HYPER): self.curve(name) for name in self._all if name.startswith(_HYPER)}
         rest = {name: self.curve(name) for name in self._all if not name.startswith(_HYPER)}
         multiplier = rest.pop("multiplier")
-        _whole(folder / SCHEDULE, lambda to: schedules.save(to, multiplier=multiplier, values=hyper))
-        _whole(folder / REST, lambda to: np.savez(to, **rest))
+        with whole(folder / SCHEDULE) as file:
+            schedules.save(file, multiplier=multiplier, values=hyper)
+        with whole(folder / REST) as file:
+            np.savez(file, **rest)
         return [SCHEDULE, REST]
 
     def _extend(self, chunk: Mapping[str, Any]) -> None:
@@ -159,12 +160,3 @@ class Trajectory:
             return [(key, numbers)]
         groups = self.groups or tuple(map(str, range(len(numbers))))
         return [(f"{key}.{group}", number) for group, number in zip(groups, numbers, strict=True)]
-
-
-def _whole(path: Path, write: Callable[[Path], None]) -> None:
-    unfinished = path.with_name(f"unfinished-{path.name}")
-    try:
-        write(unfinished)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
