@@ -14,9 +14,14 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path: Path) -> None:
     with whole(path) as file:
         file.write_text("first")
         assert not path.exists()
-    with pytest.raises(ValueError, match="in the middle"), whole(path) as file:
-        file.write_text("sec")
-        raise ValueError("in the middle")
+
+    def cut_short() -> None:
+        with whole(path) as file:
+            file.write_text("sec")
+            raise ValueError("in the middle")
+
+    with pytest.raises(ValueError, match="in the middle"):
+        cut_short()
     assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
 
