@@ -13,21 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.routing import Match
 
-from orchestrator.ground.errors import (
-    BackendLost,
-    BadSpec,
-    Fenced,
-    KeyUsed,
-    LedgerBusy,
-    LedgerDamaged,
-    LedgerTooNew,
-    MirrorLost,
-    MissingPackage,
-    MoveRefused,
-    NameTaken,
-    NotFound,
-    OrchError,
-)
+from orchestrator.ground.errors import BadSpec, NameTaken, OrchError, telling
 
 Responses = dict[int | str, dict[str, Any]]  # as FastAPI takes them
 
@@ -35,21 +21,6 @@ RETRY_AFTER_S = 2
 MEDIA_TYPE = "application/problem+json"
 VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
-KINDS: tuple[tuple[type[Exception], str, int, str], ...] = (
-    (BadSpec, "bad-spec", 422, "This cannot be run as it is written"),
-    (MissingPackage, "missing-package", 422, "A library that this needs is not installed"),
-    (KeyUsed, "key-used", 422, "The idempotency key belongs to another request"),
-    (NotFound, "not-found", 404, "There is none of that name"),
-    (NameTaken, "name-taken", 409, "Another study has that name"),
-    (MoveRefused, "refused", 409, "Refused by the state of things"),
-    (Fenced, "ledger-unreachable", 503, "The ledger cannot be written now"),
-    (LedgerBusy, "ledger-unreachable", 503, "The ledger does not answer now"),
-    (LedgerDamaged, "ledger-damaged", 503, "The ledger is damaged"),
-    (LedgerTooNew, "ledger-unreachable", 503, "The ledger is of a newer release"),
-    (BackendLost, "workers-unreachable", 503, "The workers cannot be reached now"),
-    (MirrorLost, "mlflow-unreachable", 503, "MLflow cannot be reached now"),
-    (OrchError, "refused", 409, "Refused by the state of things"),
-)
 PLAIN = {
     400: ("bad-request", "The request cannot be read"),
     401: ("unauthorized", "A token is needed"),
@@ -104,13 +75,13 @@ def problem(
 
 
 def translated(error: OrchError) -> JSONResponse:
-    kind, status, title = next((k, s, t) for known, k, s, t in KINDS if isinstance(error, known))
+    how = telling(error)
     return problem(
-        status,
+        how.status,
         str(error),
-        kind=kind,
-        title=title,
-        headers={"Retry-After": str(RETRY_AFTER_S)} if status == 503 else None,
+        kind=how.kind,
+        title=how.title,
+        headers={"Retry-After": str(RETRY_AFTER_S)} if how.status == 503 else None,
         problems=error.problems if isinstance(error, BadSpec) else None,
         study_id=error.study_id if isinstance(error, NameTaken) else None,
     )

@@ -15,7 +15,8 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.output import EXIT_CODES, UNEXPECTED, exit_code, note, show_error
+from orchestrator.cli.output import EXIT_CODES, exit_code, note, show_error
+from orchestrator.ground.errors import UNEXPECTED
 
 NOUNS = {
     "study": "Create, plan, list, watch and steer studies.",

@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import click
 
-from orchestrator.cli.output import DONE, UNEXPECTED, note, print_json, say, table, terminal_width
+from orchestrator.cli.output import DONE, note, print_json, say, table, terminal_width
+from orchestrator.ground.errors import UNEXPECTED
 
 
 @click.command("doctor")

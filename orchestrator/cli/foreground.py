@@ -17,7 +17,6 @@ from orchestrator.cli.output import (
     DONE,
     INTERRUPTED,
     NO_RESULT,
-    REFUSED,
     arms_table,
     note,
     print_json,
@@ -29,7 +28,7 @@ from orchestrator.cli.progress import InLedger, shown
 from orchestrator.cli.target import Place
 from orchestrator.engine.tick import Tick
 from orchestrator.ground.clock import SystemClock
-from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused
+from orchestrator.ground.errors import REFUSED, BadSpec, LedgerBusy, MoveRefused
 from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger

@@ -20,29 +20,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.ground.errors import (
-    BackendLost,
+    NOT_FOUND,
+    REFUSED,
+    TAKEN,
+    UNEXPECTED,
+    UNREACHABLE,
+    USAGE,
     BadSpec,
-    Fenced,
-    LedgerBusy,
-    LedgerDamaged,
-    LedgerTooNew,
-    MirrorLost,
-    MissingPackage,
-    MoveRefused,
-    NameTaken,
-    NotAllowed,
-    NotFound,
     OrchError,
-    ServiceLost,
+    telling,
 )
 
 if TYPE_CHECKING:
     from orchestrator.readings.overview import ArmLine, Overview
 
-DONE, UNEXPECTED, USAGE, REFUSED, TAKEN, NOT_FOUND, UNREACHABLE, NO_RESULT, INTERRUPTED = (
-    *range(8),
-    130,
-)
+DONE, NO_RESULT, INTERRUPTED = 0, 7, 130
 EXIT_CODES = (
     (DONE, "done"),
     (UNEXPECTED, "an unexpected error, or a check that failed"),
@@ -55,21 +47,8 @@ EXIT_CODES = (
     (INTERRUPTED, "interrupted (Ctrl-C)"),
 )
 
-KINDS: tuple[tuple[type[Exception], str, int], ...] = (
-    (BadSpec, "bad-spec", USAGE),
-    (MissingPackage, "missing-package", UNEXPECTED),
-    (MoveRefused, "refused", REFUSED),
-    (Fenced, "refused", REFUSED),
-    (NameTaken, "name-taken", TAKEN),
-    (NotFound, "not-found", NOT_FOUND),
-    (LedgerBusy, "ledger-unreachable", UNREACHABLE),
-    (LedgerDamaged, "ledger-damaged", UNREACHABLE),
-    (LedgerTooNew, "ledger-unreachable", UNREACHABLE),
-    (BackendLost, "workers-unreachable", UNREACHABLE),
-    (MirrorLost, "mlflow-unreachable", UNREACHABLE),
-    (ServiceLost, "service-unreachable", UNREACHABLE),
-    (NotAllowed, "not-allowed", REFUSED),
-    (OrchError, "refused", REFUSED),
+# What is no error of ours.
+OTHERS: tuple[tuple[type[Exception], str, int], ...] = (
     (click.UsageError, "usage", USAGE),
     (click.Abort, "interrupted", INTERRUPTED),
     (click.ClickException, "usage", USAGE),
@@ -82,12 +61,21 @@ HELP = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 # -- errors ----------------------------------------------------------------------------------------------
 def exit_code(error: Exception) -> int:
-    return next((code for kind, _, code in KINDS if isinstance(error, kind)), UNEXPECTED)
+    return _kind(error)[1]
+
+
+def _kind(error: Exception) -> tuple[str, int]:
+    """What scripts are told, and the exit code."""
+    if isinstance(error, OrchError):
+        return telling(error).kind, telling(error).exit_code
+    return next(
+        ((kind, code) for known, kind, code in OTHERS if isinstance(error, known)), ("unexpected", UNEXPECTED)
+    )
 
 
 def show_error(error: Exception, *, as_json: bool) -> None:
     """Sentences on stderr, or one object on stdout. A traceback only for what nobody foresaw."""
-    kind = next((name for known, name, _ in KINDS if isinstance(error, known)), "unexpected")
+    kind, _ = _kind(error)
     if kind == "unexpected":
         traceback.print_exception(error)
     problems = _problems(error)

@@ -13,17 +13,11 @@ from urllib.parse import urlsplit
 
 from orchestrator.ground import keys
 from orchestrator.ground.errors import (
-    BackendLost,
+    TELLINGS,
     BadSpec,
-    KeyUsed,
-    LedgerBusy,
-    LedgerDamaged,
-    MirrorLost,
     MissingPackage,
-    MoveRefused,
     NameTaken,
     NotAllowed,
-    NotFound,
     OrchError,
     ServiceLost,
 )
@@ -40,17 +34,16 @@ PATIENCE_S = 60.0  # how long a service that does not answer is asked again
 BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 5.0)
 MOST_WAIT_S = 30.0  # whatever the service says
 AGAIN = frozenset({429, 502, 503, 504})  # the same request may go through later
+MADE_APART = (
+    BadSpec,
+    NameTaken,
+    OrchError,
+)  # with more to them than a sentence, or with no kind of their own
+# What is raised for a problem of this kind.
 KINDS: Mapping[str, Callable[[str], OrchError]] = {
-    "missing-package": MissingPackage,
-    "key-used": KeyUsed,
-    "not-found": NotFound,
-    "refused": MoveRefused,
+    **{told.kind: error for error, told in reversed(TELLINGS) if error not in MADE_APART},
     "unauthorized": NotAllowed,
     "forbidden": NotAllowed,
-    "ledger-unreachable": LedgerBusy,
-    "ledger-damaged": LedgerDamaged,
-    "workers-unreachable": BackendLost,
-    "mlflow-unreachable": MirrorLost,
 }
 
 

@@ -1,6 +1,8 @@
-"""Which things can go wrong, by name? Status and exit codes are given at the rim, nowhere else."""
+"""Which things can go wrong, by name, and how is each told to scripts: at a terminal and over HTTP?"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 
 class OrchError(Exception):
@@ -76,3 +78,40 @@ class ServiceLost(OrchError):
 
 class NotAllowed(OrchError):
     """The service does not know the token, or the token does not open this."""
+
+
+UNEXPECTED, USAGE, REFUSED, TAKEN, NOT_FOUND, UNREACHABLE = range(1, 7)  # exit codes of the command line
+
+
+class Telling(NamedTuple):
+    kind: str  # for scripts: of the command line's JSON and, after urn:orch:, of a problem's type
+    exit_code: int
+    status: int  # of HTTP
+    title: str
+
+
+# The first that fits an error tells it, and of one kind the first is what a client raises.
+TELLINGS: tuple[tuple[type[OrchError], Telling], ...] = (
+    (BadSpec, Telling("bad-spec", USAGE, 422, "This cannot be run as it is written")),
+    (
+        MissingPackage,
+        Telling("missing-package", UNEXPECTED, 422, "A library that this needs is not installed"),
+    ),
+    (KeyUsed, Telling("key-used", REFUSED, 422, "The idempotency key belongs to another request")),
+    (NotFound, Telling("not-found", NOT_FOUND, 404, "There is none of that name")),
+    (NameTaken, Telling("name-taken", TAKEN, 409, "Another study has that name")),
+    (MoveRefused, Telling("refused", REFUSED, 409, "Refused by the state of things")),
+    (LedgerBusy, Telling("ledger-unreachable", UNREACHABLE, 503, "The ledger does not answer now")),
+    (Fenced, Telling("ledger-unreachable", UNREACHABLE, 503, "The ledger cannot be written now")),
+    (LedgerDamaged, Telling("ledger-damaged", UNREACHABLE, 503, "The ledger is damaged")),
+    (LedgerTooNew, Telling("ledger-unreachable", UNREACHABLE, 503, "The ledger is of a newer release")),
+    (BackendLost, Telling("workers-unreachable", UNREACHABLE, 503, "The workers cannot be reached now")),
+    (MirrorLost, Telling("mlflow-unreachable", UNREACHABLE, 503, "MLflow cannot be reached now")),
+    (ServiceLost, Telling("service-unreachable", UNREACHABLE, 503, "The service cannot be reached now")),
+    (NotAllowed, Telling("not-allowed", REFUSED, 403, "The token does not open this")),
+    (OrchError, Telling("refused", REFUSED, 409, "Refused by the state of things")),
+)
+
+
+def telling(error: OrchError) -> Telling:
+    return next(told for known, told in TELLINGS if isinstance(error, known))
