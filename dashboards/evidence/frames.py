@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, paging
 from orchestrator.ledger.costs import added, run_hours
 from orchestrator.ledger.records import ENDED, RESULTS, StoredEvent, StudyState, TrialRow, TrialState
 from orchestrator.study.spec import BAYESIAN, Arm, StudySpec
@@ -250,17 +250,7 @@ def curves(ledger: Ledger, trials: Iterable[Trial]) -> dict[str, Curves]:
 
 
 def _curves(ledger: Ledger, trial_id: str) -> Curves:
-    return curves_of(events(ledger, trial_id))
-
-
-def events(ledger: Ledger, trial_id: str) -> Iterator[StoredEvent]:
-    """All that a trial said, in order, read page by page."""
-    after, more = 0, True
-    while more:
-        page = ledger.events(after=after, trial_id=trial_id, limit=PAGE_EVENTS)
-        yield from page
-        after = page[-1].event_id if page else after
-        more = len(page) == PAGE_EVENTS
+    return curves_of(paging.events(ledger, trial_id=trial_id))
 
 
 def curves_of(said: Iterable[StoredEvent]) -> Curves:

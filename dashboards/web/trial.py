@@ -11,7 +11,7 @@ from typing import Any
 from dashboards.evidence import frames
 from dashboards.report import figures
 from dashboards.report.figures import Figure
-from orchestrator.ledger import Store
+from orchestrator.ledger import Store, paging
 from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, TrialState
 from orchestrator.readings.overview import fallback_words, passed_over
 from orchestrator.study.spec import StudySpec
@@ -68,7 +68,7 @@ def trial_view(store: Store, given: str, *, shown: str = "") -> TrialView:
     """Figures of the version `shown` are not drawn again."""
     study, trial = find(store, given)
     spec = StudySpec.model_validate(study.spec)
-    said = list(frames.events(store, trial.trial_id))
+    said = list(paging.events(store, trial_id=trial.trial_id))
     newest = said[-1].event_id if said else 0
     version = hashlib.sha256(f"{trial.trial_id} {newest}".encode()).hexdigest()[:12]
     drawn: Sequence[Figure] = ()

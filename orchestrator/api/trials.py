@@ -11,6 +11,7 @@ from orchestrator.api.auth import Reader, Runs
 from orchestrator.api.deps import Cursor, Here, Limit, Parts, StudyName, TrialName, cursor, place
 from orchestrator.api.errors import told
 from orchestrator.api.studies import STEERED, wished
+from orchestrator.ledger import paging
 from orchestrator.ledger.codec import finite
 from orchestrator.ledger.records import AttemptState, TrialRow, TrialState
 from orchestrator.runs import schedules
@@ -170,7 +171,7 @@ def trajectories(
     from dashboards.evidence import frames, series
 
     row = find(parts, trial)
-    heard = frames.curves_of(frames.events(parts.store, row.trial_id))
+    heard = frames.curves_of(paging.events(parts.store, trial_id=row.trial_id))
     curves = []
     for kind, found in (("value", heard.values), ("hyper", heard.hyper)):
         for label, points in found.items():

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from orchestrator.cli.output import clean, clock, counted, note, number, table
 from orchestrator.ground.errors import LedgerBusy
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, paging
 from orchestrator.ledger.records import ENDED, AttemptRow, StoredEvent, StudyRow, TrialRow
 from orchestrator.readings.overview import ArmLine, Overview, overview
 from orchestrator.study.spec import StudySpec
@@ -86,14 +86,10 @@ class InLedger:
 
     def _running(self, attempt: AttemptRow) -> Running:
         cursor, last = self._news.get(attempt.key, (0, None))
-        while True:
-            found = self._ledger.events(after=cursor, trial_id=attempt.trial_id)
-            for stored in found:
-                cursor = stored.event_id
-                if stored.event.attempt == attempt.number and stored.event.payload.get("values"):
-                    last = stored
-            if len(found) < 1000:  # the ledger's own limit: there is no more
-                break
+        for stored in paging.events(self._ledger, after=cursor, trial_id=attempt.trial_id):
+            cursor = stored.event_id
+            if stored.event.attempt == attempt.number and stored.event.payload.get("values"):
+                last = stored
         self._news[attempt.key] = (cursor, last)
         if last is None:
             return Running(short(attempt.trial_id), attempt.number, None, None)

@@ -12,15 +12,14 @@ from dataclasses import dataclass, field
 
 from orchestrator.engine.budget import budget_spent
 from orchestrator.engine.rungs import Ladder, Lags
+from orchestrator.ledger import paging
 from orchestrator.ledger.base import Ledger
 from orchestrator.ledger.costs import run_hours
-from orchestrator.ledger.records import ENDED, StoredEvent, StudyRow, TrialRow, TrialState, lane_of, trial_id
+from orchestrator.ledger.records import ENDED, StudyRow, TrialRow, TrialState, lane_of, trial_id
 from orchestrator.search import derive_seed, searcher
 from orchestrator.search.base import Observation, Point, Request, Searcher
 from orchestrator.study.configs import default_point
 from orchestrator.study.spec import After, Arm, StudySpec
-
-PAGE = 1000  # events read at once
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,9 @@ class Course:
             if lane.ladder is not None:
                 its_own = trial_id(self.study_id, arm, replicate, 0).removesuffix("0")
                 mine = [trial for trial in spoke if trial.startswith(its_own)]
-                lane.ladder.hear([s for trial in mine for s in _events(ledger, trial, lane.ladder.cursor)])
+                lane.ladder.hear(
+                    [s for t in mine for s in paging.events(ledger, after=lane.ladder.cursor, trial_id=t)]
+                )
 
     def lags(self, trial: str) -> Lags | None:
         """Why a trial is to be stopped at a rung; None for one that may go on."""
@@ -219,12 +220,6 @@ class Course:
         waiting = [lane for lane in self.lanes.values() if lane.waiting]
         ready = waiting or [lane for lane in self.lanes.values() if lane.can_propose()]
         return max(ready, key=lambda lane: lane.sequential_work, default=None)
-
-
-def _events(ledger: Ledger, trial: str, after: int) -> Iterator[StoredEvent]:
-    while page := ledger.events(after=after, trial_id=trial, limit=PAGE):
-        yield from page
-        after = page[-1].event_id
 
 
 def _source(spec: StudySpec, arm: Arm, replicate: int, lanes: Mapping[tuple[str, int], Lane]) -> Lane | None:

@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from orchestrator.ground.clock import Clock, SystemClock
 from orchestrator.ground.errors import LedgerBusy, LedgerDamaged, MirrorDeleted, MirrorLost, NotFound
 from orchestrator.ground.settings import Settings
-from orchestrator.ledger import Store
+from orchestrator.ledger import Store, paging
 from orchestrator.ledger.records import StudyState
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
@@ -24,7 +24,6 @@ PACE_S = 1.0  # between two looks for something new
 WAITS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # after the first, second, … trouble in a row
 FINISHING_WAIT_S = 5.0  # the longest of them while a run waits for its end
 FLUSH_S = 30.0  # what the end of a foreground run waits for
-PAGE = 1000
 
 
 class NoMirror:
@@ -185,7 +184,7 @@ class _Rounds:
             self._heard_to = self._ledger.newest_event()
             running += [] if self._study_id is None else [self._study_id]
         spoke: dict[str, int] = {}
-        while page := self._ledger.events(after=self._heard_to, limit=PAGE):
+        for page in paging.pages(self._ledger, after=self._heard_to):
             spoke |= {stored.study_id: stored.event_id for stored in page}
             self._heard_to = page[-1].event_id
         self._owe(running)

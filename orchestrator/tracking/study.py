@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.ground.errors import MirrorDeleted
-from orchestrator.ledger import Store
+from orchestrator.ledger import Store, paging
 from orchestrator.ledger.costs import added
 from orchestrator.ledger.records import ENDED, StoredEvent, StudyRow, StudyState, TrialRow
 from orchestrator.readings.overview import best_of
@@ -23,8 +23,6 @@ from orchestrator.tracking import mapping
 from orchestrator.tracking.store import Experiment, MlflowStore, Run, standing
 from orchestrator.tracking.target import Target
 from trainer.protocol import SCHEDULE
-
-PAGE = 1000
 
 
 @dataclass
@@ -156,7 +154,7 @@ class StudyMirror:
         its False ends this early, and is what comes back."""
         self.settled = False
         rests = self._rests()  # asked first: what a study says while it is written here is for the next time
-        while page := self._ledger.events(after=self._cursor, study_id=self._study_id, limit=PAGE):
+        for page in paging.pages(self._ledger, after=self._cursor, study_id=self._study_id):
             self._pass_on(page)
             self._cursor = page[-1].event_id
             self._ledger.move_cursor(self._name, self._cursor)
@@ -204,13 +202,11 @@ class StudyMirror:
         def charged_before(number: int) -> dict[str, float]:
             return added(*(a.clocks for a in self._ledger.attempts(trial_id) if a.number < number))
 
-        curves, after = mapping.Curves(charged_before), 0
-        while page := self._ledger.events(after=after, trial_id=trial_id, limit=PAGE):
-            for stored in page:
-                if stored.event_id >= event_id:
-                    return curves
-                curves.points(stored.event)
-            after = page[-1].event_id
+        curves = mapping.Curves(charged_before)
+        for stored in paging.events(self._ledger, trial_id=trial_id):
+            if stored.event_id >= event_id:
+                break
+            curves.points(stored.event)
         return curves
 
     def _run_of(self, trial: TrialRow) -> _Told:

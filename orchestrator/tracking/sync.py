@@ -7,13 +7,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.ground.errors import MoveRefused, NotFound
-from orchestrator.ledger import Store
+from orchestrator.ledger import Store, paging
 from orchestrator.ledger.records import StudyRow
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
 from orchestrator.tracking.target import Target, writing
 
-PAGE = 1000
 MOST_COUNTED = 100_000  # a second of reading or two
 MOST_NAMED = 3  # studies in a sentence
 
@@ -22,8 +21,10 @@ def lag(ledger: Store, place: Target, study_id: str, *, most: int = MOST_COUNTED
     """How many of a study's reports are not in MLflow; counted up to about `most`."""
     emptied = place.file is not None and not place.file.exists()
     after, count = 0 if emptied else ledger.cursor(place.cursor(study_id)), 0
-    while count < most and (page := ledger.events(after=after, study_id=study_id, limit=PAGE)):
-        count, after = count + len(page), page[-1].event_id
+    for page in paging.pages(ledger, after=after, study_id=study_id):
+        count += len(page)
+        if count >= most:
+            break
     return count
 
 
