@@ -16,7 +16,7 @@ import pytest
 from orchestrator.cli import output, progress
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyState
-from orchestrator.service import drive, host
+from orchestrator.service import drive
 from tests.faults.world import world
 from tests.orchestrator.conftest import Orch
 
@@ -143,7 +143,7 @@ def test_a_study_that_another_process_runs_is_followed_to_its_end(
         begin.set()
         return follow(*args, **kwargs)
 
-    monkeypatch.setattr(host, "follow", followed)
+    monkeypatch.setattr(drive, "follow", followed)
     said = orch("study", verb, "small" if verb == "watch" else spec, "--json")
     thread.join(10)
     assert said.code == 0
@@ -156,7 +156,7 @@ def test_ctrl_c_beside_a_leader_ends_the_watching_and_nothing_else(
     orch("study", "create", spec, "--no-run")
     leader = ledger()
     assert leader.lead("another") is not None
-    monkeypatch.setattr(host, "WATCH_S", 0.0)
+    monkeypatch.setattr(drive, "WATCH_S", 0.0)
     look = progress.Eye.look
 
     def interrupted(eye: progress.Eye) -> progress.Scene:
@@ -228,7 +228,7 @@ def test_watching_ends_when_the_leader_dies(
     orch("study", "create", spec, "--no-run")
     leader = ledger()
     assert leader.lead("another") is not None
-    monkeypatch.setattr(host, "WATCH_S", 0.0)
+    monkeypatch.setattr(drive, "WATCH_S", 0.0)
     look = progress.Eye.look
 
     def died(eye: progress.Eye) -> progress.Scene:

@@ -23,7 +23,11 @@ sys.exit(7 + len(signal.sigpending()))
 def test_a_sigterm_reaches_the_training_and_its_exit_code_comes_back(tmp_path: Path) -> None:
     (tmp_path / "waits.py").write_text(WAITS)
     process = subprocess.Popen(
-        [sys.executable, "-c", "from orchestrator.cli import passing; passing.run('waits', [])"],
+        [
+            sys.executable,
+            "-c",
+            "from orchestrator.cli import trainer_commands; trainer_commands.run('waits', [])",
+        ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(tmp_path), "ORCH_HOME": str(tmp_path / "home")},
         stdout=subprocess.PIPE,

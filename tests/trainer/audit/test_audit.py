@@ -13,10 +13,11 @@ import jax
 import numpy as np
 import pytest
 
-from trainer.audit import config as audit
+from trainer import audit, run
+from trainer.audit import __main__ as at_a_terminal
+from trainer.audit.config import read
 from trainer.config import TrainConfig
 from trainer.protocol import Outcome, Place, Reply, Report
-from trainer.training import entrypoint as run
 
 STEPS = 24
 RUN: dict[str, Any] = {
@@ -133,7 +134,7 @@ def test_a_run_that_was_stopped_goes_on_and_keeps_its_forks(home: Path, whole: M
 
 
 def steps_of(**changes: Any) -> tuple[tuple[int, ...], int]:
-    section, rest = audit.read({**RUN, "audit": changes.pop("audit", {}), **changes})
+    section, rest = read({**RUN, "audit": changes.pop("audit", {}), **changes})
     config = TrainConfig.from_dict(rest)
     return section.steps_of(config), section.chunk_of(config)
 
@@ -213,7 +214,7 @@ def test_a_file_that_is_no_config_is_refused_in_a_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.json").write_text("[]")
-    assert audit.main([str(tmp_path / "config.json")]) == 2
+    assert at_a_terminal.main([str(tmp_path / "config.json")]) == 2
     assert capsys.readouterr().err == (
         f"orch: {tmp_path / 'config.json'} cannot be read (it holds no JSON object). "
         f"Name a JSON file with a config.\n"
