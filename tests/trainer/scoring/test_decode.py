@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -230,28 +231,42 @@ def test_rows_do_not_influence_each_other() -> None:
 # -- many sentences, programs and devices ----------------------------------------------------------------
 
 
-def test_sentences_come_back_in_their_order_and_few_programs_are_compiled() -> None:
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+    """The shapes of the sources of all searches that are traced, each of which is a program of its own."""
+    shapes, start = [], decoding._start
+
+    def noted(settings: Any, params: Any, source: Any, **sizes: Any) -> Any:
+        shapes.append(source.shape)
+        return start(settings, params, source, **sizes)
+
+    monkeypatch.setattr(decoding, "_start", noted)
+    decoding._found.clear_cache()
+    yield shapes
+    decoding._found.clear_cache()
+
+
+def test_sentences_come_back_in_their_order_and_few_programs_are_compiled(traced: list[Any]) -> None:
     params = lively_params(T5)
     rng = np.random.default_rng(0)
     sources = [rng.integers(2, 6, n).tolist() for n in (3, 17, 0, 9, 30, 1, 12, 5, 16)]
-    before = decoding._found._cache_size()
     together = translate_all(T5, params, sources, rows=4, beam=2, length=5)
-    assert decoding._found._cache_size() - before == 2  # sources of up to 16 tokens, and of up to 32
+    assert traced == [(4, 16), (4, 32)]
     assert together[2] == []
     for number, source in enumerate(sources):
         if 0 < len(source) <= 16:  # padded to 16 alone, too
             assert translate_all(T5, params, [source], rows=4, beam=2, length=5) == [together[number]]
-    assert decoding._found._cache_size() - before == 2
+    assert len(traced) == 2
     assert len({tuple(ids) for ids in together}) > 3
     assert translate_all(T5, params, [], rows=4) == []
 
 
-def test_one_program_serves_all_parameters_and_penalties() -> None:
+def test_one_program_serves_all_parameters_and_penalties(traced: list[Any]) -> None:
     run = functools.partial(find, T5, source=SOURCE, length=LENGTH)
     run(params=lively_params(T5))
-    compiled = decoding._found._cache_size()
+    assert len(traced) == 1
     others = [run(params=lively_params(T5, n), length_penalty=n / 5).scores for n in range(1, 4)]
-    assert decoding._found._cache_size() == compiled
+    assert len(traced) == 1
     assert len(np.unique(np.array(others))) == 12
 
 
