@@ -100,7 +100,7 @@ def _had_nothing(frame: Frame, arm: Arm, trial: Trial) -> bool:
     """Was this to run the arm's choice again, all of whose search diverged, so that it never began?"""
     if trial.state is not TrialState.STOPPED or trial.arm == arm.name:
         return False
-    chosen_in = min(trial.replicate, frame.spec.replicates_of(arm) - 1)
+    chosen_in = frame.spec.taken_from(arm, trial.replicate)
     search = [t.state for t in frame.of(arm) if t.replicate == chosen_in]
     return bool(search) and all(state is TrialState.DIVERGED for state in search)
 

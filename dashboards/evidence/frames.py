@@ -10,12 +10,14 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 from orchestrator.ledger import Ledger, paging
 from orchestrator.ledger.costs import added, run_hours
 from orchestrator.ledger.records import ENDED, RESULTS, StoredEvent, StudyState, TrialRow, TrialState
+from orchestrator.ledger.tallies import rank
 from orchestrator.study.spec import BAYESIAN, Arm, StudySpec
 from trainer.protocol import COUNTS, SECONDS
 
@@ -103,14 +105,13 @@ class Frame:
         return self.trials[arm.name]
 
     def requested(self, arm: Arm) -> int:
-        return (arm.trials + self.added.get(arm.name, 0)) * self.spec.replicates_of(arm)
+        return self.spec.requested(arm, self.added)
 
     def best(self, arm: Arm, *, replicate: int | None = None) -> Trial | None:
         """The arm's completed trial with the best objective; of equals the first. Over several replicates it
         is the luckiest of their draws: what was chosen is told by `choices`."""
         valid = [t for t in self.of(arm) if t.value is not None and replicate in (None, t.replicate)]
-        sign = 1 if self.minimize else -1
-        return min(valid, key=lambda t: (sign * (t.value or 0.0), t.replicate, t.index), default=None)
+        return min(valid, key=partial(rank, minimize=self.minimize), default=None)
 
     def choices(self, arm: Arm) -> tuple[Choice, ...]:
         """What the arm chose in each replicate, which is what the arms that follow it run. A grid that none

@@ -68,7 +68,7 @@ def _before(frame: Frame, arm: Arm, unit: str, *, replicate: int, slots: int = 1
     if arm.after is None:
         return 0.0
     source = frame.spec.arm(arm.after.arm)
-    lane = min(replicate, frame.spec.replicates_of(source) - 1)  # its own, or the last that there is
+    lane = frame.spec.taken_from(source, replicate)
     took = costs_of(frame, _ended(frame, source, lane), "run-hours" if unit == WALL_CLOCK else unit)
     if source.fresh_seeds:
         own = math.fsum(took) / max(1, len(took))

@@ -8,12 +8,13 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, JsonValue
 
 from orchestrator.api.auth import Reader, Runs
-from orchestrator.api.deps import Cursor, Here, Limit, Parts, StudyName, TrialName, cursor, place
+from orchestrator.api.deps import Cursor, Here, Limit, StudyName, TrialName, cursor, place
 from orchestrator.api.errors import told
 from orchestrator.api.studies import STEERED, wished
 from orchestrator.ledger import paging
 from orchestrator.ledger.codec import finite
-from orchestrator.ledger.records import AttemptState, TrialRow, TrialState
+from orchestrator.ledger.naming import named
+from orchestrator.ledger.records import AttemptState, TrialState
 from orchestrator.runs import schedules
 from orchestrator.runs.folders import Storage
 from trainer.protocol import SCHEDULE
@@ -136,7 +137,7 @@ def trials(
 @router.get("/trials/{trial}", response_model=TrialView, responses=told(401, 403, 404))
 def show(trial: TrialName, parts: Here, _: Reader) -> Any:
     """A trial, its whole config, its result and its attempts."""
-    row = find(parts, trial)
+    row = named(parts.store, trial)
     attempts = parts.store.attempts(row.trial_id)
     return finite({**vars(row), "tried": [{**vars(each), "damaged": each.damaged} for each in attempts]})
 
@@ -150,7 +151,7 @@ def logs(
     limit: Limit = 500,
 ) -> Any:
     """What a trial reported, in order. Tracebacks stand with the trial's attempts."""
-    row = find(parts, trial)
+    row = named(parts.store, trial)
     found = parts.store.events(after=after, trial_id=row.trial_id, limit=limit)
     items = [{"event_id": stored.event_id, **vars(stored.event)} for stored in found]
     return finite({"items": items, "next": found[-1].event_id if len(found) == limit else None})
@@ -170,7 +171,7 @@ def trajectories(
     """Losses and hyperparameters by step; of a step that was reported twice the last report."""
     from dashboards.evidence import frames, series
 
-    row = find(parts, trial)
+    row = named(parts.store, trial)
     heard = frames.curves_of(paging.events(parts.store, trial_id=row.trial_id))
     curves = []
     for kind, found in (("value", heard.values), ("hyper", heard.hyper)):
@@ -185,7 +186,7 @@ def trajectories(
 @router.get("/trials/{trial}/schedule", response_model=Schedule, responses=told(401, 403, 404))
 def schedule(trial: TrialName, parts: Here, _: Reader) -> Any:
     """The learned schedule, step by step; 404 for a trial that left none."""
-    row = find(parts, trial)
+    row = named(parts.store, trial)
     storage = Storage(parts.settings.runs)
     curves = schedules.read(storage.latest(row.study_id, row.trial_id, row.attempts, SCHEDULE))
     return finite({"trial_id": row.trial_id, "curves": curves})
@@ -194,12 +195,6 @@ def schedule(trial: TrialName, parts: Here, _: Reader) -> Any:
 @router.post("/trials/{trial}/retry", **STEERED)
 def retry(trial: TrialName, parts: Here, caller: Runs) -> Any:
     """Try a failed trial again, from its newest checkpoint."""
-    row = find(parts, trial)
+    row = named(parts.store, trial)
     study = parts.store.study(row.study_id)
     return wished(parts, caller, study, "retry", {"trial_id": row.trial_id})
-
-
-def find(parts: Parts, given: str) -> TrialRow:
-    """`study.arm.replicate.index`, with the study's id or its name."""
-    study, _, rest = given.partition(".")
-    return parts.store.trial(f"{parts.store.study(study).study_id}.{rest}")

@@ -14,9 +14,10 @@ from orchestrator.cli.target import Conclusion
 from orchestrator.engine.checks import programs, require_runnable
 from orchestrator.engine.tick import Tick
 from orchestrator.ground.clock import SystemClock
-from orchestrator.ground.errors import BadSpec, MoveRefused, NotFound
+from orchestrator.ground.errors import BadSpec, MoveRefused
 from orchestrator.ground.settings import Settings
-from orchestrator.ledger import Ledger, Store
+from orchestrator.ledger import Store
+from orchestrator.ledger.naming import named
 from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, Wish
 from orchestrator.readings.overview import Overview, listed, overview
 from orchestrator.runs.schedules import Curves
@@ -83,7 +84,7 @@ class Here:
         return len(self.store.live_attempts(study.study_id))
 
     def trial(self, given: str) -> TrialRow:
-        return find(self.store, given)
+        return named(self.store, given)
 
     def attempts(self, trial: TrialRow) -> list[AttemptRow]:
         return self.store.attempts(trial.trial_id)
@@ -189,17 +190,6 @@ class Here:
 
     def left_alone(self, study: StudyRow) -> str:
         return f"Not run. Run it with: orch study resume {study.name}"
-
-
-def find(ledger: Ledger, given: str) -> TrialRow:
-    """`study.arm.replicate.index`, with the study's id or its name."""
-    study, dot, rest = given.partition(".")
-    if not dot:
-        raise NotFound(
-            f"{given[:80]!r} is no trial. A trial is written study.arm.replicate.index, "
-            f"such as bo-vs-guided-quick.base.0.0."
-        )
-    return ledger.trial(f"{ledger.study(study).study_id}.{rest}")
 
 
 def _conclusion(answer: Answer, path: Path | None) -> Conclusion:

@@ -58,7 +58,7 @@ class _Told:
     """One line that is written over on a terminal, or a line every 10 s in a pipe."""
 
     def __init__(self, spec: StudySpec) -> None:
-        self._requested = sum(arm.trials * spec.replicates_of(arm) for arm in spec.arms)
+        self._requested = sum(spec.requested(arm, {}) for arm in spec.arms)
         self._ended = 0
         self._live = sys.stderr.isatty()
         self._every_s = 0.2 if self._live else 10.0

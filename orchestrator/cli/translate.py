@@ -7,8 +7,9 @@ from typing import NoReturn
 
 import click
 
-from orchestrator.cli import foreground, local, trainer_commands
+from orchestrator.cli import foreground, trainer_commands
 from orchestrator.ground.settings import from_environment
+from orchestrator.ledger.naming import named
 from orchestrator.runs.folders import Storage
 from trainer.protocol import PARAMS
 
@@ -32,5 +33,5 @@ def _folder(argument: str) -> str:
         return argument
     settings = from_environment()
     with foreground.opened(settings, writing=False) as store:
-        row = local.find(store, argument)
+        row = named(store, argument)
     return str(Storage(settings.runs).latest(row.study_id, row.trial_id, row.attempts, PARAMS))

@@ -16,6 +16,7 @@ from orchestrator.ledger import paging
 from orchestrator.ledger.base import Ledger
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import ENDED, StudyRow, TrialRow, TrialState, lane_of, trial_id
+from orchestrator.ledger.tallies import rank
 from orchestrator.search import derive_seed, searcher
 from orchestrator.search.base import Observation, Point, Request, Searcher
 from orchestrator.study.configs import default_point
@@ -27,13 +28,14 @@ class Best:
     """An ended trial that leads its lane, or could."""
 
     trial_id: str
+    replicate: int
     index: int
     value: float | None
     attempts: int
 
     @classmethod
     def of(cls, trial: TrialRow) -> Best:
-        return cls(trial.trial_id, trial.index, trial.value, trial.attempts)
+        return cls(trial.trial_id, trial.replicate, trial.index, trial.value, trial.attempts)
 
 
 @dataclass
@@ -146,8 +148,8 @@ class Lane:
         """Better than the best so far; of equals the earlier index, whichever ended first."""
         if self.best is None or self.best.value is None or trial.value is None:
             return True
-        sign = 1 if self.spec.objective.goal == "minimize" else -1
-        return (sign * trial.value, trial.index) < (sign * self.best.value, self.best.index)
+        minimize = self.spec.objective.goal == "minimize"
+        return rank(trial, minimize=minimize) < rank(self.best, minimize=minimize)
 
 
 @dataclass
@@ -231,7 +233,7 @@ def _source(spec: StudySpec, arm: Arm, replicate: int, lanes: Mapping[tuple[str,
 def followed(spec: StudySpec, after: After, replicate: int) -> tuple[str, int]:
     """The lane that a following arm's replicate takes from: its own, or the last that there is."""
     source = spec.arm(after.arm)
-    return source.name, min(replicate, spec.replicates_of(source) - 1)
+    return source.name, spec.taken_from(source, replicate)
 
 
 def followers(spec: StudySpec, lane: tuple[str, int]) -> Iterator[tuple[str, int]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Protocol
 
 from orchestrator.ledger.base import Tally
 from orchestrator.ledger.costs import added
@@ -27,5 +29,21 @@ def tally(trials: Sequence[TrialRow]) -> Tally:
 def best(trials: Iterable[TrialRow], *, minimize: bool) -> TrialRow | None:
     """The completed one with the best value; of equals the first."""
     valid = [t for t in trials if t.state is TrialState.COMPLETED and t.value is not None]
-    sign = 1 if minimize else -1
-    return min(valid, key=lambda t: (sign * (t.value or 0.0), t.replicate, t.index), default=None)
+    return min(valid, key=partial(rank, minimize=minimize), default=None)
+
+
+class Valued(Protocol):
+    """What a trial and a reading of one have."""
+
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def replicate(self) -> int: ...
+    @property
+    def index(self) -> int: ...
+
+
+def rank(trial: Valued, *, minimize: bool) -> tuple[float, int, int]:
+    """The least is the best; of equals the first."""
+    assert trial.value is not None
+    return (trial.value if minimize else -trial.value), trial.replicate, trial.index

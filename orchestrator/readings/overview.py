@@ -148,13 +148,12 @@ def _line(
     useful_s = sum(tally.productive_s for state, tally in states.items() if state in RESULTS)
     wasted_s = sum(tally.charged_s for tally in ended) - useful_s
     hours = sum(tally.charged_s for tally in states.values()) / 3600 + live_hours
-    more = study.extra_trials.get(arm.name, 0)
     return ArmLine(
         arm=arm.name,
         phase=arm.phase,
         row=arm.row,
         column=arm.column,
-        requested=(arm.trials + more) * spec.replicates_of(arm),
+        requested=spec.requested(arm, study.extra_trials),
         states={str(state): tally.trials for state, tally in states.items()},
         best=best.value if best else None,
         best_trial=best.trial_id if best else None,

@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -350,6 +351,14 @@ class StudySpec(Spec):
 
     def replicates_of(self, arm: Arm) -> int:
         return arm.replicates if arm.replicates is not None else self.replicates
+
+    def requested(self, arm: Arm, more: Mapping[str, int]) -> int:
+        """The trials that were asked for; `more`: what was added since, an arm's for each replicate."""
+        return (arm.trials + more.get(arm.name, 0)) * self.replicates_of(arm)
+
+    def taken_from(self, source: Arm, replicate: int) -> int:
+        """The replicate of an arm that this one of its follower takes from: its own, or the last there is."""
+        return min(replicate, self.replicates_of(source) - 1)
 
     def goal_of(self, metric: str) -> Goal | None:
         """Which way a metric is better: as the objective or the claim says, else as a word of its name does.

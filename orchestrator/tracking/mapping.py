@@ -198,10 +198,6 @@ def result_points(spec: StudySpec, trial: TrialRow, attempts: Sequence[AttemptRo
 
 
 # -- arms and studies --------------------------------------------------------------------------------------
-def requested(spec: StudySpec, study: StudyRow, arm: Arm) -> int:
-    return (arm.trials + study.extra_trials.get(arm.name, 0)) * spec.replicates_of(arm)
-
-
 def tally(spec: StudySpec, ended: Sequence[TrialRow], *, best_among: Sequence[TrialRow]) -> list[Point]:
     """How many runs have ended and how, what they cost, the best; the step is their number."""
     states = Counter(trial.state for trial in ended)

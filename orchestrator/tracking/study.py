@@ -297,7 +297,7 @@ class StudyMirror:
         over = study.state in (StudyState.COMPLETED, StudyState.CANCELLED)
         status, total = mapping.STUDY_STATUS[study.state], 0
         for arm in self._spec.arms:
-            wanted = mapping.requested(self._spec, study, arm)
+            wanted = self._spec.requested(arm, study.extra_trials)
             total += wanted
             done = self._tallied[arm.name] >= wanted
             self._set_status(self._arms[arm.name], arm.name, "FINISHED" if done else status, wanted, study)
