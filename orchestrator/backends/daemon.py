@@ -29,6 +29,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
+from orchestrator.backends import ray_private
 from orchestrator.backends.inherited import inherited
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.provenance import machine
@@ -41,12 +42,12 @@ OBJECT_STORE_BYTES = 80_000_000  # nothing large passes through it; 75 MB is the
 SOCKET_BYTES = 107  # the most that a unix socket's path may have
 SOCKET_IN_SESSION = len("/session_2026-12-31_23-59-59_999999_4194304/sockets/plasma_store")
 # Nobody reads them; and who leaves a Ray whose gcs has died would try for 5 s to send the last of them.
-NO_TASK_EVENTS = ("RAY_task_events_report_interval_ms", "0")
+NO_TASK_EVENTS = (ray_private.NO_TASK_EVENTS, "0")
 OURS = {
     "SPT_NOENV": "1",
     NO_TASK_EVENTS[0]: NO_TASK_EVENTS[1],
     # There is none, and Ray would wait for it: 1.5 s, 5 under load. It says in the log that it failed.
-    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "0",
+    ray_private.DASHBOARD_WAIT: "0",
 }
 START_TIMEOUT_S = 120.0  # 3 to 5 s when the machine is idle
 STOP_TIMEOUT_S = 20.0

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.backends import daemon
+from orchestrator.backends import daemon, ray_private
 from orchestrator.backends.asking import GONE, answer
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
@@ -34,7 +34,7 @@ PATIENCE_S = 0.25  # for the answers to one poll; a round trip takes 0.001 s
 ASK_S = 1.0  # for an idle worker to say that it lives
 MOST_SILENCES = 10  # in a row, until an idle worker counts as hung
 # Ray ends a process a minute after the gcs that it is connected to; this process leaves and starts another.
-NEVER_ENDED = ("RAY_gcs_rpc_server_reconnect_timeout_s", "1000000")  # 11 days
+NEVER_ENDED = (ray_private.GCS_PATIENCE, "1000000")  # 11 days
 
 T = TypeVar("T")
 
@@ -375,10 +375,8 @@ def _connect(address: str, token_path: Path | None) -> tuple[Any, bool]:
     except (OSError, ValueError) as problem:
         raise BackendLost(f"No Ray answers at {address!r}: {problem}") from problem
     if token_path is not None:
-        from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled
-
-        AuthenticationTokenLoader.instance().reset_cache()  # this process may have known another Ray's token
-    _quiet()
+        ray_private.forget_token()
+    ray_private.say_to(lambda lines: logging.getLogger(__name__).info("%s", lines))
     in_main = threading.current_thread() is threading.main_thread()
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
@@ -391,18 +389,6 @@ def _connect(address: str, token_path: Path | None) -> tuple[Any, bool]:
     if in_main:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own there
     return ray, True
-
-
-def _quiet() -> None:
-    """Ray prints each worker's death to our stdout, with no setting against it; we say it ourselves. And it
-    warns where it is not the main thread that connects, which is as it should be in a server."""
-    from ray._private import worker
-
-    def to_log(data: Any, ignore_prefix: bool) -> None:
-        logging.getLogger(__name__).info("%s", data.get("lines"))
-
-    worker.print_to_stdstream = to_log
-    worker.logger.setLevel(logging.ERROR)
 
 
 def _need(resources: Resources) -> dict[str, float]:

@@ -1,0 +1,39 @@
+"""What of Ray is used that Ray does not promise to keep? All of it is here; its test names what breaks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# Settings of Ray's core that its documentation does not list, by what they are for.
+NO_TASK_EVENTS = "RAY_task_events_report_interval_ms"
+DASHBOARD_WAIT = "RAY_DASHBOARD_STARTUP_TIMEOUT_S"
+GCS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"
+
+
+def forget_token() -> None:
+    """This process may have known another Ray's."""
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled
+
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def say_to(log: Callable[[Any], None]) -> None:
+    """What workers print, and each worker's death, goes to `log`: Ray would print it to our stdout. And a
+    driver that connects beside the main thread, as a server does, is no reason for a warning."""
+    from ray._private import worker
+
+    def to_log(data: Any, ignore_prefix: bool) -> None:
+        log(data.get("lines"))
+
+    worker.print_to_stdstream = to_log
+    worker.logger.setLevel(logging.ERROR)
+
+
+def has_reached(trial: Any, *, metrics: Mapping[str, Any], checkpoint: Any) -> None:
+    """Tell a stand-in for a trial of Tune's where it is, as Tune's own runner would."""
+    from ray.train._internal.session import _TrainingResult
+
+    latest = _TrainingResult(checkpoint=checkpoint, metrics=dict(metrics))
+    trial.run_metadata.checkpoint_manager._latest_checkpoint_result = latest
