@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field, JsonValue
 
 from orchestrator.api.auth import Admin, Caller, Reader, Runs
@@ -24,7 +26,7 @@ from orchestrator.readings.overview import listed, overview
 from orchestrator.service import creation
 from orchestrator.study.spec import MOST_TRIALS, StudySpec
 
-LOOK_S = 0.02  # between two looks at whether a wish has been answered
+LOOK_S = 0.05  # between two looks at whether a wish has been answered
 KEY = r"^[\x21-\x7e]{1,200}$"
 
 router = APIRouter(tags=["studies"], route_class=StrictRoute)
@@ -255,29 +257,33 @@ STEERED: dict[str, Any] = {
 
 
 @router.post("/studies/{study}/pause", **STEERED)
-def pause(study: StudyName, parts: Here, caller: Runs) -> Any:
+async def pause(study: StudyName, parts: Here, caller: Runs) -> Any:
     """What runs saves a checkpoint and stops."""
-    return wished(parts, caller, parts.store.study(study), "pause", {})
+    return await wished(parts, caller, lambda: parts.store.study(study), "pause", {})
 
 
 @router.post("/studies/{study}/resume", **STEERED)
-def resume(study: StudyName, parts: Here, caller: Runs) -> Any:
+async def resume(study: StudyName, parts: Here, caller: Runs) -> Any:
     """Go on with a study that was paused."""
-    return wished(parts, caller, parts.store.study(study), "resume", {})
+    return await wished(parts, caller, lambda: parts.store.study(study), "resume", {})
 
 
 @router.post("/studies/{study}/cancel", **STEERED)
-def cancel(study: StudyName, parts: Here, caller: Runs) -> Any:
+async def cancel(study: StudyName, parts: Here, caller: Runs) -> Any:
     """End a study for good: what runs is stopped, what waits is not begun."""
-    return wished(parts, caller, parts.store.study(study), "cancel", {})
+    return await wished(parts, caller, lambda: parts.store.study(study), "cancel", {})
 
 
 @router.post("/studies/{study}/extend", **{**STEERED, "responses": told(401, 403, 404, 409)})
-def extend(study: StudyName, more: Extension, parts: Here, caller: Runs) -> Any:
+async def extend(study: StudyName, more: Extension, parts: Here, caller: Runs) -> Any:
     """Add trials to arms, also of a study that has ended."""
-    row = parts.store.study(study)
-    check_extension(parts.store, row.study_id, StudySpec.model_validate(row.spec), more.arms)
-    return wished(parts, caller, row, "extend", more.arms)
+
+    def extensible() -> StudyRow:
+        row = parts.store.study(study)
+        check_extension(parts.store, row.study_id, StudySpec.model_validate(row.spec), more.arms)
+        return row
+
+    return await wished(parts, caller, extensible, "extend", more.arms)
 
 
 @router.delete(
@@ -289,35 +295,42 @@ def extend(study: StudyName, more: Extension, parts: Here, caller: Runs) -> Any:
         **told(401, 403, 404, 409),
     },
 )
-def delete(study: StudyName, parts: Here, caller: Admin) -> Response:
+async def delete(study: StudyName, parts: Here, caller: Admin) -> Response:
     """Delete a study that has ended, with its files."""
-    row = parts.store.study(study)
-    deletable(row, live=bool(parts.store.live_attempts(row.study_id)))
+
+    def at_its_end() -> StudyRow:
+        row = parts.store.study(study)
+        deletable(row, live=bool(parts.store.live_attempts(row.study_id)))
+        return row
+
+    deleted = await run_in_threadpool(at_its_end)
     try:
-        wish = wished(parts, caller, row, "delete", {})
+        wish = await wished(parts, caller, lambda: deleted, "delete", {})
     except NotFound:
         return Response(status_code=204)
     return Response(WishView.model_validate(wish).model_dump_json(), 202, media_type="application/json")
 
 
-def wished(
-    parts: Parts, caller: Caller, study: StudyRow, verb: str, detail: Mapping[str, Any]
+async def wished(
+    parts: Parts, caller: Caller, of: Callable[[], StudyRow], verb: str, detail: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Put a wish down, and wait a moment for its answer. MoveRefused carries a no; NotFound: it is gone."""
-    wish = parts.store.wish(study.study_id, verb, detail, asked_at=parts.clock.time(), asked_by=caller.name)
-    parts.nudge()
+    """Put a wish down, and wait a moment for its answer, which keeps no thread. MoveRefused carries a no;
+    NotFound: the study is gone."""
+
+    def put() -> Wish:
+        asked_at, study_id = parts.clock.time(), of().study_id
+        wish = parts.store.wish(study_id, verb, detail, asked_at=asked_at, asked_by=caller.name)
+        parts.nudge()
+        return wish
+
+    wish_id = (await run_in_threadpool(put)).wish_id
     give_up_at = time.monotonic() + parts.answer_within_s
     while True:
-        found = _found(parts, wish)
+        found = await run_in_threadpool(parts.store.asked, wish_id)
+        if found is None:
+            raise NotFound("The study has been deleted.")
         if found.answer:
             raise MoveRefused(found.answer)
         if found.answer is not None or time.monotonic() >= give_up_at:
             return {**vars(found), "detail": finite(found.detail)}
-        time.sleep(LOOK_S)
-
-
-def _found(parts: Parts, wish: Wish) -> Wish:
-    there = [w for w in parts.store.wishes(wish.study_id) if w.wish_id == wish.wish_id]
-    if not there:
-        raise NotFound("The study has been deleted.")
-    return there[0]
+        await asyncio.sleep(LOOK_S)

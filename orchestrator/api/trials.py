@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field, JsonValue
 
 from orchestrator.api.auth import Reader, Runs
@@ -193,8 +194,9 @@ def schedule(trial: TrialName, parts: Here, _: Reader) -> Any:
 
 
 @router.post("/trials/{trial}/retry", **STEERED)
-def retry(trial: TrialName, parts: Here, caller: Runs) -> Any:
+async def retry(trial: TrialName, parts: Here, caller: Runs) -> Any:
     """Try a failed trial again, from its newest checkpoint."""
-    row = named(parts.store, trial)
-    study = parts.store.study(row.study_id)
-    return wished(parts, caller, study, "retry", {"trial_id": row.trial_id})
+    row = await run_in_threadpool(named, parts.store, trial)
+    return await wished(
+        parts, caller, lambda: parts.store.study(row.study_id), "retry", {"trial_id": row.trial_id}
+    )

@@ -274,7 +274,8 @@ def wished(settings: Settings, store: Store, study: StudyRow, verb: str, detail:
     storage = Storage(settings.runs) if verb == "delete" else None
     wish = creation.ask(store, study, verb, detail, clock=clock)
     give_up_at = clock.monotonic() + ANSWER_WITHIN_S
-    while (answer := _answer(store, wish)) is None:
+    # A wish that is gone was for a study that is gone: with it, by a deletion.
+    while (found := store.asked(wish.wish_id)) is not None and found.answer is None:
         if drive.obey_now(store, clock=clock, storage=storage):
             continue
         if clock.monotonic() > give_up_at:
@@ -283,13 +284,8 @@ def wished(settings: Settings, store: Store, study: StudyRow, verb: str, detail:
                 f"stands, and it will be obeyed; look with `orch study show {study.name}`."
             )
         time.sleep(0.1)
-    if answer:
-        raise MoveRefused(answer)
-
-
-def _answer(store: Store, wish: Wish) -> str | None:
-    """A wish that is gone was for a study that is gone: with it, by a deletion."""
-    return next((w.answer for w in store.wishes(wish.study_id) if w.wish_id == wish.wish_id), "")
+    if found is not None and found.answer:
+        raise MoveRefused(found.answer)
 
 
 def let_stop(settings: Settings, store: Store, study: StudyRow) -> None:

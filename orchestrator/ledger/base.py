@@ -211,6 +211,9 @@ class Desk(Protocol):
     def answer_wish(self, epoch: int, wish_id: int, answer: str) -> None:
         """The engine's word on it: "" for done, else the sentence of a refusal. Fenced."""
 
+    def asked(self, wish_id: int) -> Wish | None:
+        """One wish; None once its study has been deleted, and it with it."""
+
     def wishes(self, study_id: str) -> list[Wish]:
         """All wishes of a study, oldest first: its audit."""
 

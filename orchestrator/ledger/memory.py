@@ -334,6 +334,10 @@ class MemoryLedger:
                 self._open_wishes.remove(wish_id)
                 self._wishes[wish_id] = settled(replace(self._wishes[wish_id], answer=answer))
 
+    def asked(self, wish_id: int) -> Wish | None:
+        with self._lock:
+            return self._wishes.get(wish_id)
+
     def wishes(self, study_id: str) -> list[Wish]:
         with self._lock:
             return [w for w in self._wishes.values() if w.study_id == study_id]

@@ -340,6 +340,12 @@ class SqlLedger(SqlDesk):
                 raise rules.no_wish(wish_id)
             c.execute(update(w).where(w.c.wish_id == wish_id, IS_OPEN).values(answer=answer))
 
+    def asked(self, wish_id: int) -> Wish | None:
+        w = Tables.wishes
+        with self._reading() as c:
+            found = c.execute(select(w).where(w.c.wish_id == wish_id)).mappings().first()
+            return None if found is None else record(Wish, found)
+
     def wishes(self, study_id: str) -> list[Wish]:
         w = Tables.wishes
         with self._reading() as c:

@@ -346,6 +346,7 @@ def test_a_wish_is_answered_once(ledger: Store) -> None:
     assert ledger.open_wishes() == [second]
     ledger.answer_wish(epoch, first.wish_id, "on second thoughts, no")
     assert ledger.wishes("s1") == [replace(first, answer=""), second]
+    assert [ledger.asked(each.wish_id) for each in (first, second)] == ledger.wishes("s1")
 
 
 def test_a_mirror_s_cursor_is_kept_for_all_and_may_go_back(opener: Opener) -> None:

@@ -158,7 +158,9 @@ def test_a_deleted_study_is_gone_whole_and_the_others_stay(opener: Opener) -> No
     other = opener()
     epoch = _ended(ledger)
     ledger.move_study(epoch, "s1", StudyState.RUNNING, StudyState.COMPLETED)
+    (wish,) = ledger.wishes("s1")
     ledger.delete_study(epoch, "s1")
+    assert other.asked(wish.wish_id) is None
     after = everything(other)
     assert after == ([study("s2", created_at=2.0)], [], [], [], [], [{}], [[]], [])
     refusal(NotFound, lambda: ledger.study("s1"))
