@@ -3,6 +3,7 @@
 An estimator is a frozen dataclass: its fields shape the program, its `numbers()` are arrays. It offers
 
     through_gradient                         can it follow what acts through the training gradient?
+    through_state, watches_loss              all of the optimizer's state? the training loss itself?
     needs_guidance_batch, per_tensor         does it want one? do its hypergradients come per tensor too?
     numbers(), init(layout, params, opt_state, optimizer=…) -> carry
     read(carry, scene) -> (Reading | None, carry)        before the update: what the training gradient says
@@ -68,8 +69,15 @@ class Scene:
     def moved(self, name: str, value: jax.Array) -> tuple[Tree, Tree]:
         """The updates with one raw value replaced, also where it acts through the gradient."""
         raw = {**self.raw, name: value}
-        through = self.gradient is not None and name in self.layout.in_loss
-        return self.move(raw, self.params, self.opt_state, self.gradient(raw) if through else self.grads)
+        through = self.gradient if name in self.layout.in_loss else None
+        grads = self.grads if through is None else through(raw)
+        return self.move(raw, self.params, self.opt_state, grads)
+
+    def guided_loss(self, params: Tree, batch: Tree) -> jax.Array:
+        """The guidance loss, for an estimator that needs a guidance batch."""
+        if self.guidance_loss is None:
+            raise ValueError("This estimator calls the guidance loss, and none is given. Give `loss_fn`.")
+        return self.guidance_loss(params, batch)
 
     def evaluated(self, updates: Tree, opt_state: Tree) -> Tree:
         """The parameters at which the next loss is to be evaluated."""
@@ -86,6 +94,14 @@ class Estimator(Protocol):
     @property
     def per_tensor(self) -> bool: ...
 
+    @property
+    def through_state(self) -> bool:
+        """Does it take derivatives through all of the optimizer's state, v among it?"""
+
+    @property
+    def watches_loss(self) -> bool:
+        """Does it read the training loss, beside its gradient, where alpha learns?"""
+
     def numbers(self) -> dict[str, Any]: ...
 
     def init(self, layout: Layout, params: Tree, opt_state: Tree, *, optimizer: Optimizer) -> Any: ...
@@ -96,8 +112,7 @@ class Estimator(Protocol):
 
 
 def follows_state(estimator: Estimator | None) -> bool:
-    """Does it take derivatives through all of the optimizer's state, v among it?"""
-    return getattr(estimator, "through_state", False)
+    return estimator is not None and estimator.through_state
 
 
 def apart(due: Any, work: Callable[[], Tree], otherwise: Tree) -> Tree:
@@ -142,7 +157,8 @@ def tangents_apart(
 ) -> dict[str, Tree]:
     """The tangent by each of these, as a computation of its own; zero where it is not due."""
     zero = {name: zeros(scene.params) for name in names}
-    return apart(due, lambda: {name: tangent(scene, name, of) for name in names}, zero)
+    found: dict[str, Tree] = apart(due, lambda: {name: tangent(scene, name, of) for name in names}, zero)
+    return found
 
 
 def per_tensor(left: Tree, right: Tree) -> list[jax.Array]:

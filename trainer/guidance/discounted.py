@@ -39,6 +39,7 @@ class Discounted:
 
     through_gradient = False
     through_state = True
+    watches_loss = False
     needs_guidance_batch = False
     per_tensor = True
 

@@ -20,6 +20,8 @@ from trainer.optim.optimizers import Optimizer
 @dataclass(frozen=True)
 class Forward:
     through_gradient = True
+    through_state = False
+    watches_loss = False
     needs_guidance_batch = True
     per_tensor = False
 
@@ -36,7 +38,7 @@ class Forward:
         updates, opt_state = scene.move(scene.raw, scene.params, scene.opt_state, scene.grads)
 
         def loss_after(name: str, value: jax.Array) -> jax.Array:
-            return scene.guidance_loss(scene.evaluated(*scene.moved(name, value)), scene.guidance_batch)
+            return scene.guided_loss(scene.evaluated(*scene.moved(name, value)), scene.guidance_batch)
 
         def look() -> Reading:
             hypergrads = {}

@@ -56,6 +56,9 @@ class HeldOut:
         if not 0 < self.batch_fraction <= 1:
             raise ValueError(f"batch_fraction is {self.batch_fraction}. Allowed is above 0 and at most 1.")
 
+    through_state = False
+    watches_loss = False
+
     @property
     def through_gradient(self) -> bool:
         return self.mode == "reverse"
@@ -90,7 +93,7 @@ class HeldOut:
 
 
 def _by_dot(scene: Scene, batch: Tree, at: Tree, tangents: dict[str, Tree]) -> Reading:
-    loss, gradient = jax.value_and_grad(scene.guidance_loss)(at, batch)
+    loss, gradient = jax.value_and_grad(scene.guided_loss)(at, batch)
     hypergrads, parts = dots(scene, gradient, tangents)
     return Reading(hypergrads, always(scene), loss, parts)
 
@@ -101,7 +104,7 @@ def _by_reverse(scene: Scene, batch: Tree) -> Reading:
         through = any(name in scene.layout.in_loss for name in learned)
         grads = scene.gradient(raw) if through and scene.gradient else scene.grads
         updates, opt_state = scene.move(raw, scene.params, scene.opt_state, grads)
-        return scene.guidance_loss(scene.evaluated(updates, opt_state), batch)
+        return scene.guided_loss(scene.evaluated(updates, opt_state), batch)
 
     learned = {name: scene.raw[name] for name in scene.layout.learned}
     loss, hypergrads = jax.value_and_grad(loss_after)(learned)

@@ -67,6 +67,7 @@ class Lagged:
     steps: int | None = field(default=None, compare=False)
 
     through_gradient = False
+    through_state = False
     needs_guidance_batch = False
     per_tensor = False
     watches_loss = True  # for alpha's guard

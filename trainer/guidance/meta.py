@@ -47,7 +47,7 @@ class Meta:
         self, raw: Raw, state: MetaState, reading: Reading, *, limits: Limits, numbers: Mapping[str, Any]
     ) -> tuple[Raw, MetaState]:
         raw = dict(raw)
-        parts: tuple[dict, dict, dict] = ({}, {}, {})
+        parts: tuple[Raw, Raw, Raw] = ({}, {}, {})
         for name, hypergrad in reading.hypergrads.items():
             ready, finite = reading.ready[name], jnp.all(jnp.isfinite(hypergrad))
             seen, skipped = state.seen[name], state.skipped[name]

@@ -28,6 +28,8 @@ from trainer.optim.optimizers import Optimizer
 @dataclass(frozen=True)
 class NextBatch:
     through_gradient = False
+    through_state = False
+    watches_loss = False
     needs_guidance_batch = False
     per_tensor = True
 
@@ -52,7 +54,8 @@ def read_tangents(scene: Scene, tangents: dict[str, Tree]) -> Reading:
         hypergrads, parts = dots(scene, scene.grads, tangents)
         return Reading(hypergrads, always(scene), scene.loss, parts)
 
-    return apart(scene.step > 0, look, nothing(scene, per_tensor=True))
+    reading: Reading = apart(scene.step > 0, look, nothing(scene, per_tensor=True))
+    return reading
 
 
 def updates_only(updates: Tree, opt_state: Tree) -> Tree:

@@ -23,6 +23,8 @@ class Observed:
     watched: tuple[tuple[str, Estimator], ...]  # by the names that their hypergradients are reported under
 
     through_gradient = False
+    through_state = False
+    watches_loss = False
     per_tensor = True
 
     @property

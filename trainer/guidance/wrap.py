@@ -170,7 +170,7 @@ class _Wrapped:
 
 
 def _needs_loss(estimator: Estimator | None, layout: hyperparameters.Layout) -> bool:
-    return getattr(estimator, "watches_loss", False) and "alpha" in layout.learned
+    return estimator is not None and estimator.watches_loss and "alpha" in layout.learned
 
 
 def _want(given: bool, name: str, what: str) -> None:

@@ -52,7 +52,7 @@ class Transformer(nn.Module):
     def __call__(self, batch: Batch, key: jax.Array | None = None) -> jax.Array:
         """Logits for every position of `target_in`, at least float32."""
         noise = Noise.of(key, layers=2 * self.settings.layers + 1)  # the last for the embeddings
-        segments = batch.get("source_segments"), batch.get("target_segments")
+        segments: Any = batch.get("source_segments"), batch.get("target_segments")
         encoded = self.encode(batch["source"], segments[0], batch.get("source_positions"), noise)
 
         target = batch["target_in"]
@@ -143,7 +143,8 @@ class Transformer(nn.Module):
         first = 0 if isinstance(body, EncoderLayer) else s.layers
 
         def through_one(params: Any, x: jax.Array, number: Any) -> jax.Array:
-            return body.apply({"params": params}, pin_rows(x), *others, noise.at(number))
+            through: Any = body.apply({"params": params}, pin_rows(x), *others, noise.at(number))
+            return through
 
         if s.remat:
             through_one = jax.checkpoint(through_one, prevent_cse=not s.scan_layers)
@@ -203,16 +204,16 @@ def _positions(segments: jax.Array | None, stated: jax.Array | None) -> jax.Arra
 
 def forward(settings: Settings, params: Any, batch: Batch, *, key: jax.Array | None = None) -> jax.Array:
     """The logits of a batch; dropout is on where there is a key."""
-    logits: jax.Array = Transformer(settings).apply({"params": params}, batch, key)
+    logits: Any = Transformer(settings).apply({"params": params}, batch, key)
     return logits
 
 
 def start_decoding(settings: Settings, params: Any, source: jax.Array, *, length: int) -> Cache:
-    cache: Cache = Transformer(settings).apply({"params": params}, source, length, method="begin")
+    cache: Any = Transformer(settings).apply({"params": params}, source, length, method="begin")
     return cache
 
 
 def decode_step(settings: Settings, params: Any, cache: Cache, tokens: jax.Array) -> tuple[jax.Array, Cache]:
     """The logits (rows, vocabulary) after one more token a row, and the cache that has seen it."""
-    logits, cache = Transformer(settings).apply({"params": params}, cache, tokens, method="extend")
-    return logits, cache
+    extended: Any = Transformer(settings).apply({"params": params}, cache, tokens, method="extend")
+    return extended

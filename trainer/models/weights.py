@@ -18,7 +18,7 @@ from trainer.protocol import whole
 def save(path: Path, params: Any) -> None:
     """The file is there whole or not at all."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    arrays = {_name(at): np.asarray(leaf) for at, leaf in leaves}
+    arrays: dict[str, Any] = {_name(at): np.asarray(leaf) for at, leaf in leaves}
     with whole(path) as file:
         np.savez(file, **arrays)
 

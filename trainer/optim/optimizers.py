@@ -24,6 +24,7 @@ EPS_ROOT = 1e-16
 BESIDE_V = ("alpha", "beta1", "eps", "weight_decay")  # what acts on an update without going through v
 Params = Any
 Hypers = Mapping[str, Any]
+Several = tuple[Any, ...]
 
 
 def _same(state: Any, params: Params) -> Params:
@@ -67,10 +68,10 @@ def sgd() -> Optimizer:
 def adafactor(*, min_factored_size: int = 128, clipping_threshold: float = 1.0) -> Optimizer:
     """Shazeer and Stern, 2018, as composed in optax: the learning rate comes before the momentum, and
     weight decay after both, unscaled. `decay_rate` is the exponent of the second moment's decay."""
-    static = {"min_factored_size": min_factored_size}
+    least = min_factored_size
     return Optimizer(
-        functools.partial(_adafactor_init, **static),
-        functools.partial(_adafactor_update, clipping_threshold=clipping_threshold, **static),
+        functools.partial(_adafactor_init, min_factored_size=least),
+        functools.partial(_adafactor_update, clipping_threshold=clipping_threshold, min_factored_size=least),
         (("beta1", 0.9), ("decay_rate", 0.8), ("eps", 1e-30), ("weight_decay", 0.0)),
         second=("nu",),
         second_moved_by=("decay_rate", "eps"),
@@ -109,8 +110,9 @@ def with_root(values: Mapping[str, float]) -> dict[str, float]:
 # -- arithmetic of all four ------------------------------------------------------------------------------
 
 
-def _over_leaves(rule: Callable[..., tuple], params: Params, hyper: Hypers, *trees: Any) -> tuple[Any, ...]:
+def _over_leaves(rule: Callable[..., Several], params: Params, hyper: Hypers, *trees: Any) -> Several:
     """`rule(hyperparameters of the leaf, leaf of params, leaves of trees…)` -> a tuple of trees."""
+    structure: Any
     leaves, structure = jax.tree.flatten(params)
     columns = [structure.flatten_up_to(tree) for tree in trees]
     spread = {name: _column(value, structure) for name, value in hyper.items()}
@@ -161,11 +163,11 @@ def _adam_init(params: Params, hyper: Hypers) -> dict[str, Any]:
     }
 
 
-def _adam(step: Callable[..., Any], grads: Params, state: Any, params: Params, hyper: Hypers) -> tuple:
+def _adam(step: Callable[..., Any], grads: Params, state: Any, params: Params, hyper: Hypers) -> Several:
     products = {name: _times(state[f"{name}_product"], hyper[name]) for name in ("beta1", "beta2")}
     corrections = {f"{name}_product": value for name, value in products.items()}
 
-    def rule(h: Hypers, p: jax.Array, g: jax.Array, mu: jax.Array, nu: jax.Array) -> tuple:
+    def rule(h: Hypers, p: jax.Array, g: jax.Array, mu: jax.Array, nu: jax.Array) -> Several:
         mu = _average(mu, g, h["beta1"])
         nu = _average(nu, jnp.square(g), h["beta2"])
         # The corrections as factors: two divisions of scalars, not of tensors.
@@ -182,7 +184,8 @@ def _lamb_update(grads: Params, state: Any, params: Params, hyper: Hypers) -> tu
         # Norms as root mean squares: the ratio is the same, and a large tensor does not overflow.
         size, length = _rms(p), _rms(direction)
         ratio = jnp.where((size > 0) & (length > 0), size / jnp.where(length > 0, length, 1.0), 1.0)
-        return (-_rate(h) * ratio) * direction
+        taken: jax.Array = (-_rate(h) * ratio) * direction
+        return taken
 
     return _adam(step, grads, state, params, hyper)
 
@@ -201,7 +204,7 @@ def _sgd_init(params: Params, hyper: Hypers) -> dict[str, Any]:
 def _sgd_update(grads: Params, state: Any, params: Params, hyper: Hypers) -> tuple[Params, Any]:
     product = _times(state["beta1_product"], hyper["beta1"])
 
-    def rule(h: Hypers, p: jax.Array, g: jax.Array, mu: jax.Array) -> tuple:
+    def rule(h: Hypers, p: jax.Array, g: jax.Array, mu: jax.Array) -> Several:
         mu = _average(mu, g, h["beta1"])
         return -_rate(h) * (mu * (1.0 / (1.0 - h["product"])) + h["weight_decay"] * p), mu
 
@@ -248,7 +251,7 @@ def _adafactor_update(
 ) -> tuple[Params, Any]:
     count = state["count"] + 1
 
-    def rule(h: Hypers, p: jax.Array, g: jax.Array, mu: jax.Array, nu: dict[str, jax.Array]) -> tuple:
+    def rule(h: Hypers, p: jax.Array, g: jax.Array, mu: jax.Array, nu: dict[str, jax.Array]) -> Several:
         decay = 1.0 - count.astype(p.dtype) ** -h["decay_rate"]
         square = jnp.square(g) + h["eps"]
         axes = _factored_axes(p.shape, min_factored_size)
@@ -282,7 +285,7 @@ def _scaled(g: jax.Array, over: tuple[jax.Array, ...], under: tuple[jax.Array, .
 
 
 @_scaled.defjvp
-def _scaled_jvp(primals: tuple, tangents: tuple) -> tuple[jax.Array, jax.Array]:
+def _scaled_jvp(primals: Several, tangents: Several) -> tuple[jax.Array, jax.Array]:
     # By the logarithmic derivative: v^-1.5 overflows float32 at Adafactor's 1e-30, and inf · 0 is NaN.
     (g, over, under), (dg, dover, dunder) = primals, tangents
     out = _scaled(g, over, under)
@@ -334,7 +337,7 @@ def from_optax(
 
 
 @functools.cache  # an equal optimizer is the same one, so that a compiled step is found again
-def _from_optax(factory: Callable[..., Any], eval_params: Any, arguments: tuple) -> Optimizer:
+def _from_optax(factory: Callable[..., Any], eval_params: Any, arguments: Several) -> Optimizer:
     signature = inspect.signature(factory)
     given = dict(arguments)
     unknown = [name for name in given if name not in signature.parameters]
@@ -355,7 +358,8 @@ def _from_optax(factory: Callable[..., Any], eval_params: Any, arguments: tuple)
     def update(grads: Params, state: Any, params: Params, hyper: Hypers) -> tuple[Params, Any]:
         values = {name: hyper[own] for name, own in names.items()}
         state = state._replace(hyperparams={**state.hyperparams, **values, "learning_rate": _rate(hyper)})
-        return transform.update(grads, state, params)
+        updates, state = transform.update(grads, state, params)
+        return updates, state
 
     if eval_params is None and factory.__name__ in _SCHEDULE_FREE:
         eval_params = optax.contrib.schedule_free_eval_params

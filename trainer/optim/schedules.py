@@ -96,7 +96,8 @@ def _on_course(name: str, step: jax.Array, numbers: Numbers) -> jax.Array:
     course = numbers["course"][name]
     done = jnp.clip(step.astype(course["shape"].dtype) / jnp.maximum(numbers["steps"] - 1, 1), 0.0, 1.0)
     raw = course["start"] + (course["end"] - course["start"]) * done ** course["shape"]
-    return ACTIVATIONS[Hyper(name, 0.0).by].value(raw)
+    value: jax.Array = ACTIVATIONS[Hyper(name, 0.0).by].value(raw)
+    return value
 
 
 def course_of(stated: Mapping[str, Mapping[str, float]], starts: Mapping[str, float]) -> Numbers:
@@ -117,7 +118,8 @@ def course_of(stated: Mapping[str, Mapping[str, float]], starts: Mapping[str, fl
 
 def save(path: Path, *, multiplier: Any, values: Mapping[str, Any]) -> None:
     """Write every step's learning-rate multiplier and hyperparameters, to be replayed."""
-    np.savez(path, multiplier=np.asarray(multiplier), **{k: np.asarray(v) for k, v in values.items()})
+    arrays: dict[str, Any] = {k: np.asarray(v) for k, v in values.items()}
+    np.savez(path, multiplier=np.asarray(multiplier), **arrays)
 
 
 def load(path: Path) -> Numbers:

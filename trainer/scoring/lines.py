@@ -78,8 +78,8 @@ def translated(
             parts.append(each)
             of.append(number)
     mesh = devices if devices is not None and devices.size > 1 else None
-    options = {"beam": beam, "length_penalty": length_penalty, "mesh": mesh}
-    written = translate_all(settings, params, [[*ids, END] for ids in parts], **options)
+    ended = [[*ids, END] for ids in parts]
+    written = translate_all(settings, params, ended, beam=beam, length_penalty=length_penalty, mesh=mesh)
     found: list[list[str]] = [[] for _ in lines]
     for number, text in zip(of, vocabulary.decode(written), strict=True):
         found[number].append(text)

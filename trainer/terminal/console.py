@@ -221,7 +221,7 @@ def _hearing_interrupts(told: _Told) -> Iterator[None]:
     def ask(number: int, _frame: Any) -> None:
         told.verdict = Reply.SAVE_AND_STOP
         _say(_AFTER_STEPS if told.scores else _AMID_STEPS)
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -62,9 +62,9 @@ class Clocks:
         """While it lasts, this thread's compiling is put on its clock."""
         thread = threading.get_ident()
 
-        def hear(event: str, duration_s: float, **_: object) -> None:
+        def hear(event: str, duration_secs: float, **_: str | int) -> None:  # the name is JAX's
             if event.startswith(_COMPILING) and threading.get_ident() == thread:
-                self.compiled(duration_s)
+                self.compiled(duration_secs)
 
         jax.monitoring.register_event_duration_secs_listener(hear)
         try:

@@ -286,7 +286,7 @@ class _Run:
         try:
             path = str(self.host.save(self.host.workdir, snapshot))
         except checkpoint.Unwritten as problem:  # the next one may find room
-            self._note(problem.strerror)
+            self._note(problem.strerror or str(problem))
         if not self._of_first(path is not None):
             return Reply.GO
         self.saved, self.saved_step = path, self.step

@@ -138,11 +138,13 @@ def begin(
         settings=settings,
     )
     # One buffer a leaf: some optimizers start two leaves of their state as the same array.
-    return jax.tree.map(_own, state)
+    owned: TrainState = jax.tree.map(_own, state)
+    return owned
 
 
 def _own(leaf: Any) -> jax.Array:
     """A copy. By way of the host: on the device each shape would compile a program of its own."""
     if isinstance(leaf, jax.core.Tracer):
         return jnp.array(leaf, copy=True)
-    return jax.device_put(np.array(leaf))
+    copied: jax.Array = jax.device_put(np.array(leaf))
+    return copied

@@ -118,7 +118,7 @@ class Trajectory:
     def write(self, folder: Path) -> list[str]:
         """Both files, each whole or not there."""
         hyper = {name.removeprefix(_HYPER): self.curve(name) for name in self._all if name.startswith(_HYPER)}
-        rest = {name: self.curve(name) for name in self._all if not name.startswith(_HYPER)}
+        rest: dict[str, Any] = {n: self.curve(n) for n in self._all if not n.startswith(_HYPER)}
         multiplier = rest.pop("multiplier")
         with whole(folder / SCHEDULE) as file:
             schedules.save(file, multiplier=multiplier, values=hyper)
