@@ -16,6 +16,7 @@ from orchestrator.api.peers import client_of
 from orchestrator.ground.errors import OrchError
 from orchestrator.ledger.records import AuditLine
 
+LOG = logging.getLogger("orchestrator.api")
 MOST_PATH = 300  # characters of a path that a line keeps
 MOST_VERB = 20
 # Anybody can be refused, as often as the rate allows: strangers' lines must not fill the disk.
@@ -39,6 +40,10 @@ class Audit:
         who = state.get("who")
         if who is None and status < 400:
             return  # nobody asks for a change without a name
+        if state.get("ledger_away"):
+            what = f"{scope['method'][:MOST_VERB]} {scope['path'][:MOST_PATH]} {status}"
+            LOG.warning("Not in the audit log, since the ledger is away: %s by %s", what, who or "unknown")
+            return
         if who is None and looked_at:
             who = await run_in_threadpool(name_of, Request(dict(scope)))
         if who is None:
@@ -60,6 +65,4 @@ class Audit:
         try:
             await run_in_threadpool(self._parts.store.audit, line)
         except OrchError as problem:
-            logging.getLogger("orchestrator.api").warning(
-                "An audit line was not written (%s): %s", problem, line
-            )
+            LOG.warning("An audit line was not written (%s): %s", problem, line)

@@ -13,11 +13,20 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.routing import Match
 
-from orchestrator.ground.errors import BadSpec, NameTaken, OrchError, telling
+from orchestrator.ground.errors import (
+    BadSpec,
+    LedgerBusy,
+    LedgerDamaged,
+    LedgerTooNew,
+    NameTaken,
+    OrchError,
+    telling,
+)
 
 Responses = dict[int | str, dict[str, Any]]  # as FastAPI takes them
 
 RETRY_AFTER_S = 2
+AWAY = (LedgerBusy, LedgerDamaged, LedgerTooNew)
 MEDIA_TYPE = "application/problem+json"
 VERBS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -94,8 +103,10 @@ def unexpected(error: Exception) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    async def domain(_: Request, error: Exception) -> JSONResponse:
+    async def domain(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, OrchError)
+        # An audit line would wait for the same ledger, for as long again.
+        request.state.ledger_away = isinstance(error, AWAY)
         return translated(error)
 
     async def plain(request: Request, error: Exception) -> JSONResponse:

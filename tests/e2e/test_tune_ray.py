@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 WITHIN_S = 600.0  # about a minute on an idle machine: Ray's start, and one process that compiles
 SMALL = """
@@ -17,6 +19,7 @@ base |= {"score": {"dev_sentences": 0}, "schedule": {"warmup_steps": 4}}
 """
 
 
+@pytest.mark.slow  # a minute; by parts in tests/orchestrator/entrypoints/test_tune.py
 def test_the_example_of_a_tuner_over_guided_training_runs(tmp_path: Path) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "ray-tune.md").read_text(), re.S)
     begins = "tuner = tune.Tuner("

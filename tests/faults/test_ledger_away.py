@@ -243,7 +243,7 @@ def test_nothing_is_lost_and_nobody_hears_worse_than_to_come_back(
 # -- and the file is locked ----------------------------------------------------------------------------------
 @pytest.mark.fault(11, real=True)
 def test_while_a_file_is_locked_it_is_read_and_changes_are_to_be_asked_for_again(
-    make: Make, tmp_path: Path
+    make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     there = make("sqlite")
     main = there.created()
@@ -270,4 +270,6 @@ def test_while_a_file_is_locked_it_is_read_and_changes_are_to_be_asked_for_again
     there.ask.runner.run(storm())
     assert {study.name for study in impatient.studies()} == {"small", "new"}
     assert len(impatient.open_wishes()) == 1
+    # No refusal has waited for the ledger a second time, for its line in the audit log.
+    assert caplog.text.count("Not in the audit log, since the ledger is away: POST") == 6
     impatient.close()
