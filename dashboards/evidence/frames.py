@@ -99,7 +99,7 @@ class Frame:
 
     @property
     def minimize(self) -> bool:
-        return self.spec.objective.goal == "minimize"
+        return self.spec.objective.minimizes
 
     def of(self, arm: Arm) -> tuple[Trial, ...]:
         return self.trials[arm.name]

@@ -1,1 +1,1 @@
-"""Where do attempts run? On Ray, or on a virtual clock; `base` says what is asked of either."""
+"""Where do attempts run? On Ray, or on a virtual clock; `runs/contract.py` says what is asked of either."""

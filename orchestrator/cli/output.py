@@ -67,7 +67,8 @@ def exit_code(error: Exception) -> int:
 def _kind(error: Exception) -> tuple[str, int]:
     """What scripts are told, and the exit code."""
     if isinstance(error, OrchError):
-        return telling(error).kind, telling(error).exit_code
+        told = telling(error)
+        return told.kind, told.exit_code
     return next(
         ((kind, code) for known, kind, code in OTHERS if isinstance(error, known)), ("unexpected", UNEXPECTED)
     )

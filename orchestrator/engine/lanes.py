@@ -97,7 +97,7 @@ class Lane:
             index=index,
             seed=derive_seed(self.spec.name, self.spec.seeds.search, self.arm.name, self.replicate),
             startup_trials=self.arm.startup_trials,
-            minimize=self.spec.objective.goal == "minimize",
+            minimize=self.spec.objective.minimizes,
             finished=tuple(self.history[i] for i in sorted(self.history) if i <= horizon),
             pending=tuple(self.points[i] for i in sorted(self.points) if i > horizon),
         )
@@ -148,7 +148,7 @@ class Lane:
         """Better than the best so far; of equals the earlier index, whichever ended first."""
         if self.best is None or self.best.value is None or trial.value is None:
             return True
-        minimize = self.spec.objective.goal == "minimize"
+        minimize = self.spec.objective.minimizes
         return rank(trial, minimize=minimize) < rank(self.best, minimize=minimize)
 
 

@@ -67,8 +67,9 @@ class Ladder:
         if trial_id in there or trial_id in self._reasons:
             return
         there[trial_id] = value
-        minimize = self.objective.goal == "minimize"
-        rank, last = standing(list(there.values()), keep_one_in=self.rungs.keep_one_in, minimize=minimize)
+        rank, last = standing(
+            list(there.values()), keep_one_in=self.rungs.keep_one_in, minimize=self.objective.minimizes
+        )
         if rank > last:
             self._reasons[trial_id] = (
                 f"At the rung of {step} steps its {self.objective.metric} of {value:.6g} was number {rank} "

@@ -93,7 +93,7 @@ def overview(ledger: Ledger, study: StudyRow) -> Overview:
     by_arm: dict[str, dict[TrialState, Tally]] = {arm.name: {} for arm in spec.arms}
     for (arm_name, state), tally in ledger.tallies(study.study_id).items():
         by_arm[arm_name][state] = tally
-    best = ledger.best(study.study_id, minimize=_minimizes(spec))
+    best = ledger.best(study.study_id, minimize=spec.objective.minimizes)
     live: dict[str, list[float]] = {arm.name: [] for arm in spec.arms}
     for attempt in ledger.live_attempts(study.study_id):
         live[_arm_of(attempt.trial_id)].append(run_hours(attempt.clocks))
@@ -170,11 +170,7 @@ def _line(
 
 def best_of(spec: StudySpec, trials: list[TrialRow]) -> TrialRow | None:
     """The completed trial with the best objective; of equals the first."""
-    return tallies.best(trials, minimize=_minimizes(spec))
-
-
-def _minimizes(spec: StudySpec) -> bool:
-    return spec.objective.goal == "minimize"
+    return tallies.best(trials, minimize=spec.objective.minimizes)
 
 
 def _arm_of(trial: str) -> str:

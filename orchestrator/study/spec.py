@@ -199,6 +199,10 @@ class Objective(Spec):
     split: str = "select"
     targets: tuple[float, ...] = ()  # what does it cost to reach them? Fixed before the first trial
 
+    @property
+    def minimizes(self) -> bool:
+        return self.goal == "minimize"
+
 
 class Budget(Spec):
     """Trials are exact and stand with the arms. Hours stop launching; running trials still finish."""
