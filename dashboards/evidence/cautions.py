@@ -5,7 +5,6 @@ Each caution has a kind, the sentence to be read, and what to do. The limits are
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from dashboards.evidence.frames import Curves, Frame, Trial
 from orchestrator.ledger.records import StudyState, TrialState
 from orchestrator.study.configs import value_at
 from orchestrator.study.spec import BAYESIAN, Arm, Parameter
+from trainer.config.scales import to_working
 
 COLLAPSED = 0.5  # α below so much of its start at the end of a run; measured good runs ended at .6 to .7
 EDGE = 0.02  # of the range, in the parameter's own scale
@@ -205,11 +205,7 @@ def position(parameter: Parameter, value: float) -> float:
     """Where in its range, from 0 to 1, in the parameter's own scale; outside of it, 0 or 1."""
     low, high = parameter.bounds
     value = min(max(value, low), high)
-    match parameter.scale:
-        case "log":
-            low, high, value = math.log(low), math.log(high), math.log(value)
-        case "logit":
-            low, high, value = (math.log(x) - math.log1p(-x) for x in (low, high, value))
+    low, high, value = (to_working(parameter.scale, x) for x in (low, high, value))
     return (value - low) / (high - low)
 
 

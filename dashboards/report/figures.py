@@ -19,6 +19,7 @@ from dashboards.evidence.frames import Curves, Frame, Points
 from dashboards.evidence.series import Confirmed, Line, Slice
 from dashboards.evidence.tables import column_name
 from orchestrator.study.spec import Parameter
+from trainer.config.scales import to_working
 
 COLOURS = ("#8c8c8c", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dash", "solid", "dot", "dashdot", "longdash", "longdashdot")
@@ -304,12 +305,7 @@ def _learning(lines: Sequence[Line], column: str, metric: str, inks: _Inks) -> P
 
 def _placed(parameter: Parameter, value: float) -> float:
     """Where a value stands on an axis of its parameter's own scale."""
-    match parameter.scale:
-        case "log":
-            return math.log10(value)
-        case "logit":
-            return math.log(value) - math.log1p(-value)
-    return value
+    return math.log10(value) if parameter.scale == "log" else to_working(parameter.scale, value)
 
 
 def _faint(colour: str, opacity: float = 0.18) -> str:

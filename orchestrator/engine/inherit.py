@@ -17,9 +17,9 @@ from orchestrator.ground.errors import BadSpec, NotFound
 from orchestrator.ledger.records import TrialRow
 from orchestrator.runs import schedules
 from orchestrator.runs.folders import Storage
-from orchestrator.search.scales import to_working
 from orchestrator.study.configs import learned_by, path_of, unguided, untakable, with_values
-from orchestrator.study.spec import Scale, Take
+from orchestrator.study.spec import Take
+from trainer.config.scales import Scale, to_working
 from trainer.protocol import SCHEDULE
 
 Curves = dict[str, np.ndarray]

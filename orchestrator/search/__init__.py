@@ -9,9 +9,9 @@ from orchestrator.ground.errors import BadSpec
 from orchestrator.search.base import Observation, Point, Request, Searcher
 from orchestrator.search.bayes import BayesianSearch
 from orchestrator.search.drawn import FixedSearch, GridSearch, RandomSearch, SobolSearch
-from orchestrator.search.scales import to_working
 from orchestrator.search.seeds import derive_seed
 from orchestrator.study.spec import BAYESIAN, Arm
+from trainer.config.scales import to_working
 
 __all__ = ["Observation", "Point", "Request", "Searcher", "check_arm", "derive_seed", "searcher"]
 

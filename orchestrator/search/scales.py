@@ -1,36 +1,12 @@
-"""Where does a value lie in its range? Linear, log and logit coordinates, and the unit cube.
+"""Where does a value lie in its range? Low is 0 and high is 1, straight in the parameter's own scale.
 
-`to_working` is the coordinate in which equal steps count equally: the value, its log, or its logit.
-`to_unit` is that coordinate with low at 0 and high at 1. The ways back always end inside [low, high].
+The way back always ends inside [low, high].
 """
 
 from __future__ import annotations
 
-import math
-
-from orchestrator.study.spec import Parameter, Scale
-
-
-def to_working(scale: Scale, value: float) -> float:
-    """The value in the scale's coordinate; at the scale's ends (log 0, logit 0 and 1) an infinity."""
-    if scale == "linear":
-        return float(value)
-    if scale == "log":
-        return math.log(value) if value > 0 else -math.inf
-    if value <= 0:
-        return -math.inf
-    # log1p keeps the digits of a small value, where 1 - value would round to 1
-    return math.log(value) - math.log1p(-value) if value < 1 else math.inf
-
-
-def from_working(scale: Scale, working: float) -> float:
-    """The value at a working coordinate: the inverse of `to_working`."""
-    if scale == "linear":
-        return float(working)
-    if scale == "log":
-        return math.exp(working)
-    odds = math.exp(-abs(working))  # the smaller side, so that nothing overflows
-    return 1 / (1 + odds) if working >= 0 else odds / (1 + odds)
+from orchestrator.study.spec import Parameter
+from trainer.config.scales import from_working, to_working
 
 
 def to_unit(parameter: Parameter, value: float) -> float:

@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Scale = Literal["linear", "log", "logit"]
+from trainer.config.scales import Scale
+
 Method = Literal["fixed", "random", "sobol", "grid", "gp", "tpe"]
 Phase = Literal["search", "confirm", "control"]
 Take = Literal["config", "schedule", "schedule-mean", "matched-decay"]

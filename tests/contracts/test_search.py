@@ -20,8 +20,9 @@ from scipy.stats import qmc
 
 from orchestrator.ground.errors import BadSpec
 from orchestrator.search import Observation, Request, derive_seed, searcher
-from orchestrator.search.scales import from_unit, from_working, to_unit, to_working
+from orchestrator.search.scales import from_unit, to_unit
 from orchestrator.study.spec import Parameter
+from trainer.config.scales import from_working, to_working
 
 METHODS = ("fixed", "random", "sobol", "grid", "gp", "tpe")
 BAYESIAN = ("gp", "tpe")

@@ -19,7 +19,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.config import ConfigError, TrainConfig
-from trainer.config.choices import LEARNABLE, LEARNED_SCHEDULE
+from trainer.config.choices import LEARNED_SCHEDULE
+from trainer.config.learnable import COURSES
 from trainer.config.reading import choice, number, section
 from trainer.training import entrypoint
 
@@ -34,9 +35,7 @@ class Audit:
 
     step: float = number(0.1, above=0, at_most=1)
     # What acts in the loss is left out: not all estimators can follow it.
-    learn: tuple[str, ...] = choice(
-        ("alpha", "beta1"), tuple(name for name in LEARNABLE if name != "label_smoothing")
-    )
+    learn: tuple[str, ...] = choice(("alpha", "beta1"), COURSES)
     at: Any = 8  # a tuple of steps, or their number
     spans: Any = (1, 10, 50, 200)
 

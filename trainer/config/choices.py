@@ -25,8 +25,6 @@ ACTIVATIONS = ("relu", "gated-gelu")
 DTYPES = ("float32", "bfloat16")
 AS_SIZE = "of-size"  # the size decides, as 0 does among the numbers
 ESTIMATORS = ("off", "held-out", "forward", "next-batch", "discounted", "lagged")
-LEARNABLE = ("alpha", "beta1", "beta2", "eps", "weight_decay", "decay_rate", "label_smoothing")
-COURSES = tuple(name for name in LEARNABLE if name != "label_smoothing")  # the optimizer's, and alpha
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from trainer.config.choices import COURSES, ESTIMATORS, LEARNABLE, LEARNED_SCHEDULE, OPTIMIZERS, PREPARED
+from trainer.config.choices import ESTIMATORS, LEARNED_SCHEDULE, OPTIMIZERS, PREPARED
+from trainer.config.learnable import COURSES, LEARNABLE
 from trainer.config.sections import Sections
 
-# Between which values a hyperparameter can learn; the ends are out of reach.
-_OPEN = {"beta1": 1.0, "beta2": 1.0, "label_smoothing": 1.0}
 _ESTIMATORS_OWN = {
     "every_steps": "held-out",
     "batch_fraction": "held-out",
@@ -137,7 +136,7 @@ def _course(config: Sections) -> list[str]:
         if "start" not in course and not start_of(config, name):
             problems.append(f"{where} states no start, and the config none either. State it.")
         for key, value in course.items():
-            below = math.inf if key == "shape" else _OPEN.get(name, math.inf)
+            below = math.inf if key == "shape" else LEARNABLE[name].ends[1]
             if not 0 < value < below:
                 problems.append(f"{where}.{key} is {value}. Allowed is strictly between 0 and {below:g}.")
     return problems
@@ -224,12 +223,11 @@ def _unlearnable(config: Sections, name: str) -> list[str]:
     if start is None:  # the optimizer's own, known where it is
         return []
     own: dict[str, Any] = config.guidance.hypers.get(name, {})
-    low, high = max(own.get("low", 0.0), 0.0), min(own.get("high", math.inf), _OPEN.get(name, math.inf))
+    low, high = max(own.get("low", 0.0), 0.0), min(own.get("high", math.inf), LEARNABLE[name].ends[1])
     if low < start < high:
         return []
-    where = "loss." if name == "label_smoothing" else "optimizer."
     return [
-        f"{name} learns and starts at {start} ({where}{name}), on its bound or beyond. "
+        f"{name} learns and starts at {start} ({LEARNABLE[name].path}), on its bound or beyond. "
         f"Allowed is strictly between {low:g} and {high:g}. Move its start, or do not learn it."
     ]
 

@@ -12,7 +12,6 @@ from trainer.config.choices import (
     AS_SIZE,
     DTYPES,
     ESTIMATORS,
-    LEARNABLE,
     LEARNED_SCHEDULE,
     LEVELS,
     MODELS,
@@ -26,6 +25,7 @@ from trainer.config.choices import (
     SOURCES,
     Dimensions,
 )
+from trainer.config.learnable import LEARNABLE
 from trainer.config.reading import choice, flag, number, table, text
 
 
@@ -122,7 +122,7 @@ class GuidanceConfig:
     with which a raw value can move by `reach` in a run; with neither it is the estimator's own."""
 
     estimator: str = choice("off", ESTIMATORS)
-    learn: tuple[str, ...] = choice((), LEARNABLE)
+    learn: tuple[str, ...] = choice((), tuple(LEARNABLE))
     eta: float | None = number(None, at_least=0)
     reach: float | None = number(None, above=0)
     every_steps: int = number(1, at_least=1, below=10**9)  # of held-out

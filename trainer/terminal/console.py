@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import TrainConfig, canonical, fingerprint, papers_rate, with_values
-from trainer.config.choices import ESTIMATORS, LEARNABLE, MODELS
+from trainer.config.choices import ESTIMATORS, MODELS
+from trainer.config.learnable import LEARNABLE
 from trainer.config.reading import ConfigError
 from trainer.data import home
 from trainer.protocol import Outcome, Place, Reply, Report, write_resume_note

@@ -1,0 +1,69 @@
+"""What can be named in a config or a spec: ours, and what installed packages bring under an entry point.
+
+A package offers an estimator by an entry point in its metadata, and likewise each other kind:
+
+    [project.entry-points."orch.estimators"]
+    nearby = "their_package.offered:NEARBY"
+
+What is loaded is a description of the standard library alone: it says where the code is, and is asked for
+while a config is checked. The code itself is loaded by `code` when it is used. See docs/extending.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Descriptions by name, in order: ours first. Names are known without loading a package."""
+
+    def __init__(self, kind: str, of: type[T], ours: Mapping[str, T]) -> None:
+        self.kind, self.group, self.of, self.ours = kind, f"orch.{kind}s", of, dict(ours)
+
+    @functools.cached_property
+    def theirs(self) -> dict[str, EntryPoint]:
+        """Of installed packages, by name; one of our names stays ours."""
+        return {p.name: p for p in entry_points(group=self.group) if p.name not in self.ours}
+
+    def __getitem__(self, name: str) -> T:
+        if name in self.ours:
+            return self.ours[name]
+        found: T = _loaded(self.theirs[name], self.of)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.ours or name in self.theirs
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.ours
+        yield from self.theirs
+
+    def __len__(self) -> int:
+        return len(self.ours) + len(self.theirs)
+
+
+@functools.cache
+def _loaded(point: EntryPoint, of: Any) -> Any:
+    """ValueError says what is wrong with it, as for any other value of a config."""
+    where = f"{point.name!r} ({point.value}, entry point {point.group})"
+    try:
+        found = point.load()
+    except Exception as why:  # a stranger's module may raise anything
+        raise ValueError(
+            f"{where} cannot be loaded ({type(why).__name__}: {why}). Repair or remove its package."
+        ) from why
+    if not isinstance(found, of):
+        raise ValueError(f"{where} is a {type(found).__name__}. Allowed is a {of.__module__}.{of.__name__}.")
+    return found
+
+
+def code(path: str) -> Any:
+    """What stands at `module:name`."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
