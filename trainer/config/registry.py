@@ -24,7 +24,7 @@ class Registry(Mapping[str, T], Generic[T]):
     """Descriptions by name, in order: ours first. Names are known without loading a package."""
 
     def __init__(self, kind: str, of: type[T], ours: Mapping[str, T]) -> None:
-        self.kind, self.group, self.of, self.ours = kind, f"orch.{kind}s", of, dict(ours)
+        self.group, self.of, self.ours = f"orch.{kind}s", of, dict(ours)
 
     @functools.cached_property
     def theirs(self) -> dict[str, EntryPoint]:
@@ -32,35 +32,32 @@ class Registry(Mapping[str, T], Generic[T]):
         return {p.name: p for p in entry_points(group=self.group) if p.name not in self.ours}
 
     def __getitem__(self, name: str) -> T:
-        if name in self.ours:
-            return self.ours[name]
-        found: T = _loaded(self.theirs[name], self.of)
-        return found
+        if name not in self.ours and name in self.theirs:
+            self.ours[name] = self._loaded(self.theirs[name])
+        return self.ours[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self.ours or name in self.theirs
 
     def __iter__(self) -> Iterator[str]:
-        yield from self.ours
-        yield from self.theirs
+        yield from {**self.ours, **self.theirs}
 
     def __len__(self) -> int:
-        return len(self.ours) + len(self.theirs)
+        return len({*self.ours, *self.theirs})
 
-
-@functools.cache
-def _loaded(point: EntryPoint, of: Any) -> Any:
-    """ValueError says what is wrong with it, as for any other value of a config."""
-    where = f"{point.name!r} ({point.value}, entry point {point.group})"
-    try:
-        found = point.load()
-    except Exception as why:  # a stranger's module may raise anything
-        raise ValueError(
-            f"{where} cannot be loaded ({type(why).__name__}: {why}). Repair or remove its package."
-        ) from why
-    if not isinstance(found, of):
-        raise ValueError(f"{where} is a {type(found).__name__}. Allowed is a {of.__module__}.{of.__name__}.")
-    return found
+    def _loaded(self, point: EntryPoint) -> T:
+        """ValueError says what is wrong with it, as for any other value of a config."""
+        where = f"{point.name!r} ({point.value}, entry point {point.group})"
+        try:
+            found = point.load()
+        except Exception as why:  # a stranger's module may raise anything
+            raise ValueError(
+                f"{where} cannot be loaded ({type(why).__name__}: {why}). Repair or remove its package."
+            ) from why
+        if not isinstance(found, self.of):
+            allowed = f"{self.of.__module__}.{self.of.__name__}"
+            raise ValueError(f"{where} is a {type(found).__name__}. Allowed is a {allowed}.")
+        return found
 
 
 def code(path: str) -> Any:
