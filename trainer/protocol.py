@@ -6,7 +6,17 @@ A training program ("entrypoint") is a module that offers
     shape_key(config) -> str          equal keys compile to the same program
     run(config, reporter, workdir, place) -> Outcome
 
-`check` and `shape_key` use the standard library only, so that a host can ask them without loading an
+and, where runs learn hyperparameters or leave something for others to begin with,
+
+    learns(config) -> list[str]                        names of the hyperparameters that a run learns
+    inherit(take, config, folder) -> config | list[str]
+
+`inherit` is asked for what a run starts from that takes `take` (schedule, schedule-mean or matched-decay, see
+docs/specs.md) of a finished run with that config: a config, or sentences that say why there is none. `folder`
+is the finished run's, and a file that the new config names may be left there: the host keeps it. Folder None
+asks beforehand whether it can be taken.
+
+All but `run` use the standard library and numpy only, so that a host can ask them without loading an
 accelerator stack. A config is a dict of JSON values; its top-level `seed` is set by the host.
 """
 

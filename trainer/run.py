@@ -4,9 +4,10 @@ python -m trainer.run config.json --out runs/first
 python -m trainer.run --pair en-de --size tiny --steps 1200
 """
 
+from trainer.config.inherit import inherit, learns
 from trainer.training.entrypoint import check, run, shape_key
 
-__all__ = ["check", "run", "shape_key"]
+__all__ = ["check", "inherit", "learns", "run", "shape_key"]
 
 if __name__ == "__main__":
     import sys

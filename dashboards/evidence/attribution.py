@@ -23,7 +23,6 @@ from typing import Literal
 from dashboards.evidence import stats
 from dashboards.evidence.contrasts import Contrast, contrast, paired, sample
 from dashboards.evidence.frames import Frame
-from orchestrator.study.configs import expected_config, learned_by
 from orchestrator.study.spec import Arm
 
 ALPHA = 0.05
@@ -133,12 +132,8 @@ def _standing(frame: Frame, column: str, sides: tuple[Arm, Arm]) -> list[Arm]:
     ]
 
 
-def guides(frame: Frame, arm: Arm) -> bool:
-    return bool(learned_by(expected_config(frame.spec, arm)))
-
-
 def _can_say(frame: Frame, arm: Arm) -> bool:
-    return bool(frame.confirming(arm)) and not guides(frame, arm)
+    return bool(frame.confirming(arm)) and not frame.learns[arm.name]
 
 
 def _compared(frame: Frame, arm: Arm, sides: tuple[Arm, Arm], gain: Contrast, *, metric: str) -> _Compared:

@@ -18,7 +18,9 @@ from orchestrator.ledger import Ledger, paging
 from orchestrator.ledger.costs import added, run_hours
 from orchestrator.ledger.records import ENDED, RESULTS, StoredEvent, StudyState, TrialRow, TrialState
 from orchestrator.ledger.tallies import rank
+from orchestrator.study.configs import expected_configs
 from orchestrator.study.spec import BAYESIAN, Arm, StudySpec
+from trainer.config.inherit import inherit, learns
 from trainer.protocol import COUNTS, SECONDS
 
 PAGE_EVENTS = 1000
@@ -78,6 +80,7 @@ class Frame:
     reason: str
     trials: Mapping[str, tuple[Trial, ...]]
     added: Mapping[str, int]  # arm -> trials that `extend` added, in each replicate
+    learns: Mapping[str, Sequence[str]]  # arm -> the hyperparameters that its runs learn
 
     @property
     def finished(self) -> bool:
@@ -205,7 +208,13 @@ def read(ledger: Ledger, study: str) -> Frame:
         reason=row.reason,
         trials={arm: tuple(of) for arm, of in trials.items()},
         added=dict(row.extra_trials),
+        learns=_learned_before(spec) if row.learns is None else row.learns,
     )
+
+
+def _learned_before(spec: StudySpec) -> dict[str, Sequence[str]]:
+    """Of a study that was created before its row told it: then only the trainer's configs could say it."""
+    return {arm.name: learns(config) for arm, config in expected_configs(spec, partial(inherit, folder=None))}
 
 
 def _trial(row: TrialRow) -> Trial:

@@ -28,7 +28,6 @@ from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Frame, Trial
 from dashboards.evidence.tables import csv_text, one_line
 from orchestrator.ledger.records import TrialState
-from orchestrator.study.configs import expected_config, learned_by
 from orchestrator.study.spec import BAYESIAN, Arm
 
 Outcome = Literal["win", "tie", "loss", "unknown"]
@@ -99,10 +98,10 @@ def matrix(frame: Frame, *, metric: str | None = None) -> Matrix | None:
     """None if the columns are not settings (they share one default, or have none), or hold no other row."""
     metric = metric or frame.spec.objective.metric
     choosing = [arm for arm in frame.spec.arms if not frame.spec.confirms(arm)]
-    default = next((a for a in choosing if a.method == "fixed" and _unguided(frame, a)), None)
+    default = next((a for a in choosing if a.method == "fixed" and not frame.learns[a.name]), None)
     if default is None or default.column == "*":
         return None
-    bo = next((a for a in choosing if a.method in BAYESIAN and _unguided(frame, a)), None)
+    bo = next((a for a in choosing if a.method in BAYESIAN and not frame.learns[a.name]), None)
     theirs = None if bo is None else frame.row_of(bo)
     ours = frame.row_of(default)
     rows = [row for row in dict.fromkeys(map(frame.row_of, choosing)) if row != ours]
@@ -115,10 +114,6 @@ def matrix(frame: Frame, *, metric: str | None = None) -> Matrix | None:
         bo=theirs,
         lines=tuple(_line(frame, row, metric, default=ours, bo=theirs) for row in rows),
     )
-
-
-def _unguided(frame: Frame, arm: Arm) -> bool:
-    return not learned_by(expected_config(frame.spec, arm))
 
 
 def _line(frame: Frame, row: str, metric: str, *, default: str, bo: str | None) -> Line:

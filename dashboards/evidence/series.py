@@ -16,7 +16,7 @@ from dashboards.evidence import stats
 from dashboards.evidence.cautions import edge
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Curves, Frame, Points, Trial, schedule
-from orchestrator.study.configs import expected_config, learned_by, value_at
+from orchestrator.study.configs import value_at
 from orchestrator.study.spec import BAYESIAN, Arm, Parameter
 from trainer.protocol import COUNTS
 
@@ -181,21 +181,16 @@ def closely(frame: Frame) -> list[Trial]:
         best = frame.best(arm)
         of = [best] if best is not None else []
         of += [run for choice in frame.choices(arm) for run in choice.runs]
-        if frame.spec.confirms(arm) or (arm.method == "grid" and learns(arm, frame)):
+        if frame.spec.confirms(arm) or (arm.method == "grid" and frame.learns[arm.name]):
             of += frame.of(arm)
         chosen |= {trial.name: trial for trial in of}
     return list(chosen.values())
 
 
-def learns(arm: Arm, frame: Frame) -> tuple[str, ...]:
-    """The hyperparameters that an arm's runs learn."""
-    return learned_by(expected_config(frame.spec, arm))
-
-
 def hypers(frame: Frame, column: str) -> tuple[str, ...]:
     """What is learned somewhere in a column."""
     arms = (a for a in frame.spec.arms if a.column in (column, "*"))
-    return tuple(dict.fromkeys(name for arm in arms for name in learns(arm, frame)))
+    return tuple(dict.fromkeys(name for arm in arms for name in frame.learns[arm.name]))
 
 
 def trajectories(frame: Frame, heard: Mapping[str, Curves], column: str, hyper: str) -> list[Line]:
@@ -205,7 +200,7 @@ def trajectories(frame: Frame, heard: Mapping[str, Curves], column: str, hyper: 
         if arm.column not in (column, "*") or frame.spec.confirms(arm):
             continue
         best = frame.best(arm)
-        if hyper not in learns(arm, frame):
+        if hyper not in frame.learns[arm.name]:
             if best is not None and arm.method in BAYESIAN:
                 found += _found(frame, arm, best, heard, hyper)
             continue

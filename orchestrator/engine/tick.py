@@ -12,7 +12,6 @@ from functools import reduce
 from typing import Any
 
 from orchestrator.engine.blocked import Unrunnable
-from orchestrator.engine.checks import find_entrypoint, find_shape_key
 from orchestrator.engine.endings import ending
 from orchestrator.engine.inherit import taken
 from orchestrator.engine.lanes import Course, Lane
@@ -37,6 +36,7 @@ from orchestrator.ledger.rules import heard
 from orchestrator.runs.contract import AttemptKey, Backend, Ended, Launch, Progress
 from orchestrator.runs.folders import NotWritten, Storage
 from orchestrator.study.configs import trial_config
+from orchestrator.study.entrypoint import find_entrypoint, find_shape_key
 from orchestrator.study.spec import StudySpec
 from trainer.protocol import Reply
 
@@ -426,7 +426,8 @@ class Engine:
         best = lane.source.best if lane.source is not None else None
         if best is None or lane.arm.after is None:
             return None
-        return taken(lane.arm.after.take, self.store.trial(best.trial_id), self.storage)
+        name, source = lane.spec.entrypoint, self.store.trial(best.trial_id)
+        return taken(lane.arm.after.take, source, self.storage, self._entrypoint(name), name)
 
     def _submit(self, spec: StudySpec, trial: TrialRow, attempt: AttemptRow) -> None:
         """Hand it to the workers. One that finds no room stays LAUNCHING and is submitted again."""

@@ -34,6 +34,8 @@ from orchestrator.ledger.costs import added
 from orchestrator.study.configs import value_at, with_values
 from orchestrator.study.spec import Parameter, Spec
 from orchestrator.study.spec_files import validated
+from trainer.config.inherit import inherit as inherit
+from trainer.config.inherit import learns as learns
 from trainer.protocol import (
     COUNTS,
     RESUME,

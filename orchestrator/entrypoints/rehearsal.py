@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 
 from trainer.config import ConfigError, TrainConfig
+from trainer.config.inherit import inherit as inherit
+from trainer.config.inherit import learns as learns
 from trainer.protocol import SCHEDULE, Outcome, Place, Reply, Report, Reporter, resume_note, whole
 
 FLOOR = 2.0  # the loss at the best hyperparameters after endless training, before noise

@@ -35,6 +35,7 @@ UPGRADES: tuple[Upgrade, ...] = (
         "CREATE TABLE sessions (digest TEXT NOT NULL PRIMARY KEY, token TEXT NOT NULL, "
         "created_at DOUBLE PRECISION NOT NULL, expires_at DOUBLE PRECISION NOT NULL)",
     ),
+    ("ALTER TABLE studies ADD COLUMN learns TEXT",),  # so that a reader need not ask the entrypoint
 )
 
 

@@ -6,7 +6,7 @@ Rows are frozen; a change is a new row. Every move of a state goes through `allo
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +85,8 @@ class StudyRow:
     created_at: float
     reason: str = ""
     extra_trials: Mapping[str, int] = field(default_factory=dict)  # arm -> trials added by `extend`
+    # arm -> the hyperparameters that its runs learn, as the entrypoint said; None: a study of before
+    learns: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,7 @@ class Tables:
         Column("created_at", Double, nullable=False),
         Column("reason", Words, nullable=False),
         Column("extra_trials", Json, nullable=False),
+        Column("learns", Json),
     )
 
     trials = Table(

@@ -15,7 +15,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -86,18 +87,10 @@ class Storage:
         if path.is_file() and path.read_bytes() == content:
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with whole(path) as unfinished, unfinished.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())  # the ledger will name it, and outlives a power cut
-        except OSError as problem:
-            trouble = NO_ROOM.get(problem.errno or 0)
-            if trouble is None:
-                raise
-            raise DiskFull(
-                f"{trouble}: {path} could not be written. Make room there, then resume the study."
-            ) from problem
+        with no_room(path), whole(path) as unfinished, unfinished.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # the ledger will name it, and outlives a power cut
         return path
 
     def require_room(self, study_id: str) -> None:
@@ -194,6 +187,20 @@ class Journal:
                 f"{trouble}: an event could not be written to {self.path}. "
                 f"Make room there; the trial goes on from its last checkpoint."
             ) from problem
+
+
+@contextmanager
+def no_room(path: Path) -> Iterator[None]:
+    """DiskFull where what is written there finds no room."""
+    try:
+        yield
+    except OSError as problem:
+        trouble = NO_ROOM.get(problem.errno or 0)
+        if trouble is None:
+            raise
+        raise DiskFull(
+            f"{trouble}: {path} could not be written. Make room there, then resume the study."
+        ) from problem
 
 
 def is_written(folder: str | Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from orchestrator.ground.errors import BadSpec, NotFound
 from orchestrator.study.configs import value_at
 from trainer.config import TrainConfig
-from trainer.protocol import SCHEDULE
+from trainer.config.inherit import MULTIPLIER, curves_in
 
 Curves = dict[str, list[Any]]
 
@@ -46,25 +45,12 @@ def learning_rate(step):
 
 def read(folder: Path) -> Curves:
     """Every step's multiplier and hyperparameters. NotFound says that there are none."""
-    return {name: _shortest(curve) for name, curve in arrays(folder).items()}
-
-
-def arrays(folder: Path) -> dict[str, np.ndarray]:
-    """The same, as the trainer wrote them."""
-    path = folder / SCHEDULE
-    if not path.is_file():
-        raise NotFound(
-            f"{folder} has no {SCHEDULE}. Runs of the trainer leave one at their end: name a trial that "
-            f"ended."
-        )
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (EOFError, ValueError, zipfile.BadZipFile) as problem:
-        raise BadSpec(
-            f"{path} cannot be read ({problem}): it was torn, as by a power cut. Put a whole one there, or "
-            f"run the trial's configuration again in a new study."
-        ) from problem
+        return {name: _shortest(curve) for name, curve in curves_in(folder).items()}
+    except FileNotFoundError as missing:
+        raise NotFound(str(missing)) from missing
+    except ValueError as torn:
+        raise BadSpec(str(torn)) from torn
 
 
 def _shortest(array: np.ndarray) -> Any:
@@ -83,8 +69,8 @@ def write(curves: Curves, out: Path, *, trial: str, config: Mapping[str, Any]) -
         raise BadSpec(f"{module} is there, and is no learned schedule. Name another with --out.")
     stated = value_at(config, "optimizer.learning_rate")
     rate = TrainConfig().optimizer.learning_rate if stated is None else float(stated)
-    told = {"trial": trial, "learning_rate": rate, "steps": len(curves["multiplier"]), "curves": curves}
+    told = {"trial": trial, "learning_rate": rate, "steps": len(curves[MULTIPLIER]), "curves": curves}
     out.write_text(json.dumps(told))
-    names = ", ".join(name for name in curves if name != "multiplier")
+    names = ", ".join(name for name in curves if name != MULTIPLIER)
     module.write_text(_MODULE.format(trial=trial, names=names, rate=rate))
     return out, module

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.engine.checks import require_runnable
+from orchestrator.engine.checks import learned_by_arms, require_runnable
 from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import NameTaken
 from orchestrator.ground.identity import whoami
@@ -50,6 +50,7 @@ def new_study(spec: StudySpec, *, study_id: str, created_at: float) -> StudyRow:
         spec_hash=spec_hash(spec),
         state=StudyState.RUNNING,
         created_at=created_at,
+        learns=learned_by_arms(spec),
     )
 
 

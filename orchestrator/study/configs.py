@@ -6,14 +6,18 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.study.spec import BAYESIAN, FRESH_PER_REPLICATE, Arm, StudySpec, Take
+from orchestrator.study.entrypoint import Inherit
+from orchestrator.study.spec import BAYESIAN, FRESH_PER_REPLICATE, Arm, StudySpec
+from trainer.config.paths import copied
+from trainer.config.paths import value_at as value_at
+from trainer.config.paths import with_values as with_values
 
 _MARK = "\0"  # no value of a spec: no text in one holds a null
 
 
 def laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """`top` over `base`, section by section; neither is changed."""
-    merged: dict[str, Any] = _copied(_joined(base, top))
+    merged: dict[str, Any] = copied(_joined(base, top))
     return merged
 
 
@@ -27,40 +31,6 @@ def _joined(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
         else:
             joined[key] = value
     return joined
-
-
-def _copied(value: Any) -> Any:
-    """Of what a config can hold. Unlike `copy.deepcopy` it makes two of what stands at two places, so that
-    a change at one is none at the other."""
-    if isinstance(value, dict):
-        return {key: _copied(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(_copied, value))
-    return value
-
-
-def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with the value of each dotted path replaced; missing sections are made."""
-    changed: dict[str, Any] = _copied(dict(config))
-    for path, value in values.items():
-        *sections, key = path.split(".")
-        place = changed
-        for section in sections:
-            inner = place.get(section)
-            place[section] = inner = inner if isinstance(inner, dict) else {}
-            place = inner
-        place[key] = value
-    return changed
-
-
-def value_at(config: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path; None where there is none."""
-    place: Any = config
-    for key in path.split("."):
-        if not isinstance(place, Mapping) or key not in place:
-            return None
-        place = place[key]
-    return place
 
 
 def training_seed(spec: StudySpec, arm: Arm, replicate: int, index: int) -> int:
@@ -86,73 +56,19 @@ def default_point(spec: StudySpec, arm: Arm) -> dict[str, float]:
     }
 
 
-# -- what an arm takes of the one that it follows ---------------------------------------------------------
-UNGUIDED = {"estimator": "off", "learn": []}
-_ELSEWHERE = {"label_smoothing": "loss.label_smoothing", "decay_rate": "optimizer.more.decay_rate"}
-
-
-def path_of(name: str) -> str:
-    """Where a config states the constant value of a hyperparameter that can be learned."""
-    return _ELSEWHERE.get(name, f"optimizer.{name}")
-
-
-def learned_by(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The hyperparameters that a run with this config learns."""
-    names = value_at(config, "guidance.learn")
-    guided = value_at(config, "guidance.estimator") not in (None, "off")
-    return tuple(map(str, names)) if guided and isinstance(names, list | tuple) else ()
-
-
-def unguided(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same run with nothing learned; what is said of guidance besides goes too, and would be refused."""
-    changed: dict[str, Any] = _copied({**config, "guidance": UNGUIDED})
-    return changed
-
-
-def untakable(take: Take, config: Mapping[str, Any]) -> str | None:
-    """Why what such a run learned cannot be taken, in a sentence; None where it can."""
-    if take == "config":
-        return None
-    learned = learned_by(config)
-    if not learned:
-        return "Its runs learn nothing (guidance.estimator, guidance.learn). Follow a guided arm."
-    grouped = [name for name in learned if value_at(config, f"guidance.hypers.{name}.per_group")]
-    if grouped:
-        return (
-            f"Its runs learn {', '.join(grouped)} by parameter group, and an unguided run has one number for "
-            f"all. Follow an arm without per_group."
-        )
-    return None
-
-
-def expected_config(spec: StudySpec, arm: Arm) -> dict[str, Any]:
-    """What an arm's runs will start from, as far as can be told before the arms that it follows have run."""
-    arms = {each.name: each for each in spec.arms}
-    chain = [arm]
-    while (after := chain[-1].after) is not None:
-        chain.append(arms[after.arm])
-    config: Mapping[str, Any] = spec.base
-    for each in reversed(chain):
-        config = _followed(config, each)
-    whole: dict[str, Any] = _copied(config)
-    return whole
-
-
-def expected_configs(spec: StudySpec) -> Iterator[tuple[Arm, dict[str, Any]]]:
-    """`expected_config` of every arm, each made of an earlier one's. They share what is alike, and are only
-    to be read."""
+def expected_configs(spec: StudySpec, inherit: Inherit) -> Iterator[tuple[Arm, dict[str, Any]]]:
+    """What each arm's runs will start from, as far as can be told before the arms that it follows have run.
+    They share what is alike, and are only to be read. What cannot be taken
+    is left as the followed arm has it: `engine/checks.py` refuses it."""
     made: dict[str, dict[str, Any]] = {}
     for arm in spec.arms:  # an arm follows only earlier ones
-        config = _followed(spec.base if arm.after is None else made[arm.after.arm], arm)
-        made[arm.name] = config
-        yield arm, config
-
-
-def _followed(config: Mapping[str, Any], arm: Arm) -> dict[str, Any]:
-    """What an arm starts from, given the base, or what the arm that it follows starts from."""
-    if arm.after is not None and arm.after.take != "config":
-        config = {**config, "guidance": UNGUIDED}
-    return _joined(config, arm.config)
+        start: Mapping[str, Any] = spec.base
+        if arm.after is not None:
+            start = made[arm.after.arm]
+            taken = inherit(arm.after.take, start)
+            start = taken if isinstance(taken, dict) else start
+        made[arm.name] = _joined(start, arm.config)
+        yield arm, made[arm.name]
 
 
 # -- how far a value in the base goes ---------------------------------------------------------------------
@@ -165,8 +81,9 @@ class Reach:
     begun: tuple[str, ...]  # of those kept: a Bayesian search of it, which begins at the base's value
 
 
-def reach(spec: StudySpec, paths: Collection[str]) -> dict[str, Reach]:
+def reach(spec: StudySpec, paths: Collection[str], inherit: Inherit) -> dict[str, Reach]:
     """How far the base's value at each dotted path goes; none of the paths leads into another."""
+    configs = {arm.name: config for arm, config in expected_configs(spec, inherit)}
     marked = with_values(spec.base, dict.fromkeys(paths, _MARK))
     kept: dict[str, set[str]] = {}  # the paths, by arm
     begun: dict[str, set[str]] = {}
@@ -178,8 +95,10 @@ def reach(spec: StudySpec, paths: Collection[str]) -> dict[str, Reach]:
         begun[arm.name] = (searched & set(paths)) - stated if arm.method in BAYESIAN else set()
         if arm.after is not None:
             kept[arm.name] |= kept[arm.after.arm]
-            if arm.after.take != "config":  # which runs it with guidance off, whatever the base says
-                kept[arm.name] |= {path for path in paths if path.split(".")[0] == "guidance"}
+            source = configs[arm.after.arm]
+            taken = inherit(arm.after.take, source)
+            if isinstance(taken, dict):  # what this changes, it changes whatever the base says
+                kept[arm.name] |= {path for path in paths if value_at(taken, path) != value_at(source, path)}
     return {
         path: Reach(
             reached=tuple(name for name in kept if path not in kept[name]),

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.ground.errors import BadSpec
 from orchestrator.study.configs import Reach, reach, value_at, with_values
+from orchestrator.study.entrypoint import inherit_of
 from orchestrator.study.plan import COST_THE_SAME
 from orchestrator.study.spec import BAYESIAN, PATH, StudySpec
 from orchestrator.study.spec_files import spec_from_dict
@@ -53,7 +54,8 @@ def override(
     settings = dict(_setting(text) for text in sets)
     data["base"] = with_values(data["base"], settings)
     changed = spec_from_dict(data)
-    reached = reach(changed, dict.fromkeys(leaf for path in settings for leaf in _leaves(changed.base, path)))
+    paths = dict.fromkeys(leaf for path in settings for leaf in _leaves(changed.base, path))
+    reached = reach(changed, paths, inherit_of(spec.entrypoint)) if paths else {}
     for path, r in reached.items():
         if path.split(".")[0] == "seed" or not (r.reached or r.begun):
             useless.append(_useless(changed, path))

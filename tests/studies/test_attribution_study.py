@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dashboards.evidence.attribution import EXPECTED_CONTROLS
-from orchestrator.study.configs import default_point, expected_config, learned_by, trial_config, value_at
+from orchestrator.engine.checks import expected_starts, learned_by_arms
+from orchestrator.study.configs import default_point, trial_config, value_at
 from orchestrator.study.plan import plan
 from orchestrator.study.spec import Arm, StudySpec
 from studies import attribution, catalog, parts
@@ -78,16 +79,16 @@ def test_every_choice_runs_on_the_same_fresh_seeds_in_every_row_of_a_column(size
 
 def test_what_follows_the_guided_arm_takes_what_its_row_says_and_is_unguided() -> None:
     spec = catalog.get("attribution", "laptop")
+    started, learned = expected_starts(spec), learned_by_arms(spec)
     for column in columns(spec):
         guided = at(spec, "guided", column)
-        assert learned_by(expected_config(spec, guided)) == ("alpha", "beta1")
+        assert learned[guided.name] == ["alpha", "beta1"]
         for row, take in FOLLOWING.items():
             arm = at(spec, row, column)
             assert arm.after is not None
             assert (arm.after.arm, arm.after.take) == (guided.name, take)
-            followed = expected_config(spec, arm)
-            assert learned_by(followed) == ()
-            assert followed["steps"] == guided.config["steps"]
+            assert learned[arm.name] == []
+            assert started[arm.name]["steps"] == guided.config["steps"]
             assert arm.run_hours == at(spec, "base", column).run_hours
 
 

@@ -262,4 +262,4 @@ def test_a_row_that_goes_on_with_what_another_learned_with_learns_too() -> None:
         "after": {"arm": "guided"},
     }
     frame = frames.read(ledger(spec(more_arms=[control]), {}), "s1")
-    assert series.learns(frame.spec.arm("again"), frame) == ("alpha",)
+    assert frame.learns["again"] == ("alpha",)

@@ -8,16 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+import trainer.run
 from orchestrator.engine import inherit
-from orchestrator.engine.checks import require_runnable
+from orchestrator.engine.checks import learned_by_arms, require_runnable
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger.records import TrialRow, TrialState
-from orchestrator.runs import schedules
 from orchestrator.runs.folders import Storage
+from orchestrator.service.creation import create
 from orchestrator.study.plan import plan
 from orchestrator.study.spec import Take
 from orchestrator.study.spec_files import spec_from_dict
 from tests.faults.world import created, small_study, world
+from tests.orchestrator.engine.conftest import SOUND, Write
+from trainer.config.inherit import curves_in
 
 CONFIG: dict[str, Any] = {
     "steps": 4,
@@ -46,6 +49,10 @@ def left(folder: Path, *, attempts: int = 2, **changes: Any) -> tuple[TrialRow, 
     return trial, storage
 
 
+def taken(take: Take, trial: TrialRow, storage: Storage) -> dict[str, Any]:
+    return inherit.taken(take, trial, storage, trainer.run, "trainer.run")
+
+
 def schedule_of(config: dict[str, Any]) -> dict[str, np.ndarray]:
     with np.load(config["schedule"]["name"], allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
@@ -53,7 +60,7 @@ def schedule_of(config: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def test_the_learned_schedule_is_replayed_unguided_from_the_studys_own_folder(tmp_path: Path) -> None:
     trial, storage = left(tmp_path)
-    config = inherit.taken("schedule", trial, storage)
+    config = taken("schedule", trial, storage)
     assert config["guidance"] == {"estimator": "off", "learn": []}
     assert config["schedule"]["name"] == str(tmp_path / "s1" / "schedules" / "s1.guided.0.1.schedule.npz")
     assert {**config, "guidance": 0, "schedule": 0} == {**CONFIG, "guidance": 0, "schedule": 0}
@@ -64,7 +71,7 @@ def test_the_learned_schedule_is_replayed_unguided_from_the_studys_own_folder(tm
 
 
 def test_the_mean_of_what_was_learned_becomes_constant_on_the_studys_own_schedule(tmp_path: Path) -> None:
-    config = inherit.taken("schedule-mean", *left(tmp_path))
+    config = taken("schedule-mean", *left(tmp_path))
     assert config["optimizer"] == pytest.approx(
         {"learning_rate": 0.04, "alpha": 0.75, "beta1": 0.7}, rel=1e-6
     )
@@ -75,7 +82,7 @@ def test_the_mean_of_what_was_learned_becomes_constant_on_the_studys_own_schedul
 def test_the_matched_decay_goes_straight_from_where_the_learned_values_began_to_where_they_ended(
     tmp_path: Path,
 ) -> None:
-    kept = schedule_of(inherit.taken("matched-decay", *left(tmp_path)))
+    kept = schedule_of(taken("matched-decay", *left(tmp_path)))
     alpha, beta1 = (CURVES[name].astype(np.float64) for name in ("alpha", "beta1"))
     np.testing.assert_allclose(np.log(kept["alpha"]), np.linspace(*np.log(alpha[[0, -1]]), 4), atol=1e-6)
     logits = np.log(kept["beta1"] / (1 - kept["beta1"].astype(np.float64)))
@@ -85,15 +92,6 @@ def test_the_matched_decay_goes_straight_from_where_the_learned_values_began_to_
         np.testing.assert_array_equal(kept[name], CURVES[name])
 
 
-def test_where_the_learned_alpha_rose_and_fell_its_match_takes_the_straight_way() -> None:
-    steps = np.arange(400)
-    rose = np.exp(np.interp(steps, [0, 100, 399], np.log([1.0, 1.6, 0.65])))
-    made = inherit.matched_decay({"multiplier": np.ones(400), "alpha": rose}, ("alpha",))["alpha"]
-    np.testing.assert_allclose(made, 0.65 ** (steps / 399), rtol=1e-9)
-    only_rose = inherit.matched_decay({"multiplier": np.ones(400), "alpha": 1 / rose}, ("alpha",))["alpha"]
-    np.testing.assert_allclose(only_rose, 0.65 ** (-steps / 399), rtol=1e-9)
-
-
 def test_a_static_course_beside_what_was_learned_is_in_the_file_and_no_longer_in_the_config(
     tmp_path: Path,
 ) -> None:
@@ -101,10 +99,10 @@ def test_a_static_course_beside_what_was_learned_is_in_the_file_and_no_longer_in
     guided = {**CONFIG["guidance"], "learn": ["alpha"]}
     trial, storage = left(tmp_path, schedule=course, guidance=guided)
     for take in ("schedule", "matched-decay"):
-        config = inherit.taken(take, trial, storage)
+        config = taken(take, trial, storage)
         assert config["schedule"].keys() == {"name", "warmup_steps"}
         np.testing.assert_array_equal(schedule_of(config)["beta1"], CURVES["beta1"])
-    means = inherit.taken("schedule-mean", trial, storage)
+    means = taken("schedule-mean", trial, storage)
     assert (means["schedule"], means["optimizer"]["beta1"]) == (course, 0.9)  # of alpha alone
 
 
@@ -113,9 +111,9 @@ def test_what_is_written_depends_on_the_run_alone_and_is_written_once(tmp_path: 
     for attempts in (1, 3):
         trial, storage = left(tmp_path / f"{attempts}", attempts=attempts)
         for take in ("schedule", "matched-decay"):
-            file = Path(inherit.taken(take, trial, storage)["schedule"]["name"])
+            file = Path(taken(take, trial, storage)["schedule"]["name"])
             written = file.stat().st_mtime_ns
-            assert inherit.taken(take, trial, storage)["schedule"]["name"] == str(file)
+            assert taken(take, trial, storage)["schedule"]["name"] == str(file)
             assert file.stat().st_mtime_ns == written
             files.append(file)
     assert [f.read_bytes() for f in files[:2]] == [f.read_bytes() for f in files[2:]]
@@ -124,10 +122,10 @@ def test_what_is_written_depends_on_the_run_alone_and_is_written_once(tmp_path: 
 
 def test_a_torn_file_is_replaced_by_the_whole_one(tmp_path: Path) -> None:
     trial, storage = left(tmp_path)
-    file = Path(inherit.taken("schedule", trial, storage)["schedule"]["name"])
+    file = Path(taken("schedule", trial, storage)["schedule"]["name"])
     whole = file.read_bytes()
     file.write_bytes(whole[:100])
-    inherit.taken("schedule", trial, storage)
+    taken("schedule", trial, storage)
     assert file.read_bytes() == whole
 
 
@@ -136,7 +134,7 @@ def test_a_run_that_left_no_schedule_is_told_of(tmp_path: Path, take: Take) -> N
     trial, storage = left(tmp_path)
     (storage.folder("s1", trial.trial_id, 2) / "schedule.npz").unlink()
     with pytest.raises(BadSpec, match=r"has no schedule\.npz.*put it back, or cancel the study"):
-        inherit.taken(take, trial, storage)
+        taken(take, trial, storage)
 
 
 def test_curves_by_parameter_group_are_refused(tmp_path: Path) -> None:
@@ -144,7 +142,7 @@ def test_curves_by_parameter_group_are_refused(tmp_path: Path) -> None:
     path = storage.folder("s1", trial.trial_id, 2) / "schedule.npz"
     np.savez(path, **{**CURVES, "alpha": np.ones((4, 2), np.float32)})  # type: ignore[arg-type]
     with pytest.raises(BadSpec, match="has alpha by parameter group"):
-        inherit.taken("schedule", trial, storage)
+        taken("schedule", trial, storage)
 
 
 # -- as a study asks for it ------------------------------------------------------------------------------
@@ -176,6 +174,52 @@ def test_what_cannot_be_taken_is_refused_before_anything_runs(
 ) -> None:
     with pytest.raises(BadSpec, match=sentence):
         require_runnable(spec_from_dict(study(take, guidance)))
+
+
+@pytest.mark.parametrize(
+    ("offered", "why"),
+    [
+        ("", "The entrypoint {name} offers no inherit. Allowed is take: config."),
+        ("def inherit(take, config, folder): return [f'No {take} here.']\n", "No schedule here."),
+    ],
+)
+def test_what_an_entrypoint_does_not_hand_on_is_refused_in_its_words(
+    module: Write, offered: str, why: str
+) -> None:
+    name = module(f"{SOUND}{offered}")
+    with pytest.raises(BadSpec) as refusal:
+        require_runnable(spec_from_dict(study("schedule", {}) | {"entrypoint": name}))
+    told = f"arm follows: it takes 'schedule' of guided. {why.format(name=name)}"
+    assert refusal.value.problems == [told]
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [("1 / 0", "ZeroDivisionError: division by zero"), ("'all'", "TypeError: it returned 'all'")],
+)
+def test_an_entrypoint_that_fails_to_say_what_it_learns_or_hands_on_is_a_sentence(
+    module: Write, answer: str, why: str
+) -> None:
+    failing = f"def learns(c): return {answer}\ndef inherit(take, config, folder): return {answer}\n"
+    name = module(f"{SOUND}{failing}")
+    spec = spec_from_dict(study("schedule", {}) | {"entrypoint": name})
+    with pytest.raises(BadSpec, match=rf"{name}\.inherit failed \({why}.*\)\. Mend it\."):
+        require_runnable(spec)
+    plain = spec_from_dict(study("config", {}) | {"entrypoint": name})
+    with pytest.raises(BadSpec, match=rf"{name}\.learns failed on an arm's config \({why}.*\)\. Mend it\."):
+        learned_by_arms(plain)
+
+
+def test_what_each_arm_learns_is_asked_of_the_entrypoint_and_kept_with_the_study(
+    tmp_path: Path, module: Write
+) -> None:
+    own = study("schedule", {"estimator": "held-out", "learn": ["alpha"]})
+    assert learned_by_arms(spec_from_dict(own)) == {"guided": ["alpha"], "follows": []}
+    name = module(f"{SOUND}def learns(c): return ['rate'] if c.get('guidance') else []\n")
+    plain = {**own, "entrypoint": name, "arms": own["arms"][:1]}
+    place = world(tmp_path, slots=1)
+    row = create(place.store, spec_from_dict(plain), clock=place.clock).study
+    assert place.store.study(row.study_id).learns == {"guided": ["rate"]}
 
 
 def test_an_unknown_take_is_refused_with_what_is_allowed() -> None:
@@ -246,8 +290,7 @@ def test_a_replay_uses_at_each_step_what_the_guided_run_used_and_costs_a_plain_s
         jax.config.update("jax_compilation_cache_dir", before)
     trials = {t.arm: t for t in place.store.trials("s1")}
     guided, replayed = (
-        schedules.arrays(place.folder / "s1" / trials[arm].trial_id / "attempt-1")
-        for arm in ("guided", "replay")
+        curves_in(place.folder / "s1" / trials[arm].trial_id / "attempt-1") for arm in ("guided", "replay")
     )
     assert np.ptp(guided["alpha"]) > 0.1
     assert guided.keys() == replayed.keys()

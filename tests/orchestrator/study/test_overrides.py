@@ -162,7 +162,10 @@ def test_where_a_bayesian_search_begins_is_a_change_and_where_another_does_is_no
 
 
 def test_arms_that_replay_without_guidance_take_nothing_set_about_it() -> None:
-    spec = study(fixed("guided"), fixed("replayed", after=After(arm="guided", take="schedule")))
+    guiding = {"guidance": {"estimator": "lagged", "learn": ["alpha"]}}
+    spec = study(
+        fixed("guided", config=guiding), fixed("replayed", after=After(arm="guided", take="schedule"))
+    )
     (note,) = override(spec, sets=["guidance.eta=0.1"]).notes
     assert note.startswith("guidance.eta=0.1 reaches 1 of 2 arms.")
     assert override(spec, sets=["optimizer.alpha=2"]).notes == ()

@@ -1,0 +1,110 @@
+"""What does a training program say of a config: is it sound, what does it learn, what can others take of it?
+
+An entrypoint is a module (trainer/protocol.py), and a person's own code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from orchestrator.ground.errors import BadSpec
+
+OFFERED = ("check", "shape_key", "run")
+# What an arm starts from that takes this of a run with that config; sentences where it cannot.
+Inherit = Callable[[str, Mapping[str, Any]], dict[str, Any] | list[str]]
+
+
+def find_entrypoint(name: str) -> ModuleType:
+    """The module of that dotted name, from the path or the current folder. BadSpec when it is none."""
+    with contextlib.suppress(FileNotFoundError):  # the current folder has been deleted
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.append(here)
+    try:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ImportError("it is no dotted name")
+        module = importlib.import_module(name)
+    except (Exception, SystemExit) as why:  # it runs the person's own code
+        raise BadSpec(
+            f"The entrypoint {name[:80]!r} cannot be imported ({reason(why)}). "
+            f"Name a module on the Python path that offers {', '.join(OFFERED)}, "
+            f"such as 'orchestrator.rehearsal'."
+        ) from why
+    missing = [what for what in OFFERED if not callable(getattr(module, what, None))]
+    if missing:
+        raise BadSpec(
+            f"The entrypoint {name[:80]!r} does not offer {', '.join(missing)}. "
+            f"An entrypoint is a module with {', '.join(OFFERED)} (see trainer/protocol.py)."
+        )
+    return module
+
+
+def find_shape_key(entrypoint: Any, name: str, config: Mapping[str, Any]) -> str:
+    """What the entrypoint says of a config's program. BadSpec when it raises."""
+    try:
+        return str(entrypoint.shape_key(config))
+    except Exception as why:
+        raise BadSpec(f"{name}.shape_key failed on a trial's config ({reason(why)}). Mend it.") from why
+
+
+def objections(entrypoint: Any, name: str, config: dict[str, Any]) -> list[str]:
+    """What the entrypoint has against a config, a sentence each."""
+    try:
+        said = _sentences(entrypoint.check(config))
+    except Exception as why:
+        return [f"{name}.check failed ({reason(why)}). Mend it, or the config that it was asked about."]
+    if not said:
+        find_shape_key(entrypoint, name, config)
+    return said
+
+
+def learned(entrypoint: Any, name: str, config: Mapping[str, Any]) -> list[str]:
+    """The hyperparameters that a run learns; an entrypoint that offers no `learns` learns none."""
+    try:
+        return _sentences(entrypoint.learns(config)) if hasattr(entrypoint, "learns") else []
+    except Exception as why:
+        raise BadSpec(f"{name}.learns failed on an arm's config ({reason(why)}). Mend it.") from why
+
+
+def inherited(
+    entrypoint: Any, name: str, take: str, config: Mapping[str, Any], folder: Path | None = None
+) -> dict[str, Any] | list[str]:
+    """What an arm starts from that takes this of a run with that config; sentences where it cannot. `folder`
+    is the finished run's, None before it has run."""
+    if take == "config":
+        return dict(config)
+    if not hasattr(entrypoint, "inherit"):
+        return [f"The entrypoint {name} offers no inherit. Allowed is take: config."]
+    try:
+        taken = entrypoint.inherit(take, config, folder)
+        return dict(taken) if isinstance(taken, Mapping) else _sentences(taken)
+    except OSError:  # the disk's, which whoever runs the study can name
+        raise
+    except Exception as why:
+        raise BadSpec(f"{name}.inherit failed ({reason(why)}). Mend it.") from why
+
+
+def inherit_of(name: str) -> Inherit:
+    """`inherited` of one entrypoint, which is imported once something else than a config is taken."""
+
+    def inherit(take: str, config: Mapping[str, Any]) -> dict[str, Any] | list[str]:
+        return dict(config) if take == "config" else inherited(find_entrypoint(name), name, take, config)
+
+    return inherit
+
+
+def _sentences(said: Any) -> list[str]:
+    if isinstance(said, str) or not all(isinstance(each, str) for each in said):
+        raise TypeError(f"it returned {said!r:.60}, which is no list of sentences")
+    return list(said)
+
+
+def reason(why: BaseException) -> str:
+    text = " ".join(str(why).split())[:200]
+    return text if isinstance(why, ImportError) else f"{type(why).__name__}: {text}"

@@ -1,0 +1,142 @@
+"""What does a run learn, and what can one that follows it take of that? For a host that plans and follows.
+
+Controls ask what a gain of guidance is due to. The learned values replayed at a plain run's cost; their mean;
+and the straight decay between the same ends.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer.config.learnable import LEARNABLE
+from trainer.config.paths import copied, value_at, with_values
+from trainer.config.scales import Scale, to_working
+from trainer.protocol import SCHEDULE, whole
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Curves = dict[str, np.ndarray]
+
+MULTIPLIER = "multiplier"
+UNGUIDED = {"estimator": "off", "learn": []}
+
+
+def learns(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The hyperparameters that a run with this config learns."""
+    names = value_at(config, "guidance.learn")
+    guided = value_at(config, "guidance.estimator") not in (None, "off")
+    return tuple(map(str, names)) if guided and isinstance(names, list | tuple) else ()
+
+
+def inherit(take: str, config: Mapping[str, Any], folder: Path | None) -> dict[str, Any] | list[str]:
+    """What a run starts from that takes the schedule of a finished one, the mean of it or a straight decay,
+    unguided; sentences where there is nothing such to take. `config` and `folder` are the finished run's, and
+    a file that is made is left there; folder None: before it has run."""
+    refused = _untakable(take, config)
+    if refused:
+        return [refused]
+    # What else is said of guidance goes too: it would be refused.
+    unguided: dict[str, Any] = copied({**config, "guidance": UNGUIDED})
+    if folder is None:
+        return unguided
+    learned = learns(config)
+    try:
+        curves = curves_in(folder)
+    except FileNotFoundError as missing:
+        return [f"{missing} What follows it replays it: put it back, or cancel the study."]
+    except ValueError as torn:
+        return [str(torn)]
+    unfit = _unfit(curves, learned)
+    if unfit:
+        return [f"{folder / SCHEDULE} {unfit}"]
+    if take == "schedule-mean":
+        return with_values(unguided, means(curves, learned))
+    if take == "matched-decay":
+        curves = matched_decay(curves, learned)
+    unguided = with_values(unguided, {"schedule.name": str(_saved(curves, folder / "taken", take))})
+    unguided["schedule"].pop("course", None)  # the file holds its values too
+    return unguided
+
+
+def _untakable(take: str, config: Mapping[str, Any]) -> str | None:
+    takes = ("schedule", "schedule-mean", "matched-decay")
+    if take not in takes:
+        return f"Allowed is one of: {', '.join(takes)}."
+    learned = learns(config)
+    if not learned:
+        return "Its runs learn nothing (guidance.estimator, guidance.learn). Follow a guided arm."
+    grouped = [name for name in learned if value_at(config, f"guidance.hypers.{name}.per_group")]
+    if grouped:
+        return (
+            f"Its runs learn {', '.join(grouped)} by parameter group, and an unguided run has one number for "
+            f"all. Follow an arm without per_group."
+        )
+    return None
+
+
+def _unfit(curves: Curves, learned: tuple[str, ...]) -> str | None:
+    lacking = [name for name in (MULTIPLIER, *learned) if name not in curves]
+    grouped = [name for name, curve in curves.items() if curve.ndim != 1]
+    if not (lacking or grouped):
+        return None
+    found = f"has no {', '.join(lacking)}" if lacking else f"has {', '.join(grouped)} by parameter group"
+    return f"{found}. An arm can follow a run that leaves one number a step of all that it learns."
+
+
+def curves_in(folder: Path) -> Curves:
+    """Every step's multiplier and hyperparameters, as a run left them. FileNotFoundError or ValueError say
+    that there are none, or that the file is torn."""
+    import numpy as np
+
+    path = folder / SCHEDULE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {SCHEDULE}. Runs of the trainer leave one at their end: name a trial that "
+            f"ended."
+        )
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (EOFError, ValueError, zipfile.BadZipFile) as problem:
+        raise ValueError(
+            f"{path} cannot be read ({problem}): it was torn, as by a power cut. Put a whole one there, or "
+            f"run the trial's configuration again in a new study."
+        ) from problem
+
+
+def means(curves: Curves, learned: tuple[str, ...]) -> dict[str, float]:
+    """The mean over all steps of each value that was learned, by its path in a config."""
+    return {LEARNABLE[name].path: float(f"{curves[name].mean(dtype='float64'):.8g}") for name in learned}
+
+
+def matched_decay(curves: Curves, learned: tuple[str, ...]) -> Curves:
+    """What was learned, without its shape: from its start to its end in a straight line of the raw value, α's
+    logarithm and β1's logit. So α falls by one factor a step, as looking one step ahead makes it fall by
+    itself; where the learned one rose, this rises. All that was not learned stays as it was."""
+    made = dict(curves)
+    for name in learned:
+        curve = curves[name].astype("float64")
+        made[name] = _straight(LEARNABLE[name].scale, curve[0], curve[-1], len(curve))
+    return made
+
+
+def _straight(scale: Scale, start: float, end: float, steps: int) -> np.ndarray:
+    import numpy as np
+
+    raw = np.linspace(to_working(scale, start), to_working(scale, end), steps)
+    return np.exp(raw) if scale == "log" else 1 / (1 + np.exp(-raw))
+
+
+def _saved(curves: Curves, folder: Path, take: str) -> Path:
+    """In float32, as the trainer leaves its own: equal curves give equal bytes."""
+    import numpy as np
+
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{take}.npz"
+    with whole(path) as unfinished, unfinished.open("wb") as file:
+        np.savez(file, **{name: np.asarray(curve, np.float32) for name, curve in curves.items()})  # type: ignore[arg-type]
+    return path
