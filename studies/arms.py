@@ -12,7 +12,7 @@ FINAL = {"score": {"test": True}}  # a confirmation opens the test split, once
 
 
 def base_run(size: Size) -> Arm:
-    return Arm(name="base", method="fixed", row="base", run_hours=size.hours["off"])
+    return Arm(name="base", method="fixed", row="base", role="base", run_hours=size.hours["off"])
 
 
 def guiding(estimator: str, column: str, **more: Any) -> dict[str, Any]:
@@ -27,6 +27,7 @@ def guided_over_etas(column: str, size: Size, *, reaches: tuple[float, ...] = ()
         "name": f"guided-{column}",
         "config": guiding("held-out", column),
         "row": "guided",
+        "role": "guided",
         "column": column,
         "run_hours": size.hours["held-out"],
         **more,
@@ -60,6 +61,7 @@ def confirmed(arm: Arm, size: Size, *, phase: Phase = "confirm", seeds: int = 0)
         fresh_seeds=True,
         phase=phase,
         row=arm.row,
+        role=arm.role,
         column=arm.column,
         run_hours=arm.run_hours,
     )

@@ -90,7 +90,7 @@ def _column(cell: Cell, size: Size, counts: Counts, *, claimed: bool) -> Iterato
     """The two sides first, then the controls."""
     seeds = counts.claimed if claimed else counts.fresh
     guided = _guided(cell, size)
-    yield _repeated("base", "base", cell, seeds=seeds, hours=cell.hours(size))
+    yield _repeated("base", "base", cell, seeds=seeds, hours=cell.hours(size), role="base")
     yield guided
     yield arms.confirmed(guided, size, seeds=seeds)
     yield from controls.following(guided, cell.slug, seeds=counts.fresh, hours=cell.hours(size))
@@ -100,8 +100,8 @@ def _column(cell: Cell, size: Size, counts: Counts, *, claimed: bool) -> Iterato
     if counts.all_at_other_rates or cell.rate_factor == 1:
         hours = cell.hours(size, "held-out")
         more: dict[str, Any] = {"trials": counts.fresh, "run_hours": hours, "phase": "control"}
-        over = controls.guided_over_plain(size)
-        yield controls.longer(cell.slug, cell.name, steps=cell.steps, over=over, config=cell.config(), **more)
+        more |= {"control": "longer", "over": controls.guided_over_plain(size)}
+        yield controls.longer(cell.slug, cell.name, steps=cell.steps, config=cell.config(), **more)
     lagged = arms.guiding("lagged", LEARNED, eta=None)  # its own η̂
     hours = cell.hours(size, "lagged")
     yield _repeated(
@@ -122,6 +122,7 @@ def _guided(cell: Cell, size: Size) -> Arm:
         trials=len(etas),
         phase="search",
         row="guided",
+        role="guided",
         run_hours=cell.hours(size, "held-out"),
     )
 
@@ -132,13 +133,15 @@ def _searches(cell: Cell, size: Size, counts: Counts) -> Iterator[Arm]:
     searching: dict[str, Any] = {"trials": counts.searched, "run_hours": hours, "phase": "control"}
     bayesian = {**searching, "method": "gp", "startup_trials": min(size.startup_trials, counts.searched)}
     every = counts.all_at_other_rates or cell.rate_factor == 1
-    yield _arm("bo", cell, space=(ALPHA, BETA1), row="+ BO", **bayesian)
+    yield _arm("bo", cell, space=(ALPHA, BETA1), row="+ BO", role="bo", **bayesian)
     if every and cell.steps <= counts.random_up_to_steps:
-        yield _arm("random", cell, method="random", space=(ALPHA, BETA1), row="random search", **searching)
+        random: dict[str, Any] = {"method": "random", "row": "random search", "control": "random"}
+        yield _arm("random", cell, space=(ALPHA, BETA1), **random, **searching)
     if every:
         course = {"schedule": {**cell.config()["schedule"], "course": controls.COURSE}}
         space = controls.COURSES
-        yield _arm("bo-schedule", cell, config=course, space=space, row=controls.BO_SCHEDULE, **bayesian)
+        scheduled: dict[str, Any] = {"row": controls.BO_SCHEDULE, "control": "bo-schedule", **bayesian}
+        yield _arm("bo-schedule", cell, config=course, space=space, **scheduled)
 
 
 def _arm(name: str, cell: Cell, *, config: Mapping[str, Any] | None = None, **more: Any) -> Arm:

@@ -26,6 +26,7 @@ def study(size: Size) -> StudySpec:
             name=f"guided-beta1-from-{start:g}".replace(".", "-"),
             config={**arms.guiding("held-out", "beta1"), "optimizer": {"beta1": start}},
             row=f"guided from {start:g}",
+            role=None,  # the paper has no such row
         )
         for start in STARTS
     )

@@ -23,6 +23,7 @@ def study(size: Size) -> StudySpec:
         trials=size.bo_trials,
         hours=size.hours.get("bo", size.hours["off"]),
         row="+ BO",
+        role="bo",
         column="beta1",
     )
     guided = arms.guided_over_etas("beta1", size)

@@ -18,6 +18,7 @@ confirmed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from orchestrator.study.spec import Arm, Claim, Parameter, StudySpec
 from studies import arms, controls
@@ -59,7 +60,14 @@ def _searches(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator
     low, high = (size.eta(reach) for reach in REACH_RANGE)
     static_hours = size.hours.get("bo", size.hours["off"])
     yield arms.bayesian(
-        f"bo-{column}", space, size, trials=size.bo_trials, hours=static_hours, row="+ BO", column=column
+        f"bo-{column}",
+        space,
+        size,
+        trials=size.bo_trials,
+        hours=static_hours,
+        row="+ BO",
+        role="bo",
+        column=column,
     )
     yield arms.guided_over_etas(column, size)
     yield arms.bayesian(
@@ -70,6 +78,7 @@ def _searches(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator
         hours=size.hours.get("eta", size.hours["held-out"]),
         config=guided,
         row="+ BO (η̂)",
+        role="guided-bo",
         column=column,
     )
 
@@ -82,6 +91,7 @@ def _controls(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator
             space=space,
             trials=size.bo_trials,
             phase="control",
+            control="random",
             row="random search",
             column=column,
             run_hours=size.hours.get("bo", size.hours["off"]),
@@ -107,9 +117,9 @@ def _attributing(guided: Arm, size: Size) -> Iterator[Arm]:
     """What a gain could be due to, on the seeds of the claim."""
     plain = size.hours["off"]
     yield from controls.following(guided, CLAIMED, seeds=size.claimed, hours=plain)
-    more = {"trials": size.claimed, "run_hours": size.hours["held-out"], "phase": "control"}
-    over = controls.guided_over_plain(size)
-    yield controls.longer(CLAIMED, CLAIMED, steps=size.steps, over=over, config={}, **more)
+    more: dict[str, Any] = {"trials": size.claimed, "run_hours": size.hours["held-out"], "phase": "control"}
+    more |= {"control": "longer", "over": controls.guided_over_plain(size)}
+    yield controls.longer(CLAIMED, CLAIMED, steps=size.steps, config={}, **more)
     schedule = arms.bayesian(
         f"bo-schedule-{CLAIMED}",
         controls.COURSES,
@@ -119,7 +129,9 @@ def _attributing(guided: Arm, size: Size) -> Iterator[Arm]:
         config={"schedule": {"course": controls.COURSE}},
         row=controls.BO_SCHEDULE,
         column=CLAIMED,
-    ).model_copy(update={"phase": "control"})
+        phase="control",
+        control="bo-schedule",
+    )
     yield schedule
     yield arms.confirmed(schedule, size, phase="control", seeds=size.claimed)
 

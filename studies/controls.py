@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.study.spec import After, Arm, Parameter, Take
+from orchestrator.study.spec import After, Arm, Control, Parameter, Take
 from studies import arms
 from studies.parts import ALPHA, BETA1, Size
 
-TAKEN: Mapping[Take, str] = {
-    "schedule": "replay",
-    "schedule-mean": "constant = mean",
-    "matched-decay": "matched decay",
+TAKEN: Mapping[Take, tuple[str, Control]] = {  # the row, and what it is
+    "schedule": ("replay", "replay"),
+    "schedule-mean": ("constant = mean", "constant-mean"),
+    "matched-decay": ("matched decay", "matched-decay"),
 }
 LONGER = "longer plain training"
 BO_SCHEDULE = "+ BO over schedule parameters"
@@ -37,7 +37,7 @@ COURSES = (
 
 def following(guided: Arm, name: str, *, seeds: int, hours: float) -> Iterator[Arm]:
     """Plain runs of what the guided arm's choice learned."""
-    for take, row in TAKEN.items():
+    for take, (row, control) in TAKEN.items():
         yield arms.repeated(
             f"{row.split()[0]}-{name}",
             guided.column,
@@ -46,6 +46,7 @@ def following(guided: Arm, name: str, *, seeds: int, hours: float) -> Iterator[A
             trials=seeds,
             after=After(arm=guided.name, take=take),
             phase="control",
+            control=control,
             run_hours=hours,
         )
 

@@ -60,6 +60,7 @@ def _of_cell(cell: Cell, size: Size) -> Iterator[Arm]:
         hours=_hours(cell, size, "off"),
         config=cell.config(),
         row="+ BO",
+        role="bo",
         column=cell.name,
     )
     guided = _held_out(cell, size)

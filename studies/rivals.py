@@ -74,7 +74,7 @@ def _searches(size: Size) -> tuple[Arm, ...]:
     return (
         Arm(name="random", method="random", row="random search", **plain),
         Arm(name="tpe", method="tpe", row="TPE", startup_trials=startup_trials, **plain),
-        arms.bayesian("bo", SPACE, size, trials=trials, hours=hours, row="+ BO", column=COLUMN),
+        arms.bayesian("bo", SPACE, size, trials=trials, hours=hours, row="+ BO", role="bo", column=COLUMN),
         Arm(
             name="asha",
             method="random",
@@ -142,6 +142,7 @@ def _guided(size: Size) -> tuple[Arm, ...]:
             space=(etas,),
             trials=fit,
             row="guided",
+            role="guided",
             column=COLUMN,
             run_hours=hours,
         ),

@@ -23,22 +23,23 @@ from typing import Literal
 from dashboards.evidence import stats
 from dashboards.evidence.contrasts import Contrast, contrast, paired, sample
 from dashboards.evidence.frames import Frame
+from orchestrator.study import roles
 from orchestrator.study.spec import Arm
 
 ALPHA = 0.05
 KEPT = 0.5  # of the gain: a control that keeps more undoes it
 Says = Literal["supports", "undoes", "open"]
 
-# The controls without which a gain cannot be attributed, and the words by which their rows are known.
-EXPECTED_CONTROLS = (
-    ("random search", ("random",)),
-    ("replay of the learned schedule", ("replay",)),
-    ("constant = mean of the learned schedule", ("constant", "mean")),
-    ("matched decay", ("decay",)),
-    ("BO over schedule parameters", ("bo-schedule", "schedule parameters")),
-    ("longer plain training", ("longer",)),
-)
-OTHER_RATES = ("the default at other learning rates", ("rate x", "fifth", "five times", "default lr"))
+# The controls without which a gain cannot be attributed.
+EXPECTED_CONTROLS: Mapping[roles.Control, str] = {
+    "random": "random search",
+    "replay": "replay of the learned schedule",
+    "constant-mean": "constant = mean of the learned schedule",
+    "matched-decay": "matched decay",
+    "bo-schedule": "BO over schedule parameters",
+    "longer": "longer plain training",
+    "default-rate": "the default at other learning rates",
+}
 
 
 @dataclass(frozen=True)
@@ -222,15 +223,11 @@ def _silent(frame: Frame, arm: Arm, challenger: Arm, incumbent: Arm, *, metric: 
 
 
 def _not_run(frame: Frame, controls: Sequence[Arm]) -> tuple[str, ...]:
-    """The expected controls that do not stand in a column."""
-    ran = [f"{frame.row_of(arm)} {arm.name}".lower() for arm in controls]
-    missing = [name for name, words in EXPECTED_CONTROLS if not _any(words, ran)]
-    name, words = OTHER_RATES
-    return tuple(missing if _any(words, [*ran, *frame.columns()]) else [*missing, name])
-
-
-def _any(words: Sequence[str], labels: Sequence[str]) -> bool:
-    return any(word in label for label in labels for word in words)
+    """The expected controls that do not stand in a column. Other learning rates may be columns themselves."""
+    ran = {control for arm in controls for control in arm.controls_for}
+    if any("default-rate" in roles.controls_named(column) for column in frame.columns()):
+        ran.add("default-rate")
+    return tuple(name for control, name in EXPECTED_CONTROLS.items() if control not in ran)
 
 
 def _sentence(gain: Contrast, controls: Sequence[Control]) -> str:

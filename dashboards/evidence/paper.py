@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from dashboards.evidence.frames import Frame
 from orchestrator.study.configs import value_at
-from orchestrator.study.spec import BAYESIAN
+from orchestrator.study.roles import Role
+from orchestrator.study.spec import BAYESIAN, Arm, StudySpec
 
 PAIRS = ("de-en", "en-de", "fi-en", "en-fi", "lt-en", "en-lt")
 
@@ -28,7 +29,7 @@ class PaperRow:
 @dataclass(frozen=True)
 class PaperTable:
     name: str
-    rows: Mapping[str, PaperRow]
+    rows: Mapping[Role, PaperRow]
 
 
 def _columns(alpha: float, beta1: float, both: float) -> dict[str, float]:
@@ -40,13 +41,13 @@ def _pairs(*values: float) -> dict[str, float]:
 
 
 def tables() -> tuple[PaperTable, PaperTable]:
-    table_2 = {
+    table_2: dict[Role, PaperRow] = {
         "base": PaperRow(_columns(38.6, 38.6, 38.6), 7.1, 1),
-        "+ BO": PaperRow(_columns(39.4, 39.4, 39.5), 708.0, 100),
+        "bo": PaperRow(_columns(39.4, 39.4, 39.5), 708.0, 100),
         "guided": PaperRow(_columns(39.6, 39.8, 39.9), 43.2, 4),
-        "+ BO (η̂)": PaperRow(_columns(39.7, 39.8, 39.9), 1_100.0, 100),
+        "guided-bo": PaperRow(_columns(39.7, 39.8, 39.9), 1_100.0, 100),
     }
-    table_1 = {
+    table_1: dict[Role, PaperRow] = {
         "base": PaperRow(_pairs(38.6, 37.4, 27.2, 18.4, 27.3, 11.3)),
         "alpha": PaperRow(_pairs(39.6, 39.4, 27.6, 19.7, 27.7, 11.7)),
         "beta1": PaperRow(_pairs(39.8, 39.4, 28.4, 19.4, 28.0, 12.1)),
@@ -57,12 +58,18 @@ def tables() -> tuple[PaperTable, PaperTable]:
 
 def beside(frame: Frame) -> PaperTable | None:
     """The paper's table of the same shape, if it has one: all of the study's columns, and a row in common."""
-    columns, rows = set(frame.columns()), {frame.row_of(arm) for arm in frame.spec.arms}
+    columns, roles = set(frame.columns()), {_role(frame.spec, arm) for arm in frame.spec.arms}
     for table in tables():
         theirs = next(iter(table.rows.values())).values.keys()
-        if columns <= theirs and rows & table.rows.keys() - {"base"}:
+        if columns <= theirs and roles & table.rows.keys() - {"base"}:
             return table
     return None
+
+
+def _role(spec: StudySpec, arm: Arm) -> Role:
+    """A confirmation's is what is stated of the arm that it confirms."""
+    confirmed = spec.arm(arm.after.arm) if arm.after is not None and spec.confirms(arm) else arm
+    return confirmed.role or arm.known_role
 
 
 @dataclass(frozen=True)

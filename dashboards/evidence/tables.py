@@ -79,10 +79,7 @@ def table(frame: Frame, *, metric: str | None = None) -> Table:
     arms = sorted(
         (a for a in frame.spec.arms if not frame.spec.confirms(a)), key=lambda a: a.phase != "search"
     )
-    rows = tuple(
-        _row(frame, name, metric, None if theirs is None else theirs.rows.get(name))
-        for name in dict.fromkeys(map(frame.row_of, arms))
-    )
+    rows = tuple(_row(frame, name, metric, theirs) for name in dict.fromkeys(map(frame.row_of, arms)))
     return Table(
         study=frame.spec.name,
         metric=metric,
@@ -94,16 +91,18 @@ def table(frame: Frame, *, metric: str | None = None) -> Table:
     )
 
 
-def _row(frame: Frame, name: str, metric: str, theirs: paper.PaperRow | None) -> Row:
+def _row(frame: Frame, name: str, metric: str, beside: paper.PaperTable | None) -> Row:
     columns = frame.columns()
     arms = {column: arm for column in columns if (arm := frame.arm_at(name, column)) is not None}
     distinct = {arm.name: arm for arm in arms.values()} or {
         a.name: a for a in frame.spec.arms if not frame.spec.confirms(a) and frame.row_of(a) == name
     }
+    first = next(iter(distinct.values()))
+    theirs = None if beside is None else beside.rows.get(first.known_role)
     runs = [round(frame.spent(arm, lambda t: float(t.ended))) for arm in distinct.values()]
     return Row(
         name=name,
-        phase=next(iter(distinct.values())).phase,
+        phase=first.phase,
         hours=fmean(frame.spent(arm, lambda t: run_hours(t.charged)) for arm in distinct.values()),
         runs=(min(runs), max(runs)),
         cells=tuple(_cell(frame, arms.get(column), column, metric, theirs) for column in columns),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import time
@@ -36,7 +37,7 @@ from orchestrator.ledger.records import (
 from orchestrator.readings.overview import ArmLine, Overview
 from orchestrator.runs.schedules import Curves
 from orchestrator.service.creation import Created
-from orchestrator.study.spec import StudySpec
+from orchestrator.study.spec import StudySpec, canonical
 
 if TYPE_CHECKING:
     from dashboards.evidence.tables import Table
@@ -63,14 +64,13 @@ class There:
 
         from orchestrator.study.plan import Plan
 
-        body = spec.model_dump(mode="json")
-        told = self.client.plan(spec=body, slots=slots, refuse_above=refuse_above)
+        told = self.client.plan(spec=_written(spec), slots=slots, refuse_above=refuse_above)
         return TypeAdapter(Plan).validate_python(told)
 
     def create(self, spec: StudySpec, *, workers: int | None, refuse_above: float | None) -> Created:
         if workers is not None:
             raise BadSpec("--workers is about this machine, and the service has its own. Leave it out.")
-        made = self.client.create(spec=spec.model_dump(mode="json"), attach=True, refuse_above=refuse_above)
+        made = self.client.create(spec=_written(spec), attach=True, refuse_above=refuse_above)
         return Created(self.study(made["study_id"]), attached=made["attached"])
 
     # -- look ----------------------------------------------------------------------------------------
@@ -278,6 +278,12 @@ class InService:
 
 
 # -- records from what a service tells -------------------------------------------------------------------
+def _written(spec: StudySpec) -> Json:
+    """Without the keys that came later and say nothing: an older service would refuse them."""
+    written: Json = json.loads(canonical(spec))
+    return written
+
+
 def _overview(view: Json) -> Overview:
     objective = view["spec"]["objective"]
     return Overview(

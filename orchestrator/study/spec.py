@@ -16,6 +16,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from orchestrator.study.roles import Control as Control
+from orchestrator.study.roles import Role as Role
+from orchestrator.study.roles import controls_named, role_named
 from trainer.config.scales import Scale
 
 Method = Literal["fixed", "random", "sobol", "grid", "gp", "tpe"]
@@ -37,10 +40,16 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @property
+    def implied(self) -> Mapping[str, Any]:
+        """What LATER keys come to where nobody states them, if that is not their default."""
+        return {}
+
 
 class _Later:
     """The mark of a key that specs did not have at first: `goal: Annotated[Goal | None, LATER] = None`. It
-    stands in the canonical text only where it differs from its default, so that no stored hash changes."""
+    stands in the canonical text only where it differs from its default and from what is implied, so that no
+    stored hash changes."""
 
 
 LATER = _Later()
@@ -158,6 +167,8 @@ class Arm(Spec):
     row: str = ""  # where it stands in the table
     column: str = "*"  # "*": shared by all columns
     run_hours: float | None = Field(default=None, gt=0)  # what one run is expected to take
+    control: Annotated[Control | None, LATER] = None  # None: what the words of its row and name say
+    role: Annotated[Role | None, LATER] = None  # the paper's row that it is; None: what its row's name says
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -187,11 +198,35 @@ class Arm(Spec):
                 f"arm {self.name}: the grid has {self.grid_size} points and trials is {self.trials}. "
                 f"Make trials {self.grid_size}, or change the values."
             )
+        if self.control is not None and self.phase != "control":
+            raise ValueError(
+                f"arm {self.name}: its control is {self.control!r} and its phase is {self.phase!r}. Allowed "
+                f"is a control on an arm of phase 'control'. Make its phase that, or leave control out."
+            )
         return self
 
     @property
     def grid_size(self) -> int:
         return math.prod(len(p.values) for p in self.space)
+
+    @property
+    def controls_for(self) -> frozenset[Control]:
+        """As stated; else by its words, which may name several."""
+        return self._controls_named if self.control is None else frozenset({self.control})
+
+    @property
+    def known_role(self) -> Role:
+        return self.role or role_named(self.row or self.name)
+
+    @property
+    def implied(self) -> Mapping[str, Any]:
+        named = self._controls_named
+        control = min(named) if len(named) == 1 else None
+        return {"control": control, "role": role_named(self.row or self.name)}
+
+    @property
+    def _controls_named(self) -> frozenset[Control]:
+        return controls_named(f"{self.row or self.name} {self.name}".lower())
 
 
 class Objective(Spec):
@@ -389,13 +424,16 @@ def canonical(spec: Spec) -> str:
 
 
 def _stated(value: Any, written: Any) -> Any:
-    """What was written of a value, without the LATER keys that are at their default."""
+    """What was written of a value, without the LATER keys that are at their default or implied."""
     if isinstance(value, Spec):
-        fields = type(value).model_fields
+        fields, implied = type(value).model_fields, value.implied
         return {
             name: _stated(getattr(value, name), inner)
             for name, inner in written.items()
-            if not (LATER in fields[name].metadata and getattr(value, name) == fields[name].default)
+            if not (
+                LATER in fields[name].metadata
+                and getattr(value, name) in (fields[name].default, implied.get(name))
+            )
         }
     if isinstance(value, tuple | list):
         return [_stated(*pair) for pair in zip(value, written, strict=True)]

@@ -238,3 +238,32 @@ def test_a_reader_is_warned_of_a_gain_that_a_control_has_too() -> None:
     assert warned[0].sentence == (
         "More than half of the gain of guided-0 in lamb linear 40 is there without guidance: matched decay."
     )
+
+
+NOT_RUN = {"replay": "replay of the learned schedule", "matched-decay": "matched decay"}
+
+
+def not_run(**replay: Any) -> set[str]:
+    """Which of the two is missing in a study of one replay, of which these keys are changed."""
+    made = study(COLUMNS[:1], rows=("replay",))
+    arms = [{**arm.model_dump(), **(replay if arm.row == "replay" else {})} for arm in made.arms]
+    frame = frames.read(ledger(StudySpec.model_validate({**made.model_dump(), "arms": arms}), {}), "s1")
+    missing = judge(frame).controls_not_run
+    return {control for control, name in NOT_RUN.items() if name in missing}
+
+
+def test_a_control_is_found_by_the_words_of_its_row_or_name_where_its_spec_does_not_say_what_it_is() -> None:
+    assert not_run() == {"matched-decay"}
+    assert not_run(name="frozen", row="what it learned, replayed") == {"matched-decay"}
+    assert not_run(row="What It Learned") == {"matched-decay"}  # its name says replay
+    assert not_run(name="frozen", row="what it learned") == {"replay", "matched-decay"}
+    assert not_run(row="replay of a decay") == set()  # words of both, as they were always read
+
+
+def test_a_renamed_control_is_found_by_what_its_spec_says() -> None:
+    assert not_run(name="frozen", row="what it learned", control="replay") == {"matched-decay"}
+
+
+def test_a_control_of_a_misleading_name_counts_as_what_its_spec_says_alone() -> None:
+    assert not_run(row="replay of a decay", control="matched-decay") == {"replay"}
+    assert not_run(row="replay of a decay", control="other") == {"replay", "matched-decay"}

@@ -190,3 +190,26 @@ def test_a_running_setting_costs_the_runs_that_are_done() -> None:
     running = ledger(spec(arms=arms, claim=None), results, state=StudyState.RUNNING)
     table = tables.table(frames.read(running, "s1"))
     assert [(row.hours, row.runs) for row in table.rows] == [(1.0, (1, 1)), (1.5, (1, 1))]
+
+
+def papers_hours(**changes: dict[str, str]) -> dict[str, float | None]:
+    """What the paper says of each row, where these arms have other keys."""
+    arms = [{**arm.model_dump(), **changes.get(arm.name, {})} for arm in spec().arms]
+    return {row.name: row.paper_hours for row in made(spec(arms=arms)).rows}
+
+
+def test_the_papers_row_is_found_by_the_rows_name_or_by_its_stated_role() -> None:
+    assert papers_hours() == {"base": 7.1, "+ BO": 708.0, "guided": 43.2}
+    renamed = {"bo": {"row": "Bayes"}, "confirm-bo": {"row": "Bayes"}}
+    assert papers_hours(**renamed) == {"base": 7.1, "Bayes": None, "guided": 43.2}
+    stated = renamed | {"bo": {"row": "Bayes", "role": "bo"}}
+    assert papers_hours(**stated) == {"base": 7.1, "Bayes": 708.0, "guided": 43.2}
+    assert papers_hours(bo={"role": "guided"}) == {"base": 7.1, "+ BO": 43.2, "guided": 43.2}
+
+
+def test_no_table_of_the_paper_stands_beside_rows_that_are_said_to_be_others() -> None:
+    assert papers_hours(bo={"role": "other"}, guided={"role": "other"}) == {
+        "base": None,
+        "+ BO": None,
+        "guided": None,
+    }

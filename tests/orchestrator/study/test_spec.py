@@ -154,6 +154,40 @@ def test_a_goal_that_nobody_stated_leaves_no_trace_in_the_canonical_text() -> No
     assert spec_hash(stated) != spec_hash(claiming(metric="recall"))
 
 
+def controlling(**arm: Any) -> StudySpec:
+    fixed = {"method": "fixed", "phase": "control", **arm}
+    return small_study(arms=[*(each.model_dump() for each in small_study().arms), fixed])
+
+
+@pytest.mark.parametrize(
+    ("names", "said", "apart"),
+    [
+        ({"name": "frozen", "row": "Replay"}, {"control": "replay"}, {"control": "longer"}),
+        ({"name": "replay"}, {"control": "replay", "role": "other"}, {"control": "other"}),
+        ({"name": "frozen"}, {"control": "other"}, {"control": "replay"}),
+        ({"name": "a", "row": "random decay"}, {}, {"control": "random"}),
+        ({"name": "b", "row": "+ BO"}, {"role": "bo"}, {"role": "guided"}),
+        ({"name": "guided"}, {"role": "guided"}, {"role": "other"}),
+        ({"name": "c", "row": "Bayesian"}, {"role": "other"}, {"role": "bo"}),
+    ],
+)
+def test_what_an_arm_controls_for_and_its_role_stand_in_the_canonical_text_where_its_names_do_not_say_so(
+    names: dict[str, str], said: dict[str, str], apart: dict[str, str]
+) -> None:
+    silent = controlling(**names)
+    assert not {"control", "role"} & json.loads(canonical(silent))["arms"][-1].keys()
+    assert canonical(controlling(**names, **said)) == canonical(silent)
+    written = json.loads(canonical(controlling(**names, **apart)))["arms"][-1]
+    assert {key: written.get(key) for key in ("control", "role")} == {"control": None, "role": None, **apart}
+
+
+def test_only_a_control_controls_for_anything() -> None:
+    with pytest.raises(
+        ValidationError, match=r"its control is 'replay' and its phase is 'search'\. Allowed is"
+    ):
+        controlling(name="frozen", control="replay", phase="search")
+
+
 def test_a_claim_on_the_objective_takes_its_goal_and_may_not_contradict_it() -> None:
     upward = {"metric": "loss", "goal": "maximize"}
     assert claiming(upward).goal_of("loss") == "maximize"
