@@ -19,6 +19,7 @@ from typing import Any, Literal
 from dashboards.evidence import paper, stats
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Frame
+from orchestrator.ground.errors import ServiceLost
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import StudyState
 from orchestrator.readings.exports import FORMULA_STARTS
@@ -28,6 +29,7 @@ Source = Literal["confirmed", "search", "diverged", "none"]
 GREEK = {"alpha": "α", "beta1": "β1", "alpha+beta1": "α+β1", "eta": "η̂", "*": ""}
 LATEX = {"α": r"$\alpha$", "β1": r"$\beta_1$", "η̂": r"$\hat{\eta}$"}
 MOST_DECIMALS = 6
+RUNS = ("runs_low", "runs_high")  # the ends of `runs` as numbers
 PREFERRED = ("test_bleu", "bleu")  # what the paper reports, where confirmations have it
 
 
@@ -330,8 +332,8 @@ def csv_value(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
 
 
-def to_dicts(made: Table) -> list[Mapping[str, object]]:
-    """One object for each cell: what scripts get."""
+def to_dicts(made: Table, *, values: bool = False) -> list[Mapping[str, object]]:
+    """One object for each cell: what scripts get. `values`: with all that `from_dict` needs."""
     return [
         {
             "row": row.name,
@@ -350,6 +352,7 @@ def to_dicts(made: Table) -> list[Mapping[str, object]]:
             "paper_value": cell.paper,
             "paper_run_hours": row.paper_hours,
             "paper_runs": row.paper_runs,
+            **(dict(zip(RUNS, row.runs, strict=True)) if values else {}),
         }
         for row in made.rows
         for cell in row.cells
@@ -357,7 +360,7 @@ def to_dicts(made: Table) -> list[Mapping[str, object]]:
 
 
 def from_dict(study: str, told: Mapping[str, Any]) -> Table:
-    """The table again, from what scripts get of it (`report.table_dict`): to be written in any form."""
+    """The table again, from its values (`report.table_dict`): to be written in any form."""
     by_row: dict[str, list[Mapping[str, Any]]] = {}
     for cell in told["cells"]:
         by_row.setdefault(cell["row"], []).append(cell)
@@ -375,12 +378,16 @@ def from_dict(study: str, told: Mapping[str, Any]) -> Table:
 
 def _row_again(cells: Sequence[Mapping[str, Any]]) -> Row:
     first = cells[0]
-    low, _, high = first["runs"].partition("–")
+    if not first.keys() >= set(RUNS):
+        raise ServiceLost(
+            f"The service's tables lack {' and '.join(RUNS)}: it runs an older release of orch than this "
+            f"one. Update it, or ask it with its own release."
+        )
     return Row(
         name=first["row"],
         phase=first["phase"],
         hours=first["run_hours"],
-        runs=(int(low), int(high or low)),
+        runs=(first["runs_low"], first["runs_high"]),
         cells=tuple(map(_cell_again, cells)),
         paper_hours=first["paper_run_hours"],
         paper_runs=first["paper_runs"],

@@ -140,23 +140,24 @@ def verdict_dict(judged: verdict.Verdict) -> dict[str, Any]:
     return asdict(judged)
 
 
-def table_dict(made: tables.Table) -> dict[str, Any]:
+def table_dict(made: tables.Table, *, values: bool = False) -> dict[str, Any]:
+    """`values`: as a service tells it, so that its client makes the table again of numbers."""
     return {
         "metric": made.metric,
         "columns": list(made.columns),
-        "cells": [dict(cell) for cell in tables.to_dicts(made)],
+        "cells": [dict(cell) for cell in tables.to_dicts(made, values=values)],
         "paper": made.paper,
         "notes": list(made.notes),
     }
 
 
-def answer_dict(answer: Answer) -> dict[str, Any]:
+def answer_dict(answer: Answer, *, values: bool = False) -> dict[str, Any]:
     """The whole answer as JSON values; what is not finite stays for whoever writes it."""
     return {
         "study": answer.frame.spec.name,
         "status": str(answer.frame.state),
         "verdict": verdict_dict(answer.verdict),
-        "tables": [table_dict(made) for made in answer.tables],
+        "tables": [table_dict(made, values=values) for made in answer.tables],
         "matrix": None if answer.matrix is None else matrix.to_dict(answer.matrix),
         "audit": None if answer.audit is None else asdict(answer.audit),
         "contrasts": [asdict(each) for _, _, of in answer.contrasts for each in of],

@@ -152,7 +152,7 @@ def report(
     settings = parts.settings
     answer = gather(parts.store, row.study_id, slots=slots or settings.workers, runs=settings.runs)
     if form == "json":
-        return JSONResponse(finite(answer_dict(answer)))
+        return JSONResponse(finite(answer_dict(answer, values=True)))
     if form == "md":
         return PlainTextResponse(pages.markdown(answer), media_type="text/markdown")
     return HTMLResponse(pages.page(answer), headers={"Content-Security-Policy": REPORT_POLICY})
@@ -181,7 +181,11 @@ def tables(
         raise BadSpec(f"No run reported {metric[:60]!r}. Reported: {', '.join(sorted(known)) or 'none yet'}.")
     made = drawn.table(frame, metric=metric)
     if form == "json":
-        told_of = {"study": frame.spec.name, "status": str(frame.state), "table": table_dict(made)}
+        told_of = {
+            "study": frame.spec.name,
+            "status": str(frame.state),
+            "table": table_dict(made, values=True),
+        }
         return JSONResponse(finite(told_of))
     write, kind = {
         "md": (drawn.to_markdown, "text/markdown"),

@@ -148,13 +148,17 @@ class There:
     def report(self, study: StudyRow, folder: Path, *, slots: int | None) -> Conclusion:
         from dashboards.evidence import matrix, tables
         from dashboards.report import files
+        from dashboards.report.answer import table_dict
 
         answer = self.client.report(study.study_id, form="json", slots=slots)
         made = [tables.from_dict(study.name, told) for told in answer["tables"]]
         texts = {
             files.MARKDOWN: self.client.report(study.study_id, form="md", slots=slots),
             **files.table_texts(made),
-            **files.spec_and_answer(StudySpec.model_validate(study.spec), answer),
+            **files.spec_and_answer(
+                StudySpec.model_validate(study.spec),
+                {**answer, "tables": [table_dict(each) for each in made]},
+            ),
             files.PAGE: self.client.report(study.study_id, slots=slots),
         }
         if answer["matrix"] is not None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 
 import pytest
 
 from dashboards.evidence import frames, paper, tables
+from dashboards.report.answer import table_dict
+from orchestrator.ground.errors import ServiceLost
 from orchestrator.ledger.records import StudyState, TrialState
 from orchestrator.study.spec import StudySpec
 from studies import catalog
@@ -213,3 +216,30 @@ def test_no_table_of_the_paper_stands_beside_rows_that_are_said_to_be_others() -
         "+ BO": None,
         "guided": None,
     }
+
+
+def ranging() -> tables.Table:
+    """Rows of one column took as many runs as was asked; one of two took 4 and 3."""
+    second = {**spec().arm("bo").model_dump(), "name": "bo-2", "column": "beta1"}
+    arms = [*(arm.model_dump() for arm in spec().arms), second]
+    return made(spec(arms=arms), **{"bo-2": runs(1.0, 0.9, 0.95)})
+
+
+def test_a_table_is_made_again_of_its_values_and_of_no_text() -> None:
+    table = ranging()
+    assert [(row.name, row.runs) for row in table.rows if row.name == "+ BO"] == [("+ BO", (3, 4))]
+    told = json.loads(json.dumps(table_dict(table, values=True)))
+    for cell in told["cells"]:
+        del cell["runs"]
+    assert tables.from_dict(table.study, told) == table
+
+
+def test_what_people_and_scripts_get_of_a_table_keeps_its_runs_as_text() -> None:
+    (cell, *_) = (cell for cell in table_dict(ranging())["cells"] if cell["row"] == "+ BO")
+    assert cell["runs"] == "3–4"
+    assert not cell.keys() & {"runs_low", "runs_high"}
+
+
+def test_a_table_of_an_older_service_is_refused_in_a_sentence() -> None:
+    with pytest.raises(ServiceLost, match="lack runs_low and runs_high: it runs an older release of orch"):
+        tables.from_dict("synthetic", table_dict(ranging()))
