@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from orchestrator.study.spec import After, Arm, Control, Parameter, Take
+from orchestrator.study.spec import After, Arm, ControlKind, Parameter, Take
 from studies import arms
 from studies.parts import ALPHA, BETA1, Size
 
-TAKEN: Mapping[Take, tuple[str, Control]] = {  # the row, and what it is
+TAKEN: Mapping[Take, tuple[str, ControlKind]] = {  # the row, and what it is
     "schedule": ("replay", "replay"),
     "schedule-mean": ("constant = mean", "constant-mean"),
     "matched-decay": ("matched decay", "matched-decay"),

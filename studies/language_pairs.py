@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.study.spec import Arm, Role, StudySpec
+from orchestrator.study.spec import Arm, RowRole, StudySpec
 from studies import arms
 from studies.parts import COLUMNS, PAIRS, REACH, Size
 
@@ -19,7 +19,7 @@ QUESTION = "Does guidance at one meta learning rate help on all six language pai
 
 
 def study(size: Size) -> StudySpec:
-    rows: tuple[tuple[Role, str, dict[str, Any]], ...] = (
+    rows: tuple[tuple[RowRole, str, dict[str, Any]], ...] = (
         ("base", "off", {}),
         *((name, "held-out", arms.guiding("held-out", name, eta=size.eta(REACH))) for name, _ in COLUMNS),
     )

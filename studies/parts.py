@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.study.spec import Parameter, Resources, Role
+from orchestrator.study.spec import Parameter, Resources, RowRole
 
 ENTRYPOINT = "trainer.run"
 METRIC = "dev_loss"
 ALPHA = Parameter(path="optimizer.alpha", low=0.1, high=10.0, scale="log")
 BETA1 = Parameter(path="optimizer.beta1", low=0.1, high=0.99, scale="logit")
 # What is learned or searched; of the paper's Table 1 the rows.
-COLUMNS: tuple[tuple[Role, tuple[Parameter, ...]], ...] = (
+COLUMNS: tuple[tuple[RowRole, tuple[Parameter, ...]], ...] = (
     ("alpha", (ALPHA,)),
     ("beta1", (BETA1,)),
     ("alpha+beta1", (ALPHA, BETA1)),

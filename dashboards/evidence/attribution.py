@@ -31,7 +31,7 @@ KEPT = 0.5  # of the gain: a control that keeps more undoes it
 Says = Literal["supports", "undoes", "open"]
 
 # The controls without which a gain cannot be attributed.
-EXPECTED_CONTROLS: Mapping[roles.Control, str] = {
+EXPECTED_CONTROLS: Mapping[roles.ControlKind, str] = {
     "random": "random search",
     "replay": "replay of the learned schedule",
     "constant-mean": "constant = mean of the learned schedule",
@@ -66,7 +66,7 @@ class Column:
     sentence: str
 
 
-_Place = tuple[str, str]  # an arm's name and a column: a row may have several arms in one, and an arm all
+_ArmIn = tuple[str, str]  # an arm's name and a column: a row may have several arms in one, and an arm all
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,14 @@ def attribution(frame: Frame, challenger: Arm, incumbent: Arm, *, metric: str) -
         if ours is not None and theirs is not None and ours != theirs:
             sides[column] = ours, theirs
     gains = _corrected({c: contrast(frame, *pair, metric=metric) for c, pair in sides.items()})
-    standing = {column: _standing(frame, column, sides[column]) for column in sides}
-    judged: dict[_Place, Control] = {}
-    for row in dict.fromkeys(frame.row_of(arm) for of in standing.values() for arm in of):
+    asked = {column: _controls_in(frame, column, sides[column]) for column in sides}
+    judged: dict[_ArmIn, Control] = {}
+    for row in dict.fromkeys(frame.row_of(arm) for of in asked.values() for arm in of):
         judged |= _judged(
             frame,
             {
                 (arm.name, column): _compared(frame, arm, sides[column], gains[column], metric=metric)
-                for column, of in standing.items()
+                for column, of in asked.items()
                 for arm in of
                 if frame.row_of(arm) == row and _can_say(frame, arm)
             },
@@ -107,9 +107,9 @@ def attribution(frame: Frame, challenger: Arm, incumbent: Arm, *, metric: str) -
     for column, gain in gains.items():
         controls = tuple(
             judged.get((arm.name, column)) or _silent(frame, arm, *sides[column], metric=metric)
-            for arm in standing[column]
+            for arm in asked[column]
         )
-        not_run = _not_run(frame, standing[column])
+        not_run = _not_run(frame, asked[column])
         made.append(Column(column, gain, controls, not_run, _sentence(gain, controls)))
     return tuple(made)
 
@@ -122,7 +122,7 @@ def _corrected(gains: Mapping[str, Contrast]) -> dict[str, Contrast]:
     }
 
 
-def _standing(frame: Frame, column: str, sides: tuple[Arm, Arm]) -> list[Arm]:
+def _controls_in(frame: Frame, column: str, sides: tuple[Arm, Arm]) -> list[Arm]:
     return [
         arm
         for arm in frame.spec.arms
@@ -150,14 +150,14 @@ def _compared(frame: Frame, arm: Arm, sides: tuple[Arm, Arm], gain: Contrast, *,
     return _Compared(arm, gain, contrast(frame, sides[0], arm, metric=metric), excess, kept, completed)
 
 
-def _judged(frame: Frame, here: Mapping[_Place, _Compared]) -> dict[_Place, Control]:
+def _judged(frame: Frame, here: Mapping[_ArmIn, _Compared]) -> dict[_ArmIn, Control]:
     """One row of controls over its columns, with Holm's correction. No gain or no result, no question."""
-    asked = [place for place, each in here.items() if beyond_noise(each.gain) and each.completed]
-    adjusted = stats.holm([paired_t_p(here[place].excess) for place in asked])
+    asked = [at for at, each in here.items() if beyond_noise(each.gain) and each.completed]
+    adjusted = stats.holm([paired_t_p(here[at].excess) for at in asked])
     p_of = dict(zip(asked, adjusted, strict=True))
     alone = len({column for _, column in asked}) == len(asked)
     over = f" over {len(asked)} {'columns' if alone else 'comparisons'}" if len(asked) > 1 else ""
-    return {place: _said(frame, each, p_of.get(place), over) for place, each in here.items()}
+    return {at: _said(frame, each, p_of.get(at), over) for at, each in here.items()}
 
 
 def beyond_noise(gain: Contrast) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dashboards.evidence.frames import Frame
 from orchestrator.study.configs import value_at
-from orchestrator.study.roles import Role
+from orchestrator.study.roles import RowRole
 from orchestrator.study.spec import BAYESIAN, Arm, StudySpec
 
 PAIRS = ("de-en", "en-de", "fi-en", "en-fi", "lt-en", "en-lt")
@@ -29,7 +29,7 @@ class PaperRow:
 @dataclass(frozen=True)
 class PaperTable:
     name: str
-    rows: Mapping[Role, PaperRow]
+    rows: Mapping[RowRole, PaperRow]
 
 
 def _columns(alpha: float, beta1: float, both: float) -> dict[str, float]:
@@ -41,13 +41,13 @@ def _pairs(*values: float) -> dict[str, float]:
 
 
 def tables() -> tuple[PaperTable, PaperTable]:
-    table_2: dict[Role, PaperRow] = {
+    table_2: dict[RowRole, PaperRow] = {
         "base": PaperRow(_columns(38.6, 38.6, 38.6), 7.1, 1),
         "bo": PaperRow(_columns(39.4, 39.4, 39.5), 708.0, 100),
         "guided": PaperRow(_columns(39.6, 39.8, 39.9), 43.2, 4),
         "guided-bo": PaperRow(_columns(39.7, 39.8, 39.9), 1_100.0, 100),
     }
-    table_1: dict[Role, PaperRow] = {
+    table_1: dict[RowRole, PaperRow] = {
         "base": PaperRow(_pairs(38.6, 37.4, 27.2, 18.4, 27.3, 11.3)),
         "alpha": PaperRow(_pairs(39.6, 39.4, 27.6, 19.7, 27.7, 11.7)),
         "beta1": PaperRow(_pairs(39.8, 39.4, 28.4, 19.4, 28.0, 12.1)),
@@ -66,7 +66,7 @@ def beside(frame: Frame) -> PaperTable | None:
     return None
 
 
-def _role(spec: StudySpec, arm: Arm) -> Role:
+def _role(spec: StudySpec, arm: Arm) -> RowRole:
     """A confirmation's is what is stated of the arm that it confirms."""
     confirmed = spec.arm(arm.after.arm) if arm.after is not None and spec.confirms(arm) else arm
     return confirmed.role or arm.known_role

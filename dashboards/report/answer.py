@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from dashboards.evidence import (
-    audit,
     cautions,
     contrasts,
     frames,
+    hypergradients,
     matrix,
     paper,
     sentences,
@@ -41,7 +41,7 @@ class Answer:
     verdict: verdict.Verdict
     tables: tuple[tables.Table, ...]
     matrix: matrix.Matrix | None  # where the columns are settings
-    audit: audit.Audit | None  # where runs were forked
+    audit: hypergradients.HypergradientAudit | None  # where runs were forked
     contrasts: tuple[tuple[str, str, list[Contrast]], ...]  # challenger's row, incumbent's row, by column
     costs: tuple[tuple[str, str, Cost], ...]  # arm, phase
     equal: tuple[series.Equal, ...]
@@ -57,7 +57,7 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
     """`runs`: where the attempts' folders lie, for what their translations say."""
     frame = frames.read(ledger, study)
     looked_at = series.closely(frame)
-    heard = frames.curves(ledger, {t.name: t for t in [*looked_at, *audit.audited(frame)]}.values())
+    heard = frames.curves(ledger, {t.name: t for t in [*looked_at, *hypergradients.audited(frame)]}.values())
     made = tuple(tables.table(frame, metric=metric) for metric in dict.fromkeys(tables.metrics(frame)))
     return Answer(
         frame=frame,
@@ -65,7 +65,7 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
         verdict=verdict.judge(frame),
         tables=made,
         matrix=matrix.matrix(frame),
-        audit=audit.conclude(frame, heard),
+        audit=hypergradients.conclude(frame, heard),
         contrasts=tuple(_contrasts(frame)),
         costs=tuple(_costs(frame, heard, slots=slots)),
         equal=tuple(series.equal_budgets(frame, slots=slots)),

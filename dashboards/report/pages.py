@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dashboards.evidence import attribution, audit, contrasts, matrix, stats, tables, verdict
+from dashboards.evidence import attribution, contrasts, hypergradients, matrix, stats, tables, verdict
 from dashboards.evidence.frames import Choice, Frame
 from dashboards.evidence.tables import column_name, duration
 from dashboards.report import figures
@@ -133,8 +133,8 @@ def _context(answer: Answer) -> dict[str, Any]:
         "matrix": answer.matrix,
         "matrix_forms": matrix,
         "audit": answer.audit,
-        "audit_forms": audit,
-        "audit_rules": list(_rules(audit.__doc__)),
+        "audit_forms": hypergradients,
+        "audit_rules": list(_rules(hypergradients.__doc__)),
         "matrix_rules": list(_rules(matrix.__doc__)),
         "contrasts": answer.contrasts,
         "costs": answer.costs,

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-Control = Literal[
+ControlKind = Literal[
     "random", "replay", "constant-mean", "matched-decay", "bo-schedule", "longer", "default-rate", "other"
 ]
-Role = Literal["base", "bo", "guided", "guided-bo", "alpha", "beta1", "alpha+beta1", "other"]
+RowRole = Literal["base", "bo", "guided", "guided-bo", "alpha", "beta1", "alpha+beta1", "other"]
 
-WORDS: Mapping[Control, tuple[str, ...]] = {
+WORDS: Mapping[ControlKind, tuple[str, ...]] = {
     "random": ("random",),
     "replay": ("replay",),
     "constant-mean": ("constant", "mean"),
@@ -22,7 +22,7 @@ WORDS: Mapping[Control, tuple[str, ...]] = {
     "longer": ("longer",),
     "default-rate": ("rate x", "fifth", "five times", "default lr"),
 }
-ROWS: Mapping[str, Role] = {
+ROWS: Mapping[str, RowRole] = {
     "base": "base",
     "+ BO": "bo",
     "guided": "guided",
@@ -33,11 +33,11 @@ ROWS: Mapping[str, Role] = {
 }
 
 
-def controls_named(text: str) -> frozenset[Control]:
+def controls_named(text: str) -> frozenset[ControlKind]:
     """By the words in a text; several where it has words of several, "other" where it has none."""
     found = frozenset(control for control, words in WORDS.items() if any(word in text for word in words))
     return found or frozenset({"other"})
 
 
-def role_named(row: str) -> Role:
+def role_named(row: str) -> RowRole:
     return ROWS.get(row, "other")

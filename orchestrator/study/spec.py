@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from orchestrator.study.roles import Control as Control
-from orchestrator.study.roles import Role as Role
+from orchestrator.study.roles import ControlKind as ControlKind
+from orchestrator.study.roles import RowRole as RowRole
 from orchestrator.study.roles import controls_named, role_named
 from trainer.config.scales import Scale
 
@@ -167,8 +167,8 @@ class Arm(Spec):
     row: str = ""  # where it stands in the table
     column: str = "*"  # "*": shared by all columns
     run_hours: float | None = Field(default=None, gt=0)  # what one run is expected to take
-    control: Annotated[Control | None, LATER] = None  # None: what the words of its row and name say
-    role: Annotated[Role | None, LATER] = None  # the paper's row that it is; None: what its row's name says
+    control: Annotated[ControlKind | None, LATER] = None  # None: what the words of its row and name say
+    role: Annotated[RowRole | None, LATER] = None  # the paper's row that it is; None: as its row's name says
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
@@ -210,12 +210,12 @@ class Arm(Spec):
         return math.prod(len(p.values) for p in self.space)
 
     @property
-    def controls_for(self) -> frozenset[Control]:
+    def controls_for(self) -> frozenset[ControlKind]:
         """As stated; else by its words, which may name several."""
         return self._controls_named if self.control is None else frozenset({self.control})
 
     @property
-    def known_role(self) -> Role:
+    def known_role(self) -> RowRole:
         return self.role or role_named(self.row or self.name)
 
     @property
@@ -225,7 +225,7 @@ class Arm(Spec):
         return {"control": control, "role": role_named(self.row or self.name)}
 
     @property
-    def _controls_named(self) -> frozenset[Control]:
+    def _controls_named(self) -> frozenset[ControlKind]:
         return controls_named(f"{self.row or self.name} {self.name}".lower())
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dashboards.evidence import audit, frames
-from dashboards.evidence.audit import Agreement
+from dashboards.evidence import frames, hypergradients
 from dashboards.evidence.frames import Curves, Frame
+from dashboards.evidence.hypergradients import Agreement
 from dashboards.report import answer as report
 from dashboards.report import pages
 from orchestrator.study.spec import StudySpec
@@ -54,7 +54,7 @@ RUNS = [
 def read() -> tuple[Frame, dict[str, Curves]]:
     store = ledger(SPEC, {"audit-here": RUNS})
     frame = frames.read(store, "audited")
-    return frame, frames.curves(store, audit.audited(frame))
+    return frame, frames.curves(store, hypergradients.audited(frame))
 
 
 def test_the_report_shows_the_audit_in_both_forms_and_its_numbers() -> None:
@@ -67,13 +67,15 @@ def test_the_report_shows_the_audit_in_both_forms_and_its_numbers() -> None:
 
 
 @pytest.fixture(scope="module")
-def found(read: tuple[Frame, dict[str, Curves]]) -> audit.Audit:
-    concluded = audit.conclude(*read)
+def found(read: tuple[Frame, dict[str, Curves]]) -> hypergradients.HypergradientAudit:
+    concluded = hypergradients.conclude(*read)
     assert concluded is not None
     return concluded
 
 
-def test_signs_that_agree_are_counted_where_all_estimators_spoke(found: audit.Audit) -> None:
+def test_signs_that_agree_are_counted_where_all_estimators_spoke(
+    found: hypergradients.HypergradientAudit,
+) -> None:
     where = ("lamb linear 40", "alpha")
     assert found.agreements == (
         Agreement(*where, 1, "held-out", agreeing=2, forks=3),
@@ -86,13 +88,15 @@ def test_signs_that_agree_are_counted_where_all_estimators_spoke(found: audit.Au
         Agreement(*where, 20, "always “raise”", agreeing=1, forks=1),
     )
     assert found.agreements[0].share == 2 / 3
-    assert audit.extent(found, "alpha") == (
+    assert hypergradients.extent(found, "alpha") == (
         "Asked at the forks at which every estimator was ready: "
         "K = 1 at 25 to 75 % of the run; K = 20 at 25 to 25 % of the run."
     )
 
 
-def test_the_response_is_relative_to_the_loss_and_its_interval_over_runs(found: audit.Audit) -> None:
+def test_the_response_is_relative_to_the_loss_and_its_interval_over_runs(
+    found: hypergradients.HypergradientAudit,
+) -> None:
     short, long = found.responses
     # (.1 - .4) / 2 and (.3 - .2) / 2; Student's t with one degree of freedom is 12.706 for 95 %.
     assert short.mean == pytest.approx((-0.15 + 0.05) / 2)
@@ -102,15 +106,17 @@ def test_the_response_is_relative_to_the_loss_and_its_interval_over_runs(found: 
     assert (long.span, long.mean) == (20, pytest.approx(-0.375))
 
 
-def test_the_figure_has_a_line_for_each_span_by_training_progress(found: audit.Audit) -> None:
-    short, long = audit.lines(found, "lamb linear 40", "alpha")
+def test_the_figure_has_a_line_for_each_span_by_training_progress(
+    found: hypergradients.HypergradientAudit,
+) -> None:
+    short, long = hypergradients.lines(found, "lamb linear 40", "alpha")
     assert (short.name, short.x, short.y) == ("K = 1", (0.25, 0.75), pytest.approx((0.2, -0.3)))
     assert all(low < y < high for low, y, high in zip(short.low, short.y, short.high, strict=True))
     assert (long.name, long.x, long.y) == ("K = 20", (0.25,), pytest.approx((-0.375,)))
 
 
-def test_tables_hold_the_yardstick_and_become_markdown(found: audit.Audit) -> None:
-    header, rows = audit.agreement_table(found, "alpha")
+def test_tables_hold_the_yardstick_and_become_markdown(found: hypergradients.HypergradientAudit) -> None:
+    header, rows = hypergradients.agreement_table(found, "alpha")
     assert header == ["", "estimator", "K = 1", "K = 20"]
     assert rows == [
         ["lamb linear 40", "held-out", "67 % (2 of 3)", "0 % (0 of 1)"],
@@ -118,13 +124,13 @@ def test_tables_hold_the_yardstick_and_become_markdown(found: audit.Audit) -> No
         ["lamb linear 40", "always “lower”", "33 % (1 of 3)", "0 % (0 of 1)"],
         ["lamb linear 40", "always “raise”", "67 % (2 of 3)", "100 % (1 of 1)"],
     ]
-    text = audit.to_markdown(found)
+    text = hypergradients.to_markdown(found)
     assert "| lamb linear 40 | lagged | 67 % (2 of 3) | 100 % (1 of 1) |" in text
     assert "| lamb linear 40 | -0.05 \\[-1.3, +1.2\\] n 2 |" in text
 
 
 def test_a_study_without_forks_has_no_audit(read: tuple[Frame, dict[str, Curves]]) -> None:
     frame, _ = read
-    assert audit.conclude(frame, {}) is None
+    assert hypergradients.conclude(frame, {}) is None
     other = SPEC.model_copy(update={"entrypoint": "trainer.run"})
-    assert audit.audited(frames.read(ledger(other, {"audit-here": RUNS}), "audited")) == []
+    assert hypergradients.audited(frames.read(ledger(other, {"audit-here": RUNS}), "audited")) == []

@@ -68,7 +68,7 @@ class Response:
 
 
 @dataclass(frozen=True)
-class Audit:
+class HypergradientAudit:
     forks: tuple[Fork, ...]
     agreements: tuple[Agreement, ...]
     responses: tuple[Response, ...]
@@ -93,7 +93,7 @@ def audited(frame: Frame) -> list[Trial]:
     return [trial for arm in frame.spec.arms for trial in frame.of(arm)]
 
 
-def conclude(frame: Frame, heard: Mapping[str, Curves]) -> Audit | None:
+def conclude(frame: Frame, heard: Mapping[str, Curves]) -> HypergradientAudit | None:
     """What the forks of a study say together; None where there are none."""
     forks = tuple(
         fork
@@ -108,7 +108,7 @@ def conclude(frame: Frame, heard: Mapping[str, Curves]) -> Audit | None:
     for fork in sorted(forks, key=lambda each: each.span):
         groups.setdefault((fork.column, fork.hyper, fork.span), []).append(fork)
     agreements = tuple(each for key, of in groups.items() for each in _agreements(key, of))
-    return Audit(forks, agreements, tuple(_response(key, of) for key, of in groups.items()))
+    return HypergradientAudit(forks, agreements, tuple(_response(key, of) for key, of in groups.items()))
 
 
 def _forks(trial: Trial, column: str, curves: Curves) -> Iterable[Fork]:
@@ -165,7 +165,7 @@ def _response(key: tuple[str, str, int], forks: Sequence[Fork]) -> Response:
 
 
 # -- the figure ------------------------------------------------------------------------------------------
-def lines(audit: Audit, column: str, hyper: str) -> list[Line]:
+def lines(audit: HypergradientAudit, column: str, hyper: str) -> list[Line]:
     """The truth by training progress (0 to 1), a line for each span: the mean over runs, and its interval."""
     found = []
     for span in audit.spans:
@@ -185,7 +185,7 @@ def lines(audit: Audit, column: str, hyper: str) -> list[Line]:
 
 
 # -- tables ----------------------------------------------------------------------------------------------
-def agreement_table(audit: Audit, hyper: str) -> Table:
+def agreement_table(audit: HypergradientAudit, hyper: str) -> Table:
     """In how many forks an estimator had the sign of the truth: rows by cell and estimator, columns by K.
     The last rows of a cell are the yardsticks."""
     rows = []
@@ -197,7 +197,7 @@ def agreement_table(audit: Audit, hyper: str) -> Table:
     return ["", "estimator", *(f"K = {span}" for span in audit.spans)], rows
 
 
-def extent(audit: Audit, hyper: str) -> str:
+def extent(audit: HypergradientAudit, hyper: str) -> str:
     """Where in training the agreement was asked for: K = 1 at 19 to 94 % of the run, …"""
     said = []
     for span in audit.spans:
@@ -212,7 +212,7 @@ def extent(audit: Audit, hyper: str) -> str:
     return f"Asked at the forks at which every estimator was ready: {'; '.join(said)}." if said else ""
 
 
-def response_table(audit: Audit, hyper: str) -> Table:
+def response_table(audit: HypergradientAudit, hyper: str) -> Table:
     """The true response, averaged over the forks: a row for each cell, a column for each K."""
     rows = []
     for column in audit.columns:
@@ -221,7 +221,7 @@ def response_table(audit: Audit, hyper: str) -> Table:
     return ["", *(f"K = {span}" for span in audit.spans)], rows
 
 
-def _responses(audit: Audit, column: str, hyper: str) -> dict[int, Response]:
+def _responses(audit: HypergradientAudit, column: str, hyper: str) -> dict[int, Response]:
     return {r.span: r for r in audit.responses if (r.column, r.hyper) == (column, hyper)}
 
 
@@ -235,7 +235,7 @@ def _mean(response: Response) -> str:
     return f"{response.mean:+.2g}{shown} n {response.runs}"
 
 
-def to_markdown(audit: Audit) -> str:
+def to_markdown(audit: HypergradientAudit) -> str:
     parts = []
     for hyper in audit.hypers:
         name = column_name(hyper)
