@@ -37,7 +37,7 @@ from orchestrator import tracking
 from orchestrator.ground.errors import LedgerBusy, LedgerDamaged, MirrorLost, NotFound, OrchError
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyState
-from orchestrator.tracking import Target
+from orchestrator.tracking import Destination
 
 __all__ = ["HEADERS", "Preset", "router"]
 
@@ -80,7 +80,7 @@ def router(
     enter: Callable[[Request], Response | None] = lambda _: None,
     link_command: str = "orch token link",
     runs: Path | None = None,
-    mlflow: Target | None = None,
+    mlflow: Destination | None = None,
 ) -> APIRouter:
     """The page's routes, to be included at the root, beside the API at /api/v1.
 
@@ -142,7 +142,7 @@ class _Readings:
     """What each template is given: read from the ledger, in the thread of whoever asks."""
 
     def __init__(
-        self, store: Store, presets: Sequence[Preset], answers: Answers, mlflow: Target | None
+        self, store: Store, presets: Sequence[Preset], answers: Answers, mlflow: Destination | None
     ) -> None:
         self._store, self._presets, self._mlflow = store, presets, mlflow
         self._shelves, self._answers = Shelves(store), answers

@@ -71,16 +71,16 @@ class _Documented(FastAPI):
         if self.openapi_schema is None:
             for verbs in super().openapi()["paths"].values():
                 for operation in verbs.values():
-                    for status, answer in operation["responses"].items():
-                        _as_problem(int(status), answer)
+                    for status, response in operation["responses"].items():
+                        _as_problem(int(status), response)
         return super().openapi()
 
 
-def _as_problem(status: int, answer: dict[str, Any]) -> None:
+def _as_problem(status: int, response: dict[str, Any]) -> None:
     if status >= 400:
-        answer["content"] = {errors.MEDIA_TYPE: next(iter(answer["content"].values()))}
+        response["content"] = {errors.MEDIA_TYPE: next(iter(response["content"].values()))}
     if status in (429, 503):
-        answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
+        response["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}}
 
 
 def _known_queries(request: Request) -> None:

@@ -19,17 +19,17 @@ GONE = "The workers' Ray has gone. It is started again."
 T = TypeVar("T")
 
 
-def answer(call: Callable[[], T], *, alive: Callable[[], bool], within_s: float = ANSWER_S) -> T:
+def ask(call: Callable[[], T], *, alive: Callable[[], bool], within_s: float = ANSWER_S) -> T:
     """What `call` returns or raises; BackendLost once that Ray is not alive, or after `within_s`."""
     answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
 
-    def ask() -> None:
+    def call_it() -> None:
         try:
             answers.put((True, call()))
         except BaseException as problem:  # whatever it is, it is the asker's
             answers.put((False, problem))
 
-    threading.Thread(target=ask, name="asks Ray", daemon=True).start()
+    threading.Thread(target=call_it, name="asks Ray", daemon=True).start()
     for _ in range(max(1, round(within_s / LOOK_S))):
         try:
             good, said = answers.get(timeout=LOOK_S)

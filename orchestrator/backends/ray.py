@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator.backends import daemon, ray_private
-from orchestrator.backends.asking import GONE, answer
+from orchestrator.backends.asking import GONE, ask
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import read_journal
@@ -336,7 +336,7 @@ class RayBackend:
                 slot.resources, slot.shape_key = state.last.resources, state.last.shape_key
 
     def _of_gcs(self, call: Callable[[], T]) -> T:
-        return answer(call, alive=self._alive)
+        return ask(call, alive=self._alive)
 
     @contextlib.contextmanager
     def _reachable(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.output import say, table, terminal_width
-from orchestrator.cli.target import Conclusion
+from orchestrator.cli.places import Conclusion
 
 if TYPE_CHECKING:
     from dashboards.evidence.tables import Table

@@ -24,8 +24,8 @@ from orchestrator.cli.output import (
     summary,
     terminal_width,
 )
+from orchestrator.cli.places import Place
 from orchestrator.cli.progress import InLedger, shown
-from orchestrator.cli.target import Place
 from orchestrator.engine.tick import Tick
 from orchestrator.ground.clock import SystemClock
 from orchestrator.ground.errors import REFUSED, BadSpec, LedgerBusy, MoveRefused

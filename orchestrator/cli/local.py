@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import foreground
 from orchestrator.cli.output import note
+from orchestrator.cli.places import Conclusion
 from orchestrator.cli.progress import InLedger, shown
-from orchestrator.cli.target import Conclusion
 from orchestrator.engine.checks import programs, require_runnable
 from orchestrator.engine.tick import Tick
 from orchestrator.ground.clock import SystemClock

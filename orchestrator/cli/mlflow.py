@@ -13,7 +13,7 @@ from orchestrator.ground.errors import MoveRefused
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyRow, StudyState
-from orchestrator.tracking.target import Target, target
+from orchestrator.tracking.destination import Destination, destination
 
 TELL_EVERY_S = 2.0
 
@@ -27,9 +27,9 @@ def command() -> None:
     """Say what of the studies is in MLflow, and write what is missing."""
 
 
-def place_of_mirror() -> Target:
+def place_of_mirror() -> Destination:
     """Where studies are mirrored to."""
-    place = target(from_environment())
+    place = destination(from_environment())
     if place is None:
         raise MoveRefused("The mirror to MLflow is switched off (ORCH_MLFLOW=off). Unset that to use it.")
     return place
@@ -81,7 +81,7 @@ def _studies(count: int) -> str:
 def status(as_json: bool) -> int:
     """Say where studies are mirrored to, and how much of each is not there yet."""
     settings = from_environment()
-    place = target(settings)
+    place = destination(settings)
     rows: list[dict[str, Any]] = []
     if place is not None:
         with foreground.opened(settings, writing=False) as store:
@@ -109,7 +109,7 @@ def status(as_json: bool) -> int:
     return DONE
 
 
-def _row(store: Store, place: Target, study: StudyRow) -> dict[str, Any]:
+def _row(store: Store, place: Destination, study: StudyRow) -> dict[str, Any]:
     from orchestrator.tracking.sync import MOST_COUNTED, lag
 
     missing = lag(store, place, study.study_id)

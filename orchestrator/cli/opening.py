@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import click
 
 from orchestrator.cli import foreground
-from orchestrator.cli.target import Place
+from orchestrator.cli.places import Place
 from orchestrator.ground.settings import from_environment
 
 server_option = click.option(

@@ -16,8 +16,8 @@ import click
 
 from orchestrator.cli.foreground import Interrupts, show_result
 from orchestrator.cli.output import note
+from orchestrator.cli.places import Conclusion
 from orchestrator.cli.progress import Running, Seen, heard_of, short, shown
-from orchestrator.cli.target import Conclusion
 from orchestrator.client import Client, Ears, Heard, at_rest, running
 from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused, NotFound
 from orchestrator.ground.settings import Settings

@@ -18,6 +18,7 @@ from orchestrator.cli import foreground, results
 from orchestrator.cli.foreground import show_overview, show_result
 from orchestrator.cli.opening import opened, server_option
 from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
+from orchestrator.cli.places import Place
 from orchestrator.cli.spec_options import (
     as_json_option,
     read,
@@ -26,7 +27,6 @@ from orchestrator.cli.spec_options import (
     tell_question,
     workers_option,
 )
-from orchestrator.cli.target import Place
 from orchestrator.ground.errors import BadSpec, MoveRefused, NameTaken
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store

@@ -23,7 +23,7 @@ from orchestrator.cli.output import (
     table,
     terminal_width,
 )
-from orchestrator.cli.target import Place
+from orchestrator.cli.places import Place
 from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import ENDED, AttemptRow, AttemptState, StoredEvent, StudyState, TrialRow

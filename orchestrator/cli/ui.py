@@ -21,7 +21,7 @@ from orchestrator.cli.mlflow import place_of_mirror
 from orchestrator.cli.output import DONE, note, say
 from orchestrator.ground.errors import MirrorLost, MoveRefused, NotFound
 from orchestrator.service import signals
-from orchestrator.tracking.target import Target
+from orchestrator.tracking.destination import Destination
 
 READY_WITHIN_S = 120.0  # 8 to 24 s where nothing else is at work
 ENDS_WITHIN_S = 10.0
@@ -68,7 +68,7 @@ def _require_free(host: str, port: int) -> None:
 
 
 @contextmanager
-def _server(place: Target, host: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
+def _server(place: Destination, host: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """`mlflow ui` in a session of its own, so that all of its processes can be ended."""
     words = ["--backend-store-uri", place.uri, "--host", host, "--port", str(port), "--workers", "1"]
     if place.artifacts is not None:

@@ -108,17 +108,17 @@ class Wire:
             may_repeat = verb == "GET" or key is not None
             wait_s = BACKOFF_S[min(tries, len(BACKOFF_S) - 1)]
             try:
-                answer = self._http.request(verb, path, params=params, headers=headers, content=content)
+                response = self._http.request(verb, path, params=params, headers=headers, content=content)
             except self.lost as problem:
                 failure: OrchError = self.unreachable(problem)
             else:
-                if answer.is_success:
-                    return answer
-                failure = self.translated(answer, body)
-                if answer.status_code not in AGAIN:
+                if response.is_success:
+                    return response
+                failure = self.translated(response, body)
+                if response.status_code not in AGAIN:
                     raise failure
-                may_repeat |= answer.status_code == 429  # it was not even looked at
-                wait_s = max(wait_s, _retry_after_s(answer))
+                may_repeat |= response.status_code == 429  # it was not even looked at
+                wait_s = max(wait_s, _retry_after_s(response))
             if not may_repeat or time.monotonic() + wait_s > give_up_at:
                 raise failure
             self.wait(wait_s)
@@ -130,25 +130,25 @@ class Wire:
         import httpx
 
         timeout = httpx.Timeout(self._timeout_s, read=silence_s)
-        with self._http.stream("GET", path, headers=headers, timeout=timeout) as answer:
-            if not answer.is_success:
-                answer.read()
-                failure = self.translated(answer, None)
-                raise ServiceLost(str(failure)) if answer.status_code in AGAIN else failure
-            yield answer.iter_lines()
+        with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+            if not response.is_success:
+                response.read()
+                failure = self.translated(response, None)
+                raise ServiceLost(str(failure)) if response.status_code in AGAIN else failure
+            yield response.iter_lines()
 
-    def read(self, answer: httpx.Response) -> Json:
+    def read(self, response: httpx.Response) -> Json:
         """What an answer says. ServiceLost for one that no service of orch gives, such as a sign-in page."""
         try:
-            found: Json = answer.json()
+            found: Json = response.json()
         except ValueError:
-            raise self._stranger(answer) from None
+            raise self._stranger(response) from None
         return found
 
-    def _stranger(self, answer: httpx.Response) -> ServiceLost:
+    def _stranger(self, response: httpx.Response) -> ServiceLost:
         return ServiceLost(
-            f"What answers at {self.url} is not orch ({answer.status_code} to "
-            f"{answer.request.method} {answer.request.url.path}). Is the address right?"
+            f"What answers at {self.url} is not orch ({response.status_code} to "
+            f"{response.request.method} {response.request.url.path}). Is the address right?"
         )
 
     def unreachable(self, problem: Exception) -> ServiceLost:
@@ -159,20 +159,20 @@ class Wire:
             f"The service at {self.url} cannot be reached: {why}. Is the address right, and does it run?"
         )
 
-    def translated(self, answer: httpx.Response, asked: Json | None) -> OrchError:
+    def translated(self, response: httpx.Response, asked: Json | None) -> OrchError:
         """The domain error that an answer tells of."""
         try:
-            told = answer.json()
+            told = response.json()
             kind, detail = str(told["type"]).removeprefix("urn:orch:"), str(told["detail"])
         except (ValueError, KeyError, TypeError):
-            return self._stranger(answer)
+            return self._stranger(response)
         if kind == "name-taken":
             taken = NameTaken(_name_in(asked or {}), str(told.get("study_id")))
             taken.args = (detail,)
             return taken
-        if answer.status_code in (400, 413, 422) and kind not in KINDS:
+        if response.status_code in (400, 413, 422) and kind not in KINDS:
             return BadSpec(told.get("problems") or detail)
-        if answer.status_code >= 500 and kind not in KINDS:
+        if response.status_code >= 500 and kind not in KINDS:
             return ServiceLost(f"The service at {self.url} failed: {detail}")
         if kind == "unauthorized":
             detail += self._about_the_key()
@@ -223,6 +223,6 @@ def _written(body: Json) -> bytes:
         raise BadSpec(f"This cannot be written as JSON: {problem}.") from None
 
 
-def _retry_after_s(answer: httpx.Response) -> float:
-    said = answer.headers.get("Retry-After", "")
+def _retry_after_s(response: httpx.Response) -> float:
+    said = response.headers.get("Retry-After", "")
     return min(float(said), 30.0) if said.isdecimal() else 0.0

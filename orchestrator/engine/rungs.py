@@ -10,7 +10,7 @@ from orchestrator.ledger.records import StoredEvent
 from orchestrator.study.spec import Objective, Rungs
 
 
-def standing(values: Sequence[float], *, keep_one_in: int, minimize: bool) -> tuple[int, int]:
+def ranks(values: Sequence[float], *, keep_one_in: int, minimize: bool) -> tuple[int, int]:
     """The rank of the last of these values, from 1, and the last rank that goes on; the values stand in the
     order in which a rung was reached, and of equals the earlier one is better.
 
@@ -67,7 +67,7 @@ class Ladder:
         if trial_id in there or trial_id in self._reasons:
             return
         there[trial_id] = value
-        rank, last = standing(
+        rank, last = ranks(
             list(there.values()), keep_one_in=self.rungs.keep_one_in, minimize=self.objective.minimizes
         )
         if rank > last:

@@ -239,7 +239,7 @@ def _page(settings: Settings, store: Store, url: str) -> Any:
         enter=sessions.enter,
         link_command=link_command(url),
         runs=settings.runs,
-        mlflow=tracking.target(settings),
+        mlflow=tracking.destination(settings),
     )
 
 

@@ -151,9 +151,9 @@ def _workers(settings: Settings) -> Finding:
 
 def _mirror(settings: Settings) -> Finding:
     """A server that does not answer is no fault of a study's: what is missing there is written later."""
-    from orchestrator.tracking.target import target
+    from orchestrator.tracking.destination import destination
 
-    place, purpose = target(settings), "studies in MLflow"
+    place, purpose = destination(settings), "studies in MLflow"
     if place is None:
         return Finding("MLflow", True, False, "switched off (ORCH_MLFLOW=off)", purpose)
     if place.is_server and place.uri.startswith("http"):

@@ -7,8 +7,8 @@ Importing this loads no MLflow, which takes seconds: only `store.py` does, when 
 from __future__ import annotations
 
 from orchestrator.tracking.background import Mirror, NoMirror, mirror
+from orchestrator.tracking.destination import Destination, destination
 from orchestrator.tracking.pages import run_page
 from orchestrator.tracking.sync import attach, lag, sync
-from orchestrator.tracking.target import Target, target
 
-__all__ = ["Mirror", "NoMirror", "Target", "attach", "lag", "mirror", "run_page", "sync", "target"]
+__all__ = ["Destination", "Mirror", "NoMirror", "attach", "destination", "lag", "mirror", "run_page", "sync"]

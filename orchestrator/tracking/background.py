@@ -15,10 +15,10 @@ from orchestrator.ground.errors import LedgerBusy, LedgerDamaged, MirrorDeleted,
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, paging
 from orchestrator.ledger.records import StudyState
+from orchestrator.tracking.destination import Destination, destination, writing
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
 from orchestrator.tracking.sync import lag, left_over, missing
-from orchestrator.tracking.target import Target, target, writing
 
 PACE_S = 1.0  # between two looks for something new
 WAITS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # after the first, second, … trouble in a row
@@ -48,7 +48,7 @@ class Mirror:
     def __init__(
         self,
         ledger: Store,
-        place: Target,
+        place: Destination,
         study_id: str | None,
         *,
         say: Callable[[str], None],
@@ -148,7 +148,7 @@ class _Rounds:
     def __init__(
         self,
         ledger: Store,
-        place: Target,
+        place: Destination,
         study_id: str | None,
         going_on: Callable[[], bool],
         say: Callable[[str], None],
@@ -277,5 +277,5 @@ def mirror(
     settings: Settings, ledger: Store, study_id: str | None, *, say: Callable[[str], None]
 ) -> Mirror | NoMirror:
     """The mirror of a process that runs this study, or all; nothing is loaded or written before `begin`."""
-    place = target(settings)
+    place = destination(settings)
     return NoMirror() if place is None else Mirror(ledger, place, study_id, say=say)

@@ -53,16 +53,16 @@ STUDY_STATUS = {
 
 
 @dataclass(frozen=True)
-class Point:
+class Measurement:
     name: str
     value: float
     at_ms: int
     step: int
 
 
-def point(name: str, value: float, at: float, step: int) -> Point:
+def measurement(name: str, value: float, at: float, step: int) -> Measurement:
     """An infinity is told as NaN: MLflow would silently make 1.8e308 of it, and no axis survives that."""
-    return Point(name, value if math.isfinite(value) else math.nan, milliseconds(at), step)
+    return Measurement(name, value if math.isfinite(value) else math.nan, milliseconds(at), step)
 
 
 def milliseconds(at: float) -> int:
@@ -76,8 +76,8 @@ def key(text: str) -> str:
     return "_" if name in ("", ".") else name
 
 
-# -- the curves of a trial ---------------------------------------------------------------------------------
-class Curves:
+# -- what a trial reports ----------------------------------------------------------------------------------
+class Reports:
     """Events of one trial, in the ledger's order, as points: each metric once at each step.
 
     An attempt that went on from a checkpoint tells some steps again; they were told before.
@@ -91,7 +91,7 @@ class Curves:
         self._told: dict[str, set[int]] = {}
         self._clocks_at = -1
 
-    def points(self, event: Event) -> list[Point]:
+    def points(self, event: Event) -> list[Measurement]:
         if event.kind == "started":  # its payload is provenance
             return []
         if event.attempt != self._attempt:
@@ -103,15 +103,17 @@ class Curves:
         if event.step > self._clocks_at and payload.get("clocks"):
             self._clocks_at = event.step  # a word about an earlier step comes with the clocks of now
             clocks = added(self._base, payload["clocks"])
-            found += [point(key(f"clock/{n}"), value, event.at, event.step) for n, value in clocks.items()]
+            found += [
+                measurement(key(f"clock/{n}"), value, event.at, event.step) for n, value in clocks.items()
+            ]
         return found
 
-    def _new(self, name: str, value: float, event: Event) -> Point | None:
+    def _new(self, name: str, value: float, event: Event) -> Measurement | None:
         told = self._told.setdefault(name, set())
         if event.step in told:
             return None
         told.add(event.step)
-        return point(name, value, event.at, event.step)
+        return measurement(name, value, event.at, event.step)
 
 
 def value_name(name: str) -> str:
@@ -178,7 +180,7 @@ def provenance_tags(facts: Mapping[str, Any]) -> dict[str, str]:
     return tags if commit is None else tags | {"mlflow.source.git.commit": commit}
 
 
-def result_points(spec: StudySpec, trial: TrialRow, attempts: Sequence[AttemptRow]) -> list[Point]:
+def result_points(spec: StudySpec, trial: TrialRow, attempts: Sequence[AttemptRow]) -> list[Measurement]:
     """What an ended trial found and cost. The step is the attempt that ended it."""
     ends = [a.ended_at for a in attempts if a.ended_at is not None]
     at = ends[-1] if ends else trial.ended_at or trial.created_at
@@ -194,11 +196,11 @@ def result_points(spec: StudySpec, trial: TrialRow, attempts: Sequence[AttemptRo
         "cost/losses": trial.losses,
         "cost/failures": trial.failures,
     }
-    return [point(key(name), value, at, trial.attempts) for name, value in found.items()]
+    return [measurement(key(name), value, at, trial.attempts) for name, value in found.items()]
 
 
 # -- arms and studies --------------------------------------------------------------------------------------
-def tally(spec: StudySpec, ended: Sequence[TrialRow], *, best_among: Sequence[TrialRow]) -> list[Point]:
+def tally(spec: StudySpec, ended: Sequence[TrialRow], *, best_among: Sequence[TrialRow]) -> list[Measurement]:
     """How many runs have ended and how, what they cost, the best; the step is their number."""
     states = Counter(trial.state for trial in ended)
     charged = added(*(t.charged for t in ended))
@@ -217,14 +219,14 @@ def tally(spec: StudySpec, ended: Sequence[TrialRow], *, best_among: Sequence[Tr
         **({} if best is None or best.value is None else {f"best/{spec.objective.metric}": best.value}),
     }
     at = max(t.ended_at or t.created_at for t in ended)
-    return [point(key(name), value, at, len(ended)) for name, value in found.items()]
+    return [measurement(key(name), value, at, len(ended)) for name, value in found.items()]
 
 
-def phase_points(spec: StudySpec, ended: Sequence[TrialRow]) -> list[Point]:
+def phase_points(spec: StudySpec, ended: Sequence[TrialRow]) -> list[Measurement]:
     """Searches, confirmations and controls are counted apart."""
     phases = Counter(spec.arm(t.arm).phase for t in ended)
     at = max(t.ended_at or t.created_at for t in ended)
-    return [point(f"runs/{phase}", n, at, len(ended)) for phase, n in sorted(phases.items())]
+    return [measurement(f"runs/{phase}", n, at, len(ended)) for phase, n in sorted(phases.items())]
 
 
 def arm_tags(study: StudyRow, arm: Arm) -> dict[str, str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.records import StudyRow, TrialRow
 from orchestrator.tracking import mapping
+from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.store import MlflowStore
-from orchestrator.tracking.target import Target
 
 
-def run_page(place: Target, study: StudyRow, trial: TrialRow) -> str:
+def run_page(place: Destination, study: StudyRow, trial: TrialRow) -> str:
     """The address of its run. NotFound: there is none, or no server shows it. MirrorLost."""
     if place.pages is None:
         raise NotFound(f"No server shows {place.shown}. Open MLflow's pages on it with: orch ui")

@@ -16,8 +16,8 @@ from typing import Any
 
 from orchestrator.ground.errors import MirrorLost
 from orchestrator.ground.settings import FILE, without_secrets
-from orchestrator.tracking.mapping import Point
-from orchestrator.tracking.target import Target
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.mapping import Measurement
 from trainer.protocol import whole
 
 # What a person has set goes before. Read by MLflow at each request, or once when it is imported.
@@ -50,7 +50,7 @@ class Experiment:
     deleted: bool
 
 
-def standing(run: Run) -> tuple[bool, str]:
+def precedence(run: Run) -> tuple[bool, str]:
     """Of two runs of one thing, as a create that looked failed leaves them, the least by this is kept: one
     that was written to."""
     return ("orch.state" not in run.tags, run.run_id)
@@ -59,8 +59,8 @@ def standing(run: Run) -> tuple[bool, str]:
 class MlflowStore:
     """Every method may be repeated, and raises MirrorLost when MLflow does not do it."""
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
+    def __init__(self, place: Destination) -> None:
+        self._place = place
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         try:
@@ -71,10 +71,10 @@ class MlflowStore:
                 f"ORCH_MLFLOW=off."
             ) from problem
         with self._answering():
-            if target.file is not None:
-                _require_sqlite(target.file, target.artifacts or target.file.parent)
+            if place.file is not None:
+                _require_sqlite(place.file, place.artifacts or place.file.parent)
             # The registry is another thing, and its default would be made in the working directory.
-            self._client = MlflowClient(tracking_uri=target.uri, registry_uri=target.uri)
+            self._client = MlflowClient(tracking_uri=place.uri, registry_uri=place.uri)
 
     # -- experiments and runs -------------------------------------------------------------------------
     def experiment(self, name: str, *, folder: str) -> Experiment:
@@ -83,7 +83,7 @@ class MlflowStore:
             found = self._client.get_experiment_by_name(name)
             if found is not None:
                 return Experiment(found.experiment_id, deleted=found.lifecycle_stage != "active")
-            root = self._target.artifacts
+            root = self._place.artifacts
             place = None if root is None else (root / folder).as_uri()
             return Experiment(self._client.create_experiment(name, artifact_location=place), deleted=False)
 
@@ -120,7 +120,7 @@ class MlflowStore:
             page = self._client.search_runs(
                 [found.experiment_id], filter_string=f"tags.`orch.trial_id` = '{trial_id}'", max_results=PAGE
             )
-            return min(map(_run, page), key=standing, default=None)
+            return min(map(_run, page), key=precedence, default=None)
 
     def create_run(
         self, experiment: Experiment, *, title: str, at_ms: int, tags: Mapping[str, str], parent: str | None
@@ -151,7 +151,7 @@ class MlflowStore:
     def write(
         self,
         run_id: str,
-        points: Sequence[Point] = (),
+        points: Sequence[Measurement] = (),
         *,
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
@@ -188,7 +188,7 @@ class MlflowStore:
         except MirrorLost:
             raise
         except Exception as problem:  # of MLflow, its database, the network, the disk: all mean one thing
-            raise MirrorLost(f"MLflow at {self._target.shown} does not {what}: {_why(problem)}") from problem
+            raise MirrorLost(f"MLflow at {self._place.shown} does not {what}: {_why(problem)}") from problem
 
 
 def _require_sqlite(file: Path, artifacts: Path) -> None:

@@ -20,8 +20,8 @@ from orchestrator.readings.overview import best_of
 from orchestrator.runs.folders import Storage
 from orchestrator.study.spec import StudySpec
 from orchestrator.tracking import mapping
-from orchestrator.tracking.store import Experiment, MlflowStore, Run, standing
-from orchestrator.tracking.target import Target
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.store import Experiment, MlflowStore, Run, precedence
 from trainer.protocol import SCHEDULE
 
 
@@ -47,12 +47,18 @@ class StudyMirror:
     """One study, from one ledger into one MLflow. For one thread; MirrorLost, MirrorDeleted, LedgerBusy."""
 
     def __init__(
-        self, ledger: Store, sink: MlflowStore, target: Target, study_id: str, *, restore: bool = False
+        self,
+        ledger: Store,
+        sink: MlflowStore,
+        place: Destination,
+        study_id: str,
+        *,
+        restore: bool = False,
     ) -> None:
         """`restore`: bring back what a person deleted in MLflow, instead of leaving it deleted."""
-        self._ledger, self._sink, self._target = ledger, sink, target
+        self._ledger, self._sink, self._place = ledger, sink, place
         self._study_id = study_id
-        self._name = target.cursor(study_id)
+        self._name = place.cursor(study_id)
         study = ledger.study(study_id)
         self._spec = StudySpec.model_validate(study.spec)
         self._experiment = self._find_experiment(study, restore=restore)
@@ -67,7 +73,7 @@ class StudyMirror:
             if run.tags.get("orch.kind") == "trial"
         }
         self._attached = dict(self._parent.tags)
-        self._curves: dict[str, mapping.Curves] = {}  # of trials that are not told to have ended
+        self._reports: dict[str, mapping.Reports] = {}  # of trials that are not told to have ended
         self._ended: dict[str, TrialRow] = {}  # without their configs
         rows = ledger.trials(study_id)
         self._open = {t.trial_id for t in rows if t.trial_id in self._trials and not self._is_told(t)}
@@ -97,7 +103,7 @@ class StudyMirror:
         there = self._sink.runs(self._experiment, study.study_id)
         parents = {run.tags.get("mlflow.parentRunId") for run in there}
         twice = False
-        for run in sorted(there, key=lambda r: (r.run_id not in parents, standing(r))):
+        for run in sorted(there, key=lambda r: (r.run_id not in parents, precedence(r))):
             kind = run.tags.get("orch.kind", "")
             of = run.tags.get("orch.trial_id" if kind == "trial" else "orch.arm", "")
             kept = runs.setdefault((kind, of), run)
@@ -181,13 +187,13 @@ class StudyMirror:
         return bool(self._ledger.events(after=self._cursor, study_id=self._study_id, limit=1))
 
     def _pass_on(self, page: list[StoredEvent]) -> None:
-        points: dict[str, list[mapping.Point]] = {}
+        points: dict[str, list[mapping.Measurement]] = {}
         tags: dict[str, dict[str, str]] = {}
         for stored in page:
             event = stored.event
-            if event.trial_id not in self._curves:
-                self._curves[event.trial_id] = self._curves_until(event.trial_id, stored.event_id)
-            points.setdefault(event.trial_id, []).extend(self._curves[event.trial_id].points(event))
+            if event.trial_id not in self._reports:
+                self._reports[event.trial_id] = self._reports_until(event.trial_id, stored.event_id)
+            points.setdefault(event.trial_id, []).extend(self._reports[event.trial_id].points(event))
             if event.kind == "started":
                 tags.setdefault(event.trial_id, {}).update(mapping.provenance_tags(event.payload))
         for trial_id, said in points.items():
@@ -196,18 +202,18 @@ class StudyMirror:
                 self._sink.write(run.run_id, said, tags=tags.get(trial_id))
             self._open.add(trial_id)
 
-    def _curves_until(self, trial_id: str, event_id: int) -> mapping.Curves:
-        """The curves of a trial as they stood before an event."""
+    def _reports_until(self, trial_id: str, event_id: int) -> mapping.Reports:
+        """What of a trial's reports was told before an event."""
 
         def charged_before(number: int) -> dict[str, float]:
             return added(*(a.clocks for a in self._ledger.attempts(trial_id) if a.number < number))
 
-        curves = mapping.Curves(charged_before)
+        reports = mapping.Reports(charged_before)
         for stored in paging.events(self._ledger, trial_id=trial_id):
             if stored.event_id >= event_id:
                 break
-            curves.points(stored.event)
-        return curves
+            reports.points(stored.event)
+        return reports
 
     def _run_of(self, trial: TrialRow) -> _Told:
         """A trial's run, made if there is none, with its params."""
@@ -251,7 +257,7 @@ class StudyMirror:
         self._note_ended([trial])
         if trial.state in ENDED:
             self._open.discard(trial.trial_id)
-            self._curves.pop(trial.trial_id, None)
+            self._reports.pop(trial.trial_id, None)
 
     def _note_ended(self, rows: Iterable[TrialRow]) -> None:
         for trial in rows:
@@ -304,7 +310,7 @@ class StudyMirror:
         self._set_status(self._parent, "", status, total, study)
         if over and not self._open:
             self._attach_schedules()
-            report = self._target.reports / study.name
+            report = self._place.reports / study.name
             if _written_since(report, study.created_at):  # else of a deleted study that had the name
                 self.attach(report)
 
@@ -318,7 +324,7 @@ class StudyMirror:
         self._sink.write(
             run.run_id,
             # the step is the number itself: asked for more, a study has one more point
-            [mapping.point("runs/requested", requested, study.created_at, requested)],
+            [mapping.measurement("runs/requested", requested, study.created_at, requested)],
             tags=mapping.state_tags(study.state if not name else status.lower(), reason=study.reason),
         )
         self._arm_status[name] = said
@@ -341,7 +347,7 @@ class StudyMirror:
                 self._attach_schedule(trial)
 
     def _attach_schedule(self, trial: TrialRow) -> None:
-        run, storage = self._trials[trial.trial_id], Storage(self._target.runs)
+        run, storage = self._trials[trial.trial_id], Storage(self._place.runs)
         folders = (
             storage.folder(trial.study_id, trial.trial_id, n) for n in range(trial.attempts, 0, -1)
         )  # the newest first: what an attempt writes begins with what it resumed from

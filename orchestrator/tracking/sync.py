@@ -9,15 +9,15 @@ from pathlib import Path
 from orchestrator.ground.errors import MoveRefused, NotFound
 from orchestrator.ledger import Store, paging
 from orchestrator.ledger.records import StudyRow
+from orchestrator.tracking.destination import Destination, writing
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
-from orchestrator.tracking.target import Target, writing
 
 MOST_COUNTED = 100_000  # a second of reading or two
 MOST_NAMED = 3  # studies in a sentence
 
 
-def lag(ledger: Store, place: Target, study_id: str, *, most: int = MOST_COUNTED) -> int:
+def lag(ledger: Store, place: Destination, study_id: str, *, most: int = MOST_COUNTED) -> int:
     """How many of a study's reports are not in MLflow; counted up to about `most`."""
     emptied = place.file is not None and not place.file.exists()
     after, count = 0 if emptied else ledger.cursor(place.cursor(study_id)), 0
@@ -28,7 +28,7 @@ def lag(ledger: Store, place: Target, study_id: str, *, most: int = MOST_COUNTED
     return count
 
 
-def missing(ledger: Store, place: Target, study_ids: Iterable[str]) -> dict[str, int]:
+def missing(ledger: Store, place: Destination, study_ids: Iterable[str]) -> dict[str, int]:
     """How many reports of these studies are not in MLflow, by the studies' names: those that lack any."""
     counts: dict[str, int] = {}
     for study_id in study_ids:
@@ -60,7 +60,11 @@ def reports(count: int) -> str:
 
 
 def sync(
-    ledger: Store, place: Target, studies: Sequence[StudyRow], *, told: Callable[[StudyRow, int, int], None]
+    ledger: Store,
+    place: Destination,
+    studies: Sequence[StudyRow],
+    *,
+    told: Callable[[StudyRow, int, int], None],
 ) -> None:
     """Write all that is missing of these studies, also what a person deleted in MLflow.
 
@@ -83,7 +87,7 @@ def sync(
                 ledger.move_cursor(place.owed(study.study_id), 0)
 
 
-def attach(ledger: Store, place: Target, study: StudyRow, paths: Sequence[Path]) -> None:
+def attach(ledger: Store, place: Destination, study: StudyRow, paths: Sequence[Path]) -> None:
     """Put files, or all of a folder, at a study's run."""
     with _alone(place) as sink:
         mirrored = StudyMirror(ledger, sink, place, study.study_id)
@@ -92,7 +96,7 @@ def attach(ledger: Store, place: Target, study: StudyRow, paths: Sequence[Path])
 
 
 @contextmanager
-def _alone(place: Target) -> Iterator[MlflowStore]:
+def _alone(place: Destination) -> Iterator[MlflowStore]:
     with writing(place) as alone:
         if not alone:
             raise MoveRefused(

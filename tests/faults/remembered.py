@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
-from orchestrator.tracking.mapping import Point
+from orchestrator.tracking.mapping import Measurement
 from orchestrator.tracking.store import Experiment, Run
 from tests.faults.mirrored import Seen
 
@@ -48,7 +48,7 @@ class RememberedStore:
     def write(
         self,
         run_id: str,
-        points: Sequence[Point] = (),
+        points: Sequence[Measurement] = (),
         *,
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,

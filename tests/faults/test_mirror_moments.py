@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from orchestrator.ledger.records import StudyState
 from orchestrator.service.creation import ask
-from orchestrator.tracking import Target, lag
+from orchestrator.tracking import Destination, lag
 from orchestrator.tracking.background import _Rounds
 from orchestrator.tracking.study import StudyMirror
 from tests.faults import mirrored
@@ -48,13 +48,13 @@ class Between:
         return read
 
 
-def _rounds(ledger: Any, place: Target, sink: RememberedStore, study_id: str | None = None) -> _Rounds:
+def _rounds(ledger: Any, place: Destination, sink: RememberedStore, study_id: str | None = None) -> _Rounds:
     rounds = _Rounds(ledger, place, study_id, lambda: True, lambda _: None)
     rounds._sink = sink  # type: ignore[assignment]
     return rounds
 
 
-def _all_is_there(there: World, place: Target, sink: RememberedStore) -> None:
+def _all_is_there(there: World, place: Destination, sink: RememberedStore) -> None:
     (*_, last) = there.store.events(study_id="s1", limit=100_000)
     assert there.store.cursor(place.cursor("s1")) == last.event_id
     assert lag(there.store, place, "s1") == 0
@@ -118,7 +118,7 @@ def test_a_cancelled_study_is_not_settled_while_one_lives_that_has_said_nothing(
 
 
 @contextmanager
-def _a_world() -> Iterator[tuple[World, Target]]:
+def _a_world() -> Iterator[tuple[World, Destination]]:
     with tempfile.TemporaryDirectory(prefix="orch-moments-") as folder:
         there = world(Path(folder) / "runs", faults=DIES)
         created(there, small_study())

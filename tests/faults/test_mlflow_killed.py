@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.tracking import lag, target
+from orchestrator.tracking import destination, lag
 from tests.faults import invariants, mirrored
 from tests.faults.serving import WITHIN_S, Service, awaited, service, settings_of
 from tests.faults.world import small_study
@@ -81,7 +81,7 @@ def mlflow(tmp_path: Path) -> Iterator[Mlflow]:
 
 
 def _whole(there: Service, study_id: str) -> None:
-    place = target(settings_of(there))
+    place = destination(settings_of(there))
     assert place is not None
     with there.ledger() as store:
         awaited(lambda: lag(store, place, study_id) == 0 or None, within_s=ACROSS_A_WAIT_S, what="the mirror")
@@ -108,7 +108,7 @@ def test_a_server_that_is_killed_under_a_study_and_comes_back_after_it_has_all_o
         there.start()
         there.leads()
         study_id = there.create(small_study(base=base))
-        place = target(settings_of(there))
+        place = destination(settings_of(there))
         assert place is not None
         with there.ledger() as store:
             awaited(lambda: store.cursor(place.cursor(study_id)) or None, what="the mirror's first words")

@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.backends import daemon
 from orchestrator.study.spec import StudySpec
-from orchestrator.tracking import Target, lag, target
+from orchestrator.tracking import Destination, destination, lag
 from tests.faults import invariants, mirrored
 from tests.faults.serving import LEADS_WITHIN_S, WORKERS, Service, actors, awaited, service, settings_of
 from tests.faults.world import created, small_study, world
@@ -70,7 +70,9 @@ def _unpaced(report: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return report
 
 
-def _holds(there: Service, study_id: str, calm: list[dict[str, Any]], place: Target | None = None) -> None:
+def _holds(
+    there: Service, study_id: str, calm: list[dict[str, Any]], place: Destination | None = None
+) -> None:
     """I1 to I7 of a study that nothing but the service's own kills has disturbed."""
     with there.ledger() as store:
         invariants.check(store, study_id)
@@ -129,7 +131,7 @@ def test_killed_at_every_named_moment_nothing_is_lost_nor_mirrored_twice(tmp_pat
             there.start(moment)
         assert there.leads() < LEADS_WITHIN_S
         there.to_the_end(study_id)
-        place = target(settings_of(there))
+        place = destination(settings_of(there))
         _holds(there, study_id, _undisturbed(tmp_path / "calm", trials), place)
 
 

@@ -19,7 +19,7 @@ from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.service import host
 from orchestrator.study.spec import canonical
-from orchestrator.tracking import Target
+from orchestrator.tracking import Destination
 from tests.faults.world import World, created, small_study, world
 
 
@@ -39,11 +39,11 @@ class Said:
 @pytest.fixture(scope="session")
 def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh store of MLflow, to be copied: its migrations take two seconds, so they are run once."""
-    from orchestrator.tracking import target
+    from orchestrator.tracking import destination
     from orchestrator.tracking.store import MlflowStore
 
     file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    place = target(Settings(file.parent, "memory://", 1, f"sqlite:///{file}"))
+    place = destination(Settings(file.parent, "memory://", 1, f"sqlite:///{file}"))
     assert place is not None
     MlflowStore(place)
     return file
@@ -53,23 +53,23 @@ def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 DIES = [Fault("*", 1, "die", 5), Fault("s1.random.0.1", 2, "die", 4)]
 
 
-def mlflow_at(home: Path, uri: str | None = None) -> Target:
+def mlflow_at(home: Path, uri: str | None = None) -> Destination:
     """A place to mirror to, under that home unless an address is given."""
-    from orchestrator.tracking import target
+    from orchestrator.tracking import destination
 
-    found = target(Settings(home, "memory://", 1, uri or f"sqlite:///{home / 'mlflow.db'}"))
+    found = destination(Settings(home, "memory://", 1, uri or f"sqlite:///{home / 'mlflow.db'}"))
     assert found is not None
     return found
 
 
-Copied = Callable[[str], Target]
+Copied = Callable[[str], Destination]
 
 
 @pytest.fixture
 def copied(tmp_path: Path, mlflow_template: Path) -> Copied:
     """Makes an empty store under a home of that name."""
 
-    def copy(name: str) -> Target:
+    def copy(name: str) -> Destination:
         (tmp_path / name).mkdir()
         shutil.copy(mlflow_template, tmp_path / name / "mlflow.db")
         return mlflow_at(tmp_path / name)
@@ -78,7 +78,7 @@ def copied(tmp_path: Path, mlflow_template: Path) -> Copied:
 
 
 @pytest.fixture
-def place(copied: Copied) -> Target:
+def place(copied: Copied) -> Destination:
     return copied("home")
 
 

@@ -19,7 +19,7 @@ from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyState, TrialState
-from orchestrator.tracking import Target, target
+from orchestrator.tracking import Destination, destination
 from tests.dashboards.asgi import Answer, get
 from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, runs, searched, spec
 from tests.faults.world import created, small_study, world
@@ -348,8 +348,8 @@ def test_every_style_that_plotly_would_add_has_its_place_taken() -> None:
     assert all(f'<meta id="{each}"' in text for each in ids)
 
 
-def mirrored(home: Path, **more: Any) -> Target:
-    found = target(Settings(home, "memory://", 1, **more))
+def mirrored(home: Path, **more: Any) -> Destination:
+    found = destination(Settings(home, "memory://", 1, **more))
     assert found is not None
     return found
 

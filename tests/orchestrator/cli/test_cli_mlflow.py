@@ -21,7 +21,7 @@ from orchestrator.ground.errors import BadSpec
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
 from orchestrator.service.doctor import examine
-from orchestrator.tracking import target
+from orchestrator.tracking import destination
 from tests.faults import mirrored
 from tests.orchestrator.conftest import Orch
 
@@ -82,7 +82,7 @@ def test_what_is_missing_is_told_and_written_by_hand(
     assert (written.code, written.json["written"]) == (0, {"small": reports})
     assert orch("mlflow", "sync").out == f"0 reports of 1 study written to sqlite:///{store_file}.\n"
     assert orch("mlflow", "sync", "smal").code == output.NOT_FOUND
-    place = target(from_environment())
+    place = destination(from_environment())
     assert place is not None
     store = ledger()
     study_id = store.study("small").study_id
@@ -106,7 +106,7 @@ def test_what_comes_while_it_is_written_by_hand_is_named(
     monkeypatch.setenv("ORCH_MLFLOW", "off")
     assert orch("study", "create", spec).code == 0
     monkeypatch.setenv("ORCH_MLFLOW", "on")
-    place = target(from_environment())
+    place = destination(from_environment())
     assert place is not None
 
     def nearly(*_: Any, **__: Any) -> None:

@@ -16,7 +16,7 @@ from dashboards.evidence import frames
 from dashboards.web import study as web
 from orchestrator.backends.simulated import Fault
 from orchestrator.engine.checks import require_runnable
-from orchestrator.engine.rungs import Ladder, standing
+from orchestrator.engine.rungs import Ladder, ranks
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger import Store
 from orchestrator.ledger.costs import run_hours
@@ -49,7 +49,7 @@ def test_the_last_to_come_goes_on_if_it_is_among_the_best_share(
 ) -> None:
     order = sorted(range(len(values)), key=lambda i: (values[i] if minimize else -values[i], i))
     best = order[: max(1, len(values) // keep_one_in)]
-    rank, last = standing([float(v) for v in values], keep_one_in=keep_one_in, minimize=minimize)
+    rank, last = ranks([float(v) for v in values], keep_one_in=keep_one_in, minimize=minimize)
     assert (rank <= last) == (len(values) - 1 in best)
 
 

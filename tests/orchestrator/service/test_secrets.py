@@ -14,7 +14,7 @@ from orchestrator.ground.errors import LedgerBusy, MirrorLost
 from orchestrator.ground.settings import from_environment, without_secrets
 from orchestrator.ledger import open_ledger
 from orchestrator.service import doctor
-from orchestrator.tracking import target
+from orchestrator.tracking import destination
 from orchestrator.tracking.store import MlflowStore
 
 NOBODY = "postgresql://127.0.0.1:1/db?user=u&password=SECRET&connect_timeout=2"
@@ -78,7 +78,7 @@ def _server(*, answering: bool) -> Iterator[str]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, not ours to mend
 def test_a_server_s_password_is_not_in_what_mlflow_says_of_it(tmp_path: Path) -> None:
     with _server(answering=False) as uri:
-        place = target(from_environment({"ORCH_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": uri}))
+        place = destination(from_environment({"ORCH_HOME": str(tmp_path), "MLFLOW_TRACKING_URI": uri}))
         assert place is not None
         with pytest.raises(MirrorLost) as lost:
             MlflowStore(place).experiment("orch/x", folder="x")

@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from dashboards.web import routes
 from orchestrator.ground.errors import BadSpec, NotFound
 from orchestrator.ground.settings import Settings, from_environment
-from orchestrator.tracking import run_page, target
+from orchestrator.tracking import destination, run_page
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
 from tests.dashboards.asgi import get
@@ -28,7 +28,7 @@ def test_a_trial_s_page_is_that_of_the_run_that_mirrors_it(tmp_path: Path, mlflo
 
     shutil.copy(mlflow_template, tmp_path / "mlflow.db")
     settings = Settings(tmp_path, "memory://", 1, f"sqlite:///{tmp_path / 'mlflow.db'}")
-    place = target(replace(settings, mlflow_ui="https://mlflow.example/"))
+    place = destination(replace(settings, mlflow_ui="https://mlflow.example/"))
     assert place is not None
     there = world(tmp_path / "runs")
     created(there, small_study())
@@ -61,7 +61,7 @@ def test_a_trial_s_page_is_that_of_the_run_that_mirrors_it(tmp_path: Path, mlflo
 
 def test_the_pages_are_at_the_server_unless_told() -> None:
     def pages(**environ: str) -> str | None:
-        place = target(from_environment({"ORCH_HOME": "/data", **environ}))
+        place = destination(from_environment({"ORCH_HOME": "/data", **environ}))
         assert place is not None
         return place.pages
 

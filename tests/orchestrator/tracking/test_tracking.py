@@ -13,10 +13,10 @@ import pytest
 from orchestrator.backends.simulated import Fault
 from orchestrator.ground.errors import MirrorDeleted, MirrorLost, MoveRefused
 from orchestrator.ledger.records import StudyState
-from orchestrator.tracking import Mirror, Target, attach, lag, sync
+from orchestrator.tracking import Destination, Mirror, attach, lag, sync
+from orchestrator.tracking.destination import writing
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
-from orchestrator.tracking.target import writing
 from tests.faults import mirrored
 from tests.faults.world import Killed, Tripwire, World, created, small_study, world
 from tests.orchestrator.conftest import DIES, Copied
@@ -27,19 +27,21 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 SINK = ("create_run", "write", "set_status", "restore_run", "artifact")
 
 
-def _mirror_all(there: World, place: Target, *, restore: bool = False) -> dict[tuple[str, str], Any]:
+def _mirror_all(there: World, place: Destination, *, restore: bool = False) -> dict[tuple[str, str], Any]:
     StudyMirror(there.store, MlflowStore(place), place, "s1", restore=restore).advance()
     return mirrored.look(place.uri, "s1")
 
 
-def _client(place: Target) -> Any:
+def _client(place: Destination) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=place.uri, registry_uri=place.uri)
 
 
 # -- what is there -----------------------------------------------------------------------------------------
-def test_a_study_with_lost_workers_is_in_mlflow_as_the_ledger_has_it(ended: World, place: Target) -> None:
+def test_a_study_with_lost_workers_is_in_mlflow_as_the_ledger_has_it(
+    ended: World, place: Destination
+) -> None:
     runs = _mirror_all(ended, place)
     mirrored.check(ended.store, "s1", runs)
     assert lag(ended.store, place, "s1") == 0
@@ -66,7 +68,7 @@ def test_a_study_with_lost_workers_is_in_mlflow_as_the_ledger_has_it(ended: Worl
 
 
 def test_a_study_followed_while_it_runs_equals_one_written_in_the_end(
-    place: Target, copied: Copied, tmp_path: Path
+    place: Destination, copied: Copied, tmp_path: Path
 ) -> None:
     there = world(tmp_path / "runs", faults=DIES)
     created(there, small_study())
@@ -86,7 +88,7 @@ def test_a_study_followed_while_it_runs_equals_one_written_in_the_end(
     }
 
 
-def test_trials_that_never_ran_and_trials_tried_again_are_there(place: Target, tmp_path: Path) -> None:
+def test_trials_that_never_ran_and_trials_tried_again_are_there(place: Destination, tmp_path: Path) -> None:
     from orchestrator.service.creation import ask
 
     there = world(tmp_path / "runs", faults=[Fault("s1.grid.0.1", n, "die", 3) for n in (1, 2, 3)])
@@ -115,7 +117,7 @@ def test_trials_that_never_ran_and_trials_tried_again_are_there(place: Target, t
 
 
 def test_diverged_trials_are_told_from_good_ones_and_infinities_are_nan(
-    place: Target, tmp_path: Path
+    place: Destination, tmp_path: Path
 ) -> None:
     base = {**small_study().base, "rehearsal": {"nan_at_step": 25}}
     there = world(tmp_path / "runs")
@@ -131,7 +133,7 @@ def test_diverged_trials_are_told_from_good_ones_and_infinities_are_nan(
 # -- killed, repeated, emptied -----------------------------------------------------------------------------
 @pytest.mark.parametrize("before", [False, True], ids=["after the call", "before the call"])
 def test_a_kill_between_any_two_writes_leaves_each_point_once(
-    ended: World, place: Target, copied: Copied, before: bool
+    ended: World, place: Destination, copied: Copied, before: bool
 ) -> None:
     whole = {where: run.content for where, run in _mirror_all(ended, place).items()}
     for at in [1, *range(2 + before, 300, 17)]:
@@ -149,14 +151,14 @@ def test_a_kill_between_any_two_writes_leaves_each_point_once(
     assert {"create_run", "write", "set_status", "move_cursor"} == set(wire.seen)
 
 
-def test_an_emptied_store_is_written_anew(ended: World, place: Target, copied: Copied) -> None:
+def test_an_emptied_store_is_written_anew(ended: World, place: Destination, copied: Copied) -> None:
     whole = {where: run.content for where, run in _mirror_all(ended, place).items()}
     there = replace(copied("other"), shown=place.shown)  # the same place, as the ledger's cursor knows it
     runs = _mirror_all(ended, there)
     assert {where: run.content for where, run in runs.items()} == whole
 
 
-def test_a_run_that_was_made_twice_is_kept_once(ended: World, place: Target) -> None:
+def test_a_run_that_was_made_twice_is_kept_once(ended: World, place: Destination) -> None:
     _mirror_all(ended, place)
     client = _client(place)
     run = client.search_runs(
@@ -169,7 +171,7 @@ def test_a_run_that_was_made_twice_is_kept_once(ended: World, place: Target) -> 
 
 @pytest.mark.parametrize("at", [9, None])
 def test_of_runs_that_were_made_twice_the_one_that_was_written_to_is_kept(
-    ended: World, place: Target, copied: Copied, at: int | None
+    ended: World, place: Destination, copied: Copied, at: int | None
 ) -> None:
     """As where each create was carried out, answered by an error, and asked for again."""
     whole = {where: run.content for where, run in _mirror_all(ended, copied("whole")).items()}
@@ -191,7 +193,7 @@ def test_of_runs_that_were_made_twice_the_one_that_was_written_to_is_kept(
     assert {run.parent for run in runs.values()} <= ids | {None}
 
 
-def test_one_alone_writes_to_a_mirror(ended: World, place: Target) -> None:
+def test_one_alone_writes_to_a_mirror(ended: World, place: Destination) -> None:
     with writing(place) as mine, writing(place) as yours:
         assert (mine, yours) == (True, False)
         with pytest.raises(MoveRefused, match="Another process writes to MLflow"):
@@ -201,7 +203,7 @@ def test_one_alone_writes_to_a_mirror(ended: World, place: Target) -> None:
 
 
 # -- deleted by a person -----------------------------------------------------------------------------------
-def test_a_study_deleted_in_mlflow_is_left_alone_until_asked_for(place: Target, tmp_path: Path) -> None:
+def test_a_study_deleted_in_mlflow_is_left_alone_until_asked_for(place: Destination, tmp_path: Path) -> None:
     there = world(tmp_path / "runs")
     study = created(there, small_study())
     engine, follower = there.engine(), StudyMirror(there.store, MlflowStore(place), place, "s1")
@@ -224,7 +226,7 @@ def test_a_study_deleted_in_mlflow_is_left_alone_until_asked_for(place: Target, 
     mirrored.check(there.store, "s1", mirrored.look(place.uri, "s1"))
 
 
-def test_a_trial_deleted_in_mlflow_stays_so_and_the_others_go_on(place: Target, tmp_path: Path) -> None:
+def test_a_trial_deleted_in_mlflow_stays_so_and_the_others_go_on(place: Destination, tmp_path: Path) -> None:
     there = world(tmp_path / "runs", slots=1)
     created(there, small_study())
     engine, sink = there.engine(), MlflowStore(place)
@@ -248,7 +250,7 @@ def test_a_trial_deleted_in_mlflow_stays_so_and_the_others_go_on(place: Target, 
 
 # -- files -------------------------------------------------------------------------------------------------
 def test_schedules_and_the_report_are_attached_once_each_time_they_change(
-    ended: World, place: Target, tmp_path: Path
+    ended: World, place: Destination, tmp_path: Path
 ) -> None:
     place = replace(place, runs=tmp_path / "runs")
     trials = ended.store.trials("s1")
@@ -283,7 +285,7 @@ def test_schedules_and_the_report_are_attached_once_each_time_they_change(
 
 
 def test_the_report_of_a_deleted_study_is_not_that_of_the_next_of_its_name(
-    ended: World, place: Target
+    ended: World, place: Destination
 ) -> None:
     page = place.reports / "small" / "report.html"
     page.parent.mkdir(parents=True)
@@ -298,14 +300,14 @@ def test_the_report_of_a_deleted_study_is_not_that_of_the_next_of_its_name(
 
 
 # -- limits ------------------------------------------------------------------------------------------------
-def test_long_names_long_values_and_many_points_fit(place: Target, tmp_path: Path) -> None:
+def test_long_names_long_values_and_many_points_fit(place: Destination, tmp_path: Path) -> None:
     from orchestrator.tracking import mapping
 
     sink = MlflowStore(place)
     experiment = sink.experiment("e", folder="e")
     run = sink.create_run(experiment, title="r", at_ms=1, tags={"orch.study_id": "s9"}, parent=None)
-    points = [mapping.point("many", float(i), float(i), i) for i in range(2500)]
-    points += [mapping.point("inf", float("inf"), 1.0, 1)]
+    points = [mapping.measurement("many", float(i), float(i), i) for i in range(2500)]
+    points += [mapping.measurement("inf", float("inf"), 1.0, 1)]
     config = {f"p{i}": "x" * 7000 if i == 0 else i for i in range(250)}
     spec: Any = type("T", (), {"point": {}, "config": config})
     tags = {f"t{i}": "y" for i in range(230)}

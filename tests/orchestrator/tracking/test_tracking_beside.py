@@ -18,12 +18,12 @@ from orchestrator.ledger import open_ledger
 from orchestrator.ledger.records import StudyState
 from orchestrator.service import host as service
 from orchestrator.service.runner import Runner
-from orchestrator.tracking import Mirror, Target, lag, mirror
+from orchestrator.tracking import Destination, Mirror, lag, mirror
 from orchestrator.tracking.background import _Rounds
+from orchestrator.tracking.destination import writing
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
 from orchestrator.tracking.sync import left_over
-from orchestrator.tracking.target import writing
 from tests.faults import mirrored
 from tests.faults.world import BEGINS_AFTER_S, World, created, small_study, world
 from tests.orchestrator.conftest import mlflow_at
@@ -106,7 +106,7 @@ def test_a_server_that_does_not_answer_costs_a_study_nothing(ended: World, tmp_p
     assert "reports are not in MLflow yet" in left
 
 
-def test_what_comes_back_is_said(place: Target, ended: World, tmp_path: Path) -> None:
+def test_what_comes_back_is_said(place: Destination, ended: World, tmp_path: Path) -> None:
     assert place.file is not None
     aside = place.file.rename(tmp_path / "aside.db")
     place.file.mkdir()
@@ -129,7 +129,7 @@ def test_what_comes_back_is_said(place: Target, ended: World, tmp_path: Path) ->
 
 
 def test_a_study_that_ends_while_mlflow_is_away_is_written_by_a_mirror_of_all(
-    place: Target, tmp_path: Path
+    place: Destination, tmp_path: Path
 ) -> None:
     assert place.file is not None
     aside = place.file.rename(tmp_path / "aside.db")
@@ -151,7 +151,9 @@ def test_a_study_that_ends_while_mlflow_is_away_is_written_by_a_mirror_of_all(
     store.close()
 
 
-def test_what_an_earlier_process_began_to_write_is_written_to_its_end(ended: World, place: Target) -> None:
+def test_what_an_earlier_process_began_to_write_is_written_to_its_end(
+    ended: World, place: Destination
+) -> None:
     StudyMirror(ended.store, MlflowStore(place), place, "s1").advance()
     ended.store.move_cursor(place.cursor("s1"), 1)
     following = Mirror(ended.store, place, None, say=lambda _: None)
@@ -161,7 +163,7 @@ def test_what_an_earlier_process_began_to_write_is_written_to_its_end(ended: Wor
 
 
 def test_a_service_that_is_started_again_finishes_what_it_owes_though_nothing_runs(
-    place: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home: None)
     store = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
@@ -195,7 +197,7 @@ def test_a_service_that_is_started_again_finishes_what_it_owes_though_nothing_ru
 
 
 def test_a_service_that_ends_before_mlflow_has_all_says_so(
-    place: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home: None)
     monkeypatch.setattr("orchestrator.service.runner.MIRROR_S", 0.0)
@@ -231,7 +233,7 @@ def test_a_service_that_ends_before_mlflow_has_all_says_so(
     ],
 )
 def test_the_end_believes_the_cursor_and_not_the_thread(
-    place: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, study_id: str | None, sentence: str
+    place: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, study_id: str | None, sentence: str
 ) -> None:
     there = world(tmp_path / "runs")
     created(there, small_study())
@@ -259,7 +261,7 @@ def test_what_is_missing_of_many_studies_is_one_sentence() -> None:
 
 
 def test_last_states_that_a_kill_left_unwritten_are_owed_by_the_next_process(
-    place: Target, tmp_path: Path
+    place: Destination, tmp_path: Path
 ) -> None:
     there = world(tmp_path / "runs")
     created(there, small_study())
@@ -279,7 +281,7 @@ def test_last_states_that_a_kill_left_unwritten_are_owed_by_the_next_process(
     assert not again._thread.is_alive()
 
 
-def test_waiting_for_another_writer_leaves_no_file_open(ended: World, place: Target) -> None:
+def test_waiting_for_another_writer_leaves_no_file_open(ended: World, place: Destination) -> None:
     rounds = _Rounds(ended.store, place, "s1", lambda: True, lambda _: None)
     with writing(place), ExitStack() as held:
         before = len(list(Path("/proc/self/fd").iterdir()))

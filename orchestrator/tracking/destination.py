@@ -16,7 +16,7 @@ LOCK = "mlflow.lock"
 
 
 @dataclass(frozen=True)
-class Target:
+class Destination:
     """file: of a SQLite store. artifacts: the folder for them; None where a server decides."""
 
     uri: str
@@ -42,7 +42,7 @@ class Target:
         return f"{self.cursor(study_id)}/owed"
 
 
-def target(settings: Settings) -> Target | None:
+def destination(settings: Settings) -> Destination | None:
     """Where these settings lead; None when the mirror is switched off."""
     uri = settings.mlflow
     if uri is None:
@@ -53,7 +53,7 @@ def target(settings: Settings) -> Target | None:
         uri = f"{FILE}{file}"
     server = uri.startswith(("http://", "https://", "databricks"))
     pages = settings.mlflow_ui or (without_secrets(uri) if uri.startswith("http") else None)
-    return Target(
+    return Destination(
         uri=uri,
         file=file,
         artifacts=None if server else settings.home / "mlflow-artifacts",
@@ -66,7 +66,7 @@ def target(settings: Settings) -> Target | None:
 
 
 @contextmanager
-def writing(place: Target) -> Iterator[bool]:
+def writing(place: Destination) -> Iterator[bool]:
     """Whether this process may write to the mirror now; the system takes the lock from one that dies."""
     place.lock.parent.mkdir(parents=True, exist_ok=True)
     # O_CLOEXEC: a program that we start must not keep a dead process's lock
