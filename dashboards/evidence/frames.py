@@ -243,15 +243,15 @@ def metrics(frame: Frame) -> set[str]:
 
 
 # -- what runs said on the way ---------------------------------------------------------------------------
-Points = tuple[tuple[int, float], ...]  # (step, value), by step
+Curve = tuple[tuple[int, float], ...]  # (step, value), by step
 
 
 @dataclass(frozen=True)
 class Curves:
     """What one trial reported by step: its values (train_loss, loss …) and its hyperparameters."""
 
-    values: Mapping[str, Points]
-    hyper: Mapping[str, Points]
+    values: Mapping[str, Curve]
+    hyper: Mapping[str, Curve]
 
 
 def curves(ledger: Ledger, trials: Iterable[Trial]) -> dict[str, Curves]:

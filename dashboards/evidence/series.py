@@ -15,7 +15,7 @@ import numpy as np
 from dashboards.evidence import stats
 from dashboards.evidence.cautions import edge
 from dashboards.evidence.contrasts import sample
-from dashboards.evidence.frames import Curves, Frame, Points, Trial, schedule
+from dashboards.evidence.frames import Curve, Curves, Frame, Trial, schedule
 from orchestrator.study.configs import value_at
 from orchestrator.study.spec import BAYESIAN, Arm, Parameter
 from trainer.protocol import COUNTS
@@ -214,7 +214,7 @@ def trajectories(frame: Frame, heard: Mapping[str, Curves], column: str, hyper: 
     return found
 
 
-def from_the_start(hyper: str, points: Points, config: Mapping[str, Any]) -> Points:
+def from_the_start(hyper: str, points: Curve, config: Mapping[str, Any]) -> Curve:
     """With the value that the run began with, which no report tells."""
     start = value_at(config, f"schedule.course.{hyper}.start")
     start = value_at(config, f"optimizer.{hyper}") if start is None else start
@@ -256,12 +256,12 @@ def learning_curves(frame: Frame, heard: Mapping[str, Curves], column: str) -> l
     return found
 
 
-def _line(name: str, points: Points) -> Line:
+def _line(name: str, points: Curve) -> Line:
     kept = thinned(points)
     return Line(name, tuple(float(step) for step, _ in kept), tuple(value for _, value in kept))
 
 
-def thinned(points: Points, *, most: int = MOST_POINTS) -> Points:
+def thinned(points: Curve, *, most: int = MOST_POINTS) -> Curve:
     """Evenly by position, the first and the last always among them."""
     if len(points) <= most:
         return points

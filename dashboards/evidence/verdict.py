@@ -35,12 +35,12 @@ from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import TrialState
 from orchestrator.study.spec import Arm, Claim
 
-Answer = Literal["supported", "refuted", "undecided", "no claim"]
+Ruling = Literal["supported", "refuted", "undecided", "no claim"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    answer: Answer
+    answer: Ruling
     claim: str
     why: str  # a sentence or two
     condition: str  # what the answer holds for
@@ -81,7 +81,7 @@ def judge(frame: Frame) -> Verdict:
 
 def _decided(
     frame: Frame, claim: Claim, seen: Contrast, ratio: float | None, hopeless: str
-) -> tuple[Answer, str]:
+) -> tuple[Ruling, str]:
     if frame.cut_short:
         return "undecided", f"{frame.cut_short} {_so_far(seen)}"
     if frame.spec.goal_of(claim.metric) is None:  # such a claim was stored before its goal had to be stated
@@ -107,7 +107,7 @@ def _decided(
     return "undecided", hopeless or f"{_so_far(seen)} {_needs(seen)}"
 
 
-def _without_result(frame: Frame, claim: Claim) -> tuple[Answer, str]:
+def _without_result(frame: Frame, claim: Claim) -> tuple[Ruling, str]:
     """Only what diverged says something of the arm; a machine's failures do not."""
     states = [trial.state for trial in frame.trials[claim.challenger]]
     if states and all(state is TrialState.DIVERGED for state in states):

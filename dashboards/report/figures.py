@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboards.evidence import series
-from dashboards.evidence.frames import Curves, Frame, Points
+from dashboards.evidence.frames import Curve, Curves, Frame
 from dashboards.evidence.series import Confirmed, Line, Slice
 from dashboards.evidence.tables import column_name
 from orchestrator.study.spec import Parameter
@@ -130,13 +130,13 @@ def of_trial(heard: Curves, config: Mapping[str, Any], *, metric: str) -> list[F
     return [each for each in made if any(plot.figure["data"] for plot in each.plots)]
 
 
-def _moves(points: Points) -> bool:
+def _moves(points: Curve) -> bool:
     """By more than a float32 rounds."""
     values = [value for _, value in points]
     return max(values) - min(values) > 1e-6 * max(map(abs, values))
 
 
-def _said(title: str, curves: Mapping[str, Points]) -> Plot:
+def _said(title: str, curves: Mapping[str, Curve]) -> Plot:
     traces = []
     for i, (name, points) in enumerate(curves.items()):
         steps, values = zip(*series.thinned(points, most=MOST_OF_A_TRIAL), strict=True)

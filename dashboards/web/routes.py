@@ -96,27 +96,27 @@ def router(
 
     @routes.get("/")
     def studies_page(request: Request) -> Response:
-        return shown.answer(request, "web_studies.html.j2", lambda: read.studies(request))
+        return shown.respond(request, "web_studies.html.j2", lambda: read.studies(request))
 
     @routes.get("/live")
     def studies_live(request: Request) -> Response:
-        return shown.answer(request, "web_studies_live.html.j2", lambda: read.studies(request))
+        return shown.respond(request, "web_studies_live.html.j2", lambda: read.studies(request))
 
     @routes.get("/studies/{name}")
     def study_page(request: Request, name: str) -> Response:
-        return shown.answer(request, "web_study.html.j2", lambda: read.study(request, name))
+        return shown.respond(request, "web_study.html.j2", lambda: read.study(request, name))
 
     @routes.get("/studies/{name}/live")
     def study_live(request: Request, name: str) -> Response:
-        return shown.answer(request, "web_study_live.html.j2", lambda: read.study(request, name))
+        return shown.respond(request, "web_study_live.html.j2", lambda: read.study(request, name))
 
     @routes.get("/trials/{name}")
     def trial_page(request: Request, name: str) -> Response:
-        return shown.answer(request, "web_trial.html.j2", lambda: read.trial(request, name))
+        return shown.respond(request, "web_trial.html.j2", lambda: read.trial(request, name))
 
     @routes.get("/trials/{name}/live")
     def trial_live(request: Request, name: str) -> Response:
-        return shown.answer(request, "web_trial_live.html.j2", lambda: read.trial(request, name))
+        return shown.respond(request, "web_trial_live.html.j2", lambda: read.trial(request, name))
 
     @routes.get("/trials/{name}/mlflow")
     def run_page(request: Request, name: str) -> Response:
@@ -124,7 +124,7 @@ def router(
 
     @routes.get("/new")
     def new_page(request: Request) -> Response:
-        return shown.answer(request, "web_new.html.j2", lambda: read.creating(request))
+        return shown.respond(request, "web_new.html.j2", lambda: read.creating(request))
 
     @routes.get("/login")
     def login_page(request: Request) -> Response:
@@ -132,7 +132,7 @@ def router(
 
     @routes.get("/static/{name}")
     def file(request: Request, name: str) -> Response:
-        return files.answer(request, name)
+        return files.respond(request, name)
 
     return routes
 
@@ -228,7 +228,7 @@ class _Pages:
         self._environment.filters |= words.filters()
         self._environment.globals |= {"asset": files.address, "api": API, "plotly_styles": files.styles}
 
-    def answer(
+    def respond(
         self, request: Request, template: str, make: Callable[[], Given], *, anybody: bool = False
     ) -> Response:
         def made(role: str | None) -> Response:
@@ -331,7 +331,7 @@ class _Files:
         """What has to stand in a page so that plotly adds no style to it, which our policy would refuse."""
         return figures.plotly_styles(self._read(PLOTLY).body.decode())
 
-    def answer(self, request: Request, name: str) -> Response:
+    def respond(self, request: Request, name: str) -> Response:
         if name != PLOTLY and name not in FILES:
             return Response("There is no such file.", 404, SAFE, "text/plain")
         file = self._read(name)
