@@ -235,9 +235,9 @@ def refusals(estimator: Estimator | None, layout: Layout, *, per_leaf: bool) -> 
             for name in layout.in_loss
             if name in layout.learned
         ]
-    *most, last = OPTIMIZERS
     grouped = [shape.name for shape in layout.shapes if shape.per_group]
     if grouped and not per_leaf:
+        *most, last = OPTIMIZERS
         problems.append(
             f"{', '.join(grouped)} is per group, and an optimizer of optax takes one number for all. "
             f"Allowed are {', '.join(most)} and {last}. Choose one of them, or make it global."

@@ -54,8 +54,9 @@ class Recipe:
                 f"The hyperparameters of the optimizer are {', '.join(sorted(known))}, and the layout has "
                 f"{', '.join(sorted(names))}. Name these and no others; `declared` fills in what is left out."
             )
-        if self.schedule not in (allowed := (*SCHEDULES, schedules.REPLAYED)):
-            problems.append(f"The schedule is {self.schedule!r}. Allowed: {', '.join(allowed)}. Choose one.")
+        if self.schedule != schedules.REPLAYED and self.schedule not in SCHEDULES:
+            allowed = ", ".join((*SCHEDULES, schedules.REPLAYED))
+            problems.append(f"The schedule is {self.schedule!r}. Allowed: {allowed}. Choose one.")
         if problems:
             raise ValueError("\n".join(problems))
 
