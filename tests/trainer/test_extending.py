@@ -18,9 +18,11 @@ from trainer.config import ConfigError, TrainConfig, check, named_files
 from trainer.config.choices import ESTIMATORS, OPTIMIZERS, SCHEDULES, SOURCES
 from trainer.config.registry import Registry
 from trainer.data import __main__ as data
+from trainer.models import model_settings
 from trainer.protocol import Place, Reply, Report
 from trainer.terminal import console
 from trainer.training import entrypoint
+from trainer.training.recipes import loss_of, recipe_of
 
 TEXT = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
 REGISTRIES: tuple[Registry[Any], ...] = (ESTIMATORS, SOURCES, OPTIMIZERS, SCHEDULES)
@@ -71,7 +73,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for registry in REGISTRIES:
         registry.__dict__.pop("theirs", None)
     for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ADDED:
+        if name.partition(".")[0] in {*ADDED, "odd"}:
             del sys.modules[name]
 
 
@@ -121,6 +123,8 @@ def test_what_a_package_brings_is_trained_with(
 def test_a_name_is_allowed_once_its_package_is_installed(packages: Path) -> None:
     for added in ADDED.values():
         assert check(added) == []
+    code = {"signs.estimator", "backwards.source", "lion.optimizer", "triangle.schedule"}
+    assert not code & set(sys.modules)  # a check loads descriptions alone
 
 
 def test_a_name_is_refused_where_its_package_is_not_installed(site: Path) -> None:
@@ -194,6 +198,15 @@ def test_a_package_that_cannot_be_loaded_is_told_of_where_it_is_named(group: str
     with pytest.raises(ConfigError, match="cannot be loaded"):
         TrainConfig.from_dict(config)
     assert check({"guidance": {"estimator": "lagged", "learn": ["alpha"]}}) == []
+
+
+def test_code_that_is_not_where_a_description_says_stops_a_run_with_a_sentence(site: Path) -> None:
+    choice = 'from trainer.config.choices import EstimatorChoice\nODD = EstimatorChoice("gone.far:away")\n'
+    (site / "odd.py").write_text(choice)
+    install(site, "odd", {"orch.estimators": {"odd": "odd:ODD"}})
+    config = TrainConfig.from_dict({"guidance": {"estimator": "odd", "learn": ["alpha"]}})
+    with pytest.raises(ConfigError, match=r"^gone\.far:away cannot be loaded \(ModuleNotFoundError: "):
+        recipe_of(config, loss_of(model_settings(config.model, vocabulary=20)))
 
 
 def test_an_entry_point_that_is_no_description_is_refused(site: Path) -> None:
