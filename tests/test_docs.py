@@ -157,6 +157,13 @@ def test_the_sizes_and_the_optimizers_of_a_training_run_are_documented() -> None
         assert f"| {name} | {numbers} |\n" in CONFIG
 
 
+def test_whose_a_setting_of_guidance_is_is_documented() -> None:
+    for name, estimator in choices.ESTIMATORS.items():
+        for setting in estimator.settings:
+            (row,) = [x for x in CONFIG.splitlines() if x.startswith(f"| `guidance.{setting}` |")]
+            assert f"| of `{name}`: " in row
+
+
 # -- command lines -----------------------------------------------------------------------------------------
 def _blocks(text: str) -> Iterator[str]:
     """What stands in fences of no language or of a shell, and what is indented as code."""

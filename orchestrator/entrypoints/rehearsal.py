@@ -23,6 +23,8 @@ import numpy as np
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.inherit import inherit as inherit
 from trainer.config.inherit import learns as learns
+from trainer.config.learnable import LEARNABLE
+from trainer.config.scales import to_working
 from trainer.protocol import SCHEDULE, Outcome, Place, Reply, Report, Reporter, resume_note, whole
 
 FLOOR = 2.0  # the loss at the best hyperparameters after endless training, before noise
@@ -30,10 +32,6 @@ EXCESS = 6.0  # how far above it a run starts
 NOISE = 0.01  # standard deviation of every loss
 BEST = {"alpha": math.log(1.6), "beta1": math.log(0.8 / 0.2)}  # near the defaults (1, 0.9), not on them
 CURVATURE = {"alpha": 0.20, "beta1": 0.05}
-_RAW: Mapping[str, Callable[[float], float]] = {
-    "alpha": math.log,
-    "beta1": lambda value: math.log(value) - math.log1p(-value),
-}
 _VALUE: Mapping[str, Callable[[float], float]] = {
     "alpha": math.exp,
     "beta1": lambda raw: 1 / (1 + math.exp(-raw)),
@@ -145,7 +143,7 @@ class _Run:
             for name in self.learned:
                 setattr(state, name, self.moved(name, getattr(state, name), steps))
         for name, curve in self.replayed.items():
-            setattr(state, name, _RAW[name](float(curve[min(to_step, len(curve)) - 1])))
+            setattr(state, name, _raw(name, float(curve[min(to_step, len(curve)) - 1])))
         kept = math.exp(-steps / max(1.0, RELAXES_IN * self.train.steps))
         state.excess = kept * state.excess + (1.0 - kept) * _quadratic(state)
         state.step = to_step
@@ -217,9 +215,12 @@ def _quadratic(state: _State) -> float:
     return math.fsum(c * (getattr(state, name) - BEST[name]) ** 2 for name, c in CURVATURE.items())
 
 
+def _raw(name: str, value: float) -> float:
+    return to_working(LEARNABLE[name].scale, value)
+
+
 def _fresh(train: TrainConfig) -> _State:
-    raw = {name: _RAW[name](getattr(train.optimizer, name)) for name in _RAW}
-    return _State(0, EXCESS, raw["alpha"], raw["beta1"])
+    return _State(0, EXCESS, *(_raw(name, getattr(train.optimizer, name)) for name in BEST))
 
 
 def _constant(train: TrainConfig, name: str) -> float:
@@ -234,7 +235,7 @@ def _replayed(train: TrainConfig) -> dict[str, Any]:
     if not train.schedule.name.endswith(".npz"):
         return {}
     with np.load(train.schedule.name, allow_pickle=False) as file:
-        return {name: file[name] for name in _RAW if name in file.files}
+        return {name: file[name] for name in BEST if name in file.files}
 
 
 def _resumed(workdir: Path, train: TrainConfig) -> _State | None:

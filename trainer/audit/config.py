@@ -20,7 +20,7 @@ from typing import Any
 
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.choices import LEARNED_SCHEDULE
-from trainer.config.learnable import COURSES
+from trainer.config.learnable import COURSES, PAPERS
 from trainer.config.reading import choice, number, section
 from trainer.training import entrypoint
 
@@ -35,7 +35,7 @@ class Audit:
 
     step: float = number(0.1, above=0, at_most=1)
     # What acts in the loss is left out: not all estimators can follow it.
-    learn: tuple[str, ...] = choice(("alpha", "beta1"), COURSES)
+    learn: tuple[str, ...] = choice(PAPERS, COURSES)
     at: Any = 8  # a tuple of steps, or their number
     spans: Any = (1, 10, 50, 200)
 

@@ -34,10 +34,11 @@ import jax
 from trainer.audit.config import SECTION, Audit, observed
 from trainer.audit.forks import Forking, Losses, Response
 from trainer.config import TrainConfig
+from trainer.config.choices import ESTIMATORS
+from trainer.config.registry import code
 from trainer.data import home
 from trainer.data.batches import Batch
 from trainer.data.tokens import Tokens, open_tokens
-from trainer.guidance import Discounted, HeldOut, Lagged, NextBatch
 from trainer.guidance.observed import Observed
 from trainer.models import Settings, init_params, mesh, model_settings
 from trainer.protocol import Outcome, Place, Report, Reporter, resume_note, whole
@@ -74,14 +75,14 @@ def run(audit: Audit, config: TrainConfig, *, reporter: Reporter, workdir: Path,
 def estimators(audit: Audit, config: TrainConfig) -> Observed:
     """Those that look on, each with its default settings. Held-out reads at forks and where they could be."""
     every_steps = math.gcd(*audit.steps_of(config))
-    return Observed(
-        (
-            ("held-out", HeldOut(every_steps=every_steps)),
-            ("next-batch", NextBatch()),
-            ("discounted", Discounted()),
-            ("lagged", Lagged(steps=config.steps)),
-        )
-    )
+    watched = []
+    for name, choice in ESTIMATORS.sound().items():
+        if choice.audited:
+            own = {"every_steps": every_steps} if "every_steps" in choice.settings else {}
+            guidance = {"estimator": name, "learn": list(audit.learn), **own}
+            learning = TrainConfig.from_dict({**config.to_dict(), "guidance": guidance})
+            watched.append((name, code(choice.make)(learning)))
+    return Observed(tuple(watched))
 
 
 def _job(

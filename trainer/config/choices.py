@@ -1,22 +1,149 @@
-"""Which names may stand in a config, and what do they stand for? Standard library only."""
+"""Which names may stand in a config, and what do they stand for? Standard library only.
+
+Estimators, sources, optimizers and schedules are in a registry each: one is added here, or by an installed
+package. `make` is where its code stands, as `module:name`; it is loaded when a run uses it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-# Each optimizer of ours with its hyperparameters, alpha apart; tests compare with trainer.optim.optimizers.
-OPTIMIZERS: Mapping[str, tuple[str, ...]] = {
-    "lamb": ("beta1", "beta2", "eps", "weight_decay"),
-    "adafactor": ("beta1", "decay_rate", "eps", "weight_decay"),
-    "adamw": ("beta1", "beta2", "eps", "weight_decay"),
-    "sgd": ("beta1", "weight_decay"),
-}
+from trainer.config.registry import Registry
+
+
+@dataclass(frozen=True)
+class EstimatorChoice:
+    """A way to estimate hypergradients. `make(config)` returns a `trainer.guidance.contract.Estimator`."""
+
+    make: str
+    settings: tuple[str, ...] = ()  # what it reads of `guidance` that other estimators ignore
+    through_gradient: bool = False  # can it learn what acts in the training loss?
+    audited: bool = False  # is it compared with the true response in an audit?
+
+
+OFF = "off"  # no estimator
+ESTIMATORS = Registry(
+    "estimator",
+    EstimatorChoice,
+    {
+        OFF: EstimatorChoice(""),
+        "held-out": EstimatorChoice(
+            "trainer.guidance.held_out:from_config",
+            ("every_steps", "batch_fraction"),
+            through_gradient=True,
+            audited=True,
+        ),
+        # Not audited: it gives the numbers of held-out.
+        "forward": EstimatorChoice("trainer.guidance.forward:from_config", through_gradient=True),
+        "next-batch": EstimatorChoice("trainer.guidance.next_batch:from_config", audited=True),
+        "discounted": EstimatorChoice("trainer.guidance.discounted:from_config", ("discount",), audited=True),
+        "lagged": EstimatorChoice(
+            "trainer.guidance.lagged:from_config", ("lag_steps", "anneal_steps"), audited=True
+        ),
+    },
+)
+
+
+@dataclass(frozen=True)
+class OptimizerChoice:
+    """`make()` returns a `trainer.optim.optimizers.Optimizer`. `numbers`: its hyperparameters and where they
+    start, without alpha."""
+
+    make: str
+    numbers: Mapping[str, float]
+
+
+OPTIMIZERS = Registry(
+    "optimizer",
+    OptimizerChoice,
+    {
+        "lamb": OptimizerChoice(
+            "trainer.optim.optimizers:lamb",
+            {"beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "weight_decay": 0.0},
+        ),
+        "adafactor": OptimizerChoice(
+            "trainer.optim.optimizers:adafactor",
+            {"beta1": 0.9, "decay_rate": 0.8, "eps": 1e-30, "weight_decay": 0.0},
+        ),
+        "adamw": OptimizerChoice(
+            "trainer.optim.optimizers:adamw",
+            {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 1e-4},
+        ),
+        "sgd": OptimizerChoice("trainer.optim.optimizers:sgd", {"beta1": 0.9, "weight_decay": 0.0}),
+    },
+)
 OPTAX = r"optax(\.\w+)+"  # any other, by its dotted name
-SCHEDULES = ("inverse-sqrt", "constant-rsqrt", "linear", "cosine", "constant")
+
+
+@dataclass(frozen=True)
+class ScheduleChoice:
+    """`make(step, numbers)` is the multiplier of the learning rate after `step` finished steps; `numbers`
+    holds `warmup_steps` and `steps`. All are arrays."""
+
+    make: str
+
+
+SCHEDULES = Registry(
+    "schedule",
+    ScheduleChoice,
+    {
+        "inverse-sqrt": ScheduleChoice("trainer.optim.schedules:inverse_sqrt"),
+        "constant-rsqrt": ScheduleChoice("trainer.optim.schedules:constant_rsqrt"),
+        "linear": ScheduleChoice("trainer.optim.schedules:linear"),
+        "cosine": ScheduleChoice("trainer.optim.schedules:cosine"),
+        "constant": ScheduleChoice("trainer.optim.schedules:constant"),
+    },
+)
 LEARNED_SCHEDULE = r".+\.(npz|json)"  # a file of a guided run: its schedule is replayed
-SOURCES = ("cldr", "files", "wmt19")
+
+
+@dataclass(frozen=True)
+class SourceChoice:
+    """`make(config, home)` returns a `trainer.data.sources.Source` for a `DataConfig`."""
+
+    make: str
+    words: str = ""  # for `orch data --help`
+    needs_path: str = ""  # what `data.path` must name; empty: it may be left out
+    own_files: bool = False  # `data.path` names files that may be edited between two runs
+    pieces: Mapping[str, int] = field(default_factory=dict)  # by `data.level`; else 32,000
+    longest_tokens: Mapping[str, int] = field(default_factory=dict)  # by `data.level`; else 256
+
+
+SOURCES = Registry(
+    "source",
+    SourceChoice,
+    {
+        "cldr": SourceChoice(
+            "trainer.data.sources:from_cldr",
+            "generated: numbers, dates, amounts, units and more, for en, de, fi and lt; nothing to download",
+            pieces={"phrases": 320, "sentences": 2_000},  # phrases are short and of few words
+            longest_tokens={"phrases": 24, "sentences": 64},  # of `phrases` one in a hundred is longer
+        ),
+        "files": SourceChoice(
+            "trainer.data.sources:from_files",
+            "your own text, at --path: a TSV, JSON lines, a folder with train.*, or the common beginning of\n"
+            "two aligned files (path/train for train.de and train.en); each may end in .gz, .bz2 or .xz",
+            needs_path="Name a TSV, a JSON lines file, a folder, or the common beginning of two aligned "
+            "files (path/train for train.de and train.en).",
+            own_files=True,
+        ),
+        "wmt19": SourceChoice(
+            "trainer.data.sources:from_wmt19",
+            "the paper's text, prepared by TensorFlow Datasets in --data-dir",
+        ),
+    },
+)
 PREPARED = r"tfds:[\w/.-]+"  # any other translation set of TensorFlow Datasets, prepared
+
+
+def source_of(name: str) -> SourceChoice:
+    """One by name, or what is true of every prepared set."""
+    return SOURCES.get(name) or SourceChoice(
+        "trainer.data.sources:from_prepared", needs_path="Name the folder of the sets."
+    )
+
+
 PAIR = r"[a-z]{2,3}-[a-z]{2,3}"
 LEVELS = ("phrases", "sentences")
 POSITIONS = ("sinusoidal", "relative")
@@ -24,7 +151,6 @@ NORMS = ("layer", "rms")
 ACTIVATIONS = ("relu", "gated-gelu")
 DTYPES = ("float32", "bfloat16")
 AS_SIZE = "of-size"  # the size decides, as 0 does among the numbers
-ESTIMATORS = ("off", "held-out", "forward", "next-batch", "discounted", "lagged")
 
 
 @dataclass(frozen=True)

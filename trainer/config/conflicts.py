@@ -7,17 +7,13 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from trainer.config.choices import ESTIMATORS, LEARNED_SCHEDULE, OPTIMIZERS, PREPARED
-from trainer.config.learnable import COURSES, LEARNABLE
+from trainer.config.choices import ESTIMATORS, LEARNED_SCHEDULE, OFF, OPTIMIZERS, source_of
+from trainer.config.learnable import COURSES, IN_LOSS, LEARNABLE
 from trainer.config.sections import Sections
+from trainer.config.starts import start_of
 
-_ESTIMATORS_OWN = {
-    "every_steps": "held-out",
-    "batch_fraction": "held-out",
-    "discount": "discounted",
-    "lag_steps": "lagged",
-    "anneal_steps": "lagged",
-}
+# Of `guidance`: what not every estimator reads.
+_ESTIMATORS_OWN = tuple(name for each in ESTIMATORS.ours.values() for name in each.settings)
 
 
 def disagreements(config: Sections) -> list[str]:
@@ -50,15 +46,9 @@ def _data(config: Sections) -> list[str]:
     source, _, target = data.pair.partition("-")
     if source == target:
         problems.append(f"data.pair is {data.pair!r}. Allowed are two different languages.")
-    if data.source == "files" and not data.path:
-        problems.append(
-            "data.source is 'files' and data.path is empty. Name a TSV, a JSON lines file, a folder, or the "
-            "common beginning of two aligned files (path/train for train.de and train.en)."
-        )
-    if re.fullmatch(PREPARED, data.source) and not data.path:
-        problems.append(
-            f"data.source is {data.source!r} and data.path is empty. Name the folder of the sets."
-        )
+    needs_path = source_of(data.source).needs_path
+    if needs_path and not data.path:
+        problems.append(f"data.source is {data.source!r} and data.path is empty. {needs_path}")
     return problems
 
 
@@ -89,10 +79,16 @@ def _indivisible(config: Sections) -> list[str]:
     return problems
 
 
+def _numbers(config: Sections) -> tuple[str, ...] | None:
+    """The optimizer's hyperparameters without alpha; None for one of optax, which is not asked here."""
+    known = OPTIMIZERS.get(config.optimizer.name)
+    return tuple(known.numbers) if known else None
+
+
 def _optimizer(config: Sections) -> list[str]:
     """Numbers that the optimizer does not have; those of optax are asked before the first step."""
     optimizer = config.optimizer
-    known = OPTIMIZERS.get(optimizer.name)
+    known = _numbers(config)
     if known is None:
         return []
     problems = []
@@ -103,7 +99,7 @@ def _optimizer(config: Sections) -> list[str]:
                 f"optimizer.{name} is {value} and {optimizer.name} has none. "
                 f"Its numbers are {', '.join(known)}. Leave it out."
             )
-    others = [name for name in known if name not in ("beta1", "beta2", "eps", "weight_decay")]
+    others = [name for name in known if name not in vars(optimizer)]
     for name in optimizer.more:
         if name not in others:
             problems.append(
@@ -121,7 +117,7 @@ def _course(config: Sections) -> list[str]:
             f"schedule.course is set and schedule.name is {config.schedule.name!r}, which brings its own "
             f"values. Allowed is one of them."
         ]
-    known = OPTIMIZERS.get(config.optimizer.name)
+    known = _numbers(config)
     problems = []
     for name, course in courses.items():
         where = f"schedule.course.{name[:60]}"
@@ -144,12 +140,12 @@ def _course(config: Sections) -> list[str]:
 
 def _guidance(config: Sections) -> list[str]:
     guidance = config.guidance
-    on = guidance.estimator != "off"
+    on = guidance.estimator != OFF
     problems = []
     if guidance.learn and not on:
         problems.append(
             f"guidance.learn is {', '.join(guidance.learn)} and guidance.estimator is 'off'. "
-            f"Choose an estimator ({', '.join(e for e in ESTIMATORS if e != 'off')}), or learn nothing."
+            f"Choose an estimator ({', '.join(e for e in ESTIMATORS if e != OFF)}), or learn nothing."
         )
     if on and not guidance.learn:
         problems.append(
@@ -195,29 +191,31 @@ def _misused(config: Sections) -> list[str]:
     """Settings of another estimator than the one that is chosen, which would say nothing."""
     guidance = config.guidance
     problems = []
-    for name, owner in _ESTIMATORS_OWN.items():
+    chosen = ESTIMATORS[guidance.estimator]
+    for name in _ESTIMATORS_OWN:
         value, default = getattr(guidance, name), type(guidance).__dataclass_fields__[name].default
-        if value != default and guidance.estimator != owner:
+        if value != default and name not in chosen.settings:
+            owners = [repr(owner) for owner, each in ESTIMATORS.sound().items() if name in each.settings]
             problems.append(
                 f"guidance.{name} is {value} and guidance.estimator is {guidance.estimator!r}. "
-                f"It is a setting of {owner!r}. Leave it out, or choose that one."
+                f"It is a setting of {' and '.join(owners)}. Leave it out, or choose that one."
             )
-    in_loss = "label_smoothing" in guidance.learn
-    if in_loss and guidance.estimator not in ("held-out", "forward"):
-        problems.append(
-            f"guidance.learn holds label_smoothing and guidance.estimator is {guidance.estimator!r}. "
-            f"It acts through the training gradient: allowed are held-out and forward."
-        )
+    for name in guidance.learn:
+        if name in IN_LOSS and not chosen.through_gradient:
+            able = [each for each, choice in ESTIMATORS.sound().items() if choice.through_gradient]
+            problems.append(
+                f"guidance.learn holds {name} and guidance.estimator is {guidance.estimator!r}. "
+                f"It acts through the training gradient: allowed are {' and '.join(able)}."
+            )
     return problems
 
 
 def _unlearnable(config: Sections, name: str) -> list[str]:
-    optimizer = config.optimizer
-    known = OPTIMIZERS.get(optimizer.name)
-    if known is not None and name not in ("alpha", "label_smoothing", *known):
+    known = _numbers(config)
+    if known is not None and name not in (allowed := ("alpha", *known, *IN_LOSS)):
         return [
-            f"guidance.learn holds {name}, which {optimizer.name} does not have. "
-            f"Allowed: {', '.join(('alpha', *known, 'label_smoothing'))}."
+            f"guidance.learn holds {name}, which {config.optimizer.name} does not have. "
+            f"Allowed: {', '.join(allowed)}."
         ]
     start = start_of(config, name)
     if start is None:  # the optimizer's own, known where it is
@@ -242,15 +240,3 @@ def learned_and_replayed(config: Sections, replayed: Collection[str]) -> list[st
         f"holds it too: nothing would be learned. Set guidance.estimator to 'off' and guidance.learn to [], "
         f"or choose a schedule by name."
     ]
-
-
-def start_of(config: Sections, name: str) -> float | None:
-    """Where a hyperparameter starts; None where the optimizer's own start is meant and is above 0."""
-    if name == "label_smoothing":
-        return config.loss.label_smoothing
-    if name in config.optimizer.more:
-        return float(config.optimizer.more[name])
-    value: float | None = getattr(config.optimizer, name, None)
-    if value is None and name == "weight_decay" and config.optimizer.name in ("lamb", "adafactor", "sgd"):
-        return 0.0
-    return value

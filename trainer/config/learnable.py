@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from trainer.config.scales import Scale
+from trainer.config.scales import ENDS, Scale
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Learnable:
     @property
     def ends(self) -> tuple[float, float]:
         """Between which values it can learn; both are out of reach."""
-        return (0.0, 1.0 if self.scale == "logit" else math.inf)
+        return ENDS[self.scale]
 
 
 LEARNABLE: Mapping[str, Learnable] = {
@@ -38,4 +37,6 @@ LEARNABLE: Mapping[str, Learnable] = {
         Learnable("label_smoothing", "logit", "loss.label_smoothing", in_loss=True),
     )
 }
-COURSES = tuple(name for name, each in LEARNABLE.items() if not each.in_loss)  # what can take a static course
+IN_LOSS = tuple(name for name, each in LEARNABLE.items() if each.in_loss)
+COURSES = tuple(name for name in LEARNABLE if name not in IN_LOSS)  # what can take a static course
+PAPERS = ("alpha", "beta1")  # what the paper learns; learned where nothing else is named

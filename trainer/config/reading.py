@@ -11,9 +11,11 @@ import difflib
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, field, fields, is_dataclass
 from typing import Any, get_type_hints
+
+from trainer.config.registry import Registry
 
 MOST_HINTS = 20  # finding the nearest of some names takes 0.1 ms, and a config may hold 60,000 keys
 
@@ -43,11 +45,11 @@ def flag(default: bool) -> Any:
     return field(default=default)
 
 
-def choice(default: Any, among: tuple[str, ...]) -> Any:
+def choice(default: Any, among: Collection[str]) -> Any:
     return field(default=default, metadata={"among": among})
 
 
-def text(default: str, *, like: str, words: str, among: tuple[str, ...] = ()) -> Any:
+def text(default: str, *, like: str, words: str, among: Collection[str] = ()) -> Any:
     """One of some names, or a text that matches the pattern `like`, which `words` describe."""
     return field(default=default, metadata={"like": like, "words": words, "among": among})
 
@@ -151,9 +153,12 @@ def _float_or_none(value: Any, where: str, what: Field[Any], problems: list[str]
 
 
 def _text(value: Any, where: str, what: Field[Any], problems: list[str]) -> Any:
-    among: tuple[str, ...] = what.metadata["among"]
+    among: Collection[str] = what.metadata["among"]
     like = what.metadata.get("like")
-    if value in among or (like and isinstance(value, str) and re.fullmatch(like, value)):
+    if value in among:
+        problems += among.problems(value, where) if isinstance(among, Registry) else []
+        return value
+    if like and isinstance(value, str) and re.fullmatch(like, value):
         return value
     misspelt = isinstance(value, str) and len(value) <= MOST_LETTERS
     near = difflib.get_close_matches(value, among, n=1) if misspelt else []
@@ -164,7 +169,7 @@ def _text(value: Any, where: str, what: Field[Any], problems: list[str]) -> Any:
 
 
 def _names(value: Any, where: str, what: Field[Any], problems: list[str]) -> tuple[str, ...]:
-    among: tuple[str, ...] = what.metadata["among"]
+    among: Collection[str] = what.metadata["among"]
     if not isinstance(value, (list, tuple)):
         problems.append(f"{where} is {_shown(value)}. Allowed is a list of: {', '.join(among)}.")
         return ()

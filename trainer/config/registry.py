@@ -11,11 +11,14 @@ while a config is checked. The code itself is loaded by `code` when it is used. 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 from collections.abc import Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:  # loading it costs more than all of trainer.config, and few configs name a stranger
+    from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
 
@@ -29,6 +32,8 @@ class Registry(Mapping[str, T], Generic[T]):
     @functools.cached_property
     def theirs(self) -> dict[str, EntryPoint]:
         """Of installed packages, by name; one of our names stays ours."""
+        from importlib.metadata import entry_points
+
         return {p.name: p for p in entry_points(group=self.group) if p.name not in self.ours}
 
     def __getitem__(self, name: str) -> T:
@@ -37,13 +42,29 @@ class Registry(Mapping[str, T], Generic[T]):
         return self.ours[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self.ours or name in self.theirs
+        return isinstance(name, str) and (name in self.ours or name in self.theirs)
 
     def __iter__(self) -> Iterator[str]:
         yield from {**self.ours, **self.theirs}
 
     def __len__(self) -> int:
         return len({*self.ours, *self.theirs})
+
+    def problems(self, name: str, where: str) -> list[str]:
+        """What is wrong with the one of this name, which a config names at `where`."""
+        try:
+            self[name]
+        except ValueError as why:
+            return [f"{where} is {why}"]
+        return []
+
+    def sound(self) -> dict[str, T]:
+        """All but those of packages that are broken."""
+        found = {}
+        for name in self:
+            with contextlib.suppress(ValueError):
+                found[name] = self[name]
+        return found
 
     def _loaded(self, point: EntryPoint) -> T:
         """ValueError says what is wrong with it, as for any other value of a config."""
@@ -61,6 +82,11 @@ class Registry(Mapping[str, T], Generic[T]):
 
 
 def code(path: str) -> Any:
-    """What stands at `module:name`."""
+    """What stands at `module:name`; ValueError where there is nothing."""
     module, _, name = path.partition(":")
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as why:
+        raise ValueError(
+            f"{path} cannot be loaded ({type(why).__name__}: {why}). Repair its package."
+        ) from why

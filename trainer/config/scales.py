@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 Scale = Literal["linear", "log", "logit"]
+# Between which values a number has a finite coordinate.
+ENDS: Mapping[Scale, tuple[float, float]] = {
+    "linear": (-math.inf, math.inf),
+    "log": (0.0, math.inf),
+    "logit": (0.0, 1.0),
+}
 
 
 def to_working(scale: Scale, value: float) -> float:

@@ -16,6 +16,7 @@ from trainer.config.choices import (
     LEVELS,
     MODELS,
     NORMS,
+    OFF,
     OPTAX,
     OPTIMIZERS,
     PAIR,
@@ -74,7 +75,7 @@ class OptimizerConfig:
     """LAMB with the paper's betas (C.1.1); `alpha` multiplies the schedule (C.5). Where beta2, eps or
     weight_decay is null it is the optimizer's own."""
 
-    name: str = text("lamb", among=tuple(OPTIMIZERS), like=OPTAX, words="a dotted name such as optax.lion")
+    name: str = text("lamb", among=OPTIMIZERS, like=OPTAX, words="a dotted name such as optax.lion")
     # The paper's 0.4 peaks at 0.4/√4000 after its 4,000 steps of warm-up (C.2). This has the same peak
     # after the default warm-up of 40; `papers_rate` gives it for any other.
     learning_rate: float = number(0.04, above=0)
@@ -121,7 +122,7 @@ class GuidanceConfig:
     """Which hyperparameters are learned, by which estimator. The meta learning rate is `eta`, or the one
     with which a raw value can move by `reach` in a run; with neither it is the estimator's own."""
 
-    estimator: str = choice("off", ESTIMATORS)
+    estimator: str = choice(OFF, ESTIMATORS)
     learn: tuple[str, ...] = choice((), tuple(LEARNABLE))
     eta: float | None = number(None, at_least=0)
     reach: float | None = number(None, above=0)

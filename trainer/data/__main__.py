@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from trainer.config import ConfigError, TrainConfig
-from trainer.config.choices import LEVELS
+from trainer.config.choices import LEVELS, SOURCES
 from trainer.data import home, tfds
 from trainer.data.contract import Corpus, DataError
 from trainer.data.corpus import open_corpus, openings
@@ -22,11 +22,6 @@ from trainer.data.prepare import prepare, set_of
 _TYPED_PAIRS = 200_000  # of train, whose words are counted as types
 _SAMPLES = 5
 _EPILOG = """\
-sources:
-  cldr        generated: numbers, dates, amounts, units and more, for en, de, fi and lt; nothing to download
-  files       your own text, at --path: a TSV, JSON lines, a folder with train.*, or the common beginning of
-              two aligned files (path/train for train.de and train.en); each may end in .gz, .bz2 or .xz
-  wmt19       the paper's text, prepared by TensorFlow Datasets in --data-dir
   tfds:NAME   any other prepared translation set, such as tfds:ted_hrlr_translate/pt_to_en
 
 examples:
@@ -53,16 +48,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _epilog() -> str:
+    of_each = {name: each.words.replace("\n", "\n" + " " * 14) for name, each in SOURCES.sound().items()}
+    return "\n".join(["sources:", *(f"  {name:<12}{words}" for name, words in of_each.items()), _EPILOG])
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="orch data",
         description="What is in a text, how to get a published one, and who opened a test split.",
-        epilog=_EPILOG,
+        epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="describe | prepare | openings")
     describe = verbs.add_parser("describe", help="pairs, splits, filters, lengths, overlap, samples")
-    describe.add_argument("source", nargs="?", default="cldr", help="cldr, files, wmt19 or tfds:NAME [cldr]")
+    describe.add_argument(
+        "source", nargs="?", default="cldr", help=f"{', '.join(SOURCES)} or tfds:NAME [cldr]"
+    )
     describe.add_argument("--pair", default="de-en", help="from which language to which [de-en]")
     describe.add_argument("--level", default="phrases", help=f"of cldr: {' or '.join(LEVELS)} [phrases]")
     describe.add_argument("--pairs", type=int, default=0, help="to generate, or to use at most [20,000; all]")

@@ -6,7 +6,7 @@ What a source says of itself is a `Source`; a split that it lacks is cut from it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from trainer.config import DataConfig
+from trainer.config.choices import source_of
+from trainer.config.registry import code
 from trainer.data import files, filters, tfds
 from trainer.data.contract import DataError, Pairs
 from trainer.data.splits import choose
@@ -38,16 +40,11 @@ class Source:
 
 def named(config: DataConfig, *, home: Path) -> Source:
     """The source that a config names; DataError where it cannot be had."""
-    if config.source == "cldr":
-        return _cldr(config, home)
-    if config.source == "files":
-        return _files(config)
-    if config.source == "wmt19":
-        return _wmt19(config)
-    return _prepared(config, config.source.removeprefix("tfds:"))
+    source: Source = code(source_of(config.source).make)(config, home)
+    return source
 
 
-def _cldr(config: DataConfig, home: Path) -> Source:
+def from_cldr(config: DataConfig, home: Path) -> Source:
     from trainer.data import cldr
 
     source, _, target = config.pair.partition("-")
@@ -67,7 +64,7 @@ def _cldr(config: DataConfig, home: Path) -> Source:
     )
 
 
-def _files(config: DataConfig) -> Source:
+def from_files(config: DataConfig, home: Path) -> Source:
     given: dict[str, Pairs] = dict(files.read(config.path, pair=config.pair))
     return Source(
         name=f"files {Path(config.path).name} {config.pair}",
@@ -76,9 +73,9 @@ def _files(config: DataConfig) -> Source:
     )
 
 
-def _wmt19(config: DataConfig) -> Source:
+def from_wmt19(config: DataConfig, home: Path) -> Source:
     name = tfds.wmt19_config(config.pair, data_dir=config.path)
-    source = _prepared(config, name)
+    source = from_prepared(replace(config, source=name), home)
     return Source(
         name=f"wmt19 {config.pair}",
         given={split: pairs for split, pairs in source.given.items() if split != "test"},
@@ -89,7 +86,8 @@ def _wmt19(config: DataConfig) -> Source:
     )
 
 
-def _prepared(config: DataConfig, name: str) -> Source:
+def from_prepared(config: DataConfig, home: Path) -> Source:
+    name = config.source.removeprefix("tfds:")
     there = tfds.splits(name, data_dir=config.path)
     ours = {"train": ("train",), "select": ("validation", "valid", "dev"), "test": ("test",)}
     given: dict[str, Pairs] = {}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import DataConfig, TrainConfig
+from trainer.config.choices import source_of
 from trainer.data.batches import Batch, Bucketed, held_out_batch, stacked
 from trainer.data.contract import Corpus
 from trainer.data.corpus import open_corpus
@@ -19,11 +20,9 @@ from trainer.data.examples import Examples, examples
 from trainer.data.packing import Packed
 from trainer.data.vocabulary import TooManyPieces, Vocabulary, vocabulary
 
-# Pieces and longest sentences by source; phrases are short and of few words.
-PIECES = {"phrases": 320, "sentences": 2_000}
-PIECES_OF_TEXT = 32_000  # the paper's; fewer where the text does not carry them
-LONGEST = {"phrases": 24, "sentences": 64}  # of `phrases` one in a hundred is longer
-LONGEST_OF_TEXT = 256
+# Where a source has none of its own.
+PIECES = 32_000  # the paper's; fewer where the text does not carry them
+LONGEST_TOKENS = 256
 EVALUATED_AT_A_TIME = 64
 
 
@@ -82,12 +81,12 @@ def open_tokens(config: TrainConfig, *, home: Path) -> Tokens:
 
 def longest_tokens(data: DataConfig) -> int:
     """Of a sentence that is trained on, its end among them."""
-    return data.longest_tokens or (LONGEST[data.level] if data.source == "cldr" else LONGEST_OF_TEXT)
+    return data.longest_tokens or source_of(data.source).longest_tokens.get(data.level, LONGEST_TOKENS)
 
 
 def _written(data: DataConfig) -> tuple[tuple[str, int, int], ...]:
     """What changes when somebody writes a user's own files anew: their sizes and times."""
-    if data.source != "files":
+    if not source_of(data.source).own_files:
         return ()
     path = Path(data.path).expanduser()
     beginnings = path.parent.glob(f"{glob.escape(path.name)}.*")
@@ -99,7 +98,7 @@ def _written(data: DataConfig) -> tuple[tuple[str, int, int], ...]:
 @functools.lru_cache(maxsize=2)  # the next run of a warm process is nearly always on the same text
 def _opened(data: DataConfig, home: Path, guide_pairs: int, written: tuple[Any, ...]) -> Tokens:
     corpus = open_corpus(data, home=home, guide_pairs=guide_pairs)
-    pieces = data.vocabulary or (PIECES[data.level] if data.source == "cldr" else PIECES_OF_TEXT)
+    pieces = data.vocabulary or source_of(data.source).pieces.get(data.level, PIECES)
     longest = longest_tokens(data)
     try:
         words = vocabulary(corpus.train, size=pieces, fingerprint=corpus.fingerprint, home=home)

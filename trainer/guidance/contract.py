@@ -1,30 +1,26 @@
 """What do a training step and an estimator of hypergradients say to each other?
 
-An estimator is a frozen dataclass: its fields shape the program, its `numbers()` are arrays. It offers
-
-    through_gradient                         can it follow what acts through the training gradient?
-    through_state, watches_loss              all of the optimizer's state? the training loss itself?
-    needs_guidance_batch, per_tensor         does it want one? do its hypergradients come per tensor too?
-    numbers(), init(layout, params, opt_state, optimizer=…) -> carry
-    read(carry, scene) -> (Reading | None, carry)        before the update: what the training gradient says
-    advance(carry, scene) -> Advance                     the update itself, and what is learned from it
-
-What it does not do at every step it puts under a condition of its own.
+An estimator is a frozen dataclass: its fields shape the program, its `numbers()` are arrays. It is a subclass
+of `Estimator`, which has the defaults; `advance` has none. What it does not do at every step it puts under a
+condition of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from trainer.optim.hyperparameters import Layout, Raw
+from trainer.config.choices import OPTIMIZERS
+from trainer.optim.hyperparameters import Hyper, Layout, Raw
 from trainer.optim.optimizers import Optimizer
 
 Tree = Any
+ETA = 0.01  # what served the one-step estimators at 400 steps; a long run wants a reach instead
 
 
 class Reading(NamedTuple):
@@ -84,31 +80,58 @@ class Scene:
         return self.optimizer.eval_params(opt_state, added(self.params, updates))
 
 
-class Estimator(Protocol):
+class Estimator(ABC):
     @property
-    def through_gradient(self) -> bool: ...
-
-    @property
-    def needs_guidance_batch(self) -> bool: ...
-
-    @property
-    def per_tensor(self) -> bool: ...
+    def through_gradient(self) -> bool:
+        """Can it follow what acts through the training gradient?"""
+        return False
 
     @property
     def through_state(self) -> bool:
         """Does it take derivatives through all of the optimizer's state, v among it?"""
+        return False
 
     @property
     def watches_loss(self) -> bool:
         """Does it read the training loss, beside its gradient, where alpha learns?"""
+        return False
 
-    def numbers(self) -> dict[str, Any]: ...
+    @property
+    def needs_guidance_batch(self) -> bool:
+        return False
 
-    def init(self, layout: Layout, params: Tree, opt_state: Tree, *, optimizer: Optimizer) -> Any: ...
+    @property
+    def per_tensor(self) -> bool:
+        """Do its hypergradients come per tensor too?"""
+        return False
 
-    def read(self, carry: Any, scene: Scene) -> tuple[Reading | None, Any]: ...
+    def own_eta(self, name: str) -> float:
+        """η̂ of a hyperparameter where a config states neither eta nor reach."""
+        return ETA
 
-    def advance(self, carry: Any, scene: Scene) -> Advance: ...
+    def trusted(self, hypers: Sequence[Hyper]) -> tuple[Hyper, ...]:
+        """The same with trust regions of the estimator's, where they have none."""
+        return tuple(hypers)
+
+    def over_plain(self, learned: int) -> float:
+        """The model FLOPs of a step over those of a plain one, when so many hyperparameters learn."""
+        return 1.0
+
+    def numbers(self) -> dict[str, Any]:
+        """Its numbers, as arrays: other ones do not retrace. They are `scene.numbers`."""
+        return {}
+
+    def init(self, layout: Layout, params: Tree, opt_state: Tree, *, optimizer: Optimizer) -> Any:
+        """What it carries from step to step, at first."""
+        return {}
+
+    def read(self, carry: Any, scene: Scene) -> tuple[Reading | None, Any]:
+        """Before the update: what the training gradient says."""
+        return None, carry
+
+    @abstractmethod
+    def advance(self, carry: Any, scene: Scene) -> Advance:
+        """The update itself, and what is learned from it."""
 
 
 def follows_state(estimator: Estimator | None) -> bool:
@@ -214,8 +237,9 @@ def refusals(estimator: Estimator | None, layout: Layout, *, per_leaf: bool) -> 
         ]
     grouped = [shape.name for shape in layout.shapes if shape.per_group]
     if grouped and not per_leaf:
+        *most, last = OPTIMIZERS
         problems.append(
             f"{', '.join(grouped)} is per group, and an optimizer of optax takes one number for all. "
-            f"Allowed are lamb, adafactor, adamw and sgd. Choose one of them, or make it global."
+            f"Allowed are {', '.join(most)} and {last}. Choose one of them, or make it global."
         )
     return problems

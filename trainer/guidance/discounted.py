@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trainer.guidance.contract import Advance, Reading, Scene, Tree, added, apart, zeros
+from trainer.config import TrainConfig
+from trainer.guidance.contract import Advance, Estimator, Reading, Scene, Tree, added, apart, zeros
 from trainer.guidance.next_batch import read_tangents
 from trainer.optim.hyperparameters import Layout
 from trainer.optim.optimizers import Optimizer
@@ -34,13 +35,10 @@ def _followed(opt_state: Tree, name: str, optimizer: Optimizer) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Discounted:
+class Discounted(Estimator):
     discount: float = field(default=0.9, compare=False)  # a number of the state: it shapes no program
 
-    through_gradient = False
     through_state = True
-    watches_loss = False
-    needs_guidance_batch = False
     per_tensor = True
 
     def __post_init__(self) -> None:
@@ -70,6 +68,10 @@ class Discounted:
             return {name: _pushed(kept, scene, name) for name, kept in carry.items()}
 
         return Advance(updates, opt_state, apart(scene.step >= 0, push, carry), None)
+
+
+def from_config(config: TrainConfig) -> Discounted:
+    return Discounted(discount=config.guidance.discount)
 
 
 def _pushed(kept: dict[str, Any], scene: Scene, name: str) -> dict[str, Any]:

@@ -14,8 +14,12 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from trainer.config import TrainConfig
+from trainer.config.learnable import IN_LOSS
 from trainer.guidance.contract import (
+    ETA,
     Advance,
+    Estimator,
     Reading,
     Scene,
     Tree,
@@ -41,7 +45,7 @@ def part_of(batch: Tree, part: jax.Array, fraction: float) -> Tree:
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class HeldOut(Estimator):
     mode: Literal["dot", "reverse"] = "dot"
     every_steps: int = field(default=1, compare=False)  # a number of the state: it shapes no program
     batch_fraction: float = 1.0
@@ -56,9 +60,6 @@ class HeldOut:
         if not 0 < self.batch_fraction <= 1:
             raise ValueError(f"batch_fraction is {self.batch_fraction}. Allowed is above 0 and at most 1.")
 
-    through_state = False
-    watches_loss = False
-
     @property
     def through_gradient(self) -> bool:
         return self.mode == "reverse"
@@ -67,6 +68,12 @@ class HeldOut:
     def per_tensor(self) -> bool:
         return self.mode == "dot"
 
+    def own_eta(self, name: str) -> float:
+        return ETA * self.every_steps
+
+    def over_plain(self, learned: int) -> float:
+        return 1.0 + self.batch_fraction / self.every_steps
+
     def numbers(self) -> dict[str, Any]:
         return {"every_steps": jnp.asarray(self.every_steps, jnp.int32)}
 
@@ -74,9 +81,6 @@ class HeldOut:
         self, layout: Layout, params: Tree, opt_state: Tree, *, optimizer: Optimizer
     ) -> dict[str, jax.Array]:
         return {"part": jnp.zeros((), jnp.int32)}
-
-    def read(self, carry: Any, scene: Scene) -> tuple[None, Any]:
-        return None, carry
 
     def advance(self, carry: dict[str, jax.Array], scene: Scene) -> Advance:
         due = scene.step % scene.numbers["every_steps"] == 0
@@ -90,6 +94,15 @@ class HeldOut:
             look = functools.partial(_by_dot, scene, batch, scene.evaluated(updates, opt_state), tangents)
         reading = apart(due, look, nothing(scene, per_tensor=self.per_tensor))
         return Advance(updates, opt_state, {"part": carry["part"] + due}, reading)
+
+
+def from_config(config: TrainConfig) -> HeldOut:
+    guidance = config.guidance
+    return HeldOut(
+        mode="reverse" if set(IN_LOSS) & set(guidance.learn) else "dot",
+        every_steps=guidance.every_steps,
+        batch_fraction=guidance.batch_fraction,
+    )
 
 
 def _by_dot(scene: Scene, batch: Tree, at: Tree, tangents: dict[str, Tree]) -> Reading:

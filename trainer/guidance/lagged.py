@@ -17,8 +17,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from trainer.config import TrainConfig
 from trainer.guidance.contract import (
     Advance,
+    Estimator,
     Reading,
     Scene,
     Tree,
@@ -57,7 +59,7 @@ def trusted(hypers: Sequence[Hyper]) -> tuple[Hyper, ...]:
 
 
 @dataclass(frozen=True)
-class Lagged:
+class Lagged(Estimator):
     """`steps` is the length of the run, None where it is not known (then nothing anneals at its end)."""
 
     # Numbers of the state, which shape no program.
@@ -66,10 +68,6 @@ class Lagged:
     anneal_steps: int = field(default=80, compare=False)
     steps: int | None = field(default=None, compare=False)
 
-    through_gradient = False
-    through_state = False
-    needs_guidance_batch = False
-    per_tensor = False
     watches_loss = True  # for alpha's guard
 
     def __post_init__(self) -> None:
@@ -82,6 +80,12 @@ class Lagged:
     @property
     def lag(self) -> int:
         return self.lag_steps or max(LEAST_LAG_STEPS, (self.steps or 0) // 10)
+
+    def own_eta(self, name: str) -> float:
+        return ETA.get(name, super().own_eta(name))
+
+    def trusted(self, hypers: Sequence[Hyper]) -> tuple[Hyper, ...]:
+        return trusted(hypers)
 
     def numbers(self) -> dict[str, Any]:
         last = 2**31 - 1 if self.steps is None else self.steps - self.anneal_steps
@@ -164,6 +168,11 @@ class Lagged:
         )
         # Before two boundaries have passed a snapshot is still the start, and says nothing.
         return path, scene.step >= jnp.where(annealing, 2 * recent, 2 * lag)
+
+
+def from_config(config: TrainConfig) -> Lagged:
+    guidance = config.guidance
+    return Lagged(lag_steps=guidance.lag_steps, anneal_steps=guidance.anneal_steps, steps=config.steps)
 
 
 def _cosine(scene: Scene, name: str, along: Tree) -> jax.Array:

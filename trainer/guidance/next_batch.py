@@ -7,10 +7,11 @@ data serve as guidance, so it is right only while batches are fresh.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from trainer.config import TrainConfig
 from trainer.guidance.contract import (
     Advance,
+    Estimator,
     Reading,
     Scene,
     Tree,
@@ -26,15 +27,8 @@ from trainer.optim.optimizers import Optimizer
 
 
 @dataclass(frozen=True)
-class NextBatch:
-    through_gradient = False
-    through_state = False
-    watches_loss = False
-    needs_guidance_batch = False
+class NextBatch(Estimator):
     per_tensor = True
-
-    def numbers(self) -> dict[str, Any]:
-        return {}
 
     def init(self, layout: Layout, params: Tree, opt_state: Tree, *, optimizer: Optimizer) -> dict[str, Tree]:
         return {name: zeros(params) for name in layout.learned}
@@ -45,6 +39,10 @@ class NextBatch:
     def advance(self, carry: dict[str, Tree], scene: Scene) -> Advance:
         updates, opt_state = scene.move(scene.raw, scene.params, scene.opt_state, scene.grads)
         return Advance(updates, opt_state, tangents_apart(scene.step >= 0, scene, carry, updates_only), None)
+
+
+def from_config(config: TrainConfig) -> NextBatch:
+    return NextBatch()
 
 
 def read_tangents(scene: Scene, tangents: dict[str, Tree]) -> Reading:

@@ -19,12 +19,9 @@ from trainer.optim.optimizers import Optimizer
 
 
 @dataclass(frozen=True)
-class Observed:
+class Observed(Estimator):
     watched: tuple[tuple[str, Estimator], ...]  # by the names that their hypergradients are reported under
 
-    through_gradient = False
-    through_state = False
-    watches_loss = False
     per_tensor = True
 
     @property

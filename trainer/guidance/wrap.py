@@ -181,7 +181,7 @@ def _want(given: bool, name: str, what: str) -> None:
 def _refuse(
     chosen: optimizers.Optimizer, layout: hyperparameters.Layout, estimator: Any, loss_fn: Any
 ) -> None:
-    known = {"alpha", *(name for name, _ in chosen.defaults)}
+    known = chosen.hypers
     problems = refusals(estimator, layout, per_leaf=chosen.per_leaf)
     problems += [
         f"{s.name} is no hyperparameter of this optimizer. Allowed: {', '.join(sorted(known))}."

@@ -17,6 +17,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from trainer.config.learnable import IN_LOSS, LEARNABLE
+from trainer.config.scales import ENDS, Scale, to_working
+
 Raw = dict[str, jax.Array]  # by name; one number, or one per parameter group
 Limits = dict[str, tuple[jax.Array, jax.Array]]
 Groups = tuple[tuple[str, str], ...]  # (name, pattern); the first whose pattern is found in the path
@@ -24,44 +27,27 @@ Groups = tuple[tuple[str, str], ...]  # (name, pattern); the first whose pattern
 REST = "rest"  # the group of what no pattern finds
 
 
-def _log(value: float) -> float:
-    return math.log(value) if value > 0 else -math.inf
-
-
-def _logit(value: float) -> float:
-    return _log(value) - math.log1p(-value) if value < 1 else math.inf
-
-
 @dataclass(frozen=True)
 class Activation:
-    """A monotone map from a raw value to a value; `reach` keeps the raw value where float32 resolves it."""
+    """A monotone map from a raw value to a value: the inverse of the scale, for traced values. `reach` keeps
+    the raw value where float32 resolves it."""
 
     value: Callable[[Any], Any]
-    raw: Callable[[float], float]
-    low: float
-    high: float
+    scale: Scale
     reach: float
+
+    def raw(self, value: float) -> float:
+        return to_working(self.scale, value)
 
 
 ACTIVATIONS: Mapping[str, Activation] = {
     # e^±80 is within float32 (e^88.7).
-    "exp": Activation(jnp.exp, _log, 0.0, math.inf, 80.0),
+    "exp": Activation(jnp.exp, "log", 80.0),
     # From a logit of 16.7 a float32 sigmoid is 1.0 and 1 - β^t is 0; at 12 it still has two digits.
-    "sigmoid": Activation(jax.nn.sigmoid, _logit, 0.0, 1.0, 12.0),
-    "identity": Activation(lambda raw: raw, float, -math.inf, math.inf, math.inf),
+    "sigmoid": Activation(jax.nn.sigmoid, "logit", 12.0),
+    "identity": Activation(lambda raw: raw, "linear", math.inf),
 }
-
-# C.5 of the paper for alpha and beta1; the same reasoning for the rest.
-_ACTIVATION_OF = {
-    "alpha": "exp",
-    "beta1": "sigmoid",
-    "beta2": "sigmoid",
-    "decay_rate": "exp",
-    "eps": "exp",
-    "label_smoothing": "sigmoid",
-    "weight_decay": "exp",
-}
-_IN_THE_LOSS = frozenset({"label_smoothing"})
+_BY_SCALE = {activation.scale: name for name, activation in ACTIVATIONS.items()}
 
 
 @dataclass(frozen=True)
@@ -82,11 +68,12 @@ class Hyper:
 
     @property
     def by(self) -> str:
-        return self.activation or _ACTIVATION_OF.get(self.name, "identity")
+        known = LEARNABLE.get(self.name)
+        return self.activation or _BY_SCALE[known.scale if known else "linear"]
 
     @property
     def acts_in_loss(self) -> bool:
-        return self.name in _IN_THE_LOSS if self.in_loss is None else self.in_loss
+        return self.name in IN_LOSS if self.in_loss is None else self.in_loss
 
 
 @dataclass(frozen=True)
@@ -201,10 +188,8 @@ def _misplaced(h: Hyper) -> list[str]:
 
 
 def _bounds(h: Hyper) -> tuple[float, float]:
-    activation = ACTIVATIONS[h.by]
-    low = activation.low if h.low is None else max(h.low, activation.low)
-    high = activation.high if h.high is None else min(h.high, activation.high)
-    return low, high
+    low, high = ENDS[ACTIVATIONS[h.by].scale]
+    return low if h.low is None else max(h.low, low), high if h.high is None else min(h.high, high)
 
 
 def _raw_limits(h: Hyper) -> tuple[float, float]:

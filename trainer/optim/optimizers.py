@@ -13,12 +13,15 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from trainer.config.choices import OPTIMIZERS
+from trainer.config.registry import code
 
 EPS_ROOT = 1e-16
 BESIDE_V = ("alpha", "beta1", "eps", "weight_decay")  # what acts on an update without going through v
@@ -38,30 +41,37 @@ class Optimizer:
 
     init: Callable[[Params, Hypers], Any]
     update: Callable[[Params, Any, Params, Hypers], tuple[Params, Any]]
-    defaults: tuple[tuple[str, float], ...]  # its hyperparameters, alpha apart
+    defaults: tuple[tuple[str, float], ...] = ()  # its hyperparameters, alpha apart; see `by_name`
     per_leaf: bool = True  # a leaf's update depends on that leaf's hyperparameters alone
     second: tuple[str, ...] = ()  # parts of the state that depend on the gradients …
     second_moved_by: tuple[str, ...] = ()  # … and on these hyperparameters alone
     eval_params: Callable[[Any, Params], Params] = _same
 
+    @property
+    def hypers(self) -> set[str]:
+        """The names of its hyperparameters, alpha among them."""
+        return {"alpha", *(name for name, _ in self.defaults)}
+
 
 _SECOND = ("nu", "beta2_product")
 
 
+def _numbers(name: str) -> tuple[tuple[str, float], ...]:
+    return tuple(OPTIMIZERS[name].numbers.items())
+
+
 def lamb() -> Optimizer:
     """You et al., 2019; the trust ratio is 1 where either norm is zero, as in optax."""
-    defaults = (("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-6), ("weight_decay", 0.0))
-    return Optimizer(_adam_init, _lamb_update, defaults, second=_SECOND, second_moved_by=("beta2",))
+    return Optimizer(_adam_init, _lamb_update, _numbers("lamb"), second=_SECOND, second_moved_by=("beta2",))
 
 
 def adamw() -> Optimizer:
-    defaults = (("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-8), ("weight_decay", 1e-4))
-    return Optimizer(_adam_init, _adamw_update, defaults, second=_SECOND, second_moved_by=("beta2",))
+    return Optimizer(_adam_init, _adamw_update, _numbers("adamw"), second=_SECOND, second_moved_by=("beta2",))
 
 
 def sgd() -> Optimizer:
     """Momentum as an average, its bias corrected, so that beta1 does not scale the step."""
-    return Optimizer(_sgd_init, _sgd_update, (("beta1", 0.9), ("weight_decay", 0.0)))
+    return Optimizer(_sgd_init, _sgd_update, _numbers("sgd"))
 
 
 @functools.cache
@@ -72,20 +82,23 @@ def adafactor(*, min_factored_size: int = 128, clipping_threshold: float = 1.0) 
     return Optimizer(
         functools.partial(_adafactor_init, min_factored_size=least),
         functools.partial(_adafactor_update, clipping_threshold=clipping_threshold, min_factored_size=least),
-        (("beta1", 0.9), ("decay_rate", 0.8), ("eps", 1e-30), ("weight_decay", 0.0)),
+        _numbers("adafactor"),
         second=("nu",),
         second_moved_by=("decay_rate", "eps"),
     )
 
 
 def by_name(name: str, **arguments: Any) -> Optimizer:
-    """One of ours by its name, or any of optax by its dotted name and its arguments."""
-    if name in OURS:
-        return OURS[name](**arguments)
+    """One of the registry by its name, with the numbers that it has there, or any of optax by its dotted name
+    and its arguments."""
+    if name in OPTIMIZERS:
+        made: Optimizer = code(OPTIMIZERS[name].make)(**arguments)
+        return replace(made, defaults=_numbers(name))
     module, _, attribute = name.rpartition(".")
     if not (module == "optax" or module.startswith("optax.")):
         raise ValueError(
-            f"The optimizer is {name!r}. Allowed: {', '.join(OURS)}, or a dotted name such as 'optax.lion'."
+            f"The optimizer is {name!r}. Allowed: {', '.join(OPTIMIZERS)}, or a dotted name such as "
+            f"'optax.lion'."
         )
     try:
         factory = getattr(importlib.import_module(module), attribute)
@@ -378,11 +391,3 @@ def _at_inner(eval_params: Callable[[Any, Params], Params], state: Any, params: 
     if "b1" in getattr(inner, "_fields", ()):  # schedule-free keeps the b1 of its first step
         inner = inner._replace(b1=state.hyperparams["b1"])
     return eval_params(inner, params)
-
-
-OURS: Mapping[str, Callable[..., Optimizer]] = {
-    "lamb": lamb,
-    "adafactor": adafactor,
-    "adamw": adamw,
-    "sgd": sgd,
-}

@@ -16,10 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trainer.config.choices import SCHEDULES
+from trainer.config.registry import code
 from trainer.optim.hyperparameters import ACTIVATIONS, Hyper
 
 Numbers = dict[str, Any]
 Schedule = Callable[[Any, Numbers], jax.Array]
+REPLAYED = "replayed"  # the schedule of a file
 
 
 def _warm(step: Any, numbers: Numbers) -> Any:
@@ -56,19 +59,10 @@ def constant(step: Any, numbers: Numbers) -> Any:
     return _warm(step, numbers)
 
 
-def replayed(step: Any, numbers: Numbers) -> Any:
+def replayed(step: Any, numbers: Numbers) -> jax.Array:
     """The recorded multiplier of this step; past the end the last one stays."""
-    return numbers["multiplier"].at[step].get(mode="clip")
-
-
-SCHEDULES: Mapping[str, Schedule] = {
-    "inverse-sqrt": inverse_sqrt,
-    "constant-rsqrt": constant_rsqrt,
-    "linear": linear,
-    "cosine": cosine,
-    "constant": constant,
-    "replayed": replayed,
-}
+    recorded: jax.Array = numbers["multiplier"].at[step].get(mode="clip")
+    return recorded
 
 
 def numbers_of(*, warmup_steps: int, steps: int) -> Numbers:
@@ -79,14 +73,16 @@ def numbers_of(*, warmup_steps: int, steps: int) -> Numbers:
 
 def multiplier(name: str, step: jax.Array, numbers: Numbers) -> jax.Array:
     """The multiplier at a step, in the floating type of the numbers."""
-    at = step if name == "replayed" else step.astype(numbers["steps"].dtype)
-    return SCHEDULES[name](at, numbers)
+    if name == REPLAYED:
+        return replayed(step, numbers)
+    schedule: Schedule = code(SCHEDULES[name].make)
+    return schedule(step.astype(numbers["steps"].dtype), numbers)
 
 
 def replayed_values(name: str, step: jax.Array, numbers: Numbers) -> dict[str, jax.Array]:
     """The values of hyperparameters at a step that take the place of the run's own: recorded ones, or those
     of a static course."""
-    if name == "replayed":
+    if name == REPLAYED:
         return {key: curve.at[step].get(mode="clip") for key, curve in numbers["values"].items()}
     return {key: _on_course(key, step, numbers) for key in numbers.get("course", ())}
 

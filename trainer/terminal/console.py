@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import TrainConfig, canonical, fingerprint, papers_rate, with_values
-from trainer.config.choices import ESTIMATORS, MODELS
-from trainer.config.learnable import LEARNABLE
+from trainer.config.choices import ESTIMATORS, MODELS, OFF, SOURCES
+from trainer.config.learnable import LEARNABLE, PAPERS
 from trainer.config.reading import ConfigError
 from trainer.data import home
 from trainer.protocol import Outcome, Place, Reply, Report, write_resume_note
@@ -72,12 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--size", help=f"of the model: {', '.join(MODELS)}")
     add("--steps", type=int, help="how long to train; warm-up and evaluations follow it")
     add("--seed", type=int, help="of parameters, batches and dropout")
-    add("--source", help="cldr (embedded), files, wmt19, or tfds:NAME")
+    add("--source", help=f"{', '.join(SOURCES)}, or tfds:NAME [cldr]")
     add("--path", help="of your text, or of a folder with prepared TFDS sets")
     add("--data-dir", dest="path", help="the same as --path")
     add("--level", help="of cldr: phrases or sentences")
-    add("--guide", help=f"learn hyperparameters while training, by: {', '.join(ESTIMATORS[1:])}")
-    add("--learn", nargs="+", help=f"which of them (alpha and beta1): {', '.join(LEARNABLE)}")
+    ways = ", ".join(name for name in ESTIMATORS if name != OFF)
+    add("--guide", help=f"learn hyperparameters while training, by: {ways}")
+    add("--learn", nargs="+", help=f"which of them ({' and '.join(PAPERS)}): {', '.join(LEARNABLE)}")
     add("--test", action="store_true", default=None, help="open the test split in the end, and score it")
     add(
         "--set",
@@ -104,7 +105,7 @@ def config_of(arguments: argparse.Namespace) -> TrainConfig:
         rate = {"optimizer.learning_rate": papers_rate(tenth)}
         values = {**cadence, **rate, **values} if not stated else {**cadence, **values}
     if "guidance.estimator" in values:
-        values.setdefault("guidance.learn", ["alpha", "beta1"])
+        values.setdefault("guidance.learn", list(PAPERS))
     for setting in arguments.set:
         path, is_there, text = setting.partition("=")
         if not is_there:
@@ -211,7 +212,7 @@ class _Told:
 
 
 def _learned(report: Report) -> str:
-    shown = [f"{name} {report.hyper[name]:.4g}" for name in ("alpha", "beta1") if name in report.hyper]
+    shown = [f"{name} {report.hyper[name]:.4g}" for name in PAPERS if name in report.hyper]
     return f"  ({', '.join(shown)})" if shown else ""
 
 

@@ -18,6 +18,7 @@ from trainer.config import ConfigError, TrainConfig, named_files
 from trainer.config import check as wrong_in
 from trainer.config.choices import SCHEDULES
 from trainer.config.conflicts import learned_and_replayed
+from trainer.config.starts import starts_in_loss
 from trainer.protocol import Outcome, Place, Reporter
 
 # All that shapes a program; other numbers are traced. The text decides the vocabulary and the lengths.
@@ -94,7 +95,7 @@ def shape_key(config: Mapping[str, Any]) -> str:
     whole = TrainConfig.from_dict(config)
     data = whole.to_dict()
     shaping = {path: _at(data, path) for path in _SHAPES}
-    shaping["smooths"] = bool(whole.loss.label_smoothing) or "label_smoothing" in whole.guidance.learn
+    shaping["smooths"] = bool(starts_in_loss(whole))
     shaping["courses"] = sorted(whole.schedule.course)
     if whole.schedule.name not in SCHEDULES:  # the file holds numbers
         shaping["schedule.name"] = "replayed"

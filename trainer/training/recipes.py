@@ -14,11 +14,13 @@ from typing import Any
 import jax
 
 from trainer.config import TrainConfig
-from trainer.config.choices import LEARNED_SCHEDULE
+from trainer.config.choices import ESTIMATORS, LEARNED_SCHEDULE, OFF, OPTIMIZERS
 from trainer.config.conflicts import learned_and_replayed
+from trainer.config.learnable import IN_LOSS
 from trainer.config.reading import ConfigError
-from trainer.guidance import Discounted, Forward, HeldOut, Hyper, Lagged, NextBatch, eta_for_reach
-from trainer.guidance import lagged as lags
+from trainer.config.registry import code
+from trainer.config.starts import starts_in_loss
+from trainer.guidance import Hyper, eta_for_reach
 from trainer.guidance.contract import Estimator
 from trainer.guidance.meta import SKIPPED_FIRST, meta_optimizer
 from trainer.models import Settings, forward
@@ -26,9 +28,6 @@ from trainer.models.losses import token_cross_entropy
 from trainer.optim import hyperparameters, optimizers, schedules
 from trainer.optim.optimizers import Optimizer
 from trainer.training.state import Recipe, declared, settings_of
-
-REPLAYED = "replayed"
-ETA = 0.01  # what served the one-step estimators at 400 steps; a long run wants a reach instead
 
 
 @functools.cache  # equal settings share one function, and so one program
@@ -59,10 +58,10 @@ def _recipe_of(
 ) -> tuple[Recipe, tuple[Hyper, ...], dict[str, Any]]:
     optimizer, guidance = optimizer_of(config), config.guidance
     groups = tuple((name, str(pattern)) for name, pattern in guidance.groups.items())
-    estimator = _estimator(config)
+    estimator = estimator_of(config)
     hypers = declared(optimizer, _hypers(config, optimizer), estimator)
-    if isinstance(estimator, Lagged):
-        hypers = lags.trusted(hypers)
+    if estimator is not None:
+        hypers = estimator.trusted(hypers)
     meta = dict(guidance.meta)
     name, skip = str(meta.pop("name", "optax.adam")), int(meta.pop("skip", SKIPPED_FIRST))
     replays = re.fullmatch(LEARNED_SCHEDULE, config.schedule.name) is not None
@@ -70,7 +69,7 @@ def _recipe_of(
         loss_fn=loss_fn,
         optimizer=optimizer,
         layout=hyperparameters.layout(hypers, groups=groups),
-        schedule=REPLAYED if replays else config.schedule.name,
+        schedule=schedules.REPLAYED if replays else config.schedule.name,
         estimator=estimator,
         meta=meta_optimizer(name),
     )
@@ -89,7 +88,7 @@ def _recipe_of(
         hypers,
         learning_rate=config.optimizer.learning_rate,
         schedule=schedule,
-        eta=_etas(config, skip=skip),
+        eta=_etas(config, estimator, skip=skip),
         skip=skip,
         meta_values=meta,
     )
@@ -119,19 +118,16 @@ def _by_group_if_grouped(schedule: dict[str, Any], layout: hyperparameters.Layou
 def optimizer_of(config: TrainConfig) -> Optimizer:
     """The optimizer; whole numbers, switches and the like among its own are none of a config's."""
     name = config.optimizer.name
-    if name in optimizers.OURS:
-        return optimizers.by_name(name)
-    return optimizers.by_name(name, **config.optimizer.more)
+    return optimizers.by_name(name, **({} if name in OPTIMIZERS else config.optimizer.more))
 
 
 def _hypers(config: TrainConfig, optimizer: Optimizer) -> list[Hyper]:
     """Those that the config states, and those that learn. The rest are the optimizer's own."""
-    known = {"alpha", "label_smoothing", *(name for name, _ in optimizer.defaults)}
+    known = {*optimizer.hypers, *IN_LOSS}
     given = config.optimizer
     stated = {"alpha": given.alpha, "beta1": given.beta1, **given.more}
     stated |= {n: v for n in ("beta2", "eps", "weight_decay") if (v := getattr(given, n)) is not None}
-    if config.loss.label_smoothing or "label_smoothing" in config.guidance.learn:
-        stated["label_smoothing"] = config.loss.label_smoothing
+    stated |= starts_in_loss(config)
     if given.beta1 == type(given)().beta1 and "beta1" not in known:
         del stated["beta1"]  # nobody asked for it
     learn = config.guidance.learn
@@ -152,49 +148,24 @@ def _hyper(config: TrainConfig, name: str, *, start: float) -> Hyper:
     return Hyper(name, float(start), learn=name in config.guidance.learn, **own)
 
 
-def _estimator(config: TrainConfig) -> Estimator | None:
-    guidance = config.guidance
-    match guidance.estimator:
-        case "held-out":
-            return HeldOut(
-                mode="reverse" if "label_smoothing" in guidance.learn else "dot",
-                every_steps=guidance.every_steps,
-                batch_fraction=guidance.batch_fraction,
-            )
-        case "forward":
-            return Forward()
-        case "next-batch":
-            return NextBatch()
-        case "discounted":
-            return Discounted(discount=guidance.discount)
-        case "lagged":
-            return Lagged(
-                lag_steps=guidance.lag_steps, anneal_steps=guidance.anneal_steps, steps=config.steps
-            )
-    return None
+def estimator_of(config: TrainConfig) -> Estimator | None:
+    name = config.guidance.estimator
+    return None if name == OFF else code(ESTIMATORS[name].make)(config)
 
 
-def _etas(config: TrainConfig, *, skip: int) -> dict[str, float]:
+def _etas(config: TrainConfig, estimator: Estimator | None, *, skip: int) -> dict[str, float]:
     """η̂ by name: its own, else the one for all, else the estimator's."""
     guidance = config.guidance
     every = guidance.eta
     if guidance.reach is not None:
         every = eta_for_reach(guidance.reach, steps=config.steps, every_steps=guidance.every_steps, skip=skip)
-
-    def default(name: str) -> float:
-        if every is not None:
-            return every
-        return lags.ETA.get(name, ETA) if guidance.estimator == "lagged" else ETA * guidance.every_steps
-
-    own = {name: guidance.hypers.get(name, {}).get("eta") for name in guidance.learn}
-    return {name: default(name) if eta is None else float(eta) for name, eta in own.items()}
+    if estimator is None:
+        return {}
+    own = {name: guidance.hypers.get(name, {}).get("eta", every) for name in guidance.learn}
+    return {name: estimator.own_eta(name) if eta is None else float(eta) for name, eta in own.items()}
 
 
 def guided_over_plain(config: TrainConfig) -> float:
     """The model FLOPs of a step over those of a plain one, by what an estimator computes besides."""
-    guidance = config.guidance
-    if guidance.estimator == "held-out":
-        return 1.0 + guidance.batch_fraction / guidance.every_steps
-    if guidance.estimator == "forward":  # a forward pass and its tangent for each number: 2 of a step's 3
-        return 1.0 + 2 / 3 * len(guidance.learn)
-    return 1.0
+    estimator = estimator_of(config)
+    return 1.0 if estimator is None else estimator.over_plain(len(config.guidance.learn))

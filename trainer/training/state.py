@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from trainer.config.choices import SCHEDULES
 from trainer.guidance import meta as metas
 from trainer.guidance.contract import Estimator, follows_state, refusals
 from trainer.optim import hyperparameters, schedules
@@ -45,7 +46,7 @@ class Recipe:
     per_tensor: bool = False  # also report hypergradients per tensor, where the estimator has them
 
     def __post_init__(self) -> None:
-        known = {"alpha", *(name for name, _ in self.optimizer.defaults)}
+        known = self.optimizer.hypers
         names = {s.name for s in self.layout.shapes if not s.in_loss}
         problems = refusals(self.estimator, self.layout, per_leaf=self.optimizer.per_leaf)
         if names != known:
@@ -53,10 +54,9 @@ class Recipe:
                 f"The hyperparameters of the optimizer are {', '.join(sorted(known))}, and the layout has "
                 f"{', '.join(sorted(names))}. Name these and no others; `declared` fills in what is left out."
             )
-        if self.schedule not in schedules.SCHEDULES:
-            problems.append(
-                f"The schedule is {self.schedule!r}. Allowed: {', '.join(schedules.SCHEDULES)}. Choose one."
-            )
+        if self.schedule != schedules.REPLAYED and self.schedule not in SCHEDULES:
+            allowed = ", ".join((*SCHEDULES, schedules.REPLAYED))
+            problems.append(f"The schedule is {self.schedule!r}. Allowed: {allowed}. Choose one.")
         if problems:
             raise ValueError("\n".join(problems))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from trainer.config import TrainConfig, check
-from trainer.config.choices import ESTIMATORS, OPTIMIZERS, SCHEDULES
+from trainer.config.choices import ESTIMATORS, OPTIMIZERS
 from trainer.config.reading import ConfigError
 from trainer.guidance import Discounted, Forward, HeldOut, Lagged, NextBatch
 from trainer.models import init_params, model_settings
@@ -31,12 +31,6 @@ def recipe(**sections: Any) -> Any:
 
 def guided(estimator: str, learn: tuple[str, ...] = ("alpha", "beta1"), **more: Any) -> dict[str, Any]:
     return {"estimator": estimator, "learn": list(learn), **more}
-
-
-def test_the_names_that_a_config_may_hold_are_those_that_there_are() -> None:
-    ours = {name: tuple(key for key, _ in make().defaults) for name, make in optimizers.OURS.items()}
-    assert ours == dict(OPTIMIZERS)
-    assert set(SCHEDULES) == set(schedules.SCHEDULES) - {"replayed"}
 
 
 def test_every_estimator_is_made_with_its_settings() -> None:
