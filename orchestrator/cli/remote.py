@@ -154,7 +154,7 @@ class There:
         texts = {
             files.MARKDOWN: self.client.report(study.study_id, form="md", slots=slots),
             **files.table_texts(made),
-            **files.spec_and_answer(StudySpec.model_validate(study.spec), answer),
+            **files.spec_and_answer(StudySpec.stored(study.spec), answer),
             files.PAGE: self.client.report(study.study_id, slots=slots),
         }
         if answer["matrix"] is not None:
@@ -247,7 +247,7 @@ class InService:
 
     def __init__(self, client: Client, study: StudyRow, ears: Ears) -> None:
         self._client, self._study_id, self._ears = client, study.study_id, ears
-        self._metric = StudySpec.model_validate(study.spec).objective.metric
+        self._metric = StudySpec.stored(study.spec).objective.metric
         self._last: dict[tuple[str, int], Heard] = {}
         self._ended: dict[str, TrialRow] = {}
         self.resting = False

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.study.spec import BAYESIAN, FRESH_PER_REPLICATE, Arm, StudySpec, Take
+from orchestrator.study.spec import FRESH_PER_REPLICATE, Arm, StudySpec, Take
 
 _MARK = "\0"  # no value of a spec: no text in one holds a null
 
@@ -175,7 +175,7 @@ def reach(spec: StudySpec, paths: Collection[str]) -> dict[str, Reach]:
         searched = {p.path for p in arm.space}
         stated = {path for path in paths if value_at(default, path) != _MARK}
         kept[arm.name] = stated | (searched & set(paths))
-        begun[arm.name] = (searched & set(paths)) - stated if arm.method in BAYESIAN else set()
+        begun[arm.name] = (searched & set(paths)) - stated if arm.bayesian else set()
         if arm.after is not None:
             kept[arm.name] |= kept[arm.after.arm]
             if arm.after.take != "config":  # which runs it with guidance off, whatever the base says
