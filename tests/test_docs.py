@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -156,6 +158,21 @@ def test_the_example_searcher_runs_a_study_as_written(tmp_path: Path) -> None:
             require_runnable(override(study, trials=2).spec)
     sys.modules.pop("nearby")
     assert str(refused.value) == "arm nearby: 2 trials lead nowhere. Give it 3 or more."
+
+
+def test_the_example_searcher_keeps_the_contract(tmp_path: Path) -> None:
+    blocks = _extension("A searcher", tmp_path / "site")
+    (tmp_path / "test_nearby.py").write_text(blocks["python"][1])
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(DOCS.parent)])},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"= \d\d passed in", done.stdout), done.stdout
 
 
 def _leaves(cls: type, path: str = "") -> Iterator[tuple[str, str, str]]:
