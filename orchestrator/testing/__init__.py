@@ -5,4 +5,5 @@ They need pytest and hypothesis, which orch itself does not install. See docs/ex
 
 import pytest
 
-pytest.register_assert_rewrite("orchestrator.testing.searchers")
+SUITES = ("searchers", "backends", "ledger_studies", "ledger_attempts", "ledger_desk", "ledger_moves")
+pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in (*SUITES, "ledger_rows")))
