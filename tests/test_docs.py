@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shlex
-import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, astuple, fields, is_dataclass
 from pathlib import Path
@@ -23,17 +20,14 @@ from orchestrator.backends.simulated import Fault
 from orchestrator.cli import orch
 from orchestrator.cli.spec_options import read
 from orchestrator.engine.checks import require_runnable
-from orchestrator.ground.errors import BadSpec
 from orchestrator.readings.overview import overview
 from orchestrator.study.methods import METHODS
-from orchestrator.study.overrides import override
 from orchestrator.study.plan import plan
 from orchestrator.study.spec import Arm, Parameter, StudySpec
 from orchestrator.study.spec_files import read_spec
 from studies import catalog
 from tests.faults import invariants
 from tests.faults.world import created, world
-from tests.installed import installed, write_package
 from trainer.config import TrainConfig, choices
 from trainer.data import __main__ as data
 from trainer.terminal import console, translate
@@ -124,55 +118,6 @@ def test_the_example_of_guided_against_bo_is_a_study_with_a_claim(
     require_runnable(study)
     assert study.claim is not None
     assert plan(study, slots=1).total.trials == 1 + 20 + 4 + 6 + 6
-
-
-def _extension(section: str, folder: Path) -> dict[str, list[str]]:
-    """Installs the package that a section of extending.md writes; its code blocks by language."""
-    part = (DOCS / "extending.md").read_text().split(f"\n## {section}\n", 1)[1].split("\n## ", 1)[0]
-    blocks: dict[str, list[str]] = {}
-    for language, block in re.findall(r"```(\w+)\n(.*?)```", part, re.S):
-        blocks.setdefault(language, []).append(block)
-    project = tomllib.loads(blocks["toml"][0])["project"]
-    points = [
-        f"[{group}]\n" + "".join(f"{name} = {at}\n" for name, at in offered.items())
-        for group, offered in project["entry-points"].items()
-    ]
-    write_package(folder, {f"{project['name']}.py": blocks["python"][0]}, "\n".join(points))
-    return blocks
-
-
-def test_the_example_searcher_runs_a_study_as_written(tmp_path: Path) -> None:
-    blocks = _extension("A searcher", tmp_path / "site")
-    (tmp_path / "study.yaml").write_text(blocks["yaml"][0])
-    with installed(tmp_path / "site", METHODS):
-        study = read_spec(tmp_path / "study.yaml")
-        require_runnable(study)
-        place = world(tmp_path / "runs")
-        created(place, study)
-        place.drive(place.engine(), "s1")
-        default, best = (overview(place.store, place.store.study("s1")).arms[i].best for i in (0, 1))
-        assert default is not None
-        assert best is not None
-        assert best < default
-        with pytest.raises(BadSpec) as refused:
-            require_runnable(override(study, trials=2).spec)
-    sys.modules.pop("nearby")
-    assert str(refused.value) == "arm nearby: 2 trials lead nowhere. Give it 3 or more."
-
-
-def test_the_example_searcher_keeps_the_contract(tmp_path: Path) -> None:
-    blocks = _extension("A searcher", tmp_path / "site")
-    (tmp_path / "test_nearby.py").write_text(blocks["python"][1])
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(DOCS.parent)])},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"= \d\d passed in", done.stdout), done.stdout
 
 
 def _leaves(cls: type, path: str = "") -> Iterator[tuple[str, str, str]]:
