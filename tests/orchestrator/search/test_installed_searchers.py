@@ -12,10 +12,11 @@ from typing import Any
 
 import optuna
 import pytest
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from dashboards.report.answer import gather
 from dashboards.report.pages import markdown
+from orchestrator.api.presets import Preset
 from orchestrator.engine.checks import require_runnable
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger.records import StudyState, TrialState
@@ -132,6 +133,16 @@ def test_it_takes_the_place_of_bayesian_arms_and_one_over_values_does_not(packag
     assert str(refused.value) == (
         "arm theirs: optimizer.alpha: a list of values goes with method 'table' and a range with the others; "
         "this arm's method is 'table'."
+    )
+
+
+def test_the_api_takes_it_in_place_of_bayesian_methods(package: Path) -> None:
+    assert Preset(name="bo-vs-guided", search="halves").search == "halves"
+    with pytest.raises(ValidationError) as refused:
+        Preset(name="bo-vs-guided", search="grid")
+    (error,) = refused.value.errors()
+    assert error["msg"] == "Input should be 'gp', 'tpe', 'random', 'sobol', 'halves', " + ", ".join(
+        ["'table'", "'codeless'", "'moduleless'", "'broken'", "'missing' or 'number'"]
     )
 
 
