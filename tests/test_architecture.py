@@ -24,7 +24,7 @@ ALL = (*PRODUCT, "benchmarks", "tests")
 ORDER = {
     "orchestrator": (
         "ground", "study", "search", "ledger", "runs", "backends", "engine", "entrypoints", "readings",
-        "tracking", "service", "api", "client", "server", "cli",
+        "tracking", "service", "api", "client", "server", "cli", "testing",
     ),
     "trainer": (
         "protocol", "config", "data", "models", "optim", "guidance", "scoring", "training", "audit",
@@ -40,7 +40,9 @@ ENTRIES = (
     "orchestrator.backends.tune",
 )
 # Of the orchestrator's packages, those that may show what was found and offer the presets.
-OUTER = tuple(f"orchestrator.{package}" for package in ("service", "api", "client", "server", "cli"))
+OUTER = tuple(
+    f"orchestrator.{package}" for package in ("service", "api", "client", "server", "cli", "testing")
+)
 SHOWING = tuple(f"orchestrator.{package}" for package in ("api", "server", "cli"))
 WORDS = ("trainer.protocol", "trainer.config")  # what is spoken with the trainer; standard library only
 # Pure functions of sentences, without JAX: a second home of BLEU's tests would be worse than this hole.
@@ -59,6 +61,8 @@ DOORS = {
     "uvicorn": ("orchestrator/server/process.py", "orchestrator/server/connections.py"),
     "plotly": ("dashboards/report/figures.py",),
     "httpx": ("orchestrator/client/*",),
+    "pytest": ("orchestrator/testing/*",),
+    "hypothesis": ("orchestrator/testing/*",),
     "jinja2": ("dashboards/report/pages.py",),
     "jax": ("trainer/*",),
     "flax": ("trainer/*",),
@@ -342,6 +346,8 @@ def test_imports_are_found_wherever_they_stand() -> None:
         ("trainer.models.layers", "trainer.training.step"),
         ("trainer.run", "orchestrator.study.spec"),
         ("dashboards.evidence.frames", "orchestrator.api.routes"),
+        ("orchestrator.cli.study", "orchestrator.testing.searchers"),
+        ("dashboards.evidence.frames", "orchestrator.testing.searchers"),
     ],
 )
 def test_a_forbidden_import_is_noticed(name: str, other: str) -> None:
@@ -379,6 +385,7 @@ def test_a_circle_is_noticed() -> None:
         ("orchestrator/backends/ray.py", "optuna"),
         ("orchestrator/ledger/memory.py", "sqlalchemy"),
         ("orchestrator/runs/worker.py", "jax"),
+        ("orchestrator/search/drawn.py", "pytest"),
         ("trainer/training/loop.py", "pydantic"),
     ],
 )

@@ -21,6 +21,7 @@ from orchestrator.cli import orch
 from orchestrator.cli.spec_options import read
 from orchestrator.engine.checks import require_runnable
 from orchestrator.readings.overview import overview
+from orchestrator.study.methods import METHODS
 from orchestrator.study.plan import plan
 from orchestrator.study.spec import Arm, Parameter, StudySpec
 from orchestrator.study.spec_files import read_spec
@@ -59,6 +60,13 @@ def test_the_keys_inside_a_study_s_sections_are_documented() -> None:
         inner = getattr(annotation, "__args__", [annotation])[0]
         (line,) = [x for x in text.splitlines() if x.startswith(f"| `{field}`")]
         assert {f"`{key}`" for key in inner.model_fields} <= set(re.findall(r"`\w+`", line))
+
+
+def test_every_method_is_documented() -> None:
+    spaces = {"none": "none", "range": "ranges", "values": "lists of values"}
+    part = (DOCS / "specs.md").read_text().split("\n## Methods\n", 1)[1].split("\n## ", 1)[0]
+    rows = [line for line in part.splitlines() if line.startswith("| `")]
+    assert rows == [f"| `{name}` | {spaces[m.space]} | {m.words} |" for name, m in METHODS.ours.items()]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

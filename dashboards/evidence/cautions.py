@@ -14,7 +14,7 @@ from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Curves, Frame, Trial
 from orchestrator.ledger.records import StudyState, TrialState
 from orchestrator.study.configs import value_at
-from orchestrator.study.spec import BAYESIAN, Arm, Parameter
+from orchestrator.study.spec import Arm, Parameter
 from trainer.config.scales import to_working
 
 COLLAPSED = 0.5  # α below so much of its start at the end of a run; measured good runs ended at .6 to .7
@@ -268,7 +268,7 @@ def _broken(frame: Frame, arm: Arm) -> Iterator[Caution]:
 
 
 def _search_that_found_nothing(frame: Frame, arm: Arm) -> Iterator[Caution]:
-    if arm.method not in BAYESIAN:
+    if not arm.bayesian:
         return
     if arm.startup_trials >= arm.trials and arm.trials > 1:
         yield Caution(

@@ -19,7 +19,7 @@ from orchestrator.ledger.costs import added, run_hours
 from orchestrator.ledger.records import ENDED, RESULTS, StoredEvent, StudyState, TrialRow, TrialState
 from orchestrator.ledger.tallies import rank
 from orchestrator.study.configs import expected_configs
-from orchestrator.study.spec import BAYESIAN, Arm, StudySpec
+from orchestrator.study.spec import Arm, StudySpec
 from trainer.config.inherit import inherit, learns
 from trainer.protocol import COUNTS, SECONDS
 
@@ -121,7 +121,7 @@ class Frame:
         follows asks which point is best over all of them: the one with the best mean, of those with a value
         in every replicate."""
         replicates = range(self.spec.replicates_of(arm))
-        if arm.method == "grid" and not any(a.after and a.after.arm == arm.name for a in self.spec.arms):
+        if arm.is_grid and not any(a.after and a.after.arm == arm.name for a in self.spec.arms):
             points: dict[int, list[Trial]] = {}  # a grid's point follows from the index
             for trial in (t for t in self.of(arm) if t.value is not None):
                 points.setdefault(trial.index, []).append(trial)
@@ -152,7 +152,7 @@ class Frame:
         """How many choices of its own stand behind an arm's runs on fresh seeds; 0 where nothing was chosen,
         its settings being those of the spec."""
         most = max((self.spec.replicates_of(a) for a in self.confirmations(arm)), default=1)
-        if arm.method != "fixed":
+        if arm.space:
             return min(most, self.spec.replicates_of(arm))
         return 0 if arm.after is None else min(most, self.selections(self.spec.arm(arm.after.arm)))
 
@@ -198,7 +198,7 @@ class Frame:
 def read(ledger: Ledger, study: str) -> Frame:
     """The study of that id or name."""
     row = ledger.study(study)
-    spec = StudySpec.model_validate(row.spec)
+    spec = StudySpec.stored(row.spec)
     trials: dict[str, list[Trial]] = {arm.name: [] for arm in spec.arms}
     for trial in ledger.trials(row.study_id):
         trials[trial.arm].append(_trial(trial))
@@ -340,7 +340,7 @@ def schedule(
     Bayesian proposals wait for their window, as they did; downtime and other arms' work count nothing.
     """
     ended = [t for t in frame.of(arm) if t.ended and replicate in (None, t.replicate)]
-    window = arm.window if arm.method in BAYESIAN else len(ended)
+    window = arm.window if arm.bayesian else len(ended)
     lanes: dict[int, list[Trial]] = {}
     for trial in ended:
         lanes.setdefault(trial.replicate, []).append(trial)

@@ -28,7 +28,7 @@ from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Frame, Trial
 from dashboards.evidence.tables import csv_text, one_line
 from orchestrator.ledger.records import TrialState
-from orchestrator.study.spec import BAYESIAN, Arm
+from orchestrator.study.spec import Arm
 
 Outcome = Literal["win", "tie", "loss", "unknown"]
 Never = Literal["yes", "no", "not known"]
@@ -98,10 +98,10 @@ def matrix(frame: Frame, *, metric: str | None = None) -> Matrix | None:
     """None if the columns are not settings (they share one default, or have none), or hold no other row."""
     metric = metric or frame.spec.objective.metric
     choosing = [arm for arm in frame.spec.arms if not frame.spec.confirms(arm)]
-    default = next((a for a in choosing if a.method == "fixed" and not frame.learns[a.name]), None)
+    default = next((a for a in choosing if not a.space and not frame.learns[a.name]), None)
     if default is None or default.column == "*":
         return None
-    bo = next((a for a in choosing if a.method in BAYESIAN and not frame.learns[a.name]), None)
+    bo = next((a for a in choosing if a.bayesian and not frame.learns[a.name]), None)
     theirs = None if bo is None else frame.row_of(bo)
     ours = frame.row_of(default)
     rows = [row for row in dict.fromkeys(map(frame.row_of, choosing)) if row != ours]

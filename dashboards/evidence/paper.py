@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dashboards.evidence.frames import Frame
 from orchestrator.study.configs import value_at
 from orchestrator.study.roles import RowRole
-from orchestrator.study.spec import BAYESIAN, Arm, StudySpec
+from orchestrator.study.spec import Arm, StudySpec
 
 PAIRS = ("de-en", "en-de", "fi-en", "en-fi", "lt-en", "en-lt")
 
@@ -117,7 +117,7 @@ def deviations(frame: Frame, *, metric: str, seeds: int) -> list[Deviation]:
             found.append(Deviation(what, _said(ours), _said(papers)))
     if "bleu" not in metric.lower():
         found.append(Deviation("number in the table", metric, "BLEU, beam 4"))
-    searching = sorted({arm.trials for arm in spec.arms if arm.phase == "search" and arm.method in BAYESIAN})
+    searching = sorted({arm.trials for arm in spec.arms if arm.phase == "search" and arm.bayesian})
     if searching and searching != [100]:
         found.append(Deviation("runs of a BO arm", " to ".join(f"{n}" for n in _ends(searching)), "100"))
     ours = (

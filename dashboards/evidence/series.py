@@ -17,7 +17,7 @@ from dashboards.evidence.cautions import edge
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Curve, Curves, Frame, Trial, schedule
 from orchestrator.study.configs import value_at
-from orchestrator.study.spec import BAYESIAN, Arm, Parameter
+from orchestrator.study.spec import Arm, Parameter
 from trainer.protocol import COUNTS
 
 UNITS = ("chip-hours", "runs", "steps", "run-hours")  # the one switch of the anytime curve
@@ -84,7 +84,7 @@ def anytime(frame: Frame, column: str) -> dict[str, list[Line]]:
     on fresh seeds none is chosen, so that the best of them would be luck."""
     arms = [a for a in frame.searches() if a.column in (column, "*")]
     found: dict[str, list[Line]] = {unit: [] for unit in UNITS}
-    for arm in (a for a in arms if a.after is None or a.method in BAYESIAN):
+    for arm in (a for a in arms if a.after is None or a.bayesian):
         for unit in UNITS:
             lines = [line_of(frame, arm, unit, replicate=r) for r in range(frame.spec.replicates_of(arm))]
             x, *ys = stats.over_replicates([line for line in lines if line.cost.size], most=MOST_POINTS)
@@ -181,7 +181,7 @@ def closely(frame: Frame) -> list[Trial]:
         best = frame.best(arm)
         of = [best] if best is not None else []
         of += [run for choice in frame.choices(arm) for run in choice.runs]
-        if frame.spec.confirms(arm) or (arm.method == "grid" and frame.learns[arm.name]):
+        if frame.spec.confirms(arm) or (arm.is_grid and frame.learns[arm.name]):
             of += frame.of(arm)
         chosen |= {trial.name: trial for trial in of}
     return list(chosen.values())
@@ -201,10 +201,10 @@ def trajectories(frame: Frame, heard: Mapping[str, Curves], column: str, hyper: 
             continue
         best = frame.best(arm)
         if hyper not in frame.learns[arm.name]:
-            if best is not None and arm.method in BAYESIAN:
+            if best is not None and arm.bayesian:
                 found += _found(frame, arm, best, heard, hyper)
             continue
-        shown = [t for t in frame.of(arm) if t.replicate == 0] if arm.method == "grid" else [best]
+        shown = [t for t in frame.of(arm) if t.replicate == 0] if arm.is_grid else [best]
         for trial in shown:
             points = heard[trial.name].hyper.get(hyper, ()) if trial and trial.name in heard else ()
             if trial and points:
@@ -288,7 +288,7 @@ def slices(frame: Frame, column: str) -> list[Slice]:
     """Of the Bayesian arms in a column. Runs without a value are left out; they have no height."""
     found = []
     for arm in frame.spec.arms:
-        if arm.method not in BAYESIAN or arm.column not in (column, "*"):
+        if not arm.bayesian or arm.column not in (column, "*"):
             continue
         best = frame.best(arm)
         for parameter in arm.space:

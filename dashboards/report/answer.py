@@ -89,7 +89,7 @@ def _contrasts(frame: Frame) -> Iterable[tuple[str, str, list[Contrast]]]:
     claim, spec = frame.spec.claim, frame.spec
     searching = [a for a in spec.arms if a.phase == "search"]
     rows = list(dict.fromkeys(map(frame.row_of, searching)))
-    base = next((frame.row_of(a) for a in searching if a.method == "fixed"), None)
+    base = next((frame.row_of(a) for a in searching if not a.space), None)
     metric = claim.metric if claim else spec.objective.metric
     families = (
         [(frame.row_of(spec.arm(claim.challenger)), frame.row_of(spec.arm(claim.incumbent)))] if claim else []

@@ -180,8 +180,7 @@ def facts(judged: verdict.Verdict) -> Iterator[tuple[str, str, str]]:
 def _searched(frame: Frame, arm: Arm) -> Searched:
     choices = frame.choices(arm)
     often = "in each replicate: " if len(choices) > 1 else ""
-    bayesian = arm.method in ("gp", "tpe")
-    runs = f"{frame.requested(arm)}" + (f", {arm.startup_trials} to start with" if bayesian else "")
+    runs = f"{frame.requested(arm)}" + (f", {arm.startup_trials} to start with" if arm.bayesian else "")
     return Searched(
         arm=arm.name,
         phase=arm.phase,

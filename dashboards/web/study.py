@@ -316,7 +316,7 @@ class StudyView:
 
 def study_view(store: Store, answers: Answers, name: str, asked: Asked) -> StudyView:
     row = store.study(name)
-    spec = StudySpec.model_validate(row.spec)
+    spec = StudySpec.stored(row.spec)
     view = overview(store, row)
     trials = store.trials(row.study_id)
     return StudyView(

@@ -67,7 +67,7 @@ def find(store: Store, given: str) -> tuple[StudyRow, TrialRow]:
 def trial_view(store: Store, given: str, *, shown: str = "") -> TrialView:
     """Figures of the version `shown` are not drawn again."""
     study, trial = find(store, given)
-    spec = StudySpec.model_validate(study.spec)
+    spec = StudySpec.stored(study.spec)
     said = list(paging.events(store, trial_id=trial.trial_id))
     newest = said[-1].event_id if said else 0
     version = hashlib.sha256(f"{trial.trial_id} {newest}".encode()).hexdigest()[:12]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -15,6 +15,8 @@ from orchestrator.api.strict_json import StrictRoute
 from orchestrator.engine.checks import programs, require_runnable
 from orchestrator.ledger.records import Role
 from orchestrator.study.configs import value_at
+from orchestrator.study.methods import replacing
+from orchestrator.study.named import OneOf
 from orchestrator.study.overrides import Overridden, override
 from orchestrator.study.plan import plan, refuse_above
 from orchestrator.study.spec import MOST_TRIALS, StudySpec, Take
@@ -43,7 +45,7 @@ class Preset(Strict):
     size: Name = "quick"
     trials: int | None = Field(None, ge=1, le=MOST_TRIALS, description="Of every arm that searches.")
     replicates: int | None = Field(None, ge=1, le=1000)
-    search: Literal["gp", "tpe", "random", "sobol"] | None = None
+    search: Annotated[str, OneOf(replacing)] | None = None
     pair: str | None = Field(None, pattern=r"^[A-Za-z_-]{2,20}$", description="The languages, such as de-en.")
     set: dict[DottedPath, JsonValue] = Field({}, description="Values in the base config, by dotted path.")
 

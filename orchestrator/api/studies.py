@@ -280,7 +280,7 @@ async def extend(study: StudyName, more: Extension, parts: Here, caller: Runs) -
 
     def extensible() -> StudyRow:
         row = parts.store.study(study)
-        check_extension(parts.store, row.study_id, StudySpec.model_validate(row.spec), more.arms)
+        check_extension(parts.store, row.study_id, StudySpec.stored(row.spec), more.arms)
         return row
 
     return await wished(parts, caller, extensible, "extend", more.arms)

@@ -201,7 +201,7 @@ def _run(
 
 def _require_room(host: service.Host, study: StudyRow) -> None:
     """A trial that fits on no worker would be waited for for ever."""
-    resources = StudySpec.model_validate(study.spec).resources
+    resources = StudySpec.stored(study.spec).resources
     room = host.engine.backend.slots(resources)
     if 0 < room < host.workers:
         note(

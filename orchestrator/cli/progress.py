@@ -74,7 +74,7 @@ class InLedger:
     def __init__(self, ledger: Ledger, study: StudyRow) -> None:
         self._ledger = ledger
         self._study_id = study.study_id
-        self._metric = StudySpec.model_validate(study.spec).objective.metric
+        self._metric = StudySpec.stored(study.spec).objective.metric
         self._news: dict[tuple[str, int], tuple[int, StoredEvent | None]] = {}  # cursor, last report
 
     def __call__(self) -> Seen:
@@ -107,7 +107,7 @@ class Eye:
     def __init__(self, sight: Callable[[], Seen], study: StudyRow, *, fresh: bool = False) -> None:
         """`fresh`: the study has just been created, so whatever has ended is news."""
         self._sight = sight
-        spec = StudySpec.model_validate(study.spec)
+        spec = StudySpec.stored(study.spec)
         hours = [arm.run_hours for arm in spec.arms]
         self._weights = {a.name: 1.0 if None in hours else a.run_hours or 1.0 for a in spec.arms}
         self._seen: set[str] | None = set() if fresh else None

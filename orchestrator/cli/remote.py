@@ -156,7 +156,7 @@ class There:
             files.MARKDOWN: self.client.report(study.study_id, form="md", slots=slots),
             **files.table_texts(made),
             **files.spec_and_answer(
-                StudySpec.model_validate(study.spec),
+                StudySpec.stored(study.spec),
                 {**answer, "tables": [table_dict(each) for each in made]},
             ),
             files.PAGE: self.client.report(study.study_id, slots=slots),
@@ -251,7 +251,7 @@ class InService:
 
     def __init__(self, client: Client, study: StudyRow, ears: Ears) -> None:
         self._client, self._study_id, self._ears = client, study.study_id, ears
-        self._metric = StudySpec.model_validate(study.spec).objective.metric
+        self._metric = StudySpec.stored(study.spec).objective.metric
         self._last: dict[tuple[str, int], Heard] = {}
         self._ended: dict[str, TrialRow] = {}
         self.resting = False

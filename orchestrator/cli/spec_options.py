@@ -13,6 +13,7 @@ import click
 from orchestrator.cli.output import note
 from orchestrator.ground.errors import BadSpec
 from orchestrator.study.configs import value_at
+from orchestrator.study.methods import OUR_BAYESIAN, replacing
 from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 SIZES = ("smoke", "quick", "laptop", "paper")
-METHODS = ("gp", "tpe", "random", "sobol")
 FILE_SUFFIXES = (".json", ".yaml", ".yml")
 
 as_json_option = click.option(
@@ -29,7 +29,9 @@ as_json_option = click.option(
 )
 size_option = click.option("--size", type=click.Choice(SIZES), help="Of a preset; quick unless told.")
 search_option = click.option(
-    "--search", type=click.Choice(METHODS), help="Instead of gp and tpe: the method of every Bayesian arm."
+    "--search",
+    type=click.Choice(replacing()),
+    help=f"Instead of {' and '.join(OUR_BAYESIAN)}: the method of every Bayesian arm.",
 )
 workers_option = click.option(
     "--workers", type=click.IntRange(1, 1024), help="Runs at a time; ORCH_WORKERS, or one a core."

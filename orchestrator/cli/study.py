@@ -91,7 +91,7 @@ def _created(place: Place, wanted: StudySpec, **limits: Any) -> Created:
     try:
         return place.create(wanted, **limits)
     except NameTaken as taken:
-        there = StudySpec.model_validate(place.study(taken.study_id).spec)
+        there = StudySpec.stored(place.study(taken.study_id).spec)
         differ = [key for key in StudySpec.model_fields if getattr(there, key) != getattr(wanted, key)]
         taken.add_note(f"Its spec differs from yours in: {', '.join(differ)}.")
         raise
@@ -193,7 +193,7 @@ def show(name: str, as_json: bool, server: str | None) -> int:
     """Show how a study stands, arm by arm."""
     with opened(server) as place:
         study = place.study(name)
-        spec = StudySpec.model_validate(study.spec)
+        spec = StudySpec.stored(study.spec)
         if not as_json:
             say(*filter(None, (spec.question, f"Claim: {spec.claim.text}" if spec.claim else "")))
         _show(place, study, as_json=as_json)
@@ -253,7 +253,7 @@ def resume(name: str, workers: int | None, no_run: bool, as_json: bool, server: 
         place.wished(study, "resume", {})
         if no_run or place.is_led():
             return _answered(place, study, as_json=as_json)
-        tell_question(StudySpec.model_validate(study.spec))
+        tell_question(StudySpec.stored(study.spec))
         return place.see_to_the_end(study, workers=workers, as_json=as_json)
 
 

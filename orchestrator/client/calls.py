@@ -29,7 +29,7 @@ class Changes(TypedDict, total=False):
 
     trials: int  # of every arm that searches
     replicates: int
-    search: Literal["gp", "tpe", "random", "sobol"]
+    search: str  # the method of every Bayesian arm
     pair: str
     set: Mapping[str, Any]  # values in the base config, by dotted path
 

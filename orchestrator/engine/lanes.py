@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.engine.budget import budget_spent
 from orchestrator.engine.rungs import Ladder, Lags
+from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger import paging
 from orchestrator.ledger.base import Ledger
 from orchestrator.ledger.costs import run_hours
@@ -36,6 +37,27 @@ class Best:
     @classmethod
     def of(cls, trial: TrialRow) -> Best:
         return cls(trial.trial_id, trial.replicate, trial.index, trial.value, trial.attempts)
+
+
+@dataclass(frozen=True)
+class _Gone:
+    """Stands for a searcher that cannot be loaded here: what runs is collected, and nothing is proposed."""
+
+    why: BadSpec
+    uses_history = False
+
+    def check(self, arm: Arm) -> list[str]:
+        return [str(self.why)]
+
+    def suggest(self, request: Request) -> dict[str, float]:
+        raise self.why
+
+
+def _searcher(arm: Arm) -> Searcher:
+    try:
+        return searcher(arm.method)
+    except BadSpec as why:
+        return _Gone(why)
 
 
 @dataclass
@@ -162,7 +184,7 @@ class Course:
 
     @classmethod
     def read(cls, study: StudyRow, trials: Iterable[TrialRow]) -> Course:
-        spec = StudySpec.model_validate(study.spec)
+        spec = StudySpec.stored(study.spec)
         lanes: dict[tuple[str, int], Lane] = {}
         for arm in spec.arms:
             for replicate in range(spec.replicates_of(arm)):
@@ -171,7 +193,7 @@ class Course:
                     arm=arm,
                     replicate=replicate,
                     requested=arm.trials + study.extra_trials.get(arm.name, 0),
-                    searcher=searcher(arm.method),
+                    searcher=_searcher(arm),
                     source=_source(spec, arm, replicate, lanes),
                     ladder=None if arm.rungs is None else Ladder(arm.rungs, spec.objective),
                 )

@@ -98,7 +98,7 @@ def stop_waiting(store: Store, epoch: int, study_id: str, clock: Clock, *, reaso
 def _extend(store: Store, epoch: int, wish: Wish) -> None:
     """The sum of all extensions that were granted and this one: the same however often it is obeyed."""
     study = store.study(wish.study_id)
-    spec = StudySpec.model_validate(study.spec)
+    spec = StudySpec.stored(study.spec)
     check_extension(store, study.study_id, spec, wish.detail)
     if study.state is StudyState.CANCELLED:
         raise MoveRefused(f"The study {study.name} is cancelled and cannot be extended.")
@@ -139,7 +139,7 @@ def check_extension(store: Store, study_id: str, spec: StudySpec, more: Mapping[
 
 def closed(spec: StudySpec, name: str, *, begun: Callable[[str], bool]) -> str:
     """Why an arm cannot get more trials; "" if it can. `begun`: whether an arm has a trial."""
-    if spec.arm(name).method == "grid":
+    if spec.arm(name).is_grid:
         return f"{name} is a grid: all its points are in it. Make a new study with more values."
     follower = _begun_follower(spec, name, begun)
     if follower is not None:
@@ -197,7 +197,7 @@ def _retry(store: Store, epoch: int, wish: Wish, clock: Clock) -> None:
         raise MoveRefused(f"The study {study.name} is cancelled; its trials cannot be tried again.")
     if trial.state not in (TrialState.FAILED, TrialState.WAITING):
         raise MoveRefused(f"The trial {trial_id} is {trial.state}; only a failed one can be tried again.")
-    spec, lane = StudySpec.model_validate(study.spec), (trial.arm, trial.replicate)
+    spec, lane = StudySpec.stored(study.spec), (trial.arm, trial.replicate)
     _affordable(store, study, spec)
     for arm, replicate in followers(spec, lane):
         if trial.state is TrialState.FAILED and _begun(store, study.study_id, arm, replicate):

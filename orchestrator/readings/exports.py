@@ -69,7 +69,7 @@ def to_optuna(ledger: Ledger, study: str, url: str) -> None:
     PRUNED once it has run, else FAIL. Waiting and running trials are written as such.
     """
     row = ledger.study(study)
-    spec = StudySpec.model_validate(row.spec)
+    spec = StudySpec.stored(row.spec)
     trials = {
         key: list(group)
         for key, group in groupby(ledger.trials(row.study_id), lambda t: (t.arm, t.replicate))

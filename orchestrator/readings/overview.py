@@ -89,7 +89,7 @@ class Overview:
 
 
 def overview(ledger: Ledger, study: StudyRow) -> Overview:
-    spec = StudySpec.model_validate(study.spec)
+    spec = StudySpec.stored(study.spec)
     by_arm: dict[str, dict[TrialState, Tally]] = {arm.name: {} for arm in spec.arms}
     for (arm_name, state), tally in ledger.tallies(study.study_id).items():
         by_arm[arm_name][state] = tally

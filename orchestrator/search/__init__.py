@@ -7,38 +7,46 @@ import math
 
 from orchestrator.ground.errors import BadSpec
 from orchestrator.search.base import Observation, Point, Request, Searcher
-from orchestrator.search.bayes import BayesianSearch
-from orchestrator.search.drawn import FixedSearch, GridSearch, RandomSearch, SobolSearch
 from orchestrator.search.seeds import derive_seed
-from orchestrator.study.spec import BAYESIAN, Arm
+from orchestrator.study.methods import METHODS
+from orchestrator.study.spec import Arm
+from trainer.config.registry import code
 from trainer.config.scales import to_working
 
 __all__ = ["Observation", "Point", "Request", "Searcher", "check_arm", "derive_seed", "searcher"]
 
 
 def searcher(method: str) -> Searcher:
-    """The searcher of a method; BadSpec for an unknown one."""
-    match method:
-        case "fixed":
-            return FixedSearch()
-        case "random":
-            return RandomSearch()
-        case "sobol":
-            return SobolSearch()
-        case "grid":
-            return GridSearch()
-        case "gp" | "tpe":
-            return BayesianSearch(method)
-    methods = ("fixed", "random", "sobol", "grid", "gp", "tpe")
-    nearest = difflib.get_close_matches(method, methods, n=1)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    raise BadSpec(f"There is no method {method!r}.{hint} Methods are: {', '.join(methods)}.")
+    """The searcher of a method; BadSpec for one that is unknown or cannot be loaded."""
+    if method not in METHODS:
+        nearest = difflib.get_close_matches(method, METHODS, n=1)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        raise BadSpec(f"There is no method {method!r}.{hint} Methods are: {', '.join(METHODS)}.")
+    try:
+        described = METHODS[method]
+    except ValueError as why:
+        raise BadSpec(str(why)) from why
+    try:
+        made: Searcher = code(described.make)()
+    except Exception as why:  # a stranger's module may raise anything
+        raise BadSpec(
+            f"The searcher of method {method!r} ({described.make}) cannot be made "
+            f"({type(why).__name__}: {why}). Repair or remove its package."
+        ) from why
+    return made
 
 
 def check_arm(arm: Arm, default: Point) -> list[str]:
     """Sentences on what would go wrong with this arm later; `default` is its base at each path."""
-    problems = searcher(arm.method).check(arm)
-    if arm.method not in BAYESIAN:
+    chosen = searcher(arm.method)
+    try:
+        problems = list(chosen.check(arm))
+    except Exception as why:
+        return [
+            f"arm {arm.name}: the searcher of method {arm.method!r} failed to check it "
+            f"({type(why).__name__}: {why}). Repair or remove its package."
+        ]
+    if not arm.bayesian:
         return problems  # they never propose the default
     for p in arm.space:
         low, high = p.bounds

@@ -12,7 +12,7 @@ import math
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from orchestrator.search.base import Observation, Point, Request
 from orchestrator.search.drawn import random_point
@@ -23,9 +23,6 @@ from orchestrator.study.spec import Arm
 
 if TYPE_CHECKING:
     import optuna
-
-# optuna imports torch and scipy only at the first ask of a model
-PACKAGES = {"gp": ("optuna", "scipy", "torch"), "tpe": ("optuna",)}
 
 # Optuna standardises values by mean and deviation; the square of a larger one would overflow to NaN.
 LARGEST_TOLD = 1e100
@@ -41,15 +38,15 @@ def worst(values: Iterable[float | None], *, minimize: bool) -> float | None:
 
 
 class BayesianSearch:
-    """`gp`: a Gaussian process and log expected improvement. `tpe`: tree-structured Parzen estimators."""
+    """Optuna's sampler of that name: `gp` or `tpe`."""
 
     uses_history = True
 
-    def __init__(self, method: Literal["gp", "tpe"]) -> None:
-        self.method = method
+    def __init__(self, method: str, *packages: str) -> None:
+        self.method, self.packages = method, packages
 
     def check(self, arm: Arm) -> list[str]:
-        return missing_packages(self.method, *PACKAGES[self.method])
+        return missing_packages(self.method, *self.packages)
 
     def suggest(self, request: Request) -> dict[str, float]:
         if request.index == 0:
@@ -57,7 +54,7 @@ class BayesianSearch:
         told = _told(request)
         if request.index < request.startup_trials or not told:
             return random_point(request)
-        require(self.method, *PACKAGES[self.method])
+        require(self.method, *self.packages)
         with _ONE_ASK_AT_A_TIME, quiet(), _single_threaded(torch=self.method == "gp"):
             units = self._ask(request, told)
         return {p.path: from_unit(p, units[p.path]) for p in request.space}
@@ -99,6 +96,17 @@ class BayesianSearch:
         if self.method == "gp":
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=0)
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, constant_liar=True)
+
+
+def gp() -> BayesianSearch:
+    """A Gaussian process and log expected improvement."""
+    # optuna imports torch and scipy only at the first ask of a model
+    return BayesianSearch("gp", "optuna", "scipy", "torch")
+
+
+def tpe() -> BayesianSearch:
+    """Tree-structured Parzen estimators."""
+    return BayesianSearch("tpe", "optuna")
 
 
 def _told(request: Request) -> list[tuple[Observation, float]]:

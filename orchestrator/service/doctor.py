@@ -15,6 +15,7 @@ from importlib.util import find_spec
 
 from orchestrator.ground.errors import BadSpec, OrchError
 from orchestrator.ground.settings import Settings, cores, from_environment, without_secrets
+from orchestrator.study.methods import OUR_BAYESIAN
 
 PYTHON = (3, 11)
 ANSWER_WITHIN_S = 3.0  # a server of MLflow
@@ -49,7 +50,7 @@ PACKAGES = (
     _Package("click", "click", True, "the command line"),
     _Package("rich", "rich", True, "live progress on a terminal"),
     _Package("numpy", "numpy", True, "drawn points"),
-    _Package("optuna", "optuna", True, "Bayesian optimization (gp, tpe)"),
+    _Package("optuna", "optuna", True, f"Bayesian optimization ({', '.join(OUR_BAYESIAN)})"),
     _Package("scipy", "scipy", True, "Bayesian optimization by a GP, and Sobol points"),
     _Package("torch", "torch", True, "Bayesian optimization by a GP", "a CPU build is enough"),
     _Package("greenlet", "greenlet", False, "halves the time of a GP proposal"),

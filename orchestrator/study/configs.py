@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.study.entrypoint import Inherit
-from orchestrator.study.spec import BAYESIAN, FRESH_PER_REPLICATE, Arm, StudySpec
+from orchestrator.study.spec import FRESH_PER_REPLICATE, Arm, StudySpec
 from trainer.config.paths import copied
 from trainer.config.paths import value_at as value_at
 from trainer.config.paths import with_values as with_values
@@ -92,7 +92,7 @@ def reach(spec: StudySpec, paths: Collection[str], inherit: Inherit) -> dict[str
         searched = {p.path for p in arm.space}
         stated = {path for path in paths if value_at(default, path) != _MARK}
         kept[arm.name] = stated | (searched & set(paths))
-        begun[arm.name] = (searched & set(paths)) - stated if arm.method in BAYESIAN else set()
+        begun[arm.name] = (searched & set(paths)) - stated if arm.bayesian else set()
         if arm.after is not None:
             kept[arm.name] |= kept[arm.after.arm]
             source = configs[arm.after.arm]

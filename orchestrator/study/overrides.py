@@ -10,11 +10,10 @@ from typing import Any
 from orchestrator.ground.errors import BadSpec
 from orchestrator.study.configs import Reach, reach, value_at, with_values
 from orchestrator.study.entrypoint import inherit_of
+from orchestrator.study.methods import OUR_BAYESIAN, replacing
 from orchestrator.study.plan import COST_THE_SAME
-from orchestrator.study.spec import BAYESIAN, PATH, StudySpec
+from orchestrator.study.spec import PATH, StudySpec
 from orchestrator.study.spec_files import spec_from_dict
-
-SEARCHING = BAYESIAN | {"random", "sobol"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def override(
 ) -> Overridden:
     """The spec with the flags of a command laid over it, checked anew.
 
-    `trials` goes to every arm that searches without a grid, `search` to every arm of method gp or tpe, and
+    `trials` goes to every arm that searches without a grid, `search` to every Bayesian arm, and
     each of `sets` ("path=value", the value as JSON or else as a string) into the base config, over which an
     arm's own config is laid. One that changes no arm is refused.
     """
@@ -46,10 +45,10 @@ def override(
         data["name"] = name
     if replicates is not None:
         data["replicates"] = replicates
-    for arm in data["arms"]:
-        if trials is not None and arm["method"] in SEARCHING:
+    for arm, before in zip(data["arms"], spec.arms, strict=True):
+        if trials is not None and before.space and not before.is_grid:
             arm["trials"] = trials
-        if search is not None and arm["method"] in BAYESIAN:
+        if search is not None and before.bayesian:
             arm["method"] = search
     settings = dict(_setting(text) for text in sets)
     data["base"] = with_values(data["base"], settings)
@@ -103,21 +102,20 @@ def _without_arms(
     spec: StudySpec, trials: int | None, replicates: int | None, search: str | None
 ) -> Iterator[str]:
     """A sentence for each flag that is about arms of which the study has none."""
-    methods = {arm.method for arm in spec.arms}
-    if trials is not None and not methods & SEARCHING:
+    if trials is not None and all(arm.is_grid or not arm.space for arm in spec.arms):
         yield (
             f"trials {trials} would change nothing: no arm of {spec.name} searches without a grid "
-            f"(gp, tpe, random, sobol). Leave it out, or write a spec file (docs/specs.md)."
+            f"({', '.join(replacing())}). Leave it out, or write a spec file (docs/specs.md)."
         )
     if replicates is not None and all(arm.replicates is not None for arm in spec.arms):
         yield (
             f"replicates {replicates} would change nothing: every arm of {spec.name} states its own. "
             f"Leave it out, or change the spec file."
         )
-    if search is not None and not methods & BAYESIAN:
+    if search is not None and not any(arm.bayesian for arm in spec.arms):
         yield (
-            f"search {search} would change nothing: no arm of {spec.name} is of method gp or tpe. "
-            f"Leave it out, or write a spec file (docs/specs.md)."
+            f"search {search} would change nothing: no arm of {spec.name} is of method "
+            f"{' or '.join(OUR_BAYESIAN)}. Leave it out, or write a spec file (docs/specs.md)."
         )
 
 

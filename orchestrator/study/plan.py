@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestrator.ground.errors import BadSpec
-from orchestrator.study.spec import BAYESIAN, Arm, Phase, StudySpec, Take
+from orchestrator.study.spec import Arm, Phase, StudySpec, Take
 
 PHASES: tuple[Phase, ...] = ("search", "confirm", "control")
 MOST_SCHEDULED = 100_000  # runs, about a second; beyond this the wall clock is not predicted
@@ -156,7 +156,7 @@ def _arm_plan(spec: StudySpec, arm: Arm) -> ArmPlan:
         cost=Cost(trials=arm.trials, runs=runs, run_hours=run_hours, chip_hours=chip_hours),
         after=arm.after.arm if arm.after else None,
         take=arm.after.take if arm.after else None,
-        window=arm.window if arm.method in BAYESIAN else None,
+        window=arm.window if arm.bayesian else None,
     )
 
 

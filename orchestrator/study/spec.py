@@ -14,18 +14,18 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from orchestrator.study.methods import METHODS
+from orchestrator.study.named import STORED, OneOf
 from orchestrator.study.roles import ControlKind as ControlKind
 from orchestrator.study.roles import RowRole as RowRole
 from orchestrator.study.roles import controls_named, role_named
 from trainer.config.scales import Scale
 
-Method = Literal["fixed", "random", "sobol", "grid", "gp", "tpe"]
 Phase = Literal["search", "confirm", "control"]
 Take = Literal["config", "schedule", "schedule-mean", "matched-decay"]
 Goal = Literal["minimize", "maximize"]
-BAYESIAN = frozenset({"gp", "tpe"})
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,79}")
 MOST_TRIALS = 1_000_000  # of an arm in one replicate
@@ -153,7 +153,7 @@ class Arm(Spec):
     """One way of choosing configurations, and how often."""
 
     name: str
-    method: Method
+    method: Annotated[str, OneOf(lambda: [*METHODS])]
     config: dict[str, Any] = Field(default_factory=dict)  # laid over the study's base
     space: tuple[Parameter, ...] = ()
     trials: int = Field(default=1, ge=1, le=MOST_TRIALS)
@@ -171,29 +171,35 @@ class Arm(Spec):
     role: Annotated[RowRole | None, LATER] = None  # the paper's row that it is; None: as its row's name says
 
     @model_validator(mode="after")
-    def _agrees(self) -> Self:
+    def _agrees(self, info: ValidationInfo) -> Self:
         _name(self.name, "arm name")
         for path, count in Counter(p.path for p in self.space).items():
             if count > 1:
                 raise ValueError(f"arm {self.name}: the path {path!r} appears twice in its space. Keep one.")
-        if self.method == "fixed" and self.space:
-            raise ValueError(f"arm {self.name}: method 'fixed' has no space. Drop it, or choose 'random'.")
-        if self.method != "fixed" and not self.space:
+        if info.context == STORED:
+            return self
+        kind = METHODS[self.method].space
+        if kind == "none" and self.space:
+            raise ValueError(
+                f"arm {self.name}: method {self.method!r} has no space. Drop it, or choose 'random'."
+            )
+        if kind != "none" and not self.space:
             raise ValueError(
                 f"arm {self.name}: method {self.method!r} needs a space. Add one, or use 'fixed'."
             )
-        if self.rungs is not None and self.method == "fixed":
+        if self.rungs is not None and kind == "none":
             raise ValueError(
-                f"arm {self.name}: rungs stop the worse of several configurations, and method 'fixed' has "
-                f"one. Drop the rungs, or choose a method that searches."
+                f"arm {self.name}: rungs stop the worse of several configurations, and method "
+                f"{self.method!r} has one. Drop the rungs, or choose a method that searches."
             )
         for p in self.space:
-            if bool(p.values) != (self.method == "grid"):
+            if bool(p.values) != (kind == "values"):
+                valued = self.method if kind == "values" else "grid"
                 raise ValueError(
-                    f"arm {self.name}: {p.path}: a list of values goes with method 'grid' and a range with "
-                    f"the others; this arm's method is {self.method!r}."
+                    f"arm {self.name}: {p.path}: a list of values goes with method {valued!r} and a range "
+                    f"with the others; this arm's method is {self.method!r}."
                 )
-        if self.method == "grid" and self.trials != self.grid_size:
+        if kind == "values" and self.trials != self.grid_size:
             raise ValueError(
                 f"arm {self.name}: the grid has {self.grid_size} points and trials is {self.trials}. "
                 f"Make trials {self.grid_size}, or change the values."
@@ -204,6 +210,18 @@ class Arm(Spec):
                 f"is a control on an arm of phase 'control'. Make its phase that, or leave control out."
             )
         return self
+
+    @property
+    def bayesian(self) -> bool:
+        """Whether it learns from results; not known, and no, of a method that is no longer installed."""
+        try:
+            return METHODS[self.method].bayesian
+        except (KeyError, ValueError):
+            return False
+
+    @property
+    def is_grid(self) -> bool:
+        return any(p.values for p in self.space)
 
     @property
     def grid_size(self) -> int:
@@ -322,6 +340,11 @@ class StudySpec(Spec):
     keep: Literal["best", "all", "none"] = "best"  # whose final parameters stay on disk
     claim: Claim | None = None
     question: str = ""
+
+    @classmethod
+    def stored(cls, data: Mapping[str, Any]) -> Self:
+        """The spec that a ledger holds. Its searchers were known when it was created; they may be gone."""
+        return cls.model_validate(data, context=STORED)
 
     @field_validator("name")
     @classmethod

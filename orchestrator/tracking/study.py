@@ -60,7 +60,7 @@ class StudyMirror:
         self._study_id = study_id
         self._name = place.cursor(study_id)
         study = ledger.study(study_id)
-        self._spec = StudySpec.model_validate(study.spec)
+        self._spec = StudySpec.stored(study.spec)
         self._experiment = self._find_experiment(study, restore=restore)
         found, anew = self._find_runs(study, restore=restore)
         self._parent = self._own_run(found, study)

@@ -1,167 +1,76 @@
-"""Does every search method keep the promises of `Searcher`: a pure function, inside the space?"""
+"""Does every search method keep the promises of `Searcher`, and each of ours its own?"""
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
-import os
 import statistics
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 from scipy.stats import qmc
 
 from orchestrator.ground.errors import BadSpec
-from orchestrator.search import Observation, Request, derive_seed, searcher
+from orchestrator.search import Observation, derive_seed
 from orchestrator.search.scales import from_unit, to_unit
+from orchestrator.study.methods import METHODS
 from orchestrator.study.spec import Parameter
+from orchestrator.testing.searchers import (
+    DEFAULT,
+    SPACE,
+    BayesianContract,
+    SearcherContract,
+    bowl,
+    history,
+    parameters,
+    suggest,
+)
 from trainer.config.scales import from_working, to_working
 
-METHODS = ("fixed", "random", "sobol", "grid", "gp", "tpe")
 BAYESIAN = ("gp", "tpe")
 
-SPACE = (
-    Parameter(path="optimizer.alpha", low=0.01, high=10, scale="log"),
-    Parameter(path="optimizer.beta1", low=0.05, high=0.99, scale="logit"),
-    Parameter(path="dropout", low=0.0, high=0.5),
-)
-GRID = (
-    Parameter(path="a", values=(1.0, 2.0)),
-    Parameter(path="b", values=(0.1, 0.2, 0.3)),
-    Parameter(path="c", values=(7.0, 5.0)),
-)
-DEFAULT = {"optimizer.alpha": 1.0, "optimizer.beta1": 0.9, "dropout": 0.1}
+
+class TestFixed(SearcherContract):
+    method = "fixed"
 
 
-def bowl(point) -> float:
-    """A quadratic on the unit cube with its optimum, 0, at 0.3 everywhere."""
-    return sum((to_unit(p, point[p.path]) - 0.3) ** 2 for p in SPACE)
+class TestRandom(SearcherContract):
+    method = "random"
+    examples = 100
 
 
-def history(count: int) -> tuple[Observation, ...]:
-    draw = searcher("random")
-    points = [draw.suggest(Request(space=SPACE, default=DEFAULT, index=i, seed=99)) for i in range(count)]
-    return tuple(Observation(index=i, point=p, value=bowl(p)) for i, p in enumerate(points))
+class TestSobol(SearcherContract):
+    method = "sobol"
+    examples = 100
 
 
-def asked(method: str, index: int = 8, **changes) -> Request:
-    """The request that most tests vary."""
-    space = {"grid": GRID, "fixed": ()}.get(method, SPACE)
-    return replace(
-        Request(space=space, default=DEFAULT, index=index, seed=7, startup_trials=4, finished=history(8)),
-        **changes,
-    )
+class TestGrid(SearcherContract):
+    method = "grid"
 
 
-def points_of_all_methods() -> dict[str, list[dict[str, float]]]:
-    """Also run by a fresh process, which must say the same."""
-    pending = (DEFAULT, {"optimizer.alpha": 0.2, "optimizer.beta1": 0.3, "dropout": 0.4})
-    return {m: [searcher(m).suggest(asked(m, i, pending=pending)) for i in (0, 3, 8, 9)] for m in METHODS}
+class TestGaussianProcess(BayesianContract):
+    method = "gp"
 
 
-def suggest(method: str, *args, **changes) -> dict[str, float]:
-    return searcher(method).suggest(asked(method, *args, **changes))
+class TestTpe(BayesianContract):
+    method = "tpe"
 
 
-# -- every method ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_point_names_every_path_of_the_space_in_plain_floats(method):
-    point = suggest(method)
-    assert list(point) == [p.path for p in asked(method).space]
-    assert all(type(v) is float for v in point.values())
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_the_same_request_gives_the_same_point_and_another_index_another(method):
-    assert suggest(method) == suggest(method)
-    if method != "fixed":
-        assert suggest(method, 8) != suggest(method, 9)
-
-
-@pytest.mark.parametrize("method", ["random", "sobol", "gp", "tpe"])
-def test_another_seed_gives_another_point(method):
-    assert suggest(method, seed=7) != suggest(method, seed=8)
-
-
-def test_a_fresh_process_proposes_the_same_points_and_says_nothing():
-    code = f"import json, runpy; print(json.dumps(runpy.run_path({__file__!r})['points_of_all_methods']()))"
-    fresh = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "1"},
-    )
-    assert fresh.stderr == ""
-    assert json.loads(fresh.stdout) == points_of_all_methods()
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_who_promises_not_to_look_at_history_does_not(method):
-    if searcher(method).uses_history:
-        assert suggest(method, finished=history(8)) != suggest(method, finished=history(7))
-    else:
-        assert suggest(method) == suggest(method, finished=(), pending=(DEFAULT,))
-
-
-@st.composite
-def parameters(draw, path: str) -> Parameter:
-    scale = draw(st.sampled_from(["linear", "log", "logit"]))
-    numbers = {
-        "linear": st.floats(-1.7e308, 1.7e308),
-        "log": st.floats(5e-324, 1.7e308),
-        "logit": st.floats(5e-324, 1, exclude_max=True),
-    }[scale]
-    low, high = sorted((draw(numbers), draw(numbers)))
-    assume(low < high)
-    return Parameter(path=path, low=low, high=high, scale=scale)
-
-
-def assert_stays_inside(method: str, first: Parameter, second: Parameter, index: int) -> None:
-    space = (first, second)
-    request = Request(space=space, default={p.path: p.bounds[0] for p in space}, index=0, seed=index)
-    finished = tuple(
-        Observation(
-            i, {p.path: from_unit(p, (i + k) % 4 / 3) for k, p in enumerate(space)}, value=float(i * i)
-        )
-        for i in range(4)
-    )
-    point = searcher(method).suggest(replace(request, index=index, finished=finished))
-    assert all(p.low <= point[p.path] <= p.high for p in space)
-
-
-@pytest.mark.parametrize("method", ["random", "sobol"])
-@given(first=parameters("a"), second=parameters("b"), index=st.integers(0, 5000))
-@settings(max_examples=100, deadline=None)
-def test_a_drawn_point_lies_inside_any_range(method, first, second, index):
-    assert_stays_inside(method, first, second, index)
-
-
-@pytest.mark.parametrize("method", BAYESIAN)
-@given(first=parameters("a"), second=parameters("b"), index=st.integers(1, 5000))
-@settings(max_examples=25, deadline=None)
-def test_a_modelled_point_lies_inside_any_range(method, first, second, index):
-    assert_stays_inside(method, first, second, index)
+def test_every_method_of_ours_is_held_to_the_contract():
+    tested = {
+        c.method: c
+        for c in (*SearcherContract.__subclasses__(), *BayesianContract.__subclasses__())
+        if c is not BayesianContract
+    }
+    assert {name: issubclass(c, BayesianContract) for name, c in tested.items()} == {
+        name: method.bayesian for name, method in METHODS.ours.items()
+    }
 
 
 # -- Bayesian optimization ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", BAYESIAN)
-def test_trial_0_is_the_default_whatever_has_finished(method):
-    assert suggest(method, 0) == DEFAULT
-    assert suggest(method, 0, finished=(), startup_trials=1) == DEFAULT
 
 
 @pytest.mark.parametrize("method", BAYESIAN)
@@ -175,15 +84,6 @@ def test_start_up_points_are_those_of_random_search_and_later_ones_are_not(metho
 def test_one_start_up_trial_is_enough_for_the_model(method):
     one = (Observation(0, DEFAULT, value=1.0),)
     assert suggest(method, 1, startup_trials=1, finished=one) != suggest("random", 1)
-
-
-@pytest.mark.parametrize("method", BAYESIAN)
-def test_the_order_of_arrival_changes_nothing(method):
-    finished = history(12)
-    pending = tuple(o.point for o in history(15)[12:])
-    point = suggest(method, 15, finished=finished, pending=pending)
-    shuffled = finished[5:] + finished[:5][::-1]
-    assert suggest(method, 15, finished=shuffled, pending=pending[::-1]) == point
 
 
 @pytest.mark.parametrize("method", BAYESIAN)
@@ -228,39 +128,10 @@ def test_a_run_without_a_sound_value_is_told_as_the_worst_finite_one(method, min
 
 
 @pytest.mark.parametrize("method", BAYESIAN)
-def test_a_failed_trial_is_left_out(method):
-    finished = history(8)
-    failed = Observation(8, DEFAULT, value=None)
-    assert suggest(method, 9, finished=(*finished, failed)) == suggest(method, 9, finished=finished)
-
-
-@pytest.mark.parametrize("method", BAYESIAN)
 @pytest.mark.parametrize("diverged", [True, False], ids=["diverged", "failed"])
 def test_without_any_finite_value_the_draw_goes_on_at_random(method, diverged):
     lost = tuple(replace(o, value=None, diverged=diverged) for o in history(8))
     assert suggest(method, finished=lost, pending=(DEFAULT,)) == suggest("random")
-
-
-@pytest.mark.parametrize("method", BAYESIAN)
-def test_values_too_large_to_square_do_not_stop_the_search(method):
-    finished = tuple(replace(o, value=1.7e308 * (-1) ** o.index) for o in history(8))
-    point = suggest(method, finished=finished)
-    assert all(p.low <= point[p.path] <= p.high for p in SPACE)
-
-
-@pytest.mark.parametrize("method", BAYESIAN)
-def test_equal_values_everywhere_do_not_stop_the_search(method):
-    point = suggest(method, finished=tuple(replace(o, value=1.0) for o in history(8)))
-    assert all(p.low <= point[p.path] <= p.high for p in SPACE)
-
-
-@pytest.mark.parametrize("method", BAYESIAN)
-def test_maximizing_is_minimizing_the_opposite(method):
-    finished = history(12)
-    opposite = tuple(replace(o, value=-o.value) for o in finished)
-    found = suggest(method, 12, finished=finished)
-    assert suggest(method, 12, finished=opposite, minimize=False) == found
-    assert suggest(method, 12, finished=finished, minimize=False) != found
 
 
 def search(method: str, trials: int, *, seed: int) -> float:

@@ -148,10 +148,11 @@ def marks(source: str, file: str) -> Iterator[Shown]:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name.lower().startswith("test"):
             yield from _of_test(f"{file}::{node.name}", [*node.decorator_list, *of_all])
-        elif isinstance(node, ast.Assign) and isinstance(
-            node.value, ast.Call
-        ):  # TestX = mark(Machine.TestCase)
-            yield from _of_test(f"{file}::{ast.unparse(node.targets[0])}", [node.value.func])
+        inner = [(f"{file}::{node.name}", n) for n in node.body] if isinstance(node, ast.ClassDef) else []
+        for where, each in [(file, node), *inner]:
+            if isinstance(each, ast.Assign) and isinstance(each.value, ast.Call):
+                # TestX = mark(Machine.TestCase), or in a class: test_x = mark(Contract.test_x)
+                yield from _of_test(f"{where}::{ast.unparse(each.targets[0])}", [each.value.func])
 
 
 def _of_test(test: str, found: list[ast.AST]) -> Iterator[Shown]:

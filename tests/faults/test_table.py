@@ -23,10 +23,14 @@ def test_marks_are_found_on_tests_and_on_whole_files() -> None:
         "def test_a(): ...\n"
         "def helper(): ...\n"
         "class TestB: ...\n"
+        "class TestC(Contract):\n"
+        "    test_c = pytest.mark.fault(3)(Contract.test_c)\n"
     )
     assert list(marks(source, "f.py")) == [
         Shown(1, "f.py::test_a", False, True),
         Shown(2, "f.py::test_a", False, True),
         Shown(9, "f.py::test_a", True, True),
         Shown(9, "f.py::TestB", True, False),
+        Shown(9, "f.py::TestC", True, False),
+        Shown(3, "f.py::TestC::test_c", False, False),
     ]

@@ -13,8 +13,8 @@ from orchestrator.api import stream
 from orchestrator.api.stream import Tail
 from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger.memory import MemoryLedger
-from tests.contracts.ledger_rows import T0, event, study, trial, with_live_attempt
-from tests.contracts.ledger_rows import attempt as an_attempt
+from orchestrator.testing.ledger_rows import T0, event, study, trial, with_live_attempt
+from orchestrator.testing.ledger_rows import attempt as an_attempt
 from tests.orchestrator.api.conftest import Make, Service
 
 WITHIN_S = 60.0

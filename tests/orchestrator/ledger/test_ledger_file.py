@@ -14,7 +14,7 @@ import pytest
 from orchestrator import cli
 from orchestrator.ground.errors import BadSpec, LedgerBusy, LedgerDamaged
 from orchestrator.ledger import open_ledger, sql_file
-from tests.contracts.ledger_rows import event, everything, with_live_attempt
+from orchestrator.testing.ledger_rows import event, everything, with_live_attempt
 
 PAGE = 4096
 NOBODY = 65534

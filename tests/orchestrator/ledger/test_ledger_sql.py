@@ -36,7 +36,7 @@ from orchestrator.ledger.records import (
 )
 from orchestrator.ledger.sql import SqlLedger
 from orchestrator.ledger.sql_tables import Tables
-from tests.contracts.ledger_rows import (
+from orchestrator.testing.ledger_rows import (
     DONE,
     T0,
     T1,

@@ -1,4 +1,4 @@
-"""Which rows do the ledger's tests write, and how do they look at all of it?"""
+"""Which rows do the ledger's suites write, how do they look at all of it, and on what do they run?"""
 
 from __future__ import annotations
 
@@ -102,6 +102,15 @@ def everything(ledger: Store) -> Any:
         [ledger.wishes(s.study_id) for s in studies],
         ledger.open_wishes(),
     )
+
+
+class OpenedLedger:
+    """A suite of the ledger's contract. It is given the fixture `opener`: each call of what that returns
+    opens one more ledger onto the same truth, which was empty when the test began."""
+
+    @pytest.fixture
+    def ledger(self, opener: Opener) -> Store:
+        return opener()
 
 
 def refusal(error: type[OrchError], act: Callable[[], object]) -> str:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from orchestrator.ground.errors import Fenced, MoveRefused, NotFound, OrchError
-from orchestrator.ledger import Ending, Store, open_ledger
+from orchestrator.ledger import Ending, Store
 from orchestrator.ledger.records import AttemptState, StudyState, TrialRow, TrialState
-from tests.contracts.ledger_rows import T0, T1, attempt, event, study, trial
+from orchestrator.testing.ledger_rows import T0, T1, attempt, event, study, trial
 
 STUDY_MOVES = {
     "running": {"paused", "completed", "cancelled"},
@@ -33,15 +33,16 @@ trial_ids = st.sampled_from([T0, T1])
 numbers = st.integers(1, 4)
 
 
-class Ledgers(RuleBasedStateMachine):
+class Moves(RuleBasedStateMachine):
     """One study with two trials; `states` and `attempts` are the model."""
 
-    url = staticmethod(lambda folder: "memory://")
+    def fresh(self, folder: str) -> Store:
+        raise NotImplementedError
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.ledger: Store = open_ledger(self.url(self.folder.name))
+        self.ledger = self.fresh(self.folder.name)
         self.epoch = self.ledger.lead("engine") or 0
         self.study_state = "running"
         self.states = {T0: "waiting", T1: "waiting"}
@@ -171,21 +172,27 @@ class Ledgers(RuleBasedStateMachine):
             assert row.ended_at is not None
 
 
-class SqliteLedgers(Ledgers):
-    url = staticmethod(lambda folder: f"sqlite:///{folder}/ledger.db")
+class MovesContract:
+    """`fresh` opens an empty ledger; its files, if it has any, lie in the folder."""
 
+    examples = 100  # sequences of 30 moves
 
-@pytest.mark.fault(16)
-@pytest.mark.parametrize(
-    ("machine", "examples"), [(Ledgers, 100), (SqliteLedgers, 25)], ids=["memory", "sqlite"]
-)
-def test_only_allowed_moves_ever_happen(machine: type[Ledgers], examples: int) -> None:
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=30,
-            deadline=None,
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-        ),
-    )
+    def fresh(self, folder: str) -> Store:
+        raise NotImplementedError
+
+    def test_only_allowed_moves_ever_happen(self) -> None:
+        suite = self
+
+        class Theirs(Moves):
+            def fresh(self, folder: str) -> Store:
+                return suite.fresh(folder)
+
+        run_state_machine_as_test(
+            Theirs,
+            settings=settings(
+                max_examples=self.examples,
+                stateful_step_count=30,
+                deadline=None,
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+            ),
+        )
