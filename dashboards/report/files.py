@@ -9,7 +9,8 @@ from typing import Any
 from dashboards.evidence import matrix, tables
 from dashboards.report import pages
 from dashboards.report.answer import Answer, answer_dict
-from orchestrator.study.spec import StudySpec, canonical
+from orchestrator.study.canonical import canonical
+from orchestrator.study.spec import StudySpec
 from trainer.protocol import whole
 
 PAGE, MARKDOWN, SPEC, ANSWER = "report.html", "report.md", "spec.json", "answer.json"

@@ -37,7 +37,8 @@ from orchestrator.ledger.records import (
 from orchestrator.readings.overview import ArmLine, Overview
 from orchestrator.runs.schedules import Curves
 from orchestrator.service.creation import Created
-from orchestrator.study.spec import StudySpec, canonical
+from orchestrator.study.canonical import canonical
+from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
     from dashboards.evidence.tables import Table

@@ -28,11 +28,12 @@ def searcher(method: str) -> Searcher:
         raise BadSpec(str(why)) from why
     try:
         made: Searcher = code(described.make)()
-    except Exception as why:  # a stranger's module may raise anything
+    except Exception as failed:  # a stranger's module may raise anything
+        cause = failed.__cause__ or failed
         raise BadSpec(
             f"The searcher of method {method!r} ({described.make}) cannot be made "
-            f"({type(why).__name__}: {why}). Repair or remove its package."
-        ) from why
+            f"({type(cause).__name__}: {cause}). Repair or remove its package."
+        ) from cause
     return made
 
 

@@ -13,7 +13,8 @@ from orchestrator.ground.errors import NameTaken
 from orchestrator.ground.identity import whoami
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyRow, StudyState, Wish
-from orchestrator.study.spec import StudySpec, spec_hash
+from orchestrator.study.canonical import spec_hash
+from orchestrator.study.spec import StudySpec
 
 
 @dataclass(frozen=True)

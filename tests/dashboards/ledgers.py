@@ -18,8 +18,9 @@ from orchestrator.ledger.records import (
     TrialState,
     trial_id,
 )
+from orchestrator.study.canonical import spec_hash
 from orchestrator.study.configs import trial_config
-from orchestrator.study.spec import StudySpec, spec_hash
+from orchestrator.study.spec import StudySpec
 
 HOUR_S = 3600.0
 

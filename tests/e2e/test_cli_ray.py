@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.backends import daemon
-from orchestrator.study.spec import canonical
+from orchestrator.study.canonical import canonical
 from tests.faults.world import small_study
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from orchestrator.ledger import Store, open_ledger
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import AttemptRow, AttemptState, StudyState
 from orchestrator.runs.folders import read_journal
-from orchestrator.study.spec import canonical
+from orchestrator.study.canonical import canonical
 from tests.faults import invariants
 from tests.faults.world import small_study
 

@@ -18,7 +18,8 @@ import pytest
 from orchestrator.backends import daemon
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.records import ENDED
-from orchestrator.study.spec import StudySpec, canonical
+from orchestrator.study.canonical import canonical
+from orchestrator.study.spec import StudySpec
 from studies import parts
 from tests.dashboards.answers import without_costs
 

@@ -18,7 +18,7 @@ from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.service import host
-from orchestrator.study.spec import canonical
+from orchestrator.study.canonical import canonical
 from orchestrator.tracking import Destination
 from tests.faults.world import World, created, small_study, world
 

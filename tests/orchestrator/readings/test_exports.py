@@ -28,7 +28,8 @@ from orchestrator.ledger.records import (
     trial_id,
 )
 from orchestrator.readings.exports import to_csv, to_json, to_optuna
-from orchestrator.study.spec import Arm, Objective, Parameter, StudySpec, spec_hash
+from orchestrator.study.canonical import spec_hash
+from orchestrator.study.spec import Arm, Objective, Parameter, StudySpec
 
 THEIRS = optuna.trial.TrialState
 

@@ -22,10 +22,11 @@ from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger.records import StudyState, TrialState
 from orchestrator.readings.exports import to_json, to_optuna
 from orchestrator.readings.overview import listed, overview
+from orchestrator.study.canonical import canonical
 from orchestrator.study.methods import METHODS, replacing
 from orchestrator.study.overrides import override
 from orchestrator.study.plan import plan
-from orchestrator.study.spec import Arm, StudySpec, canonical
+from orchestrator.study.spec import Arm, StudySpec
 from orchestrator.study.spec_files import spec_from_dict
 from tests.faults.world import created, small_study, world
 from tests.installed import installed, write_package

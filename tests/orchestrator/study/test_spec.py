@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import pytest
 from pydantic import Field, ValidationError
 
-from orchestrator.study.spec import LATER, Arm, Parameter, Resources, Spec, StudySpec, canonical, spec_hash
+from orchestrator.study.canonical import canonical, spec_hash
+from orchestrator.study.spec import LATER, Arm, Parameter, Resources, Spec, StudySpec
 from tests.faults.world import small_study
 
 

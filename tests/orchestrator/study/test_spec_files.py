@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from orchestrator.ground.errors import BadSpec
-from orchestrator.study.spec import canonical
+from orchestrator.study.canonical import canonical
 from orchestrator.study.spec_files import read_spec, spec_from_dict
 from studies import catalog
 
