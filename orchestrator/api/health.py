@@ -16,7 +16,8 @@ from orchestrator.api.auth import Admin, Reader
 from orchestrator.api.deps import Here, Limit, Parts
 from orchestrator.api.errors import Responses, told
 from orchestrator.api.middleware import Counts
-from orchestrator.ledger.records import StudyState
+from orchestrator.api.views import view
+from orchestrator.ledger.records import AuditLine, StudyState
 
 router = APIRouter(tags=["health"])
 
@@ -39,12 +40,9 @@ class Version(BaseModel):
     python: str
 
 
+@view(AuditLine)
 class AuditEntry(BaseModel):
-    at: float
-    who: str
-    verb: str
-    path: str
-    status: int
+    pass
 
 
 class AuditLog(BaseModel):

@@ -12,12 +12,14 @@ from orchestrator.api.auth import Caller, Reader
 from orchestrator.api.deps import NAME, Here
 from orchestrator.api.errors import told
 from orchestrator.api.strict_json import StrictRoute
+from orchestrator.api.views import view
 from orchestrator.engine.checks import programs, require_runnable
 from orchestrator.ledger.records import Role
+from orchestrator.study import plan as plans_of
 from orchestrator.study.configs import value_at
 from orchestrator.study.overrides import Overridden, override
 from orchestrator.study.plan import plan, refuse_above
-from orchestrator.study.spec import MOST_TRIALS, StudySpec, Take
+from orchestrator.study.spec import MOST_TRIALS, StudySpec
 from orchestrator.study.spec_files import spec_from_dict
 from trainer.config import named_files
 
@@ -81,43 +83,21 @@ class PresetList(BaseModel):
     items: list[PresetLine]
 
 
+@view(plans_of.Cost)
 class Cost(BaseModel):
     """Trials of one replicate, runs of all replicates, and what they take; null where it is unknown."""
 
-    trials: int
-    runs: int
-    run_hours: float | None
-    chip_hours: float | None
 
-
+@view(plans_of.ArmPlan)
 class ArmPlan(BaseModel):
-    arm: str
     phase: str
-    method: str
-    row: str
-    column: str
-    replicates: int
-    hours_per_run: float | None
-    cost: Cost
-    after: str | None
-    take: Take | None
-    window: int | None
 
 
+@view(plans_of.Plan)
 class Plan(BaseModel):
     """What a study would run and cost."""
 
-    study: str
-    slots: int
-    chips_per_run: float
     arms: list[ArmPlan]
-    search: Cost
-    confirm: Cost
-    control: Cost
-    total: Cost
-    wall_hours: float | None
-    notes: list[str]
-    programs: int | None  # to compile, where none has been kept
 
 
 @router.get("/presets", response_model=PresetList, responses=told(401, 403))

@@ -25,7 +25,7 @@ class ArmLine:
     states: dict[str, int]
     best: float | None
     best_trial: str | None
-    best_point: dict[str, float]
+    best_point: Mapping[str, float]
     run_hours: float  # charged: all attempts, also lost ones
     chip_hours: float
     wasted_hours: float  # charged and not part of a result
