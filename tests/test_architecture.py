@@ -53,7 +53,6 @@ DOORS = {
     "mlflow": ("orchestrator/tracking/store.py",),
     "optuna": ("orchestrator/search/*", "orchestrator/readings/exports.py"),
     "sqlalchemy": ("orchestrator/ledger/sql*.py",),
-    "fsspec": ("orchestrator/runs/folders.py", "trainer/training/checkpoint.py"),
     "fastapi": ("orchestrator/api/*", "dashboards/web/routes.py"),
     "starlette": ("orchestrator/api/*",),
     "uvicorn": ("orchestrator/server/process.py", "orchestrator/server/connections.py"),

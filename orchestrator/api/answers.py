@@ -15,7 +15,7 @@ from orchestrator.api.auth import Reader
 from orchestrator.api.deps import Here, StudyName
 from orchestrator.api.errors import told
 from orchestrator.api.views import view
-from orchestrator.ground.errors import BadSpec, NotFound
+from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.codec import finite
 from orchestrator.ledger.records import StudyState
 
@@ -151,13 +151,9 @@ def tables(
     form: Annotated[Literal["json", "md", "csv", "latex"], Query(alias="format")] = "json",
 ) -> Response:
     """The results in the shape of the paper's table."""
-    from dashboards.report.answer import table_dict
+    from dashboards.report.answer import table_dict, table_of
 
-    frame = frames.read(parts.store, parts.store.study(study).study_id)
-    known = frames.metrics(frame)
-    if metric is not None and metric not in known:
-        raise BadSpec(f"No run reported {metric[:60]!r}. Reported: {', '.join(sorted(known)) or 'none yet'}.")
-    made = drawn.table(frame, metric=metric)
+    frame, made = table_of(parts.store, parts.store.study(study).study_id, metric)
     if form == "json":
         told_of = {"study": frame.spec.name, "status": str(frame.state), "table": table_dict(made)}
         return JSONResponse(finite(told_of))

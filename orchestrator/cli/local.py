@@ -14,7 +14,7 @@ from orchestrator.cli.target import Conclusion
 from orchestrator.engine.checks import programs, require_runnable
 from orchestrator.engine.tick import Tick
 from orchestrator.ground.clock import SystemClock
-from orchestrator.ground.errors import BadSpec, MoveRefused
+from orchestrator.ground.errors import MoveRefused
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
 from orchestrator.ledger.naming import named
@@ -101,14 +101,9 @@ class Here:
 
     # -- what was found ------------------------------------------------------------------------------
     def table(self, study: StudyRow, *, metric: str | None) -> Table:
-        from dashboards.evidence import frames, tables
+        from dashboards.report.answer import table_of
 
-        frame = frames.read(self.store, study.study_id)
-        known = frames.metrics(frame)
-        if metric is not None and metric not in known:
-            reported = ", ".join(sorted(known)) or "none yet"
-            raise BadSpec(f"No run reported {metric[:60]!r}. Reported: {reported}.")
-        return tables.table(frame, metric=metric)
+        return table_of(self.store, study.study_id, metric)[1]
 
     def verdict(self, study: StudyRow) -> dict[str, Any]:
         from dashboards.evidence import frames, verdict

@@ -9,6 +9,7 @@ import click
 
 from orchestrator.cli import foreground
 from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
+from orchestrator.cli.spec_options import as_json_option
 from orchestrator.ground.errors import MoveRefused
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
@@ -16,10 +17,6 @@ from orchestrator.ledger.records import StudyRow, StudyState
 from orchestrator.tracking.target import Target, target
 
 TELL_EVERY_S = 2.0
-
-as_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."
-)
 
 
 @click.group("mlflow")

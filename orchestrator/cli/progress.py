@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from orchestrator.cli.output import clean, clock, counted, note, number, table
+from orchestrator.cli.output import clean, counted, note, number, table
+from orchestrator.ground.durations import stopwatch
 from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger import Ledger, paging
 from orchestrator.ledger.records import ENDED, AttemptRow, StoredEvent, StudyRow, TrialRow
@@ -53,10 +54,8 @@ class Scene:
     @property
     def best(self) -> tuple[float, str] | None:
         """The best value of all arms and its trial."""
-        lines = [line for line in self.view.arms if line.best is not None]
-        sign = 1 if self.view.goal == "minimize" else -1
-        best = min(lines, key=lambda line: sign * (line.best or 0.0), default=None)
-        return None if best is None else (best.best or 0.0, short(best.best_trial or ""))
+        line = self.view.best()
+        return None if line is None else (line.best or 0.0, short(line.best_trial or ""))
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,7 @@ class _Lines:
         return scene
 
     def _elapsed(self) -> str:
-        return clock(time.monotonic() - self._began)
+        return stopwatch(time.monotonic() - self._began)
 
 
 def _status(scene: Scene) -> str:
@@ -226,7 +225,7 @@ def _status(scene: Scene) -> str:
     if scene.best is not None:
         parts.append(f"best {scene.view.metric} {number(scene.best[0])} ({scene.best[1]})")
     if scene.left_s is not None and scene.view.ended < scene.view.requested:
-        parts.append(f"about {clock(scene.left_s)} left")
+        parts.append(f"about {stopwatch(scene.left_s)} left")
     return ", ".join(parts)
 
 
@@ -270,10 +269,10 @@ class _Picture:
         if scene is None:
             return Text("starting…", style="dim")
         size = shutil.get_terminal_size()
-        elapsed = f"{clock(time.monotonic() - self._began)} elapsed"
+        elapsed = f"{stopwatch(time.monotonic() - self._began)} elapsed"
         left = ""
         if scene.left_s is not None and scene.view.ended < scene.view.requested:
-            left = f", about {clock(max(0.0, scene.left_s - (time.monotonic() - self._looked_at)))} left"
+            left = f", about {stopwatch(max(0.0, scene.left_s - (time.monotonic() - self._looked_at)))} left"
         state = f"  {clean(scene.view.status)}  {scene.view.ended} of {scene.view.requested} runs"
         head = Text.assemble((clean(scene.view.name), "bold"), f"{state}  {elapsed}{left}")
         whole = min(60, size.columns)

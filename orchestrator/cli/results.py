@@ -9,13 +9,10 @@ import click
 from orchestrator.cli.findings import found, table_lines, verdict_lines
 from orchestrator.cli.opening import opened, server_option
 from orchestrator.cli.output import DONE, note, print_json, say
+from orchestrator.cli.spec_options import as_json_option
 from orchestrator.ground.settings import from_environment
 
 FORMS = ("text", "md", "latex", "csv")
-
-as_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."
-)
 
 
 @click.command("report")

@@ -27,6 +27,7 @@ from orchestrator.cli.spec_options import (
     workers_option,
 )
 from orchestrator.cli.target import Place
+from orchestrator.ground import durations
 from orchestrator.ground.errors import BadSpec, MoveRefused, NameTaken
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
@@ -137,9 +138,7 @@ def plan_(
 
 
 def _wall(hours: float) -> str:
-    from orchestrator.cli.output import hours as spelt
-
-    return spelt(hours) if hours < 48 else f"{hours / 24:,.0f} days"
+    return durations.hours(hours) if hours < 48 else f"{hours / 24:,.0f} days"
 
 
 @command.command("spec")
@@ -372,8 +371,6 @@ def export_(name: str, form: str, out: str | None) -> int:
 
 
 def _write(store: Store, name: str, form: str, file: Any) -> None:
-    import json
-
     from orchestrator.readings import exports
 
     if form == "csv":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -13,8 +12,6 @@ import click
 from orchestrator.cli.opening import opened, server_option
 from orchestrator.cli.output import (
     DONE,
-    clock,
-    hours,
     note,
     number,
     pairs,
@@ -23,19 +20,16 @@ from orchestrator.cli.output import (
     table,
     terminal_width,
 )
+from orchestrator.cli.spec_options import as_json_option
 from orchestrator.cli.target import Place
+from orchestrator.ground.durations import hours, stopwatch
 from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import ENDED, AttemptRow, AttemptState, StoredEvent, StudyState, TrialRow
-from orchestrator.readings.overview import fallback_words, passed_over
-from trainer.protocol import FALLBACK
+from orchestrator.readings.overview import commit_of, event_words, fallback_words
 
 FOLLOW_S = 0.2  # between two looks for new events
 PAGE = 1000
-
-as_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."
-)
 
 
 @click.group()
@@ -77,17 +71,13 @@ def show(trial: str, as_json: bool, server: str | None) -> int:
 
 
 def _attempt_cells(attempt: AttemptRow) -> tuple[str, ...]:
-    made_by = attempt.provenance
-    commit = made_by.get("git")
-    if isinstance(commit, dict):
-        commit = commit.get("commit")
     return (
         str(attempt.number),
         attempt.state,
         datetime.fromtimestamp(attempt.started_at).strftime("%Y-%m-%d %H:%M:%S"),
         hours(run_hours(attempt.clocks)),
-        str(made_by.get("host", "")),
-        str(commit or "")[:10],
+        str(attempt.provenance.get("host", "")),
+        commit_of(attempt),
         attempt.reason.splitlines()[0] if attempt.reason else "",
     )
 
@@ -138,22 +128,12 @@ def _events(place: Place, trial: TrialRow, *, follow: bool) -> Iterator[StoredEv
 
 def _line(stored: StoredEvent, began: float) -> str:
     event = stored.event
-    path = event.payload.get("path")
-    if event.kind == "started":
-        what = f"on {event.payload.get('host', 'an unknown host')}"
-    elif event.kind == FALLBACK:
-        what = passed_over(path, event.payload.get("damaged", ()))
-    elif path is not None:
-        what = str(path)
-    else:
-        numbers = {**event.payload.get("values", {}), **event.payload.get("hyper", {})}
-        what = ", ".join(f"{k} {v:.5g}" if math.isfinite(v) else f"{k} {v}" for k, v in numbers.items())
     parts = [
         f"attempt {event.attempt}",
-        f"{clock(max(0.0, event.at - began)):>7}",
+        f"{stopwatch(max(0.0, event.at - began)):>7}",
         f"step {event.step:>6}",
         f"{event.kind:<10}",
-        what,
+        event_words(event),
     ]
     return "  ".join(parts).rstrip()
 
