@@ -356,7 +356,7 @@ def test_a_forbidden_import_is_noticed(name: str, other: str) -> None:
         ("dashboards.evidence.frames", "orchestrator.ledger.base"),
         ("orchestrator.engine.tick", "json"),
         ("orchestrator.backends.tune", "orchestrator.entrypoints.tune"),
-        ("orchestrator.api.answers", "dashboards.report.answer"),
+        ("orchestrator.api.results", "dashboards.report.answer"),
     ],
 )
 def test_an_allowed_import_is_allowed(name: str, other: str) -> None:

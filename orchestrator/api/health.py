@@ -59,13 +59,13 @@ async def live() -> Any:
 def ready(parts: Here) -> Any:
     """The ledger answers; who leads. 503 while it does not, and once a read has met damage in it."""
     parts.store.require_sound()
-    standing = parts.engine()
+    engine = parts.engine()
     return {
         "status": "ready",
         "leader": parts.store.leader(),
-        "engine": standing.state,
-        "trouble": standing.trouble,
-        "unrunnable": dict(standing.unrunnable),
+        "engine": engine.state,
+        "trouble": engine.trouble,
+        "unrunnable": dict(engine.unrunnable),
     }
 
 
@@ -120,12 +120,12 @@ def _lines(parts: Parts, counts: Counts) -> Iterator[str]:
     yield from _family(
         "orch_listeners", "gauge", "Open event streams of this process.", {"": len(parts.tail)}
     )
-    standing = parts.engine()
+    engine = parts.engine()
     yield from _family(
-        "orch_engine_leading", "gauge", "1 while this process leads.", {"": int(standing.state == "leading")}
+        "orch_engine_leading", "gauge", "1 while this process leads.", {"": int(engine.state == "leading")}
     )
-    if standing.ticked_at is not None:
-        age_s = parts.clock.monotonic() - standing.ticked_at
+    if engine.ticked_at is not None:
+        age_s = parts.clock.monotonic() - engine.ticked_at
         yield from _family("orch_engine_tick_age_seconds", "gauge", "Since the last tick.", {"": age_s})
     yield from _family(
         "orch_http_requests_total",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -25,7 +25,6 @@ from orchestrator.cli.output import (
     terminal_width,
 )
 from orchestrator.cli.progress import InLedger, shown
-from orchestrator.cli.target import Place
 from orchestrator.engine.tick import Tick
 from orchestrator.ground.clock import SystemClock
 from orchestrator.ground.errors import REFUSED, BadSpec, LedgerBusy, MoveRefused
@@ -35,8 +34,8 @@ from orchestrator.ledger import Store, open_ledger
 from orchestrator.ledger.records import StudyRow, StudyState, Wish
 from orchestrator.readings.overview import Overview
 from orchestrator.runs.folders import Storage
-from orchestrator.service import creation, drive, signals
-from orchestrator.service import host as service
+from orchestrator.service import creation, drive, host, signals
+from orchestrator.service.host import Host
 from orchestrator.study.spec import Resources, StudySpec
 from orchestrator.tracking import Mirror, NoMirror, mirror
 
@@ -94,13 +93,21 @@ class Interrupts:
             signal.signal(number, handler)
 
 
+class Shown(Protocol):
+    """Whoever knows how a study stands, and what it found."""
+
+    def overview(self, study: StudyRow) -> Overview: ...
+
+    def conclude(self, study: StudyRow) -> findings.Conclusion: ...
+
+
 class _Left(Exception):
     """The person stopped watching; whoever leads goes on."""
 
 
 # -- running ---------------------------------------------------------------------------------------------
 def run_here(
-    place: Place,
+    site: Shown,
     settings: Settings,
     store: Store,
     study: StudyRow,
@@ -132,7 +139,7 @@ def run_here(
             note(f"Left at once; nothing is lost. Go on with: orch study resume {study.name}")
             raise click.Abort from None
         study = store.study(study.study_id)
-        code = show_result(place, study, as_json=as_json, extra=extra, interrupted=interrupts.asked)
+        code = show_result(site, study, as_json=as_json, extra=extra, interrupted=interrupts.asked)
         _finish(mirrored, interrupts)
         return code
 
@@ -172,10 +179,10 @@ def _run(
         note("That process has gone; this one goes on.")
         fresh = False  # what has ended so far has been told
     note("Starting the workers…")
-    host = service.open_host(settings, store, workers=workers)
+    here = host.open_host(settings, store, workers=workers)
     try:
         if launch:
-            _require_room(host, study)
+            _require_room(here, study)
         pausing: list[Wish] = []
         told = {""}
         with shown(InLedger(store, study), study, fresh=fresh) as progress:
@@ -183,7 +190,7 @@ def _run(
             def on_tick(tick: Tick) -> None:
                 if interrupts.asked and not pausing:
                     with contextlib.suppress(LedgerBusy):  # asked again at the next tick
-                        pausing.append(creation.ask(store, study, "pause", {}, clock=host.clock))
+                        pausing.append(creation.ask(store, study, "pause", {}, clock=here.clock))
                         note("Pausing: what runs saves a checkpoint and stops. Ctrl-C again leaves at once.")
                 if tick.live:
                     mirrored.begin()
@@ -193,13 +200,13 @@ def _run(
                     told.add(why)
                 progress.update()
 
-            drive.run(host, study.study_id, launch=launch, on_tick=on_tick)
+            drive.run(here, study.study_id, launch=launch, on_tick=on_tick)
     finally:
-        host.close()
+        here.close()
     _tell_of_others(store, study)
 
 
-def _require_room(host: service.Host, study: StudyRow) -> None:
+def _require_room(host: Host, study: StudyRow) -> None:
     """A trial that fits on no worker would be waited for for ever."""
     resources = StudySpec.model_validate(study.spec).resources
     room = host.engine.backend.slots(resources)
@@ -234,7 +241,7 @@ def _tell_of_others(store: Store, study: StudyRow) -> None:
 
 
 def show_result(
-    place: Place,
+    site: Shown,
     study: StudyRow,
     *,
     as_json: bool,
@@ -242,15 +249,15 @@ def show_result(
     interrupted: bool = False,
 ) -> int:
     """The arms and, of a study that has ended, the answer; what to do next on stderr. The exit code."""
-    view = place.overview(study)
+    view = site.overview(study)
     ended = study.state is StudyState.COMPLETED
     if as_json:
-        found = findings.found(place.conclude(study)) if ended else findings.NOTHING
+        found = findings.found(site.conclude(study)) if ended else findings.NOTHING
         print_json({**view.to_dict(), **(extra or {}), **found})
     else:
         show_overview(view)
         if ended:
-            findings.tell(place.conclude(study))
+            findings.tell(site.conclude(study))
     if study.state is StudyState.PAUSED:
         note(f"Paused. Go on with: orch study resume {study.name}")
         return INTERRUPTED if interrupted else REFUSED
@@ -293,8 +300,8 @@ def let_stop(settings: Settings, store: Store, study: StudyRow) -> None:
     if not store.live_attempts(study.study_id) or store.lead(whoami()) is None:
         return
     note("Runs of this study outlived the process that led them; they are told to save and stop.")
-    host = service.open_host(settings, store)
+    here = host.open_host(settings, store)
     try:
-        drive.run(host, study.study_id, launch=False)
+        drive.run(here, study.study_id, launch=False)
     finally:
-        host.close()
+        here.close()

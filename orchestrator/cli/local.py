@@ -1,4 +1,7 @@
-"""What can be asked of the ledger here? The place of studies that this machine runs."""
+"""What can be asked of the ledger here? The site of studies that this machine runs.
+
+Its methods are those of `RemoteSite` too: a command says what it wants of a site, and shows what comes back.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import foreground
+from orchestrator.cli.findings import Conclusion
 from orchestrator.cli.output import note
 from orchestrator.cli.progress import InLedger, shown
-from orchestrator.cli.target import Conclusion
 from orchestrator.engine.checks import programs, require_runnable
 from orchestrator.engine.tick import Tick
 from orchestrator.ground.clock import SystemClock
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 LOOKS_A_LEADER = 10  # so many looks at a study, 2 s, and then one at whether anybody leads
 
 
-class Here:
+class LocalSite:
     """The ledger is opened when it is first asked for, and made only for a study that is known to run."""
 
     def __init__(self, settings: Settings, opening: Callable[[bool], Store]) -> None:
@@ -61,6 +64,7 @@ class Here:
         return found
 
     def create(self, spec: StudySpec, *, workers: int | None, refuse_above: float | None) -> creation.Created:
+        """A new study, or the equal one of that name. NameTaken by another."""
         if refuse_above is not None:
             self.plan(spec, slots=workers, refuse_above=refuse_above)
         require_runnable(spec)
@@ -69,6 +73,7 @@ class Here:
 
     # -- look ----------------------------------------------------------------------------------------
     def listed(self) -> list[dict[str, Any]]:
+        """All studies, oldest first."""
         return listed(self.store, self.store.studies())
 
     def study(self, name: str) -> StudyRow:
@@ -81,6 +86,7 @@ class Here:
         return self.store.wishes(study.study_id)
 
     def running(self, study: StudyRow) -> int:
+        """How many of its trials run now."""
         return len(self.store.live_attempts(study.study_id))
 
     def trial(self, given: str) -> TrialRow:
@@ -112,7 +118,7 @@ class Here:
         return verdict_dict(verdict.judge(frames.read(self.store, study.study_id)))
 
     def conclude(self, study: StudyRow) -> Conclusion:
-        """A full disk takes no result away."""
+        """Of a study that has ended. A full disk takes no result away."""
         from dashboards.report import files
         from dashboards.report.answer import gather
 
@@ -128,6 +134,7 @@ class Here:
         return _conclusion(answer, path)
 
     def report(self, study: StudyRow, folder: Path, *, slots: int | None) -> Conclusion:
+        """Written into a folder, also before the end."""
         from dashboards.report import files
         from dashboards.report.answer import gather
 
@@ -138,22 +145,27 @@ class Here:
 
     # -- act -----------------------------------------------------------------------------------------
     def wished(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
+        """Put a wish down and see it obeyed. MoveRefused carries a no."""
         foreground.wished(self.settings, self.store, study, verb, detail)
 
     def let_stop(self, study: StudyRow) -> None:
+        """After a pause or a cancellation: see that what runs hears of it."""
         foreground.let_stop(self.settings, self.store, study)
 
     def is_led(self) -> bool:
+        """Whether it is for another process to run the studies there."""
         return foreground.led_by_another(self.store)
 
     def see_to_the_end(
         self, study: StudyRow, *, workers: int | None, as_json: bool, extra: Mapping[str, Any] | None = None
     ) -> int:
+        """Run it, or follow it where it runs, and show its result. The exit code."""
         return foreground.run_here(
             self, self.settings, self.store, study, workers=workers, as_json=as_json, extra=extra
         )
 
     def watch(self, study: StudyRow) -> None:
+        """Follow what another process runs. MoveRefused when none does."""
         if drive.at_rest(self.store, study.study_id) is not None:
             return
         if not self.is_led():  # to watch it would last for ever
@@ -179,11 +191,13 @@ class Here:
             drive.follow(self.store, study.study_id, lead=False, on_tick=on_tick)
 
     def hint(self, study: StudyRow) -> str:
+        """What to do about a study that is running."""
         if self.is_led():
             return f"Another process runs it. Look with: orch study watch {study.name}"
         return f"No process runs it now. Run it with: orch study resume {study.name}"
 
     def left_alone(self, study: StudyRow) -> str:
+        """What becomes of a study that is created and not followed."""
         return f"Not run. Run it with: orch study resume {study.name}"
 
 

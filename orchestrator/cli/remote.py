@@ -1,4 +1,4 @@
-"""What can be asked of a service? The place of studies that somebody else's `orch serve` runs."""
+"""What can be asked of a service? The site of studies that somebody else's `orch serve` runs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from orchestrator.cli.findings import Conclusion
 from orchestrator.cli.foreground import Interrupts, show_result
 from orchestrator.cli.output import note
 from orchestrator.cli.progress import Running, Seen, heard_of, short, shown
-from orchestrator.cli.target import Conclusion
 from orchestrator.client import Client, Ears, Heard, at_rest, running
 from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused, NotFound
 from orchestrator.ground.settings import Settings
@@ -52,7 +52,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,79}")
 TRIAL = re.compile(rf"{NAME.pattern}\.{NAME.pattern}\.[0-9]{{1,9}}\.[0-9]{{1,9}}")
 
 
-class There:
+class RemoteSite:
     def __init__(self, settings: Settings, client: Client) -> None:
         self.settings, self.client = settings, client
         self.name = client.url
@@ -116,7 +116,7 @@ class There:
 
     def _view(self, name: str) -> Json:
         if not NAME.fullmatch(name):
-            raise NotFound(f"There is no study {name[:80]!r}. `orch study list` shows all.")
+            raise NotFound(f"RemoteSite is no study {name[:80]!r}. `orch study list` shows all.")
         return self.client.study(name)
 
     def _trial_view(self, given: str) -> Json:

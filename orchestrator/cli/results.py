@@ -29,10 +29,10 @@ FORMS = ("text", "md", "latex", "csv")
 @server_option
 def report_(name: str, out: str | None, slots: int | None, as_json: bool, server: str | None) -> int:
     """Write the whole answer: one HTML file that needs no network, Markdown, tables. Also before the end."""
-    with opened(server) as place:
-        study = place.study(name)
+    with opened(server) as site:
+        study = site.study(name)
         folder = Path(out) if out else from_environment().reports / study.name
-        concluded = place.report(study, folder, slots=slots)
+        concluded = site.report(study, folder, slots=slots)
     if as_json:
         print_json(found(concluded))
     else:
@@ -47,9 +47,9 @@ def report_(name: str, out: str | None, slots: int | None, as_json: bool, server
 @server_option
 def verdict_(name: str, as_json: bool, server: str | None) -> int:
     """Say whether the registered claim is supported, refuted or undecided, and what would decide it."""
-    with opened(server) as place:
-        study = place.study(name)
-        judged = place.verdict(study)
+    with opened(server) as site:
+        study = site.study(name)
+        judged = site.verdict(study)
     if as_json:
         print_json({"study": study.name, "status": study.state, "verdict": judged})
     else:
@@ -70,9 +70,9 @@ def table_(name: str, form: str, metric: str | None, as_json: bool, server: str 
     from dashboards.evidence import tables
     from dashboards.report.answer import table_dict
 
-    with opened(server) as place:
-        study = place.study(name)
-        made = place.table(study, metric=metric)
+    with opened(server) as site:
+        study = site.study(name)
+        made = site.table(study, metric=metric)
     if as_json:
         print_json({"study": study.name, "status": study.state, "table": table_dict(made)})
     elif form == "text":

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import click
 
-from orchestrator.cli.opening import opened, server_option
+from orchestrator.cli.opening import Site, opened, server_option
 from orchestrator.cli.output import (
     DONE,
     note,
@@ -21,7 +21,6 @@ from orchestrator.cli.output import (
     terminal_width,
 )
 from orchestrator.cli.spec_options import as_json_option
-from orchestrator.cli.target import Place
 from orchestrator.ground.durations import hours, stopwatch
 from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.costs import run_hours
@@ -43,9 +42,9 @@ def command() -> None:
 @server_option
 def show(trial: str, as_json: bool, server: str | None) -> int:
     """Show a trial, its result and its attempts."""
-    with opened(server) as place:
-        row = place.trial(trial)
-        attempts = place.attempts(row)
+    with opened(server) as site:
+        row = site.trial(trial)
+        attempts = site.attempts(row)
     if as_json:
         print_json(
             {**asdict(row), "attempts": [{**asdict(each), "damaged": each.damaged} for each in attempts]}
@@ -89,17 +88,17 @@ def _attempt_cells(attempt: AttemptRow) -> tuple[str, ...]:
 @server_option
 def logs(trial: str, attempt: int | None, follow: bool, server: str | None) -> int:
     """Print what a trial reported, and the traceback of an attempt that failed."""
-    with opened(server) as place:
-        row = place.trial(trial)
+    with opened(server) as site:
+        row = site.trial(trial)
         if attempt is not None and attempt > row.attempts:
             raise NotFound(
                 f"The trial {row.trial_id} has had {row.attempts} attempts; there is no {attempt}."
             )
         began: dict[int, float] = {}
-        for stored in _events(place, row, follow=follow):
+        for stored in _events(site, row, follow=follow):
             if attempt in (None, stored.event.attempt):
                 say(_line(stored, began.setdefault(stored.event.attempt, stored.event.at)))
-        for one in place.attempts(row):
+        for one in site.attempts(row):
             if attempt in (None, one.number) and one.state not in (
                 AttemptState.LAUNCHING,
                 AttemptState.RUNNING,
@@ -109,14 +108,14 @@ def logs(trial: str, attempt: int | None, follow: bool, server: str | None) -> i
     return DONE
 
 
-def _events(place: Place, trial: TrialRow, *, follow: bool) -> Iterator[StoredEvent]:
+def _events(site: Site, trial: TrialRow, *, follow: bool) -> Iterator[StoredEvent]:
     """All events, page by page; with `follow` also those to come, until the trial or its study rests."""
     cursor, resting = 0, False
     while True:
         if follow:  # read before the events, so that none of an ended trial is missed
-            ended = place.trial(trial.trial_id).state in ENDED
-            resting = ended or place.study(trial.study_id).state is not StudyState.RUNNING
-        page = place.events(trial, after=cursor, most=PAGE)
+            ended = site.trial(trial.trial_id).state in ENDED
+            resting = ended or site.study(trial.study_id).state is not StudyState.RUNNING
+        page = site.events(trial, after=cursor, most=PAGE)
         yield from page
         if page:
             cursor = page[-1].event_id
@@ -144,12 +143,12 @@ def _line(stored: StoredEvent, began: float) -> str:
 @server_option
 def retry(trial: str, as_json: bool, server: str | None) -> int:
     """Try a failed trial again, from its newest checkpoint."""
-    with opened(server) as place:
-        row = place.trial(trial)
-        study = place.study(row.study_id)
-        place.wished(study, "retry", {"trial_id": row.trial_id})
-        row = place.trial(row.trial_id)
-        led = place.is_led()
+    with opened(server) as site:
+        row = site.trial(trial)
+        study = site.study(row.study_id)
+        site.wished(study, "retry", {"trial_id": row.trial_id})
+        row = site.trial(row.trial_id)
+        led = site.is_led()
     if as_json:
         print_json(asdict(row))
     else:

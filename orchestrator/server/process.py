@@ -176,7 +176,7 @@ def _answer(
         store=store,
         clock=clock,
         tail=tail,
-        engine=runner.standing if runner else lambda: OFF,
+        engine=runner.status if runner else lambda: OFF,
         nudge=runner.nudge if runner else lambda: None,
         key=key,
         links=Links(now=clock.monotonic),

@@ -50,7 +50,7 @@ class Experiment:
     deleted: bool
 
 
-def standing(run: Run) -> tuple[bool, str]:
+def preference(run: Run) -> tuple[bool, str]:
     """Of two runs of one thing, as a create that looked failed leaves them, the least by this is kept: one
     that was written to."""
     return ("orch.state" not in run.tags, run.run_id)
@@ -120,7 +120,7 @@ class MlflowStore:
             page = self._client.search_runs(
                 [found.experiment_id], filter_string=f"tags.`orch.trial_id` = '{trial_id}'", max_results=PAGE
             )
-            return min(map(_run, page), key=standing, default=None)
+            return min(map(_run, page), key=preference, default=None)
 
     def create_run(
         self, experiment: Experiment, *, title: str, at_ms: int, tags: Mapping[str, str], parent: str | None

@@ -20,7 +20,7 @@ from orchestrator.readings.overview import best_of
 from orchestrator.runs.folders import Storage
 from orchestrator.study.spec import StudySpec
 from orchestrator.tracking import mapping
-from orchestrator.tracking.store import Experiment, MlflowStore, Run, standing
+from orchestrator.tracking.store import Experiment, MlflowStore, Run, preference
 from orchestrator.tracking.target import Target
 from trainer.protocol import SCHEDULE
 
@@ -97,7 +97,7 @@ class StudyMirror:
         there = self._sink.runs(self._experiment, study.study_id)
         parents = {run.tags.get("mlflow.parentRunId") for run in there}
         twice = False
-        for run in sorted(there, key=lambda r: (r.run_id not in parents, standing(r))):
+        for run in sorted(there, key=lambda r: (r.run_id not in parents, preference(r))):
             kind = run.tags.get("orch.kind", "")
             of = run.tags.get("orch.trial_id" if kind == "trial" else "orch.arm", "")
             kept = runs.setdefault((kind, of), run)
