@@ -116,7 +116,7 @@ class RemoteSite:
 
     def _view(self, name: str) -> Json:
         if not NAME.fullmatch(name):
-            raise NotFound(f"RemoteSite is no study {name[:80]!r}. `orch study list` shows all.")
+            raise NotFound(f"There is no study {name[:80]!r}. `orch study list` shows all.")
         return self.client.study(name)
 
     def _trial_view(self, given: str) -> Json:

@@ -217,8 +217,7 @@ class SqlLedger(SqlDesk):
         query = select(s).order_by(s.c.created_at, s.c.study_id)
         if states is not None:
             query = query.where(s.c.state.in_(states))
-        with self._reading() as c:
-            return [record(StudyRow, row) for row in c.execute(query).mappings()]
+        return self._all(StudyRow, query)
 
     def trial(self, trial_id: str) -> TrialRow:
         with self._reading() as c:
@@ -249,8 +248,7 @@ class SqlLedger(SqlDesk):
         sort_here = states is not None and limit is None and offset == 0
         if not sort_here:
             query = query.order_by(t.c.arm, t.c.replicate, t.c.index).limit(limit).offset(offset)
-        with self._reading() as c:
-            found = [record(TrialRow, row) for row in c.execute(query).mappings()]
+        found = self._all(TrialRow, query)
         return sorted(found, key=lambda x: (x.arm, x.replicate, x.index)) if sort_here else found
 
     def counts(self, study_id: str) -> dict[tuple[str, int, TrialState], int]:
@@ -273,17 +271,12 @@ class SqlLedger(SqlDesk):
 
     def attempts(self, trial_id: str) -> list[AttemptRow]:
         a = Tables.attempts
-        query = select(a).where(a.c.trial_id == trial_id).order_by(a.c.number)
-        with self._reading() as c:
-            return [record(AttemptRow, row) for row in c.execute(query).mappings()]
+        return self._all(AttemptRow, select(a).where(a.c.trial_id == trial_id).order_by(a.c.number))
 
     def live_attempts(self, study_id: str | None = None) -> list[AttemptRow]:
-        a = Tables.attempts
-        query = Hot.live
-        if study_id is not None:
-            query = query.where(a.c.study_id == study_id)
-        with self._reading() as c:
-            return [record(AttemptRow, row) for row in c.execute(query).mappings()]
+        if study_id is None:
+            return self._all(AttemptRow, Hot.live)
+        return self._all(AttemptRow, Hot.live.where(Tables.attempts.c.study_id == study_id))
 
     def events(
         self, *, after: int = 0, study_id: str | None = None, trial_id: str | None = None, limit: int = 1000
@@ -329,9 +322,7 @@ class SqlLedger(SqlDesk):
             return settled(Wish(wish_id, study_id, verb, detail, asked_at, asked_by))
 
     def open_wishes(self) -> list[Wish]:
-        with self._reading() as c:
-            found = c.execute(Hot.open_wishes).mappings()
-            return [record(Wish, row) for row in found]
+        return self._all(Wish, Hot.open_wishes)
 
     def answer_wish(self, epoch: int, wish_id: int, answer: str) -> None:
         w = Tables.wishes
@@ -341,16 +332,11 @@ class SqlLedger(SqlDesk):
             c.execute(update(w).where(w.c.wish_id == wish_id, IS_OPEN).values(answer=answer))
 
     def asked(self, wish_id: int) -> Wish | None:
-        w = Tables.wishes
-        with self._reading() as c:
-            found = c.execute(select(w).where(w.c.wish_id == wish_id)).mappings().first()
-            return None if found is None else record(Wish, found)
+        return self._first(Wish, select(Tables.wishes).where(Tables.wishes.c.wish_id == wish_id))
 
     def wishes(self, study_id: str) -> list[Wish]:
         w = Tables.wishes
-        with self._reading() as c:
-            found = c.execute(select(w).where(w.c.study_id == study_id).order_by(w.c.wish_id)).mappings()
-            return [record(Wish, row) for row in found]
+        return self._all(Wish, select(w).where(w.c.study_id == study_id).order_by(w.c.wish_id))
 
     # -- mirrors ------------------------------------------------------------------------------------
     def cursor(self, name: str) -> int:
