@@ -14,7 +14,6 @@ from dashboards.report.figures import Figure
 from dashboards.web.study import wasted_hours
 from orchestrator.ground.durations import stopwatch
 from orchestrator.ledger.costs import run_hours
-from orchestrator.ledger.records import TrialRow
 from orchestrator.readings.overview import commit_of
 
 
@@ -28,7 +27,7 @@ def filters() -> dict[str, Callable[..., Any]]:
         "minute": minute,
         "stopwatch": stopwatch,
         "path": lambda text: quote(str(text), safe=""),
-        "hours": _hours,
+        "hours": lambda trial: run_hours(trial.charged),
         "clock_hours": run_hours,
         "wasted": wasted_hours,
         "commit": lambda attempt: commit_of(attempt) or "–",
@@ -76,7 +75,3 @@ def minute(at: float) -> str:
 def panels(figures: Iterable[Figure]) -> dict[str, list[Mapping[str, Any]]]:
     """What the script draws, by figure."""
     return {figure.key: [plot.figure for plot in figure.plots] for figure in figures}
-
-
-def _hours(trial: TrialRow) -> float:
-    return run_hours(trial.charged)

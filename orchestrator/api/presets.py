@@ -21,6 +21,7 @@ from orchestrator.study.overrides import Overridden, override
 from orchestrator.study.plan import plan, refuse_above
 from orchestrator.study.spec import MOST_TRIALS, StudySpec
 from orchestrator.study.spec_files import spec_from_dict
+from studies import catalog
 from trainer.config import named_files
 
 router = APIRouter(tags=["presets"], route_class=StrictRoute)
@@ -102,8 +103,6 @@ class Plan(BaseModel):
 
 @router.get("/presets", response_model=PresetList, responses=told(401, 403))
 def presets(_: Reader) -> Any:
-    from studies import catalog
-
     sizes = catalog.sizes()
     return {
         "items": [{"name": n, "question": catalog.get(n).question, "sizes": sizes} for n in catalog.names()]
@@ -115,8 +114,6 @@ def preset(
     name: Annotated[str, Path(pattern=NAME)], size: Annotated[str, Path(pattern=NAME)], _: Reader
 ) -> Any:
     """The whole spec, to be changed and posted."""
-    from studies import catalog
-
     return catalog.get(name, size)
 
 
@@ -150,8 +147,6 @@ def _require_affordable(spec: StudySpec, asked: Asked, *, slots: int) -> None:
 
 def _require_ours(spec: StudySpec, who: Caller) -> None:
     """To ask an entrypoint is to import it, which runs it: for those who may only look, none but ours."""
-    from studies import catalog
-
     # A population's config names the entrypoint of its members (backends/population.py).
     configs = (spec.base, *(arm.config for arm in spec.arms))
     named = [spec.entrypoint, *(value_at(config, "population.entrypoint") for config in configs)]
@@ -177,8 +172,6 @@ def _require_no_files(spec: StudySpec, who: Caller) -> None:
 
 
 def _spec(asked: Asked) -> Overridden:
-    from studies import catalog
-
     if asked.spec is not None:
         data: dict[str, Any] = dict(asked.spec)
         return Overridden(spec_from_dict(data if asked.name is None else {**data, "name": asked.name}))

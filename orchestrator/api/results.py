@@ -11,6 +11,9 @@ from pydantic import BaseModel, Field, JsonValue
 from dashboards.evidence import attribution, contrasts, frames, series
 from dashboards.evidence import tables as drawn
 from dashboards.evidence import verdict as judging
+from dashboards.report import figures as ink
+from dashboards.report import pages
+from dashboards.report.answer import answer_dict, gather, table_dict, table_of, verdict_dict
 from orchestrator.api.auth import Reader
 from orchestrator.api.deps import Here, StudyName
 from orchestrator.api.errors import told
@@ -125,9 +128,6 @@ def report(
     ] = None,
 ) -> Response:
     """The whole answer, also before the end: one page that needs no network, Markdown, or every number."""
-    from dashboards.report import pages
-    from dashboards.report.answer import answer_dict, gather
-
     row = parts.store.study(study)
     settings = parts.settings
     answer = gather(parts.store, row.study_id, slots=slots or settings.workers, runs=settings.runs)
@@ -151,8 +151,6 @@ def tables(
     form: Annotated[Literal["json", "md", "csv", "latex"], Query(alias="format")] = "json",
 ) -> Response:
     """The results in the shape of the paper's table."""
-    from dashboards.report.answer import table_dict, table_of
-
     frame, made = table_of(parts.store, parts.store.study(study).study_id, metric)
     if form == "json":
         told_of = {"study": frame.spec.name, "status": str(frame.state), "table": table_dict(made)}
@@ -189,8 +187,6 @@ def figure(
 
 
 def _drawn(study: str, parts: Here) -> list[Any]:
-    from dashboards.report import figures as ink
-
     frame = frames.read(parts.store, parts.store.study(study).study_id)
     return list(ink.figures(frame, frames.curves(parts.store, series.closely(frame))))
 
@@ -202,8 +198,6 @@ def _named(figure: Any) -> dict[str, Any]:
 @router.get("/studies/{study}/verdict", response_model=Verdict, responses=told(401, 403, 404))
 def verdict(study: StudyName, parts: Here, _: Reader) -> Any:
     """Whether the registered claim is supported, refuted or undecided, and what would decide it."""
-    from dashboards.report.answer import verdict_dict
-
     frame = frames.read(parts.store, parts.store.study(study).study_id)
     judged = finite(verdict_dict(judging.judge(frame)))
     return {"study": frame.spec.name, "status": frame.state, "verdict": judged}

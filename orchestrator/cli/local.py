@@ -23,15 +23,18 @@ from orchestrator.ledger import Store
 from orchestrator.ledger.naming import named
 from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, Wish
 from orchestrator.readings.overview import Overview, listed, overview
+from orchestrator.runs import schedules
+from orchestrator.runs.folders import Storage
 from orchestrator.runs.schedules import Curves
 from orchestrator.service import creation, drive
+from orchestrator.study import plan as plans
+from orchestrator.study.plan import Plan
 from orchestrator.study.spec import StudySpec
 from trainer.protocol import SCHEDULE
 
 if TYPE_CHECKING:
     from dashboards.evidence.tables import Table
     from dashboards.report.answer import Answer
-    from orchestrator.study.plan import Plan
 
 LOOKS_A_LEADER = 10  # so many looks at a study, 2 s, and then one at whether anybody leads
 
@@ -54,13 +57,10 @@ class LocalSite:
 
     # -- before a study ------------------------------------------------------------------------------
     def plan(self, spec: StudySpec, *, slots: int | None, refuse_above: float | None) -> Plan:
-        from orchestrator.study.plan import plan
-        from orchestrator.study.plan import refuse_above as check_cost
-
         require_runnable(spec)
-        found = replace(plan(spec, slots=slots or self.settings.workers), programs=programs(spec))
+        found = replace(plans.plan(spec, slots=slots or self.settings.workers), programs=programs(spec))
         if refuse_above is not None:
-            check_cost(found, refuse_above)
+            plans.refuse_above(found, refuse_above)
         return found
 
     def create(self, spec: StudySpec, *, workers: int | None, refuse_above: float | None) -> creation.Created:
@@ -99,9 +99,6 @@ class LocalSite:
         return self.store.events(after=after, trial_id=trial.trial_id, limit=most)
 
     def schedule(self, trial: TrialRow) -> Curves:
-        from orchestrator.runs import schedules
-        from orchestrator.runs.folders import Storage
-
         storage = Storage(self.settings.runs)
         return schedules.read(storage.latest(trial.study_id, trial.trial_id, trial.attempts, SCHEDULE))
 

@@ -59,18 +59,14 @@ def sync(study: str | None, as_json: bool) -> int:
         by_study = {row.name: written.get(row.name, 0) for row in rows}
         print_json({"mlflow": place.shown, "written": by_study, "missing": owed})
     else:
-        total = sum(written.values())
-        say(f"{counted(total, 'report')} of {_studies(len(rows))} written to {place.shown}.")
+        of = "1 study" if len(rows) == 1 else f"{len(rows):,} studies"
+        say(f"{counted(sum(written.values()), 'report')} of {of} written to {place.shown}.")
         note("Look at it with: orch ui")
     for name, count in owed.items():
         note(
             f"{reports(count)} of {name} came meanwhile. Write what is missing with: orch mlflow sync {name}"
         )
     return DONE
-
-
-def _studies(count: int) -> str:
-    return "1 study" if count == 1 else f"{count:,} studies"
 
 
 @command.command()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from pydantic import TypeAdapter
 
 from orchestrator.cli.findings import Conclusion
 from orchestrator.cli.foreground import Interrupts, show_result
@@ -36,11 +37,11 @@ from orchestrator.ledger.records import (
 from orchestrator.readings.overview import ArmLine, Overview
 from orchestrator.runs.schedules import Curves
 from orchestrator.service.creation import Created
+from orchestrator.study.plan import Plan
 from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
     from dashboards.evidence.tables import Table
-    from orchestrator.study.plan import Plan
 
 Json = dict[str, Any]
 Row = TypeVar("Row", TrialRow, AttemptRow, ArmLine)
@@ -59,10 +60,6 @@ class RemoteSite:
 
     # -- before a study ------------------------------------------------------------------------------
     def plan(self, spec: StudySpec, *, slots: int | None, refuse_above: float | None) -> Plan:
-        from pydantic import TypeAdapter
-
-        from orchestrator.study.plan import Plan
-
         body = spec.model_dump(mode="json")
         told = self.client.plan(spec=body, slots=slots, refuse_above=refuse_above)
         return TypeAdapter(Plan).validate_python(told)
@@ -135,8 +132,7 @@ class RemoteSite:
         return tables.from_dict(told["study"], told["table"])
 
     def verdict(self, study: StudyRow) -> Json:
-        judged: Json = self.client.verdict(study.study_id)["verdict"]
-        return judged
+        return dict(self.client.verdict(study.study_id)["verdict"])
 
     def conclude(self, study: StudyRow) -> Conclusion:
         told = self.client.verdict(study.study_id)

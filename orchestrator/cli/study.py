@@ -129,15 +129,13 @@ def plan_(
     spare = ("waits for", "method", "phase", "each", "run time")
     say(*table(TABLE_HEADER, planned.as_table_rows(), right=right, spare=spare, width=terminal_width()))
     if planned.wall_hours is not None:
-        say("", f"Wall clock: about {_wall(planned.wall_hours)} with {planned.slots} runs at a time.")
+        hours = planned.wall_hours
+        wall = durations.hours(hours) if hours < 48 else f"{hours / 24:,.0f} days"
+        say("", f"Wall clock: about {wall} with {planned.slots} runs at a time.")
     if planned.programs is not None:
         say(f"Programs to compile before that, unless they are kept from an earlier run: {planned.programs}.")
     say(*planned.notes)
     return DONE
-
-
-def _wall(hours: float) -> str:
-    return durations.hours(hours) if hours < 48 else f"{hours / 24:,.0f} days"
 
 
 @command.command("spec")

@@ -18,7 +18,7 @@ from orchestrator.ledger.records import (
     StudyRow,
     TrialRow,
     TrialState,
-    study_of,
+    lane_of,
 )
 from orchestrator.study.spec import Arm, StudySpec
 from trainer.protocol import FALLBACK
@@ -113,7 +113,7 @@ def overview(ledger: Ledger, study: StudyRow) -> Overview:
     best = ledger.best(study.study_id, minimize=spec.objective.minimizes)
     live: dict[str, list[float]] = {arm.name: [] for arm in spec.arms}
     for attempt in ledger.live_attempts(study.study_id):
-        live[_arm_of(attempt.trial_id)].append(run_hours(attempt.clocks))
+        live[lane_of(attempt.trial_id)[0]].append(run_hours(attempt.clocks))
     return Overview(
         study_id=study.study_id,
         name=study.name,
@@ -188,10 +188,6 @@ def _line(
 def best_of(spec: StudySpec, trials: list[TrialRow]) -> TrialRow | None:
     """The completed trial with the best objective; of equals the first."""
     return tallies.best(trials, minimize=spec.objective.minimizes)
-
-
-def _arm_of(trial: str) -> str:
-    return trial.removeprefix(study_of(trial) + ".").split(".", 1)[0]
 
 
 def fallback_words(attempt: AttemptRow) -> str:
