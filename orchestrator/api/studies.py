@@ -19,7 +19,7 @@ from orchestrator.api.presets import Asked, Strict, wanted
 from orchestrator.api.strict_json import StrictRoute
 from orchestrator.api.views import view
 from orchestrator.engine.requests import check_extension
-from orchestrator.ground.errors import KeyUsed, MoveRefused, NameTaken, NotFound
+from orchestrator.ground.errors import KeyUsed, MoveRefused, NotFound
 from orchestrator.ledger.codec import finite
 from orchestrator.ledger.records import Receipt, StudyRow, StudyState, Wish
 from orchestrator.ledger.rules import deletable
@@ -138,18 +138,15 @@ def create(
     answer = _made(row, attached=False)
     receipt = None if key is None else Receipt(key, digest, row.study_id, answer)
     try:
-        parts.store.create_study(row, receipt=receipt)
+        made = creation.written(parts.store, row, attach=asked.attach, receipt=receipt)
     except KeyUsed:
         found = parts.store.receipt(key or "")
         if found is None:  # deleted meanwhile
             raise
         return _again(found, digest)
-    except NameTaken as taken:
-        there = parts.store.study(taken.study_id)
-        if not asked.attach or there.spec_hash != row.spec_hash:
-            raise
+    if made.attached:
         response.status_code = 200
-        return _made(there, attached=True)
+        return _made(made.study, attached=True)
     parts.nudge()
     response.headers["Location"] = f"/api/v1/studies/{row.study_id}"
     return answer

@@ -26,20 +26,16 @@ from orchestrator.cli.output import (
 )
 from orchestrator.cli.progress import InLedger, shown
 from orchestrator.engine.tick import Tick
-from orchestrator.ground.clock import SystemClock
-from orchestrator.ground.errors import REFUSED, BadSpec, LedgerBusy, MoveRefused
+from orchestrator.ground.errors import REFUSED, BadSpec, LedgerBusy
 from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.ledger.records import StudyRow, StudyState, Wish
 from orchestrator.readings.overview import Overview
-from orchestrator.runs.folders import Storage
 from orchestrator.service import creation, drive, host, signals
 from orchestrator.service.host import Host
 from orchestrator.study.spec import Resources, StudySpec
 from orchestrator.tracking import Mirror, NoMirror, mirror
-
-ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a wish
 
 
 @contextmanager
@@ -70,27 +66,19 @@ def led_by_another(store: Store) -> bool:
 
 
 # -- Ctrl-C ----------------------------------------------------------------------------------------------
-class Interrupts:
+class Interrupts(signals.Heeded):
     """The first Ctrl-C (or SIGTERM, or a closed terminal) is a wish, noted and no more; the second Ctrl-C
     leaves at once."""
 
     def __init__(self) -> None:
         self.asked = False
 
-    def _handle(self, number: int, _: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         if number == signal.SIGHUP:
             signals.leave_closed_terminal()
         self.asked = True
-
-    def __enter__(self) -> Interrupts:
-        self._before = {number: signal.signal(number, self._handle) for number in signals.ending()}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
 
 class Shown(Protocol):
@@ -272,36 +260,3 @@ def show_result(
 
 def show_overview(view: Overview) -> None:
     say(summary(view), "", *arms_table(view, width=terminal_width()))
-
-
-# -- wishes ----------------------------------------------------------------------------------------------
-def wished(settings: Settings, store: Store, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
-    """Put a wish down and see it obeyed: by whoever leads, else by this process. MoveRefused carries a no."""
-    clock = SystemClock()
-    storage = Storage(settings.runs) if verb == "delete" else None
-    wish = creation.ask(store, study, verb, detail, clock=clock)
-    give_up_at = clock.monotonic() + ANSWER_WITHIN_S
-    # A wish that is gone was for a study that is gone: with it, by a deletion.
-    while (found := store.asked(wish.wish_id)) is not None and found.answer is None:
-        if drive.obey_now(store, clock=clock, storage=storage):
-            continue
-        if clock.monotonic() > give_up_at:
-            raise LedgerBusy(
-                f"The process that leads has not answered within {ANSWER_WITHIN_S:g} s. The wish to {verb} "
-                f"stands, and it will be obeyed; look with `orch study show {study.name}`."
-            )
-        time.sleep(0.1)
-    if found is not None and found.answer:
-        raise MoveRefused(found.answer)
-
-
-def let_stop(settings: Settings, store: Store, study: StudyRow) -> None:
-    """After a pause or a cancellation that nobody led: tell workers that outlived their leader to stop."""
-    if not store.live_attempts(study.study_id) or store.lead(whoami()) is None:
-        return
-    note("Runs of this study outlived the process that led them; they are told to save and stop.")
-    here = host.open_host(settings, store)
-    try:
-        drive.run(here, study.study_id, launch=False)
-    finally:
-        here.close()

@@ -5,6 +5,7 @@ Its methods are those of `RemoteSite` too: a command says what it wants of a sit
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,8 @@ from orchestrator.cli.progress import InLedger, shown
 from orchestrator.engine.checks import programs, require_runnable
 from orchestrator.engine.tick import Tick
 from orchestrator.ground.clock import SystemClock
-from orchestrator.ground.errors import MoveRefused
+from orchestrator.ground.errors import LedgerBusy, MoveRefused
+from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
 from orchestrator.ledger.naming import named
@@ -26,7 +28,7 @@ from orchestrator.readings.overview import Overview, listed, overview
 from orchestrator.runs import schedules
 from orchestrator.runs.folders import Storage
 from orchestrator.runs.schedules import Curves
-from orchestrator.service import creation, drive
+from orchestrator.service import creation, drive, host
 from orchestrator.study import plan as plans
 from orchestrator.study.plan import Plan
 from orchestrator.study.spec import StudySpec
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from dashboards.evidence.tables import Table
     from dashboards.report.answer import Answer
 
+ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a wish
 LOOKS_A_LEADER = 10  # so many looks at a study, 2 s, and then one at whether anybody leads
 
 
@@ -142,12 +145,35 @@ class LocalSite:
 
     # -- act -----------------------------------------------------------------------------------------
     def wished(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
-        """Put a wish down and see it obeyed. MoveRefused carries a no."""
-        foreground.wished(self.settings, self.store, study, verb, detail)
+        """Put a wish down and see it obeyed: by whoever leads, else by this process. MoveRefused carries
+        a no."""
+        clock = SystemClock()
+        storage = Storage(self.settings.runs) if verb == "delete" else None
+        wish = creation.ask(self.store, study, verb, detail, clock=clock)
+        give_up_at = clock.monotonic() + ANSWER_WITHIN_S
+        # A wish that is gone was for a study that is gone: with it, by a deletion.
+        while (found := self.store.asked(wish.wish_id)) is not None and found.answer is None:
+            if drive.obey_now(self.store, clock=clock, storage=storage):
+                continue
+            if clock.monotonic() > give_up_at:
+                raise LedgerBusy(
+                    f"The process that leads has not answered within {ANSWER_WITHIN_S:g} s. The wish to "
+                    f"{verb} stands, and it will be obeyed; look with `orch study show {study.name}`."
+                )
+            time.sleep(0.1)
+        if found is not None and found.answer:
+            raise MoveRefused(found.answer)
 
     def let_stop(self, study: StudyRow) -> None:
-        """After a pause or a cancellation: see that what runs hears of it."""
-        foreground.let_stop(self.settings, self.store, study)
+        """After a pause or a cancellation that nobody led: tell workers that outlived their leader."""
+        if not self.store.live_attempts(study.study_id) or self.store.lead(whoami()) is None:
+            return
+        note("Runs of this study outlived the process that led them; they are told to save and stop.")
+        here = host.open_host(self.settings, self.store)
+        try:
+            drive.run(here, study.study_id, launch=False)
+        finally:
+            here.close()
 
     def is_led(self) -> bool:
         """Whether it is for another process to run the studies there."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from orchestrator import tracking
 from orchestrator.cli import foreground
 from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
 from orchestrator.cli.spec_options import as_json_option
@@ -14,6 +15,7 @@ from orchestrator.ground.errors import MoveRefused
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyRow, StudyState
+from orchestrator.tracking.sync import MOST_COUNTED, lag, missing, reports
 from orchestrator.tracking.target import Target, target
 
 TELL_EVERY_S = 2.0
@@ -37,9 +39,6 @@ def place_of_mirror() -> Target:
 @as_json_option
 def sync(study: str | None, as_json: bool) -> int:
     """Write to MLflow what is missing there, of one study or of all; also what was deleted there."""
-    from orchestrator import tracking
-    from orchestrator.tracking.sync import missing, reports
-
     settings, place = from_environment(), place_of_mirror()
     written: dict[str, int] = {}
     told_at = time.monotonic()
@@ -103,8 +102,6 @@ def status(as_json: bool) -> int:
 
 
 def _row(store: Store, place: Target, study: StudyRow) -> dict[str, Any]:
-    from orchestrator.tracking.sync import MOST_COUNTED, lag
-
     missing = lag(store, place, study.study_id)
     owed = bool(store.cursor(place.owed(study.study_id)))
     return {

@@ -200,26 +200,19 @@ class RemoteSite:
 
     def watch(self, study: StudyRow) -> None:
         if not at_rest(self._view(study.study_id)):
-            self._require_a_leader(study)
+            if self.client.ready()["leader"] is None:
+                raise MoveRefused(
+                    f"No process runs {study.name} now, so there is nothing to watch. {self.hint(study)}"
+                )
             self._follow(study, left=lambda: False)
 
     def hint(self, study: StudyRow) -> str:
-        if self._leader() is None:
+        if self.client.ready()["leader"] is None:
             return f"No process runs studies there now. Whoever keeps {self.name} can start it: orch serve"
         return f"The service runs it. Look with: orch study watch {study.name}"
 
     def left_alone(self, study: StudyRow) -> str:
         return self.hint(study)
-
-    def _leader(self) -> str | None:
-        leader: str | None = self.client.ready()["leader"]
-        return leader
-
-    def _require_a_leader(self, study: StudyRow) -> None:
-        if self._leader() is None:
-            raise MoveRefused(
-                f"No process runs {study.name} now, so there is nothing to watch. {self.hint(study)}"
-            )
 
     def _follow(self, study: StudyRow, *, left: Callable[[], bool], fresh: bool = False) -> bool:
         """Show its progress until it rests; False: the person left, and left the study alone."""

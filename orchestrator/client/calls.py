@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypedDict, Unpack
@@ -266,7 +266,7 @@ class Client:
         `on_event` hears all that its trials have said and say, from the first word on.
         """
         give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
-        with self.listening(study, after=0) if on_event else _deaf(self._wire.wait) as ears:
+        with self.listening(study, after=0) if on_event else nullcontext(_Deaf(self._wire.wait)) as ears:
             while True:
                 began = time.monotonic()
                 seen = self.study(study)
@@ -315,11 +315,6 @@ class _Deaf:
         if not all_of_it:
             self._wait(within_s)
         return iter(())
-
-
-@contextmanager
-def _deaf(wait: Callable[[float], None]) -> Iterator[_Deaf]:
-    yield _Deaf(wait)
 
 
 def at_rest(seen: Mapping[str, Any]) -> bool:

@@ -10,8 +10,8 @@ Its values are those of the best member, which alone opens the test split, and i
 that also chose it.
 
 Every stretch that has been trained stands in the checkpoint, and of the one under way how far its member
-has saved; an attempt that goes on from one asks the same questions again, and so comes to the
-same population.
+has saved; an attempt that goes on from one asks the same questions again, and so comes to the same
+population.
 """
 
 from __future__ import annotations
@@ -50,10 +50,8 @@ from trainer.protocol import (
 
 SECTION = "population"
 HISTORY = "population.json"
-SAVED, MEMBERS = (
-    "checkpoint-population-{}.json",
-    "checkpoint-members",
-)  # the storage discards what is so named
+# the storage discards what is so named
+SAVED, MEMBERS = "checkpoint-population-{}.json", "checkpoint-members"
 WORDS_A_STRETCH = 8  # training reports of a member that are passed on
 
 

@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator import cli
-from orchestrator.cli import foreground, output, progress
+from orchestrator.cli import local, output, progress
 from orchestrator.engine.requests import obey_all
 from orchestrator.ground.clock import SystemClock
 from orchestrator.ground.errors import LedgerBusy
@@ -211,7 +211,7 @@ def test_a_leader_that_does_not_answer_is_reported_and_the_wish_stands(
     orch("study", "create", spec, "--no-run")
     leader = ledger()
     assert leader.lead("somebody else") is not None
-    monkeypatch.setattr(foreground, "ANSWER_WITHIN_S", 0.2)
+    monkeypatch.setattr(local, "ANSWER_WITHIN_S", 0.2)
     said = orch("study", "pause", "small")
     assert said.code == output.UNREACHABLE
     assert "The wish to pause stands" in said.err
