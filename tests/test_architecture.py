@@ -55,7 +55,6 @@ DOORS = {
     "mlflow": ("orchestrator/tracking/store.py",),
     "optuna": ("orchestrator/search/*", "orchestrator/readings/exports.py"),
     "sqlalchemy": ("orchestrator/ledger/sql*.py",),
-    "fsspec": ("orchestrator/runs/folders.py", "trainer/training/checkpoint.py"),
     "fastapi": ("orchestrator/api/*", "dashboards/web/routes.py"),
     "starlette": ("orchestrator/api/*",),
     "uvicorn": ("orchestrator/server/process.py", "orchestrator/server/connections.py"),
@@ -366,7 +365,7 @@ def test_a_forbidden_import_is_noticed(name: str, other: str) -> None:
         ("dashboards.evidence.frames", "orchestrator.ledger.base"),
         ("orchestrator.engine.tick", "json"),
         ("orchestrator.backends.tune", "orchestrator.entrypoints.tune"),
-        ("orchestrator.api.answers", "dashboards.report.answer"),
+        ("orchestrator.api.results", "dashboards.report.answer"),
     ],
 )
 def test_an_allowed_import_is_allowed(name: str, other: str) -> None:

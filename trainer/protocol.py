@@ -25,6 +25,7 @@ from __future__ import annotations
 import enum
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -112,7 +113,7 @@ class Reporter(Protocol):
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A file that is there whole or not at all: what is written to the path that is given takes its place."""
-    unfinished = path.with_name(f"unfinished-{os.getpid()}-{path.name}")
+    unfinished = path.with_name(f"unfinished-{os.getpid()}-{threading.get_ident()}-{path.name}")
     try:
         yield unfinished
         os.replace(unfinished, path)

@@ -26,6 +26,7 @@ from dashboards.evidence import (
 )
 from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Cost, Curves, Frame
+from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger import Ledger
 from orchestrator.study.spec import Arm
 
@@ -133,6 +134,15 @@ def _versions(found: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]
             if value is not None:
                 met.setdefault(name, set()).add(str(value))
     return tuple((name, " and ".join(sorted(values))) for name, values in met.items())
+
+
+def table_of(ledger: Ledger, study: str, metric: str | None) -> tuple[Frame, tables.Table]:
+    """The results as they stand, of a metric that some run reported."""
+    frame = frames.read(ledger, study)
+    known = frames.metrics(frame)
+    if metric is not None and metric not in known:
+        raise BadSpec(f"No run reported {metric[:60]!r}. Reported: {', '.join(sorted(known)) or 'none yet'}.")
+    return frame, tables.table(frame, metric=metric)
 
 
 # -- for scripts -----------------------------------------------------------------------------------------

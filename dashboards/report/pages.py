@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from dashboards.evidence import attribution, contrasts, hypergradients, matrix, stats, tables, verdict
 from dashboards.evidence.frames import Choice, Frame
-from dashboards.evidence.tables import column_name, duration
+from dashboards.evidence.tables import column_name
 from dashboards.report import figures
 from dashboards.report.answer import Answer
+from orchestrator.ground.durations import hours
 from orchestrator.ledger.codec import finite
 from orchestrator.study.spec import Arm, Parameter
 
@@ -77,7 +78,7 @@ def environment(*, html: bool) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     filters: dict[str, Callable[..., Any]] = {
-        "duration": duration,
+        "duration": hours,
         "column": lambda name: column_name(name) or "all",
         "short": short,
         "signed": lambda value: "–" if value is None else f"{value:+.3g}".replace("inf", "∞"),

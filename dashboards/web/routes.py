@@ -94,37 +94,20 @@ def router(
     shown = _Pages(files, role_of, signed_in)
     read = _Readings(store, presets, Answers(store, slots=slots, runs=runs), mlflow)
 
-    @routes.get("/")
-    def studies_page(request: Request) -> Response:
-        return shown.respond(request, "web_studies.html.j2", lambda: read.studies(request))
-
-    @routes.get("/live")
-    def studies_live(request: Request) -> Response:
-        return shown.respond(request, "web_studies_live.html.j2", lambda: read.studies(request))
-
-    @routes.get("/studies/{name}")
-    def study_page(request: Request, name: str) -> Response:
-        return shown.respond(request, "web_study.html.j2", lambda: read.study(request, name))
-
-    @routes.get("/studies/{name}/live")
-    def study_live(request: Request, name: str) -> Response:
-        return shown.respond(request, "web_study_live.html.j2", lambda: read.study(request, name))
-
-    @routes.get("/trials/{name}")
-    def trial_page(request: Request, name: str) -> Response:
-        return shown.respond(request, "web_trial.html.j2", lambda: read.trial(request, name))
-
-    @routes.get("/trials/{name}/live")
-    def trial_live(request: Request, name: str) -> Response:
-        return shown.respond(request, "web_trial_live.html.j2", lambda: read.trial(request, name))
+    for path, template, make in (
+        ("/", "studies", read.studies),
+        ("/live", "studies_live", read.studies),
+        ("/studies/{name}", "study", read.study),
+        ("/studies/{name}/live", "study_live", read.study),
+        ("/trials/{name}", "trial", read.trial),
+        ("/trials/{name}/live", "trial_live", read.trial),
+        ("/new", "new", read.creating),
+    ):
+        routes.add_api_route(path, shown.page(f"web_{template}.html.j2", make))
 
     @routes.get("/trials/{name}/mlflow")
     def run_page(request: Request, name: str) -> Response:
         return shown.elsewhere(request, lambda: read.run_page(name))
-
-    @routes.get("/new")
-    def new_page(request: Request) -> Response:
-        return shown.respond(request, "web_new.html.j2", lambda: read.creating(request))
 
     @routes.get("/login")
     def login_page(request: Request) -> Response:
@@ -153,8 +136,8 @@ class _Readings:
         shelf = self._shelves.page(state=state, start=_whole(request, "start"))
         return {"here": "studies", "live": "/live", "events": f"{API}/events", "shelf": shelf}
 
-    def study(self, request: Request, name: str) -> Given:
-        of = study_view(self._store, self._answers, name, _asked(request))
+    def study(self, request: Request) -> Given:
+        of = study_view(self._store, self._answers, request.path_params["name"], _asked(request))
         return {
             "here": "study",
             "live": f"/studies/{of.study.study_id}/live",
@@ -167,9 +150,9 @@ class _Readings:
             "table_forms": tables,
         }
 
-    def trial(self, request: Request, name: str) -> Given:
+    def trial(self, request: Request) -> Given:
         shown = request.query_params.get("figures", "")
-        of = trial_view(self._store, name, shown=shown)
+        of = trial_view(self._store, request.path_params["name"], shown=shown)
         return {
             "here": "trial",
             "live": f"/trials/{of.trial.trial_id}/live",
@@ -228,17 +211,20 @@ class _Pages:
         self._environment.filters |= words.filters()
         self._environment.globals |= {"asset": files.address, "api": API, "plotly_styles": files.styles}
 
-    def respond(
-        self, request: Request, template: str, make: Callable[[], Given], *, anybody: bool = False
-    ) -> Response:
-        def made(role: str | None) -> Response:
-            if role is None and not anybody:
+    def page(self, template: str, make: Callable[[Request], Given]) -> Callable[[Request], Response]:
+        """A route that shows what is read for it."""
+
+        def respond(request: Request) -> Response:
+            def made(role: str | None) -> Response:
+                if role is not None:
+                    return self._made(request, template, make(request), role)
                 if template.endswith("_live.html.j2"):
                     return HTMLResponse("Sign in first.", 401, SAFE)
                 return _to_login(request)
-            return self._made(request, template, make(), role)
 
-        return self._told(request, made)
+            return self._told(request, made)
+
+        return respond
 
     def login(
         self, request: Request, enter: Callable[[Request], Response | None] | None, link_command: str

@@ -137,15 +137,12 @@ class Shelves:
 
 def _study_line(ledger: Ledger, row: StudyRow) -> StudyLine:
     view = overview(ledger, row)
-    return StudyLine(row, str(row.spec.get("question", "")), view, progress(view.arms), best_line(view))
+    return StudyLine(row, str(row.spec.get("question", "")), view, progress(view.arms), best_of(view))
 
 
-def best_line(view: Overview) -> ArmLine | None:
+def best_of(view: Overview) -> ArmLine | None:
     """The arm that found the study's best objective: of the search, where it found any."""
-    valid = [line for line in view.arms if line.best is not None]
-    valid = [line for line in valid if line.phase == "search"] or valid
-    sign = 1 if view.goal == "minimize" else -1
-    return min(valid, key=lambda line: sign * (line.best or 0.0), default=None)
+    return view.best("search") or view.best()
 
 
 # -- one study ---------------------------------------------------------------------------------------------
@@ -325,7 +322,7 @@ def study_view(store: Store, answers: Answers, name: str, asked: Asked) -> Study
         view=view,
         progress=progress(view.arms),
         by_arm={line.arm: progress([line]) for line in view.arms},
-        best=best_line(view),
+        best=best_of(view),
         found=answers.of(view),
         trials=trial_table(trials, asked, arms=[arm.name for arm in spec.arms]),
         wishes=tuple(store.wishes(row.study_id)),

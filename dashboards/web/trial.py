@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dashboards.evidence import frames
 from dashboards.report import figures
 from dashboards.report.figures import Figure
 from orchestrator.ledger import Store, paging
 from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, TrialState
-from orchestrator.readings.overview import fallback_words, passed_over
+from orchestrator.readings.overview import event_words, fallback_words
 from orchestrator.study.spec import StudySpec
-from trainer.protocol import FALLBACK
 
 LOG_LINES = 200  # the newest; the whole is behind a link
 
@@ -91,23 +88,5 @@ def _lines(said: Iterable[StoredEvent]) -> Sequence[LogLine]:
     lines = []
     for event in (stored.event for stored in said):
         after_s = max(0.0, event.at - began.setdefault(event.attempt, event.at))
-        lines.append(
-            LogLine(event.attempt, after_s, event.step, event.kind, _words(event.kind, event.payload))
-        )
+        lines.append(LogLine(event.attempt, after_s, event.step, event.kind, event_words(event)))
     return lines[-LOG_LINES:]
-
-
-def _words(kind: str, payload: Any) -> str:
-    path = payload.get("path")
-    if kind == "started":
-        return f"on {payload.get('host', 'an unknown host')}"
-    if kind == FALLBACK:
-        return passed_over(path, payload.get("damaged", ()))
-    if path is not None:
-        return str(path)
-    numbers = {**payload.get("values", {}), **payload.get("hyper", {})}
-    return ", ".join(f"{k} {_number(v)}" for k, v in numbers.items())
-
-
-def _number(value: Any) -> str:
-    return f"{value:.5g}" if isinstance(value, int | float) and math.isfinite(value) else str(value)

@@ -12,8 +12,9 @@ from urllib.parse import quote
 from dashboards.evidence.tables import column_name
 from dashboards.report.figures import Figure
 from dashboards.web.study import wasted_hours
+from orchestrator.ground.durations import stopwatch
 from orchestrator.ledger.costs import run_hours
-from orchestrator.ledger.records import AttemptRow, TrialRow
+from orchestrator.readings.overview import commit_of
 
 
 def filters() -> dict[str, Callable[..., Any]]:
@@ -26,10 +27,10 @@ def filters() -> dict[str, Callable[..., Any]]:
         "minute": minute,
         "stopwatch": stopwatch,
         "path": lambda text: quote(str(text), safe=""),
-        "hours": _hours,
+        "hours": lambda trial: run_hours(trial.charged),
         "clock_hours": run_hours,
         "wasted": wasted_hours,
-        "commit": commit,
+        "commit": lambda attempt: commit_of(attempt) or "–",
         "file_name": lambda text: str(text).rstrip("/").rpartition("/")[2],
         "pretty": lambda data: json.dumps(data, indent=1, ensure_ascii=False),
         "panels": panels,
@@ -71,23 +72,6 @@ def minute(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def stopwatch(seconds: float) -> str:
-    """0:07, 12:40, 3:05:00."""
-    minutes, rest = divmod(int(seconds), 60)
-    whole, minutes = divmod(minutes, 60)
-    return f"{whole}:{minutes:02d}:{rest:02d}" if whole else f"{minutes}:{rest:02d}"
-
-
-def commit(attempt: AttemptRow) -> str:
-    git = attempt.provenance.get("git")
-    found = git.get("commit") if isinstance(git, Mapping) else git
-    return str(found)[:10] if found else "–"
-
-
 def panels(figures: Iterable[Figure]) -> dict[str, list[Mapping[str, Any]]]:
     """What the script draws, by figure."""
     return {figure.key: [plot.figure for plot in figure.plots] for figure in figures}
-
-
-def _hours(trial: TrialRow) -> float:
-    return run_hours(trial.charged)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
-from orchestrator.api import answers, errors, events, health, presets, sessions, studies, trials
+from orchestrator.api import errors, events, health, presets, results, sessions, studies, trials
 from orchestrator.api.audit import Audit
 from orchestrator.api.deps import Parts
 from orchestrator.api.middleware import Buckets, Counts, Guard
@@ -41,7 +41,7 @@ def build(page: APIRouter | None = None) -> FastAPI:
     )
     errors.install(app)
     app.add_middleware(Guard)
-    nouns = (presets.router, studies.router, trials.router, answers.router, events.router, health.router)
+    nouns = (presets.router, studies.router, trials.router, results.router, events.router, health.router)
     for router in (*nouns, sessions.router):
         app.include_router(router, prefix=PREFIX, dependencies=[Depends(_known_queries)])
     app.include_router(sessions.router, include_in_schema=False)

@@ -19,7 +19,7 @@ from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
-from orchestrator.service.runner import Standing
+from orchestrator.service.runner import EngineStatus
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+-]{0,79}$"
 TRIAL = r"^[A-Za-z0-9][A-Za-z0-9_+-]{0,79}\.[A-Za-z0-9][A-Za-z0-9_+-]{0,79}\.[0-9]{1,9}\.[0-9]{1,9}$"
@@ -39,7 +39,7 @@ class Parts:
     store: Store
     clock: Clock
     tail: Tail
-    engine: Callable[[], Standing]  # how the engine of this process stands
+    engine: Callable[[], EngineStatus]  # how the engine of this process stands
     nudge: Callable[[], None]  # tell it that somebody asked for something
     key: str  # the digest of the key in the service's home, which opens everything
     links: Links  # by which browsers sign in

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
@@ -16,7 +16,8 @@ from orchestrator.api.auth import Admin, Reader
 from orchestrator.api.deps import Here, Limit, Parts
 from orchestrator.api.errors import Responses, told
 from orchestrator.api.middleware import Counts
-from orchestrator.ledger.records import StudyState
+from orchestrator.api.views import view
+from orchestrator.ledger.records import AuditLine, StudyState
 
 router = APIRouter(tags=["health"])
 
@@ -39,12 +40,9 @@ class Version(BaseModel):
     python: str
 
 
+@view(AuditLine)
 class AuditEntry(BaseModel):
-    at: float
-    who: str
-    verb: str
-    path: str
-    status: int
+    pass
 
 
 class AuditLog(BaseModel):
@@ -61,13 +59,13 @@ async def live() -> Any:
 def ready(parts: Here) -> Any:
     """The ledger answers; who leads. 503 while it does not, and once a read has met damage in it."""
     parts.store.require_sound()
-    standing = parts.engine()
+    engine = parts.engine()
     return {
         "status": "ready",
         "leader": parts.store.leader(),
-        "engine": standing.state,
-        "trouble": standing.trouble,
-        "unrunnable": dict(standing.unrunnable),
+        "engine": engine.state,
+        "trouble": engine.trouble,
+        "unrunnable": dict(engine.unrunnable),
     }
 
 
@@ -99,49 +97,35 @@ def metrics(request: Request, parts: Here, _: Reader) -> PlainTextResponse:
 def _lines(parts: Parts, counts: Counts) -> Iterator[str]:
     studies = parts.store.studies()
     of_state = Counter(str(study.state) for study in studies)
-    yield from _family(
-        "orch_studies", "gauge", "Studies by state.", {_label(state=s): n for s, n in of_state.items()}
-    )
     trials: Counter[str] = Counter()
     going_on = [s.study_id for s in studies if s.state in (StudyState.RUNNING, StudyState.PAUSED)]
     for counted in parts.store.counts_of(going_on).values():
         for (_, _, state), count in counted.items():
             trials[state] += count
-    yield from _family(
-        "orch_trials",
-        "gauge",
-        "Trials by state, of studies that have not ended.",
-        {_label(state=s): n for s, n in trials.items()},
+    engine = parts.engine()
+    at = engine.ticked_at
+    age = None if at is None else {"": parts.clock.monotonic() - at}
+    answered = {_label(verb=v, status=s): n for (v, s), n in sorted(counts.by_status.items())}
+    families: tuple[tuple[str, str, str, Mapping[str, float] | None], ...] = (
+        ("orch_studies", "gauge", "Studies by state.", {_label(state=s): n for s, n in of_state.items()}),
+        (
+            "orch_trials",
+            "gauge",
+            "Trials by state, of studies that have not ended.",
+            {_label(state=s): n for s, n in trials.items()},
+        ),
+        ("orch_live_attempts", "gauge", "Attempts under way.", {"": len(parts.store.live_attempts())}),
+        ("orch_events_total", "counter", "Events ever appended.", {"": parts.store.newest_event()}),
+        ("orch_listeners", "gauge", "Open event streams of this process.", {"": len(parts.tail)}),
+        ("orch_engine_leading", "gauge", "1 while this process leads.", {"": int(engine.state == "leading")}),
+        ("orch_engine_tick_age_seconds", "gauge", "Since the last tick.", age),
+        ("orch_http_requests_total", "counter", "Requests by verb and status.", answered),
     )
-    yield from _family(
-        "orch_live_attempts", "gauge", "Attempts under way.", {"": len(parts.store.live_attempts())}
-    )
-    yield from _family(
-        "orch_events_total", "counter", "Events ever appended.", {"": parts.store.newest_event()}
-    )
-    yield from _family(
-        "orch_listeners", "gauge", "Open event streams of this process.", {"": len(parts.tail)}
-    )
-    standing = parts.engine()
-    yield from _family(
-        "orch_engine_leading", "gauge", "1 while this process leads.", {"": int(standing.state == "leading")}
-    )
-    if standing.ticked_at is not None:
-        age_s = parts.clock.monotonic() - standing.ticked_at
-        yield from _family("orch_engine_tick_age_seconds", "gauge", "Since the last tick.", {"": age_s})
-    yield from _family(
-        "orch_http_requests_total",
-        "counter",
-        "Requests by verb and status.",
-        {_label(verb=v, status=s): n for (v, s), n in sorted(counts.by_status.items())},
-    )
-
-
-def _family(name: str, kind: str, about: str, samples: dict[str, float]) -> Iterator[str]:
-    yield f"# HELP {name} {about}"
-    yield f"# TYPE {name} {kind}"
-    for labels, value in samples.items():
-        yield f"{name}{labels} {value:g}"
+    for name, kind, about, samples in families:
+        if samples is not None:
+            yield f"# HELP {name} {about}"
+            yield f"# TYPE {name} {kind}"
+            yield from (f"{name}{labels} {value:g}" for labels, value in samples.items())
 
 
 def _label(**labels: object) -> str:

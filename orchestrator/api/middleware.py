@@ -112,12 +112,8 @@ def _refusal(scope: Any, parts: Parts) -> Any:
         return problem(400, "The address holds a null character. Take it out.")
     length = dict(scope["headers"]).get(b"content-length", b"0")
     if not length.isdigit() or int(length) > MOST_BYTES:
-        return _too_large()
+        return problem(413, _TOO_LARGE)
     return None
-
-
-def _too_large() -> Any:
-    return problem(413, _TOO_LARGE)
 
 
 _TOO_LARGE = f"The body has more than {MOST_BYTES:,} bytes, which is the most that is taken."

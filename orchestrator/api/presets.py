@@ -12,15 +12,18 @@ from orchestrator.api.auth import Caller, Reader
 from orchestrator.api.deps import NAME, Here
 from orchestrator.api.errors import told
 from orchestrator.api.strict_json import StrictRoute
+from orchestrator.api.views import view
 from orchestrator.engine.checks import programs, require_runnable
 from orchestrator.ledger.records import Role
+from orchestrator.study import plan as plans_of
 from orchestrator.study.configs import value_at
 from orchestrator.study.methods import replacing
 from orchestrator.study.named import OneOf
 from orchestrator.study.overrides import Overridden, override
 from orchestrator.study.plan import plan, refuse_above
-from orchestrator.study.spec import MOST_TRIALS, StudySpec, Take
+from orchestrator.study.spec import MOST_TRIALS, StudySpec
 from orchestrator.study.spec_files import spec_from_dict
+from studies import catalog
 from trainer.config import named_files
 
 router = APIRouter(tags=["presets"], route_class=StrictRoute)
@@ -83,49 +86,25 @@ class PresetList(BaseModel):
     items: list[PresetLine]
 
 
+@view(plans_of.Cost)
 class Cost(BaseModel):
     """Trials of one replicate, runs of all replicates, and what they take; null where it is unknown."""
 
-    trials: int
-    runs: int
-    run_hours: float | None
-    chip_hours: float | None
 
-
+@view(plans_of.ArmPlan)
 class ArmPlan(BaseModel):
-    arm: str
     phase: str
-    method: str
-    row: str
-    column: str
-    replicates: int
-    hours_per_run: float | None
-    cost: Cost
-    after: str | None
-    take: Take | None
-    window: int | None
 
 
+@view(plans_of.Plan)
 class Plan(BaseModel):
     """What a study would run and cost."""
 
-    study: str
-    slots: int
-    chips_per_run: float
     arms: list[ArmPlan]
-    search: Cost
-    confirm: Cost
-    control: Cost
-    total: Cost
-    wall_hours: float | None
-    notes: list[str]
-    programs: int | None  # to compile, where none has been kept
 
 
 @router.get("/presets", response_model=PresetList, responses=told(401, 403))
 def presets(_: Reader) -> Any:
-    from studies import catalog
-
     sizes = catalog.sizes()
     return {
         "items": [{"name": n, "question": catalog.get(n).question, "sizes": sizes} for n in catalog.names()]
@@ -137,8 +116,6 @@ def preset(
     name: Annotated[str, Path(pattern=NAME)], size: Annotated[str, Path(pattern=NAME)], _: Reader
 ) -> Any:
     """The whole spec, to be changed and posted."""
-    from studies import catalog
-
     return catalog.get(name, size)
 
 
@@ -172,8 +149,6 @@ def _require_affordable(spec: StudySpec, asked: Asked, *, slots: int) -> None:
 
 def _require_ours(spec: StudySpec, who: Caller) -> None:
     """To ask an entrypoint is to import it, which runs it: for those who may only look, none but ours."""
-    from studies import catalog
-
     # A population's config names the entrypoint of its members (backends/population.py).
     configs = (spec.base, *(arm.config for arm in spec.arms))
     named = [spec.entrypoint, *(value_at(config, "population.entrypoint") for config in configs)]
@@ -199,8 +174,6 @@ def _require_no_files(spec: StudySpec, who: Caller) -> None:
 
 
 def _spec(asked: Asked) -> Overridden:
-    from studies import catalog
-
     if asked.spec is not None:
         data: dict[str, Any] = dict(asked.spec)
         return Overridden(spec_from_dict(data if asked.name is None else {**data, "name": asked.name}))

@@ -17,11 +17,13 @@ from orchestrator.api.deps import Cursor, Here, Limit, Parts, StudyName, cursor,
 from orchestrator.api.errors import told
 from orchestrator.api.presets import Asked, Strict, wanted
 from orchestrator.api.strict_json import StrictRoute
+from orchestrator.api.views import view
 from orchestrator.engine.requests import check_extension
-from orchestrator.ground.errors import KeyUsed, MoveRefused, NameTaken, NotFound
+from orchestrator.ground.errors import KeyUsed, MoveRefused, NotFound
 from orchestrator.ledger.codec import finite
 from orchestrator.ledger.records import Receipt, StudyRow, StudyState, Wish
 from orchestrator.ledger.rules import deletable
+from orchestrator.readings import overview as overviews
 from orchestrator.readings.overview import listed, overview
 from orchestrator.service import creation
 from orchestrator.study.spec import MOST_TRIALS, StudySpec
@@ -64,25 +66,12 @@ class StudyPage(BaseModel):
     next: str | None = Field(description="`cursor` of the next page; null: this is the last.")
 
 
+@view(overviews.ArmLine)
 class ArmLine(BaseModel):
     """One arm over all its replicates."""
 
-    arm: str
-    phase: str
-    row: str
-    column: str
-    requested: int
-    states: dict[str, int]
-    best: float | None
-    best_trial: str | None
-    best_point: dict[str, float | None]
-    run_hours: float
-    chip_hours: float
-    wasted_hours: float
-    attempts: int
     losses: int = Field(description="Attempts that the machinery lost.")
     failures: int = Field(description="Attempts in which the training code failed.")
-    steps: float
 
 
 class ArmList(BaseModel):
@@ -108,16 +97,9 @@ class StudyView(BaseModel):
     spec: dict[str, JsonValue]
 
 
+@view(Wish)
 class WishView(BaseModel):
     """Something that was asked for. answer: null until whoever leads has obeyed; "" for done."""
-
-    wish_id: int
-    study_id: str
-    verb: str
-    detail: dict[str, JsonValue]
-    asked_at: float
-    asked_by: str
-    answer: str | None
 
 
 class WishList(BaseModel):
@@ -152,40 +134,33 @@ def create(
     if key is not None and (before := parts.store.receipt(key)) is not None:
         return _again(before, digest)
     spec = wanted(asked, slots=parts.settings.workers)
-    study_id, now = parts.new_id(), parts.clock.time()
-    answer = {
-        "study": spec.name,
-        "study_id": study_id,
-        "status": StudyState.RUNNING.value,
-        "created_at": now,
-        "created": True,
-        "attached": False,
-    }
-    receipt = None if key is None else Receipt(key, digest, study_id, answer)
-    row = creation.new_study(spec, study_id=study_id, created_at=now)
+    row = creation.new_study(spec, study_id=parts.new_id(), created_at=parts.clock.time())
+    answer = _made(row, attached=False)
+    receipt = None if key is None else Receipt(key, digest, row.study_id, answer)
     try:
-        parts.store.create_study(row, receipt=receipt)
+        made = creation.written(parts.store, row, attach=asked.attach, receipt=receipt)
     except KeyUsed:
         found = parts.store.receipt(key or "")
         if found is None:  # deleted meanwhile
             raise
         return _again(found, digest)
-    except NameTaken as taken:
-        there = parts.store.study(taken.study_id)
-        if not asked.attach or there.spec_hash != row.spec_hash:
-            raise
+    if made.attached:
         response.status_code = 200
-        return {
-            "study": there.name,
-            "study_id": there.study_id,
-            "status": there.state,
-            "created_at": there.created_at,
-            "created": False,
-            "attached": True,
-        }
+        return _made(made.study, attached=True)
     parts.nudge()
-    response.headers["Location"] = f"/api/v1/studies/{study_id}"
+    response.headers["Location"] = f"/api/v1/studies/{row.study_id}"
     return answer
+
+
+def _made(row: StudyRow, *, attached: bool) -> dict[str, Any]:
+    return {
+        "study": row.name,
+        "study_id": row.study_id,
+        "status": str(row.state),
+        "created_at": row.created_at,
+        "created": not attached,
+        "attached": attached,
+    }
 
 
 def _again(receipt: Receipt, digest: str) -> Mapping[str, Any]:

@@ -8,14 +8,16 @@ from fastapi import APIRouter, Query
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field, JsonValue
 
+from dashboards.evidence import frames, series
 from orchestrator.api.auth import Reader, Runs
 from orchestrator.api.deps import Cursor, Here, Limit, StudyName, TrialName, cursor, place
 from orchestrator.api.errors import told
 from orchestrator.api.studies import STEERED, wished
+from orchestrator.api.views import view
 from orchestrator.ledger import paging
 from orchestrator.ledger.codec import finite
 from orchestrator.ledger.naming import named
-from orchestrator.ledger.records import AttemptState, TrialState
+from orchestrator.ledger.records import AttemptRow, TrialRow, TrialState
 from orchestrator.runs import schedules
 from orchestrator.runs.folders import Storage
 from trainer.protocol import SCHEDULE
@@ -25,28 +27,13 @@ BIGGEST_ID = 2**63 - 1  # of a database
 
 router = APIRouter(tags=["trials"])
 
-Numbers = dict[str, float | None]
 
-
+@view(TrialRow, "config")
 class TrialLine(BaseModel):
-    trial_id: str
-    study_id: str
-    arm: str
-    replicate: int
-    index: int
-    point: Numbers
-    state: TrialState
-    created_at: float
     attempts: int = Field(description="How many have begun.")
     losses: int = Field(description="Attempts that the machinery lost, since it was last asked to retry.")
     failures: int = Field(description="Attempts in which the training code failed, since then.")
     value: float | None = Field(description="The objective.")
-    values: Numbers
-    checkpoint: str | None
-    charged: Numbers
-    productive: Numbers
-    ended_at: float | None
-    reason: str
 
 
 class TrialPage(BaseModel):
@@ -54,22 +41,12 @@ class TrialPage(BaseModel):
     next: str | None
 
 
+@view(AttemptRow)
 class AttemptView(BaseModel):
-    trial_id: str
-    number: int
-    state: AttemptState
-    started_at: float
     resumed_from: str | None = Field(description="The checkpoint that it went on from; null: from none.")
     damaged: list[str] = Field(
         description="Checkpoints that it was to go on from and that are damaged, the newest first."
     )
-    clocks: Numbers
-    saved_clocks: Numbers
-    sequence: int
-    provenance: dict[str, JsonValue]
-    ended_at: float | None
-    reason: str
-    traceback: str
 
 
 class TrialView(TrialLine):
@@ -170,8 +147,6 @@ def trajectories(
     ] = 1000,
 ) -> Any:
     """Losses and hyperparameters by step; of a step that was reported twice the last report."""
-    from dashboards.evidence import frames, series
-
     row = named(parts.store, trial)
     heard = frames.curves_of(paging.events(parts.store, trial_id=row.trial_id))
     curves = []

@@ -5,10 +5,10 @@ Such a call never ends when the gcs dies under it, and most of them have no time
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from concurrent.futures import Future, wait
+from typing import TypeVar
 
 from orchestrator.ground.errors import BackendLost
 
@@ -21,24 +21,18 @@ T = TypeVar("T")
 
 def ask(call: Callable[[], T], *, alive: Callable[[], bool], within_s: float = ANSWER_S) -> T:
     """What `call` returns or raises; BackendLost once that Ray is not alive, or after `within_s`."""
-    answers: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+    answered: Future[T] = Future()
 
     def call_it() -> None:
         try:
-            answers.put((True, call()))
+            answered.set_result(call())
         except BaseException as problem:  # whatever it is, it is the asker's
-            answers.put((False, problem))
+            answered.set_exception(problem)
 
     threading.Thread(target=call_it, name="asks Ray", daemon=True).start()
     for _ in range(max(1, round(within_s / LOOK_S))):
-        try:
-            good, said = answers.get(timeout=LOOK_S)
-        except queue.Empty:
-            if not alive():
-                raise BackendLost(GONE) from None
-            continue
-        if not good:
-            raise said
-        result: T = said
-        return result
+        if wait([answered], LOOK_S).done:
+            return answered.result()
+        if not alive():
+            raise BackendLost(GONE)
     raise BackendLost(f"Ray did not answer within {within_s:.0f} s.")

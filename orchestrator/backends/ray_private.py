@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 # Settings of Ray's core that its documentation does not list, by what they are for.
@@ -29,11 +29,3 @@ def say_to(log: Callable[[Any], None]) -> None:
 
     worker.print_to_stdstream = to_log
     worker.logger.setLevel(logging.ERROR)
-
-
-def has_reached(trial: Any, *, metrics: Mapping[str, Any], checkpoint: Any) -> None:
-    """Tell a stand-in for a trial of Tune's where it is, as Tune's own runner would."""
-    from ray.train._internal.session import _TrainingResult
-
-    latest = _TrainingResult(checkpoint=checkpoint, metrics=dict(metrics))
-    trial.run_metadata.checkpoint_manager._latest_checkpoint_result = latest

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.output import say, table, terminal_width
-from orchestrator.cli.places import Conclusion
 
 if TYPE_CHECKING:
     from dashboards.evidence.tables import Table
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What was found. `verdict` is as scripts get it; `report`: where it lies, if it could be written."""
+
+    study: str
+    status: str
+    verdict: dict[str, Any]
+    table: Table
+    report: str | None
+
 
 NOTHING: dict[str, Any] = {"verdict": None, "table": None, "report": None}
 

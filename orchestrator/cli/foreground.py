@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
@@ -24,23 +24,18 @@ from orchestrator.cli.output import (
     summary,
     terminal_width,
 )
-from orchestrator.cli.places import Place
 from orchestrator.cli.progress import InLedger, shown
 from orchestrator.engine.tick import Tick
-from orchestrator.ground.clock import SystemClock
-from orchestrator.ground.errors import REFUSED, BadSpec, LedgerBusy, MoveRefused
+from orchestrator.ground.errors import REFUSED, BadSpec, LedgerBusy
 from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.ledger.records import StudyRow, StudyState, Wish
 from orchestrator.readings.overview import Overview
-from orchestrator.runs.folders import Storage
-from orchestrator.service import creation, drive, signals
-from orchestrator.service import host as service
+from orchestrator.service import creation, drive, host, signals
+from orchestrator.service.host import Host
 from orchestrator.study.spec import Resources, StudySpec
 from orchestrator.tracking import Mirror, NoMirror, mirror
-
-ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a wish
 
 
 @contextmanager
@@ -71,27 +66,27 @@ def led_by_another(store: Store) -> bool:
 
 
 # -- Ctrl-C ----------------------------------------------------------------------------------------------
-class Interrupts:
+class Interrupts(signals.Heeded):
     """The first Ctrl-C (or SIGTERM, or a closed terminal) is a wish, noted and no more; the second Ctrl-C
     leaves at once."""
 
     def __init__(self) -> None:
         self.asked = False
 
-    def _handle(self, number: int, _: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         if number == signal.SIGHUP:
             signals.leave_closed_terminal()
         self.asked = True
 
-    def __enter__(self) -> Interrupts:
-        self._before = {number: signal.signal(number, self._handle) for number in signals.ending()}
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+class Shown(Protocol):
+    """Whoever knows how a study stands, and what it found."""
+
+    def overview(self, study: StudyRow) -> Overview: ...
+
+    def conclude(self, study: StudyRow) -> findings.Conclusion: ...
 
 
 class _Left(Exception):
@@ -100,7 +95,7 @@ class _Left(Exception):
 
 # -- running ---------------------------------------------------------------------------------------------
 def run_here(
-    place: Place,
+    site: Shown,
     settings: Settings,
     store: Store,
     study: StudyRow,
@@ -132,7 +127,7 @@ def run_here(
             note(f"Left at once; nothing is lost. Go on with: orch study resume {study.name}")
             raise click.Abort from None
         study = store.study(study.study_id)
-        code = show_result(place, study, as_json=as_json, extra=extra, interrupted=interrupts.asked)
+        code = show_result(site, study, as_json=as_json, extra=extra, interrupted=interrupts.asked)
         _finish(mirrored, interrupts)
         return code
 
@@ -172,10 +167,10 @@ def _run(
         note("That process has gone; this one goes on.")
         fresh = False  # what has ended so far has been told
     note("Starting the workers…")
-    host = service.open_host(settings, store, workers=workers)
+    here = host.open_host(settings, store, workers=workers)
     try:
         if launch:
-            _require_room(host, study)
+            _require_room(here, study)
         pausing: list[Wish] = []
         told = {""}
         with shown(InLedger(store, study), study, fresh=fresh) as progress:
@@ -183,7 +178,7 @@ def _run(
             def on_tick(tick: Tick) -> None:
                 if interrupts.asked and not pausing:
                     with contextlib.suppress(LedgerBusy):  # asked again at the next tick
-                        pausing.append(creation.ask(store, study, "pause", {}, clock=host.clock))
+                        pausing.append(creation.ask(store, study, "pause", {}, clock=here.clock))
                         note("Pausing: what runs saves a checkpoint and stops. Ctrl-C again leaves at once.")
                 if tick.live:
                     mirrored.begin()
@@ -193,13 +188,13 @@ def _run(
                     told.add(why)
                 progress.update()
 
-            drive.run(host, study.study_id, launch=launch, on_tick=on_tick)
+            drive.run(here, study.study_id, launch=launch, on_tick=on_tick)
     finally:
-        host.close()
+        here.close()
     _tell_of_others(store, study)
 
 
-def _require_room(host: service.Host, study: StudyRow) -> None:
+def _require_room(host: Host, study: StudyRow) -> None:
     """A trial that fits on no worker would be waited for for ever."""
     resources = StudySpec.stored(study.spec).resources
     room = host.engine.backend.slots(resources)
@@ -234,7 +229,7 @@ def _tell_of_others(store: Store, study: StudyRow) -> None:
 
 
 def show_result(
-    place: Place,
+    site: Shown,
     study: StudyRow,
     *,
     as_json: bool,
@@ -242,15 +237,15 @@ def show_result(
     interrupted: bool = False,
 ) -> int:
     """The arms and, of a study that has ended, the answer; what to do next on stderr. The exit code."""
-    view = place.overview(study)
+    view = site.overview(study)
     ended = study.state is StudyState.COMPLETED
     if as_json:
-        found = findings.found(place.conclude(study)) if ended else findings.NOTHING
+        found = findings.found(site.conclude(study)) if ended else findings.NOTHING
         print_json({**view.to_dict(), **(extra or {}), **found})
     else:
         show_overview(view)
         if ended:
-            findings.tell(place.conclude(study))
+            findings.tell(site.conclude(study))
     if study.state is StudyState.PAUSED:
         note(f"Paused. Go on with: orch study resume {study.name}")
         return INTERRUPTED if interrupted else REFUSED
@@ -265,36 +260,3 @@ def show_result(
 
 def show_overview(view: Overview) -> None:
     say(summary(view), "", *arms_table(view, width=terminal_width()))
-
-
-# -- wishes ----------------------------------------------------------------------------------------------
-def wished(settings: Settings, store: Store, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
-    """Put a wish down and see it obeyed: by whoever leads, else by this process. MoveRefused carries a no."""
-    clock = SystemClock()
-    storage = Storage(settings.runs) if verb == "delete" else None
-    wish = creation.ask(store, study, verb, detail, clock=clock)
-    give_up_at = clock.monotonic() + ANSWER_WITHIN_S
-    # A wish that is gone was for a study that is gone: with it, by a deletion.
-    while (found := store.asked(wish.wish_id)) is not None and found.answer is None:
-        if drive.obey_now(store, clock=clock, storage=storage):
-            continue
-        if clock.monotonic() > give_up_at:
-            raise LedgerBusy(
-                f"The process that leads has not answered within {ANSWER_WITHIN_S:g} s. The wish to {verb} "
-                f"stands, and it will be obeyed; look with `orch study show {study.name}`."
-            )
-        time.sleep(0.1)
-    if found is not None and found.answer:
-        raise MoveRefused(found.answer)
-
-
-def let_stop(settings: Settings, store: Store, study: StudyRow) -> None:
-    """After a pause or a cancellation that nobody led: tell workers that outlived their leader to stop."""
-    if not store.live_attempts(study.study_id) or store.lead(whoami()) is None:
-        return
-    note("Runs of this study outlived the process that led them; they are told to save and stop.")
-    host = service.open_host(settings, store)
-    try:
-        drive.run(host, study.study_id, launch=False)
-    finally:
-        host.close()

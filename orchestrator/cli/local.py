@@ -1,39 +1,48 @@
-"""What can be asked of the ledger here? The place of studies that this machine runs."""
+"""What can be asked of the ledger here? The site of studies that this machine runs.
+
+Its methods are those of `RemoteSite` too: a command says what it wants of a site, and shows what comes back.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import foreground
+from orchestrator.cli.findings import Conclusion
 from orchestrator.cli.output import note
-from orchestrator.cli.places import Conclusion
 from orchestrator.cli.progress import InLedger, shown
 from orchestrator.engine.checks import programs, require_runnable
 from orchestrator.engine.tick import Tick
 from orchestrator.ground.clock import SystemClock
-from orchestrator.ground.errors import BadSpec, MoveRefused
+from orchestrator.ground.errors import LedgerBusy, MoveRefused
+from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
 from orchestrator.ledger.naming import named
 from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, Wish
 from orchestrator.readings.overview import Overview, listed, overview
+from orchestrator.runs import schedules
+from orchestrator.runs.folders import Storage
 from orchestrator.runs.schedules import Curves
-from orchestrator.service import creation, drive
+from orchestrator.service import creation, drive, host
+from orchestrator.study import plan as plans
+from orchestrator.study.plan import Plan
 from orchestrator.study.spec import StudySpec
 from trainer.protocol import SCHEDULE
 
 if TYPE_CHECKING:
     from dashboards.evidence.tables import Table
     from dashboards.report.answer import Answer
-    from orchestrator.study.plan import Plan
 
+ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a wish
 LOOKS_A_LEADER = 10  # so many looks at a study, 2 s, and then one at whether anybody leads
 
 
-class Here:
+class LocalSite:
     """The ledger is opened when it is first asked for, and made only for a study that is known to run."""
 
     def __init__(self, settings: Settings, opening: Callable[[bool], Store]) -> None:
@@ -51,16 +60,14 @@ class Here:
 
     # -- before a study ------------------------------------------------------------------------------
     def plan(self, spec: StudySpec, *, slots: int | None, refuse_above: float | None) -> Plan:
-        from orchestrator.study.plan import plan
-        from orchestrator.study.plan import refuse_above as check_cost
-
         require_runnable(spec)
-        found = replace(plan(spec, slots=slots or self.settings.workers), programs=programs(spec))
+        found = replace(plans.plan(spec, slots=slots or self.settings.workers), programs=programs(spec))
         if refuse_above is not None:
-            check_cost(found, refuse_above)
+            plans.refuse_above(found, refuse_above)
         return found
 
     def create(self, spec: StudySpec, *, workers: int | None, refuse_above: float | None) -> creation.Created:
+        """A new study, or the equal one of that name. NameTaken by another."""
         if refuse_above is not None:
             self.plan(spec, slots=workers, refuse_above=refuse_above)
         require_runnable(spec)
@@ -69,6 +76,7 @@ class Here:
 
     # -- look ----------------------------------------------------------------------------------------
     def listed(self) -> list[dict[str, Any]]:
+        """All studies, oldest first."""
         return listed(self.store, self.store.studies())
 
     def study(self, name: str) -> StudyRow:
@@ -81,6 +89,7 @@ class Here:
         return self.store.wishes(study.study_id)
 
     def running(self, study: StudyRow) -> int:
+        """How many of its trials run now."""
         return len(self.store.live_attempts(study.study_id))
 
     def trial(self, given: str) -> TrialRow:
@@ -93,22 +102,14 @@ class Here:
         return self.store.events(after=after, trial_id=trial.trial_id, limit=most)
 
     def schedule(self, trial: TrialRow) -> Curves:
-        from orchestrator.runs import schedules
-        from orchestrator.runs.folders import Storage
-
         storage = Storage(self.settings.runs)
         return schedules.read(storage.latest(trial.study_id, trial.trial_id, trial.attempts, SCHEDULE))
 
     # -- what was found ------------------------------------------------------------------------------
     def table(self, study: StudyRow, *, metric: str | None) -> Table:
-        from dashboards.evidence import frames, tables
+        from dashboards.report.answer import table_of
 
-        frame = frames.read(self.store, study.study_id)
-        known = frames.metrics(frame)
-        if metric is not None and metric not in known:
-            reported = ", ".join(sorted(known)) or "none yet"
-            raise BadSpec(f"No run reported {metric[:60]!r}. Reported: {reported}.")
-        return tables.table(frame, metric=metric)
+        return table_of(self.store, study.study_id, metric)[1]
 
     def verdict(self, study: StudyRow) -> dict[str, Any]:
         from dashboards.evidence import frames, verdict
@@ -117,7 +118,7 @@ class Here:
         return verdict_dict(verdict.judge(frames.read(self.store, study.study_id)))
 
     def conclude(self, study: StudyRow) -> Conclusion:
-        """A full disk takes no result away."""
+        """Of a study that has ended. A full disk takes no result away."""
         from dashboards.report import files
         from dashboards.report.answer import gather
 
@@ -133,6 +134,7 @@ class Here:
         return _conclusion(answer, path)
 
     def report(self, study: StudyRow, folder: Path, *, slots: int | None) -> Conclusion:
+        """Written into a folder, also before the end."""
         from dashboards.report import files
         from dashboards.report.answer import gather
 
@@ -143,22 +145,50 @@ class Here:
 
     # -- act -----------------------------------------------------------------------------------------
     def wished(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
-        foreground.wished(self.settings, self.store, study, verb, detail)
+        """Put a wish down and see it obeyed: by whoever leads, else by this process. MoveRefused carries
+        a no."""
+        clock = SystemClock()
+        storage = Storage(self.settings.runs) if verb == "delete" else None
+        wish = creation.ask(self.store, study, verb, detail, clock=clock)
+        give_up_at = clock.monotonic() + ANSWER_WITHIN_S
+        # A wish that is gone was for a study that is gone: with it, by a deletion.
+        while (found := self.store.asked(wish.wish_id)) is not None and found.answer is None:
+            if drive.obey_now(self.store, clock=clock, storage=storage):
+                continue
+            if clock.monotonic() > give_up_at:
+                raise LedgerBusy(
+                    f"The process that leads has not answered within {ANSWER_WITHIN_S:g} s. The wish to "
+                    f"{verb} stands, and it will be obeyed; look with `orch study show {study.name}`."
+                )
+            time.sleep(0.1)
+        if found is not None and found.answer:
+            raise MoveRefused(found.answer)
 
     def let_stop(self, study: StudyRow) -> None:
-        foreground.let_stop(self.settings, self.store, study)
+        """After a pause or a cancellation that nobody led: tell workers that outlived their leader."""
+        if not self.store.live_attempts(study.study_id) or self.store.lead(whoami()) is None:
+            return
+        note("Runs of this study outlived the process that led them; they are told to save and stop.")
+        here = host.open_host(self.settings, self.store)
+        try:
+            drive.run(here, study.study_id, launch=False)
+        finally:
+            here.close()
 
     def is_led(self) -> bool:
+        """Whether it is for another process to run the studies there."""
         return foreground.led_by_another(self.store)
 
     def see_to_the_end(
         self, study: StudyRow, *, workers: int | None, as_json: bool, extra: Mapping[str, Any] | None = None
     ) -> int:
+        """Run it, or follow it where it runs, and show its result. The exit code."""
         return foreground.run_here(
             self, self.settings, self.store, study, workers=workers, as_json=as_json, extra=extra
         )
 
     def watch(self, study: StudyRow) -> None:
+        """Follow what another process runs. MoveRefused when none does."""
         if drive.at_rest(self.store, study.study_id) is not None:
             return
         if not self.is_led():  # to watch it would last for ever
@@ -184,11 +214,13 @@ class Here:
             drive.follow(self.store, study.study_id, lead=False, on_tick=on_tick)
 
     def hint(self, study: StudyRow) -> str:
+        """What to do about a study that is running."""
         if self.is_led():
             return f"Another process runs it. Look with: orch study watch {study.name}"
         return f"No process runs it now. Run it with: orch study resume {study.name}"
 
     def left_alone(self, study: StudyRow) -> str:
+        """What becomes of a study that is created and not followed."""
         return f"Not run. Run it with: orch study resume {study.name}"
 
 

@@ -7,19 +7,18 @@ from typing import Any
 
 import click
 
+from orchestrator import tracking
 from orchestrator.cli import foreground
 from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
+from orchestrator.cli.spec_options import as_json_option
 from orchestrator.ground.errors import MoveRefused
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyRow, StudyState
 from orchestrator.tracking.destination import Destination, destination
+from orchestrator.tracking.sync import MOST_COUNTED, lag, missing, reports
 
 TELL_EVERY_S = 2.0
-
-as_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."
-)
 
 
 @click.group("mlflow")
@@ -40,9 +39,6 @@ def place_of_mirror() -> Destination:
 @as_json_option
 def sync(study: str | None, as_json: bool) -> int:
     """Write to MLflow what is missing there, of one study or of all; also what was deleted there."""
-    from orchestrator import tracking
-    from orchestrator.tracking.sync import missing, reports
-
     settings, place = from_environment(), place_of_mirror()
     written: dict[str, int] = {}
     told_at = time.monotonic()
@@ -62,18 +58,14 @@ def sync(study: str | None, as_json: bool) -> int:
         by_study = {row.name: written.get(row.name, 0) for row in rows}
         print_json({"mlflow": place.shown, "written": by_study, "missing": owed})
     else:
-        total = sum(written.values())
-        say(f"{counted(total, 'report')} of {_studies(len(rows))} written to {place.shown}.")
+        of = "1 study" if len(rows) == 1 else f"{len(rows):,} studies"
+        say(f"{counted(sum(written.values()), 'report')} of {of} written to {place.shown}.")
         note("Look at it with: orch ui")
     for name, count in owed.items():
         note(
             f"{reports(count)} of {name} came meanwhile. Write what is missing with: orch mlflow sync {name}"
         )
     return DONE
-
-
-def _studies(count: int) -> str:
-    return "1 study" if count == 1 else f"{count:,} studies"
 
 
 @command.command()
@@ -110,8 +102,6 @@ def status(as_json: bool) -> int:
 
 
 def _row(store: Store, place: Destination, study: StudyRow) -> dict[str, Any]:
-    from orchestrator.tracking.sync import MOST_COUNTED, lag
-
     missing = lag(store, place, study.study_id)
     owed = bool(store.cursor(place.owed(study.study_id)))
     return {

@@ -1,15 +1,21 @@
-"""Which place does a command line name? The ledger here, or with `--server` that of a service."""
+"""Where do the studies of a command line live? In the ledger here, or with `--server` at a service."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
 from orchestrator.cli import foreground
-from orchestrator.cli.places import Place
 from orchestrator.ground.settings import from_environment
+
+if TYPE_CHECKING:
+    from orchestrator.cli.local import LocalSite
+    from orchestrator.cli.remote import RemoteSite
+
+Site: TypeAlias = "LocalSite | RemoteSite"
 
 server_option = click.option(
     "--server",
@@ -20,20 +26,20 @@ server_option = click.option(
 
 
 @contextmanager
-def opened(server: str | None) -> Iterator[Place]:
-    """The place that a command line names."""
+def opened(server: str | None) -> Iterator[Site]:
+    """The site that a command line names."""
     settings = from_environment()
     if server:
-        from orchestrator.cli.remote import There
+        from orchestrator.cli.remote import RemoteSite
         from orchestrator.client import Client
 
         with Client(server) as client:
-            yield There(settings, client)
+            yield RemoteSite(settings, client)
         return
-    from orchestrator.cli.local import Here
+    from orchestrator.cli.local import LocalSite
 
     with ExitStack() as ledgers:
-        yield Here(
+        yield LocalSite(
             settings,
             lambda writing: ledgers.enter_context(foreground.opened(settings, writing=writing)),
         )

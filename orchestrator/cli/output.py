@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import shutil
 import sys
 import textwrap
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.ground.durations import hours
 from orchestrator.ground.errors import (
     NOT_FOUND,
     REFUSED,
@@ -30,6 +30,7 @@ from orchestrator.ground.errors import (
     OrchError,
     telling,
 )
+from orchestrator.ledger.codec import finite
 
 if TYPE_CHECKING:
     from orchestrator.readings.overview import ArmLine, Overview
@@ -140,36 +141,12 @@ def say(*lines: str) -> None:
 
 def print_json(data: object) -> None:
     """The one object on stdout. ASCII only, so fit for terminals; NaN, which JSON lacks, is null."""
-    click.echo(json.dumps(_finite(data), allow_nan=False))
-
-
-def _finite(data: Any) -> Any:
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    if isinstance(data, dict):
-        return {key: _finite(value) for key, value in data.items()}
-    if isinstance(data, list | tuple):
-        return [_finite(value) for value in data]
-    return data
+    click.echo(json.dumps(finite(data), allow_nan=False))
 
 
 def number(value: float | None) -> str:
     """Five digits: enough to tell two losses apart."""
     return "" if value is None else f"{value:.5g}"
-
-
-def hours(value: float) -> str:
-    """Hours as people say them: 7.1 h, 25 min, 1.8 s."""
-    if value >= 1:
-        return f"{value:,.0f} h" if value >= 100 else f"{value:.3g} h"
-    return f"{value * 60:.3g} min" if value * 60 >= 1 else f"{value * 3600:.3g} s"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as a stop-watch shows them: 0:07, 12:40, 3:05:00."""
-    minutes, rest = divmod(int(seconds), 60)
-    whole, minutes = divmod(minutes, 60)
-    return f"{whole}:{minutes:02d}:{rest:02d}" if whole else f"{minutes}:{rest:02d}"
 
 
 def counted(count: int, what: str) -> str:

@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from orchestrator.cli.output import clean, clock, counted, note, number, table
+from orchestrator.cli.output import clean, counted, note, number, table
+from orchestrator.ground.durations import stopwatch
 from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger import Ledger, paging
 from orchestrator.ledger.records import ENDED, AttemptRow, StoredEvent, StudyRow, TrialRow
@@ -53,10 +54,8 @@ class Scene:
     @property
     def best(self) -> tuple[float, str] | None:
         """The best value of all arms and its trial."""
-        lines = [line for line in self.view.arms if line.best is not None]
-        sign = 1 if self.view.goal == "minimize" else -1
-        best = min(lines, key=lambda line: sign * (line.best or 0.0), default=None)
-        return None if best is None else (best.best or 0.0, short(best.best_trial or ""))
+        line = self.view.best()
+        return None if line is None else (line.best or 0.0, short(line.best_trial or ""))
 
 
 @dataclass(frozen=True)
@@ -145,9 +144,27 @@ def short(trial_id: str) -> str:
     return trial_id.split(".", 1)[-1]
 
 
-class Progress(Protocol):
+class Progress:
+    """Looks at the study when it is time to."""
+
+    def __init__(self, eye: Eye) -> None:
+        self._eye = eye
+        self._began = time.monotonic()
+        self._due = 0.0
+
     def update(self) -> None:
-        """Called at every tick; looks at the ledger when it is time to."""
+        """Called at every tick."""
+        began = time.monotonic()
+        if began < self._due:
+            return
+        with contextlib.suppress(LedgerBusy):  # whoever runs the study waits for the ledger, and says so
+            self._look(began)
+        now = time.monotonic()
+        # A look that outlasted a restart of the service says nothing of how dear looks are.
+        self._due = now + max(LOOK_EVERY_S, min(SHARE * (now - began), MOST_BETWEEN_LOOKS_S))
+
+    def _look(self, at: float) -> None:
+        raise NotImplementedError
 
 
 @contextmanager
@@ -164,47 +181,24 @@ def shown(sight: Callable[[], Seen], study: StudyRow, *, fresh: bool = False) ->
         yield picture
 
 
-class _Pace:
-    """Says when the next look is due."""
-
-    def __init__(self) -> None:
-        self._due = 0.0
-
-    def due(self) -> bool:
-        return time.monotonic() >= self._due
-
-    def looked(self, since: float) -> None:
-        now = time.monotonic()
-        # A look that outlasted a restart of the service says nothing of how dear looks are.
-        self._due = now + max(LOOK_EVERY_S, min(SHARE * (now - since), MOST_BETWEEN_LOOKS_S))
-
-
-class _Lines:
+class _Lines(Progress):
     """A line for every run that ends, and every 10 s a summary."""
 
     def __init__(self, eye: Eye) -> None:
-        self._eye = eye
-        self._pace = _Pace()
-        self._began = self._summed = time.monotonic()
+        super().__init__(eye)
+        self._summed = self._began
 
-    def update(self) -> None:
-        if not self._pace.due():
-            return
-        began = time.monotonic()
-        with contextlib.suppress(LedgerBusy):  # whoever runs the study waits for the ledger, and says so
-            self._told(began, self._look())
-        self._pace.looked(began)
-
-    def _told(self, began: float, scene: Scene) -> None:
-        if began - self._summed >= SUMMARY_EVERY_S:
-            self._summed = began
+    def _look(self, at: float) -> None:
+        scene = self._tell()
+        if at - self._summed >= SUMMARY_EVERY_S:
+            self._summed = at
             note(f"[{self._elapsed()}] {_status(scene)}")
 
     def finish(self) -> None:
         with contextlib.suppress(LedgerBusy):
-            self._look()
+            self._tell()
 
-    def _look(self) -> Scene:
+    def _tell(self) -> Scene:
         scene = self._eye.look()
         before = scene.view.ended - len(scene.ended)
         for i, trial in enumerate(scene.ended, start=1):
@@ -215,7 +209,7 @@ class _Lines:
         return scene
 
     def _elapsed(self) -> str:
-        return clock(time.monotonic() - self._began)
+        return stopwatch(time.monotonic() - self._began)
 
 
 def _status(scene: Scene) -> str:
@@ -226,17 +220,15 @@ def _status(scene: Scene) -> str:
     if scene.best is not None:
         parts.append(f"best {scene.view.metric} {number(scene.best[0])} ({scene.best[1]})")
     if scene.left_s is not None and scene.view.ended < scene.view.requested:
-        parts.append(f"about {clock(scene.left_s)} left")
+        parts.append(f"about {stopwatch(scene.left_s)} left")
     return ", ".join(parts)
 
 
-class _Picture:
+class _Picture(Progress):
     """A few lines that are drawn anew in place, by rich, in a thread of its own."""
 
     def __init__(self, eye: Eye) -> None:
-        self._eye = eye
-        self._pace = _Pace()
-        self._began = time.monotonic()
+        super().__init__(eye)
         self._scene: Scene | None = None
         self._looked_at = 0.0
 
@@ -254,13 +246,9 @@ class _Picture:
                 self._scene = self._eye.look()
             live.refresh()
 
-    def update(self) -> None:
-        if self._pace.due():
-            began = time.monotonic()
-            with contextlib.suppress(LedgerBusy):  # as above
-                self._scene = self._eye.look()
-                self._looked_at = time.monotonic()
-            self._pace.looked(began)
+    def _look(self, at: float) -> None:
+        self._scene = self._eye.look()
+        self._looked_at = time.monotonic()
 
     def _draw(self) -> RenderableType:
         from rich.console import Group
@@ -270,10 +258,10 @@ class _Picture:
         if scene is None:
             return Text("starting…", style="dim")
         size = shutil.get_terminal_size()
-        elapsed = f"{clock(time.monotonic() - self._began)} elapsed"
+        elapsed = f"{stopwatch(time.monotonic() - self._began)} elapsed"
         left = ""
         if scene.left_s is not None and scene.view.ended < scene.view.requested:
-            left = f", about {clock(max(0.0, scene.left_s - (time.monotonic() - self._looked_at)))} left"
+            left = f", about {stopwatch(max(0.0, scene.left_s - (time.monotonic() - self._looked_at)))} left"
         state = f"  {clean(scene.view.status)}  {scene.view.ended} of {scene.view.requested} runs"
         head = Text.assemble((clean(scene.view.name), "bold"), f"{state}  {elapsed}{left}")
         whole = min(60, size.columns)

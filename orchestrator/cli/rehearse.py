@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from orchestrator.cli import foreground
-from orchestrator.cli.output import DONE, NO_RESULT, clock, hours, note, print_json, say
+from orchestrator.cli.output import DONE, NO_RESULT, note, print_json, say
 from orchestrator.cli.spec_options import (
     as_json_option,
     read,
@@ -19,6 +19,7 @@ from orchestrator.cli.spec_options import (
     workers_option,
 )
 from orchestrator.engine.tick import Tick
+from orchestrator.ground.durations import hours, stopwatch
 from orchestrator.ground.settings import from_environment
 from orchestrator.service import rehearse
 from orchestrator.study.spec import StudySpec
@@ -71,7 +72,7 @@ class _Told:
             return
         self._told = now
         line = (
-            f"[{clock(now - self._began)}] {self._ended} of {self._requested} runs ended, "
+            f"[{stopwatch(now - self._began)}] {self._ended} of {self._requested} runs ended, "
             f"{hours(virtual_hours)} on the virtual clock"
         )
         if self._live:

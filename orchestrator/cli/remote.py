@@ -1,4 +1,4 @@
-"""What can be asked of a service? The place of studies that somebody else's `orch serve` runs."""
+"""What can be asked of a service? The site of studies that somebody else's `orch serve` runs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from pydantic import TypeAdapter
 
+from orchestrator.cli.findings import Conclusion
 from orchestrator.cli.foreground import Interrupts, show_result
 from orchestrator.cli.output import note
-from orchestrator.cli.places import Conclusion
 from orchestrator.cli.progress import Running, Seen, heard_of, short, shown
 from orchestrator.client import Client, Ears, Heard, at_rest, running
 from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused, NotFound
@@ -38,11 +39,11 @@ from orchestrator.readings.overview import ArmLine, Overview
 from orchestrator.runs.schedules import Curves
 from orchestrator.service.creation import Created
 from orchestrator.study.canonical import canonical
+from orchestrator.study.plan import Plan
 from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
     from dashboards.evidence.tables import Table
-    from orchestrator.study.plan import Plan
 
 Json = dict[str, Any]
 Row = TypeVar("Row", TrialRow, AttemptRow, ArmLine)
@@ -54,17 +55,13 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,79}")
 TRIAL = re.compile(rf"{NAME.pattern}\.{NAME.pattern}\.[0-9]{{1,9}}\.[0-9]{{1,9}}")
 
 
-class There:
+class RemoteSite:
     def __init__(self, settings: Settings, client: Client) -> None:
         self.settings, self.client = settings, client
         self.name = client.url
 
     # -- before a study ------------------------------------------------------------------------------
     def plan(self, spec: StudySpec, *, slots: int | None, refuse_above: float | None) -> Plan:
-        from pydantic import TypeAdapter
-
-        from orchestrator.study.plan import Plan
-
         told = self.client.plan(spec=_written(spec), slots=slots, refuse_above=refuse_above)
         return TypeAdapter(Plan).validate_python(told)
 
@@ -136,8 +133,7 @@ class There:
         return tables.from_dict(told["study"], told["table"])
 
     def verdict(self, study: StudyRow) -> Json:
-        judged: Json = self.client.verdict(study.study_id)["verdict"]
-        return judged
+        return dict(self.client.verdict(study.study_id)["verdict"])
 
     def conclude(self, study: StudyRow) -> Conclusion:
         told = self.client.verdict(study.study_id)
@@ -209,26 +205,19 @@ class There:
 
     def watch(self, study: StudyRow) -> None:
         if not at_rest(self._view(study.study_id)):
-            self._require_a_leader(study)
+            if self.client.ready()["leader"] is None:
+                raise MoveRefused(
+                    f"No process runs {study.name} now, so there is nothing to watch. {self.hint(study)}"
+                )
             self._follow(study, left=lambda: False)
 
     def hint(self, study: StudyRow) -> str:
-        if self._leader() is None:
+        if self.client.ready()["leader"] is None:
             return f"No process runs studies there now. Whoever keeps {self.name} can start it: orch serve"
         return f"The service runs it. Look with: orch study watch {study.name}"
 
     def left_alone(self, study: StudyRow) -> str:
         return self.hint(study)
-
-    def _leader(self) -> str | None:
-        leader: str | None = self.client.ready()["leader"]
-        return leader
-
-    def _require_a_leader(self, study: StudyRow) -> None:
-        if self._leader() is None:
-            raise MoveRefused(
-                f"No process runs {study.name} now, so there is nothing to watch. {self.hint(study)}"
-            )
 
     def _follow(self, study: StudyRow, *, left: Callable[[], bool], fresh: bool = False) -> bool:
         """Show its progress until it rests; False: the person left, and left the study alone."""

@@ -9,13 +9,10 @@ import click
 from orchestrator.cli.findings import found, table_lines, verdict_lines
 from orchestrator.cli.opening import opened, server_option
 from orchestrator.cli.output import DONE, note, print_json, say
+from orchestrator.cli.spec_options import as_json_option
 from orchestrator.ground.settings import from_environment
 
 FORMS = ("text", "md", "latex", "csv")
-
-as_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."
-)
 
 
 @click.command("report")
@@ -32,10 +29,10 @@ as_json_option = click.option(
 @server_option
 def report_(name: str, out: str | None, slots: int | None, as_json: bool, server: str | None) -> int:
     """Write the whole answer: one HTML file that needs no network, Markdown, tables. Also before the end."""
-    with opened(server) as place:
-        study = place.study(name)
+    with opened(server) as site:
+        study = site.study(name)
         folder = Path(out) if out else from_environment().reports / study.name
-        concluded = place.report(study, folder, slots=slots)
+        concluded = site.report(study, folder, slots=slots)
     if as_json:
         print_json(found(concluded))
     else:
@@ -50,9 +47,9 @@ def report_(name: str, out: str | None, slots: int | None, as_json: bool, server
 @server_option
 def verdict_(name: str, as_json: bool, server: str | None) -> int:
     """Say whether the registered claim is supported, refuted or undecided, and what would decide it."""
-    with opened(server) as place:
-        study = place.study(name)
-        judged = place.verdict(study)
+    with opened(server) as site:
+        study = site.study(name)
+        judged = site.verdict(study)
     if as_json:
         print_json({"study": study.name, "status": study.state, "verdict": judged})
     else:
@@ -73,9 +70,9 @@ def table_(name: str, form: str, metric: str | None, as_json: bool, server: str 
     from dashboards.evidence import tables
     from dashboards.report.answer import table_dict
 
-    with opened(server) as place:
-        study = place.study(name)
-        made = place.table(study, metric=metric)
+    with opened(server) as site:
+        study = site.study(name)
+        made = site.table(study, metric=metric)
     if as_json:
         print_json({"study": study.name, "status": study.state, "table": table_dict(made)})
     elif form == "text":

@@ -26,9 +26,9 @@ def export(trial_id: str, out: Path | None, server: str | None) -> int:
 
     A spec replays it with schedule.name set to that file: the learned curve, frozen, at a plain run's cost.
     """
-    with opened(server) as place:
-        row = place.trial(trial_id)
-        curves = place.schedule(row)
+    with opened(server) as site:
+        row = site.trial(trial_id)
+        curves = site.schedule(row)
     out = (out or Path("schedule.json")).absolute()
     try:
         written = schedules.write(curves, out, trial=row.trial_id, config=row.config)

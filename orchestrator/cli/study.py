@@ -1,6 +1,6 @@
 """`orch study …`: create, plan, spec, list, show, watch, pause, resume, cancel, extend, delete, export.
 
-What was found (report, verdict, table) is in `answer.py`.
+What was found (report, verdict, table) is in `results.py`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import click
 
 from orchestrator.cli import foreground, results
 from orchestrator.cli.foreground import show_overview, show_result
-from orchestrator.cli.opening import opened, server_option
+from orchestrator.cli.opening import Site, opened, server_option
 from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
-from orchestrator.cli.places import Place
 from orchestrator.cli.spec_options import (
     as_json_option,
     read,
@@ -27,6 +26,7 @@ from orchestrator.cli.spec_options import (
     tell_question,
     workers_option,
 )
+from orchestrator.ground import durations
 from orchestrator.ground.errors import BadSpec, MoveRefused, NameTaken
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
@@ -68,8 +68,8 @@ def create(
     """
     asked = read(spec, **changes)
     tell_question(asked.spec, asked.notes)
-    with opened(server) as place:
-        made = _created(place, asked.spec, workers=workers, refuse_above=refuse_above)
+    with opened(server) as site:
+        made = _created(site, asked.spec, workers=workers, refuse_above=refuse_above)
         study = made.study
         if study.state is StudyState.CANCELLED:
             raise MoveRefused(
@@ -78,20 +78,20 @@ def create(
         if made.attached:
             note(f"The study {study.name} exists with this spec and is {study.state}: attached to it.")
         if study.state is StudyState.PAUSED:
-            place.wished(study, "resume", {})
+            site.wished(study, "resume", {})
         extra = {"created": not made.attached, "attached": made.attached}
         if not no_run:
-            return place.see_to_the_end(study, workers=workers, as_json=as_json, extra=extra)
-        note(place.left_alone(study))
-        _show(place, study, as_json=as_json, extra=extra)
+            return site.see_to_the_end(study, workers=workers, as_json=as_json, extra=extra)
+        note(site.left_alone(study))
+        _show(site, study, as_json=as_json, extra=extra)
         return DONE
 
 
-def _created(place: Place, wanted: StudySpec, **limits: Any) -> Created:
+def _created(site: Site, wanted: StudySpec, **limits: Any) -> Created:
     try:
-        return place.create(wanted, **limits)
+        return site.create(wanted, **limits)
     except NameTaken as taken:
-        there = StudySpec.stored(place.study(taken.study_id).spec)
+        there = StudySpec.stored(site.study(taken.study_id).spec)
         differ = [key for key in StudySpec.model_fields if getattr(there, key) != getattr(wanted, key)]
         taken.add_note(f"Its spec differs from yours in: {', '.join(differ)}.")
         raise
@@ -120,8 +120,8 @@ def plan_(
 
     asked = read(spec, **changes)
     tell_question(asked.spec, asked.notes)
-    with opened(server) as place:
-        planned = place.plan(asked.spec, slots=slots, refuse_above=refuse_above)
+    with opened(server) as site:
+        planned = site.plan(asked.spec, slots=slots, refuse_above=refuse_above)
     if as_json:
         print_json({**planned.to_dict(), "notes": [*planned.notes, *asked.notes]})
         return DONE
@@ -129,17 +129,13 @@ def plan_(
     spare = ("waits for", "method", "phase", "each", "run time")
     say(*table(TABLE_HEADER, planned.as_table_rows(), right=right, spare=spare, width=terminal_width()))
     if planned.wall_hours is not None:
-        say("", f"Wall clock: about {_wall(planned.wall_hours)} with {planned.slots} runs at a time.")
+        hours = planned.wall_hours
+        wall = durations.hours(hours) if hours < 48 else f"{hours / 24:,.0f} days"
+        say("", f"Wall clock: about {wall} with {planned.slots} runs at a time.")
     if planned.programs is not None:
         say(f"Programs to compile before that, unless they are kept from an earlier run: {planned.programs}.")
     say(*planned.notes)
     return DONE
-
-
-def _wall(hours: float) -> str:
-    from orchestrator.cli.output import hours as spelt
-
-    return spelt(hours) if hours < 48 else f"{hours / 24:,.0f} days"
 
 
 @command.command("spec")
@@ -162,13 +158,13 @@ def spec_(spec: str, **changes: Any) -> int:
 @server_option
 def list_(as_json: bool, server: str | None) -> int:
     """List all studies."""
-    with opened(server) as place:
-        rows = place.listed()
+    with opened(server) as site:
+        rows = site.listed()
     if as_json:
         print_json({"studies": rows})
         return DONE
     if not rows:
-        note(f"There are no studies in {place.name}. Create one: orch study create bo-vs-guided")
+        note(f"There are no studies in {site.name}. Create one: orch study create bo-vs-guided")
         return DONE
     cells = [
         (
@@ -191,27 +187,27 @@ def list_(as_json: bool, server: str | None) -> int:
 @server_option
 def show(name: str, as_json: bool, server: str | None) -> int:
     """Show how a study stands, arm by arm."""
-    with opened(server) as place:
-        study = place.study(name)
+    with opened(server) as site:
+        study = site.study(name)
         spec = StudySpec.stored(study.spec)
         if not as_json:
             say(*filter(None, (spec.question, f"Claim: {spec.claim.text}" if spec.claim else "")))
-        _show(place, study, as_json=as_json)
+        _show(site, study, as_json=as_json)
         if not as_json:
-            _tell_wishes(place, study)
+            _tell_wishes(site, study)
     return DONE
 
 
-def _tell_wishes(place: Place, study: StudyRow) -> None:
-    for wish in place.wishes(study):
+def _tell_wishes(site: Site, study: StudyRow) -> None:
+    for wish in site.wishes(study):
         at = datetime.fromtimestamp(wish.asked_at).strftime("%Y-%m-%d %H:%M:%S")
         answer = "not yet answered" if wish.answer is None else wish.answer or "done"
         detail = "".join(f" {key} {value}" for key, value in wish.detail.items())
         say(f"{at} {wish.asked_by} asked to {wish.verb}{detail}: {answer}")
 
 
-def _show(place: Place, study: StudyRow, *, as_json: bool, extra: dict[str, Any] | None = None) -> None:
-    view = place.overview(study)
+def _show(site: Site, study: StudyRow, *, as_json: bool, extra: dict[str, Any] | None = None) -> None:
+    view = site.overview(study)
     if as_json:
         print_json({**view.to_dict(), **(extra or {})})
     else:
@@ -224,10 +220,10 @@ def _show(place: Place, study: StudyRow, *, as_json: bool, extra: dict[str, Any]
 @server_option
 def watch(name: str, as_json: bool, server: str | None) -> int:
     """Follow a study that another process runs, until it ends or is paused."""
-    with opened(server) as place:
-        study = place.study(name)
-        place.watch(study)
-        return show_result(place, place.study(study.study_id), as_json=as_json)
+    with opened(server) as site:
+        study = site.study(name)
+        site.watch(study)
+        return show_result(site, site.study(study.study_id), as_json=as_json)
 
 
 # -- steer -----------------------------------------------------------------------------------------------
@@ -248,13 +244,13 @@ def pause(name: str, as_json: bool, server: str | None) -> int:
 @server_option
 def resume(name: str, workers: int | None, no_run: bool, as_json: bool, server: str | None) -> int:
     """Go on with a study that was paused, or whose process has died."""
-    with opened(server) as place:
-        study = place.study(name)
-        place.wished(study, "resume", {})
-        if no_run or place.is_led():
-            return _answered(place, study, as_json=as_json)
+    with opened(server) as site:
+        study = site.study(name)
+        site.wished(study, "resume", {})
+        if no_run or site.is_led():
+            return _answered(site, study, as_json=as_json)
         tell_question(StudySpec.stored(study.spec))
-        return place.see_to_the_end(study, workers=workers, as_json=as_json)
+        return site.see_to_the_end(study, workers=workers, as_json=as_json)
 
 
 @command.command()
@@ -267,11 +263,11 @@ def cancel(name: str, as_json: bool, server: str | None) -> int:
 
 
 def _steer(name: str, verb: str, server: str | None, *, as_json: bool) -> int:
-    with opened(server) as place:
-        study = place.study(name)
-        place.wished(study, verb, {})
-        place.let_stop(study)
-        return _answered(place, study, as_json=as_json)
+    with opened(server) as site:
+        study = site.study(name)
+        site.wished(study, verb, {})
+        site.let_stop(study)
+        return _answered(site, study, as_json=as_json)
 
 
 @command.command()
@@ -282,26 +278,26 @@ def _steer(name: str, verb: str, server: str | None, *, as_json: bool) -> int:
 @server_option
 def extend(name: str, arm: str, trials: int, as_json: bool, server: str | None) -> int:
     """Add trials to one arm of a study, also of one that has ended."""
-    with opened(server) as place:
-        study = place.study(name)
-        place.wished(study, "extend", {arm: trials})
-        return _answered(place, study, as_json=as_json)
+    with opened(server) as site:
+        study = site.study(name)
+        site.wished(study, "extend", {arm: trials})
+        return _answered(site, study, as_json=as_json)
 
 
-def _answered(place: Place, study: StudyRow, *, as_json: bool) -> int:
+def _answered(site: Site, study: StudyRow, *, as_json: bool) -> int:
     """How the study stands after a wish."""
-    study = place.study(study.study_id)
+    study = site.study(study.study_id)
     if as_json:
-        _show(place, study, as_json=True)
+        _show(site, study, as_json=True)
     else:
         say(f"The study {study.name} is {study.state}.")
-        live = place.running(study)
+        live = site.running(study)
         if live and study.state is not StudyState.RUNNING:
             note(f"{live} of its runs are still stopping.")
     if study.state is StudyState.PAUSED:
         note(f"Go on with: orch study resume {study.name}")
     elif study.state is StudyState.RUNNING:
-        note(place.hint(study))
+        note(site.hint(study))
     return DONE
 
 
@@ -312,20 +308,20 @@ def _answered(place: Place, study: StudyRow, *, as_json: bool) -> int:
 @server_option
 def delete(name: str, yes: bool, as_json: bool, server: str | None) -> int:
     """Delete a study that has ended, and the folders of its runs. It cannot be undone."""
-    with opened(server) as place:
-        study = place.study(name)
-        deletable(study, live=place.running(study) > 0)
-        arms = place.overview(study).arms
+    with opened(server) as site:
+        study = site.study(name)
+        deletable(study, live=site.running(study) > 0)
+        arms = site.overview(study).arms
         trials = sum(sum(line.states.values()) for line in arms)
         attempts = sum(line.attempts for line in arms)
         if not yes:
             _confirm(
-                f"{study.name} at {place.name}, {counted(trials, 'trial')} with "
+                f"{study.name} at {site.name}, {counted(trials, 'trial')} with "
                 f"{counted(attempts, 'attempt')}, all that they reported, and their folders with "
                 f"checkpoints, parameters and logs. Reports that were written, and what MLflow has of it, "
                 f"stay."
             )
-        place.wished(study, "delete", {})
+        site.wished(study, "delete", {})
     if as_json:
         told = {"study": study.name, "study_id": study.study_id, "trials": trials, "attempts": attempts}
         print_json({**told, "deleted": True})
@@ -372,8 +368,6 @@ def export_(name: str, form: str, out: str | None) -> int:
 
 
 def _write(store: Store, name: str, form: str, file: Any) -> None:
-    import json
-
     from orchestrator.readings import exports
 
     if form == "csv":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -10,11 +9,9 @@ from datetime import datetime
 
 import click
 
-from orchestrator.cli.opening import opened, server_option
+from orchestrator.cli.opening import Site, opened, server_option
 from orchestrator.cli.output import (
     DONE,
-    clock,
-    hours,
     note,
     number,
     pairs,
@@ -23,19 +20,15 @@ from orchestrator.cli.output import (
     table,
     terminal_width,
 )
-from orchestrator.cli.places import Place
+from orchestrator.cli.spec_options import as_json_option
+from orchestrator.ground.durations import hours, stopwatch
 from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import ENDED, AttemptRow, AttemptState, StoredEvent, StudyState, TrialRow
-from orchestrator.readings.overview import fallback_words, passed_over
-from trainer.protocol import FALLBACK
+from orchestrator.readings.overview import commit_of, event_words, fallback_words
 
 FOLLOW_S = 0.2  # between two looks for new events
 PAGE = 1000
-
-as_json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."
-)
 
 
 @click.group()
@@ -49,9 +42,9 @@ def command() -> None:
 @server_option
 def show(trial: str, as_json: bool, server: str | None) -> int:
     """Show a trial, its result and its attempts."""
-    with opened(server) as place:
-        row = place.trial(trial)
-        attempts = place.attempts(row)
+    with opened(server) as site:
+        row = site.trial(trial)
+        attempts = site.attempts(row)
     if as_json:
         print_json(
             {**asdict(row), "attempts": [{**asdict(each), "damaged": each.damaged} for each in attempts]}
@@ -77,17 +70,13 @@ def show(trial: str, as_json: bool, server: str | None) -> int:
 
 
 def _attempt_cells(attempt: AttemptRow) -> tuple[str, ...]:
-    made_by = attempt.provenance
-    commit = made_by.get("git")
-    if isinstance(commit, dict):
-        commit = commit.get("commit")
     return (
         str(attempt.number),
         attempt.state,
         datetime.fromtimestamp(attempt.started_at).strftime("%Y-%m-%d %H:%M:%S"),
         hours(run_hours(attempt.clocks)),
-        str(made_by.get("host", "")),
-        str(commit or "")[:10],
+        str(attempt.provenance.get("host", "")),
+        commit_of(attempt),
         attempt.reason.splitlines()[0] if attempt.reason else "",
     )
 
@@ -99,17 +88,17 @@ def _attempt_cells(attempt: AttemptRow) -> tuple[str, ...]:
 @server_option
 def logs(trial: str, attempt: int | None, follow: bool, server: str | None) -> int:
     """Print what a trial reported, and the traceback of an attempt that failed."""
-    with opened(server) as place:
-        row = place.trial(trial)
+    with opened(server) as site:
+        row = site.trial(trial)
         if attempt is not None and attempt > row.attempts:
             raise NotFound(
                 f"The trial {row.trial_id} has had {row.attempts} attempts; there is no {attempt}."
             )
         began: dict[int, float] = {}
-        for stored in _events(place, row, follow=follow):
+        for stored in _events(site, row, follow=follow):
             if attempt in (None, stored.event.attempt):
                 say(_line(stored, began.setdefault(stored.event.attempt, stored.event.at)))
-        for one in place.attempts(row):
+        for one in site.attempts(row):
             if attempt in (None, one.number) and one.state not in (
                 AttemptState.LAUNCHING,
                 AttemptState.RUNNING,
@@ -119,14 +108,14 @@ def logs(trial: str, attempt: int | None, follow: bool, server: str | None) -> i
     return DONE
 
 
-def _events(place: Place, trial: TrialRow, *, follow: bool) -> Iterator[StoredEvent]:
+def _events(site: Site, trial: TrialRow, *, follow: bool) -> Iterator[StoredEvent]:
     """All events, page by page; with `follow` also those to come, until the trial or its study rests."""
     cursor, resting = 0, False
     while True:
         if follow:  # read before the events, so that none of an ended trial is missed
-            ended = place.trial(trial.trial_id).state in ENDED
-            resting = ended or place.study(trial.study_id).state is not StudyState.RUNNING
-        page = place.events(trial, after=cursor, most=PAGE)
+            ended = site.trial(trial.trial_id).state in ENDED
+            resting = ended or site.study(trial.study_id).state is not StudyState.RUNNING
+        page = site.events(trial, after=cursor, most=PAGE)
         yield from page
         if page:
             cursor = page[-1].event_id
@@ -138,22 +127,12 @@ def _events(place: Place, trial: TrialRow, *, follow: bool) -> Iterator[StoredEv
 
 def _line(stored: StoredEvent, began: float) -> str:
     event = stored.event
-    path = event.payload.get("path")
-    if event.kind == "started":
-        what = f"on {event.payload.get('host', 'an unknown host')}"
-    elif event.kind == FALLBACK:
-        what = passed_over(path, event.payload.get("damaged", ()))
-    elif path is not None:
-        what = str(path)
-    else:
-        numbers = {**event.payload.get("values", {}), **event.payload.get("hyper", {})}
-        what = ", ".join(f"{k} {v:.5g}" if math.isfinite(v) else f"{k} {v}" for k, v in numbers.items())
     parts = [
         f"attempt {event.attempt}",
-        f"{clock(max(0.0, event.at - began)):>7}",
+        f"{stopwatch(max(0.0, event.at - began)):>7}",
         f"step {event.step:>6}",
         f"{event.kind:<10}",
-        what,
+        event_words(event),
     ]
     return "  ".join(parts).rstrip()
 
@@ -164,12 +143,12 @@ def _line(stored: StoredEvent, began: float) -> str:
 @server_option
 def retry(trial: str, as_json: bool, server: str | None) -> int:
     """Try a failed trial again, from its newest checkpoint."""
-    with opened(server) as place:
-        row = place.trial(trial)
-        study = place.study(row.study_id)
-        place.wished(study, "retry", {"trial_id": row.trial_id})
-        row = place.trial(row.trial_id)
-        led = place.is_led()
+    with opened(server) as site:
+        row = site.trial(trial)
+        study = site.study(row.study_id)
+        site.wished(study, "retry", {"trial_id": row.trial_id})
+        row = site.trial(row.trial_id)
+        led = site.is_led()
     if as_json:
         print_json(asdict(row))
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,13 +12,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import click
 
 from orchestrator.cli.mlflow import place_of_mirror
 from orchestrator.cli.output import DONE, note, say
-from orchestrator.ground.errors import MirrorLost, MoveRefused, NotFound
+from orchestrator.ground.errors import MirrorLost, NotFound
+from orchestrator.server.process import Address, listen, url_of
 from orchestrator.service import signals
 from orchestrator.tracking.destination import Destination
 
@@ -43,28 +42,17 @@ def command(host: str, port: int) -> int:
             f"Nothing has been mirrored to {place.file} yet. Run a study first; or write what the ledger "
             f"holds with: orch mlflow sync"
         )
-    _require_free(host, port)
-    with _server(place, host, port) as server, _ended_as_by_ctrl_c():
+    with listen(Address(host, port)) as free:  # and closed again
+        url = url_of(free)
+    with _server(place, host, port) as server, signals.Heeded():
         try:
-            _wait_until_ready(server, host, port)
-            say(f"http://{_spelt(host)}:{port}")
+            _wait_until_ready(server, url)
+            say(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
             note("Ctrl-C ends it.")
             server.wait()
         except KeyboardInterrupt:
             return DONE
     raise MirrorLost(f"MLflow's server ended by itself, with exit code {server.returncode}. It has said why.")
-
-
-def _require_free(host: str, port: int) -> None:
-    try:
-        [(family, kind, protocol, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
-            probe.bind(address)
-    except OSError as problem:
-        raise MoveRefused(
-            f"Nothing can listen on {host}:{port} ({problem.strerror}). Name another port with --port."
-        ) from problem
 
 
 @contextmanager
@@ -89,26 +77,12 @@ def _server(place: Destination, host: str, port: int) -> Iterator[subprocess.Pop
                 server.wait(ENDS_WITHIN_S)
 
 
-@contextmanager
-def _ended_as_by_ctrl_c() -> Iterator[None]:
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in signals.ending()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _wait_until_ready(server: subprocess.Popen[bytes], host: str, port: int) -> None:
+def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
     note("Starting MLflow's server…")
     give_up_at = time.monotonic() + READY_WITHIN_S
-    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     while time.monotonic() < give_up_at and server.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://{_spelt(local)}:{port}/health", timeout=5):
+            with urllib.request.urlopen(f"{url}/health", timeout=5):
                 return
         except urllib.error.HTTPError:  # it answers
             return
@@ -119,7 +93,3 @@ def _wait_until_ready(server: subprocess.Popen[bytes], host: str, port: int) -> 
             f"MLflow's server ended at once, with exit code {server.returncode}. It has said why."
         )
     raise MirrorLost(f"MLflow's server does not answer within {READY_WITHIN_S:g} s. Try again.")
-
-
-def _spelt(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

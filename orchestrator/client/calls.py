@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypedDict, Unpack
@@ -67,8 +67,7 @@ class Client:
 
     # -- create ------------------------------------------------------------------------------------------
     def presets(self) -> list[Json]:
-        found: list[Json] = self._get("/presets")["items"]
-        return found
+        return list(self._get("/presets")["items"])
 
     def preset(self, name: str, size: str = "quick") -> Json:
         """The whole spec, to be changed and given to `create`."""
@@ -119,8 +118,7 @@ class Client:
 
     def wishes(self, study: str) -> list[Json]:
         """What people asked of it, and what came of that."""
-        found: list[Json] = self._get(f"{_study(study)}/wishes")["items"]
-        return found
+        return list(self._get(f"{_study(study)}/wishes")["items"])
 
     def trials(self, study: str, *, arm: str | None = None, state: str | None = None) -> Iterator[Json]:
         return self._pages(f"{_study(study)}/trials", {"arm": arm, "state": state})
@@ -142,13 +140,11 @@ class Client:
     ) -> list[Json]:
         """Losses and hyperparameters by step: name, kind, steps and values of each curve."""
         query = {"name": name, "after": after, "most": most}
-        found: list[Json] = self._get(f"{_trial(trial)}/trajectories", query)["curves"]
-        return found
+        return list(self._get(f"{_trial(trial)}/trajectories", query)["curves"])
 
     def schedule(self, trial: str) -> dict[str, list[Any]]:
         """Every step's multiplier and hyperparameters."""
-        found: dict[str, list[Any]] = self._get(f"{_trial(trial)}/schedule")["curves"]
-        return found
+        return dict(self._get(f"{_trial(trial)}/schedule")["curves"])
 
     def ready(self) -> Json:
         """Who leads, and how the service's engine stands."""
@@ -191,8 +187,7 @@ class Client:
         return Path(path)
 
     def figures(self, study: str) -> list[Json]:
-        found: list[Json] = self._get(f"{_study(study)}/figures")["items"]
-        return found
+        return list(self._get(f"{_study(study)}/figures")["items"])
 
     def figure(self, study: str, name: str) -> Json:
         """One figure, as plotly draws it."""
@@ -271,7 +266,7 @@ class Client:
         `on_event` hears all that its trials have said and say, from the first word on.
         """
         give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
-        with self.listening(study, after=0) if on_event else _deaf(self._wire.wait) as ears:
+        with self.listening(study, after=0) if on_event else nullcontext(_Deaf(self._wire.wait)) as ears:
             while True:
                 began = time.monotonic()
                 seen = self.study(study)
@@ -320,11 +315,6 @@ class _Deaf:
         if not all_of_it:
             self._wait(within_s)
         return iter(())
-
-
-@contextmanager
-def _deaf(wait: Callable[[float], None]) -> Iterator[_Deaf]:
-    yield _Deaf(wait)
 
 
 def at_rest(seen: Mapping[str, Any]) -> bool:

@@ -225,4 +225,4 @@ def _written(body: Json) -> bytes:
 
 def _retry_after_s(response: httpx.Response) -> float:
     said = response.headers.get("Retry-After", "")
-    return min(float(said), 30.0) if said.isdecimal() else 0.0
+    return min(float(said), MOST_WAIT_S) if said.isdecimal() else 0.0

@@ -141,7 +141,9 @@ def closed(spec: StudySpec, name: str, *, begun: Callable[[str], bool]) -> str:
     """Why an arm cannot get more trials; "" if it can. `begun`: whether an arm has a trial."""
     if spec.arm(name).is_grid:
         return f"{name} is a grid: all its points are in it. Make a new study with more values."
-    follower = _begun_follower(spec, name, begun)
+    # An arm that runs what this one found: a later change of the best would make it a lie.
+    followers = (arm.name for arm in spec.arms if arm.after is not None and arm.after.arm == name)
+    follower = next(filter(begun, followers), None)
     if follower is not None:
         return (
             f"{follower} has already begun with what {name} found, so {name} cannot be "
@@ -153,12 +155,6 @@ def closed(spec: StudySpec, name: str, *, begun: Callable[[str], bool]) -> str:
 def most_trials(arm: Arm) -> int:
     """How many an arm may have in one replicate."""
     return FRESH_PER_REPLICATE if arm.fresh_seeds else MOST_TRIALS
-
-
-def _begun_follower(spec: StudySpec, name: str, begun: Callable[[str], bool]) -> str | None:
-    """An arm that runs what this one found; a later change of the best would make it a lie."""
-    followers = (arm.name for arm in spec.arms if arm.after is not None and arm.after.arm == name)
-    return next(filter(begun, followers), None)
 
 
 def _begun(store: Store, study_id: str, arm: str, replicate: int | None = None) -> bool:

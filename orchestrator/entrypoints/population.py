@@ -1,17 +1,17 @@
-"""How is a population trained as one trial? Ray Tune's PopulationBasedTraining decides, in this process.
+"""How is a population trained as one trial? Population-based training decides, in this process.
 
 An entrypoint. A config with a `population` section trains that many members (Jaderberg et al., 2017): each
 `every_steps` the worst go on from a copy of the best, with hyperparameters moved at random. A config without
 one is handed to the trainer as it is, so that a study can hold a population beside other arms.
 
 Members train in turn, in the worker's own process and on what the worker holds: programs compile once, and
-one slot is enough. So Tune's scheduler is asked here, and its executor, which wants an actor for each member,
-is not used. The trial costs what all its members cost. Its values are those of the best member, which alone
-opens the test split, and is the best by the dev split that also chose it.
+one slot is enough; Ray Tune would want an actor for each member. The trial costs what all its members cost.
+Its values are those of the best member, which alone opens the test split, and is the best by the dev split
+that also chose it.
 
 Every stretch that has been trained stands in the checkpoint, and of the one under way how far its member
-has saved; an attempt that goes on from one asks the scheduler the same questions again, and so comes to the
-same population.
+has saved; an attempt that goes on from one asks the same questions again, and so comes to the same
+population.
 """
 
 from __future__ import annotations
@@ -52,10 +52,8 @@ from trainer.protocol import (
 
 SECTION = "population"
 HISTORY = "population.json"
-SAVED, MEMBERS = (
-    "checkpoint-population-{}.json",
-    "checkpoint-members",
-)  # the storage discards what is so named
+# the storage discards what is so named
+SAVED, MEMBERS = "checkpoint-population-{}.json", "checkpoint-members"
 WORDS_A_STRETCH = 8  # training reports of a member that are passed on
 
 
@@ -181,7 +179,6 @@ class _Run:
         exploiting = Exploiting(
             self.points,
             space=population.space,
-            every_steps=population.every_steps,
             minimize=population.goal == "minimize",
             quantile=population.quantile,
             resample=population.resample,
@@ -192,7 +189,7 @@ class _Run:
                 return self.stopped()
             objectives = [self.objective(number) for number in everybody]
             checkpoints = [None if m.status == "diverged" else m.checkpoint for m in self.members]
-            for number, move in exploiting.round(step, objectives, checkpoints).items():
+            for number, move in exploiting.round(objectives, checkpoints).items():
                 self.take(number, move)
             for member in self.members:
                 member.tidy(needed=checkpoints)

@@ -9,8 +9,11 @@ import socket
 
 def whoami() -> str:
     """Who asks, or leads: told to people, and never parsed."""
+    return f"{user()}@{socket.gethostname()}:{os.getpid()}"
+
+
+def user() -> str:
     try:
-        user = getpass.getuser()
+        return getpass.getuser()
     except (KeyError, OSError):  # a user id without a name, as in some containers
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}:{os.getpid()}"
+        return str(os.geteuid())

@@ -8,10 +8,11 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 from orchestrator.ground.errors import NameTaken
 from orchestrator.ledger import rules, tallies
@@ -32,6 +33,30 @@ from orchestrator.ledger.records import (
     TrialState,
     Wish,
 )
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def locked(method: Method) -> Method:
+    """Nobody else reads or writes meanwhile."""
+
+    @wraps(method)
+    def alone(self: MemoryLedger, *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return cast("Method", alone)
+
+
+def led(method: Method) -> Method:
+    """Nor does one who does not lead any more: Fenced."""
+
+    @wraps(method)
+    def fenced(self: MemoryLedger, epoch: int, *args: Any, **kwargs: Any) -> Any:
+        with self.together(epoch):
+            return method(self, epoch, *args, **kwargs)
+
+    return cast("Method", fenced)
 
 
 class MemoryLedger:
@@ -62,173 +87,163 @@ class MemoryLedger:
         self._audit: list[AuditLine] = []
 
     # -- leadership ---------------------------------------------------------------------------------
+    @locked
     def lead(self, who: str) -> int | None:
-        with self._lock:
-            if self._led:
-                return self._epoch if self._who == who else None
-            self._led, self._who = True, who
-            self._epoch += 1
-            return self._epoch
+        if self._led:
+            return self._epoch if self._who == who else None
+        self._led, self._who = True, who
+        self._epoch += 1
+        return self._epoch
 
+    @locked
     def release(self, epoch: int | None = None) -> None:
-        with self._lock:
-            if epoch is None or epoch == self._epoch:
-                self._led = False
+        if epoch is None or epoch == self._epoch:
+            self._led = False
 
+    @locked
     def leader(self) -> str | None:
-        with self._lock:
-            return self._who if self._led else None
+        return self._who if self._led else None
 
     # -- anyone writes ------------------------------------------------------------------------------
+    @locked
     def create_study(self, study: StudyRow, *, receipt: Receipt | None = None) -> StudyRow:
-        with self._lock:
-            study = settled(study)
-            if receipt is not None and receipt.key in self._receipts:
-                raise rules.key_used(receipt.key)
-            for other in self._studies.values():
-                if study.name == other.name or study.study_id == other.study_id:
-                    raise NameTaken(other.name, other.study_id)
-            if receipt is not None:
-                self._receipts[receipt.key] = settled(receipt)
-            self._studies[study.study_id] = study
-            return study
+        study = settled(study)
+        if receipt is not None and receipt.key in self._receipts:
+            raise rules.key_used(receipt.key)
+        for other in self._studies.values():
+            if study.name == other.name or study.study_id == other.study_id:
+                raise NameTaken(other.name, other.study_id)
+        if receipt is not None:
+            self._receipts[receipt.key] = settled(receipt)
+        self._studies[study.study_id] = study
+        return study
 
     # -- the engine writes ----------------------------------------------------------------------------
     @contextmanager
     def together(self, epoch: int) -> Iterator[None]:
         with self._lock:
-            self._fence(epoch)
+            rules.fence(epoch, self._epoch, self._who)
             yield
 
+    @led
     def move_study(
         self, epoch: int, study_id: str, before: StudyState, after: StudyState, *, reason: str = ""
     ) -> StudyRow:
-        with self._lock:
-            self._fence(epoch)
-            return self._put_study(rules.moved_study(self._study(study_id), before, after, reason))
+        return self._put_study(rules.moved_study(self._study(study_id), before, after, reason))
 
+    @led
     def extend_study(self, epoch: int, study_id: str, extra_trials: Mapping[str, int]) -> StudyRow:
-        with self._lock:
-            self._fence(epoch)
-            return self._put_study(rules.extended_study(self._study(study_id), extra_trials))
+        return self._put_study(rules.extended_study(self._study(study_id), extra_trials))
 
+    @led
     def delete_study(self, epoch: int, study_id: str) -> None:
-        with self._lock:
-            self._fence(epoch)
-            if study_id not in self._studies:
-                return
-            rules.deletable(self._studies[study_id], live=bool(self.live_attempts(study_id)))
-            for trial_id in (t.trial_id for t in self.trials(study_id)):
-                del self._trials[trial_id]
-                self._attempts.pop(trial_id, None)
-                self._trial_stream.pop(trial_id, None)
-            self._places.pop(study_id, None)
-            self._study_stream.pop(study_id, None)
-            self._stream = [s for s in self._stream if s.study_id != study_id]
-            self._stored = {key for key in self._stored if key[0] in self._trials}
-            self._wishes = {n: w for n, w in self._wishes.items() if w.study_id != study_id}
-            self._open_wishes &= self._wishes.keys()
-            self._receipts = {k: r for k, r in self._receipts.items() if r.study_id != study_id}
-            del self._studies[study_id]
+        if study_id not in self._studies:
+            return
+        rules.deletable(self._studies[study_id], live=bool(self.live_attempts(study_id)))
+        for trial_id in (t.trial_id for t in self.trials(study_id)):
+            del self._trials[trial_id]
+            self._attempts.pop(trial_id, None)
+            self._trial_stream.pop(trial_id, None)
+        self._places.pop(study_id, None)
+        self._study_stream.pop(study_id, None)
+        self._stream = [s for s in self._stream if s.study_id != study_id]
+        self._stored = {key for key in self._stored if key[0] in self._trials}
+        self._wishes = {n: w for n, w in self._wishes.items() if w.study_id != study_id}
+        self._open_wishes &= self._wishes.keys()
+        self._receipts = {k: r for k, r in self._receipts.items() if r.study_id != study_id}
+        del self._studies[study_id]
 
+    @led
     def add_trial(self, epoch: int, trial: TrialRow) -> TrialRow:
-        with self._lock:
-            self._fence(epoch)
-            self._study(trial.study_id)
-            for state in TrialState:
-                found = self._places[trial.study_id][(trial.arm, trial.replicate, state)].get(trial.index)
-                if found is not None:
-                    return self._trials[found]
-            rules.new_trial(trial)
-            if trial.trial_id in self._trials:
-                raise rules.other_trial(trial)
-            return self._put_trial(trial)
+        self._study(trial.study_id)
+        for state in TrialState:
+            found = self._places[trial.study_id][(trial.arm, trial.replicate, state)].get(trial.index)
+            if found is not None:
+                return self._trials[found]
+        rules.new_trial(trial)
+        if trial.trial_id in self._trials:
+            raise rules.other_trial(trial)
+        return self._put_trial(trial)
 
+    @led
     def move_trial(
         self, epoch: int, trial_id: str, before: TrialState, after: TrialState, *, at: float, reason: str = ""
     ) -> TrialRow:
-        with self._lock:
-            self._fence(epoch)
-            return self._put_trial(rules.moved_trial(self.trial(trial_id), before, after, at, reason))
+        return self._put_trial(rules.moved_trial(self.trial(trial_id), before, after, at, reason))
 
+    @led
     def remove_trial(self, epoch: int, trial_id: str) -> None:
-        with self._lock:
-            self._fence(epoch)
-            trial = self._trials.get(trial_id)
-            if trial is not None:
-                rules.removable(trial)
-                del self._places[trial.study_id][trial.arm, trial.replicate, trial.state][trial.index]
-                del self._trials[trial_id]
+        trial = self._trials.get(trial_id)
+        if trial is not None:
+            rules.removable(trial)
+            del self._places[trial.study_id][trial.arm, trial.replicate, trial.state][trial.index]
+            del self._trials[trial_id]
 
+    @led
     def start_attempt(self, epoch: int, attempt: AttemptRow) -> AttemptRow:
-        with self._lock:
-            self._fence(epoch)
-            trial = self.trial(attempt.trial_id)
-            if attempt.key in self._live:
-                return self._attempts[attempt.trial_id][attempt.number]
-            attempt = settled(attempt)
-            self._put_trial(rules.started(trial, attempt))
-            return self._put_attempt(attempt)
+        trial = self.trial(attempt.trial_id)
+        if attempt.key in self._live:
+            return self._attempts[attempt.trial_id][attempt.number]
+        attempt = settled(attempt)
+        self._put_trial(rules.started(trial, attempt))
+        return self._put_attempt(attempt)
 
+    @led
     def attempt_running(self, epoch: int, trial_id: str, number: int) -> None:
-        with self._lock:
-            self._fence(epoch)
-            self._put_attempt(rules.running(self._attempt(trial_id, number)))
+        self._put_attempt(rules.running(self._attempt(trial_id, number)))
 
+    @led
     def append(self, epoch: int, events: Sequence[Event]) -> int:
-        with self._lock:
-            self._fence(epoch)
-            new = [settled(e) for e in rules.fresh(events, self._live, self._stored)]
-            for event in new:
-                study_id = self._trials[event.trial_id].study_id
-                self._last_event += 1
-                stored = StoredEvent(self._last_event, study_id, event)
-                for stream in (
-                    self._stream,
-                    self._study_stream[study_id],
-                    self._trial_stream[event.trial_id],
-                ):
-                    stream.append(stored)
-                self._stored.add((event.trial_id, event.attempt, event.sequence))
-                before = self._attempts[event.trial_id][event.attempt]
-                after = self._put_attempt(rules.heard(before, event))
-                if rules.moves_checkpoint(event) and after is not before:
-                    path = rules.checkpoint_of(event)
-                    self._put_trial(replace(self._trials[event.trial_id], checkpoint=path))
-            return len(new)
+        new = [settled(e) for e in rules.fresh(events, self._live, self._stored)]
+        for event in new:
+            study_id = self._trials[event.trial_id].study_id
+            self._last_event += 1
+            stored = StoredEvent(self._last_event, study_id, event)
+            for stream in (
+                self._stream,
+                self._study_stream[study_id],
+                self._trial_stream[event.trial_id],
+            ):
+                stream.append(stored)
+            self._stored.add((event.trial_id, event.attempt, event.sequence))
+            before = self._attempts[event.trial_id][event.attempt]
+            after = self._put_attempt(rules.heard(before, event))
+            if rules.moves_checkpoint(event) and after is not before:
+                path = rules.checkpoint_of(event)
+                self._put_trial(replace(self._trials[event.trial_id], checkpoint=path))
+        return len(new)
 
+    @led
     def end_attempt(self, epoch: int, trial_id: str, number: int, ending: Ending) -> TrialRow:
-        with self._lock:
-            self._fence(epoch)
-            trial, attempt = self.trial(trial_id), self._attempt(trial_id, number)
-            if attempt.state not in LIVE_ATTEMPT:
-                return trial
-            after, over = rules.ended(trial, attempt, ending)
-            after = settled(after, trial)  # what cannot be kept fails before anything is changed
-            self._put_attempt(over)
-            return self._put_trial(after)
+        trial, attempt = self.trial(trial_id), self._attempt(trial_id, number)
+        if attempt.state not in LIVE_ATTEMPT:
+            return trial
+        after, over = rules.ended(trial, attempt, ending)
+        after = settled(after, trial)  # what cannot be kept fails before anything is changed
+        self._put_attempt(over)
+        return self._put_trial(after)
 
     # -- reads --------------------------------------------------------------------------------------
+    @locked
     def study(self, id_or_name: str) -> StudyRow:
-        with self._lock:
-            asked = storable(id_or_name)
-            if asked in self._studies:
-                return self._studies[asked]
-            named = {s.name: s for s in self._studies.values()}
-            if asked not in named:
-                raise rules.no_study(asked, named)
-            return named[asked]
+        asked = storable(id_or_name)
+        if asked in self._studies:
+            return self._studies[asked]
+        named = {s.name: s for s in self._studies.values()}
+        if asked not in named:
+            raise rules.no_study(asked, named)
+        return named[asked]
 
+    @locked
     def studies(self, states: Collection[StudyState] | None = None) -> list[StudyRow]:
-        with self._lock:
-            found = [s for s in self._studies.values() if states is None or s.state in states]
-            return sorted(found, key=lambda s: (s.created_at, s.study_id))
+        found = [s for s in self._studies.values() if states is None or s.state in states]
+        return sorted(found, key=lambda s: (s.created_at, s.study_id))
 
+    @locked
     def trial(self, trial_id: str) -> TrialRow:
-        with self._lock:
-            if trial_id not in self._trials:
-                raise rules.no_trial(trial_id)
-            return self._trials[trial_id]
+        if trial_id not in self._trials:
+            raise rules.no_trial(trial_id)
+        return self._trials[trial_id]
 
     def trials(
         self,
@@ -254,13 +269,13 @@ class MemoryLedger:
             found = found[bisect_right(found, after, key=_place) :]
         return found[offset : None if limit is None else offset + limit]
 
+    @locked
     def counts(self, study_id: str) -> dict[tuple[str, int, TrialState], int]:
-        with self._lock:
-            return {place: len(ids) for place, ids in self._places.get(study_id, {}).items() if ids}
+        return {place: len(ids) for place, ids in self._places.get(study_id, {}).items() if ids}
 
+    @locked
     def counts_of(self, study_ids: Collection[str]) -> dict[str, dict[tuple[str, int, TrialState], int]]:
-        with self._lock:
-            return {study_id: self.counts(study_id) for study_id in study_ids}
+        return {study_id: self.counts(study_id) for study_id in study_ids}
 
     def tallies(self, study_id: str) -> dict[tuple[str, TrialState], Tally]:
         groups: dict[tuple[str, TrialState], list[TrialRow]] = defaultdict(list)
@@ -275,134 +290,130 @@ class MemoryLedger:
         found = {arm: tallies.best(trials, minimize=minimize) for arm, trials in arms.items()}
         return {arm: trial for arm, trial in found.items() if trial is not None}
 
+    @locked
     def attempts(self, trial_id: str) -> list[AttemptRow]:
-        with self._lock:
-            return list(self._attempts.get(trial_id, {}).values())
+        return list(self._attempts.get(trial_id, {}).values())
 
+    @locked
     def live_attempts(self, study_id: str | None = None) -> list[AttemptRow]:
-        with self._lock:
-            return [
-                self._attempts[trial_id][number]
-                for trial_id, number in sorted(self._live)
-                if study_id in (None, self._trials[trial_id].study_id)
-            ]
+        return [
+            self._attempts[trial_id][number]
+            for trial_id, number in sorted(self._live)
+            if study_id in (None, self._trials[trial_id].study_id)
+        ]
 
+    @locked
     def events(
         self, *, after: int = 0, study_id: str | None = None, trial_id: str | None = None, limit: int = 1000
     ) -> list[StoredEvent]:
-        with self._lock:
-            if trial_id is not None:
-                stream = self._trial_stream.get(trial_id, [])
-                if study_id is not None:  # a trial is of one study: asked with another, nothing is left
-                    stream = [s for s in stream if s.study_id == study_id]
-            elif study_id is not None:
-                stream = self._study_stream.get(study_id, [])
-            else:
-                stream = self._stream
-            start = bisect_right(stream, after, key=lambda s: s.event_id)
-            return stream[start : start + limit]
+        if trial_id is not None:
+            stream = self._trial_stream.get(trial_id, [])
+            if study_id is not None:  # a trial is of one study: asked with another, nothing is left
+                stream = [s for s in stream if s.study_id == study_id]
+        elif study_id is not None:
+            stream = self._study_stream.get(study_id, [])
+        else:
+            stream = self._stream
+        start = bisect_right(stream, after, key=lambda s: s.event_id)
+        return stream[start : start + limit]
 
+    @locked
     def newest_event(self) -> int:
-        with self._lock:
-            return self._last_event
+        return self._last_event
 
     def close(self) -> None:
         """Nothing to let go: others may still share this object."""
 
     # -- wishes -------------------------------------------------------------------------------------
+    @locked
     def wish(
         self, study_id: str, verb: str, detail: Mapping[str, Any], *, asked_at: float, asked_by: str
     ) -> Wish:
-        with self._lock:
-            self._study(study_id)
-            self._last_wish += 1
-            wish = settled(Wish(self._last_wish, study_id, verb, detail, asked_at, asked_by))
-            self._wishes[wish.wish_id] = wish
-            self._open_wishes.add(wish.wish_id)
-            return wish
+        self._study(study_id)
+        self._last_wish += 1
+        wish = settled(Wish(self._last_wish, study_id, verb, detail, asked_at, asked_by))
+        self._wishes[wish.wish_id] = wish
+        self._open_wishes.add(wish.wish_id)
+        return wish
 
+    @locked
     def open_wishes(self) -> list[Wish]:
-        with self._lock:
-            return [self._wishes[wish_id] for wish_id in sorted(self._open_wishes)]
+        return [self._wishes[wish_id] for wish_id in sorted(self._open_wishes)]
 
+    @led
     def answer_wish(self, epoch: int, wish_id: int, answer: str) -> None:
-        with self._lock:
-            self._fence(epoch)
-            if wish_id not in self._wishes:
-                raise rules.no_wish(wish_id)
-            if wish_id in self._open_wishes:
-                self._open_wishes.remove(wish_id)
-                self._wishes[wish_id] = settled(replace(self._wishes[wish_id], answer=answer))
+        if wish_id not in self._wishes:
+            raise rules.no_wish(wish_id)
+        if wish_id in self._open_wishes:
+            self._open_wishes.remove(wish_id)
+            self._wishes[wish_id] = settled(replace(self._wishes[wish_id], answer=answer))
 
+    @locked
     def asked(self, wish_id: int) -> Wish | None:
-        with self._lock:
-            return self._wishes.get(wish_id)
+        return self._wishes.get(wish_id)
 
+    @locked
     def wishes(self, study_id: str) -> list[Wish]:
-        with self._lock:
-            return [w for w in self._wishes.values() if w.study_id == study_id]
+        return [w for w in self._wishes.values() if w.study_id == study_id]
 
     # -- mirrors ------------------------------------------------------------------------------------
+    @locked
     def cursor(self, name: str) -> int:
-        with self._lock:
-            return self._cursors.get(name, 0)
+        return self._cursors.get(name, 0)
 
+    @locked
     def move_cursor(self, name: str, event_id: int) -> None:
-        with self._lock:
-            self._cursors[name] = event_id
+        self._cursors[name] = event_id
 
     # -- the service --------------------------------------------------------------------------------
+    @locked
     def receipt(self, key: str) -> Receipt | None:
-        with self._lock:
-            return self._receipts.get(key)
+        return self._receipts.get(key)
 
+    @locked
     def add_token(self, token: Token) -> None:
-        with self._lock:
-            self._tokens[token.name] = settled(rules.added_token(self._tokens.get(token.name), token))
+        self._tokens[token.name] = settled(rules.added_token(self._tokens.get(token.name), token))
 
+    @locked
     def token(self, digest: str) -> Token | None:
-        with self._lock:
-            return next((t for t in self._tokens.values() if t.digest == digest), None)
+        return next((t for t in self._tokens.values() if t.digest == digest), None)
 
+    @locked
     def tokens(self) -> list[Token]:
-        with self._lock:
-            return [self._tokens[name] for name in sorted(self._tokens)]
+        return [self._tokens[name] for name in sorted(self._tokens)]
 
+    @locked
     def revoke_token(self, name: str, *, at: float) -> Token:
-        with self._lock:
-            if name not in self._tokens:
-                raise rules.no_token(name)
-            self._tokens[name] = rules.revoked_token(self._tokens[name], at)
-            return self._tokens[name]
+        if name not in self._tokens:
+            raise rules.no_token(name)
+        self._tokens[name] = rules.revoked_token(self._tokens[name], at)
+        return self._tokens[name]
 
+    @locked
     def add_session(self, session: Session) -> None:
-        with self._lock:
-            self._sessions = {d: s for d, s in self._sessions.items() if s.valid(session.created_at)}
-            self._sessions[session.digest] = settled(session)
+        self._sessions = {d: s for d, s in self._sessions.items() if s.valid(session.created_at)}
+        self._sessions[session.digest] = settled(session)
 
+    @locked
     def session(self, digest: str) -> Session | None:
-        with self._lock:
-            return self._sessions.get(digest)
+        return self._sessions.get(digest)
 
+    @locked
     def end_session(self, digest: str) -> None:
-        with self._lock:
-            self._sessions.pop(digest, None)
+        self._sessions.pop(digest, None)
 
+    @locked
     def audit(self, line: AuditLine) -> None:
-        with self._lock:
-            self._audit.append(settled(line))
+        self._audit.append(settled(line))
 
+    @locked
     def audited(self, *, limit: int = 100) -> list[AuditLine]:
-        with self._lock:
-            return sorted(self._audit, key=lambda line: -line.at)[:limit]
+        return sorted(self._audit, key=lambda line: -line.at)[:limit]
 
     def require_sound(self) -> None:
         pass
 
     # -- inside: the lock is held -----------------------------------------------------------------------
-    def _fence(self, epoch: int) -> None:
-        rules.fence(epoch, self._epoch, self._who)
-
     def _study(self, study_id: str) -> StudyRow:
         if study_id not in self._studies:
             raise rules.no_study(study_id, [s.name for s in self._studies.values()])

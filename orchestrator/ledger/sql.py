@@ -11,7 +11,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, exc, insert, or_, select, tuple_, update
@@ -125,12 +124,12 @@ class SqlLedger(SqlDesk):
     ) -> StudyRow:
         with self._leading(epoch) as c:
             study = rows.find_study(c, study_id)
-            return rows.change_study(c, study, rules.moved_study(study, before, after, reason))
+            return rows.change(c, study, rules.moved_study(study, before, after, reason))
 
     def extend_study(self, epoch: int, study_id: str, extra_trials: Mapping[str, int]) -> StudyRow:
         with self._leading(epoch) as c:
             study = rows.find_study(c, study_id)
-            return rows.change_study(c, study, rules.extended_study(study, extra_trials))
+            return rows.change(c, study, rules.extended_study(study, extra_trials))
 
     def delete_study(self, epoch: int, study_id: str) -> None:
         with self._leading(epoch) as c:
@@ -156,7 +155,7 @@ class SqlLedger(SqlDesk):
     ) -> TrialRow:
         with self._leading(epoch) as c:
             trial = rows.find_trial(c, trial_id)
-            return rows.change_trial(c, trial, rules.moved_trial(trial, before, after, at, reason))
+            return rows.change(c, trial, rules.moved_trial(trial, before, after, at, reason))
 
     def remove_trial(self, epoch: int, trial_id: str) -> None:
         with self._leading(epoch) as c:
@@ -167,14 +166,14 @@ class SqlLedger(SqlDesk):
             trial = rows.find_trial(c, attempt.trial_id)
             if attempt.number == trial.attempts and trial.state == TrialState.RUNNING:
                 return rows.find_attempt(c, attempt.trial_id, attempt.number)
-            rows.change_trial(c, trial, rules.started(trial, attempt))
+            rows.change(c, trial, rules.started(trial, attempt))
             c.execute(Hot.add_attempt, columns(attempt) | {"study_id": trial.study_id})
             return settled(attempt)
 
     def attempt_running(self, epoch: int, trial_id: str, number: int) -> None:
         with self._leading(epoch) as c:
             attempt = rows.find_attempt(c, trial_id, number)
-            rows.change_attempt(c, attempt, rules.running(attempt))
+            rows.change(c, attempt, rules.running(attempt))
 
     def append(self, epoch: int, events: Sequence[Event]) -> int:
         with self._leading(epoch) as c:
@@ -190,8 +189,7 @@ class SqlLedger(SqlDesk):
             c.execute(
                 Hot.add_events,
                 [
-                    {f.name: getattr(e, f.name) for f in fields(Event)}
-                    | {"event_id": event_id, "study_id": study_of[e.trial_id]}
+                    columns(e) | {"event_id": event_id, "study_id": study_of[e.trial_id]}
                     for event_id, e in enumerate(new, start=last + 1)
                 ],
             )
@@ -204,8 +202,8 @@ class SqlLedger(SqlDesk):
             if attempt.state not in LIVE_ATTEMPT:
                 return trial
             after, over = rules.ended(trial, attempt, ending)
-            rows.change_attempt(c, attempt, over)
-            return rows.change_trial(c, trial, after)
+            rows.change(c, attempt, over)
+            return rows.change(c, trial, after)
 
     # -- reads --------------------------------------------------------------------------------------
     def study(self, id_or_name: str) -> StudyRow:
@@ -217,8 +215,7 @@ class SqlLedger(SqlDesk):
         query = select(s).order_by(s.c.created_at, s.c.study_id)
         if states is not None:
             query = query.where(s.c.state.in_(states))
-        with self._reading() as c:
-            return [record(StudyRow, row) for row in c.execute(query).mappings()]
+        return self._all(StudyRow, query)
 
     def trial(self, trial_id: str) -> TrialRow:
         with self._reading() as c:
@@ -249,8 +246,7 @@ class SqlLedger(SqlDesk):
         sort_here = states is not None and limit is None and offset == 0
         if not sort_here:
             query = query.order_by(t.c.arm, t.c.replicate, t.c.index).limit(limit).offset(offset)
-        with self._reading() as c:
-            found = [record(TrialRow, row) for row in c.execute(query).mappings()]
+        found = self._all(TrialRow, query)
         return sorted(found, key=lambda x: (x.arm, x.replicate, x.index)) if sort_here else found
 
     def counts(self, study_id: str) -> dict[tuple[str, int, TrialState], int]:
@@ -273,17 +269,12 @@ class SqlLedger(SqlDesk):
 
     def attempts(self, trial_id: str) -> list[AttemptRow]:
         a = Tables.attempts
-        query = select(a).where(a.c.trial_id == trial_id).order_by(a.c.number)
-        with self._reading() as c:
-            return [record(AttemptRow, row) for row in c.execute(query).mappings()]
+        return self._all(AttemptRow, select(a).where(a.c.trial_id == trial_id).order_by(a.c.number))
 
     def live_attempts(self, study_id: str | None = None) -> list[AttemptRow]:
-        a = Tables.attempts
-        query = Hot.live
-        if study_id is not None:
-            query = query.where(a.c.study_id == study_id)
-        with self._reading() as c:
-            return [record(AttemptRow, row) for row in c.execute(query).mappings()]
+        if study_id is None:
+            return self._all(AttemptRow, Hot.live)
+        return self._all(AttemptRow, Hot.live.where(Tables.attempts.c.study_id == study_id))
 
     def events(
         self, *, after: int = 0, study_id: str | None = None, trial_id: str | None = None, limit: int = 1000
@@ -294,10 +285,9 @@ class SqlLedger(SqlDesk):
             query = query.where(e.c.study_id == study_id)
         if trial_id is not None:
             query = query.where(e.c.trial_id == trial_id)
-        names = [f.name for f in fields(Event)]
         with self._reading() as c:
             return [
-                StoredEvent(row["event_id"], row["study_id"], Event(**{n: row[n] for n in names}))
+                StoredEvent(row["event_id"], row["study_id"], record(Event, row))
                 for row in c.execute(query).mappings()
             ]
 
@@ -329,9 +319,7 @@ class SqlLedger(SqlDesk):
             return settled(Wish(wish_id, study_id, verb, detail, asked_at, asked_by))
 
     def open_wishes(self) -> list[Wish]:
-        with self._reading() as c:
-            found = c.execute(Hot.open_wishes).mappings()
-            return [record(Wish, row) for row in found]
+        return self._all(Wish, Hot.open_wishes)
 
     def answer_wish(self, epoch: int, wish_id: int, answer: str) -> None:
         w = Tables.wishes
@@ -341,16 +329,11 @@ class SqlLedger(SqlDesk):
             c.execute(update(w).where(w.c.wish_id == wish_id, IS_OPEN).values(answer=answer))
 
     def asked(self, wish_id: int) -> Wish | None:
-        w = Tables.wishes
-        with self._reading() as c:
-            found = c.execute(select(w).where(w.c.wish_id == wish_id)).mappings().first()
-            return None if found is None else record(Wish, found)
+        return self._first(Wish, select(Tables.wishes).where(Tables.wishes.c.wish_id == wish_id))
 
     def wishes(self, study_id: str) -> list[Wish]:
         w = Tables.wishes
-        with self._reading() as c:
-            found = c.execute(select(w).where(w.c.study_id == study_id).order_by(w.c.wish_id)).mappings()
-            return [record(Wish, row) for row in found]
+        return self._all(Wish, select(w).where(w.c.study_id == study_id).order_by(w.c.wish_id))
 
     # -- mirrors ------------------------------------------------------------------------------------
     def cursor(self, name: str) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Executable, delete, insert, select
 
 from orchestrator.ledger import rules
 from orchestrator.ledger import sql_rows as rows
+from orchestrator.ledger.codec import Row
 from orchestrator.ledger.records import AuditLine, Receipt, Session, Token
 from orchestrator.ledger.sql_statements import Hot
 from orchestrator.ledger.sql_tables import Tables, columns, record
@@ -23,24 +25,27 @@ class SqlDesk(ABC):
     @abstractmethod
     def _writing(self) -> AbstractContextManager[Connection]: ...
 
-    def receipt(self, key: str) -> Receipt | None:
+    def _all(self, kind: type[Row], query: Executable, **wanted: Any) -> list[Row]:
         with self._reading() as c:
-            found = c.execute(Hot.receipt, {"key": key}).mappings().first()
-            return None if found is None else record(Receipt, found)
+            return [record(kind, row) for row in c.execute(query, wanted).mappings()]
+
+    def _first(self, kind: type[Row], query: Executable, **wanted: Any) -> Row | None:
+        with self._reading() as c:
+            found = c.execute(query, wanted).mappings().first()
+            return None if found is None else record(kind, found)
+
+    def receipt(self, key: str) -> Receipt | None:
+        return self._first(Receipt, Hot.receipt, key=key)
 
     def add_token(self, token: Token) -> None:
         with self._writing() as c:
             rows.put_token(c, rules.added_token(rows.find_token(c, token.name), token))
 
     def token(self, digest: str) -> Token | None:
-        with self._reading() as c:
-            found = c.execute(Hot.token, {"digest": digest}).mappings().first()
-            return None if found is None else record(Token, found)
+        return self._first(Token, Hot.token, digest=digest)
 
     def tokens(self) -> list[Token]:
-        with self._reading() as c:
-            found = c.execute(select(Tables.tokens)).mappings()
-            return sorted((record(Token, row) for row in found), key=lambda token: token.name)
+        return sorted(self._all(Token, select(Tables.tokens)), key=lambda token: token.name)
 
     def revoke_token(self, name: str, *, at: float) -> Token:
         with self._writing() as c:
@@ -54,9 +59,7 @@ class SqlDesk(ABC):
             rows.add_session(c, session)
 
     def session(self, digest: str) -> Session | None:
-        with self._reading() as c:
-            found = c.execute(Hot.session, {"digest": digest}).mappings().first()
-            return None if found is None else record(Session, found)
+        return self._first(Session, Hot.session, digest=digest)
 
     def end_session(self, digest: str) -> None:
         with self._writing() as c:
@@ -68,6 +71,4 @@ class SqlDesk(ABC):
 
     def audited(self, *, limit: int = 100) -> list[AuditLine]:
         a = Tables.audit
-        with self._reading() as c:
-            found = c.execute(select(a).order_by(a.c.at.desc()).limit(limit)).mappings()
-            return [record(AuditLine, row) for row in found]
+        return self._all(AuditLine, select(a).order_by(a.c.at.desc()).limit(limit))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import sqlite3
 import threading
@@ -11,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from orchestrator.ground.errors import LedgerBusy, LedgerDamaged
+from orchestrator.ground.identity import user
 
 CHECK_S = 1.0  # for `quick_check` at the start: it reads about 1 GB in that time
 PRIVATE = 0o600  # training code of other users, and whoever else logs in, reads no tokens and no results
@@ -71,13 +71,6 @@ def not_writable(path: str) -> LedgerBusy | None:
 
 def read_only(path: str, place: Path) -> LedgerBusy:
     return LedgerBusy(
-        f"The ledger {path} cannot be written: {place} is read-only for the user {_user()}. Mount it to be "
+        f"The ledger {path} cannot be written: {place} is read-only for the user {user()}. Mount it to be "
         f"written, or give that user the permission; or name another folder in ORCH_HOME."
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user id without a name, as in some containers
-        return str(os.geteuid())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import Protocol
 
 from sqlalchemy import Connection, Engine, exc
 
@@ -16,17 +15,7 @@ from orchestrator.ledger import sql_file
 from orchestrator.ledger.sql_connect import ADVISORY
 
 
-class Lock(Protocol):
-    def take(self) -> bool:
-        """Without waiting; False while another holds it."""
-
-    def held(self) -> bool:
-        """Whether this object still holds it."""
-
-    def drop(self) -> None: ...
-
-
-def lock_for(engine: Engine) -> Lock:
+def lock_for(engine: Engine) -> FileLock | AdvisoryLock:
     if engine.dialect.name == "sqlite":
         return FileLock(f"{engine.url.database}.lock")
     return AdvisoryLock(engine)
@@ -40,6 +29,7 @@ class FileLock:
         self._fd: int | None = None
 
     def take(self) -> bool:
+        """Without waiting; False while another holds it."""
         # A descriptor of our own, so that two ledgers in one process exclude each other; not inherited
         # by programs that we start, so that a worker cannot keep a dead engine's lock.
         try:
@@ -61,6 +51,7 @@ class FileLock:
         return True
 
     def held(self) -> bool:
+        """Whether this object still holds it."""
         return self._fd is not None
 
     def drop(self) -> None:

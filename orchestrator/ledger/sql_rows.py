@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from sqlalchemy import Connection, delete, insert, select, update
 
@@ -12,6 +13,14 @@ from orchestrator.ledger.codec import settled
 from orchestrator.ledger.records import AttemptRow, Event, Session, StudyRow, Token, TrialRow
 from orchestrator.ledger.sql_statements import Hot
 from orchestrator.ledger.sql_tables import IS_LIVE, Tables, columns, record
+
+Row = TypeVar("Row", StudyRow, TrialRow, AttemptRow)
+# What a row is found by, to be changed.
+KEYS = {
+    StudyRow: (Tables.studies, ("study_id",)),
+    TrialRow: (Tables.trials, ("trial_id",)),
+    AttemptRow: (Tables.attempts, ("trial_id", "number")),
+}
 
 
 # -- studies, trials, attempts ---------------------------------------------------------------------------
@@ -40,26 +49,14 @@ def find_attempt(c: Connection, trial_id: str, number: int) -> AttemptRow:
     return record(AttemptRow, found)
 
 
-def change_study(c: Connection, before: StudyRow, after: StudyRow) -> StudyRow:
-    changes, s = columns(after, before), Tables.studies
-    if changes:
-        c.execute(update(s).where(s.c.study_id == before.study_id).values(changes))
-    return settled(after, before)
-
-
-def change_trial(c: Connection, before: TrialRow, after: TrialRow) -> TrialRow:
+def change(c: Connection, before: Row, after: Row) -> Row:
+    """Write the columns that differ."""
     changes = columns(after, before)
     if changes:
-        change = Hot.change(Tables.trials, ("trial_id",), tuple(sorted(changes)))
-        c.execute(change, changes | {"of_trial_id": before.trial_id})
+        table, key = KEYS[type(before)]
+        wanted = {f"of_{name}": getattr(before, name) for name in key}
+        c.execute(Hot.change(table, key, tuple(sorted(changes))), changes | wanted)
     return settled(after, before)
-
-
-def change_attempt(c: Connection, before: AttemptRow, after: AttemptRow) -> None:
-    changes = columns(after, before)
-    if changes:
-        change = Hot.change(Tables.attempts, ("trial_id", "number"), tuple(sorted(changes)))
-        c.execute(change, changes | {"of_trial_id": before.trial_id, "of_number": before.number})
 
 
 def remove_trial(c: Connection, trial_id: str) -> None:
@@ -118,7 +115,7 @@ def hear(c: Connection, live: Mapping[tuple[str, int], AttemptRow], new: Sequenc
         if rules.moves_checkpoint(event) and heard[key] is not before:
             saved[event.trial_id] = rules.checkpoint_of(event)
     for key, attempt in heard.items():
-        change_attempt(c, live[key], attempt)
+        change(c, live[key], attempt)
     t = Tables.trials
     for trial_id, path in saved.items():
         c.execute(update(t).where(t.c.trial_id == trial_id).values(checkpoint=path))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import csv
-import enum
 import math
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
-from dataclasses import fields, is_dataclass
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger import Ledger
+from orchestrator.ledger.codec import finite
 from orchestrator.ledger.records import StudyRow, TrialRow, TrialState
 from orchestrator.search.bayes import quiet, worst
 from orchestrator.study.spec import Arm, Parameter, StudySpec
@@ -31,12 +30,15 @@ OPTUNA_TABLES = {"studies", "trials", "version_info"}
 def to_json(ledger: Ledger, study: str) -> dict[str, Any]:
     """The study, its spec, and its trials with their attempts: plain JSON values."""
     row = ledger.study(study)
-    described = _plain(row)
+    described = finite(vars(row))
     return {
         "spec": described.pop("spec"),
         "study": described,
         "trials": [
-            {**_plain(trial), "attempts": _plain(ledger.attempts(trial.trial_id))}
+            {
+                **finite(vars(trial)),
+                "attempts": finite([vars(each) for each in ledger.attempts(trial.trial_id)]),
+            }
             for trial in ledger.trials(row.study_id)
         ],
     }
@@ -185,7 +187,7 @@ def _noted(t: TrialRow, inside: Collection[str]) -> dict[str, Any]:
     if t.state is TrialState.DIVERGED:
         notes["diverged"] = True
     if t.charged:
-        notes["charged"] = _plain(t.charged)
+        notes["charged"] = finite(t.charged)
     if t.reason:
         notes["reason"] = t.reason
     return notes | {f"outside.{path}": value for path, value in t.point.items() if path not in inside}
@@ -235,16 +237,3 @@ def _clocks(trials: Iterable[TrialRow]) -> list[str]:
 def _cell(value: object) -> object:
     """Numbers go out as they are, also negative ones; a text is never left to be a formula."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
-
-
-def _plain(value: Any) -> Any:
-    """Records, enums and read-only mappings as JSON values; JSON has no NaN or infinity: null."""
-    if isinstance(value, enum.Enum):
-        return value.value
-    if is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

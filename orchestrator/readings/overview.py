@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,8 +10,18 @@ from typing import Any
 from orchestrator.ledger import Ledger, tallies
 from orchestrator.ledger.base import Tally
 from orchestrator.ledger.costs import run_hours
-from orchestrator.ledger.records import ENDED, RESULTS, AttemptRow, StudyRow, TrialRow, TrialState, study_of
+from orchestrator.ledger.records import (
+    ENDED,
+    RESULTS,
+    AttemptRow,
+    Event,
+    StudyRow,
+    TrialRow,
+    TrialState,
+    lane_of,
+)
 from orchestrator.study.spec import Arm, StudySpec
+from trainer.protocol import FALLBACK
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,7 @@ class ArmLine:
     states: dict[str, int]
     best: float | None
     best_trial: str | None
-    best_point: dict[str, float]
+    best_point: Mapping[str, float]
     run_hours: float  # charged: all attempts, also lost ones
     chip_hours: float
     wasted_hours: float  # charged and not part of a result
@@ -65,6 +76,12 @@ class Overview:
     def ended(self) -> int:
         return sum(line.ended for line in self.arms)
 
+    def best(self, *phases: str) -> ArmLine | None:
+        """The arm with the best objective; of these phases, or of all."""
+        valid = [line for line in self.arms if line.best is not None and (not phases or line.phase in phases)]
+        sign = 1 if self.goal == "minimize" else -1
+        return min(valid, key=lambda line: sign * (line.best or 0.0), default=None)
+
     @property
     def no_valid_result(self) -> bool:
         return self.ended > 0 and all(line.best is None for line in self.arms)
@@ -96,7 +113,7 @@ def overview(ledger: Ledger, study: StudyRow) -> Overview:
     best = ledger.best(study.study_id, minimize=spec.objective.minimizes)
     live: dict[str, list[float]] = {arm.name: [] for arm in spec.arms}
     for attempt in ledger.live_attempts(study.study_id):
-        live[_arm_of(attempt.trial_id)].append(run_hours(attempt.clocks))
+        live[lane_of(attempt.trial_id)[0]].append(run_hours(attempt.clocks))
     return Overview(
         study_id=study.study_id,
         name=study.name,
@@ -173,15 +190,34 @@ def best_of(spec: StudySpec, trials: list[TrialRow]) -> TrialRow | None:
     return tallies.best(trials, minimize=spec.objective.minimizes)
 
 
-def _arm_of(trial: str) -> str:
-    return trial.removeprefix(study_of(trial) + ".").split(".", 1)[0]
-
-
 def fallback_words(attempt: AttemptRow) -> str:
     """The sentence on checkpoints that an attempt found damaged; "" for one that found none."""
     if not attempt.damaged:
         return ""
     return f"Attempt {attempt.number} {passed_over(attempt.resumed_from, attempt.damaged)}."
+
+
+def event_words(event: Event) -> str:
+    """What an attempt said, beside its kind and step."""
+    path = event.payload.get("path")
+    if event.kind == "started":
+        return f"on {event.payload.get('host', 'an unknown host')}"
+    if event.kind == FALLBACK:
+        return passed_over(path, event.payload.get("damaged", ()))
+    if path is not None:
+        return str(path)
+    numbers = {**event.payload.get("values", {}), **event.payload.get("hyper", {})}
+    return ", ".join(f"{name} {_five_digits(value)}" for name, value in numbers.items())
+
+
+def _five_digits(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, int | float) and math.isfinite(value) else str(value)
+
+
+def commit_of(attempt: AttemptRow) -> str:
+    """The first ten digits of the commit that it ran; "" where that is not known."""
+    git = attempt.provenance.get("git")
+    return str((git.get("commit") if isinstance(git, Mapping) else git) or "")[:10]
 
 
 def passed_over(used: str | None, damaged: Sequence[str]) -> str:

@@ -68,7 +68,8 @@ class Door:
             of_address = self._unknown.setdefault(address, {})
             of_address[connection] = None
             if len(of_address) > self.most_unknown:
-                self._forget_known(of_address)
+                for known in [c for c in of_address if c.known()]:
+                    del of_address[known]
             if len(of_address) > self.most_unknown:
                 self._cut_one_of(of_address, but=connection)
         if len(self._all) <= self.most:
@@ -92,11 +93,6 @@ class Door:
         self.leave(cut)
         cut.transport.abort()
         return True
-
-    @staticmethod
-    def _forget_known(of_address: dict[Bounded, None]) -> None:
-        for connection in [c for c in of_address if c.known()]:
-            del of_address[connection]
 
     def _is_proxy(self, address: str) -> bool:
         if not self.proxies:
@@ -141,7 +137,7 @@ class Bounded(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.known()  # of the last request, before the next takes its place
-        if not self._waits_for and not self._in_request():
+        if not self._waits_for and (self.cycle is None or self.cycle.response_complete):
             self._wait("headers", HEADERS_WITHIN_S)
         super().data_received(data)
         self._look()
@@ -150,9 +146,6 @@ class Bounded(H11Protocol):
         self.known()
         super().on_response_complete()
         self._look()
-
-    def _in_request(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
 
     def _look(self) -> None:
         """What the peer owes us now, by h11's word on it."""

@@ -176,7 +176,7 @@ def _answer(
         store=store,
         clock=clock,
         tail=tail,
-        engine=runner.standing if runner else lambda: OFF,
+        engine=runner.status if runner else lambda: OFF,
         nudge=runner.nudge if runner else lambda: None,
         key=key,
         links=Links(now=clock.monotonic),
@@ -243,15 +243,17 @@ def _page(settings: Settings, store: Store, url: str) -> Any:
     )
 
 
-class Ending:
-    """Set by the first SIGTERM or Ctrl-C, or by a closed terminal; a second Ctrl-C leaves at once."""
+class Ending(signals.Heeded):
+    """Set by the first SIGTERM or Ctrl-C, or by a closed terminal; a second Ctrl-C leaves at once.
+
+    Heeded again and again: Ray puts its own handlers there when the engine's thread connects to it.
+    """
 
     def __init__(self) -> None:
         self.asked = threading.Event()
         self._asked_at = 0.0  # monotonic
-        self._numbers = signals.ending()
 
-    def _handle(self, number: int, _: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked.is_set() and number == signal.SIGINT:
             os._exit(130)
         if number == signal.SIGHUP:
@@ -262,17 +264,3 @@ class Ending:
 
     def since_asked_s(self) -> float:
         return time.monotonic() - self._asked_at
-
-    def heed(self) -> None:
-        """Again and again: Ray puts its own handlers there when the engine's thread connects to it."""
-        for number in self._numbers:
-            signal.signal(number, self._handle)
-
-    def __enter__(self) -> Ending:
-        self._before = {number: signal.getsignal(number) for number in self._numbers}
-        self.heed()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

@@ -12,7 +12,7 @@ from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import NameTaken
 from orchestrator.ground.identity import whoami
 from orchestrator.ledger import Store
-from orchestrator.ledger.records import StudyRow, StudyState, Wish
+from orchestrator.ledger.records import Receipt, StudyRow, StudyState, Wish
 from orchestrator.study.canonical import spec_hash
 from orchestrator.study.spec import StudySpec
 
@@ -32,12 +32,16 @@ def create(
 ) -> Created:
     """Write a study down once it is known to run. An equal spec under its name attaches to it."""
     require_runnable(spec)
-    row = new_study(spec, study_id=new_id(), created_at=clock.time())
+    return written(store, new_study(spec, study_id=new_id(), created_at=clock.time()))
+
+
+def written(store: Store, row: StudyRow, *, attach: bool = True, receipt: Receipt | None = None) -> Created:
+    """The study in the ledger, or with `attach` the equal one of its name. NameTaken by another."""
     try:
-        return Created(store.create_study(row), attached=False)
+        return Created(store.create_study(row, receipt=receipt), attached=False)
     except NameTaken as taken:
         there = store.study(taken.study_id)
-        if there.spec_hash != row.spec_hash:
+        if not attach or there.spec_hash != row.spec_hash:
             raise
         return Created(there, attached=True)
 

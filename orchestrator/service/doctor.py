@@ -62,7 +62,8 @@ PACKAGES = (
 
 def examine(environ: Mapping[str, str]) -> list[Finding]:
     """All findings, in the order in which to mend them."""
-    findings = [_python(), *(_package(p) for p in PACKAGES), _cores()]
+    findings = [_python(), *(_package(p) for p in PACKAGES)]
+    findings.append(Finding("cores", True, True, str(cores()), "one run on each at a time"))
     try:
         settings = from_environment(environ)
     except BadSpec as bad:
@@ -91,10 +92,6 @@ def _package(package: _Package) -> Finding:
     except metadata.PackageNotFoundError:
         found = "installed, version unknown"
     return Finding(package.name, there, package.needed, found, package.purpose, "" if there else advice)
-
-
-def _cores() -> Finding:
-    return Finding("cores", True, True, str(cores()), "one run on each at a time")
 
 
 def _home(settings: Settings) -> Iterator[Finding]:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TextIO
 
+from orchestrator.backends import daemon
+from orchestrator.backends.ray import RayBackend
 from orchestrator.engine.tick import Engine
 from orchestrator.ground.clock import Clock, SystemClock
 from orchestrator.ground.errors import LedgerBusy, MoveRefused
@@ -45,8 +47,6 @@ class Host:
         try:
             self.engine.backend.close(end_workers=end_workers)
             if end_workers:
-                from orchestrator.backends import daemon
-
                 daemon.stop(self.settings.home)
         finally:
             if self.claim is not None:
@@ -59,9 +59,6 @@ def open_host(settings: Settings, store: Store, *, workers: int | None = None) -
     Only the leader touches the workers, so nobody ends a Ray that another process is about to use. Leaders
     of two ledgers would: MoveRefused while another ledger's studies run on the workers of this home.
     """
-    from orchestrator.backends import daemon
-    from orchestrator.backends.ray import RayBackend
-
     slots = workers or settings.workers
     claim = claimed(settings)
     if claim is None:
@@ -90,8 +87,6 @@ def open_host(settings: Settings, store: Store, *, workers: int | None = None) -
 
 def claimed(settings: Settings) -> TextIO | None:
     """The workers of this home for the studies of this ledger, until it is closed; None: another has them."""
-    from orchestrator.backends import daemon
-
     file = settings.ledger_file
     # However its path is written, and whoever asks; hashed, since an address may hold a password.
     ledger = settings.ledger.split("@")[-1] if file is None else str(file.resolve())

@@ -14,7 +14,8 @@ from orchestrator.ground.errors import BackendLost, Fenced, LedgerBusy, LedgerDa
 from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
-from orchestrator.service import host as service
+from orchestrator.service import host
+from orchestrator.service.host import Host
 from orchestrator.tracking import Mirror, NoMirror, mirror
 
 PACE_S = 0.1  # between two ticks that found nothing to do, while something runs
@@ -23,11 +24,11 @@ IDLE_S = 0.5  # the same while nothing runs, and between two looks at whether an
 WAITS_S = (0.5, 1.0, 2.0, 5.0, 10.0)  # after the first, second, … trouble in a row
 MIRROR_S = 2.0  # what MLflow is given in the end
 
-OpenHost = Callable[..., service.Host]
+OpenHost = Callable[..., Host]
 
 
 @dataclass(frozen=True)
-class Standing:
+class EngineStatus:
     """How the engine of a process stands."""
 
     state: Literal["off", "starting", "leading", "watching", "waiting", "ended"]
@@ -37,7 +38,7 @@ class Standing:
     ticked_at: float | None = None  # monotonic
 
 
-OFF = Standing("off")
+OFF = EngineStatus("off")
 
 
 class Runner:
@@ -54,10 +55,10 @@ class Runner:
     ) -> None:
         self._settings, self._store, self._workers = settings, store, workers
         self._say = say
-        self._open_host = open_host or service.open_host
+        self._open_host = open_host or host.open_host
         self._mirrored: Mirror | NoMirror = mirror(settings, store, None, say=say)
-        self._host: service.Host | None = None
-        self._standing = Standing("starting")
+        self._host: Host | None = None
+        self._status = EngineStatus("starting")
         self._look_at = 0.0  # monotonic: when it is looked again whether the workers are there
         self._told: set[str] = set()
         self._ending = False
@@ -68,8 +69,8 @@ class Runner:
     def start(self) -> None:
         self._thread.start()
 
-    def standing(self) -> Standing:
-        return self._standing
+    def status(self) -> EngineStatus:
+        return self._status
 
     def nudge(self) -> None:
         """Somebody asked for something: look at once."""
@@ -100,7 +101,7 @@ class Runner:
                 troubles += 1
             self._wake.wait(wait_s)
             self._wake.clear()
-        self._standing = replace(self._standing, state="ended")
+        self._status = replace(self._status, state="ended")
         for sentence in self._mirrored.finish(MIRROR_S):
             self._say(sentence)
         self._let_go(end=True)
@@ -110,7 +111,7 @@ class Runner:
         if self._host is None:
             if self._store.lead(whoami()) is None:
                 return self._watch()
-            self._standing = replace(self._standing, state="starting")
+            self._status = replace(self._status, state="starting")
             try:
                 self._host = self._open_host(self._settings, self._store, workers=self._workers)
             except Exception:  # who cannot run studies shall not lead: another may, and obeys the wishes
@@ -125,7 +126,7 @@ class Runner:
             return 0.0
         return PACE_S if tick.live or tick.open_studies else IDLE_S
 
-    def _require_alive(self, host: service.Host) -> None:
+    def _require_alive(self, host: Host) -> None:
         """Where no trial runs, nothing else would notice that the workers' Ray has gone."""
         now = host.clock.monotonic()
         if now >= self._look_at:
@@ -134,19 +135,19 @@ class Runner:
                 raise BackendLost(GONE)
 
     def _watch(self) -> float:
-        if self._standing.state != "watching":
+        if self._status.state != "watching":
             self._say("Another process leads on this ledger and runs its studies; this one watches.")
-        self._standing = Standing("watching")
+        self._status = EngineStatus("watching")
         self._let_go()  # whoever leads may end the workers, and a Ray that is gone takes its drivers along
         return IDLE_S
 
     def _leads(self, tick: Tick) -> None:
         assert self._host is not None
-        if self._standing.state != "leading":
+        if self._status.state != "leading":
             self._say(f"Leading: studies run here, {self._host.workers} trials at a time.")
             self._mirrored.begin_if_cut_short()
             self._told.clear()
-        self._standing = Standing(
+        self._status = EngineStatus(
             "leading", unrunnable=tick.unrunnable, live=tick.live, ticked_at=self._host.clock.monotonic()
         )
         for study_id, why in tick.unrunnable.items():
@@ -159,7 +160,7 @@ class Runner:
         if not foreseen:
             logging.getLogger(__name__).error("The engine failed; it starts anew", exc_info=problem)
         trouble = str(problem) if foreseen else f"The engine failed: {problem!r:.300}"
-        self._standing = Standing("waiting", trouble=trouble)
+        self._status = EngineStatus("waiting", trouble=trouble)
         self._tell(trouble)
 
     def _tell(self, sentence: str) -> None:

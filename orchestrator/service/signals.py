@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from types import FrameType
+from typing import Self
 
 
 def ending() -> tuple[signal.Signals, ...]:
@@ -11,6 +13,26 @@ def ending() -> tuple[signal.Signals, ...]:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return (signal.SIGINT, signal.SIGTERM)
     return (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Heeded:
+    """What asks the process to end is heeded while the block runs."""
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.getsignal(number) for number in ending()}
+        self.heed()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def heed(self) -> None:
+        for number in self._before:
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt  # as by Ctrl-C
 
 
 def leave_closed_terminal() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from orchestrator.ground import durations
 from orchestrator.ground.errors import BadSpec
 from orchestrator.study.spec import Arm, Phase, StudySpec, Take
 
@@ -253,18 +254,9 @@ def _wall_hours(arms: Sequence[ArmPlan], *, slots: int) -> float:
 
 
 def _cells(cost: Cost, each: str) -> tuple[str, ...]:
-    chip_hours = "unknown" if cost.chip_hours is None else _three_digits(cost.chip_hours)
+    chip_hours = "unknown" if cost.chip_hours is None else durations.three_digits(cost.chip_hours)
     return (f"{cost.runs:,}", each, _time(cost.run_hours), chip_hours)
 
 
 def _time(hours: float | None) -> str:
-    if hours is None:
-        return "unknown"
-    if hours >= 1:
-        return f"{_three_digits(hours)} h"
-    return f"{hours * 60:.3g} min" if hours * 60 >= 1 else f"{hours * 3600:.3g} s"
-
-
-def _three_digits(value: float) -> str:
-    """Three digits, and all of those before the point."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return "unknown" if hours is None else durations.hours(hours)

@@ -40,26 +40,22 @@ def read_spec(path: Path) -> StudySpec:
 
 def spec_from_dict(data: Any) -> StudySpec:
     """The spec in a dict of JSON values. BadSpec holds all that is wrong."""
-    problems = list(_no_json(data, ""))
-    if not problems and not isinstance(data, dict):
-        problems = [f"A spec is an object of keys and values, and this is {_shown(data)}."]
-    if problems:
-        raise BadSpec(problems)
-    try:
-        # Strict, so that neither true nor "8" passes for a number; as JSON, so that lists pass for tuples.
-        return StudySpec.model_validate_json(json.dumps(data), strict=True)
-    except ValidationError as error:
-        raise BadSpec(_sentences(error)) from None
+    return validated(StudySpec, data, called="")
 
 
 def validated(model: type[Model], data: Any, *, called: str) -> Model:
     """A section of a config that is a spec of its own. BadSpec holds all that is wrong with it."""
     problems = list(_no_json(data, called))
     if not problems and not isinstance(data, dict):
-        problems = [f"{called} is {_shown(data)}. Allowed is an object of keys and values."]
+        problems = [
+            f"{called} is {_shown(data)}. Allowed is an object of keys and values."
+            if called
+            else f"A spec is an object of keys and values, and this is {_shown(data)}."
+        ]
     if problems:
         raise BadSpec(problems)
     try:
+        # Strict, so that neither true nor "8" passes for a number; as JSON, so that lists pass for tuples.
         return model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
         raise BadSpec(_sentences(error, root=model, called=called)) from None
@@ -264,7 +260,7 @@ _BOUNDS = {
 }
 
 
-def _sentences(error: ValidationError, *, root: type[Spec] = StudySpec, called: str = "") -> list[str]:
+def _sentences(error: ValidationError, *, root: type[Spec], called: str) -> list[str]:
     found = error.errors(include_url=False)
     blamed = {e["loc"][:n] for e in found for n in range(len(e["loc"]))}
     # Entries that are wrong are not counted, so a list of them is also called too short.

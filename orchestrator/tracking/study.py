@@ -348,12 +348,10 @@ class StudyMirror:
 
     def _attach_schedule(self, trial: TrialRow) -> None:
         run, storage = self._trials[trial.trial_id], Storage(self._place.runs)
-        folders = (
-            storage.folder(trial.study_id, trial.trial_id, n) for n in range(trial.attempts, 0, -1)
-        )  # the newest first: what an attempt writes begins with what it resumed from
-        file = next((f / SCHEDULE for f in folders if (f / SCHEDULE).is_file()), None)
-        printed = _fingerprint(file) if file is not None else ""
-        if file is not None and not run.deleted and run.attached != printed:
+        # the newest attempt's: what one writes begins with what it resumed from
+        file = storage.latest(trial.study_id, trial.trial_id, trial.attempts, SCHEDULE) / SCHEDULE
+        printed = _fingerprint(file)
+        if printed and not run.deleted and run.attached != printed:
             self._sink.artifact(run.run_id, file)
             self._sink.write(run.run_id, tags={mapping.ATTACHED + SCHEDULE: printed})
             run.attached = printed

@@ -203,14 +203,14 @@ def test_nothing_is_lost_and_nobody_hears_worse_than_to_come_back(
             refused = {"spec": spec(name="asked-of-nobody")}
             assert (await team.asked("create", "POST", "/studies", refused)).status == 503
             assert (await team.asked("pause", "POST", f"/studies/{main}/pause")).status == 503
-            await until(lambda: engine.standing().state == "waiting")
-            assert "does not answer now" in engine.standing().trouble
+            await until(lambda: engine.status().state == "waiting")
+            assert "does not answer now" in engine.status().trouble
         finally:
             await asyncio.to_thread(postgres.start)
         back = Counter(team.answers)
         for answer in (("list", 200), ("get", 200), ("trials", 200), ("ready", 200), ("create", 201)):
             await until(lambda answer=answer: team.answers[answer] > back[answer])
-        await until(lambda: engine.standing().state == "leading")
+        await until(lambda: engine.status().state == "leading")
 
     async def meanwhile() -> None:
         async with asyncio.TaskGroup() as group:

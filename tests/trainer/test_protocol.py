@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,23 @@ def test_a_file_is_there_whole_or_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="in the middle"):
         cut_short()
     assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_threads_that_write_a_file_at_once_do_each_other_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+
+    def write() -> None:
+        with whole(path) as file:
+            file.write_text("theirs")
+
+    with whole(path) as file:
+        file.write_text("ours")
+        other = threading.Thread(target=write)
+        other.start()
+        other.join()
+        assert path.read_text() == "theirs"
+    assert path.read_text() == "ours"
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -6,13 +6,10 @@ the same. A file that cannot be read is made again.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import hashlib
 import json
-import os
 import re
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
 
 from trainer.data.contract import DataError
+from trainer.protocol import whole
 
 Row = TypeVar("Row")
 
@@ -72,15 +70,8 @@ def write_whole(path: Path, data: bytes) -> None:
     """The file is there whole or not at all, whoever else writes the same."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-            os.replace(beside, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(beside)
-            raise
+        with whole(path) as file:
+            file.write_bytes(data)
     except OSError as why:
         raise DataError(
             f"{path} cannot be written ({why.strerror}). Make room, or name another folder in ORCH_HOME."

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.api.answers import Figure, TableOf
 from orchestrator.api.deps import cursor
+from orchestrator.api.results import Figure, TableOf
 from orchestrator.ledger.records import Event
 from tests.orchestrator.api.conftest import Make, Service
 

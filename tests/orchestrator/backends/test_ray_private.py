@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 import ray
 from ray._private import worker
-from ray.tune import Checkpoint
-from ray.tune.experiment import Trial
 
 from orchestrator.backends import ray_private
 
@@ -43,11 +41,3 @@ def test_what_workers_print_goes_to_us(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_token_is_forgotten() -> None:
     """Else a process that knew one Ray's token is not let in by the next."""
     ray_private.forget_token()
-
-
-def test_a_stand_in_says_which_checkpoint_it_has_reached(tmp_path: Path) -> None:
-    """Else population-based training passes on no parameters."""
-    trial = Trial("population", config={}, stub=True, experiment_tag="0")
-    saved = Checkpoint(str(tmp_path))
-    ray_private.has_reached(trial, metrics={"step": 1}, checkpoint=saved)
-    assert trial.checkpoint is saved

@@ -17,7 +17,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator import cli
-from orchestrator.cli import foreground, output, progress
+from orchestrator.cli import local, output, progress
 from orchestrator.engine.requests import obey_all
 from orchestrator.ground.clock import SystemClock
 from orchestrator.ground.errors import LedgerBusy
@@ -211,7 +211,7 @@ def test_a_leader_that_does_not_answer_is_reported_and_the_wish_stands(
     orch("study", "create", spec, "--no-run")
     leader = ledger()
     assert leader.lead("somebody else") is not None
-    monkeypatch.setattr(foreground, "ANSWER_WITHIN_S", 0.2)
+    monkeypatch.setattr(local, "ANSWER_WITHIN_S", 0.2)
     said = orch("study", "pause", "small")
     assert said.code == output.UNREACHABLE
     assert "The wish to pause stands" in said.err
@@ -398,10 +398,11 @@ def test_a_look_that_finds_the_ledger_away_ends_nothing_and_is_made_again_soon(
     picture = progress._Picture(progress.Eye(away, study))
     with picture.live():
         picture.update()
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: 100.0))
-    pace = progress._Pace()
-    pace.looked(since=60.0)  # 40 s: an outage, not what a look costs
-    assert pace._due == 130.0
+    now = iter((60.0, 100.0))  # 40 s: an outage, not what a look costs
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    lines._due = 0.0
+    lines.update()
+    assert lines._due == 130.0
 
 
 def test_a_table_leaves_out_spare_columns_and_aligns_by_cells() -> None:

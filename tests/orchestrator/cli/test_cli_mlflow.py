@@ -39,6 +39,13 @@ def store_file(home: Path, monkeypatch: pytest.MonkeyPatch, mlflow_template: Pat
     return home / "mlflow.db"
 
 
+@pytest.fixture
+def not_mirrored(orch: Orch, spec: str, machines: dict[int, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study has run while the mirror was off."""
+    monkeypatch.setenv("ORCH_MLFLOW", "off")
+    assert orch("study", "create", spec).code == 0
+
+
 def test_a_foreground_study_ends_in_mlflow(
     orch: Orch, spec: str, machines: dict[int, Any], ledger: Callable[[], Store], store_file: Path
 ) -> None:
@@ -57,14 +64,11 @@ def test_a_foreground_study_ends_in_mlflow(
 
 def test_what_is_missing_is_told_and_written_by_hand(
     orch: Orch,
-    spec: str,
-    machines: dict[int, Any],
     ledger: Callable[[], Store],
     store_file: Path,
+    not_mirrored: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("ORCH_MLFLOW", "off")
-    assert orch("study", "create", spec).code == 0
     store = ledger()
     reports = len(store.events())
     store.close()
@@ -97,14 +101,11 @@ def test_what_is_missing_is_told_and_written_by_hand(
 
 def test_what_comes_while_it_is_written_by_hand_is_named(
     orch: Orch,
-    spec: str,
-    machines: dict[int, Any],
     ledger: Callable[[], Store],
     store_file: Path,
+    not_mirrored: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("ORCH_MLFLOW", "off")
-    assert orch("study", "create", spec).code == 0
     monkeypatch.setenv("ORCH_MLFLOW", "on")
     place = destination(from_environment())
     assert place is not None

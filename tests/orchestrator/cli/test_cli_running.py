@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -150,25 +150,41 @@ def test_a_study_that_another_process_runs_is_followed_to_its_end(
     assert (said.json["status"], said.json["ended"]) == ("completed", 8)
 
 
-def test_ctrl_c_beside_a_leader_ends_the_watching_and_nothing_else(
-    orch: Orch, ledger: Callable[[], Store], spec: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def leader(orch: Orch, ledger: Callable[[], Store], spec: str) -> Iterator[Store]:
+    """Another process, played by a ledger of its own, that leads and does nothing."""
     orch("study", "create", spec, "--no-run")
     leader = ledger()
     assert leader.lead("another") is not None
-    monkeypatch.setattr(drive, "WATCH_S", 0.0)
-    look = progress.Eye.look
+    yield leader
+    leader.close()
 
-    def interrupted(eye: progress.Eye) -> progress.Scene:
-        os.kill(os.getpid(), signal.SIGINT)
-        return look(eye)
 
-    monkeypatch.setattr(progress.Eye, "look", interrupted)
+@pytest.fixture
+def at_each_look(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], None]:
+    """Do something whenever the study is looked at."""
+
+    def arrange(act: Callable[[], None]) -> None:
+        look = progress.Eye.look
+
+        def looked(eye: progress.Eye) -> progress.Scene:
+            act()
+            return look(eye)
+
+        monkeypatch.setattr(drive, "WATCH_S", 0.0)
+        monkeypatch.setattr(progress.Eye, "look", looked)
+
+    return arrange
+
+
+def test_ctrl_c_beside_a_leader_ends_the_watching_and_nothing_else(
+    orch: Orch, spec: str, leader: Store, at_each_look: Callable[[Callable[[], None]], None]
+) -> None:
+    at_each_look(lambda: os.kill(os.getpid(), signal.SIGINT))
     said = orch("study", "create", spec)
     assert said.code == output.INTERRUPTED
     assert "Another process goes on with small." in said.err
     assert leader.open_wishes() == []
-    leader.close()
 
 
 # -- trials and exports -----------------------------------------------------------------------------------
@@ -223,23 +239,12 @@ def test_a_study_that_cannot_be_launched_here_ends_with_the_sentence(
 
 
 def test_watching_ends_when_the_leader_dies(
-    orch: Orch, ledger: Callable[[], Store], spec: str, monkeypatch: pytest.MonkeyPatch
+    orch: Orch, leader: Store, at_each_look: Callable[[Callable[[], None]], None]
 ) -> None:
-    orch("study", "create", spec, "--no-run")
-    leader = ledger()
-    assert leader.lead("another") is not None
-    monkeypatch.setattr(drive, "WATCH_S", 0.0)
-    look = progress.Eye.look
-
-    def died(eye: progress.Eye) -> progress.Scene:
-        leader.release()
-        return look(eye)
-
-    monkeypatch.setattr(progress.Eye, "look", died)
+    at_each_look(leader.release)
     said = orch("study", "watch", "small")
     assert said.code == output.REFUSED
     assert said.err.endswith("The process that ran small has gone. Go on with: orch study resume small\n")
-    leader.close()
 
 
 def test_an_export_into_a_pipe_leaves_it_a_pipe(

@@ -74,7 +74,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome, list
 def exploiting(points: list[dict[str, float]], **changes: Any) -> Exploiting:
     given = {
         "space": SPACE,
-        "every_steps": 10,
         "minimize": True,
         "quantile": 0.25,
         "resample": 0.0,
@@ -88,7 +87,7 @@ def test_the_worst_quarter_takes_over_from_the_best_quarter_one_factor_away(mini
     points = [{"optimizer.alpha": 1.0 + i, "optimizer.beta1": 0.5 + i / 20} for i in range(8)]
     objectives = [5.0, 1.0, 8.0, 4.0, 2.0, 7.0, 3.0, 6.0]
     order = sorted(range(8), key=lambda i: objectives[i] if minimize else -objectives[i])
-    moves = exploiting(points, minimize=minimize).round(10, objectives, [f"/kept/{i}" for i in range(8)])
+    moves = exploiting(points, minimize=minimize).round(objectives, [f"/kept/{i}" for i in range(8)])
     assert set(moves) == set(order[-2:])
     for move in moves.values():
         assert move.donor in order[:2]
@@ -106,7 +105,7 @@ def test_a_point_stays_in_its_range_and_a_round_in_its_own_randomness() -> None:
     made = [exploiting(points, resample=0.5, seed=7) for _ in range(2)]
     for step in range(10, 200, 10):
         objectives: list[float | None] = [1.0, 2.0, 3.0, None]
-        moves = [each.round(step, objectives, [f"/{step}/{i}" for i in range(4)]) for each in made]
+        moves = [each.round(objectives, [f"/{step}/{i}" for i in range(4)]) for each in made]
         assert moves[0] == moves[1]
         assert set(moves[0]) == {3}  # the one that diverged
         assert all(p.low <= moves[0][3].point[p.path] <= p.high for p in SPACE if p.low and p.high)
@@ -115,7 +114,7 @@ def test_a_point_stays_in_its_range_and_a_round_in_its_own_randomness() -> None:
 
 def test_nobody_takes_over_from_one_that_left_no_checkpoint() -> None:
     points = [start_point(SPACE, PLAIN, seed=0, member=i) for i in range(4)]
-    assert exploiting(points).round(10, [None] * 4, [None] * 4) == {}
+    assert exploiting(points).round([None] * 4, [None] * 4) == {}
 
 
 def test_members_begin_at_the_default_and_at_random_points_of_their_own() -> None:

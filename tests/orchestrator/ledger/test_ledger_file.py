@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import cli
+from orchestrator.ground import identity
 from orchestrator.ground.errors import BadSpec, LedgerBusy, LedgerDamaged
 from orchestrator.ledger import open_ledger, sql_file
 from orchestrator.testing.ledger_rows import event, everything, with_live_attempt
@@ -185,7 +186,7 @@ def refused(act: Callable[[], object]) -> str:
 
 
 def test_a_read_only_home_says_that_it_is_read_only(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql_file.getpass, "getuser", lambda: "ada")
+    monkeypatch.setattr(identity.getpass, "getuser", lambda: "ada")
     home = file.parent
     for ending in ("-wal", "-shm", ".lock"):
         Path(f"{file}{ending}").unlink(missing_ok=True)

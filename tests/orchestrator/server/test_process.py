@@ -99,7 +99,7 @@ def test_all_studies_of_the_ledger_run_and_new_ones_are_taken_up(place: World, t
     created(place, small_study(name="later"), study_id="s2")
     thread.runner.nudge()
     eventually(lambda: place.store.study("later").state is StudyState.COMPLETED)
-    assert thread.runner.standing().state == "leading"
+    assert thread.runner.status().state == "leading"
     assert thread.opened == 1
 
 
@@ -108,7 +108,7 @@ def test_while_another_leads_it_watches_and_then_takes_over(place: World, thread
     epoch = place.store.lead("another")
     created(place, small_study())
     thread.runner.start()
-    eventually(lambda: thread.runner.standing().state == "watching")
+    eventually(lambda: thread.runner.status().state == "watching")
     assert thread.opened == 0  # it has not touched the workers
     place.store.release(epoch)
     eventually(lambda: place.store.study("small").state is StudyState.COMPLETED)
@@ -146,7 +146,7 @@ def test_a_study_that_cannot_be_launched_here_is_named_and_the_others_go_on(
     place.store.create_study(replace(row, study_id="s9", name="broken", spec=broken))
     thread.runner.start()
     eventually(lambda: place.store.study("small").state is StudyState.COMPLETED)
-    assert "not.there" in thread.runner.standing().unrunnable["s9"]
+    assert "not.there" in thread.runner.status().unrunnable["s9"]
     assert any("The study s9 cannot be run here" in sentence for sentence in thread.said)
 
 

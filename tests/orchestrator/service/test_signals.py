@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import ui
 from orchestrator.cli.foreground import Interrupts
 from orchestrator.server.process import Ending
-from orchestrator.service.signals import ending
+from orchestrator.service.signals import Heeded, ending
 
 ROOT = Path(__file__).parents[3]
 
@@ -43,7 +42,7 @@ def test_a_closed_terminal_asks_a_foreground_study_to_pause_and_a_service_to_end
 
 
 def test_a_closed_terminal_ends_the_pages() -> None:
-    with pytest.raises(KeyboardInterrupt), ui._ended_as_by_ctrl_c():
+    with pytest.raises(KeyboardInterrupt), Heeded():
         _hang_up()
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 

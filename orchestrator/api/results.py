@@ -8,10 +8,17 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field, JsonValue
 
+from dashboards.evidence import attribution, contrasts, frames, series
+from dashboards.evidence import tables as drawn
+from dashboards.evidence import verdict as judging
+from dashboards.report import figures as ink
+from dashboards.report import pages
+from dashboards.report.answer import answer_dict, gather, table_dict, table_of, verdict_dict
 from orchestrator.api.auth import Reader
 from orchestrator.api.deps import Here, StudyName
 from orchestrator.api.errors import told
-from orchestrator.ground.errors import BadSpec, NotFound
+from orchestrator.api.views import view
+from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.codec import finite
 from orchestrator.ledger.records import StudyState
 
@@ -30,54 +37,30 @@ class Interval(BaseModel):
     high: float | None
 
 
+@view(contrasts.Contrast)
 class Contrast(BaseModel):
     """Challenger against incumbent. `mean` is positive where the challenger is better."""
 
-    challenger: str
-    incumbent: str
-    column: str
-    metric: str
-    unit: str
-    n: int
-    mean: float | None
     interval: Interval | None
     p: float | None
     p_holm: float | None
-    effect: float | None
-    share: float | None
-    needed: int | None
-    diverged: tuple[int, int]
-    missing: tuple[int, int]
     differences: list[float | None]
 
 
+@view(attribution.Control, "kept", "p")
 class Control(BaseModel):
-    row: str
-    arm: str
-    says: Literal["supports", "undoes", "open"]
-    sentence: str
     contrast: Contrast | None
 
 
+@view(attribution.Column)
 class Column(BaseModel):
-    column: str
-    gain: Contrast
     controls: list[Control]
-    not_run: list[str]
-    sentence: str
 
 
+@view(judging.Verdict)
 class Judged(BaseModel):
-    answer: Literal["supported", "refuted", "undecided", "no claim"]
-    claim: str
-    why: str
-    condition: str
     contrast: Contrast | None
-    cost_ratio: float | None
-    cost_limit: float | None
-    more_needed: int | None
     controls: list[Control]
-    controls_not_run: list[str]
     columns: list[Column]
 
 
@@ -145,9 +128,6 @@ def report(
     ] = None,
 ) -> Response:
     """The whole answer, also before the end: one page that needs no network, Markdown, or every number."""
-    from dashboards.report import pages
-    from dashboards.report.answer import answer_dict, gather
-
     row = parts.store.study(study)
     settings = parts.settings
     answer = gather(parts.store, row.study_id, slots=slots or settings.workers, runs=settings.runs)
@@ -171,15 +151,7 @@ def tables(
     form: Annotated[Literal["json", "md", "csv", "latex"], Query(alias="format")] = "json",
 ) -> Response:
     """The results in the shape of the paper's table."""
-    from dashboards.evidence import frames
-    from dashboards.evidence import tables as drawn
-    from dashboards.report.answer import table_dict
-
-    frame = frames.read(parts.store, parts.store.study(study).study_id)
-    known = frames.metrics(frame)
-    if metric is not None and metric not in known:
-        raise BadSpec(f"No run reported {metric[:60]!r}. Reported: {', '.join(sorted(known)) or 'none yet'}.")
-    made = drawn.table(frame, metric=metric)
+    frame, made = table_of(parts.store, parts.store.study(study).study_id, metric)
     if form == "json":
         told_of = {
             "study": frame.spec.name,
@@ -219,9 +191,6 @@ def figure(
 
 
 def _drawn(study: str, parts: Here) -> list[Any]:
-    from dashboards.evidence import frames, series
-    from dashboards.report import figures as ink
-
     frame = frames.read(parts.store, parts.store.study(study).study_id)
     return list(ink.figures(frame, frames.curves(parts.store, series.closely(frame))))
 
@@ -233,10 +202,6 @@ def _named(figure: Any) -> dict[str, Any]:
 @router.get("/studies/{study}/verdict", response_model=Verdict, responses=told(401, 403, 404))
 def verdict(study: StudyName, parts: Here, _: Reader) -> Any:
     """Whether the registered claim is supported, refuted or undecided, and what would decide it."""
-    from dashboards.evidence import frames
-    from dashboards.evidence import verdict as judging
-    from dashboards.report.answer import verdict_dict
-
     frame = frames.read(parts.store, parts.store.study(study).study_id)
     judged = finite(verdict_dict(judging.judge(frame)))
     return {"study": frame.spec.name, "status": frame.state, "verdict": judged}
