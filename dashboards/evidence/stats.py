@@ -44,11 +44,60 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     if d.size == 0:
         return 1.0
     observed = abs(d.sum()) * (1 - 1e-12) - 1e-15  # equal sums differ by rounding, and must count
-    if d.size <= EXACT_UP_TO:
-        signs = 1.0 - 2.0 * ((np.arange(2**d.size)[:, None] >> np.arange(d.size)) & 1)
-        return float(np.mean(np.abs(signs @ d) >= observed))
-    signs = np.random.default_rng(0).choice((-1.0, 1.0), size=(DRAWS, d.size))
-    return float((1 + np.sum(np.abs(signs @ d) >= observed)) / (1 + DRAWS))
+    signs = _swaps(d.size)
+    extreme = int(np.sum(np.abs(signs @ d) >= observed))
+    return extreme / len(signs) if d.size <= EXACT_UP_TO else (1 + extreme) / (1 + len(signs))
+
+
+def one_sided_p(differences: Sequence[float]) -> float:
+    """p of the same test that the mean difference is above zero: how often a swap's mean is as high."""
+    d = np.asarray(differences, float)
+    if d.size == 0:
+        return 1.0
+    observed = d.sum() - abs(d.sum()) * 1e-12 - 1e-15
+    signs = _swaps(d.size)
+    extreme = int(np.sum(signs @ d >= observed))
+    return extreme / len(signs) if d.size <= EXACT_UP_TO else (1 + extreme) / (1 + len(signs))
+
+
+def sign_flip_interval(differences: Sequence[float], *, level: float = LEVEL) -> Interval | None:
+    """All mean differences that `sign_flip_p` does not reject: zero is left out exactly where p <= 1 - level.
+
+    A shift of all differences is as extreme under a swap as unswapped just where it lies between the mean of
+    the pairs that are swapped and the mean of the others; p is the share of swaps in whose range it lies.
+    None where no shift can be rejected, with fewer than six pairs at 95 %.
+    """
+    d = np.asarray(differences, float)
+    if d.size < fewest_pairs(1 - level):
+        return None
+    signs = _swaps(d.size)
+    swapped = signs < 0
+    counts = swapped.sum(axis=1)
+    some = (counts > 0) & (counts < d.size)  # the others are as extreme wherever the mean is
+    inside = (swapped[some] @ d) / counts[some]
+    outside = (d.sum() - swapped[some] @ d) / (d.size - counts[some])
+    always = len(signs) - int(some.sum())
+    # How many swaps a shift may be in the range of and still be rejected.
+    allowed = math.floor((1 - level) * len(signs) + 1e-9) - always
+    if d.size > EXACT_UP_TO:
+        allowed = math.floor((1 - level) * (1 + len(signs)) + 1e-9) - 1 - always
+    lows, highs = np.minimum(inside, outside), np.maximum(inside, outside)
+    low, high = np.sort(lows)[allowed], np.sort(highs)[len(highs) - 1 - allowed]
+    return Interval(*(0.0 if abs(end) <= 1e-12 * np.abs(d).max() else float(end) for end in (low, high)))
+
+
+@functools.cache
+def _swaps(n: int) -> Array:
+    """Of n pairs, a row of signs each: all of them up to 16 pairs, drawn ones above."""
+    if n <= EXACT_UP_TO:
+        return np.asarray(1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1), float)
+    return np.random.default_rng(0).choice((-1.0, 1.0), size=(DRAWS, n))
+
+
+def partial_conjunction_p(ps: Sequence[float], least: int) -> float:
+    """p of "an effect in at least `least` of these cells", of one-sided p values (Benjamini and Heller, 2008,
+    by Bonferroni): the `least`-th smallest, times the cells that remain."""
+    return min(1.0, (len(ps) - least + 1) * sorted(ps)[least - 1])
 
 
 def fewest_pairs(alpha: float = 1 - LEVEL) -> int:

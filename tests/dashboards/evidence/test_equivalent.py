@@ -1,0 +1,102 @@
+"""On surfaces that are known: how many trials does a search need, and is that what is said?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dashboards.evidence.equivalent import Confirmed, Equivalent, equivalent
+from orchestrator.search import Observation, Request, searcher
+from orchestrator.study.spec import Parameter
+
+LOWEST = np.array([0.3, 0.6])
+LEVEL = 0.1  # by how much the log losses of fresh seeds lie above those of the search
+DEFAULT = (0.9, 0.1)
+
+
+def surface(points: np.ndarray) -> np.ndarray:
+    """The log loss: a bowl whose floor is log .2."""
+    found: np.ndarray = np.log(0.2) + 2.0 * ((np.asarray(points) - LOWEST) ** 2).sum(axis=-1)
+    return found
+
+
+def known(above: float, *, default: tuple[float, float] | None = DEFAULT, noise: float = 0.02) -> Equivalent:
+    """Of a row whose log loss lies so far above the floor."""
+    random = np.random.default_rng(7)
+    points = np.vstack([[DEFAULT], random.random((39, 2))])
+
+    def losses(at: np.ndarray, count: int) -> list[float]:
+        return list(np.exp(surface(at) + LEVEL + noise * random.standard_normal(count)))
+
+    searched = np.exp(surface(points) + noise * random.standard_normal(len(points)))
+    best = points[searched.argmin()]
+    found = equivalent(
+        points.tolist(),
+        searched.tolist(),
+        row=list(np.exp(np.log(0.2) + LEVEL + above + noise * random.standard_normal(6))),
+        confirmed=[Confirmed(tuple(each), losses(each, 6)) for each in (np.array(DEFAULT), best)],
+        default=default,
+        startup=5,
+    )
+    assert found is not None
+    return found
+
+
+def test_a_row_as_good_as_the_default_is_worth_one_trial_and_one_below_the_floor_more_than_any() -> None:
+    assert known(float(surface(np.array(DEFAULT)) - np.log(0.2)) + 0.02).trials == 1
+    assert known(-0.1) == Equivalent(None, None, None, most=100)
+
+
+@pytest.mark.parametrize("above", [0.2, 0.1, 0.05])
+def test_of_random_search_it_is_what_order_statistics_say(above: float) -> None:
+    draws = np.sort(surface(np.random.default_rng(0).random((2000, 100, 2))) - np.log(0.2), axis=1)
+    means = [np.minimum.accumulate(np.random.default_rng(1).permuted(draws, axis=1), axis=1).mean(axis=0)]
+    truly = int(np.flatnonzero(means[0] <= above)[0]) + 1
+    found = known(above, default=None)
+    assert found.trials is not None
+    assert found.low is not None
+    assert found.low <= truly <= (found.high or 101)
+    assert found.trials == pytest.approx(truly, rel=0.35)
+
+
+@pytest.mark.slow  # forty searches by Optuna's Gaussian process
+def test_of_a_bayesian_search_it_is_what_searches_by_another_hand_needed() -> None:
+    space = (Parameter(path="a", low=0, high=1), Parameter(path="b", low=0, high=1))
+    bests = np.array([_search(space, seed) for seed in range(40)]) - np.log(0.2)
+    curve = bests.mean(axis=0)
+    for above in (0.2, 0.05):
+        truly = int(np.flatnonzero(curve <= above)[0]) + 1
+        found = known(above)
+        assert found.trials is not None
+        assert abs(found.trials - truly) <= 3
+
+
+def _search(space: tuple[Parameter, ...], seed: int) -> list[float]:
+    """The true value of the best that was seen, after each trial."""
+    random, method = np.random.default_rng(seed), searcher("gp")
+    told: list[Observation] = []
+    bests = []
+    for index in range(16):
+        request = Request(
+            space=space,
+            default=dict(zip("ab", DEFAULT, strict=True)),
+            index=index,
+            seed=seed,
+            startup_trials=5,
+            finished=tuple(told),
+        )
+        point = method.suggest(request)
+        truth = float(surface(np.array([point["a"], point["b"]])))
+        told.append(Observation(index, point, truth + 0.02 * random.standard_normal()))
+        best = min(told, key=lambda o: o.value or 0.0)
+        bests.append(float(surface(np.array([best.point["a"], best.point["b"]]))))
+    return bests
+
+
+def test_it_is_the_same_for_the_same_ledger_and_nothing_is_said_of_too_little() -> None:
+    assert known(0.1) == known(0.1)
+    point = Confirmed(DEFAULT, [1.0])
+    few = {"row": [1.0], "confirmed": [point], "default": DEFAULT, "startup": 5}
+    assert equivalent([DEFAULT] * 4, [1.0] * 4, **few) is None  # too few trials
+    assert equivalent([DEFAULT] * 6, [1.0] * 5 + [0.0], **few) is None  # a loss without a logarithm
+    assert equivalent([DEFAULT] * 6, [1.0] * 6, **{**few, "confirmed": []}) is None
