@@ -12,7 +12,7 @@ could explain a gain: the controls of controls.py, and Bayesian optimization and
 and β1; and `lagged`, another estimator, at its own settings. Each choice runs on the same fresh seeds in
 every row. The gain is that over the default of the cell.
 
-Cut at quick and laptop to stay within 20 and 90 minutes: searches of 6 and 10 trials, not 100; in the columns
+Cut at quick and laptop to stay within 20 and 95 minutes: searches of 6 and 10 trials, not 100; in the columns
 with other learning rates neither random search, nor BO over schedule parameters, nor longer training. At
 quick AdamW has no linear decay. At laptop there is no random search at 1,200 steps, and those columns have
 400 steps only; the cosine and Adafactor are of the size `paper`.
@@ -56,7 +56,7 @@ COUNTS: Mapping[str, Counts] = {
         all_at_other_rates=False,
         without=("adamw", "linear"),
     ),
-    "laptop": Counts(searched=10, fresh=5, claimed=6, random_up_to_steps=400, all_at_other_rates=False),
+    "laptop": Counts(searched=10, fresh=6, claimed=6, random_up_to_steps=400, all_at_other_rates=False),
     "paper": Counts(searched=100, fresh=10, claimed=10, random_up_to_steps=160_000, all_at_other_rates=True),
 }
 

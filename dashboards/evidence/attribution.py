@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dashboards.evidence import stats
-from dashboards.evidence.contrasts import Contrast, contrast, paired, sample
+from dashboards.evidence.contrasts import Contrast, by_logarithm, contrast, paired, sample
 from dashboards.evidence.frames import Frame
 from orchestrator.study import roles
 from orchestrator.study.spec import Arm
@@ -142,8 +142,10 @@ def _compared(frame: Frame, arm: Arm, sides: tuple[Arm, Arm], gain: Contrast, *,
     three = (*sides, arm)
     ours, theirs, controls = paired([sample(frame, each, metric, beside=three) for each in three])
     sign = -1.0 if frame.lower_is_better(metric) else 1.0
-    leads = [sign * (ours[unit] - controls[unit]) for unit in ours]
-    gains = [sign * (ours[unit] - theirs[unit]) for unit in ours]
+    log = by_logarithm(frame, metric, [*ours.values(), *theirs.values(), *controls.values()])
+    compared = math.log if log else float
+    leads = [sign * (compared(ours[unit]) - compared(controls[unit])) for unit in ours]
+    gains = [sign * (compared(ours[unit]) - compared(theirs[unit])) for unit in ours]
     excess = tuple(lead - KEPT * gained for lead, gained in zip(leads, gains, strict=True))
     kept = 1 - math.fsum(leads) / math.fsum(gains) if math.fsum(gains) > 0 else None
     completed = bool(sample(frame, arm, metric, diverged_too=False).values)
@@ -152,16 +154,12 @@ def _compared(frame: Frame, arm: Arm, sides: tuple[Arm, Arm], gain: Contrast, *,
 
 def _judged(frame: Frame, here: Mapping[_ArmIn, _Compared]) -> dict[_ArmIn, Control]:
     """One row of controls over its columns, with Holm's correction. No gain or no result, no question."""
-    asked = [at for at, each in here.items() if beyond_noise(each.gain) and each.completed]
+    asked = [at for at, each in here.items() if each.gain.clear == "better" and each.completed]
     adjusted = stats.holm([paired_t_p(here[at].excess) for at in asked])
     p_of = dict(zip(asked, adjusted, strict=True))
     alone = len({column for _, column in asked}) == len(asked)
     over = f" over {len(asked)} {'columns' if alone else 'comparisons'}" if len(asked) > 1 else ""
     return {at: _said(frame, each, p_of.get(at), over) for at, each in here.items()}
-
-
-def beyond_noise(gain: Contrast) -> bool:
-    return gain.interval is not None and gain.interval.low > 0
 
 
 def _said(frame: Frame, each: _Compared, p: float | None, over: str) -> Control:
@@ -175,7 +173,7 @@ def _said(frame: Frame, each: _Compared, p: float | None, over: str) -> Control:
     lead = f"the challenger's lead over it is {_figures(seen)}"
     if seen.diverged[1]:
         lead += f", {seen.diverged[1]} of its runs having diverged"
-    if not beyond_noise(each.gain):
+    if each.gain.clear != "better":
         return control("open", f"there is no gain beyond the noise that it could explain; {lead}.")
     if p is None:
         return control("open", f"no run of it completed, so what it keeps is not known; {lead}.")
@@ -194,9 +192,8 @@ def _said(frame: Frame, each: _Compared, p: float | None, over: str) -> Control:
 
 
 def _figures(seen: Contrast) -> str:
-    within = seen.interval
-    interval = f" (95 % interval {within.low:+.3g} to {within.high:+.3g})" if within else ""
-    return f"{seen.mean:+.3g}{interval} on {seen.n} {seen.unit}{'s' * (seen.n != 1)}"
+    interval = f" (95 % interval {seen.within})" if seen.interval else ""
+    return f"{seen.size}{interval} on {seen.n} {seen.unit}{'s' * (seen.n != 1)}"
 
 
 def _silent(frame: Frame, arm: Arm, challenger: Arm, incumbent: Arm, *, metric: str) -> Control:
@@ -234,7 +231,7 @@ def _sentence(gain: Contrast, controls: Sequence[Control]) -> str:
     if gain.mean is None:
         return "No pair of runs on fresh seeds can be compared."
     said = f"The gain is {_figures(gain)}"
-    if not beyond_noise(gain):
+    if gain.clear != "better":
         return (
             f"{said}: {'not beyond the noise' if gain.better else 'none'}, so there is nothing to attribute."
         )

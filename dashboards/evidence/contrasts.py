@@ -3,6 +3,12 @@
 Compared are the runs of each arm's choice on fresh seeds, paired by seed. A difference is positive where the
 challenger is better, whether the metric is to be low or high.
 
+- A metric that is to be low, and above zero in all runs, is compared by its logarithm: what is told is the
+  ratio of the challenger's to the incumbent's, in the geometric mean. Any other is compared as it is, and
+  what is told is the mean difference.
+- The interval at 95 % holds all ratios, or differences, that the test does not reject, so that it leaves out
+  "no difference" exactly where p is at most .05. With fewer than six pairs nothing can be rejected, and there
+  is none.
 - The unit is a seed where each arm chose once or not at all: the answer is then conditional on that choice.
   Where an arm chose anew in several replicates it is a replicate, by the mean over its seeds.
 - A diverged run is a result: it enters with the worst value of the metric that any run ended with in the
@@ -15,11 +21,15 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean, median
+from typing import Literal
 
 from dashboards.evidence import stats
 from dashboards.evidence.frames import Frame, Trial
 from orchestrator.ledger.records import TrialState
 from orchestrator.study.spec import Arm
+
+KEPT = 0.5  # of the mean difference, without the unit that makes the gap
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,8 @@ def by_unit(values: Mapping[tuple[int, int], float], *, replicated: bool) -> dic
 
 @dataclass(frozen=True)
 class Contrast:
-    """Challenger against incumbent. `mean` is positive where the challenger is better."""
+    """Challenger against incumbent. `mean`, `median` and `differences` are positive where the challenger is
+    better."""
 
     challenger: str
     incumbent: str
@@ -56,8 +67,13 @@ class Contrast:
     metric: str
     unit: str  # seed or replicate
     n: int
-    mean: float | None
-    interval: stats.Interval | None
+    mean: float | None  # of the metric itself
+    median: float | None
+    ratio: float | None  # the challenger's over the incumbent's, where the logarithm is compared
+    interval: stats.Interval | None  # of the ratio where there is one, else of the mean
+    better_on: int  # so many units, of n
+    worse_on: int
+    decisive: int | None  # the unit without which less than half of the difference is left
     p: float
     p_holm: float  # over the columns compared beside it; p where there is one
     effect: float | None  # in paired standard deviations
@@ -65,11 +81,35 @@ class Contrast:
     needed: int | None  # units in all; None: not known, or more than can be asked for
     diverged: tuple[int, int]  # challenger, incumbent
     missing: tuple[int, int]
-    differences: tuple[float, ...]
+    differences: tuple[float, ...]  # as they are compared: of the logarithms where there is a ratio
 
     @property
     def better(self) -> bool:
-        return self.mean is not None and self.mean > 0
+        """As it is compared: of the logarithms, where there is a ratio."""
+        return math.fsum(self.differences) > 0
+
+    @property
+    def clear(self) -> Literal["better", "worse", "no"]:
+        """Beyond the noise: by the interval, which agrees with p."""
+        nothing = 0.0 if self.ratio is None else 1.0
+        if self.interval is None or self.interval.low <= nothing <= self.interval.high:
+            return "no"
+        return "better" if self.better else "worse"
+
+    @property
+    def size(self) -> str:
+        """×0.38, or +0.21."""
+        if self.ratio is not None:
+            return f"×{self.ratio:.3g}"
+        return "–" if self.mean is None else f"{self.mean:+.3g}"
+
+    @property
+    def within(self) -> str:
+        """0.31 to 0.47, or +0.13 to +0.29; empty where there is no interval."""
+        if self.interval is None:
+            return ""
+        sign = "" if self.ratio is not None else "+"
+        return f"{self.interval.low:{sign}.3g} to {self.interval.high:{sign}.3g}"
 
 
 def sample(
@@ -130,27 +170,54 @@ def contrast(frame: Frame, challenger: Arm, incumbent: Arm, *, metric: str) -> C
     theirs = sample(frame, incumbent, metric, beside=(challenger,))
     a, b = paired((ours, theirs))
     sign = -1.0 if frame.lower_is_better(metric) else 1.0
-    differences = tuple(sign * (a[unit] - b[unit]) for unit in sorted(a))
+    units = sorted(a)
+    log = by_logarithm(frame, metric, [*a.values(), *b.values()])
+    compared = math.log if log else float
+    differences = tuple(sign * (compared(a[unit]) - compared(b[unit])) for unit in units)
+    plain = [sign * (a[unit] - b[unit]) for unit in units]
     effect = stats.effect_size(differences)
     p = stats.sign_flip_p(differences)
+    within = stats.sign_flip_interval(differences)
+    if within is not None and log:  # a gain is a ratio below 1
+        within = stats.Interval(math.exp(-within.high), math.exp(-within.low))
     return Contrast(
         challenger=challenger.name,
         incumbent=incumbent.name,
         column=challenger.column,
         metric=metric,
         unit="replicate" if ours.replicated or theirs.replicated else "seed",
-        n=len(differences),
-        mean=math.fsum(differences) / len(differences) if differences else None,
-        interval=stats.mean_interval(differences),
+        n=len(units),
+        mean=fmean(plain) if plain else None,
+        median=median(plain) if plain else None,
+        ratio=math.exp(-fmean(differences)) if log else None,
+        interval=within,
+        better_on=sum(d > 0 for d in differences),
+        worse_on=sum(d < 0 for d in differences),
+        decisive=_decisive(units, differences),
         p=p,
         p_holm=p,
         effect=effect,
-        share=_share(a, b, sign) if differences else None,
+        share=_share(a, b, sign) if plain else None,
         needed=None if effect is None else stats.units_to_decide(effect),
         diverged=(ours.diverged, theirs.diverged),
         missing=(ours.missing, theirs.missing),
         differences=differences,
     )
+
+
+def by_logarithm(frame: Frame, metric: str, values: Sequence[float]) -> bool:
+    """Whether a metric with these values is compared by its logarithm."""
+    return frame.lower_is_better(metric) and bool(values) and min(values) > 0
+
+
+def _decisive(units: Sequence[int], differences: Sequence[float]) -> int | None:
+    """The unit that makes the gap: without it less than half of the mean difference is left, or it turns."""
+    whole = math.fsum(differences)
+    if len(units) < 3 or not whole:
+        return None
+    place = max(range(len(units)), key=lambda i: differences[i] / whole)
+    left = (whole - differences[place]) / (len(units) - 1)
+    return units[place] if left / (whole / len(units)) < KEPT else None
 
 
 def _share(a: Mapping[int, float], b: Mapping[int, float], sign: float) -> float:

@@ -3,11 +3,12 @@
 A study has a matrix if its columns are settings, so that each has a default of its own. Compared are the runs
 of each choice on fresh seeds, paired by seed, as in `contrasts`.
 
-- A cell is won or lost where the 95 % interval of the mean difference leaves out zero, and else a tie. It is
-  lost, too, where more runs of the row diverged than of what it is compared with, and where all of its search
-  did, so that there was nothing to run again.
-- p is that of the permutation test, and Holm's over the cells stands beside it. Of five pairs no such p
-  lies below 0.0625, which is why the interval decides. One cell in forty is won by chance.
+- A cell is won or lost where the 95 % interval leaves out "no difference", which is where p is at most .05,
+  and else a tie. It is lost, too, where more runs of the row diverged than of what it is compared with, and
+  where all of its search did, so that there was nothing to run again. With fewer than six pairs it is not
+  known.
+- p is that of the permutation test, and Holm's over the cells stands beside it. One cell in forty is won by
+  chance.
 - A row is never worse than the default beyond the noise if every cell has an interval and none is lost.
 - A step's cost is training time over steps, over that of the default: medians over the runs, then the median
   of the cells and their range. Rows run at different times, so what else the machine did then is in it: below
@@ -146,9 +147,8 @@ def outcome(seen: Contrast) -> Outcome:
         return "loss"
     if seen.interval is None:
         return "unknown"
-    if seen.interval.low > 0:
-        return "win"
-    return "loss" if seen.interval.high < 0 else "tie"
+    outcomes: Mapping[str, Outcome] = {"better": "win", "worse": "loss", "no": "tie"}
+    return outcomes[seen.clear]
 
 
 # -- what it cost ----------------------------------------------------------------------------------------
@@ -184,17 +184,13 @@ def _median(numbers: Iterable[float | None]) -> float | None:
 
 
 # -- words -----------------------------------------------------------------------------------------------
-def signed(value: float) -> str:
-    return f"{value:+.3g}"
-
-
 def entry_text(entry: Entry) -> str:
     """+0.081, and what it is beyond the noise: win or loss."""
     seen = entry.contrast
     if seen is None or seen.mean is None:
         return "all diverged, loss" if entry.outcome == "loss" else "–"
     gone = f" †{seen.diverged[0]}" if seen.diverged[0] else ""
-    return f"{signed(seen.mean)}{gone}" + (f" {entry.outcome}" if entry.outcome in ("win", "loss") else "")
+    return f"{seen.size}{gone}" + (f" {entry.outcome}" if entry.outcome in ("win", "loss") else "")
 
 
 def spread_text(entry: Entry) -> str:
@@ -202,8 +198,7 @@ def spread_text(entry: Entry) -> str:
     seen = entry.contrast
     if seen is None:
         return ""
-    within = seen.interval
-    shown = f"[{signed(within.low)}, {signed(within.high)}] " if within else ""
+    shown = f"[{seen.within}] " if seen.interval else ""
     return f"{shown}p {seen.p:.3g}, Holm {seen.p_holm:.3g}"
 
 
@@ -285,8 +280,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 CSV_HEADER = (
-    "row", "column", "against", "metric", "outcome", "mean", "low", "high", "n", "p", "p_holm", "diverged",
-    "against_diverged", "step_cost", "run_cost",
+    "row", "column", "against", "metric", "outcome", "mean", "ratio", "low", "high", "n", "p", "p_holm",
+    "diverged", "against_diverged", "step_cost", "run_cost",
 )  # fmt: skip
 
 
@@ -316,6 +311,7 @@ def _flat(made: Matrix, line: Line, side: Side, place: int) -> Mapping[str, obje
         "metric": made.metric,
         "outcome": entry.outcome,
         "mean": None if seen is None else seen.mean,
+        "ratio": None if seen is None else seen.ratio,
         "low": None if within is None else within.low,
         "high": None if within is None else within.high,
         "n": 0 if seen is None else seen.n,

@@ -23,12 +23,13 @@ from orchestrator.ground.errors import ServiceLost
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import StudyState
 from orchestrator.readings.exports import FORMULA_STARTS
-from orchestrator.study.spec import Arm
+from orchestrator.study.spec import RISING, Arm
 
 Source = Literal["confirmed", "search", "diverged", "none"]
 GREEK = {"alpha": "α", "beta1": "β1", "alpha+beta1": "α+β1", "eta": "η̂", "*": ""}
 LATEX = {"α": r"$\alpha$", "β1": r"$\beta_1$", "η̂": r"$\hat{\eta}$"}
 MOST_DECIMALS = 6
+FEWEST = 3  # values, for an interval of their mean
 RUNS = ("runs_low", "runs_high")  # the ends of `runs` as numbers
 PREFERRED = ("test_bleu", "bleu")  # what the paper reports, where confirmations have it
 
@@ -43,6 +44,7 @@ class Cell:
     source: Source
     diverged: int
     paper: float | None
+    values: tuple[float, ...] = ()  # of the seeds, where they are too few for an interval
 
 
 @dataclass(frozen=True)
@@ -120,12 +122,29 @@ def _cell(frame: Frame, arm: Arm | None, column: str, metric: str, theirs: paper
     met = sample(frame, arm, metric, diverged_too=False)
     diverged, values = met.diverged, list(met.units.values())
     if values:
-        interval = stats.mean_interval(values)
-        return Cell(column, arm.name, fmean(values), interval, len(values), "confirmed", diverged, printed)
+        within, few = _interval(frame, metric, values), tuple(values) if len(values) < FEWEST else ()
+        mean, n = fmean(values), len(values)
+        return Cell(column, arm.name, mean, within, n, "confirmed", diverged, printed, few)
     if diverged:
         return Cell(column, arm.name, None, None, 0, "diverged", diverged, printed)
     value = frame.chosen_value(arm, metric)
     return Cell(column, arm.name, value, None, 0, "none" if value is None else "search", 0, printed)
+
+
+def _interval(frame: Frame, metric: str, values: Sequence[float]) -> stats.Interval | None:
+    """Of the mean, and never outside of what the metric can be. None of fewer than three values."""
+    found = stats.mean_interval(values) if len(values) >= FEWEST else None
+    if found is None:
+        return None
+    words = set(re.split(r"[\W_]+", metric.lower()))
+    least, most = 0.0 if min(values) >= 0 else -math.inf, math.inf
+    if words & {"bleu", "chrf"}:
+        most = 100.0
+    elif not frame.lower_is_better(metric) and words & RISING:
+        most = 1.0 if max(values) <= 1 else 100.0
+    if words & {"mcc", "pearson", "spearman"}:
+        least = -most
+    return stats.Interval(max(found.low, least), min(found.high, most))
 
 
 def _decimals(metric: str, rows: Sequence[Row]) -> int:
@@ -221,6 +240,8 @@ def spread_text(cell: Cell, decimals: int) -> str:
     within = cell.interval
     low, high = (number_text(end, decimals) for end in (within.low, within.high)) if within else ("", "")
     shown = f"[{low}, {high}] " if within else ""
+    if cell.n > 1 and cell.values:
+        shown = ", ".join(number_text(value, decimals) for value in cell.values) + " "
     return f"{shown}n {cell.n}"
 
 
@@ -352,7 +373,7 @@ def to_dicts(made: Table, *, values: bool = False) -> list[Mapping[str, object]]
             "paper_value": cell.paper,
             "paper_run_hours": row.paper_hours,
             "paper_runs": row.paper_runs,
-            **(dict(zip(RUNS, row.runs, strict=True)) if values else {}),
+            **({**dict(zip(RUNS, row.runs, strict=True)), "values": list(cell.values)} if values else {}),
         }
         for row in made.rows
         for cell in row.cells
@@ -405,4 +426,5 @@ def _cell_again(cell: Mapping[str, Any]) -> Cell:
         source=cell["source"],
         diverged=cell["diverged"],
         paper=cell["paper_value"],
+        values=tuple(cell.get("values", ())),
     )

@@ -140,11 +140,16 @@ def _so_far(seen: Contrast) -> str:
     if seen.mean is None:
         return "No pair of runs on fresh seeds can be compared."
     pairs = f"1 {seen.unit}" if seen.n == 1 else f"{seen.n} paired {seen.unit}s"
-    word = "better" if seen.better else "worse" if seen.mean else "neither better nor worse,"
-    said = f"On {pairs} the challenger's {seen.metric} is {word} by {abs(seen.mean):.3g}"
-    if seen.interval is not None:
-        low, high = seen.interval.low, seen.interval.high
-        said += f" (95 % interval of the gain: {low:+.3g} to {high:+.3g})"
+    if seen.ratio is None:
+        word = "better" if seen.better else "worse" if seen.mean else "neither better nor worse,"
+        said = f"On {pairs} the challenger's {seen.metric} is {word} by {abs(seen.mean):.3g}"
+    else:
+        said = f"On {pairs} the challenger's {seen.metric} is {seen.ratio:.3g} times the incumbent's"
+    said += f" (95 % interval {seen.within})" if seen.interval is not None else ""
+    count, word = (seen.better_on, "better") if seen.better else (seen.worse_on, "worse")
+    said += f", {word} on {count} of {seen.n}" if seen.n > 1 and count else ""
+    if seen.decisive is not None:
+        said += f", and {seen.unit} {seen.decisive} makes most of the gap"
     return f"{said}; p = {seen.p:.3g}."
 
 

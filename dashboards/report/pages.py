@@ -160,11 +160,10 @@ def facts(judged: verdict.Verdict) -> Iterator[tuple[str, str, str]]:
     seen = judged.contrast
     if seen is None:
         return
-    within = seen.interval
     yield (
-        f"gain in {seen.metric}",
-        "–" if seen.mean is None else f"{seen.mean:+.3g}",
-        f"95 % interval {within.low:+.3g} to {within.high:+.3g}" if within else "no interval from so few",
+        f"{seen.metric}, over the incumbent's" if seen.ratio is not None else f"gain in {seen.metric}",
+        seen.size,
+        f"95 % interval {seen.within}" if seen.interval else "no interval from fewer than six pairs",
     )
     exact = seen.n <= stats.EXACT_UP_TO
     test = "exact permutation test" if exact else f"permutation test by {stats.DRAWS:,} drawn swaps"

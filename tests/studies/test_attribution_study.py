@@ -131,11 +131,11 @@ def test_longer_training_takes_as_long_as_a_guided_run_on_the_same_rate_and_warm
         )
 
 
-def test_laptop_cuts_what_its_page_says_and_is_planned_below_90_minutes() -> None:
+def test_laptop_cuts_what_its_page_says_and_is_planned_below_95_minutes() -> None:
     spec = catalog.get("attribution", "laptop")
     planned = plan(spec, slots=2)
     assert planned.wall_hours is not None
-    assert 60 * planned.wall_hours <= 85
+    assert 60 * planned.wall_hours <= 95
     assert {a.trials for a in spec.arms if a.method == "gp"} == {10}
     random = {a.column for a in spec.arms if a.method == "random"}
     assert random == {c for c in columns(spec) if c.endswith(" 400")}

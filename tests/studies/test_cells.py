@@ -89,7 +89,7 @@ def test_the_first_cell_is_the_setting_of_bo_vs_guided(size: str) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_every_row_of_the_estimators_is_judged_on_the_same_fresh_seeds_in_each_cell(size: str) -> None:
     spec = catalog.get("estimators", size)
-    seeds = 1 if size == "smoke" else 5
+    seeds = 1 if size == "smoke" else 6
     for cell in of(size):
         here = [arm for arm in spec.arms if arm.column == cell.name]
         judged = [arm for arm in here if arm.fresh_seeds]
@@ -124,8 +124,8 @@ def test_a_row_learns_both_by_the_estimator_of_its_name_and_static_rows_learn_no
             assert guidance["estimator"] == arm.row.split(",")[0].replace(" ", "-")
 
 
-def test_quick_is_planned_below_20_minutes_and_laptop_below_90_on_2_cores() -> None:
-    for size, minutes in (("quick", 20), ("laptop", 90)):
+def test_quick_is_planned_below_20_minutes_and_laptop_below_95_on_2_cores() -> None:
+    for size, minutes in (("quick", 20), ("laptop", 95)):
         hours = plan(catalog.get("estimators", size), slots=2).wall_hours
         assert hours is not None
         assert 60 * hours < minutes

@@ -11,7 +11,6 @@ from statistics import fmean
 from typing import Any
 
 import pytest
-import scipy.stats
 
 from dashboards.evidence import frames, matrix
 from dashboards.evidence.matrix import Matrix
@@ -21,14 +20,14 @@ from orchestrator.ledger import Ledger
 from orchestrator.study.spec import StudySpec
 from tests.dashboards.ledgers import ALPHA, Run, diverged, ledger, runs, spec
 
-GAINS = {"short": (0.10, 0.12, 0.11, 0.13, 0.09), "long": (-0.2, 0.3, 0.1, -0.1, 0.05)}
-DEFAULT = (1.0, 1.1, 0.9, 1.05, 0.95)
+GAINS = {"short": (0.10, 0.12, 0.11, 0.13, 0.09, 0.105), "long": (-0.2, 0.3, 0.1, -0.1, 0.05, 0.02)}
+DEFAULT = (1.0, 1.1, 0.9, 1.05, 0.95, 1.02)
 GUIDED = {"guidance": {"estimator": "lagged", "learn": ["alpha"]}}
 
 
 def cell_arms(cell: str) -> list[dict[str, Any]]:
     """The default and a guided row, both on fresh seeds alone, and BO with its confirmation."""
-    fresh = {"method": "fixed", "trials": 5, "fresh_seeds": True, "column": cell}
+    fresh = {"method": "fixed", "trials": 6, "fresh_seeds": True, "column": cell}
     return [
         {**fresh, "name": f"static-{cell}", "row": "static"},
         {"name": f"bo-{cell}", "method": "gp", "space": [ALPHA], "trials": 3, "startup_trials": 2,
@@ -69,30 +68,36 @@ def line(of: Matrix, row: str) -> matrix.Line:
 
 def by_brute_force(gains: tuple[float, ...]) -> float:
     sums = [
-        abs(sum(s * g for s, g in zip(of, gains, strict=True))) for of in itertools.product((1, -1), repeat=5)
+        abs(sum(s * g for s, g in zip(of, gains, strict=True))) for of in itertools.product((1, -1), repeat=6)
     ]
     return fmean(s >= abs(sum(gains)) - 1e-12 for s in sums)
 
 
 def test_a_difference_has_its_mean_its_interval_and_its_ps() -> None:
     side = line(made(), "lagged").default
-    ps = {cell: by_brute_force(gains) for cell, gains in GAINS.items()}
-    assert ps["short"] == 2 / 32
+    logs = {
+        cell: tuple(math.log(x / (x - g)) for x, g in zip(DEFAULT, gains, strict=True))
+        for cell, gains in GAINS.items()
+    }
+    ps = {cell: by_brute_force(gains) for cell, gains in logs.items()}
+    assert ps["short"] == 2 / 64
     for entry in side.entries:
         gains = GAINS[entry.column]
         seen = entry.contrast
         assert seen is not None
         assert seen.interval is not None
         assert seen.mean == pytest.approx(fmean(gains))
-        within = scipy.stats.t.interval(0.95, 4, loc=fmean(gains), scale=scipy.stats.sem(gains))
-        assert (seen.interval.low, seen.interval.high) == pytest.approx(within)
+        assert seen.ratio == pytest.approx(math.exp(-fmean(logs[entry.column])))
+        # Of six pairs the test rejects what lies outside of all of them.
+        ends = math.exp(-max(logs[entry.column])), math.exp(-min(logs[entry.column]))
+        assert (seen.interval.low, seen.interval.high) == pytest.approx(ends)
         assert seen.p == ps[entry.column]
         holm = min(1.0, 2 * ps["short"]) if entry.column == "short" else max(2 * ps["short"], ps["long"])
         assert seen.p_holm == pytest.approx(holm)
 
 
 def test_wins_ties_and_losses_go_by_the_interval() -> None:
-    worse = runs(*(x + 0.5 + e for x, e in zip(DEFAULT, (0, 0.01, 0.02, 0.03, 0.04), strict=True)))
+    worse = runs(*(x + 0.5 + e for x, e in zip(DEFAULT, (0, 0.01, 0.02, 0.03, 0.04, 0.05), strict=True)))
     whole = made(**{"lagged-long": worse})
     lagged, bo = line(whole, "lagged"), line(whole, "+ BO")
     assert [entry.outcome for entry in lagged.default.entries] == ["win", "loss"]
@@ -105,15 +110,15 @@ def test_wins_ties_and_losses_go_by_the_interval() -> None:
 
 
 def test_what_diverges_more_often_has_lost_however_wide_the_interval() -> None:
-    gone = [diverged(loss=1e6), *runs(0.1, 0.1, 0.1, 0.1)]
+    gone = [diverged(loss=1e6), *runs(*[0.1] * 5)]
     entry = line(made(**{"lagged-long": gone}), "lagged").default.entries[1]
     assert entry.contrast is not None
     assert entry.contrast.interval is not None
-    assert entry.contrast.interval.low < 0 < entry.contrast.interval.high
+    assert entry.contrast.interval.low < 1 < entry.contrast.interval.high
     assert entry.outcome == "loss"
     assert matrix.entry_text(entry).endswith("†1 loss")
-    both = made(**{"lagged-long": gone, "static-long": [diverged(loss=1e6), *runs(1.0, 1.0, 1.0, 1.0)]})
-    assert line(both, "lagged").default.entries[1].outcome == "win"  # beside equals
+    both = made(**{"lagged-long": gone, "static-long": [diverged(loss=1e6), *runs(*[1.0] * 5)]})
+    assert line(both, "lagged").default.entries[1].outcome == "tie"  # one pair is equal
 
 
 def test_a_cell_without_pairs_is_not_known_and_no_row_is_safe_by_it() -> None:
@@ -212,8 +217,9 @@ def test_the_csv_has_a_line_for_each_row_cell_and_opponent() -> None:
         ("lagged", "short", "static"), ("lagged", "long", "static"),
         ("lagged", "short", "'+ BO"), ("lagged", "long", "'+ BO"),
     ]  # fmt: skip
-    assert float(lines[2]["mean"]) == pytest.approx(0.11)
-    assert (lines[2]["outcome"], lines[3]["outcome"], lines[2]["n"]) == ("win", "tie", "5")
+    assert float(lines[2]["mean"]) == pytest.approx(fmean(GAINS["short"]))
+    assert float(lines[2]["ratio"]) == pytest.approx(0.891, abs=0.001)
+    assert (lines[2]["outcome"], lines[3]["outcome"], lines[2]["n"]) == ("win", "tie", "6")
     assert math.isclose(float(lines[2]["step_cost"]), 1.1)
 
 
@@ -227,7 +233,7 @@ def test_the_report_has_the_matrix_in_all_its_forms(tmp_path: Path) -> None:
     for text in (pages.markdown(answer), pages.page(answer)):
         assert "The matrix" in text
         assert "beats + BO in 1 of 2 cells" in text
-        assert "+0.11 win" in text
+        assert "×0.891 win" in text
 
 
 def test_a_name_of_the_ledger_stays_a_word_in_the_matrix() -> None:

@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import re
+from statistics import fmean
 
 import pytest
+import scipy.stats
 
 from dashboards.evidence import frames, paper, tables
 from dashboards.report.answer import table_dict
@@ -119,6 +121,29 @@ def test_csv_has_a_line_a_cell_and_no_formula() -> None:
     assert (rows[1]["source"], rows[1]["n"], rows[1]["run_hours"]) == ("confirmed", "3", "4.0")
 
 
+@pytest.mark.parametrize(
+    ("metric", "values", "least", "most"),
+    [
+        ("test_bleu", (99.0, 60.0, 95.0), None, 100.0),
+        ("dev_accuracy", (0.99, 0.5, 0.97), None, 1.0),
+        ("dev_accuracy", (99.0, 50.0, 97.0), None, 100.0),
+        ("dev_loss", (0.1, 0.9, 0.05), 0.0, None),
+    ],
+)
+def test_no_interval_leaves_what_its_metric_can_be(
+    metric: str, values: tuple[float, ...], least: float | None, most: float | None
+) -> None:
+    claim = {"text": "x", "challenger": "guided", "incumbent": "bo", "metric": metric}
+    found = {"confirm-bo": [Run(0.8, values={metric: value}) for value in values]}
+    frame = frames.read(ledger(spec(claim=claim), found), "s1")
+    (cell,) = (row.cells[0] for row in tables.table(frame, metric=metric).rows if row.name == "+ BO")
+    assert cell.interval is not None
+    low, high = scipy.stats.t.interval(0.95, 2, loc=fmean(values), scale=scipy.stats.sem(values))
+    assert (low, high) != pytest.approx((cell.interval.low, cell.interval.high))  # it would have left it
+    assert cell.interval.low == (pytest.approx(low) if least is None else least)
+    assert cell.interval.high == (pytest.approx(high) if most is None else most)
+
+
 def test_small_losses_are_not_shown_as_zero() -> None:
     tiny = made(
         base=runs(2.5e-7), **{"confirm-bo": runs(8e-7, 8.2e-7, 8.1e-7), "confirm-guided": runs(4e-7, 4.4e-7)}
@@ -126,7 +151,7 @@ def test_small_losses_are_not_shown_as_zero() -> None:
     base, bo, guided = (tables.cell_text(row.cells[0], tiny.decimals) for row in tiny.rows)
     assert base == "2.5e-07*"
     assert bo.startswith("8.1e-07 [7.852e-07, 8.348e-07]")  # Student's t of three: 8.1 ± 4.303 · 0.1 / √3
-    assert guided.startswith("4.2e-07 [")
+    assert guided == "4.2e-07 4e-07, 4.4e-07 n 2"  # two values are no interval
     alone = made(base=runs(3.14e-4), bo=[], guided=[], **{"confirm-bo": [], "confirm-guided": []})
     assert tables.value_text(alone.rows[0].cells[0], alone.decimals) == "0.000314*"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -63,7 +64,8 @@ def test_a_gain_on_six_seeds_supports_the_claim() -> None:
 def test_a_loss_on_six_seeds_refutes_it() -> None:
     verdict = judged(guided=BO, bo=BETTER)
     assert verdict.answer == "refuted"
-    assert "the challenger's loss is worse by 0.098" in verdict.why
+    assert "the challenger's loss is 1.14 times the incumbent's (95 % interval" in verdict.why
+    assert "worse on 6 of 6; p = 0.0312." in verdict.why
 
 
 def test_five_seeds_decide_nothing_however_large_the_gain() -> None:
@@ -124,7 +126,7 @@ def test_a_diverged_confirmation_counts_as_the_worst_run_of_the_study() -> None:
     assert verdict.answer == "undecided"
     assert verdict.contrast is not None
     assert (verdict.contrast.n, verdict.contrast.diverged) == (6, (1, 0))
-    assert verdict.contrast.differences[5] == pytest.approx(BO[5] - 3.0)
+    assert verdict.contrast.differences[5] == pytest.approx(math.log(BO[5] / 3.0))
     assert judged(bo=(*BO[:5], diverged(loss=3.0))).answer == "supported"
 
 
@@ -313,8 +315,8 @@ def test_one_side_that_chose_anew_makes_its_replicates_the_unit() -> None:
     verdict = judged((), BO, study=study, results=results)
     assert verdict.contrast is not None
     assert (verdict.contrast.unit, verdict.contrast.n) == ("replicate", 3)
-    means = [sum(BO[i : i + 2]) / 2 - sum(BETTER[i : i + 2]) / 2 for i in (0, 2, 4)]
-    assert verdict.contrast.differences == pytest.approx(means)
+    ratios = [math.log(sum(BO[i : i + 2]) / sum(BETTER[i : i + 2])) for i in (0, 2, 4)]
+    assert verdict.contrast.differences == pytest.approx(ratios)
     assert verdict.condition == (
         "On 3 replicates: lagged chose nothing, its settings being those of the spec; bo chose anew in each "
         "replicate."
@@ -331,7 +333,7 @@ def test_a_search_that_diverged_as_a_whole_loses_its_replicate() -> None:
     verdict = judged(fresh, bo, study=study, results=results)
     assert verdict.contrast is not None
     assert (verdict.contrast.n, verdict.contrast.diverged, verdict.contrast.missing) == (9, (3, 0), (0, 0))
-    assert verdict.contrast.differences[:3] == pytest.approx([value - 4.0 for value in bo[:3]])
+    assert verdict.contrast.differences[:3] == pytest.approx([math.log(value / 4.0) for value in bo[:3]])
     assert verdict.answer == "undecided"
     (cell,) = (
         tables.table(frames.read(ledger(study, {**results, "confirm-guided": fresh}), "s1")).rows[2].cells
