@@ -24,7 +24,6 @@ from trainer.config.inherit import inherit, learns
 from trainer.protocol import COUNTS, SECONDS
 
 PAGE_EVENTS = 1000
-NAMED = ("train_s", "eval_s")  # of the seconds; the others stand together
 PEAK_MEMORY = "peak_memory_bytes"  # what a run says of itself in its last report
 
 
@@ -294,7 +293,8 @@ class Cost:
     flops: float
     train_hours: float
     eval_hours: float
-    other_hours: float  # compiling, checkpoints, logging
+    compile_hours: float  # of whoever compiled first: others find the programs
+    other_hours: float  # waiting, checkpoints, logging
     run_hours: float
     wall_hours: float | None  # of a single arm alone, on so many slots as is stated
     chip_hours: float
@@ -308,7 +308,7 @@ def cost(frame: Frame, arms: Sequence[Arm], *, slots: int, heard: Mapping[str, C
     ended = [t for t in trials if t.ended]
     charged = added(*(t.charged for t in trials))
     steps, tokens, flops = (charged.get(name, 0.0) for name in COUNTS)
-    train, evaluating = (charged.get(name, 0.0) / 3600 for name in NAMED)
+    by_clock = {name: charged.get(name, 0.0) / 3600 for name in SECONDS}
     hours = run_hours(charged)
     said = [heard[t.name].values.get(PEAK_MEMORY, ()) for t in ended if heard and t.name in heard]
     useful = sum(run_hours(t.productive) for t in ended if t.state in RESULTS)
@@ -317,9 +317,10 @@ def cost(frame: Frame, arms: Sequence[Arm], *, slots: int, heard: Mapping[str, C
         steps=steps,
         tokens=tokens,
         flops=flops,
-        train_hours=train,
-        eval_hours=evaluating,
-        other_hours=sum(charged.get(name, 0.0) for name in SECONDS if name not in NAMED) / 3600,
+        train_hours=by_clock["train_s"],
+        eval_hours=by_clock["eval_s"],
+        compile_hours=by_clock["compile_s"],
+        other_hours=by_clock["other_s"],
         run_hours=hours,
         wall_hours=_wall_hours(frame, arms[0], slots=slots) if len(arms) == 1 else None,
         chip_hours=hours * frame.spec.resources.chips,

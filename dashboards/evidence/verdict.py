@@ -7,9 +7,10 @@ The rules, in the order in which they are asked:
    answer on the way would depend on when one looks.
 3. Every run of the challenger diverged, and some of the incumbent's completed: *refuted*. Where else no run
    of one of them completed: *undecided*, since nothing can be compared.
-4. One search of the challenger cost more chip-hours, over one of the incumbent's, than the claim allows:
-   *refuted*, whatever the metric says. All that was charged counts, waste included, in the mean over the
-   replicates; confirmations do not.
+4. One search of the challenger cost more, over one of the incumbent's, than the claim allows: *refuted*,
+   whatever the metric says. Training and evaluation on the runs' own clocks count, or the steps done, each at
+   what the spec expects a step of its arm to cost: the claim says which. Waste is in it, in the mean over the
+   replicates; confirmations are not, nor is compiling, which falls to whoever comes first, nor waiting.
 5. The paired permutation test on the difference, two-sided, has p <= .05 (exact up to 16 pairs, above it by
    drawn swaps; see `contrasts` for what is paired and what a diverged run counts): *supported* if the
    challenger is better, *refuted* if it is worse.
@@ -30,10 +31,9 @@ from typing import Literal
 from dashboards.evidence import stats
 from dashboards.evidence.attribution import ALPHA, Column, Control, attribution
 from dashboards.evidence.contrasts import Contrast, contrast
-from dashboards.evidence.frames import Frame
-from orchestrator.ledger.costs import run_hours
+from dashboards.evidence.frames import Frame, Trial
 from orchestrator.ledger.records import TrialState
-from orchestrator.study.spec import Arm, Claim
+from orchestrator.study.spec import Arm, Claim, CostBy
 
 Ruling = Literal["supported", "refuted", "undecided", "no claim"]
 
@@ -45,7 +45,8 @@ class Verdict:
     why: str  # a sentence or two
     condition: str  # what the answer holds for
     contrast: Contrast | None
-    cost_ratio: float | None  # the challenger's chip-hours over the incumbent's
+    cost_ratio: float | None  # the challenger's cost over the incumbent's
+    cost_by: CostBy | None  # what counts as cost
     cost_limit: float | None
     more_needed: int | None  # seeds (or replicates) beyond those there; 0: none would help; None: over 1,000
     controls: tuple[Control, ...]  # in the claim's column
@@ -57,10 +58,10 @@ def judge(frame: Frame) -> Verdict:
     claim = frame.spec.claim
     if claim is None:
         why = "The study registered no claim before its first trial, so there is nothing to judge."
-        return Verdict("no claim", "", why, "", None, None, None, None, (), (), ())
+        return Verdict("no claim", "", why, "", None, None, None, None, None, (), (), ())
     challenger, incumbent = frame.spec.arm(claim.challenger), frame.spec.arm(claim.incumbent)
     seen = contrast(frame, challenger, incumbent, metric=claim.metric)
-    ratio = _cost_ratio(frame, challenger, incumbent)
+    ratio = _cost_ratio(frame, claim, challenger, incumbent)
     hopeless = _hopeless(frame, challenger, incumbent, seen)
     answer, why = _decided(frame, claim, seen, ratio, hopeless)
     columns = attribution(frame, challenger, incumbent, metric=claim.metric)
@@ -71,6 +72,7 @@ def judge(frame: Frame) -> Verdict:
         condition=_condition(frame, challenger, incumbent, seen),
         contrast=seen,
         cost_ratio=ratio,
+        cost_by=claim.cost,
         cost_limit=claim.cost_ratio,
         more_needed=more_needed(seen) if answer == "undecided" and not hopeless else 0,
         controls=columns[0].controls if columns else (),
@@ -97,8 +99,8 @@ def _decided(
         return "undecided", f"No run of {which} completed, so there is nothing to compare with."
     if claim.cost_ratio is not None and ratio is not None and ratio > claim.cost_ratio:
         return "refuted", (
-            f"The claim allows {claim.cost_ratio:g} times the chip-hours of {claim.incumbent}, and "
-            f"{claim.challenger} took {ratio:.3g} times. {_so_far(seen)}"
+            f"The claim allows {claim.cost_ratio:g} times the cost of {claim.incumbent}, by {claim.cost}, "
+            f"and {claim.challenger} took {ratio:.3g} times. {_so_far(seen)}"
         )
     if claim.cost_ratio is not None and ratio is None:
         return "undecided", f"What {claim.incumbent} cost is not known, so the claim's cost cannot be judged."
@@ -201,7 +203,28 @@ def _selected(frame: Frame, challenger: Arm, incumbent: Arm, seen: Contrast) -> 
     return f"On {seen.n} {seen.unit}s: {'; '.join(parts)}."
 
 
-def _cost_ratio(frame: Frame, challenger: Arm, incumbent: Arm) -> float | None:
+def _cost_ratio(frame: Frame, claim: Claim, challenger: Arm, incumbent: Arm) -> float | None:
     """Of one search. Chips are the same for all arms of a study, so hours will do."""
-    ours, theirs = (frame.spent(arm, lambda t: run_hours(t.charged)) for arm in (challenger, incumbent))
-    return ours / theirs if theirs > 0 else None
+    ours, theirs = (_spent(frame, claim, arm) for arm in (challenger, incumbent))
+    return ours / theirs if ours is not None and theirs else None
+
+
+def _spent(frame: Frame, claim: Claim, arm: Arm) -> float | None:
+    """None by steps, where the spec does not say what a run of the arm, or of one that it follows, takes."""
+    if claim.cost == "clocks":
+        return frame.spent(arm, lambda t: t.charged.get("train_s", 0.0) + t.charged.get("eval_s", 0.0))
+    hours = {each.name: each.run_hours for each in frame.spec.arms}
+    asked = arm
+    while hours[asked.name] is not None and asked.after is not None:
+        asked = frame.spec.arm(asked.after.arm)
+    if hours[asked.name] is None:
+        return None
+    # A run's share of its steps; what a run does not say of its steps counts as a whole run.
+    return frame.spent(arm, lambda t: (hours[t.arm] or 0.0) * _share_done(t))
+
+
+def _share_done(trial: Trial) -> float:
+    steps = trial.config.get("steps")
+    if not isinstance(steps, int) or steps < 1 or "steps" not in trial.charged:
+        return float(trial.ended)
+    return trial.charged["steps"] / steps

@@ -170,7 +170,7 @@ def facts(judged: verdict.Verdict) -> Iterator[tuple[str, str, str]]:
     yield f"paired {seen.unit}s", f"{seen.n}", f"{test}: p = {seen.p:.3g}"
     if judged.cost_ratio is not None:
         claimed = "" if judged.cost_limit is None else f"the claim allows {judged.cost_limit:g}"
-        yield "chip-hours over the incumbent's", f"{judged.cost_ratio:.3g}", claimed
+        yield f"cost over the incumbent's, by {judged.cost_by}", f"{judged.cost_ratio:.3g}", claimed
     if judged.answer == "undecided" and judged.more_needed != 0:
         more = judged.more_needed
         count = "over 1,000" if more is None else f"{more}"

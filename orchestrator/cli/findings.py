@@ -62,7 +62,8 @@ def verdict_lines(judged: Mapping[str, Any]) -> Iterator[str]:
         yield f"Claim: {judged['claim']}"
     if judged["cost_ratio"] is not None:
         limit = "" if judged["cost_limit"] is None else f"; the claim allows {judged['cost_limit']:g}"
-        yield f"Cost: {judged['cost_ratio']:.3g} of the incumbent's chip-hours{limit}."
+        by = judged.get("cost_by") or "chip-hours"  # of an older service
+        yield f"Cost: {judged['cost_ratio']:.3g} of the incumbent's, by {by}{limit}."
     if judged["condition"]:
         yield judged["condition"]
     if judged["answer"] == "undecided" and judged["contrast"] is not None and judged["more_needed"] != 0:

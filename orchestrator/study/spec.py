@@ -24,6 +24,7 @@ from trainer.config.scales import Scale
 Phase = Literal["search", "confirm", "control"]
 Take = Literal["config", "schedule", "schedule-mean", "matched-decay"]
 Goal = Literal["minimize", "maximize"]
+CostBy = Literal["clocks", "steps"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,79}")
 MOST_TRIALS = 1_000_000  # of an arm in one replicate
@@ -319,7 +320,10 @@ class Claim(Spec):
     metric: str = "loss"
     # None: the objective's, or what the metric's name says (see `goal_of`)
     goal: Annotated[Goal | None, LATER] = None
-    cost_ratio: float | None = Field(default=None, gt=0)  # challenger's chip-hours over the incumbent's
+    cost_ratio: float | None = Field(default=None, gt=0)  # the challenger's cost over the incumbent's
+    # clocks: training and evaluation, as the runs' clocks had it; steps: those done, each at what the spec
+    # expects a step of that arm to cost (its run_hours)
+    cost: Annotated[CostBy, LATER] = "clocks"
 
 
 class StudySpec(Spec):

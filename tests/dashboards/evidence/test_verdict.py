@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from dashboards.report.answer import verdict_dict
 from dashboards.report.pages import facts
 from orchestrator.cli.results import verdict_lines
 from orchestrator.ledger.records import StudyState, TrialState
+from orchestrator.study.spec import StudySpec
 from tests.dashboards.ledgers import (
     FAILED,
     NEVER_BEGAN,
@@ -97,8 +99,45 @@ def test_a_small_difference_is_undecided_and_says_how_many_seeds_would_decide_it
 def test_a_challenger_that_cost_more_than_claimed_is_refuted_whatever_it_reached() -> None:
     verdict = judged(guided_hours=2.0)
     assert (verdict.answer, verdict.cost_ratio) == ("refuted", 1.5)
-    assert "The claim allows 1 times the chip-hours of bo, and guided took 1.5 times." in verdict.why
+    assert "The claim allows 1 times the cost of bo, by clocks, and guided took 1.5 times." in verdict.why
     assert judged(guided_hours=2.0, study=spec(cost_ratio=None)).answer == "supported"
+
+
+def _charged(arm: str, **clocks: float) -> frames.Frame:
+    """A study in which every run of an arm was charged this besides."""
+    frame = frames.read(ledger(spec(), {**searched(), "confirm-bo": runs(*BO)}), "s1")
+    charged = tuple(replace(t, charged={**t.charged, **clocks}) for t in frame.trials[arm])
+    return replace(frame, trials={**frame.trials, arm: charged})
+
+
+def test_who_compiled_first_and_who_waited_is_not_charged_for_it() -> None:
+    plain = judge(_charged("guided")).cost_ratio
+    assert judge(_charged("guided", compile_s=9e4, other_s=9e4)).cost_ratio == plain
+    assert judge(_charged("bo", compile_s=9e4, other_s=9e4)).cost_ratio == plain
+    dearer = judge(_charged("guided", eval_s=3600.0)).cost_ratio
+    assert (plain, dearer) == (0.75, 1.5)  # three runs of an hour over four; evaluation counts
+
+
+def test_by_steps_a_slow_machine_changes_nothing() -> None:
+    hours = {"base": 1.0, "bo": 1.0, "guided": 2.08}
+
+    def ratio(**clocks: float) -> float | None:
+        made = spec().model_dump()
+        made["base"] = {**made["base"], "steps": 100}
+        made["claim"]["cost"] = "steps"
+        for arm in made["arms"]:
+            arm["run_hours"] = hours.get(arm["name"])
+        frame = frames.read(ledger(StudySpec.model_validate(made), searched()), "s1")
+        trials = {
+            name: tuple(replace(t, charged={**t.charged, "steps": 100.0, **clocks}) for t in of)
+            for name, of in frame.trials.items()
+        }
+        return judge(replace(frame, trials=trials)).cost_ratio
+
+    assert ratio() == ratio(train_s=7e4, compile_s=1e5) == pytest.approx(3 * 2.08 / 4)
+    assert ratio(steps=50.0) == ratio()  # both did half of their steps
+    del hours["guided"]
+    assert ratio() is None
 
 
 def test_waste_is_part_of_the_cost() -> None:

@@ -140,7 +140,7 @@ SENTENCES = [
     ),
     (
         study(claim={"text": "", "challenger": "bo", "incumbent": "base", "prize": 1}),
-        "Unknown key 'prize' in claim. Allowed: text, challenger, incumbent, metric, goal, cost_ratio.",
+        "Unknown key 'prize' in claim. Allowed: text, challenger, incumbent, metric, goal, cost_ratio, cost.",
     ),
     (
         study(arms=[{"name": "a", "method": "gpp"}]),
