@@ -9,13 +9,18 @@ its choice counts with the surface's own value, at the level of fresh seeds: shi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dashboards.evidence.contrasts import sample
+from dashboards.evidence.frames import Frame
 from dashboards.evidence.stats import LEVEL, Array
+from orchestrator.search.scales import to_unit
+from orchestrator.study.configs import default_point
+from orchestrator.study.spec import Arm
 
 SPREAD, NEAR = 128, 64  # points of a surface: evenly in the cube, and around where it seems lowest
 RADIUS = 0.1  # of the latter, a standard deviation in units of the cube
@@ -43,6 +48,14 @@ class Equivalent:
     high: int | None
     most: int
 
+    @property
+    def words(self) -> str:
+        """8 (4 to 12), or > 100 (57 to > 100)."""
+        trials, low, high = (
+            f"> {self.most}" if n is None else f"{n}" for n in (self.trials, self.low, self.high)
+        )
+        return f"{trials} ({low} to {high})"
+
 
 @dataclass(frozen=True)
 class _Surface:
@@ -59,25 +72,36 @@ class _Surface:
         return found
 
 
-def equivalent(
+def equivalent(curves: Array, row: Sequence[float]) -> Equivalent:
+    """The trials that a search (its `replays`) needs to be as good as a row with these fresh losses."""
+    random, most = np.random.default_rng(1), curves.shape[1]
+    logs = np.log(np.asarray(row, float))
+    needed = [_first(curve, float(random.choice(logs, len(logs)).mean())) for curve in curves]
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(needed, (tail, 1 - tail), method="nearest")
+    point = _first(curves.mean(axis=0), float(logs.mean()))
+    trials, least, greatest = (None if n > most else int(n) for n in (point, low, high))
+    return Equivalent(trials, least, greatest, most)
+
+
+def replays(
     points: Sequence[Sequence[float]],
     losses: Sequence[float],
     *,
-    row: Sequence[float],
     confirmed: Sequence[Confirmed],
     default: Sequence[float] | None,
     startup: int,
     most: int = MOST,
-) -> Equivalent | None:
-    """The trials that a search needs to be as good as the row, whose losses on fresh seeds are `row`.
+) -> Array | None:
+    """By surface: the log loss, on fresh seeds, of what a search has chosen after each trial.
 
     Points lie in the unit cube. A Bayesian search begins at `default` and draws its first `startup` points;
     default None: a random search, whose best is known by order statistics. None where there is too little to
     fit a surface to, or a loss has no logarithm.
     """
-    if len(losses) < FEWEST or not confirmed or not row:
+    if len(losses) < FEWEST or not confirmed:
         return None
-    if min(*losses, *row, *(loss for each in confirmed for loss in each.losses)) <= 0:
+    if min(*losses, *(loss for each in confirmed for loss in each.losses)) <= 0:
         return None
     x, y = np.asarray(points, float), np.log(np.asarray(losses, float))
     surface, random = _fitted(x, y), np.random.default_rng(0)
@@ -97,14 +121,8 @@ def equivalent(
         curves = np.array([_best_of_random(each[:SPREAD], math.sqrt(surface.noise), most) for each in values])
     else:
         curves = _replayed(surface, places, values, startup=startup, most=most, random=random)
-    curves = curves + shifts[:, None]
-    logs = np.log(np.asarray(row, float))
-    needed = [_first(curve, float(random.choice(logs, len(logs)).mean())) for curve in curves]
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(needed, (tail, 1 - tail), method="nearest")
-    point = _first(curves.mean(axis=0), float(logs.mean()))
-    trials, least, greatest = (None if n > most else int(n) for n in (point, low, high))
-    return Equivalent(trials, least, greatest, most)
+    shifted: Array = curves + shifts[:, None]
+    return shifted
 
 
 def _first(curve: Array, target: float) -> int:
@@ -210,3 +228,62 @@ def _improvement(mean: Array, variance: Array, lowest: Array) -> Array:
     z = (lowest[:, None] - mean) / sd
     found: Array = sd * (z * ndtr(z) + np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi))
     return found
+
+
+# -- of a study ------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Worth:
+    """What a row is worth in trials of a search of the same column."""
+
+    row: str
+    column: str
+    search: str  # the search's row
+    equivalent: Equivalent
+
+
+def worth(frame: Frame) -> list[Worth]:
+    """Of every row that was confirmed beside an unguided search over ranges, by the study's objective."""
+    metric = frame.spec.objective.metric
+    if not frame.lower_is_better(metric):
+        return []
+    found = []
+    for search in frame.spec.arms:
+        if search.phase != "search" or not search.space or search.is_grid or frame.learns[search.name]:
+            continue
+        for column in frame.columns() if search.column == "*" else (search.column,):
+            found += _worth_beside(frame, search, column, metric)
+    return found
+
+
+def _worth_beside(frame: Frame, search: Arm, column: str, metric: str) -> list[Worth]:
+    def fresh(arm: Arm) -> list[float]:
+        return list(sample(frame, arm, metric, diverged_too=False).values.values())
+
+    def units(point: Mapping[str, float]) -> list[float]:
+        return [to_unit(p, point[p.path]) for p in search.space]
+
+    tried = [t for t in frame.of(search) if t.value is not None and t.point]
+    default = default_point(frame.spec, search)
+    whole = len(default) == len(search.space)
+    confirmed = [
+        Confirmed(units(choice.point), fresh(search)) for choice in frame.choices(search)[:1] if choice.point
+    ]
+    rows = {row: frame.arm_at(row, column) for row in dict.fromkeys(map(frame.row_of, frame.spec.arms))}
+    plain = next(
+        (a for a in rows.values() if a and not a.space and not a.after and not frame.learns[a.name]), None
+    )
+    if plain is not None and whole and plain.phase == "search":
+        confirmed.append(Confirmed(units(default), fresh(plain)))
+    curves = replays(
+        [units(t.point) for t in tried],
+        [t.value for t in tried if t.value is not None],
+        confirmed=[each for each in confirmed if each.losses],
+        default=units(default) if search.bayesian and whole else None,
+        startup=search.startup_trials,
+    )
+    others = {row: fresh(arm) for row, arm in rows.items() if arm is not None and arm != search}
+    return [
+        Worth(row, column, frame.row_of(search), equivalent(curves, losses))
+        for row, losses in others.items()
+        if curves is not None and losses and min(losses) > 0
+    ]

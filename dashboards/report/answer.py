@@ -14,6 +14,7 @@ from typing import Any
 from dashboards.evidence import (
     cautions,
     contrasts,
+    equivalent,
     frames,
     hypergradients,
     matrix,
@@ -44,6 +45,7 @@ class Answer:
     matrix: matrix.Matrix | None  # where the columns are settings
     audit: hypergradients.HypergradientAudit | None  # where runs were forked
     contrasts: tuple[tuple[str, str, list[Contrast]], ...]  # challenger's row, incumbent's row, by column
+    worth: tuple[equivalent.Worth, ...]  # in trials of a search
     costs: tuple[tuple[str, str, Cost], ...]  # arm, phase
     equal: tuple[series.Equal, ...]
     reached: tuple[targets.Reached, ...]
@@ -68,6 +70,7 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
         matrix=matrix.matrix(frame),
         audit=hypergradients.conclude(frame, heard),
         contrasts=tuple(_contrasts(frame)),
+        worth=tuple(equivalent.worth(frame)),
         costs=tuple(_costs(frame, heard, slots=slots)),
         equal=tuple(series.equal_budgets(frame, slots=slots)),
         reached=tuple(targets.reached(frame)),
@@ -171,6 +174,7 @@ def answer_dict(answer: Answer, *, values: bool = False) -> dict[str, Any]:
         "matrix": None if answer.matrix is None else matrix.to_dict(answer.matrix),
         "audit": None if answer.audit is None else asdict(answer.audit),
         "contrasts": [asdict(each) for _, _, of in answer.contrasts for each in of],
+        "worth": [asdict(each) for each in answer.worth],
         "costs": [{"arm": arm, "phase": phase, **asdict(cost)} for arm, phase, cost in answer.costs],
         "equal_budgets": [asdict(each) for each in answer.equal],
         "reached": [asdict(each) for each in answer.reached],

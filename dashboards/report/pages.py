@@ -138,6 +138,7 @@ def _context(answer: Answer) -> dict[str, Any]:
         "audit_rules": list(_rules(hypergradients.__doc__)),
         "matrix_rules": list(_rules(matrix.__doc__)),
         "contrasts": answer.contrasts,
+        "worth": answer.worth,
         "costs": answer.costs,
         "equal": answer.equal,
         "reached": answer.reached,

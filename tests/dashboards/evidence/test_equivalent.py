@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from dashboards.evidence.equivalent import Confirmed, Equivalent, equivalent
+from dashboards.evidence import frames
+from dashboards.evidence.equivalent import Confirmed, Equivalent, Worth, equivalent, replays, worth
 from orchestrator.search import Observation, Request, searcher
-from orchestrator.study.spec import Parameter
+from orchestrator.study.spec import Parameter, StudySpec
+from tests.dashboards.ledgers import Run, ledger, spec
 
 LOWEST = np.array([0.3, 0.6])
 LEVEL = 0.1  # by how much the log losses of fresh seeds lie above those of the search
@@ -30,16 +34,15 @@ def known(above: float, *, default: tuple[float, float] | None = DEFAULT, noise:
 
     searched = np.exp(surface(points) + noise * random.standard_normal(len(points)))
     best = points[searched.argmin()]
-    found = equivalent(
+    curves = replays(
         points.tolist(),
         searched.tolist(),
-        row=list(np.exp(np.log(0.2) + LEVEL + above + noise * random.standard_normal(6))),
         confirmed=[Confirmed(tuple(each), losses(each, 6)) for each in (np.array(DEFAULT), best)],
         default=default,
         startup=5,
     )
-    assert found is not None
-    return found
+    assert curves is not None
+    return equivalent(curves, list(np.exp(np.log(0.2) + LEVEL + above + noise * random.standard_normal(6))))
 
 
 def test_a_row_as_good_as_the_default_is_worth_one_trial_and_one_below_the_floor_more_than_any() -> None:
@@ -96,7 +99,51 @@ def _search(space: tuple[Parameter, ...], seed: int) -> list[float]:
 def test_it_is_the_same_for_the_same_ledger_and_nothing_is_said_of_too_little() -> None:
     assert known(0.1) == known(0.1)
     point = Confirmed(DEFAULT, [1.0])
-    few = {"row": [1.0], "confirmed": [point], "default": DEFAULT, "startup": 5}
-    assert equivalent([DEFAULT] * 4, [1.0] * 4, **few) is None  # too few trials
-    assert equivalent([DEFAULT] * 6, [1.0] * 5 + [0.0], **few) is None  # a loss without a logarithm
-    assert equivalent([DEFAULT] * 6, [1.0] * 6, **{**few, "confirmed": []}) is None
+    few: dict[str, Any] = {"confirmed": [point], "default": DEFAULT, "startup": 5}
+    assert replays([DEFAULT] * 4, [1.0] * 4, **few) is None  # too few trials
+    assert replays([DEFAULT] * 6, [1.0] * 5 + [0.0], **few) is None  # a loss without a logarithm
+    assert replays([DEFAULT] * 6, [1.0] * 6, **{**few, "confirmed": []}) is None
+
+
+# -- of a study ------------------------------------------------------------------------------------------
+def made(**changes: Any) -> list[Worth]:
+    """BO over α: its optimum at 1 (log loss log .2), guided runs as good as α = 1.5, a default far off."""
+    random = np.random.default_rng(5)
+    alphas = [8.0, 0.3, 3.0, 1.5, 0.8, 1.1, 0.95, 1.02]
+    study = StudySpec.model_validate({**spec(**changes).model_dump(), "base": {"optimizer": {"alpha": 8.0}}})
+
+    def loss(alpha: float) -> float:
+        return float(0.2 * np.exp(0.5 * np.log(alpha) ** 2 + 0.01 * random.standard_normal()))
+
+    found = {
+        "base": [Run(loss(8.0))],
+        "bo": [Run(loss(a), point={"optimizer.alpha": a}) for a in alphas[: study.arm("bo").trials]],
+        "guided": [Run(0.2, point={"guidance.eta": 0.01}), *[Run(0.5)] * 2],
+        "confirm-base": [Run(loss(8.0)) for _ in range(6)],
+        "confirm-bo": [Run(loss(1.02)) for _ in range(6)],
+        "confirm-guided": [Run(loss(1.5)) for _ in range(6)],
+    }
+    return worth(frames.read(ledger(study, found), "s1"))
+
+
+def test_every_confirmed_row_of_a_column_is_told_in_trials_of_its_search() -> None:
+    arms = [arm.model_dump() for arm in spec().arms]
+    arms[1]["trials"] = 8
+    found = {each.row: each for each in made(arms=arms)}
+    assert found.keys() == {"base", "guided"}
+    assert {each.search for each in found.values()} == {"+ BO"}
+    assert found["base"].equivalent.trials == 1  # the search begins with it
+    trials = found["guided"].equivalent.trials
+    assert trials is not None
+    assert 3 <= trials <= 20
+
+
+def test_a_search_of_too_few_trials_or_of_a_metric_that_is_to_be_high_tells_nothing() -> None:
+    assert made() == []  # four trials
+    high = StudySpec.model_validate({**spec().model_dump(), "objective": {"goal": "maximize"}})
+    assert worth(frames.read(ledger(high, {}), "s1")) == []
+
+
+def test_more_than_any_is_said_in_words() -> None:
+    assert Equivalent(8, 4, 12, 100).words == "8 (4 to 12)"
+    assert Equivalent(None, 57, None, 100).words == "> 100 (57 to > 100)"
