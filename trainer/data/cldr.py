@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 
 from trainer.data.contract import DataError
-from trainer.data.kept import Kept, kept
+from trainer.data.kept import kept
 from trainer.data.number_words import LANGUAGES
 
 VERSION = 2  # raised whenever other text comes out
@@ -52,7 +52,7 @@ def generate(*, level: str, count: int, seed: int) -> list[Record]:
     return made
 
 
-def records(*, level: str, count: int, seed: int, home: Path) -> Kept[Record]:
+def records(*, level: str, count: int, seed: int, home: Path) -> list[Record]:
     """The same, made once and kept under `home`."""
     _check(level, count, seed)
     return kept(
