@@ -171,17 +171,12 @@ def folder(data_dir: str | Path) -> Path:
 
 
 def prepared(name: str, data_dir: str | Path = "") -> Path:
-    """The folder of a prepared set, of its newest version."""
-    return _newest(name, folder(data_dir))
-
-
-def _newest(name: str, folder: Path) -> Path:
-    """The folder of the newest version of a set; a set with one config needs not name it."""
-    place = folder / name
+    """The folder of the newest version of a prepared set; a set with one config needs not name it."""
+    sets = folder(data_dir)
+    place = sets / name
     if not place.is_dir():
         raise DataError(
-            f"{name} is not prepared in {folder}, which has {_listed(folder)}. "
-            f"{_how_to_prepare(name, folder)}"
+            f"{name} is not prepared in {sets}, which has {_listed(sets)}. {_how_to_prepare(name, sets)}"
         )
     if (place / _INFO).is_file():
         return place
@@ -190,19 +185,18 @@ def _newest(name: str, folder: Path) -> Path:
         return max(versions, key=lambda p: [int(part) for part in p.name.split(".")])
     inner = sorted({p.parent.parent.name for p in place.glob(f"*/*/{_INFO}")})
     if len(inner) == 1:
-        return _newest(f"{name}/{inner[0]}", folder)
+        return prepared(f"{name}/{inner[0]}", data_dir)
     if inner:
         configs = ", ".join(f"{name}/{config}" for config in inner)
-        raise DataError(f"{name} has several configs in {folder}. Allowed are {configs}: name one.")
+        raise DataError(f"{name} has several configs in {sets}. Allowed are {configs}: name one.")
     raise DataError(
-        f"{place} holds no version with a {_INFO}: the preparation did not end. "
-        f"{_how_to_prepare(name, folder)}"
+        f"{place} holds no version with a {_INFO}: the preparation did not end. {_how_to_prepare(name, sets)}"
     )
 
 
 def _listed(folder: Path) -> str:
-    found = {p.parent.parent.relative_to(folder).as_posix() for p in folder.glob(f"*/*/{_INFO}")}
-    found |= {p.parent.parent.relative_to(folder).as_posix() for p in folder.glob(f"*/*/*/{_INFO}")}
+    descriptions = [*folder.glob(f"*/*/{_INFO}"), *folder.glob(f"*/*/*/{_INFO}")]
+    found = {path.parent.parent.relative_to(folder).as_posix() for path in descriptions}
     return ", ".join(sorted(found)) or "no prepared sets"
 
 
