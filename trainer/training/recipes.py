@@ -162,9 +162,3 @@ def _etas(config: TrainConfig, estimator: Estimator | None, *, skip: int) -> dic
         return {}
     own = {name: guidance.hypers.get(name, {}).get("eta", every) for name in guidance.learn}
     return {name: estimator.own_eta(name) if eta is None else float(eta) for name, eta in own.items()}
-
-
-def guided_over_plain(config: TrainConfig) -> float:
-    """The model FLOPs of a step over those of a plain one, by what an estimator computes besides."""
-    estimator = estimator_of(config)
-    return 1.0 if estimator is None else estimator.over_plain(len(config.guidance.learn))
