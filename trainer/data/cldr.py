@@ -13,7 +13,7 @@ from random import Random
 
 from trainer.config.choices import LEVELS
 from trainer.data.contract import DataError
-from trainer.data.kept import kept
+from trainer.data.kept import Kept, kept
 from trainer.data.number_words import LANGUAGES
 
 VERSION = 2  # raised whenever other text comes out
@@ -57,7 +57,7 @@ def generate(*, level: str, count: int, seed: int) -> list[Record]:
     return made
 
 
-def records(*, level: str, count: int, seed: int, home: Path) -> list[Record]:
+def records(*, level: str, count: int, seed: int, home: Path) -> Kept[Record]:
     """The same, made once and kept under `home`."""
     return kept(
         home / "cldr",

@@ -266,33 +266,33 @@ def test_a_corpus_that_runs_out_of_text_says_so(monkeypatch: pytest.MonkeyPatch)
 # -- what is kept ----------------------------------------------------------------------------------------
 
 
-def test_records_are_made_once_and_kept_under_their_versions(tmp_path: Path) -> None:
+def test_records_are_made_once_and_kept_with_their_fingerprint(tmp_path: Path) -> None:
     rows = cldr.records(level="phrases", count=30, seed=1, home=tmp_path)
-    assert rows == cldr.generate(level="phrases", count=30, seed=1)
-    (file,) = (tmp_path / "cldr").iterdir()
-    assert f"babel-{version('babel')}" in file.name
+    assert list(rows) == cldr.generate(level="phrases", count=30, seed=1)
+    assert rows.fingerprint == hashlib.sha256(gzip.decompress(rows.path.read_bytes())).hexdigest()
+    assert f"babel {version('babel')}" in rows.made_with
 
-    # Another text in the file shows that it is read, not made again.
-    file.write_bytes(gzip.compress(b'{"en": "a", "de": "b"}\n'))
-    assert cldr.records(level="phrases", count=30, seed=1, home=tmp_path) == [{"en": "a", "de": "b"}]
-    cldr.records(level="phrases", count=30, seed=2, home=tmp_path)
-    assert len(list((tmp_path / "cldr").iterdir())) == 2
+    # Another text in the file shows that it is read, not made again; and it has another fingerprint.
+    rows.path.write_bytes(gzip.compress(b'{"en": "a", "de": "b"}\n'))
+    again = cldr.records(level="phrases", count=30, seed=1, home=tmp_path)
+    assert list(again) == [{"en": "a", "de": "b"}]
+    assert again.fingerprint != rows.fingerprint
+    assert cldr.records(level="phrases", count=30, seed=2, home=tmp_path).path != rows.path
 
 
 def test_a_damaged_file_is_made_again(tmp_path: Path) -> None:
     rows = cldr.records(level="phrases", count=30, seed=1, home=tmp_path)
-    (file,) = (tmp_path / "cldr").iterdir()
-    whole = file.read_bytes()
+    whole = rows.path.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"", b"not gzip", whole[:200] + b"\0\0\0\0" + whole[204:]):
-        file.write_bytes(damaged)
+        rows.path.write_bytes(damaged)
         assert cldr.records(level="phrases", count=30, seed=1, home=tmp_path) == rows
-        assert file.read_bytes() == whole
+        assert rows.path.read_bytes() == whole
 
 
 def test_two_processes_at_once_do_no_harm(tmp_path: Path) -> None:
     code = (
-        "import json, sys; from pathlib import Path; from trainer.data import cldr;"
-        "print(json.dumps(cldr.records(level='phrases', count=300, seed=0, home=Path(sys.argv[1]))))"
+        "import sys; from pathlib import Path; from trainer.data import cldr;"
+        "print(cldr.records(level='phrases', count=300, seed=0, home=Path(sys.argv[1])).fingerprint)"
     )
     both = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
@@ -300,8 +300,7 @@ def test_two_processes_at_once_do_no_harm(tmp_path: Path) -> None:
     ]
     said = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0]
-    kept = cldr.records(level="phrases", count=300, seed=0, home=tmp_path)
-    assert [json.loads(each) for each in said] == [kept, kept]
+    assert set(said) == {cldr.records(level="phrases", count=300, seed=0, home=tmp_path).fingerprint + "\n"}
     assert len(list((tmp_path / "cldr").iterdir())) == 1
 
 
