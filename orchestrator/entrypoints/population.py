@@ -31,11 +31,11 @@ from orchestrator.entrypoints.exploit import Exploiting, Move, start_point
 from orchestrator.entrypoints.tune import TRAINER, Training, copied
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger.costs import added
-from orchestrator.study.configs import value_at, with_values
 from orchestrator.study.spec import Parameter, Spec
 from orchestrator.study.spec_files import validated
 from trainer.config.inherit import inherit as inherit
 from trainer.config.inherit import learns as learns
+from trainer.config.paths import value_at, with_values
 from trainer.protocol import (
     COUNTS,
     RESUME,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger.costs import added
-from orchestrator.study.configs import with_values
+from trainer.config.paths import with_values
 from trainer.protocol import Outcome, Place, Reply, Report, Status, write_resume_note
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from orchestrator.ground.errors import NameTaken
-from orchestrator.ledger import rules, tallies
+from orchestrator.ledger import costs, rules
 from orchestrator.ledger.base import Ending, Tally
 from orchestrator.ledger.codec import settled, storable
 from orchestrator.ledger.records import (
@@ -281,13 +281,13 @@ class MemoryLedger:
         groups: dict[tuple[str, TrialState], list[TrialRow]] = defaultdict(list)
         for trial in self.trials(study_id):
             groups[trial.arm, trial.state].append(trial)
-        return {place: tallies.tally(trials) for place, trials in groups.items()}
+        return {place: costs.tally(trials) for place, trials in groups.items()}
 
     def best(self, study_id: str, *, minimize: bool) -> dict[str, TrialRow]:
         arms: dict[str, list[TrialRow]] = defaultdict(list)
         for trial in self.trials(study_id):
             arms[trial.arm].append(trial)
-        found = {arm: tallies.best(trials, minimize=minimize) for arm, trials in arms.items()}
+        found = {arm: costs.best(trials, minimize=minimize) for arm, trials in arms.items()}
         return {arm: trial for arm, trial in found.items() if trial is not None}
 
     @locked

@@ -6,8 +6,7 @@ import difflib
 import math
 
 from orchestrator.ground.errors import BadSpec
-from orchestrator.search.base import Observation, Point, Request, Searcher
-from orchestrator.search.seeds import derive_seed
+from orchestrator.search.base import Observation, Point, Request, Searcher, derive_seed
 from orchestrator.study.methods import METHODS
 from orchestrator.study.spec import Arm
 from trainer.config.registry import code
