@@ -35,7 +35,7 @@ from orchestrator.readings.overview import Overview
 from orchestrator.service import creation, drive, host, signals
 from orchestrator.service.host import Host
 from orchestrator.study.spec import Resources, StudySpec
-from orchestrator.tracking import Mirror, NoMirror, mirror
+from orchestrator.tracking.background import Mirror, NoMirror, mirror
 
 
 @contextmanager

@@ -37,7 +37,7 @@ def command(host: str, port: int) -> int:
     if place.is_server:
         say(f"The studies are on a server, which has pages of its own: {place.shown}")
         return DONE
-    if place.file is not None and not place.file.exists():
+    if place.is_emptied:
         raise NotFound(
             f"Nothing has been mirrored to {place.file} yet. Run a study first; or write what the ledger "
             f"holds with: orch mlflow sync"

@@ -163,5 +163,5 @@ def _mirror(settings: Settings) -> Finding:
         except (OSError, http.client.HTTPException) as problem:  # no address, or no web server
             advice = f"It does not answer ({problem}). Studies run without it; later: orch mlflow sync"
             return Finding("MLflow", False, False, place.shown, purpose, advice)
-    made = place.file is None or place.file.exists()
-    return Finding("MLflow", True, False, place.shown + ("" if made else " (not made yet)"), purpose)
+    found = place.shown + (" (not made yet)" if place.is_emptied else "")
+    return Finding("MLflow", True, False, found, purpose)
