@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from orchestrator.api import errors, events, health, presets, results, sessions, studies, trials
 from orchestrator.api.audit import Audit
 from orchestrator.api.deps import Parts
-from orchestrator.api.middleware import Buckets, Counts, Guard
+from orchestrator.api.middleware import Buckets, Guard
 from orchestrator.ground.errors import BadSpec
 
 PREFIX = "/api/v1"
@@ -53,7 +54,7 @@ def build(page: APIRouter | None = None) -> FastAPI:
 def furnish(app: FastAPI, parts: Parts) -> None:
     app.state.parts = parts
     app.state.buckets = Buckets(parts.settings.requests_per_s, now=parts.clock.monotonic)
-    app.state.counts = Counts()
+    app.state.counts = Counter()  # how many requests were answered how: for /metrics
     app.state.audit = Audit(parts)
 
 

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from orchestrator.cli.findings import Conclusion
 from orchestrator.cli.foreground import Interrupts, show_result
 from orchestrator.cli.output import note
-from orchestrator.cli.progress import Running, Seen, heard_of, short, shown
+from orchestrator.cli.progress import Running, Seen, heard_of, shown
 from orchestrator.client import Client, Ears, Heard, at_rest, running
 from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused, NotFound
 from orchestrator.ground.settings import Settings
@@ -264,11 +264,10 @@ class InService:
         return Seen(view, tuple(map(self._running, live)), tuple(self._ended.values()))
 
     def _running(self, trial: TrialRow) -> Running:
-        heard = self._last.get((trial.trial_id, trial.attempts))
-        if heard is None:
-            return Running(short(trial.trial_id), trial.attempts, None, None)
-        values = _numbers(heard.payload["values"])
-        return heard_of((trial.trial_id, trial.attempts), heard.step, values, metric=self._metric)
+        key = (trial.trial_id, trial.attempts)
+        heard = self._last.get(key)
+        said = None if heard is None else (heard.step, _numbers(heard.payload["values"]))
+        return heard_of(key, said, metric=self._metric)
 
 
 # -- records from what a service tells -------------------------------------------------------------------

@@ -245,6 +245,7 @@ class MemoryLedger:
             raise rules.no_trial(trial_id)
         return self._trials[trial_id]
 
+    @locked
     def trials(
         self,
         study_id: str,
@@ -256,14 +257,13 @@ class MemoryLedger:
         offset: int = 0,
         after: tuple[str, int, int] | None = None,
     ) -> list[TrialRow]:
-        with self._lock:
-            found = [
-                self._trials[trial_id]
-                for (its_arm, its_replicate, state), ids in self._places.get(study_id, {}).items()
-                if arm in (None, its_arm) and replicate in (None, its_replicate)
-                if states is None or state in states
-                for trial_id in ids.values()
-            ]
+        found = [
+            self._trials[trial_id]
+            for (its_arm, its_replicate, state), ids in self._places.get(study_id, {}).items()
+            if arm in (None, its_arm) and replicate in (None, its_replicate)
+            if states is None or state in states
+            for trial_id in ids.values()
+        ]
         found.sort(key=_place)
         if after is not None:
             found = found[bisect_right(found, after, key=_place) :]

@@ -151,8 +151,8 @@ def add_session(c: Connection, session: Session) -> None:
 
 
 # -- what the trials of a study come to, arm by arm ------------------------------------------------------
-# Summed by the database. To read 10,000 trials into Python takes half a second, nearly all of it their JSON; to
-# sum them where they lie takes a tenth of that, and other threads go on meanwhile.
+# Summed by the database. To read 10,000 trials into Python takes half a second, nearly all of it their JSON;
+# to sum them where they lie takes a tenth of that, and other threads go on meanwhile.
 
 # A clock's reading that is no number (the codec writes NaN and infinities as objects) counts as 0, as it does
 # in Python. SQLite takes a text in a sum for 0; PostgreSQL is asked, and sums decimals: they cannot overflow.

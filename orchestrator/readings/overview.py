@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.ledger import Ledger, costs
+from orchestrator.ledger import Ledger
 from orchestrator.ledger.base import Tally
+from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import (
     ENDED,
     RESULTS,
@@ -112,7 +113,7 @@ def overview(ledger: Ledger, study: StudyRow) -> Overview:
     best = ledger.best(study.study_id, minimize=spec.objective.minimizes)
     live: dict[str, list[float]] = {arm.name: [] for arm in spec.arms}
     for attempt in ledger.live_attempts(study.study_id):
-        live[lane_of(attempt.trial_id)[0]].append(costs.run_hours(attempt.clocks))
+        live[lane_of(attempt.trial_id)[0]].append(run_hours(attempt.clocks))
     return Overview(
         study_id=study.study_id,
         name=study.name,
@@ -182,11 +183,6 @@ def _line(
         failures=sum(tally.failures for tally in states.values()),
         steps=sum(tally.steps for tally in states.values()),
     )
-
-
-def best_of(spec: StudySpec, trials: list[TrialRow]) -> TrialRow | None:
-    """The completed trial with the best objective; of equals the first."""
-    return costs.best(trials, minimize=spec.objective.minimizes)
 
 
 def fallback_words(attempt: AttemptRow) -> str:

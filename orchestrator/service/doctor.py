@@ -36,27 +36,26 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Package:
-    name: str  # as pip knows it
-    module: str
+    name: str  # as pip and Python know it
     needed: bool
     purpose: str
     advice: str = ""
 
 
 PACKAGES = (
-    _Package("ray", "ray", True, "the workers"),
-    _Package("sqlalchemy", "sqlalchemy", True, "the ledger"),
-    _Package("pydantic", "pydantic", True, "specs"),
-    _Package("click", "click", True, "the command line"),
-    _Package("rich", "rich", True, "live progress on a terminal"),
-    _Package("numpy", "numpy", True, "drawn points"),
-    _Package("optuna", "optuna", True, f"Bayesian optimization ({', '.join(OUR_BAYESIAN)})"),
-    _Package("scipy", "scipy", True, "Bayesian optimization by a GP, and Sobol points"),
-    _Package("torch", "torch", True, "Bayesian optimization by a GP", "a CPU build is enough"),
-    _Package("greenlet", "greenlet", False, "halves the time of a GP proposal"),
-    _Package("psycopg", "psycopg", False, "a ledger on PostgreSQL"),
-    _Package("mlflow", "mlflow", False, "the mirror to MLflow"),
-    _Package("jax", "jax", False, "training models; a rehearsal needs none"),
+    _Package("ray", True, "the workers"),
+    _Package("sqlalchemy", True, "the ledger"),
+    _Package("pydantic", True, "specs"),
+    _Package("click", True, "the command line"),
+    _Package("rich", True, "live progress on a terminal"),
+    _Package("numpy", True, "drawn points"),
+    _Package("optuna", True, f"Bayesian optimization ({', '.join(OUR_BAYESIAN)})"),
+    _Package("scipy", True, "Bayesian optimization by a GP, and Sobol points"),
+    _Package("torch", True, "Bayesian optimization by a GP", "a CPU build is enough"),
+    _Package("greenlet", False, "halves the time of a GP proposal"),
+    _Package("psycopg", False, "a ledger on PostgreSQL"),
+    _Package("mlflow", False, "the mirror to MLflow"),
+    _Package("jax", False, "training models; a rehearsal needs none"),
 )
 
 
@@ -86,7 +85,7 @@ def _package(package: _Package) -> Finding:
     advice = f"Install it with `pip install {package.name}`" + (
         f" ({package.advice})." if package.advice else "."
     )
-    there = find_spec(package.module) is not None  # nothing is imported: that would take seconds
+    there = find_spec(package.name) is not None  # nothing is imported: that would take seconds
     try:
         found = metadata.version(package.name) if there else "not installed"
     except metadata.PackageNotFoundError:

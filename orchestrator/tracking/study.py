@@ -13,10 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.ground.errors import MirrorDeleted
-from orchestrator.ledger import Store, paging
-from orchestrator.ledger.costs import added
+from orchestrator.ledger import Store, costs, paging
 from orchestrator.ledger.records import ENDED, StoredEvent, StudyRow, StudyState, TrialRow
-from orchestrator.readings.overview import best_of
 from orchestrator.runs.folders import Storage
 from orchestrator.study.spec import StudySpec
 from orchestrator.tracking import mapping
@@ -208,7 +206,7 @@ class StudyMirror:
         """What of a trial's reports was told before an event."""
 
         def charged_before(number: int) -> dict[str, float]:
-            return added(*(a.clocks for a in self._ledger.attempts(trial_id) if a.number < number))
+            return costs.added(*(a.clocks for a in self._ledger.attempts(trial_id) if a.number < number))
 
         reports = mapping.Reports(charged_before)
         for stored in paging.events(self._ledger, trial_id=trial_id):
@@ -344,7 +342,7 @@ class StudyMirror:
         """The learned schedules of each arm's best trial, and of confirmations."""
         for arm in self._spec.arms:
             ended = [t for t in self._ended.values() if t.arm == arm.name]
-            best = best_of(self._spec, ended)
+            best = costs.best(ended, minimize=self._spec.objective.minimizes)
             for trial in ended if arm.phase == "confirm" else [best] if best is not None else []:
                 self._attach_schedule(trial)
 

@@ -372,7 +372,7 @@ def test_the_live_picture_fits_a_small_terminal(
     engine = place.engine()
     for _ in range(6):
         place.step(engine)
-    picture = progress._Picture(progress.Eye(progress.InLedger(place.store, study), study))
+    picture = progress._Picture(progress.InLedger(place.store, study), study)
     picture.update()
     screen = StringIO()
     Console(file=screen, width=60, markup=False).print(picture._draw())
@@ -392,10 +392,10 @@ def test_a_look_that_finds_the_ledger_away_ends_nothing_and_is_made_again_soon(
 
     place = world(tmp_path)
     study = creation.create(place.store, small_study(), clock=SystemClock()).study
-    lines = progress._Lines(progress.Eye(away, study))
+    lines = progress._Lines(away, study)
     lines.update()
     lines.finish()
-    picture = progress._Picture(progress.Eye(away, study))
+    picture = progress._Picture(away, study)
     with picture.live():
         picture.update()
     now = iter((60.0, 100.0))  # 40 s: an outage, not what a look costs
