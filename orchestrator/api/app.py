@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +13,7 @@ from orchestrator.api import errors, events, health, presets, results, sessions,
 from orchestrator.api.audit import Audit
 from orchestrator.api.deps import Parts
 from orchestrator.api.middleware import Buckets, Guard
-from orchestrator.ground.errors import BadSpec
+from orchestrator.ground.errors import BadSpec, nearest
 
 PREFIX = "/api/v1"
 ABOUT = "Learn hyperparameters while the model trains, and check the gain against Bayesian optimization."
@@ -89,8 +88,5 @@ def _known_queries(request: Request) -> None:
     allowed = [field.alias for field in request.scope["route"].dependant.query_params]
     for name in request.query_params:
         if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise BadSpec(
-                f"Nothing is known of ?{name[:60]}=.{hint} Allowed here: {', '.join(allowed) or 'none'}."
-            )
+            hint, known = nearest(name, allowed), ", ".join(allowed) or "none"
+            raise BadSpec(f"Nothing is known of ?{name[:60]}=.{hint} Allowed here: {known}.")

@@ -48,10 +48,8 @@ def opened(settings: Settings, *, writing: bool = True) -> Iterator[Store]:
         raise LedgerBusy(
             f"The ledger cannot be opened: {problem}. Name a folder that can be written in ORCH_HOME."
         ) from problem
-    try:
+    with contextlib.closing(store):
         yield store
-    finally:
-        store.close()
 
 
 def led_by_another(store: Store) -> bool:

@@ -44,8 +44,7 @@ def find_trial(c: Connection, trial_id: str) -> TrialRow:
 
 
 def find_attempt(c: Connection, trial_id: str, number: int) -> AttemptRow:
-    wanted = {"trial_id": trial_id, "number": number}
-    found = c.execute(Hot.attempt, wanted).mappings().first()
+    found = c.execute(Hot.attempt, {"trial_id": trial_id, "number": number}).mappings().first()
     if found is None:
         raise rules.no_attempt(trial_id, number)
     return record(AttemptRow, found)

@@ -155,8 +155,7 @@ class Journal:
         self._file: BinaryIO | None = None
 
     def event(self, event: Event) -> None:
-        words = [event.sequence, event.kind, event.step, event.at, event.payload]
-        self._line({"event": words})
+        self._line({"event": [event.sequence, event.kind, event.step, event.at, event.payload]})
 
     def end(self, ended: Ended) -> None:
         self._line({"ended": asdict(ended)})

@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -125,11 +126,8 @@ def _ledger(settings: Settings) -> Finding:
     try:
         if settings.ledger_file is not None and not settings.ledger_file.exists():
             return Finding("ledger", True, True, f"{shown} (not made yet)", "the truth about studies")
-        store = open_ledger(settings.ledger)
-        try:
+        with closing(open_ledger(settings.ledger)) as store:
             studies = len(store.studies())
-        finally:
-            store.close()
     except (OrchError, OSError) as problem:
         return Finding("ledger", False, True, shown, "the truth about studies", str(problem))
     from orchestrator.ledger.migrations import UPGRADES, version_after

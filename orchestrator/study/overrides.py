@@ -55,7 +55,7 @@ def override(
     data["base"] = with_values(data["base"], settings)
     changed = spec_from_dict(data)
     leaves = list(_leaves(changed.base))
-    paths = dict.fromkeys(x for path in settings for x in leaves if f"{x}.".startswith(f"{path}."))
+    paths = dict.fromkeys(leaf for path in settings for leaf in leaves if f"{leaf}.".startswith(f"{path}."))
     reached = reach(changed, paths, inherit_of(spec.entrypoint)) if paths else {}
     for path, r in reached.items():
         if path.split(".")[0] == "seed" or not (r.reached or r.begun):
