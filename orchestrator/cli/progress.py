@@ -177,7 +177,8 @@ class _Lines(Progress):
     _summed_s = 0.0  # since it began, at the last summary
 
     def _show(self, at: float) -> None:
-        scene, elapsed_s = self._tell(), at - self._began
+        scene = self._tell()
+        elapsed_s = at - self._began
         if elapsed_s - self._summed_s >= SUMMARY_EVERY_S:
             self._summed_s = elapsed_s
             note(f"[{self._elapsed()}] {_status(scene)}")
