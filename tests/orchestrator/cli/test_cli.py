@@ -350,13 +350,13 @@ def test_the_doctor_finds_what_is_here(orch: Orch) -> None:
 def test_the_doctor_says_what_to_do_about_what_is_missing(
     orch: Orch, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = doctor._Package("torch", "no_such_torch", True, "GP", "a CPU build is enough")
+    package = doctor._Package("no_such_torch", True, "GP", "a CPU build is enough")
     monkeypatch.setattr(doctor, "PACKAGES", (package,))
     home.mkdir()
     (home / "ledger.db").write_text("this is no database, and it is long enough to be read as one" * 20)
     said = orch("doctor")
     assert said.code == output.UNEXPECTED
-    assert "torch: Install it with `pip install torch` (a CPU build is enough)." in said.err
+    assert "no_such_torch: Install it with `pip install no_such_torch` (a CPU build is enough)." in said.err
     assert "ledger: " in said.err
     assert "the file is no SQLite database" in said.err
 
