@@ -144,7 +144,7 @@ def _space(trial: Any, *, parameters: Any) -> None:
 
 def _trained(point: dict[str, float], base: dict[str, Any], home: str, folder: Path) -> dict[str, float]:
     """One run of the trainer in this process; its last values."""
-    from orchestrator.study.configs import with_values
+    from trainer.config.paths import with_values
     from trainer.protocol import Place, Reply
     from trainer.training import entrypoint
 

@@ -38,13 +38,12 @@ def guided_over_etas(column: str, size: Size, *, reaches: tuple[float, ...] = ()
 def bayesian(
     name: str, space: tuple[Parameter, ...], size: Size, *, trials: int, hours: float, **more: Any
 ) -> Arm:
-    startup_trials = min(size.startup_trials, trials)
     return Arm(
         name=name,
         method="gp",
         space=space,
         trials=trials,
-        startup_trials=startup_trials,
+        startup_trials=min(size.startup_trials, trials),
         run_hours=hours,
         **more,
     )

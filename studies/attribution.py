@@ -161,9 +161,15 @@ def _repeated(
     config: Mapping[str, Any] | None = None,
     **more: Any,
 ) -> Arm:
-    merged = {**cell.config(), **(config or {})}
-    given = {"trials": seeds, "run_hours": hours, **more}
-    return arms.repeated(f"{name}-{cell.slug}", cell.name, row, config=merged, **given)
+    return arms.repeated(
+        f"{name}-{cell.slug}",
+        cell.name,
+        row,
+        config={**cell.config(), **(config or {})},
+        trials=seeds,
+        run_hours=hours,
+        **more,
+    )
 
 
 def _claim(cell: Cell) -> Claim:

@@ -134,13 +134,3 @@ def resume_note(workdir: Path) -> dict[str, Any] | None:
         return None
     told: dict[str, Any] = json.loads(note.read_text())
     return told
-
-
-class Entrypoint(Protocol):
-    """The shape of an entrypoint module."""
-
-    def check(self, config: Mapping[str, Any]) -> list[str]: ...
-
-    def shape_key(self, config: Mapping[str, Any]) -> str: ...
-
-    def run(self, config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Place) -> Outcome: ...

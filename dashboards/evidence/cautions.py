@@ -13,8 +13,8 @@ from dashboards.evidence.attribution import attribution
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Curves, Frame, Trial
 from orchestrator.ledger.records import StudyState, TrialState
-from orchestrator.study.configs import value_at
 from orchestrator.study.spec import Arm, Parameter
+from trainer.config.paths import value_at
 from trainer.config.scales import to_working
 
 COLLAPSED = 0.5  # α below so much of its start at the end of a run; measured good runs ended at .6 to .7

@@ -15,9 +15,8 @@ from statistics import fmean
 from typing import Any
 
 from orchestrator.ledger import Ledger, paging
-from orchestrator.ledger.costs import added, run_hours
+from orchestrator.ledger.costs import added, rank, run_hours
 from orchestrator.ledger.records import ENDED, RESULTS, StoredEvent, StudyState, TrialRow, TrialState
-from orchestrator.ledger.tallies import rank
 from orchestrator.study.configs import expected_configs
 from orchestrator.study.spec import Arm, StudySpec
 from trainer.config.inherit import inherit, learns

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dashboards.evidence.frames import Frame
-from orchestrator.study.configs import value_at
 from orchestrator.study.roles import RowRole
 from orchestrator.study.spec import Arm, StudySpec
+from trainer.config.paths import value_at
 
 PAIRS = ("de-en", "en-de", "fi-en", "en-fi", "lt-en", "en-lt")
 

@@ -16,8 +16,8 @@ from dashboards.evidence import stats
 from dashboards.evidence.cautions import edge
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Curve, Curves, Frame, Trial, schedule
-from orchestrator.study.configs import value_at
 from orchestrator.study.spec import Arm, Parameter
+from trainer.config.paths import value_at
 from trainer.protocol import COUNTS
 
 UNITS = ("chip-hours", "runs", "steps", "run-hours")  # the one switch of the anytime curve

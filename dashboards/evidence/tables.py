@@ -19,6 +19,7 @@ from typing import Any, Literal
 from dashboards.evidence import paper, stats
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Frame
+from orchestrator.ground import durations
 from orchestrator.ground.errors import ServiceLost
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import StudyState
@@ -206,13 +207,6 @@ def column_name(column: str) -> str:
     return GREEK.get(column, column)
 
 
-def duration(hours: float) -> str:
-    """7.1 h, 25 min, 1.8 s."""
-    if hours >= 1:
-        return f"{hours:,.0f} h" if hours >= 100 else f"{hours:.3g} h"
-    return f"{hours * 60:.3g} min" if hours * 60 >= 1 else f"{hours * 3600:.3g} s"
-
-
 def runs_text(row: Row) -> str:
     low, high = row.runs
     return f"{low}" if low == high else f"{low}–{high}"
@@ -251,9 +245,9 @@ def cell_text(cell: Cell, decimals: int) -> str:
 
 def paper_texts(row: Row) -> list[str]:
     """Time, runs and the cells as the paper prints them."""
-    hours = "" if row.paper_hours is None else duration(row.paper_hours)
+    time = "" if row.paper_hours is None else durations.hours(row.paper_hours)
     return [
-        hours,
+        time,
         "" if row.paper_runs is None else f"{row.paper_runs}",
         *("" if cell.paper is None else f"{cell.paper:.1f}" for cell in row.cells),
     ]
@@ -271,7 +265,7 @@ def grid(made: Table) -> list[list[str]]:
     return [
         [
             row.name,
-            duration(row.hours),
+            durations.hours(row.hours),
             runs_text(row),
             *(cell_text(cell, made.decimals) for cell in row.cells),
             *(paper_texts(row) if made.paper else ()),

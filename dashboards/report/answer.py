@@ -29,7 +29,6 @@ from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Cost, Curves, Frame
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger import Ledger
-from orchestrator.study.spec import Arm
 
 CHANGED = {True: " (changed)", False: "", None: " (whether changed is not known)"}  # the checkout
 
@@ -106,19 +105,15 @@ def _contrasts(frame: Frame) -> Iterable[tuple[str, str, list[Contrast]]]:
 
 
 def _costs(frame: Frame, heard: Mapping[str, Curves], *, slots: int) -> Iterable[tuple[str, str, Cost]]:
-    def of(*arms: Arm) -> Cost:
-        return frames.cost(frame, arms, slots=slots, heard=heard)
-
-    for arm in (a for a in frame.spec.arms if not frame.spec.confirms(a)):
-        yield arm.name, arm.phase, of(arm)
-    for phase, what in (
-        ("search", "all of the search"),
-        ("confirm", "confirmations"),
-        ("control", "controls"),
-    ):
-        arms = [a for a in frame.spec.arms if a.phase == phase]
-        if arms:
-            yield what, "sum", of(*arms)
+    spec = frame.spec
+    phases = {"search": "all of the search", "confirm": "confirmations", "control": "controls"}
+    asked = [
+        *((arm.name, arm.phase, [arm]) for arm in spec.arms if not spec.confirms(arm)),
+        *((what, "sum", [a for a in spec.arms if a.phase == phase]) for phase, what in phases.items()),
+    ]
+    return [
+        (name, of, frames.cost(frame, arms, slots=slots, heard=heard)) for name, of, arms in asked if arms
+    ]
 
 
 def _versions(found: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
@@ -126,13 +121,15 @@ def _versions(found: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]
     met: dict[str, set[str]] = {}
     for each in found:
         git = each.get("git") or {}
-        facts: dict[str, Any] = {}
-        if git:
-            facts["commit"] = git["commit"][:12] + CHANGED[git.get("dirty")]
-        facts |= {"Python": each.get("python"), "platform": each.get("platform"), "cores": each.get("cpus")}
         devices = (each.get("devices") or {}).get("jax")
-        facts |= {"devices": ", ".join(devices) if devices else None}
-        facts |= each.get("packages") or {}
+        facts = {
+            "commit": git["commit"][:12] + CHANGED[git.get("dirty")] if git else None,
+            "Python": each.get("python"),
+            "platform": each.get("platform"),
+            "cores": each.get("cpus"),
+            "devices": ", ".join(devices) if devices else None,
+            **(each.get("packages") or {}),
+        }
         for name, value in facts.items():
             if value is not None:
                 met.setdefault(name, set()).add(str(value))

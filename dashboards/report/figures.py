@@ -189,11 +189,9 @@ def _anytime(lines: Mapping[str, Sequence[Line]], column: str, metric: str, inks
 
 def _trajectory(lines: Sequence[Line], hyper: str, column: str, inks: _Inks) -> Plot:
     """Where several rows learn, a colour is a row and its lines differ by dash; else each has a colour."""
-    of_row: dict[str, list[Line]] = {}
+    moving = [line for line in lines if not line.steady]
+    of_row = {each.row: [line for line in moving if line.row == each.row] for each in moving}
     traces: list[dict[str, Any]] = []
-    for line in lines:
-        if not line.steady:
-            of_row.setdefault(line.row, []).append(line)
     for line in lines:
         colour, dash, _ = inks(line.row)
         width = 1.5 if line.steady else 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -135,8 +136,8 @@ def _context(answer: Answer) -> dict[str, Any]:
         "matrix_forms": matrix,
         "audit": answer.audit,
         "audit_forms": hypergradients,
-        "audit_rules": list(_rules(hypergradients.__doc__)),
-        "matrix_rules": list(_rules(matrix.__doc__)),
+        "audit_rules": _rules(hypergradients.__doc__),
+        "matrix_rules": _rules(matrix.__doc__),
         "contrasts": answer.contrasts,
         "worth": answer.worth,
         "costs": answer.costs,
@@ -209,18 +210,12 @@ def _range(parameter: Parameter) -> str:
     return f"{parameter.path} {low:g} to {high:g} ({parameter.scale})"
 
 
-def _rules(text: str | None) -> Iterator[str]:
+def _rules(text: str | None) -> list[str]:
     """The paragraphs and numbered rules of a docstring, without its first line: said once, shown here."""
-    lines: list[str] = []
-    for line in (text or "").translate(str.maketrans("", "", "*`")).splitlines()[1:]:
-        begins = not line.strip() or line.lstrip()[:2] in ("- ", *(f"{n}." for n in range(1, 10)))
-        if begins and lines:
-            yield " ".join(lines).removeprefix("- ")
-            lines = []
-        if line.strip():
-            lines.append(line.strip())
-    if lines:
-        yield " ".join(lines).removeprefix("- ")
+    said = (text or "").translate(str.maketrans("", "", "*`")).partition("\n")[2]
+    parts = re.split(r"\n\s*\n|\n(?=\s*(?:- |[1-9]\.))", said)
+    lines = (" ".join(map(str.strip, part.strip().splitlines())) for part in parts)
+    return [each.removeprefix("- ") for each in lines if each]
 
 
 def _commands(answer: Answer) -> Iterator[str]:

@@ -33,11 +33,11 @@ from dashboards.web.study import (
     study_view,
 )
 from dashboards.web.trial import find, trial_view
-from orchestrator import tracking
 from orchestrator.ground.errors import LedgerBusy, LedgerDamaged, MirrorLost, NotFound, OrchError
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyState
-from orchestrator.tracking import Destination
+from orchestrator.tracking.destination import Destination
+from orchestrator.tracking.sync import run_page
 
 __all__ = ["HEADERS", "Preset", "router"]
 
@@ -166,7 +166,7 @@ class _Readings:
         study, trial = find(self._store, name)
         if self._mlflow is None:
             raise NotFound("Studies are not mirrored to MLflow here (ORCH_MLFLOW=off).")
-        return tracking.run_page(self._mlflow, study, trial)
+        return run_page(self._mlflow, study, trial)
 
     def creating(self, request: Request) -> Given:
         names = [preset.name for preset in self._presets]

@@ -6,7 +6,7 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -67,8 +67,7 @@ class Progress:
         return f"{self.ended:,} of {self.requested:,} runs ended" + (f": {counts}" if counts else "")
 
 
-def progress(lines: Iterable[ArmLine]) -> Progress:
-    lines = list(lines)
+def progress(lines: Sequence[ArmLine]) -> Progress:
     requested = sum(line.requested for line in lines)
     segments: list[Segment] = []
     start = 0.0

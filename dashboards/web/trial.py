@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dashboards.evidence import frames
@@ -68,25 +68,24 @@ def trial_view(store: Store, given: str, *, shown: str = "") -> TrialView:
     said = list(paging.events(store, trial_id=trial.trial_id))
     newest = said[-1].event_id if said else 0
     version = hashlib.sha256(f"{trial.trial_id} {newest}".encode()).hexdigest()[:12]
-    drawn: Sequence[Figure] = ()
-    if version != shown:
-        drawn = figures.of_trial(frames.curves_of(said), trial.config, metric=spec.objective.metric)
+    metric = spec.objective.metric
+    drawn = () if version == shown else figures.of_trial(frames.curves_of(said), trial.config, metric=metric)
     return TrialView(
         trial=trial,
         study=study,
         spec=spec,
         attempts=tuple(store.attempts(trial.trial_id)),
-        log=tuple(_lines(said)),
+        log=_lines(said),
         said=len(said),
         figures=tuple(drawn),
         version=version,
     )
 
 
-def _lines(said: Iterable[StoredEvent]) -> Sequence[LogLine]:
-    began: dict[int, float] = {}
-    lines = []
-    for event in (stored.event for stored in said):
-        after_s = max(0.0, event.at - began.setdefault(event.attempt, event.at))
-        lines.append(LogLine(event.attempt, after_s, event.step, event.kind, event_words(event)))
-    return lines[-LOG_LINES:]
+def _lines(said: Iterable[StoredEvent]) -> tuple[LogLine, ...]:
+    events = [stored.event for stored in said]
+    began = {event.attempt: event.at for event in reversed(events)}  # the first of an attempt's stays
+    return tuple(
+        LogLine(e.attempt, max(0.0, e.at - began[e.attempt]), e.step, e.kind, event_words(e))
+        for e in events[-LOG_LINES:]
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,8 +12,8 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from orchestrator.api import errors, events, health, presets, results, sessions, studies, trials
 from orchestrator.api.audit import Audit
 from orchestrator.api.deps import Parts
-from orchestrator.api.middleware import Buckets, Counts, Guard
-from orchestrator.ground.errors import BadSpec
+from orchestrator.api.middleware import Buckets, Guard
+from orchestrator.ground.errors import BadSpec, nearest
 
 PREFIX = "/api/v1"
 ABOUT = "Learn hyperparameters while the model trains, and check the gain against Bayesian optimization."
@@ -53,7 +53,7 @@ def build(page: APIRouter | None = None) -> FastAPI:
 def furnish(app: FastAPI, parts: Parts) -> None:
     app.state.parts = parts
     app.state.buckets = Buckets(parts.settings.requests_per_s, now=parts.clock.monotonic)
-    app.state.counts = Counts()
+    app.state.counts = Counter()  # how many requests were answered how: for /metrics
     app.state.audit = Audit(parts)
 
 
@@ -88,8 +88,5 @@ def _known_queries(request: Request) -> None:
     allowed = [field.alias for field in request.scope["route"].dependant.query_params]
     for name in request.query_params:
         if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise BadSpec(
-                f"Nothing is known of ?{name[:60]}=.{hint} Allowed here: {', '.join(allowed) or 'none'}."
-            )
+            hint, known = nearest(name, allowed), ", ".join(allowed) or "none"
+            raise BadSpec(f"Nothing is known of ?{name[:60]}=.{hint} Allowed here: {known}.")

@@ -15,7 +15,6 @@ from pydantic import BaseModel, Field
 from orchestrator.api.auth import Admin, Reader
 from orchestrator.api.deps import Here, Limit, Parts
 from orchestrator.api.errors import Responses, told
-from orchestrator.api.middleware import Counts
 from orchestrator.api.views import view
 from orchestrator.ledger.records import AuditLine, StudyState
 
@@ -94,7 +93,7 @@ def metrics(request: Request, parts: Here, _: Reader) -> PlainTextResponse:
     return PlainTextResponse("".join(f"{line}\n" for line in lines))
 
 
-def _lines(parts: Parts, counts: Counts) -> Iterator[str]:
+def _lines(parts: Parts, counts: Mapping[tuple[str, int], int]) -> Iterator[str]:
     studies = parts.store.studies()
     of_state = Counter(str(study.state) for study in studies)
     trials: Counter[str] = Counter()
@@ -105,7 +104,7 @@ def _lines(parts: Parts, counts: Counts) -> Iterator[str]:
     engine = parts.engine()
     at = engine.ticked_at
     age = None if at is None else {"": parts.clock.monotonic() - at}
-    answered = {_label(verb=v, status=s): n for (v, s), n in sorted(counts.by_status.items())}
+    answered = {_label(verb=v, status=s): n for (v, s), n in sorted(counts.items())}
     families: tuple[tuple[str, str, str, Mapping[str, float] | None], ...] = (
         ("orch_studies", "gauge", "Studies by state.", {_label(state=s): n for s, n in of_state.items()}),
         (

@@ -61,17 +61,6 @@ class Buckets:
             self._buckets = {c: b for c, b in self._buckets.items() if now - b.at < self._burst_s}
 
 
-class Counts:
-    """How many requests were answered how: for /metrics. A client may invent verbs; they count as one."""
-
-    def __init__(self) -> None:
-        self.by_status: dict[tuple[str, int], int] = {}
-
-    def add(self, verb: str, status: int) -> None:
-        key = (verb if verb in VERBS else "other", status)
-        self.by_status[key] = self.by_status.get(key, 0) + 1
-
-
 class Guard:
     """The middleware around all routes."""
 
@@ -140,7 +129,8 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            self._scope["app"].state.counts.add(self._scope["method"], message["status"])
+            verb = self._scope["method"]  # a client may invent some; they count as one
+            self._scope["app"].state.counts[verb if verb in VERBS else "other", message["status"]] += 1
             audit = self._scope["app"].state.audit
             await audit.tell(self._scope, message["status"], looked_at=self.looked_at)
             there = {name.lower() for name, _ in message.get("headers", ())}

@@ -16,7 +16,6 @@ from orchestrator.api.views import view
 from orchestrator.engine.checks import programs, require_runnable
 from orchestrator.ledger.records import Role
 from orchestrator.study import plan as plans_of
-from orchestrator.study.configs import value_at
 from orchestrator.study.methods import replacing
 from orchestrator.study.named import OneOf
 from orchestrator.study.overrides import Overridden, override
@@ -25,6 +24,7 @@ from orchestrator.study.spec import MOST_TRIALS, StudySpec
 from orchestrator.study.spec_files import spec_from_dict
 from studies import catalog
 from trainer.config import named_files
+from trainer.config.paths import value_at
 
 router = APIRouter(tags=["presets"], route_class=StrictRoute)
 REHEARSAL = "orchestrator.rehearsal"

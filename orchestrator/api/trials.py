@@ -14,9 +14,8 @@ from orchestrator.api.deps import Cursor, Here, Limit, StudyName, TrialName, cur
 from orchestrator.api.errors import told
 from orchestrator.api.studies import STEERED, wished
 from orchestrator.api.views import view
-from orchestrator.ledger import paging
+from orchestrator.ledger import named, paging
 from orchestrator.ledger.codec import finite
-from orchestrator.ledger.naming import named
 from orchestrator.ledger.records import AttemptRow, TrialRow, TrialState
 from orchestrator.runs import schedules
 from orchestrator.runs.folders import Storage

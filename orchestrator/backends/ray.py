@@ -127,15 +127,10 @@ class RayBackend:
                         )
                     asked.append((key, slot))
             self._tell_idle()
-            requests = [slot.request for _, slot in asked]
-            ready = set()
-            if requests:
-                ready = set(self._ray.wait(requests, num_returns=len(requests), timeout=PATIENCE_S)[0])
+            ready = self._answered([slot.request for _, slot in asked], within_s=PATIENCE_S)
             for key, slot in asked:
-                if slot.request in ready:
-                    news[key] = self._answer(slot, after[key])
-                else:
-                    news[key] = Progress(known=True)
+                there = slot.request in ready
+                news[key] = self._answer(slot, after[key]) if there else Progress(known=True)
         return news
 
     def say(self, key: AttemptKey, verdict: Reply) -> None:
@@ -183,9 +178,8 @@ class RayBackend:
             if end_workers:
                 for slot in self._slots:
                     self._end(slot)
-            told = self._tell_idle()  # waited for, since leaving drops what is still on its way
-            if told:
-                self._ray.wait(told, num_returns=len(told), timeout=PATIENCE_S)
+            # waited for, since leaving drops what is still on its way
+            self._answered(self._tell_idle(), within_s=PATIENCE_S)
         self._slots = []  # their handles are worth nothing without the connection; closing twice is fine
         if self._connected_here:
             self._connected_here = False
@@ -316,10 +310,7 @@ class RayBackend:
                 with contextlib.suppress(ValueError):  # died meanwhile
                     actor = self._of_gcs(partial(self._ray.get_actor, name, namespace=NAMESPACE))
                     asked.append((known[name], actor, actor.state.remote()))
-        requests = [request for _, _, request in asked]
-        ready = (
-            set(self._ray.wait(requests, num_returns=len(requests), timeout=CONNECT_S)[0]) if asked else set()
-        )
+        ready = self._answered([request for _, _, request in asked], within_s=CONNECT_S)
         for slot, actor, request in asked:
             try:
                 if request not in ready:
@@ -334,6 +325,12 @@ class RayBackend:
             else:
                 slot.launch = state.last
                 slot.resources, slot.shape_key = state.last.resources, state.last.shape_key
+
+    def _answered(self, requests: list[Any], *, within_s: float) -> set[Any]:
+        """Those of them that are answered by then."""
+        if not requests:
+            return set()
+        return set(self._ray.wait(requests, num_returns=len(requests), timeout=within_s)[0])
 
     def _of_gcs(self, call: Callable[[], T]) -> T:
         return ask(call, alive=self._alive)

@@ -94,9 +94,6 @@ class _Attempt:
         """How many events are out at that moment. Clocks are totals, so moments never go back."""
         return sum(1 for at_s, _ in self.moments if at_s <= now_s)
 
-    def begun(self, now_s: float) -> bool:
-        return self.said(now_s) > 0
-
     def over(self, now_s: float) -> bool:
         return self.ended is not None and self.ended_s <= now_s
 
@@ -150,7 +147,7 @@ class SimulatedBackend:
     def lose_submitted(self) -> None:
         """The process that submitted them died: what no worker has taken yet is not heard of again."""
         now_s = self._clock.monotonic()
-        self._held = {key: a for key, a in self._held.items() if a.begun(now_s)}
+        self._held = {key: a for key, a in self._held.items() if a.said(now_s) > 0}
 
     def poll(self, after: Mapping[AttemptKey, int]) -> dict[AttemptKey, Progress]:
         self._drop_forgotten()

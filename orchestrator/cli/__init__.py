@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import io
 import os
@@ -16,7 +15,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.output import EXIT_CODES, exit_code, note, show_error
-from orchestrator.ground.errors import UNEXPECTED
+from orchestrator.ground.errors import UNEXPECTED, nearest
 
 NOUNS = {
     "study": "Create, plan, list, watch and steer studies.",
@@ -55,9 +54,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in self._nouns and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], self._nouns, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            ctx.fail(f"No such command {args[0]!r}.{hint}")
+            ctx.fail(f"No such command {args[0]!r}.{nearest(args[0], self._nouns)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -65,13 +62,11 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(self._nouns.items()))
 
 
-def _epilog() -> str:
-    codes = "\n".join(f"{code:>3}  {meaning}" for code, meaning in EXIT_CODES)
-    return f"\b\nExit codes:\n{codes}"
+EPILOG = "\n".join(["\b", "Exit codes:", *(f"{code:>3}  {meaning}" for code, meaning in EXIT_CODES)])
 
 
 @click.group(
-    cls=LazyGroup, nouns=NOUNS, epilog=_epilog(), context_settings={"help_option_names": ["-h", "--help"]}
+    cls=LazyGroup, nouns=NOUNS, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
 )
 @click.version_option(package_name="orch", prog_name="orch", message="%(prog)s %(version)s")
 def orch() -> None:

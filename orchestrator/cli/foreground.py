@@ -6,7 +6,6 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Protocol
 
@@ -35,10 +34,10 @@ from orchestrator.readings.overview import Overview
 from orchestrator.service import creation, drive, host, signals
 from orchestrator.service.host import Host
 from orchestrator.study.spec import Resources, StudySpec
-from orchestrator.tracking import Mirror, NoMirror, mirror
+from orchestrator.tracking.background import Mirror, NoMirror, mirror
 
 
-@contextmanager
+@contextlib.contextmanager
 def opened(settings: Settings, *, writing: bool = True) -> Iterator[Store]:
     """The ledger. One that is only read is not made: where none is, an empty one is shown."""
     file = settings.ledger_file
@@ -49,10 +48,8 @@ def opened(settings: Settings, *, writing: bool = True) -> Iterator[Store]:
         raise LedgerBusy(
             f"The ledger cannot be opened: {problem}. Name a folder that can be written in ORCH_HOME."
         ) from problem
-    try:
+    with contextlib.closing(store):
         yield store
-    finally:
-        store.close()
 
 
 def led_by_another(store: Store) -> bool:
@@ -103,7 +100,6 @@ def run_here(
     workers: int | None,
     as_json: bool,
     extra: Mapping[str, Any] | None = None,
-    launch: bool = True,
 ) -> int:
     """Run a study to its rest, as the leader or beside one, and show its result. The exit code."""
     mirrored = mirror(settings, store, study.study_id, say=note)
@@ -115,7 +111,6 @@ def run_here(
                     store,
                     study,
                     workers=workers,
-                    launch=launch,
                     fresh=bool(extra and extra.get("created")),
                     interrupts=interrupts,
                     mirrored=mirrored,
@@ -148,7 +143,6 @@ def _run(
     study: StudyRow,
     *,
     workers: int | None,
-    launch: bool,
     fresh: bool,
     interrupts: Interrupts,
     mirrored: Mirror | NoMirror,
@@ -169,8 +163,7 @@ def _run(
     note("Starting the workers…")
     here = host.open_host(settings, store, workers=workers)
     try:
-        if launch:
-            _require_room(here, study)
+        _require_room(here, study)
         pausing: list[Wish] = []
         told = {""}
         with shown(InLedger(store, study), study, fresh=fresh) as progress:
@@ -188,7 +181,7 @@ def _run(
                     told.add(why)
                 progress.update()
 
-            drive.run(here, study.study_id, launch=launch, on_tick=on_tick)
+            drive.run(here, study.study_id, on_tick=on_tick)
     finally:
         here.close()
     _tell_of_others(store, study)

@@ -21,8 +21,7 @@ from orchestrator.ground.clock import SystemClock
 from orchestrator.ground.errors import LedgerBusy, MoveRefused
 from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
-from orchestrator.ledger import Store
-from orchestrator.ledger.naming import named
+from orchestrator.ledger import Store, named
 from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, Wish
 from orchestrator.readings.overview import Overview, listed, overview
 from orchestrator.runs import schedules

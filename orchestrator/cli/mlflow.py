@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from orchestrator import tracking
 from orchestrator.cli import foreground
 from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
 from orchestrator.cli.spec_options import as_json_option
@@ -16,7 +15,7 @@ from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyRow, StudyState
 from orchestrator.tracking.destination import Destination, destination
-from orchestrator.tracking.sync import MOST_COUNTED, lag, missing, reports
+from orchestrator.tracking.sync import MOST_COUNTED, lag, missing, reports, sync
 
 TELL_EVERY_S = 2.0
 
@@ -34,10 +33,10 @@ def place_of_mirror() -> Destination:
     return place
 
 
-@command.command()
+@command.command("sync")
 @click.argument("study", required=False)
 @as_json_option
-def sync(study: str | None, as_json: bool) -> int:
+def sync_(study: str | None, as_json: bool) -> int:
     """Write to MLflow what is missing there, of one study or of all; also what was deleted there."""
     settings, place = from_environment(), place_of_mirror()
     written: dict[str, int] = {}
@@ -52,7 +51,7 @@ def sync(study: str | None, as_json: bool) -> int:
 
     with foreground.opened(settings, writing=False) as store:
         rows = store.studies() if study is None else [store.study(study)]
-        tracking.sync(store, place, rows, told=told)
+        sync(store, place, rows, told=told)
         owed = missing(store, place, [row.study_id for row in rows])
     if as_json:
         by_study = {row.name: written.get(row.name, 0) for row in rows}

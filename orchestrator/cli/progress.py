@@ -11,7 +11,6 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,18 +89,18 @@ class InLedger:
             if stored.event.attempt == attempt.number and stored.event.payload.get("values"):
                 last = stored
         self._news[attempt.key] = (cursor, last)
-        if last is None:
-            return Running(short(attempt.trial_id), attempt.number, None, None)
-        return heard_of(attempt.key, last.event.step, last.event.payload["values"], metric=self._metric)
+        said = None if last is None else (last.event.step, last.event.payload["values"])
+        return heard_of(attempt.key, said, metric=self._metric)
 
 
-def heard_of(key: tuple[str, int], step: int, values: Mapping[str, float], *, metric: str) -> Running:
-    """An attempt by the last thing it reported: the objective, else whatever comes first."""
-    return Running(short(key[0]), key[1], step, values.get(metric, next(iter(values.values()))))
+def heard_of(key: tuple[str, int], said: tuple[int, Mapping[str, float]] | None, *, metric: str) -> Running:
+    """An attempt by the last thing it reported, if any: the objective, else whatever comes first."""
+    step, values = said or (None, {})
+    return Running(short(key[0]), key[1], step, values.get(metric, next(iter(values.values()), None)))
 
 
-class Eye:
-    """Looks at one study again and again, and tells what is new."""
+class Progress:
+    """Looks at one study again and again, when it is time to, and tells what is new."""
 
     def __init__(self, sight: Callable[[], Seen], study: StudyRow, *, fresh: bool = False) -> None:
         """`fresh`: the study has just been created, so whatever has ended is news."""
@@ -111,7 +110,22 @@ class Eye:
         self._weights = {a.name: 1.0 if None in hours else a.run_hours or 1.0 for a in spec.arms}
         self._seen: set[str] | None = set() if fresh else None
         self._began = time.monotonic()
+        self._due = 0.0
         self._done_at_first = 0.0
+
+    def update(self) -> None:
+        """Called at every tick."""
+        began = time.monotonic()
+        if began < self._due:
+            return
+        with contextlib.suppress(LedgerBusy):  # whoever runs the study waits for the ledger, and says so
+            self._show(began)
+        now = time.monotonic()
+        # A look that outlasted a restart of the service says nothing of how dear looks are.
+        self._due = now + max(LOOK_EVERY_S, min(SHARE * (now - began), MOST_BETWEEN_LOOKS_S))
+
+    def _show(self, at: float) -> None:
+        raise NotImplementedError
 
     def look(self) -> Scene:
         found = self._sight()
@@ -144,39 +158,15 @@ def short(trial_id: str) -> str:
     return trial_id.split(".", 1)[-1]
 
 
-class Progress:
-    """Looks at the study when it is time to."""
-
-    def __init__(self, eye: Eye) -> None:
-        self._eye = eye
-        self._began = time.monotonic()
-        self._due = 0.0
-
-    def update(self) -> None:
-        """Called at every tick."""
-        began = time.monotonic()
-        if began < self._due:
-            return
-        with contextlib.suppress(LedgerBusy):  # whoever runs the study waits for the ledger, and says so
-            self._look(began)
-        now = time.monotonic()
-        # A look that outlasted a restart of the service says nothing of how dear looks are.
-        self._due = now + max(LOOK_EVERY_S, min(SHARE * (now - began), MOST_BETWEEN_LOOKS_S))
-
-    def _look(self, at: float) -> None:
-        raise NotImplementedError
-
-
-@contextmanager
+@contextlib.contextmanager
 def shown(sight: Callable[[], Seen], study: StudyRow, *, fresh: bool = False) -> Iterator[Progress]:
     """Progress on this study while the block runs."""
-    eye = Eye(sight, study, fresh=fresh)
     if not sys.stderr.isatty():
-        lines = _Lines(eye)
+        lines = _Lines(sight, study, fresh=fresh)
         yield lines
         lines.finish()
         return
-    picture = _Picture(eye)
+    picture = _Picture(sight, study, fresh=fresh)
     with picture.live():
         yield picture
 
@@ -184,14 +174,13 @@ def shown(sight: Callable[[], Seen], study: StudyRow, *, fresh: bool = False) ->
 class _Lines(Progress):
     """A line for every run that ends, and every 10 s a summary."""
 
-    def __init__(self, eye: Eye) -> None:
-        super().__init__(eye)
-        self._summed = self._began
+    _summed_s = 0.0  # since it began, at the last summary
 
-    def _look(self, at: float) -> None:
+    def _show(self, at: float) -> None:
         scene = self._tell()
-        if at - self._summed >= SUMMARY_EVERY_S:
-            self._summed = at
+        elapsed_s = at - self._began
+        if elapsed_s - self._summed_s >= SUMMARY_EVERY_S:
+            self._summed_s = elapsed_s
             note(f"[{self._elapsed()}] {_status(scene)}")
 
     def finish(self) -> None:
@@ -199,7 +188,7 @@ class _Lines(Progress):
             self._tell()
 
     def _tell(self) -> Scene:
-        scene = self._eye.look()
+        scene = self.look()
         before = scene.view.ended - len(scene.ended)
         for i, trial in enumerate(scene.ended, start=1):
             value = "" if trial.value is None else f"  {scene.view.metric} {number(trial.value)}"
@@ -227,12 +216,10 @@ def _status(scene: Scene) -> str:
 class _Picture(Progress):
     """A few lines that are drawn anew in place, by rich, in a thread of its own."""
 
-    def __init__(self, eye: Eye) -> None:
-        super().__init__(eye)
-        self._scene: Scene | None = None
-        self._looked_at = 0.0
+    _scene: Scene | None = None
+    _looked_at = 0.0
 
-    @contextmanager
+    @contextlib.contextmanager
     def live(self) -> Iterator[None]:
         from rich.console import Console
         from rich.live import Live
@@ -243,11 +230,11 @@ class _Picture(Progress):
         ) as live:
             yield
             with contextlib.suppress(LedgerBusy):
-                self._scene = self._eye.look()
+                self._scene = self.look()
             live.refresh()
 
-    def _look(self, at: float) -> None:
-        self._scene = self._eye.look()
+    def _show(self, at: float) -> None:
+        self._scene = self.look()
         self._looked_at = time.monotonic()
 
     def _draw(self) -> RenderableType:

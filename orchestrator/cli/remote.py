@@ -18,8 +18,8 @@ from pydantic import TypeAdapter
 from orchestrator.cli.findings import Conclusion
 from orchestrator.cli.foreground import Interrupts, show_result
 from orchestrator.cli.output import note
-from orchestrator.cli.progress import Running, Seen, heard_of, short, shown
-from orchestrator.client import Client, Ears, Heard, at_rest, running
+from orchestrator.cli.progress import Running, Seen, heard_of, shown
+from orchestrator.client import Client, Ears, Heard, Json, at_rest, running
 from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused, NotFound
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger.records import (
@@ -40,18 +40,16 @@ from orchestrator.runs.schedules import Curves
 from orchestrator.service.creation import Created
 from orchestrator.study.canonical import canonical
 from orchestrator.study.plan import Plan
-from orchestrator.study.spec import StudySpec
+from orchestrator.study.spec import NAME, StudySpec
 
 if TYPE_CHECKING:
     from dashboards.evidence.tables import Table
 
-Json = dict[str, Any]
 Row = TypeVar("Row", TrialRow, AttemptRow, ArmLine)
 
 LOOK_EVERY_S = 1.0  # at least, also when no trial says anything
 NEWS_S = 0.25  # at most so often, however much they say
 NUMBERS = ("point", "values", "charged", "productive", "clocks", "saved_clocks", "best_point")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,79}")
 TRIAL = re.compile(rf"{NAME.pattern}\.{NAME.pattern}\.[0-9]{{1,9}}\.[0-9]{{1,9}}")
 
 
@@ -264,11 +262,10 @@ class InService:
         return Seen(view, tuple(map(self._running, live)), tuple(self._ended.values()))
 
     def _running(self, trial: TrialRow) -> Running:
-        heard = self._last.get((trial.trial_id, trial.attempts))
-        if heard is None:
-            return Running(short(trial.trial_id), trial.attempts, None, None)
-        values = _numbers(heard.payload["values"])
-        return heard_of((trial.trial_id, trial.attempts), heard.step, values, metric=self._metric)
+        key = (trial.trial_id, trial.attempts)
+        heard = self._last.get(key)
+        said = None if heard is None else (heard.step, _numbers(heard.payload["values"]))
+        return heard_of(key, said, metric=self._metric)
 
 
 # -- records from what a service tells -------------------------------------------------------------------

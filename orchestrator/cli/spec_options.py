@@ -12,9 +12,9 @@ import click
 
 from orchestrator.cli.output import note
 from orchestrator.ground.errors import BadSpec
-from orchestrator.study.configs import value_at
 from orchestrator.study.methods import OUR_BAYESIAN, replacing
 from orchestrator.study.spec import StudySpec
+from trainer.config.paths import value_at
 
 if TYPE_CHECKING:
     from orchestrator.study.overrides import Overridden

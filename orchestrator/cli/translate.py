@@ -9,7 +9,7 @@ import click
 
 from orchestrator.cli import foreground, trainer_commands
 from orchestrator.ground.settings import from_environment
-from orchestrator.ledger.naming import named
+from orchestrator.ledger import named
 from orchestrator.runs.folders import Storage
 from trainer.protocol import PARAMS
 

@@ -11,7 +11,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
@@ -37,7 +36,7 @@ def command(host: str, port: int) -> int:
     if place.is_server:
         say(f"The studies are on a server, which has pages of its own: {place.shown}")
         return DONE
-    if place.file is not None and not place.file.exists():
+    if place.is_emptied:
         raise NotFound(
             f"Nothing has been mirrored to {place.file} yet. Run a study first; or write what the ledger "
             f"holds with: orch mlflow sync"
@@ -55,7 +54,7 @@ def command(host: str, port: int) -> int:
     raise MirrorLost(f"MLflow's server ended by itself, with exit code {server.returncode}. It has said why.")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _server(place: Destination, host: str, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """`mlflow ui` in a session of its own, so that all of its processes can be ended."""
     words = ["--backend-store-uri", place.uri, "--host", host, "--port", str(port), "--workers", "1"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.ground.errors import BadSpec
 from orchestrator.search import check_arm
-from orchestrator.study.configs import default_point, expected_configs, trial_config, with_values
+from orchestrator.study.configs import default_point, expected_configs, trial_config
 from orchestrator.study.entrypoint import (
     find_entrypoint,
     find_shape_key,
@@ -18,6 +18,7 @@ from orchestrator.study.entrypoint import (
     objections,
 )
 from orchestrator.study.spec import Arm, StudySpec
+from trainer.config.paths import with_values
 
 Expected = Mapping[str, Mapping[str, Any]]  # what an arm's runs start from, by the arm's name
 ENOUGH = 100  # problems: nobody reads more at once
@@ -134,11 +135,6 @@ def _probes(spec: StudySpec, arm: Arm, entrypoint: Any, expected: Expected) -> I
         found = expected[arm.after.arm]
         taken = inherited(entrypoint, spec.entrypoint, arm.after.take, found)
         found = taken if isinstance(taken, dict) else found  # else it is refused
-    points: list[dict[str, float]] = [{}]
-    if arm.space:
-        points += [
-            {p.path: p.bounds[0] for p in arm.space},
-            {p.path: p.bounds[1] for p in arm.space},
-        ]
-    for point in points:
+    ends = [{p.path: p.bounds[end] for p in arm.space} for end in (0, 1)] if arm.space else []
+    for point in ({}, *ends):
         yield trial_config(spec, arm, replicate=0, index=0, point=point, found=found)

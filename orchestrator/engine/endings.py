@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from orchestrator.engine.rungs import Lags
 from orchestrator.ledger.base import Ending
@@ -26,10 +27,7 @@ def ending(
 ) -> Ending:
     """`attempt` holds the clocks of the last event; the outcome's own clocks go before them. A trial that
     `lags` is stopped, however its attempt ended, unless it had run to its end before it heard of that."""
-    clocks = attempt.clocks
-    if ended.outcome is not None and ended.outcome.clocks:
-        clocks = ended.outcome.clocks
-    charged = added(trial.charged, clocks)
+    clocks = ended.outcome.clocks if ended.outcome and ended.outcome.clocks else attempt.clocks
     if ended.outcome is not None:
         made = _of_outcome(ended.outcome, spec=spec, at=at)
     elif ended.how == "raised":
@@ -42,25 +40,18 @@ def ending(
         )
     else:
         made = _of_loss(ended, spec=spec, trial=trial, at=at)
-    trial_state, reason, value, values = made.trial_state, made.reason, made.value, made.values
-    if lags is not None and trial_state in (TrialState.WAITING, TrialState.STOPPED):
-        trial_state, reason = TrialState.STOPPED, lags.reason
-        if value is None:
-            value, values = lags.value, {**(values or {}), spec.objective.metric: lags.value}
-    elif trial_state is TrialState.WAITING and study_state is StudyState.CANCELLED:
-        trial_state, reason = TrialState.STOPPED, "The study was cancelled."
-    return Ending(
-        attempt_state=made.attempt_state,
-        trial_state=trial_state,
-        at=at,
-        reason=reason,
-        traceback=made.traceback,
-        value=value,
-        values=values,
-        checkpoint=made.checkpoint,
+    if lags is not None and made.trial_state in (TrialState.WAITING, TrialState.STOPPED):
+        made = replace(made, trial_state=TrialState.STOPPED, reason=lags.reason)
+        if made.value is None:
+            values = {**(made.values or {}), spec.objective.metric: lags.value}
+            made = replace(made, value=lags.value, values=values)
+    elif made.trial_state is TrialState.WAITING and study_state is StudyState.CANCELLED:
+        made = replace(made, trial_state=TrialState.STOPPED, reason="The study was cancelled.")
+    return replace(
+        made,
         clocks=clocks,
-        charged=charged,
-        productive=_productive(trial, attempt, trial_state, clocks),
+        charged=added(trial.charged, clocks),
+        productive=_productive(trial, attempt, made.trial_state, clocks),
     )
 
 

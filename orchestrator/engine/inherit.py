@@ -7,8 +7,6 @@ it, so that whoever dies in between is followed by one who writes the same again
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +23,14 @@ def taken(take: str, source: TrialRow, storage: Storage, entrypoint: Any, name: 
         found = inherited(entrypoint, name, take, source.config, folder)
     if isinstance(found, list):
         raise BadSpec(f"{source.trial_id} is followed by an arm that takes {take!r}. {' '.join(found)}")
-    return {key: _kept(value, folder, partial(_keep, storage, source)) for key, value in found.items()}
 
+    def kept(value: Any) -> Any:
+        """A part of the config, with each file in the run's folder kept in the study's."""
+        if isinstance(value, dict):
+            return {key: kept(inner) for key, inner in value.items()}
+        if isinstance(value, str) and value.startswith(f"{folder}/"):
+            file = Path(value)
+            return str(storage.keep(source.study_id, f"{source.trial_id}.{file.name}", file.read_bytes()))
+        return value
 
-def _keep(storage: Storage, source: TrialRow, file: Path) -> str:
-    return str(storage.keep(source.study_id, f"{source.trial_id}.{file.name}", file.read_bytes()))
-
-
-def _kept(value: Any, folder: Path, keep: Callable[[Path], str]) -> Any:
-    """A part of a config, with each file in the run's folder kept in the study's."""
-    if isinstance(value, dict):
-        return {key: _kept(inner, folder, keep) for key, inner in value.items()}
-    if isinstance(value, str) and value.startswith(f"{folder}/"):
-        return keep(Path(value))
-    return value
+    return {key: kept(value) for key, value in found.items()}

@@ -7,36 +7,19 @@ only a reading: it is dropped and read anew at every change of leader and after 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from orchestrator.engine.budget import budget_spent
 from orchestrator.engine.rungs import Ladder, Lags
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger import paging
 from orchestrator.ledger.base import Ledger
-from orchestrator.ledger.costs import run_hours
+from orchestrator.ledger.costs import rank, run_hours
 from orchestrator.ledger.records import ENDED, StudyRow, TrialRow, TrialState, lane_of, trial_id
-from orchestrator.ledger.tallies import rank
 from orchestrator.search import derive_seed, searcher
 from orchestrator.search.base import Observation, Point, Request, Searcher
 from orchestrator.study.configs import default_point
 from orchestrator.study.spec import After, Arm, StudySpec
-
-
-@dataclass(frozen=True)
-class Best:
-    """An ended trial that leads its lane, or could."""
-
-    trial_id: str
-    replicate: int
-    index: int
-    value: float | None
-    attempts: int
-
-    @classmethod
-    def of(cls, trial: TrialRow) -> Best:
-        return cls(trial.trial_id, trial.replicate, trial.index, trial.value, trial.attempts)
 
 
 @dataclass(frozen=True)
@@ -76,7 +59,7 @@ class Lane:
     open_hours: dict[int, float] = field(default_factory=dict)  # added and not ended -> charged so far
     history: dict[int, Observation] = field(default_factory=dict)  # only where the searcher looks at it
     points: dict[int, Point] = field(default_factory=dict)  # likewise
-    best: Best | None = None
+    best: TrialRow | None = None
     ended: int = 0
     ended_hours: float = 0.0
 
@@ -153,9 +136,9 @@ class Lane:
         if self.searcher.uses_history:
             self.history[trial.index] = Observation(trial.index, trial.point, trial.value, diverged)
         if trial.state is TrialState.COMPLETED and trial.value is not None and self._beats(trial):
-            self.best = Best.of(trial)
+            self.best = trial
 
-    def useless(self, trial: TrialRow, best_before: Best | None) -> Best | None:
+    def useless(self, trial: TrialRow, best_before: TrialRow | None) -> TrialRow | None:
         """Whose parameters nobody needs after this end: the best so far and confirmations stay, the rest by
         `keep`. A failed trial keeps its own whatever that says: tried again, it goes on from there."""
         keep = self.spec.keep
@@ -163,15 +146,12 @@ class Lane:
             return None
         if keep == "best" and self.arm.phase == "confirm":
             return None
-        mine = Best.of(trial)
-        return mine if keep == "none" or self.best != mine else best_before
+        return trial if keep == "none" or self.best is not trial else best_before
 
     def _beats(self, trial: TrialRow) -> bool:
         """Better than the best so far; of equals the earlier index, whichever ended first."""
-        if self.best is None or self.best.value is None or trial.value is None:
-            return True
         minimize = self.spec.objective.minimizes
-        return rank(trial, minimize=minimize) < rank(self.best, minimize=minimize)
+        return self.best is None or rank(trial, minimize=minimize) < rank(self.best, minimize=minimize)
 
 
 @dataclass
@@ -194,7 +174,7 @@ class Course:
                     replicate=replicate,
                     requested=arm.trials + study.extra_trials.get(arm.name, 0),
                     searcher=_searcher(arm),
-                    source=_source(spec, arm, replicate, lanes),
+                    source=None if arm.after is None else lanes[followed(spec, arm.after, replicate)],
                     ladder=None if arm.rungs is None else Ladder(arm.rungs, spec.objective),
                 )
         course = cls(study.study_id, spec, lanes)
@@ -224,17 +204,24 @@ class Course:
     def done(self) -> bool:
         return all(lane.done for lane in self.lanes.values())
 
-    @property
-    def spent_hours(self) -> float:
-        """All that was charged: to trials that have ended, and to earlier attempts of those that have not."""
-        return sum(lane.ended_hours + sum(lane.open_hours.values()) for lane in self.lanes.values())
+    def _committed_hours(self, reserving: bool) -> float:
+        """All that was charged: to trials that have ended, and to earlier attempts of those that have not.
+        `reserving`: and what those that run are expected to take."""
+        spent = sum(lane.ended_hours + sum(lane.open_hours.values()) for lane in self.lanes.values())
+        reserved = sum(lane.expected_hours * lane.running for lane in self.lanes.values())
+        return spent + reserved if reserving else spent
 
     def budget_spent(self, *, reserving: bool = True) -> str | None:
         """Why nothing more is launched; None before. `reserving`: what runs counts as what it will take."""
-        if self.spec.budget.run_hours is None and self.spec.budget.chip_hours is None:
-            return None
-        reserved = sum(lane.expected_hours * lane.running for lane in self.lanes.values())
-        return budget_spent(self.spec, self.spent_hours, reserved if reserving else 0.0)
+        budget = self.spec.budget
+        limits = (
+            ("run-hours", budget.run_hours, 1),
+            ("chip-hours", budget.chip_hours, self.spec.resources.chips),
+        )
+        for unit, limit, chips in limits:
+            if limit is not None and (used := self._committed_hours(reserving) * chips) >= limit:
+                return f"The budget of {limit:g} {unit} is spent or reserved ({used:.4g} {unit})."
+        return None
 
     def next_lane(self) -> Lane | None:
         """The lane that a free slot serves: one with a trial that waits, else the longest chain.
@@ -244,12 +231,6 @@ class Course:
         waiting = [lane for lane in self.lanes.values() if lane.waiting]
         ready = waiting or [lane for lane in self.lanes.values() if lane.can_propose()]
         return max(ready, key=lambda lane: lane.sequential_work, default=None)
-
-
-def _source(spec: StudySpec, arm: Arm, replicate: int, lanes: Mapping[tuple[str, int], Lane]) -> Lane | None:
-    if arm.after is None:
-        return None
-    return lanes[followed(spec, arm.after, replicate)]
 
 
 def followed(spec: StudySpec, after: After, replicate: int) -> tuple[str, int]:

@@ -46,13 +46,16 @@ def obey(store: Store, epoch: int, wish: Wish, clock: Clock, storage: Storage | 
             case "resume":
                 _turn(store, epoch, study, StudyState.PAUSED, StudyState.RUNNING, verb="resumed")
             case "cancel":
-                _cancel(store, epoch, study.study_id, clock)
+                _cancel(store, epoch, study, clock)
             case "extend":
-                _extend(store, epoch, wish)
+                _extend(store, epoch, study, wish)
             case "retry":
-                _retry(store, epoch, wish, clock)
+                _retry(store, epoch, study, wish, clock)
             case "delete" if storage is not None:
-                _delete(store, epoch, study, storage)
+                deletable(study, live=bool(store.live_attempts(study.study_id)))
+                # The folders first: a process that dies in between still finds the study and the wish.
+                storage.delete(study.study_id)
+                store.delete_study(epoch, study.study_id)
             case verb:
                 return f"Nothing is known of {verb!r}. Allowed: {', '.join(VERBS)}."
     except (MoveRefused, NotFound, BadSpec) as refusal:
@@ -71,20 +74,12 @@ def _turn(
     store.move_study(epoch, study.study_id, before, after)
 
 
-def _cancel(store: Store, epoch: int, study_id: str, clock: Clock) -> None:
-    study = store.study(study_id)
+def _cancel(store: Store, epoch: int, study: StudyRow, clock: Clock) -> None:
     if study.state is StudyState.COMPLETED:
         raise MoveRefused(f"The study {study.name} is completed; there is nothing left to cancel.")
     if study.state is not StudyState.CANCELLED:
-        store.move_study(epoch, study_id, study.state, StudyState.CANCELLED, reason="cancelled")
-    stop_waiting(store, epoch, study_id, clock, reason="The study was cancelled.")
-
-
-def _delete(store: Store, epoch: int, study: StudyRow, storage: Storage) -> None:
-    """The folders first: a process that dies in between finds the study, and the wish, still there."""
-    deletable(study, live=bool(store.live_attempts(study.study_id)))
-    storage.delete(study.study_id)
-    store.delete_study(epoch, study.study_id)
+        store.move_study(epoch, study.study_id, study.state, StudyState.CANCELLED, reason="cancelled")
+    stop_waiting(store, epoch, study.study_id, clock, reason="The study was cancelled.")
 
 
 def stop_waiting(store: Store, epoch: int, study_id: str, clock: Clock, *, reason: str) -> None:
@@ -95,9 +90,8 @@ def stop_waiting(store: Store, epoch: int, study_id: str, clock: Clock, *, reaso
         )
 
 
-def _extend(store: Store, epoch: int, wish: Wish) -> None:
+def _extend(store: Store, epoch: int, study: StudyRow, wish: Wish) -> None:
     """The sum of all extensions that were granted and this one: the same however often it is obeyed."""
-    study = store.study(wish.study_id)
     spec = StudySpec.stored(study.spec)
     check_extension(store, study.study_id, spec, wish.detail)
     if study.state is StudyState.CANCELLED:
@@ -185,8 +179,7 @@ def _take_back_skipped(
             store.remove_trial(epoch, trial.trial_id)
 
 
-def _retry(store: Store, epoch: int, wish: Wish, clock: Clock) -> None:
-    study = store.study(wish.study_id)
+def _retry(store: Store, epoch: int, study: StudyRow, wish: Wish, clock: Clock) -> None:
     trial_id = str(wish.detail.get("trial_id", ""))
     trial = store.trial(trial_id)
     if study.state is StudyState.CANCELLED:

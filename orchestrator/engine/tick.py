@@ -104,7 +104,9 @@ class Engine:
                 self._forget_readings()
                 self._drop_orphans()
                 self._epoch = epoch
-            self._obey_wishes(epoch)
+            for study_id in obey_all(self.store, epoch, clock=self.clock, storage=self.storage):
+                self._courses.pop(study_id, None)
+                self._unrunnable.discard(study_id)
             studies = {s.study_id: s for s in self.store.studies({StudyState.RUNNING, StudyState.PAUSED})}
             self._unrunnable.keep_only(studies)
             ended = self._collect(epoch, studies)
@@ -146,12 +148,6 @@ class Engine:
                 self.backend.kill(key, "its attempt was given up")
                 self.backend.forget(key)
 
-    # -- obey ---------------------------------------------------------------------------------------
-    def _obey_wishes(self, epoch: int) -> None:
-        for study_id in obey_all(self.store, epoch, clock=self.clock, storage=self.storage):
-            self._courses.pop(study_id, None)
-            self._unrunnable.discard(study_id)
-
     # -- collect ------------------------------------------------------------------------------------
     def _collect(self, epoch: int, studies: dict[str, StudyRow]) -> int:
         live = self.store.live_attempts()
@@ -164,7 +160,8 @@ class Engine:
             studies[study_id] = self.store.study(study_id)  # cancelled, and not yet at rest
         for attempt in live:
             if attempt.key not in news or not news[attempt.key].known:
-                news[attempt.key] = self._known_elsewhere(studies[study_of(attempt.trial_id)], attempt)
+                spec = self._course(studies[study_of(attempt.trial_id)]).spec
+                news[attempt.key] = self._elsewhere.progress(attempt, hang_after_s=spec.retries.hang_after_s)
         live = [a for a in live if not self._submitted_again(studies[study_of(a.trial_id)], a, news)]
         over: list[tuple[AttemptRow, TrialRow]] = []
         with self.store.together(epoch):
@@ -195,9 +192,6 @@ class Engine:
         self._watch(study, attempt, news=bool(progress.events))
         self._tell(study, attempt)
         return None
-
-    def _known_elsewhere(self, study: StudyRow, attempt: AttemptRow) -> Progress:
-        return self._elsewhere.progress(attempt, hang_after_s=self._course(study).spec.retries.hang_after_s)
 
     def _submitted_again(
         self, study: StudyRow, attempt: AttemptRow, news: dict[AttemptKey, Progress]
@@ -426,8 +420,8 @@ class Engine:
         best = lane.source.best if lane.source is not None else None
         if best is None or lane.arm.after is None:
             return None
-        name, source = lane.spec.entrypoint, self.store.trial(best.trial_id)
-        return taken(lane.arm.after.take, source, self.storage, self._entrypoint(name), name)
+        name = lane.spec.entrypoint
+        return taken(lane.arm.after.take, best, self.storage, self._entrypoint(name), name)
 
     def _submit(self, spec: StudySpec, trial: TrialRow, attempt: AttemptRow) -> None:
         """Hand it to the workers. One that finds no room stays LAUNCHING and is submitted again."""

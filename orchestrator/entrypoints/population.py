@@ -31,11 +31,11 @@ from orchestrator.entrypoints.exploit import Exploiting, Move, start_point
 from orchestrator.entrypoints.tune import TRAINER, Training, copied
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger.costs import added
-from orchestrator.study.configs import value_at, with_values
 from orchestrator.study.spec import Parameter, Spec
 from orchestrator.study.spec_files import validated
 from trainer.config.inherit import inherit as inherit
 from trainer.config.inherit import learns as learns
+from trainer.config.paths import value_at, with_values
 from trainer.protocol import (
     COUNTS,
     RESUME,
@@ -334,11 +334,9 @@ class _Run:
         counts = {"members": self.population.members, "best_member": best, "copies": self.copies}
         values = {**member.values, **{name: float(count) for name, count in counts.items()}}
         self.say(self.taken, "final", values, best, clocks=self.clocks())
-        return Outcome("completed", values, self.clocks(), self.kept(member), tuple(self.left(member)))
-
-    def kept(self, member: Training) -> str | None:
-        """The best member's checkpoint in the trial's own folder; those of the others go."""
-        return None if member.checkpoint is None else str(copied(Path(member.checkpoint), self.workdir))
+        # Its checkpoint goes to the trial's own folder; those of the others go.
+        kept = None if member.checkpoint is None else str(copied(Path(member.checkpoint), self.workdir))
+        return Outcome("completed", values, self.clocks(), kept, tuple(self.left(member)))
 
     def left(self, member: Training) -> list[str]:
         """The files of the best member, its schedule over all it inherited among them, and the history."""

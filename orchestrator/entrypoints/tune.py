@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger.costs import added
-from orchestrator.study.configs import with_values
+from trainer.config.paths import with_values
 from trainer.protocol import Outcome, Place, Reply, Report, Status, write_resume_note
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ def trainable(
 
     class TrainerTrial(tune.Trainable):
         def setup(self, config: dict[str, Any]) -> None:
-            self._begin(config)
+            folder = Path(tempfile.mkdtemp(prefix="orch-tune-"))
+            self._run = Training(with_values(fixed, config), entrypoint=entrypoint, folder=folder)
 
         def step(self) -> dict[str, Any]:
             run = self._run
@@ -169,15 +170,11 @@ def trainable(
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
             self.cleanup()
-            self._begin(new_config)
+            self.setup(new_config)
             return True
 
         def cleanup(self) -> None:
             shutil.rmtree(self._run.folder, ignore_errors=True)
-
-        def _begin(self, config: Mapping[str, Any]) -> None:
-            folder = Path(tempfile.mkdtemp(prefix="orch-tune-"))
-            self._run = Training(with_values(fixed, config), entrypoint=entrypoint, folder=folder)
 
     return TrainerTrial
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import difflib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 
 class OrchError(Exception):
@@ -115,3 +117,9 @@ TELLINGS: tuple[tuple[type[OrchError], Telling], ...] = (
 
 def telling(error: OrchError) -> Telling:
     return next(told for known, told in TELLINGS if isinstance(error, known))
+
+
+def nearest(given: Any, allowed: Iterable[str]) -> str:
+    """A hint that follows a sentence, as " Did you mean 'x'?"; "" where no name is near."""
+    near = difflib.get_close_matches(given, list(allowed), n=1) if isinstance(given, str) else []
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -15,7 +15,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from orchestrator.ground.errors import NameTaken
-from orchestrator.ledger import rules, tallies
+from orchestrator.ledger import costs, rules
 from orchestrator.ledger.base import Ending, Tally
 from orchestrator.ledger.codec import settled, storable
 from orchestrator.ledger.records import (
@@ -245,6 +245,7 @@ class MemoryLedger:
             raise rules.no_trial(trial_id)
         return self._trials[trial_id]
 
+    @locked
     def trials(
         self,
         study_id: str,
@@ -256,14 +257,13 @@ class MemoryLedger:
         offset: int = 0,
         after: tuple[str, int, int] | None = None,
     ) -> list[TrialRow]:
-        with self._lock:
-            found = [
-                self._trials[trial_id]
-                for (its_arm, its_replicate, state), ids in self._places.get(study_id, {}).items()
-                if arm in (None, its_arm) and replicate in (None, its_replicate)
-                if states is None or state in states
-                for trial_id in ids.values()
-            ]
+        found = [
+            self._trials[trial_id]
+            for (its_arm, its_replicate, state), ids in self._places.get(study_id, {}).items()
+            if arm in (None, its_arm) and replicate in (None, its_replicate)
+            if states is None or state in states
+            for trial_id in ids.values()
+        ]
         found.sort(key=_place)
         if after is not None:
             found = found[bisect_right(found, after, key=_place) :]
@@ -281,13 +281,13 @@ class MemoryLedger:
         groups: dict[tuple[str, TrialState], list[TrialRow]] = defaultdict(list)
         for trial in self.trials(study_id):
             groups[trial.arm, trial.state].append(trial)
-        return {place: tallies.tally(trials) for place, trials in groups.items()}
+        return {place: costs.tally(trials) for place, trials in groups.items()}
 
     def best(self, study_id: str, *, minimize: bool) -> dict[str, TrialRow]:
         arms: dict[str, list[TrialRow]] = defaultdict(list)
         for trial in self.trials(study_id):
             arms[trial.arm].append(trial)
-        found = {arm: tallies.best(trials, minimize=minimize) for arm, trials in arms.items()}
+        found = {arm: costs.best(trials, minimize=minimize) for arm, trials in arms.items()}
         return {arm: trial for arm, trial in found.items() if trial is not None}
 
     @locked

@@ -5,12 +5,11 @@ A ledger reads rows, asks here what they become, and writes that in the same tra
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from orchestrator.ground.errors import Fenced, KeyUsed, MoveRefused, NotFound
+from orchestrator.ground.errors import Fenced, KeyUsed, MoveRefused, NotFound, nearest
 from orchestrator.ledger.base import Ending
 from orchestrator.ledger.records import (
     DAMAGED,
@@ -232,9 +231,8 @@ def other_trial(trial: TrialRow) -> MoveRefused:
 
 
 def no_study(asked: str, names: Iterable[str]) -> NotFound:
-    nearest = difflib.get_close_matches(asked, list(names), n=1)
-    hint = f"Did you mean {nearest[0]!r}? " if nearest else ""
-    return NotFound(f"There is no study {_cut(asked)}. {hint}`orch study list` shows all.")
+    hint = nearest(asked, names)
+    return NotFound(f"There is no study {_cut(asked)}.{hint} `orch study list` shows all.")
 
 
 def no_trial(trial_id: str) -> NotFound:

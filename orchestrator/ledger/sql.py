@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, exc, insert, or_, select, tuple_, update
 
 from orchestrator.ground.errors import LedgerDamaged, NameTaken
-from orchestrator.ledger import rules, sql_tallies
+from orchestrator.ledger import rules
 from orchestrator.ledger import sql_rows as rows
 from orchestrator.ledger.base import Ending, Tally
 from orchestrator.ledger.codec import settled
@@ -233,11 +233,7 @@ class SqlLedger(SqlDesk):
         after: tuple[str, int, int] | None = None,
     ) -> list[TrialRow]:
         t = Tables.trials
-        query = select(t).where(t.c.study_id == study_id)
-        if arm is not None:
-            query = query.where(t.c.arm == arm)
-        if replicate is not None:
-            query = query.where(t.c.replicate == replicate)
+        query = select(t).where(*rows.matching(t, study_id=study_id, arm=arm, replicate=replicate))
         if states is not None:
             query = query.where(t.c.state.in_(states))
         if after is not None:
@@ -261,11 +257,11 @@ class SqlLedger(SqlDesk):
 
     def tallies(self, study_id: str) -> dict[tuple[str, TrialState], Tally]:
         with self._reading() as c:
-            return sql_tallies.tallies(c, study_id)
+            return rows.tallies(c, study_id)
 
     def best(self, study_id: str, *, minimize: bool) -> dict[str, TrialRow]:
         with self._reading() as c:
-            return sql_tallies.best(c, study_id, minimize=minimize)
+            return rows.best(c, study_id, minimize=minimize)
 
     def attempts(self, trial_id: str) -> list[AttemptRow]:
         a = Tables.attempts
@@ -280,11 +276,8 @@ class SqlLedger(SqlDesk):
         self, *, after: int = 0, study_id: str | None = None, trial_id: str | None = None, limit: int = 1000
     ) -> list[StoredEvent]:
         e = Tables.events
-        query = select(e).where(e.c.event_id > after).order_by(e.c.event_id).limit(limit)
-        if study_id is not None:
-            query = query.where(e.c.study_id == study_id)
-        if trial_id is not None:
-            query = query.where(e.c.trial_id == trial_id)
+        wanted = rows.matching(e, study_id=study_id, trial_id=trial_id)
+        query = select(e).where(e.c.event_id > after, *wanted).order_by(e.c.event_id).limit(limit)
         with self._reading() as c:
             return [
                 StoredEvent(row["event_id"], row["study_id"], record(Event, row))

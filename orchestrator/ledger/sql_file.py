@@ -6,7 +6,6 @@ import contextlib
 import os
 import sqlite3
 import threading
-from contextlib import closing
 from pathlib import Path
 
 from orchestrator.ground.errors import LedgerBusy, LedgerDamaged
@@ -32,7 +31,7 @@ def require_sound(path: str, *, within_s: float = CHECK_S) -> None:
     """LedgerDamaged if SQLite finds a damaged page within that time. Reads find what lies in the rest."""
     if not Path(path).is_file():
         return
-    with closing(sqlite3.connect(path, check_same_thread=False)) as connection:
+    with contextlib.closing(sqlite3.connect(path, check_same_thread=False)) as connection:
         limit = threading.Timer(within_s, connection.interrupt)
         limit.start()
         try:

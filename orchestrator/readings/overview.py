@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.ledger import Ledger, tallies
+from orchestrator.ledger import Ledger
 from orchestrator.ledger.base import Tally
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import (
@@ -183,11 +183,6 @@ def _line(
         failures=sum(tally.failures for tally in states.values()),
         steps=sum(tally.steps for tally in states.values()),
     )
-
-
-def best_of(spec: StudySpec, trials: list[TrialRow]) -> TrialRow | None:
-    """The completed trial with the best objective; of equals the first."""
-    return tallies.best(trials, minimize=spec.objective.minimizes)
 
 
 def fallback_words(attempt: AttemptRow) -> str:

@@ -15,8 +15,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -34,6 +33,10 @@ NO_ROOM = {  # a disk's trouble and no other's, by the system's numbers
     errno.EDQUOT: "The disk quota is used up",
     errno.EROFS: "The disk is read-only",
 }
+FILE_UNWRITTEN = "{path} could not be written. Make room there, then resume the study."
+EVENT_UNWRITTEN = (
+    "an event could not be written to {path}. Make room there; the trial goes on from its last checkpoint."
+)
 PAGE_BYTES = 4096  # the least that a file with anything in it takes
 SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,254}")
 
@@ -152,8 +155,7 @@ class Journal:
         self._file: BinaryIO | None = None
 
     def event(self, event: Event) -> None:
-        words = [event.sequence, event.kind, event.step, event.at, event.payload]
-        self._line({"event": words})
+        self._line({"event": [event.sequence, event.kind, event.step, event.at, event.payload]})
 
     def end(self, ended: Ended) -> None:
         self._line({"ended": asdict(ended)})
@@ -168,7 +170,7 @@ class Journal:
         # One write of one whole line, unbuffered: a kill -9 tears at most the last line. No fsync: the
         # page cache outlives the process, and after a power cut the attempt is retried anyway.
         line = json.dumps(data, separators=(",", ":")).encode() + b"\n"
-        try:
+        with no_room(self.path, EVENT_UNWRITTEN):
             if not self._begun:
                 if self.path.exists() and self.path.stat().st_size:
                     self.path.unlink()
@@ -179,28 +181,18 @@ class Journal:
                     fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if self._file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, "short write")
-        except OSError as problem:
-            trouble = NO_ROOM.get(problem.errno or 0)
-            if trouble is None:
-                raise
-            raise DiskFull(
-                f"{trouble}: an event could not be written to {self.path}. "
-                f"Make room there; the trial goes on from its last checkpoint."
-            ) from problem
 
 
-@contextmanager
-def no_room(path: Path) -> Iterator[None]:
-    """DiskFull where what is written there finds no room."""
+@contextlib.contextmanager
+def no_room(path: Path, sentence: str = FILE_UNWRITTEN) -> Iterator[None]:
+    """DiskFull, with that sentence, where what is written there finds no room."""
     try:
         yield
     except OSError as problem:
         trouble = NO_ROOM.get(problem.errno or 0)
         if trouble is None:
             raise
-        raise DiskFull(
-            f"{trouble}: {path} could not be written. Make room there, then resume the study."
-        ) from problem
+        raise DiskFull(f"{trouble}: {sentence.format(path=path)}") from problem
 
 
 def is_written(folder: str | Path) -> bool:
@@ -220,16 +212,14 @@ def read_journal(
 ) -> tuple[tuple[Event, ...], Ended | None]:
     """The events after a sequence, and the end if it was written. A torn line ends the reading."""
     try:
-        lines: Sequence[bytes] = (Path(folder) / JOURNAL).read_bytes().splitlines(keepends=True)
+        whole_lines = (Path(folder) / JOURNAL).read_bytes().split(b"\n")[:-1]  # what follows them was torn
     except FileNotFoundError:
         return (), None
     events: list[Event] = []
-    for line in lines:
+    for line in whole_lines:
         try:
-            data = json.loads(line) if line.endswith(b"\n") else None
+            data = json.loads(line)
         except ValueError:
-            data = None
-        if data is None:
             break
         if "ended" in data:
             return tuple(events), _ended(data["ended"])

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from orchestrator.ground.errors import BadSpec, NotFound
-from orchestrator.study.configs import value_at
 from trainer.config import TrainConfig
 from trainer.config.inherit import MULTIPLIER, curves_in
+from trainer.config.paths import value_at
 
 Curves = dict[str, list[Any]]
 

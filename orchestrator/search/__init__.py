@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 
-from orchestrator.ground.errors import BadSpec
-from orchestrator.search.base import Observation, Point, Request, Searcher
-from orchestrator.search.seeds import derive_seed
+from orchestrator.ground.errors import BadSpec, nearest
+from orchestrator.search.base import Observation, Point, Request, Searcher, derive_seed
 from orchestrator.study.methods import METHODS
 from orchestrator.study.spec import Arm
 from trainer.config.registry import code
@@ -19,8 +17,7 @@ __all__ = ["Observation", "Point", "Request", "Searcher", "check_arm", "derive_s
 def searcher(method: str) -> Searcher:
     """The searcher of a method; BadSpec for one that is unknown or cannot be loaded."""
     if method not in METHODS:
-        nearest = difflib.get_close_matches(method, METHODS, n=1)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        hint = nearest(method, METHODS)
         raise BadSpec(f"There is no method {method!r}.{hint} Methods are: {', '.join(METHODS)}.")
     try:
         described = METHODS[method]

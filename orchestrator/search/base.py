@@ -1,15 +1,22 @@
-"""What is asked of a searcher? The next point, as a pure function of what is known.
+"""What is asked of a searcher, and what does it need? The next point, as a pure function of what is known.
 
 A searcher keeps nothing between calls: the same request gives the same point in any process.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Protocol
 
+from orchestrator.ground.errors import MissingPackage
 from orchestrator.study.spec import Arm, Parameter
+
+SEED_BITS = 63  # so that a seed also fits a database's signed integer
+HINTS = {"torch": " (a CPU build is enough)"}
 
 Point = Mapping[str, float]  # path -> value
 
@@ -46,3 +53,31 @@ class Searcher(Protocol):
 
     def suggest(self, request: Request) -> dict[str, float]:
         """A value for each path, inside its range."""
+
+
+# -- seeds -----------------------------------------------------------------------------------------------
+def derive_seed(*parts: int | str) -> int:
+    """The same parts give the same seed in every process and on every machine; 1 and "1" differ.
+
+    Fit for any number of draws: each is its own hash, nothing is consumed from a shared stream.
+    """
+    text = json.dumps(parts, separators=(",", ":"))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> (64 - SEED_BITS)
+
+
+# -- packages --------------------------------------------------------------------------------------------
+def missing_packages(method: str, *packages: str) -> list[str]:
+    """A sentence for each package that cannot be found; nothing is imported. Asked before a study exists,
+    since Optuna would find out too late."""
+    return [
+        f"Method {method!r} needs {name}, which is not installed. "
+        f"Install it with `pip install {name}`{HINTS.get(name, '')}, or choose method 'random'."
+        for name in packages
+        if find_spec(name) is None
+    ]
+
+
+def require(method: str, *packages: str) -> None:
+    """Raise MissingPackage with those sentences, instead of an ImportError from somewhere deep."""
+    if problems := missing_packages(method, *packages):
+        raise MissingPackage("\n".join(problems))

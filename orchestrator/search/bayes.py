@@ -11,14 +11,12 @@ import logging
 import math
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from orchestrator.search.base import Observation, Point, Request
+from orchestrator.search.base import Observation, Point, Request, derive_seed, missing_packages, require
 from orchestrator.search.drawn import random_point
-from orchestrator.search.needs import missing_packages, require
 from orchestrator.search.scales import from_unit, to_unit
-from orchestrator.search.seeds import derive_seed
 from orchestrator.study.spec import Arm
 
 if TYPE_CHECKING:
@@ -55,7 +53,8 @@ class BayesianSearch:
         if request.index < request.startup_trials or not told:
             return random_point(request)
         require(self.method, *self.packages)
-        with _ONE_ASK_AT_A_TIME, quiet(), _single_threaded(torch=self.method == "gp"):
+        threads = _single_threaded() if self.method == "gp" else nullcontext()
+        with _ONE_ASK_AT_A_TIME, quiet(), threads:
             units = self._ask(request, told)
         return {p.path: from_unit(p, units[p.path]) for p in request.space}
 
@@ -141,15 +140,12 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def _single_threaded(*, torch: bool) -> Iterator[None]:
+def _single_threaded() -> Iterator[None]:
     """One torch thread: sums split over more threads round differently, and proposals must not.
 
     Optuna does so itself for its two optimisations, but not for the evaluations around them: without
     this, one and two threads gave different points at 150 trials with one pending.
     """
-    if not torch:
-        yield
-        return
     from torch import get_num_threads, set_num_threads
 
     before = get_num_threads()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 
 from orchestrator.ground.errors import BadSpec
-from orchestrator.search.base import Request
-from orchestrator.search.needs import missing_packages, require
+from orchestrator.search.base import SEED_BITS, Request, derive_seed, missing_packages, require
 from orchestrator.search.scales import from_unit
-from orchestrator.search.seeds import SEED_BITS, derive_seed
 from orchestrator.study.spec import Arm
 
 SOBOL_MAX_DIMENSIONS = 21201  # scipy.stats.qmc.Sobol.MAXDIM: the table of Joe and Kuo ends there
@@ -22,34 +20,31 @@ def random_point(request: Request) -> dict[str, float]:
     }
 
 
-class FixedSearch:
-    """The arm's own configuration, every time."""
+class _Drawn:
+    """What these have in common."""
 
     uses_history = False
 
     def check(self, arm: Arm) -> list[str]:
         return []
+
+
+class FixedSearch(_Drawn):
+    """The arm's own configuration, every time."""
 
     def suggest(self, request: Request) -> dict[str, float]:
         return {}
 
 
-class RandomSearch:
+class RandomSearch(_Drawn):
     """Independent draws."""
-
-    uses_history = False
-
-    def check(self, arm: Arm) -> list[str]:
-        return []
 
     def suggest(self, request: Request) -> dict[str, float]:
         return random_point(request)
 
 
-class SobolSearch:
+class SobolSearch(_Drawn):
     """The scrambled Sobol sequence of the arm's seed."""
-
-    uses_history = False
 
     def check(self, arm: Arm) -> list[str]:
         problems = missing_packages(arm.method, "scipy")
@@ -72,13 +67,8 @@ class SobolSearch:
         }
 
 
-class GridSearch:
+class GridSearch(_Drawn):
     """Every combination of the listed values, the last path moving fastest."""
-
-    uses_history = False
-
-    def check(self, arm: Arm) -> list[str]:
-        return []
 
     def suggest(self, request: Request) -> dict[str, float]:
         size = math.prod(len(p.values) for p in request.space)

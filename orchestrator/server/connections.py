@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import resource
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -74,8 +74,7 @@ class Door:
                 self._cut_one_of(of_address, but=connection)
         if len(self._all) <= self.most:
             return True
-        unknown = {c: None for c in self._all if not c.known()}
-        return self._cut_one_of(unknown, but=connection)
+        return self._cut_one_of((c for c in self._all if not c.known()), but=connection)
 
     def leave(self, connection: Bounded) -> None:
         self._all.pop(connection, None)
@@ -84,7 +83,7 @@ class Door:
         if not of_address:
             self._unknown.pop(connection.address, None)
 
-    def _cut_one_of(self, candidates: dict[Bounded, None], *, but: Bounded) -> bool:
+    def _cut_one_of(self, candidates: Iterable[Bounded], *, but: Bounded) -> bool:
         """Who asks nothing goes before one whose request is being answered."""
         others = [c for c in candidates if c is not but]
         cut = next((c for c in others if not c.answering()), next(iter(others), None))

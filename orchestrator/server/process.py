@@ -225,8 +225,8 @@ def _answer(
 def _page(settings: Settings, store: Store, url: str) -> Any:
     """What a browser shows: a router beside the API's."""
     from dashboards.web import routes
-    from orchestrator import tracking
     from orchestrator.api import auth, sessions
+    from orchestrator.tracking.destination import destination
     from studies import catalog
 
     sizes = tuple(catalog.sizes())
@@ -239,7 +239,7 @@ def _page(settings: Settings, store: Store, url: str) -> Any:
         enter=sessions.enter,
         link_command=link_command(url),
         runs=settings.runs,
-        mlflow=tracking.destination(settings),
+        mlflow=destination(settings),
     )
 
 

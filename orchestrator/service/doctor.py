@@ -9,6 +9,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -36,27 +37,26 @@ class Finding:
 
 @dataclass(frozen=True)
 class _Package:
-    name: str  # as pip knows it
-    module: str
+    name: str  # as pip and Python know it
     needed: bool
     purpose: str
     advice: str = ""
 
 
 PACKAGES = (
-    _Package("ray", "ray", True, "the workers"),
-    _Package("sqlalchemy", "sqlalchemy", True, "the ledger"),
-    _Package("pydantic", "pydantic", True, "specs"),
-    _Package("click", "click", True, "the command line"),
-    _Package("rich", "rich", True, "live progress on a terminal"),
-    _Package("numpy", "numpy", True, "drawn points"),
-    _Package("optuna", "optuna", True, f"Bayesian optimization ({', '.join(OUR_BAYESIAN)})"),
-    _Package("scipy", "scipy", True, "Bayesian optimization by a GP, and Sobol points"),
-    _Package("torch", "torch", True, "Bayesian optimization by a GP", "a CPU build is enough"),
-    _Package("greenlet", "greenlet", False, "halves the time of a GP proposal"),
-    _Package("psycopg", "psycopg", False, "a ledger on PostgreSQL"),
-    _Package("mlflow", "mlflow", False, "the mirror to MLflow"),
-    _Package("jax", "jax", False, "training models; a rehearsal needs none"),
+    _Package("ray", True, "the workers"),
+    _Package("sqlalchemy", True, "the ledger"),
+    _Package("pydantic", True, "specs"),
+    _Package("click", True, "the command line"),
+    _Package("rich", True, "live progress on a terminal"),
+    _Package("numpy", True, "drawn points"),
+    _Package("optuna", True, f"Bayesian optimization ({', '.join(OUR_BAYESIAN)})"),
+    _Package("scipy", True, "Bayesian optimization by a GP, and Sobol points"),
+    _Package("torch", True, "Bayesian optimization by a GP", "a CPU build is enough"),
+    _Package("greenlet", False, "halves the time of a GP proposal"),
+    _Package("psycopg", False, "a ledger on PostgreSQL"),
+    _Package("mlflow", False, "the mirror to MLflow"),
+    _Package("jax", False, "training models; a rehearsal needs none"),
 )
 
 
@@ -86,7 +86,7 @@ def _package(package: _Package) -> Finding:
     advice = f"Install it with `pip install {package.name}`" + (
         f" ({package.advice})." if package.advice else "."
     )
-    there = find_spec(package.module) is not None  # nothing is imported: that would take seconds
+    there = find_spec(package.name) is not None  # nothing is imported: that would take seconds
     try:
         found = metadata.version(package.name) if there else "not installed"
     except metadata.PackageNotFoundError:
@@ -126,11 +126,8 @@ def _ledger(settings: Settings) -> Finding:
     try:
         if settings.ledger_file is not None and not settings.ledger_file.exists():
             return Finding("ledger", True, True, f"{shown} (not made yet)", "the truth about studies")
-        store = open_ledger(settings.ledger)
-        try:
+        with closing(open_ledger(settings.ledger)) as store:
             studies = len(store.studies())
-        finally:
-            store.close()
     except (OrchError, OSError) as problem:
         return Finding("ledger", False, True, shown, "the truth about studies", str(problem))
     from orchestrator.ledger.migrations import UPGRADES, version_after
@@ -163,5 +160,5 @@ def _mirror(settings: Settings) -> Finding:
         except (OSError, http.client.HTTPException) as problem:  # no address, or no web server
             advice = f"It does not answer ({problem}). Studies run without it; later: orch mlflow sync"
             return Finding("MLflow", False, False, place.shown, purpose, advice)
-    made = place.file is None or place.file.exists()
-    return Finding("MLflow", True, False, place.shown + ("" if made else " (not made yet)"), purpose)
+    found = place.shown + (" (not made yet)" if place.is_emptied else "")
+    return Finding("MLflow", True, False, found, purpose)

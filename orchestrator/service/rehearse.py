@@ -27,7 +27,6 @@ class Rehearsal:
     overview: Overview
     virtual_hours: float
     real_s: float
-    proposals: dict[str, dict[str, float]]  # trial -> point, in the ledger's order
 
 
 def _paced(spec: StudySpec) -> dict[str, Any]:
@@ -75,5 +74,4 @@ def rehearse(
             overview=overview(store, study),
             virtual_hours=(clock.time() - begun) / 3600,
             real_s=time.monotonic() - started,
-            proposals={t.trial_id: dict(t.point) for t in store.trials(row.study_id)},
         )

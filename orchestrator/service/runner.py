@@ -16,7 +16,7 @@ from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
 from orchestrator.service import host
 from orchestrator.service.host import Host
-from orchestrator.tracking import Mirror, NoMirror, mirror
+from orchestrator.tracking.background import Mirror, NoMirror, mirror
 
 PACE_S = 0.1  # between two ticks that found nothing to do, while something runs
 ALIVE_S = 1.0  # between two looks at whether the workers' Ray is still there

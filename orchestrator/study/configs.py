@@ -8,9 +8,7 @@ from typing import Any
 
 from orchestrator.study.entrypoint import Inherit
 from orchestrator.study.spec import FRESH_PER_REPLICATE, Arm, StudySpec
-from trainer.config.paths import copied
-from trainer.config.paths import value_at as value_at
-from trainer.config.paths import with_values as with_values
+from trainer.config.paths import copied, value_at, with_values
 
 _MARK = "\0"  # no value of a spec: no text in one holds a null
 
@@ -38,11 +36,6 @@ def training_seed(spec: StudySpec, arm: Arm, replicate: int, index: int) -> int:
     if arm.fresh_seeds:
         return spec.seeds.fresh + replicate * FRESH_PER_REPLICATE + index
     return spec.seeds.search + replicate
-
-
-def default_config(spec: StudySpec, arm: Arm) -> dict[str, Any]:
-    """The arm's config before any point: the study's base with the arm's own laid over it."""
-    return laid_over(spec.base, arm.config)
 
 
 def default_point(spec: StudySpec, arm: Arm) -> dict[str, float]:

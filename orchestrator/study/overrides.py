@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.ground.errors import BadSpec
-from orchestrator.study.configs import Reach, reach, value_at, with_values
+from orchestrator.study.configs import Reach, reach
 from orchestrator.study.entrypoint import inherit_of
 from orchestrator.study.methods import OUR_BAYESIAN, replacing
 from orchestrator.study.plan import COST_THE_SAME
 from orchestrator.study.spec import PATH, StudySpec
 from orchestrator.study.spec_files import spec_from_dict
+from trainer.config.paths import value_at, with_values
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def override(
     settings = dict(_setting(text) for text in sets)
     data["base"] = with_values(data["base"], settings)
     changed = spec_from_dict(data)
-    paths = dict.fromkeys(leaf for path in settings for leaf in _leaves(changed.base, path))
+    leaves = list(_leaves(changed.base))
+    paths = dict.fromkeys(leaf for path in settings for leaf in leaves if f"{leaf}.".startswith(f"{path}."))
     reached = reach(changed, paths, inherit_of(spec.entrypoint)) if paths else {}
     for path, r in reached.items():
         if path.split(".")[0] == "seed" or not (r.reached or r.begun):
@@ -79,18 +81,13 @@ def _setting(text: str) -> tuple[str, Any]:
         return path, value
 
 
-def _leaves(config: Any, path: str) -> Iterator[str]:
-    """The paths of the values that a setting has put there; none where a later setting took its place."""
-    place = config
-    for key in path.split("."):
-        if not isinstance(place, dict) or key not in place:
-            return
-        place = place[key]
-    if not isinstance(place, dict):
-        yield path
-        return
-    for key in place:
-        yield from _leaves(config, f"{path}.{key}")
+def _leaves(config: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """The paths of all values in a config."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}"
 
 
 def _assigned(spec: StudySpec, path: str) -> str:

@@ -6,7 +6,6 @@ depth before building. YAML is read by the rules of YAML 1.2, where `off` is a w
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
@@ -19,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from orchestrator.ground.errors import BadSpec
+from orchestrator.ground.errors import BadSpec, nearest
 from orchestrator.study.spec import Spec, StudySpec
 
 MAX_BYTES = 2**20  # a spec of 1,000 arms has about 300 kB
@@ -281,7 +280,7 @@ def _sentence(error: ErrorDetails, root: type[Spec], called: str) -> str:
         return f"{_place(error['loc'][:-1], called) or 'The study'} lacks {error['loc'][-1]!r}. Add it."
     if kind == "literal_error":
         names = re.findall(r"'([^']*)'", context["expected"])
-        return f"{place} is {_shown(given)}.{_near(given, names)} Allowed: {', '.join(names)}."
+        return f"{place} is {_shown(given)}.{nearest(given, names)} Allowed: {', '.join(names)}."
     if kind in ("too_short", "too_long"):
         key, words = _BOUNDS[kind]
         return f"{place} has {context['actual_length']} entries. Allowed are {words} {context[key]}."
@@ -299,7 +298,7 @@ def _unknown_key(loc: tuple[int | str, ...], root: type[Spec], called: str) -> s
     model = _model_at(parents, root)
     allowed = list(model.model_fields)
     where = _place(tuple(parents), called) or "the study"
-    return f"Unknown key {_shown(key)} in {where}.{_near(key, allowed)} Allowed: {', '.join(allowed)}."
+    return f"Unknown key {_shown(key)} in {where}.{nearest(key, allowed)} Allowed: {', '.join(allowed)}."
 
 
 def _model_at(loc: Sequence[int | str], root: type[Spec]) -> type[Spec]:
@@ -317,11 +316,6 @@ def _model_in(annotation: Any) -> type[Spec] | None:
     if isinstance(annotation, type) and issubclass(annotation, Spec):
         return annotation
     return next((m for a in get_args(annotation) if (m := _model_in(a)) is not None), None)
-
-
-def _near(given: Any, allowed: Sequence[str]) -> str:
-    near = difflib.get_close_matches(given, allowed, n=1) if isinstance(given, str) else []
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _place(loc: Sequence[int | str], called: str) -> str:

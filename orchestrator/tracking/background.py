@@ -239,37 +239,29 @@ class _Rounds:
         return begun and lag(self._ledger, self._place, study_id, most=1) > 0
 
     def _bring(self, sink: MlflowStore, study_id: str) -> bool:
-        known = study_id in self._mirrors
+        known = self._mirrors.pop(study_id, None)  # back once all went well
         try:
-            through = self._advance(sink, study_id)
+            mirror = known or StudyMirror(self._ledger, sink, self._place, study_id)
+            through = mirror.advance(lambda _: self._going_on())
         except MirrorDeleted as deleted:
             self._deleted.add(study_id)
             self._owe_no_more(study_id)
             self._say(str(deleted))
             return True
         except NotFound:  # deleted from the ledger
-            self._mirrors.pop(study_id, None)
             self._followed.pop(study_id, None)
             self._owe_no_more(study_id)
             return True
         except Exception:
-            if not known:
+            if known is None:
                 raise
             # What was read may not be what is written; and only a new look tells that a run was deleted.
             return self._bring(sink, study_id)
-        if through and self._mirrors[study_id].settled:
-            if study_id != self._study_id:
-                del self._mirrors[study_id]
-            if study_id in self._noted:
-                self._owe_no_more(study_id)
-        return through
-
-    def _advance(self, sink: MlflowStore, study_id: str) -> bool:
-        mirror = self._mirrors.pop(study_id, None)  # back once all went well
-        if mirror is None:
-            mirror = StudyMirror(self._ledger, sink, self._place, study_id)
-        through = mirror.advance(lambda _: self._going_on())
-        self._mirrors[study_id] = mirror
+        told = through and mirror.settled
+        if not told or study_id == self._study_id:
+            self._mirrors[study_id] = mirror
+        if told and study_id in self._noted:
+            self._owe_no_more(study_id)
         return through
 
 

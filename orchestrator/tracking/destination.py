@@ -32,6 +32,11 @@ class Destination:
     def is_server(self) -> bool:
         return self.artifacts is None
 
+    @property
+    def is_emptied(self) -> bool:
+        """Whether it is a file that is not there: not yet, or no more."""
+        return self.file is not None and not self.file.exists()
+
     def cursor(self, study_id: str) -> str:
         """The name of the ledger's cursor: each place, and each study in it, is written by itself."""
         return f"mlflow/{hashlib.sha256(self.shown.encode()).hexdigest()[:12]}/{study_id}"

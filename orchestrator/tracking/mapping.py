@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from orchestrator.ledger import costs
 from orchestrator.ledger.codec import storable
 from orchestrator.ledger.costs import added, run_hours, wasted_hours
 from orchestrator.ledger.records import (
@@ -27,7 +28,6 @@ from orchestrator.ledger.records import (
     TrialRow,
     TrialState,
 )
-from orchestrator.readings.overview import best_of
 from orchestrator.study.spec import Arm, StudySpec
 
 KEY_CHARS, PARAM_CHARS = 250, 6000  # MLflow's own limits
@@ -205,7 +205,7 @@ def tally(spec: StudySpec, ended: Sequence[TrialRow], *, best_among: Sequence[Tr
     states = Counter(trial.state for trial in ended)
     charged = added(*(t.charged for t in ended))
     hours = run_hours(charged)
-    best = best_of(spec, list(best_among))
+    best = costs.best(best_among, minimize=spec.objective.minimizes)
     found = {
         "runs/ended": len(ended),
         **{f"runs/{state}": states[state] for state in sorted(ENDED)},

@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.ground.errors import MirrorDeleted
-from orchestrator.ledger import Store, paging
-from orchestrator.ledger.costs import added
+from orchestrator.ledger import Store, costs, paging
 from orchestrator.ledger.records import ENDED, StoredEvent, StudyRow, StudyState, TrialRow
-from orchestrator.readings.overview import best_of
 from orchestrator.runs.folders import Storage
 from orchestrator.study.spec import StudySpec
 from orchestrator.tracking import mapping
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.store import Experiment, MlflowStore, Run, precedence
 from trainer.protocol import SCHEDULE
+
+OF_WHAT = ("orch.kind", "orch.arm")  # by these tags a study's own run and those of its arms are told apart
 
 
 @dataclass
@@ -63,8 +63,14 @@ class StudyMirror:
         self._spec = StudySpec.stored(study.spec)
         self._experiment = self._find_experiment(study, restore=restore)
         found, anew = self._find_runs(study, restore=restore)
-        self._parent = self._own_run(found, study)
-        self._arms = {arm.name: self._arm_run(found, study, arm.name) for arm in self._spec.arms}
+        tags, params = mapping.study_tags(study, self._spec), mapping.study_params(self._spec)
+        self._parent = self._found_or_made(found, study, study.name, tags, params)
+        self._arms = {
+            arm.name: self._found_or_made(
+                found, study, arm.name, mapping.arm_tags(study, arm), mapping.arm_params(arm)
+            )
+            for arm in self._spec.arms
+        }
         self._arm_status: dict[str, str] = {}
         self._tallied: dict[str, int] = {}  # arm -> ended runs when it was last counted; "": the study
         self._trials = {
@@ -122,25 +128,19 @@ class StudyMirror:
             raise _deleted(study)
         return list(runs.values()), twice or (restore and bool(gone))
 
-    def _own_run(self, found: Iterable[Run], study: StudyRow) -> Run:
-        there = next((r for r in found if r.tags.get("orch.kind") == "study"), None)
-        run = there or self._made(study.name, study, mapping.study_tags(study, self._spec))
-        return self._with_params(run, mapping.study_params(self._spec))
-
-    def _arm_run(self, found: Iterable[Run], study: StudyRow, name: str) -> Run:
-        arm = self._spec.arm(name)
-        of_arms = (r for r in found if r.tags.get("orch.kind") == "arm")
-        there = next((r for r in of_arms if r.tags.get("orch.arm") == name), None)
-        run = there or self._made(name, study, mapping.arm_tags(study, arm), self._parent.run_id)
-        return self._with_params(run, mapping.arm_params(arm))
-
-    def _made(self, title: str, study: StudyRow, tags: dict[str, str], parent: str | None = None) -> Run:
-        at_ms = mapping.milliseconds(study.created_at)
-        return self._sink.create_run(self._experiment, title=title, at_ms=at_ms, tags=tags, parent=parent)
-
-    def _with_params(self, run: Run, params: dict[str, str]) -> Run:
-        """A run without a state was just made; or a kill came before its params."""
-        if "orch.state" not in run.tags and not run.deleted:
+    def _found_or_made(
+        self, found: Iterable[Run], study: StudyRow, name: str, tags: dict[str, str], params: dict[str, str]
+    ) -> Run:
+        """The run of the study, which is made first, or of one of its arms, below it."""
+        same = (run for run in found if all(run.tags.get(tag) == tags.get(tag) for tag in OF_WHAT))
+        run = next(same, None) or self._sink.create_run(
+            self._experiment,
+            title=name,
+            at_ms=mapping.milliseconds(study.created_at),
+            tags=tags,
+            parent=self._parent.run_id if "orch.arm" in tags else None,
+        )
+        if "orch.state" not in run.tags and not run.deleted:  # just made; or a kill came before its params
             self._sink.write(run.run_id, params=params)
         return run
 
@@ -206,7 +206,7 @@ class StudyMirror:
         """What of a trial's reports was told before an event."""
 
         def charged_before(number: int) -> dict[str, float]:
-            return added(*(a.clocks for a in self._ledger.attempts(trial_id) if a.number < number))
+            return costs.added(*(a.clocks for a in self._ledger.attempts(trial_id) if a.number < number))
 
         reports = mapping.Reports(charged_before)
         for stored in paging.events(self._ledger, trial_id=trial_id):
@@ -342,7 +342,7 @@ class StudyMirror:
         """The learned schedules of each arm's best trial, and of confirmations."""
         for arm in self._spec.arms:
             ended = [t for t in self._ended.values() if t.arm == arm.name]
-            best = best_of(self._spec, ended)
+            best = costs.best(ended, minimize=self._spec.objective.minimizes)
             for trial in ended if arm.phase == "confirm" else [best] if best is not None else []:
                 self._attach_schedule(trial)
 

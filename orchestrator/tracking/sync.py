@@ -1,14 +1,14 @@
-"""What is still to be mirrored, and how is it written now? For `orch mlflow`, and for reports."""
+"""What of a study is in MLflow, where is it shown, and how is what is missing written by hand?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 from orchestrator.ground.errors import MoveRefused, NotFound
 from orchestrator.ledger import Store, paging
-from orchestrator.ledger.records import StudyRow
+from orchestrator.ledger.records import StudyRow, TrialRow
+from orchestrator.tracking import mapping
 from orchestrator.tracking.destination import Destination, writing
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
@@ -19,8 +19,7 @@ MOST_NAMED = 3  # studies in a sentence
 
 def lag(ledger: Store, place: Destination, study_id: str, *, most: int = MOST_COUNTED) -> int:
     """How many of a study's reports are not in MLflow; counted up to about `most`."""
-    emptied = place.file is not None and not place.file.exists()
-    after, count = 0 if emptied else ledger.cursor(place.cursor(study_id)), 0
+    after, count = 0 if place.is_emptied else ledger.cursor(place.cursor(study_id)), 0
     for page in paging.pages(ledger, after=after, study_id=study_id):
         count += len(page)
         if count >= most:
@@ -71,7 +70,13 @@ def sync(
     `told` hears again and again how many reports were written, and of how many. Stopped by MirrorLost, or
     by anything else: what was written stays, and the next one goes on from there.
     """
-    with _alone(place) as sink:
+    with writing(place) as alone:
+        if not alone:
+            raise MoveRefused(
+                "Another process writes to MLflow for this ORCH_HOME now. See how far it is with: "
+                "orch mlflow status"
+            )
+        sink = MlflowStore(place)
         for study in studies:
             mirrored = StudyMirror(ledger, sink, place, study.study_id, restore=True)
             lacked, written = lag(ledger, place, study.study_id), 0
@@ -87,20 +92,15 @@ def sync(
                 ledger.move_cursor(place.owed(study.study_id), 0)
 
 
-def attach(ledger: Store, place: Destination, study: StudyRow, paths: Sequence[Path]) -> None:
-    """Put files, or all of a folder, at a study's run."""
-    with _alone(place) as sink:
-        mirrored = StudyMirror(ledger, sink, place, study.study_id)
-        for path in paths:
-            mirrored.attach(path)
-
-
-@contextmanager
-def _alone(place: Destination) -> Iterator[MlflowStore]:
-    with writing(place) as alone:
-        if not alone:
-            raise MoveRefused(
-                "Another process writes to MLflow for this ORCH_HOME now. See how far it is with: "
-                "orch mlflow status"
-            )
-        yield MlflowStore(place)
+def run_page(place: Destination, study: StudyRow, trial: TrialRow) -> str:
+    """The address of a trial's run in MLflow's own pages. NotFound: there is none, or no server shows it.
+    MirrorLost."""
+    if place.pages is None:
+        raise NotFound(f"No server shows {place.shown}. Open MLflow's pages on it with: orch ui")
+    run = None if place.is_emptied else MlflowStore(place).run_of(mapping.experiment(study), trial.trial_id)
+    if run is None:
+        raise NotFound(
+            f"MLflow at {place.shown} has no run of {mapping.trial_name(trial)} of {study.name}: it is not "
+            f"written yet, or was deleted there. Write what is missing with: orch mlflow sync {study.name}"
+        )
+    return f"{place.pages}/#/experiments/{run.experiment_id}/runs/{run.run_id}"

@@ -18,7 +18,7 @@ from orchestrator.ledger import open_ledger
 from orchestrator.ledger.records import AttemptState, Event, StudyState
 from orchestrator.ledger.sql import SqlLedger
 from orchestrator.runs.folders import DiskFull, Journal
-from orchestrator.tracking import Mirror
+from orchestrator.tracking.background import Mirror
 from tests.faults import invariants, mirrored
 from tests.faults.serving import Service, awaited, service
 from tests.faults.world import created, small_study, world

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from orchestrator.ledger.records import StudyState
 from orchestrator.service.creation import ask
-from orchestrator.tracking import Destination, lag
 from orchestrator.tracking.background import _Rounds
+from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.study import StudyMirror
+from orchestrator.tracking.sync import lag
 from tests.faults import mirrored
 from tests.faults.remembered import RememberedStore
 from tests.faults.world import Killed, World, created, small_study, world

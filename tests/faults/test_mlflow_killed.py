@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.tracking import destination, lag
+from orchestrator.tracking.destination import destination
+from orchestrator.tracking.sync import lag
 from tests.faults import invariants, mirrored
 from tests.faults.serving import WITHIN_S, Service, awaited, service, settings_of
 from tests.faults.world import small_study

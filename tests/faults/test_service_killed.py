@@ -12,7 +12,8 @@ import pytest
 
 from orchestrator.backends import daemon
 from orchestrator.study.spec import StudySpec
-from orchestrator.tracking import Destination, destination, lag
+from orchestrator.tracking.destination import Destination, destination
+from orchestrator.tracking.sync import lag
 from tests.faults import invariants, mirrored
 from tests.faults.serving import LEADS_WITHIN_S, WORKERS, Service, actors, awaited, service, settings_of
 from tests.faults.world import created, small_study, world

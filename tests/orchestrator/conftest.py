@@ -19,7 +19,7 @@ from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.service import host
 from orchestrator.study.canonical import canonical
-from orchestrator.tracking import Destination
+from orchestrator.tracking.destination import Destination
 from tests.faults.world import World, created, small_study, world
 
 
@@ -39,7 +39,7 @@ class Said:
 @pytest.fixture(scope="session")
 def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh store of MLflow, to be copied: its migrations take two seconds, so they are run once."""
-    from orchestrator.tracking import destination
+    from orchestrator.tracking.destination import destination
     from orchestrator.tracking.store import MlflowStore
 
     file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
@@ -55,7 +55,7 @@ DIES = [Fault("*", 1, "die", 5), Fault("s1.random.0.1", 2, "die", 4)]
 
 def mlflow_at(home: Path, uri: str | None = None) -> Destination:
     """A place to mirror to, under that home unless an address is given."""
-    from orchestrator.tracking import destination
+    from orchestrator.tracking.destination import destination
 
     found = destination(Settings(home, "memory://", 1, uri or f"sqlite:///{home / 'mlflow.db'}"))
     assert found is not None

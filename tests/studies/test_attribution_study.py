@@ -6,12 +6,13 @@ import pytest
 
 from dashboards.evidence.attribution import EXPECTED_CONTROLS
 from orchestrator.engine.checks import expected_starts, learned_by_arms
-from orchestrator.study.configs import default_point, trial_config, value_at
+from orchestrator.study.configs import default_point, trial_config
 from orchestrator.study.plan import plan
 from orchestrator.study.spec import Arm, StudySpec
 from studies import attribution, catalog, parts
 from studies.cells import cells
 from trainer.config import TrainConfig
+from trainer.config.paths import value_at
 
 FOLLOWING = {
     "replay": "schedule",

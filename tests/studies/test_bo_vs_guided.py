@@ -9,10 +9,11 @@ import pytest
 from dashboards.evidence.attribution import EXPECTED_CONTROLS
 from orchestrator.ground.errors import NotFound
 from orchestrator.study.canonical import canonical
-from orchestrator.study.configs import default_point, trial_config, value_at
+from orchestrator.study.configs import default_point, trial_config
 from orchestrator.study.spec import Arm, StudySpec
 from studies import catalog
 from trainer.config import check
+from trainer.config.paths import value_at
 
 COLUMNS = ["alpha", "beta1", "alpha+beta1"]
 

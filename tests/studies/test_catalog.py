@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.engine.checks import require_runnable
-from orchestrator.study.configs import trial_config, value_at
+from orchestrator.study.configs import trial_config
 from orchestrator.study.plan import plan
 from orchestrator.study.spec import StudySpec
 from studies import catalog, parts
 from trainer.config import TrainConfig, papers_rate
+from trainer.config.paths import value_at
 
 OVER_CELLS = ("attribution", "estimators", "hypergradient-audit", "rivals")  # many arms or settings
 ALL = [(name, size) for name in catalog.names() for size in catalog.sizes()]

@@ -6,12 +6,13 @@ import dataclasses
 
 import pytest
 
-from orchestrator.study.configs import laid_over, trial_config, value_at
+from orchestrator.study.configs import laid_over, trial_config
 from orchestrator.study.plan import plan
 from orchestrator.study.spec import StudySpec
 from studies import catalog, cells, default_rate, estimators, parts
 from studies.cells import Cell
 from trainer.config import TrainConfig, check
+from trainer.config.paths import value_at
 
 SIZES = catalog.sizes()
 ROWS = [

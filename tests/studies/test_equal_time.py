@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.study.configs import trial_config, value_at
+from orchestrator.study.configs import trial_config
 from orchestrator.study.plan import plan
 from studies import catalog
 from studies.equal_time import OVER_PLAIN
+from trainer.config.paths import value_at
 
 SHARED = ("optimizer", "schedule", "data", "model", "batch", "seed")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.study.configs import default_point, trial_config, value_at
+from orchestrator.study.configs import default_point, trial_config
 from orchestrator.study.plan import plan
 from orchestrator.study.spec import Arm, StudySpec
 from studies import catalog, parts, rivals
 from trainer.config import TrainConfig
+from trainer.config.paths import value_at
 from trainer.optim.schedules import multiplier, numbers_of
 
 SIZES = catalog.sizes()

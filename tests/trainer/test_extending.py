@@ -96,12 +96,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     jax.config.update("jax_compilation_cache_dir", before)
 
 
-@pytest.mark.parametrize("name", ADDED)
-def test_what_a_package_brings_is_trained_with(
-    name: str, packages: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_the_packages_bring_is_trained_with(
+    packages: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ORCH_HOME", str(home))
-    config = {**TINY, **ADDED[name]}
+    guided = {"guidance": {"estimator": "signs", "learn": ["alpha", "weight_decay"]}}
+    config = {**TINY, **ADDED["backwards"], **ADDED["lion"], **ADDED["triangle"], **guided}
     workdir = packages / "run"
     workdir.mkdir()
     reports: list[Report] = []
@@ -113,11 +113,10 @@ def test_what_a_package_brings_is_trained_with(
     outcome = entrypoint.run(config, told, workdir, Place())
     assert outcome.status == "completed"
     assert math.isfinite(outcome.values["dev_loss"])
-    assert f'"{name}"' in (workdir / "config.json").read_text()
-    if "guidance" in ADDED[name]:
-        learned = ADDED[name]["guidance"]["learn"]
-        first, last = reports[0].hyper, reports[-1].hyper
-        assert all(first[each] != last[each] for each in learned)
+    written = (workdir / "config.json").read_text()
+    assert all(f'"{name}"' in written for name in ADDED)
+    first, last = reports[0].hyper, reports[-1].hyper
+    assert all(first[each] != last[each] for each in guided["guidance"]["learn"])
 
 
 def test_a_name_is_allowed_once_its_package_is_installed(packages: Path) -> None:

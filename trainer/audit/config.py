@@ -21,7 +21,7 @@ from typing import Any
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.choices import LEARNED_SCHEDULE
 from trainer.config.learnable import COURSES, PAPERS
-from trainer.config.reading import choice, number, section
+from trainer.config.reading import choice, number, problems_among, section
 from trainer.training import entrypoint
 
 SECTION = "audit"
@@ -102,25 +102,28 @@ def _unusable(name: str, value: Any) -> list[str]:
 
 def _together(audit: Audit, config: TrainConfig) -> list[str]:
     """What of the audit does not go with the run."""
-    problems = []
-    if config.guidance.estimator != "off":
-        problems.append(
-            f"guidance.estimator is {config.guidance.estimator!r}. An audit is of an unguided run, on which "
-            f"the estimators look on. Set it to 'off'; {SECTION}.learn names what is moved."
-        )
-    if re.fullmatch(LEARNED_SCHEDULE, config.schedule.name):
-        problems.append(
-            f"schedule.name is {config.schedule.name!r}, which replays every hyperparameter: none can be "
-            f"moved. Choose a schedule by its name."
-        )
     moved = [name for name in audit.learn if name in config.schedule.course]
-    if moved:
-        problems.append(
+    problems = problems_among(
+        (
+            config.guidance.estimator != "off",
+            f"guidance.estimator is {config.guidance.estimator!r}. An audit is of an unguided run, on which "
+            f"the estimators look on. Set it to 'off'; {SECTION}.learn names what is moved.",
+        ),
+        (
+            re.fullmatch(LEARNED_SCHEDULE, config.schedule.name),
+            f"schedule.name is {config.schedule.name!r}, which replays every hyperparameter: none can be "
+            f"moved. Choose a schedule by its name.",
+        ),
+        (
+            moved,
             f"schedule.course gives {', '.join(moved)} a course of its own, which nothing can move. "
-            f"Leave it out, or name other hyperparameters in {SECTION}.learn."
-        )
-    if config.score.test:
-        problems.append("score.test is true. An audit does not open the test split. Leave it out.")
+            f"Leave it out, or name other hyperparameters in {SECTION}.learn.",
+        ),
+        (
+            config.score.test,
+            "score.test is true. An audit does not open the test split. Leave it out.",
+        ),
+    )
     listed = isinstance(audit.at, tuple)
     if not listed and 2 * audit.at > config.steps:
         return [

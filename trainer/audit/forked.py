@@ -19,7 +19,6 @@ were made before its checkpoint; a fork is made whole, and a verdict waits for i
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -36,11 +35,10 @@ from trainer.audit.forks import Forking, Losses, Response
 from trainer.config import TrainConfig
 from trainer.config.choices import ESTIMATORS
 from trainer.config.registry import code
-from trainer.data import home
 from trainer.data.batches import Batch
-from trainer.data.tokens import Tokens, open_tokens
+from trainer.data.tokens import Tokens
 from trainer.guidance.observed import Observed
-from trainer.models import Settings, init_params, mesh, model_settings
+from trainer.models import Settings, init_params, mesh
 from trainer.protocol import Outcome, Place, Report, Reporter, resume_note, whole
 from trainer.training import assembly
 from trainer.training.clocks import Clocks
@@ -56,15 +54,8 @@ DEV, GUIDANCE = "dev_loss", "guidance_loss"
 def run(audit: Audit, config: TrainConfig, *, reporter: Reporter, workdir: Path, place: Place) -> Outcome:
     """The whole run with its forks."""
     clocks = Clocks()
-    mesh.start_distributed(place)
-    assembly.keep_programs(home.programs())
     host = Host(reporter, workdir, place, clocks)
-    with contextlib.ExitStack() as stack, clocks.hearing_compiles():
-        devices = mesh.make_mesh(config.mesh)
-        if devices.size > 1:
-            stack.enter_context(jax.set_mesh(devices))
-        tokens = open_tokens(config, home=home.texts())
-        settings = model_settings(config.model, vocabulary=tokens.vocabulary.size)
+    with assembly.opened(config, place, clocks) as (tokens, settings, devices):
         found = found_before(workdir)
         outcome = train(_job(audit, config, tokens, settings, devices, host, found), host)
     if place.process_index == 0:

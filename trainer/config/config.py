@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from trainer.config import paths
 from trainer.config.choices import SCHEDULES
 from trainer.config.conflicts import disagreements
 from trainer.config.reading import ConfigError, section
@@ -51,17 +52,8 @@ def check(data: Mapping[str, Any]) -> list[str]:
 
 def with_values(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     """The config with the value at each dotted path replaced, checked anew."""
-    data = config.to_dict()
-    for path, value in values.items():
-        *sections, key = path.split(".")
-        target = data
-        for name in sections:
-            # A path through something that is no section becomes an unknown key, and is refused below.
-            inner = target.get(name)
-            target[name] = dict(inner) if isinstance(inner, dict) else {}
-            target = target[name]
-        target[key] = value
-    return TrainConfig.from_dict(data)
+    # A path through something that is no section becomes an unknown key, and is refused.
+    return TrainConfig.from_dict(paths.with_values(config.to_dict(), values))
 
 
 def canonical(config: TrainConfig) -> str:
@@ -75,12 +67,6 @@ def fingerprint(config: TrainConfig) -> str:
 
 def named_files(config: Mapping[str, Any]) -> dict[str, str]:
     """The files and folders that a config names, by key: all that a check of it looks for on this machine."""
-    found = {}
-    data, schedule = config.get("data"), config.get("schedule")
-    path = data.get("path") if isinstance(data, Mapping) else None
-    if isinstance(path, str) and path:
-        found["data.path"] = path
-    name = schedule.get("name") if isinstance(schedule, Mapping) else None
-    if isinstance(name, str) and name not in SCHEDULES:
-        found["schedule.name"] = name
-    return found
+    named = {key: paths.value_at(config, key) for key in ("data.path", "schedule.name")}
+    built_in = {"data.path": ("",), "schedule.name": SCHEDULES}
+    return {key: name for key, name in named.items() if isinstance(name, str) and name not in built_in[key]}

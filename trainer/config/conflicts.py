@@ -9,8 +9,8 @@ from typing import Any
 
 from trainer.config.choices import ESTIMATORS, LEARNED_SCHEDULE, OFF, OPTIMIZERS, source_of
 from trainer.config.learnable import COURSES, IN_LOSS, LEARNABLE
+from trainer.config.reading import problems_among
 from trainer.config.sections import Sections
-from trainer.config.starts import start_of
 
 # Of `guidance`: what not every estimator reads.
 _ESTIMATORS_OWN = tuple(name for each in ESTIMATORS.ours.values() for name in each.settings)
@@ -25,58 +25,59 @@ def disagreements(config: Sections) -> list[str]:
 
 
 def _cadence(config: Sections) -> list[str]:
-    problems = []
-    steps = config.steps
-    for name in ("eval_every_steps", "checkpoint_every_steps"):
-        every = getattr(config, name)
-        if every > steps:
-            problems.append(f"{name} is {every} and steps is {steps}. Allowed is at most steps. Lower it.")
-    warmup_steps = config.schedule.warmup_steps
-    if warmup_steps > steps:
-        problems.append(
+    steps, warmup_steps = config.steps, config.schedule.warmup_steps
+    intervals = {name: getattr(config, name) for name in ("eval_every_steps", "checkpoint_every_steps")}
+    return problems_among(
+        *(
+            (every > steps, f"{name} is {every} and steps is {steps}. Allowed is at most steps. Lower it.")
+            for name, every in intervals.items()
+        ),
+        (
+            warmup_steps > steps,
             f"schedule.warmup_steps is {warmup_steps} and steps is {steps}. Allowed is at most steps. "
-            f"Shorten the warm-up, or train longer."
-        )
-    return problems
+            f"Shorten the warm-up, or train longer.",
+        ),
+    )
 
 
 def _data(config: Sections) -> list[str]:
     data = config.data
-    problems = []
     source, _, target = data.pair.partition("-")
-    if source == target:
-        problems.append(f"data.pair is {data.pair!r}. Allowed are two different languages.")
     needs_path = source_of(data.source).needs_path
-    if needs_path and not data.path:
-        problems.append(f"data.source is {data.source!r} and data.path is empty. {needs_path}")
-    return problems
+    return problems_among(
+        (source == target, f"data.pair is {data.pair!r}. Allowed are two different languages."),
+        (
+            needs_path and not data.path,
+            f"data.source is {data.source!r} and data.path is empty. {needs_path}",
+        ),
+    )
 
 
 def _indivisible(config: Sections) -> list[str]:
     model, mesh = config.model.dimensions(), config.mesh
-    problems = []
-    if model.d_attention % model.heads:
-        problems.append(
-            f"model.heads is {model.heads} and model.d_attention is {model.d_attention}. "
-            f"Allowed is a number of heads that divides d_attention."
-        )
-    if model.positions == "sinusoidal" and (model.d_model % 2 or model.d_model < 4):
-        problems.append(
-            f"model.d_model is {model.d_model}. Allowed with sinusoidal positions is an even number of at "
-            f"least 4: half of it holds sines, half cosines."
-        )
-    if model.heads % mesh.tensor:
-        problems.append(
-            f"mesh.tensor is {mesh.tensor} and the model has {model.heads} heads. "
-            f"Allowed is a number that divides the heads."
-        )
     shards = mesh.data * mesh.fsdp
-    if not config.batch.tokens and config.batch.sentences % shards:
-        problems.append(
+    return problems_among(
+        (
+            model.d_attention % model.heads,
+            f"model.heads is {model.heads} and model.d_attention is {model.d_attention}. "
+            f"Allowed is a number of heads that divides d_attention.",
+        ),
+        (
+            model.positions == "sinusoidal" and (model.d_model % 2 or model.d_model < 4),
+            f"model.d_model is {model.d_model}. Allowed with sinusoidal positions is an even number of at "
+            f"least 4: half of it holds sines, half cosines.",
+        ),
+        (
+            model.heads % mesh.tensor,
+            f"mesh.tensor is {mesh.tensor} and the model has {model.heads} heads. "
+            f"Allowed is a number that divides the heads.",
+        ),
+        (
+            not config.batch.tokens and config.batch.sentences % shards,
             f"batch.sentences is {config.batch.sentences} and mesh.data · mesh.fsdp is {shards}. "
-            f"Allowed is a batch that they divide."
-        )
-    return problems
+            f"Allowed is a batch that they divide.",
+        ),
+    )
 
 
 def _numbers(config: Sections) -> tuple[str, ...] | None:
@@ -91,22 +92,22 @@ def _optimizer(config: Sections) -> list[str]:
     known = _numbers(config)
     if known is None:
         return []
-    problems = []
-    for name in ("beta2", "eps", "weight_decay"):
-        value = getattr(optimizer, name)
-        if value is not None and name not in known:
-            problems.append(
-                f"optimizer.{name} is {value} and {optimizer.name} has none. "
-                f"Its numbers are {', '.join(known)}. Leave it out."
-            )
+    stated = {name: getattr(optimizer, name) for name in ("beta2", "eps", "weight_decay")}
     others = [name for name in known if name not in vars(optimizer)]
-    for name in optimizer.more:
-        if name not in others:
-            problems.append(
-                f"optimizer.more.{name[:60]} is none of {optimizer.name}'s. "
-                f"Allowed: {', '.join(others) or 'nothing'}. Leave it out."
-            )
-    return problems
+    return [
+        *(
+            f"optimizer.{name} is {value} and {optimizer.name} has none. "
+            f"Its numbers are {', '.join(known)}. Leave it out."
+            for name, value in stated.items()
+            if value is not None and name not in known
+        ),
+        *(
+            f"optimizer.more.{name[:60]} is none of {optimizer.name}'s. "
+            f"Allowed: {', '.join(others) or 'nothing'}. Leave it out."
+            for name in optimizer.more
+            if name not in others
+        ),
+    ]
 
 
 def _course(config: Sections) -> list[str]:
@@ -129,7 +130,7 @@ def _course(config: Sections) -> list[str]:
             problems.append(
                 f"{where} is set and guidance.learn holds {name}. Let it learn, or set its course."
             )
-        if "start" not in course and not start_of(config, name):
+        if "start" not in course and not config.start_of(name):
             problems.append(f"{where} states no start, and the config none either. State it.")
         for key, value in course.items():
             below = math.inf if key == "shape" else LEARNABLE[name].ends[1]
@@ -147,22 +148,24 @@ def _guidance(config: Sections) -> list[str]:
             f"guidance.learn is {', '.join(guidance.learn)} and guidance.estimator is 'off'. "
             f"Choose an estimator ({', '.join(e for e in ESTIMATORS if e != OFF)}), or learn nothing."
         )
-    if on and not guidance.learn:
-        problems.append(
+    problems += problems_among(
+        (
+            on and not guidance.learn,
             f"guidance.estimator is {guidance.estimator!r} and guidance.learn is empty. "
-            f"Name what it learns ({', '.join(LEARNABLE)}), or set the estimator to 'off'."
-        )
-    if guidance.eta is not None and guidance.reach is not None:
-        problems.append(
+            f"Name what it learns ({', '.join(LEARNABLE)}), or set the estimator to 'off'.",
+        ),
+        (
+            guidance.eta is not None and guidance.reach is not None,
             f"guidance.eta is {guidance.eta} and guidance.reach is {guidance.reach}. "
-            f"Give one of them: the reach is η̂ times the number of meta-steps."
-        )
-    for name in guidance.hypers:
-        if name not in guidance.learn:
-            problems.append(
-                f"guidance.hypers.{name[:60]} is set and guidance.learn is "
-                f"{', '.join(guidance.learn) or 'empty'}. Name it there too, or leave its settings out."
-            )
+            f"Give one of them: the reach is η̂ times the number of meta-steps.",
+        ),
+    )
+    problems += [
+        f"guidance.hypers.{name[:60]} is set and guidance.learn is "
+        f"{', '.join(guidance.learn) or 'empty'}. Name it there too, or leave its settings out."
+        for name in guidance.hypers
+        if name not in guidance.learn
+    ]
     problems += _misused(config) if on else []
     problems += _groups_and_meta(config)
     for name in guidance.learn:
@@ -217,7 +220,7 @@ def _unlearnable(config: Sections, name: str) -> list[str]:
             f"guidance.learn holds {name}, which {config.optimizer.name} does not have. "
             f"Allowed: {', '.join(allowed)}."
         ]
-    start = start_of(config, name)
+    start = config.start_of(name)
     if start is None:  # the optimizer's own, known where it is
         return []
     own: dict[str, Any] = config.guidance.hypers.get(name, {})

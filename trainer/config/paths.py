@@ -24,7 +24,7 @@ def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[st
         place = changed
         for section in sections:
             inner = place.get(section)
-            place[section] = inner = inner if isinstance(inner, dict) else {}
+            place[section] = inner = dict(inner) if isinstance(inner, dict) else {}
             place = inner
         place[key] = value
     return changed

@@ -28,6 +28,11 @@ class ConfigError(ValueError):
         super().__init__("\n".join(problems))
 
 
+def problems_among(*cases: tuple[object, str]) -> list[str]:
+    """The sentences of the cases that are so."""
+    return [sentence for is_so, sentence in cases if is_so]
+
+
 def number(
     default: float | None,
     *,
@@ -39,10 +44,6 @@ def number(
     """A field with bounds. `above` and `below` are open, since nothing may start on its bound."""
     bounds = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
     return field(default=default, metadata=bounds)
-
-
-def flag(default: bool) -> Any:
-    return field(default=default)
 
 
 def choice(default: Any, among: Collection[str]) -> Any:
@@ -184,28 +185,22 @@ def _names(value: Any, where: str, what: Field[Any], problems: list[str]) -> tup
 
 
 def _table(value: Any, where: str, what: Field[Any], problems: list[str]) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        problems.append(f"{where} is {_shown(value)}. Allowed is a section: names with their values.")
-        return {}
-    keys = what.metadata.get("keys")
+    keys, sections = what.metadata["keys"], what.metadata["sections"]
     if keys is not None:
         return _keyed(value, where, keys, problems)
-    return {str(k): _entry(v, f"{where}.{k}", what.metadata, problems) for k, v in value.items()}
-
-
-def _entry(value: Any, where: str, reads: Mapping[str, Any], problems: list[str]) -> Any:
-    kinds: Mapping[str, type] | None = reads.get("sections")
-    if kinds is None:
-        return _READERS[reads["values"]](value, where, _FREE, problems)
     if not isinstance(value, Mapping):
         problems.append(f"{where} is {_shown(value)}. Allowed is a section: names with their values.")
         return {}
-    return _keyed(value, where, kinds, problems)
+    if sections is not None:
+        return {str(k): _keyed(v, f"{where}.{k}", sections, problems) for k, v in value.items()}
+    reads = _READERS[what.metadata["values"]]
+    return {str(k): reads(v, f"{where}.{k}", _FREE, problems) for k, v in value.items()}
 
 
-def _keyed(
-    value: Mapping[str, Any], where: str, kinds: Mapping[str, type], problems: list[str]
-) -> dict[str, Any]:
+def _keyed(value: Any, where: str, kinds: Mapping[str, type], problems: list[str]) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        problems.append(f"{where} is {_shown(value)}. Allowed is a section: names with their values.")
+        return {}
     entry = {}
     for key, item in value.items():
         if key in kinds:

@@ -26,8 +26,8 @@ from trainer.config.choices import (
     SOURCES,
     Dimensions,
 )
-from trainer.config.learnable import LEARNABLE
-from trainer.config.reading import choice, flag, number, table, text
+from trainer.config.learnable import IN_LOSS, LEARNABLE
+from trainer.config.reading import choice, number, table, text
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class DataConfig:
     level: str = choice("phrases", LEVELS)  # of `cldr`: its two levels of difficulty
     pairs: int = number(0, at_least=0, below=10**9)  # to generate, or to use at most
     guide_share: float = number(0.01, above=0, at_most=0.5)  # of train, held out for guidance
-    identify_languages: bool = flag(True)  # drop pairs in other languages; `cldr` needs none of it
+    identify_languages: bool = True  # drop pairs in other languages; `cldr` needs none of it
     vocabulary: int = number(0, at_least=0, below=10**6)  # pieces
     longest_tokens: int = number(0, at_least=0, below=10**5)  # of a sentence; a longer one is left out
 
@@ -61,8 +61,8 @@ class ModelConfig:
     dropout: float = number(0.1, at_least=0, below=1)
     attention_dropout: float = number(0.1, at_least=0, below=1)
     dtype: str = choice("float32", DTYPES)  # of the computation; parameters and logits are float32
-    remat: bool = flag(False)  # compute a layer's activations again instead of keeping them
-    scan_layers: bool = flag(False)  # compile one layer, whatever their number
+    remat: bool = False  # compute a layer's activations again instead of keeping them
+    scan_layers: bool = False  # compile one layer, whatever their number
 
     def dimensions(self) -> Dimensions:
         """The size's, with what this config replaces."""
@@ -151,7 +151,7 @@ class ScoreConfig:
     """Dev BLEU is of greedy translations. The test split is opened by a final run alone, with a beam."""
 
     dev_sentences: int = number(200, at_least=0, below=10**6)  # the first of the split; 0: no BLEU
-    test: bool = flag(False)
+    test: bool = False
     beam: int = number(4, at_least=1, below=129)
     length_penalty: float = number(0.6, at_least=0)
 
@@ -182,3 +182,18 @@ class Sections:
     guidance: GuidanceConfig = GuidanceConfig()
     score: ScoreConfig = ScoreConfig()
     mesh: MeshConfig = MeshConfig()
+
+    def start_of(self, name: str) -> float | None:
+        """From which value a hyperparameter starts; None where the optimizer's own start is meant and is
+        above 0."""
+        if name in self.optimizer.more:
+            return float(self.optimizer.more[name])
+        section, *inside = LEARNABLE[name].path.split(".")
+        value: float | None = getattr(getattr(self, section), inside[0], None) if len(inside) == 1 else None
+        known = OPTIMIZERS.get(self.optimizer.name)
+        return 0.0 if value is None and known and known.numbers.get(name) == 0.0 else value
+
+    def starts_in_loss(self) -> dict[str, float]:
+        """Of what acts in the training loss of this run."""
+        starts = {name: self.start_of(name) or 0.0 for name in IN_LOSS}
+        return {name: start for name, start in starts.items() if start or name in self.guidance.learn}

@@ -35,16 +35,12 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
+    verbs = {"describe": _describe, "prepare": _prepare, "openings": _openings}
     try:
-        verbs = {"describe": _describe, "prepare": _prepare, "openings": _openings}
-        shown = verbs[options.verb](options)
-    except ConfigError as error:
-        print("\n".join(error.problems), file=sys.stderr)
-        return 2
-    except DataError as error:
+        print(verbs[options.verb](options))
+    except (ConfigError, DataError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(shown)
     return 0
 
 

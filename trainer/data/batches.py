@@ -80,13 +80,6 @@ class Bucketed:
         real = sum(int(np.count_nonzero(p["source"]) + np.count_nonzero(p["target_out"])) for p in pieces)
         return pieces, {"step": first + steps}, real
 
-    @property
-    def padding_share(self) -> float:
-        """Of all that is computed in an epoch."""
-        e = self.examples
-        real = int(e.source_starts[-1] + e.target_starts[-1])
-        return 1 - real / sum(len(b.members) * (b.source_length + b.target_length) for b in self.buckets)
-
     def _parts(self, step: int, end: int) -> Iterator[tuple[int, int, int]]:
         """What these steps read: a bucket, its first batch, and how many of its batches."""
         if len(self.buckets) == 1:

@@ -11,12 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from random import Random
 
+from trainer.config.choices import LEVELS
 from trainer.data.contract import DataError
 from trainer.data.kept import Kept, kept
 from trainer.data.number_words import LANGUAGES
 
 VERSION = 2  # raised whenever other text comes out
-LEVELS = ("phrases", "sentences")
 MOST_REPEATS = 1_000  # in a row; over 100,000 records 1 draw in 10 is a repeat
 
 Record = dict[str, str]  # language -> text
@@ -24,7 +24,12 @@ Record = dict[str, str]  # language -> text
 
 def generate(*, level: str, count: int, seed: int) -> list[Record]:
     """`count` records. In no language does a text come twice, so no split can repeat another's."""
-    _check(level, count, seed)
+    if level not in LEVELS:
+        raise DataError(f"There is no level {level!r} of cldr. Take {' or '.join(LEVELS)}.")
+    if count < 1:
+        raise DataError(f"{count} records of cldr were asked for. Ask for at least 1.")
+    if seed < 0:
+        raise DataError(f"The seed of cldr is {seed}. Take 0 or more.")
     # Imported here, since a corpus that is kept needs no Babel.
     from trainer.data.cldr_frames import phrase, sentence
     from trainer.data.cldr_terms import terms
@@ -54,19 +59,9 @@ def generate(*, level: str, count: int, seed: int) -> list[Record]:
 
 def records(*, level: str, count: int, seed: int, home: Path) -> Kept[Record]:
     """The same, made once and kept under `home`."""
-    _check(level, count, seed)
     return kept(
         home / "cldr",
         f"{level}-{count}-seed-{seed}",
         made_with=f"cldr {VERSION}, babel {version('babel')}, num2words {version('num2words')}",
         make=lambda: generate(level=level, count=count, seed=seed),
     )
-
-
-def _check(level: str, count: int, seed: int) -> None:
-    if level not in LEVELS:
-        raise DataError(f"There is no level {level!r} of cldr. Take {' or '.join(LEVELS)}.")
-    if count < 1:
-        raise DataError(f"{count} records of cldr were asked for. Ask for at least 1.")
-    if seed < 0:
-        raise DataError(f"The seed of cldr is {seed}. Take 0 or more.")

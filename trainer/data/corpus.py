@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -23,6 +22,7 @@ from trainer.data import filters, splits
 from trainer.data.contract import SPLITS, Corpus, DataError, Pairs
 from trainer.data.filters import Count, Survey, Tell
 from trainer.data.sources import Source, named
+from trainer.protocol import whole
 
 OPENINGS = "test-openings.jsonl"
 _LEAST_PAIRS = 4  # one for each split
@@ -58,13 +58,15 @@ def open_corpus(config: DataConfig, *, home: Path, guide_pairs: int = 0, tell: T
     cut = sum(len(text[split].pairs) for split in text if split == "train" or split not in given)
     counts.append(Count("in another split", len(kept), cut))
     fingerprint = _fingerprint(surveys, fetched=source.name if source.fetch_test else "")
+    overlaps = splits.overlaps(surveys)
     record = {
         "pairs": sum(len(split.pairs) for split in text.values()),
         "splits": {split: len(text[split].pairs) if split in text else None for split in SPLITS},
         "filters": [asdict(count) for count in counts],
         "duplicates": sum(count.before - count.after for count in counts if count.name == "duplicates"),
         "lengths": _lengths(surveys["train"]),
-        **_overlap(surveys),
+        "overlap": sum(shared["sources"] for shared in overlaps.values()),
+        "overlaps": overlaps,
         "languages_identified": identified,
         "versions": {**source.versions, **({"py3langid": version("py3langid")} if identified else {})},
         "seconds": round(time.perf_counter() - began_s, 3),
@@ -110,9 +112,8 @@ def _surveyed(
     if made is None:
         made = filters.survey(pairs, foreign=filters.identifier(pair) if identify else None, tell=tell)
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_suffix(f".{os.getpid()}.npz")
-        made.save(beside)
-        beside.replace(file)
+        with whole(file) as unfinished:
+            made.save(unfinished)
     return made
 
 
@@ -189,8 +190,3 @@ def _lengths(survey: Survey) -> dict[str, dict[str, float]]:
         }
         for side, words in sides.items()
     }
-
-
-def _overlap(surveys: Mapping[str, Survey]) -> dict[str, Any]:
-    shared = splits.overlaps(surveys)
-    return {"overlap": sum(count["sources"] for count in shared.values()), "overlaps": shared}

@@ -43,22 +43,14 @@ class Examples:
         return np.diff(self.target_starts).astype(np.int32)
 
 
-def examples(
-    pairs: Pairs, vocabulary: Vocabulary, *, longest: int, key: str = "", home: Path | None = None
-) -> Examples:
-    """The pairs with at most `longest` tokens a side, ends included. With a `home` they are kept there,
-    and found again by the `key`, which must tell this text from every other."""
-    if home is None:
-        parts = [list(blocks) for blocks in zip(*_blocks(pairs, vocabulary, longest=longest), strict=True)]
-        arrays = {name: np.concatenate(part) for name, part in zip(_ARRAYS, parts, strict=True)}
-    else:
-        if not key:
-            raise ValueError("Examples that are kept need a key that tells their text. Give one.")
-        told = f"{_FORMAT} {key} {vocabulary.fingerprint} {longest}"
-        folder = home / f"tokens-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
-        if not folder.exists():
-            _write(folder, _blocks(pairs, vocabulary, longest=longest))
-        arrays = {name: np.memmap(folder / name, kind, mode="r") for name, kind in _ARRAYS.items()}
+def examples(pairs: Pairs, vocabulary: Vocabulary, *, longest: int, key: str, home: Path) -> Examples:
+    """The pairs with at most `longest` tokens a side, ends included. They are kept under `home`, and found
+    again by the `key`, which must tell this text from every other."""
+    told = f"{_FORMAT} {key} {vocabulary.fingerprint} {longest}"
+    folder = home / f"tokens-{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    if not folder.exists():
+        _write(folder, _blocks(pairs, vocabulary, longest=longest))
+    arrays = {name: np.memmap(folder / name, kind, mode="r") for name, kind in _ARRAYS.items()}
     return Examples(**arrays, too_long=len(pairs) - (len(arrays["source_starts"]) - 1))
 
 

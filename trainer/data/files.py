@@ -43,7 +43,8 @@ Text = list[tuple[str, str]]
 def read(path: str | Path, *, pair: str) -> dict[str, Text]:
     """The splits that a path holds: of a folder what is there, of anything else `train` alone."""
     place = Path(path).expanduser()
-    languages = _languages(pair)
+    source, _, target = pair.partition("-")
+    languages = source, target
     if place.is_dir():
         return _folder(place, languages)
     found: list[Path | tuple[Path, Path]] = [place] if place.is_file() else _texts(place, languages)
@@ -115,7 +116,7 @@ def _read(text: Path | tuple[Path, Path], languages: tuple[str, str]) -> Text:
 def _aligned(source: Path, target: Path) -> Text:
     sides = [[line.strip() for line in lines(file)] for file in (source, target)]
     if len(sides[0]) != len(sides[1]):
-        short, long = sorted(((len(s), f) for s, f in zip(sides, (source, target), strict=True)), key=_count)
+        short, long = sorted((len(s), f) for s, f in zip(sides, (source, target), strict=True))
         raise DataError(
             f"{short[1]} ends after line {short[0]}, and {long[1]} has {long[0]} lines. Aligned files have "
             f"one line for each pair: find the line that one of them lacks."
@@ -245,11 +246,6 @@ def _compression(file: Path) -> str:
     return file.suffix if file.suffix in _OPENERS else ""
 
 
-def _languages(pair: str) -> tuple[str, str]:
-    source, _, target = pair.partition("-")
-    return source, target
-
-
 _CARRIAGE_RETURNS = (
     "Lines end in a line feed (LF), which a CR may precede: convert it, such as with tr '\\r' '\\n'."
 )
@@ -258,7 +254,3 @@ _EMPTY = "Allowed is text on both sides: fill it in, or take the pair out."
 
 def _which(sides: list[str]) -> str:
     return "the pair" if not any(sides) else "the source" if not sides[0] else "the target"
-
-
-def _count(side: tuple[int, Path]) -> int:
-    return side[0]

@@ -89,14 +89,6 @@ class Packed:
             )
         return packed(examples, rows[: self.rows], self.source_length, self.target_length)
 
-    @property
-    def padding_share(self) -> float:
-        """Of the first window."""
-        rows = self._window(0, 0)
-        chosen = [i for row in rows for i in row]
-        real = int(self.examples.source_lengths[chosen].sum() + self.examples.target_lengths[chosen].sum())
-        return 1 - real / (len(rows) * (self.source_length + self.target_length))
-
     def _window(self, epoch: int, window: int) -> list[list[int]]:
         """The rows of a window; the last few are kept, since chunks end in the middle of one."""
         key = (epoch, window)

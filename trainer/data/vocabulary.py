@@ -36,21 +36,20 @@ SETTINGS: Mapping[str, Any] = {
 
 
 class Vocabulary:
-    """A trained SentencePiece model. `path` is the file that it was read from."""
+    """A trained SentencePiece model."""
 
-    def __init__(self, model: bytes, *, path: Path | None = None) -> None:
+    def __init__(self, model: bytes) -> None:
         import sentencepiece
 
         self._model = model
         self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
-        self.path = path
         self.size = int(self._pieces.vocab_size())
         self.fingerprint = hashlib.sha256(model).hexdigest()
 
     @classmethod
     def from_file(cls, path: Path) -> Vocabulary:
         try:
-            return cls(path.read_bytes(), path=path)
+            return cls(path.read_bytes())
         except (OSError, RuntimeError) as problem:
             raise DataError(f"{path} is no vocabulary that can be read: {problem}.") from problem
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from trainer.config.choices import OPTIMIZERS
+from trainer.config.reading import problems_among
 from trainer.optim.hyperparameters import Hyper, Layout, Raw
 from trainer.optim.optimizers import Optimizer
 
@@ -223,11 +224,16 @@ def always(scene: Scene, ready: Any = True) -> dict[str, jax.Array]:
 
 def refusals(estimator: Estimator | None, layout: Layout, *, per_leaf: bool) -> list[str]:
     """Why these hyperparameters cannot be learned this way, a sentence each."""
-    problems = []
-    if layout.learned and estimator is None:
-        problems.append(f"{', '.join(layout.learned)} learns and there is no estimator. Choose one.")
-    if estimator is not None and not layout.learned:
-        problems.append("An estimator is given and nothing learns. Name what learns, or leave it out.")
+    problems = problems_among(
+        (
+            layout.learned and estimator is None,
+            f"{', '.join(layout.learned)} learns and there is no estimator. Choose one.",
+        ),
+        (
+            estimator is not None and not layout.learned,
+            "An estimator is given and nothing learns. Name what learns, or leave it out.",
+        ),
+    )
     if estimator is not None and not estimator.through_gradient:
         problems += [
             f"{name} acts through the training gradient, which {type(estimator).__name__} takes as given. "

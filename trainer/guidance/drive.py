@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +11,7 @@ import jax.numpy as jnp
 
 from trainer.guidance.contract import Estimator, Scene, no_number
 from trainer.guidance.meta import Meta, MetaState
-from trainer.optim.hyperparameters import Limits, Raw
+from trainer.optim.hyperparameters import Raw
 
 
 class Guided(NamedTuple):
@@ -26,13 +28,6 @@ class Guided(NamedTuple):
     per_tensor: Raw
 
 
-class MetaSettings(NamedTuple):
-    """The meta-optimizer's numbers, as arrays."""
-
-    limits: Limits
-    numbers: dict[str, Any]
-
-
 def guided_update(
     scene: Scene,
     *,
@@ -40,21 +35,23 @@ def guided_update(
     meta: Meta,
     carry: Any,
     state: MetaState,
-    settings: MetaSettings,
+    settings: Mapping[str, Any],
 ) -> Guided:
-    """One update of parameters and of raw hyperparameters."""
+    """One update of parameters and of raw hyperparameters. Of `settings` it reads the limits of raw values
+    and the numbers of the meta-optimizer."""
     if estimator is None:
         updates, opt_state = scene.move(scene.raw, scene.params, scene.opt_state, scene.grads)
         return Guided(updates, opt_state, scene.raw, scene.raw, carry, state, {}, no_number(), {})
 
+    step = functools.partial(meta.step, limits=settings["limits"], numbers=settings["meta"])
     before, carry = estimator.read(carry, scene)
     if before is not None:
-        raw, state = meta.step(scene.raw, state, before, limits=settings.limits, numbers=settings.numbers)
+        raw, state = step(scene.raw, state, before)
         scene = scene.at(raw)
     advance = estimator.advance(carry, scene)
     raw, after = scene.raw, advance.reading
     if after is not None:
-        raw, state = meta.step(raw, state, after, limits=settings.limits, numbers=settings.numbers)
+        raw, state = step(raw, state, after)
     (reading,) = (r for r in (before, after) if r is not None)  # an estimator gives one of the two
     return Guided(
         advance.updates,

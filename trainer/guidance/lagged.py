@@ -50,12 +50,12 @@ def trusted(hypers: Sequence[Hyper]) -> tuple[Hyper, ...]:
     """The same with this estimator's trust regions, where a hyperparameter has none of its own. They do
     real work: uncapped, alpha runs to 7 and beyond."""
 
-    def one(h: Hyper) -> Hyper:
-        if not h.learn or (h.below, h.above) != (math.inf, math.inf):
-            return h
-        return replace(h, below=BELOW.get(h.name, math.inf), above=ABOVE.get(h.name, math.inf))
-
-    return tuple(one(h) for h in hypers)
+    return tuple(
+        replace(h, below=BELOW.get(h.name, math.inf), above=ABOVE.get(h.name, math.inf))
+        if h.learn and (h.below, h.above) == (math.inf, math.inf)
+        else h
+        for h in hypers
+    )
 
 
 @dataclass(frozen=True)

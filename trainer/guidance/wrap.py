@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 
 from trainer.guidance.contract import Estimator, Scene, follows_state, no_number, refusals
-from trainer.guidance.drive import MetaSettings, guided_update
+from trainer.guidance.drive import guided_update
 from trainer.guidance.meta import SKIPPED_FIRST, Meta, MetaState, meta_optimizer, numbers
 from trainer.guidance.next_batch import NextBatch
 from trainer.optim import hyperparameters, optimizers
@@ -128,9 +128,10 @@ class _Wrapped:
         """optax's update; `value` is the training loss, by optax's name for it."""
         estimator, layout = self.estimator, self.layout
         needs_batch = estimator is not None and estimator.needs_guidance_batch
+        needs_loss = estimator is not None and estimator.watches_loss and "alpha" in layout.learned
         _want(params is not None, "params", "the parameters")
         _want(not needs_batch or guidance_batch is not None, "guidance_batch", "a held-out batch")
-        _want(not _needs_loss(estimator, layout) or value is not None, "value", "the training loss")
+        _want(not needs_loss or value is not None, "value", "the training loss")
         as_float = jnp.result_type(float)
         rate = self.learning_rate(state.step) if callable(self.learning_rate) else self.learning_rate
 
@@ -153,9 +154,13 @@ class _Wrapped:
             guidance_loss=self.loss_fn,
             guidance_batch=guidance_batch,
         )
-        settings = MetaSettings(state.settings["limits"], state.settings["meta"])
         after = guided_update(
-            scene, estimator=estimator, meta=self.meta, carry=state.carry, state=state.meta, settings=settings
+            scene,
+            estimator=estimator,
+            meta=self.meta,
+            carry=state.carry,
+            state=state.meta,
+            settings=state.settings,
         )
         return after.updates, state._replace(
             step=state.step + 1,
@@ -167,10 +172,6 @@ class _Wrapped:
             meta=after.meta,
             carry=after.carry,
         )
-
-
-def _needs_loss(estimator: Estimator | None, layout: hyperparameters.Layout) -> bool:
-    return estimator is not None and estimator.watches_loss and "alpha" in layout.learned
 
 
 def _want(given: bool, name: str, what: str) -> None:

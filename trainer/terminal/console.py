@@ -18,7 +18,7 @@ from trainer.config.choices import ESTIMATORS, MODELS, OFF, SOURCES
 from trainer.config.learnable import LEARNABLE, PAPERS
 from trainer.config.reading import ConfigError
 from trainer.data import home
-from trainer.protocol import Outcome, Place, Reply, Report, write_resume_note
+from trainer.protocol import SECONDS, Outcome, Place, Reply, Report, write_resume_note
 from trainer.training.entrypoint import check
 
 DONE, TROUBLE, WRONG, STOPPED = 0, 1, 2, 3
@@ -245,7 +245,7 @@ def _show(outcome: Outcome, folder: Path) -> None:
         _say(outcome.reason)
     clocks = outcome.clocks
     print(f"{outcome.status} after {clocks['steps']:,.0f} steps, {clocks['tokens']:,.0f} tokens")
-    print("  " + ", ".join(f"{name.removesuffix('_s')} {clocks[name]:.1f} s" for name in _SECONDS))
+    print("  " + ", ".join(f"{name.removesuffix('_s')} {clocks[name]:.1f} s" for name in SECONDS))
     for name, value in sorted(outcome.values.items()):
         if name.startswith(("dev_", "test_")):
             print(f"  {name} {value:.4f}" if name.endswith("loss") else f"  {name} {value:.2f}")
@@ -253,9 +253,6 @@ def _show(outcome: Outcome, folder: Path) -> None:
         if file.startswith("translations"):
             _show_translations(folder / file)
     print(f"\nAll of it is in {folder}. Translate with it: orch translate {folder} --text '…'")
-
-
-_SECONDS = ("train_s", "eval_s", "compile_s", "other_s")
 
 
 def _show_translations(path: Path) -> None:

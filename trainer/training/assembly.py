@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from trainer.scoring.scores import Scorer
 from trainer.training import flops
 from trainer.training.clocks import Clocks
 from trainer.training.loop import Cadence, Host, Job, train
-from trainer.training.recipes import guided_over_plain, loss_of, recipe_of
+from trainer.training.recipes import loss_of, recipe_of
 from trainer.training.state import Recipe, TrainState, begin
 from trainer.training.step import Metrics, compiled_scan
 
@@ -38,14 +38,7 @@ CONFIG, VOCABULARY = "config.json", "vocabulary.model"  # beside the checkpoints
 def run(config: TrainConfig, *, reporter: Reporter, workdir: Path, place: Place) -> Outcome:
     """The whole run, from text to scores. ConfigError and DataError say what cannot be."""
     clocks = Clocks()
-    mesh.start_distributed(place)
-    keep_programs(home.programs())
-    with contextlib.ExitStack() as stack, clocks.hearing_compiles():
-        devices = mesh.make_mesh(config.mesh)
-        if devices.size > 1:
-            stack.enter_context(jax.set_mesh(devices))
-        tokens = open_tokens(config, home=home.texts())
-        settings = model_settings(config.model, vocabulary=tokens.vocabulary.size)
+    with opened(config, place, clocks) as (tokens, settings, devices):
         first = place.process_index == 0
         scorer = Scorer(config, tokens, settings, devices=devices, workdir=workdir, writes=first)
         job = dataclasses.replace(job_of(config, tokens, settings, devices), score=scorer.scores)
@@ -54,6 +47,20 @@ def run(config: TrainConfig, *, reporter: Reporter, workdir: Path, place: Place)
             tokens.vocabulary.save(workdir / VOCABULARY)
         outcome = train(job, Host(reporter, workdir, place, clocks))
     return dataclasses.replace(outcome, files=(*outcome.files, *scorer.files))
+
+
+@contextlib.contextmanager
+def opened(
+    config: TrainConfig, place: Place, clocks: Clocks
+) -> Iterator[tuple[Tokens, Settings, jax.sharding.Mesh]]:
+    """A run's text, its model's settings and its devices; what JAX compiles meanwhile is on its clock."""
+    mesh.start_distributed(place)
+    keep_programs(home.programs())
+    devices = mesh.make_mesh(config.mesh)
+    on_devices = jax.set_mesh(devices) if devices.size > 1 else contextlib.nullcontext()
+    with clocks.hearing_compiles(), on_devices:
+        tokens = open_tokens(config, home=home.texts())
+        yield tokens, model_settings(config.model, vocabulary=tokens.vocabulary.size), devices
 
 
 def keep_programs(folder: Path) -> None:
@@ -69,6 +76,7 @@ def job_of(config: TrainConfig, tokens: Tokens, settings: Settings, devices: jax
     recipe, hypers, numbers = recipe_of(config, loss_of(settings))
     estimator = recipe.estimator
     guided_by_text = estimator is not None and estimator.needs_guidance_batch
+    over_plain = 1.0 if estimator is None else estimator.over_plain(len(recipe.layout.learned))
     state = begin(
         recipe,
         init_params(settings, config.seed),
@@ -89,7 +97,7 @@ def job_of(config: TrainConfig, tokens: Tokens, settings: Settings, devices: jax
         fingerprint=hashlib.sha256(f"{fingerprint(config)} {tokens.fingerprint}".encode()).hexdigest(),
         params_of=functools.partial(_eval_params, recipe),
         put=functools.partial(_placed, devices=devices),
-        flops_of=functools.partial(_flops, settings, guided_over_plain(config)),
+        flops_of=functools.partial(_flops, settings, over_plain),
         groups=recipe.layout.group_names if recipe.layout.groups else (),
     )
 
@@ -126,11 +134,13 @@ def _dev_batches(tokens: Tokens, devices: jax.sharding.Mesh) -> Any:
     return _placed([tokens.dev_batches(rows_divide_by=shards)], devices=devices)[0]
 
 
-def _flops(settings: Settings, guided_over_plain: float, pieces: Sequence[Batch]) -> float:
+def _flops(settings: Settings, over_plain: float, pieces: Sequence[Batch]) -> float:
+    """Of these steps; `over_plain` is what an estimator makes of a plain step's."""
+
     def one(piece: Batch) -> float:
         steps, rows, source_length = piece["source"].shape
         target_length = piece["target_out"].shape[-1]
         shape = {"rows": rows, "source_length": source_length, "target_length": target_length}
         return steps * flops.train_flops(settings, **shape)
 
-    return guided_over_plain * sum(map(one, pieces))
+    return over_plain * sum(map(one, pieces))

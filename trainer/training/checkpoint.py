@@ -31,6 +31,7 @@ ARRAYS, MANIFEST, MARKER = "arrays.npz", "manifest.json", "COMPLETE"
 KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d+)")
 _CURVES = "curves"  # arrays whose length no structure tells
+_TOLD = ("step", "seed", "fingerprint", "cursor", "clocks", "values")  # of a snapshot: what is no array
 _BY_SIZE = {1: np.uint8, 2: np.uint16}  # how types that .npy does not know are stored: bfloat16, float8
 
 _log = logging.getLogger("trainer")
@@ -60,12 +61,6 @@ class Snapshot:
     clocks: Mapping[str, float] | None = None
     values: Mapping[str, float] | None = None  # the last ones
     curves: Mapping[str, np.ndarray] | None = None
-
-    @property
-    def told(self) -> dict[str, Any]:
-        """What is no array."""
-        names = ("step", "seed", "fingerprint", "cursor", "clocks", "values")
-        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -127,7 +122,8 @@ def _write(folder: Path, snapshot: Snapshot, create: Opener) -> None:
                 with archive.open(f"{number}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, _storable(array), allow_pickle=False)
         _to_disk(file)
-    manifest = json.dumps({**snapshot.told, "arrays": table, "sha256": hashing.digest()}).encode()
+    told = {name: getattr(snapshot, name) for name in _TOLD}
+    manifest = json.dumps({**told, "arrays": table, "sha256": hashing.digest()}).encode()
     for name, content in ((MANIFEST, manifest), (MARKER, hashlib.sha256(manifest).hexdigest().encode())):
         with create(folder / name) as file:
             file.write(content)
@@ -246,7 +242,7 @@ def read(path: Path, target: Any, *, fingerprint: str | None) -> Snapshot:
         leaves = [_placed(array(name), leaf) for name, leaf in wanted.items()]
         curves = {n.removeprefix(f"{_CURVES}/"): array(n) for n in table if n.startswith(f"{_CURVES}/")}
     state = jax.tree.unflatten(jax.tree.structure(target), leaves)
-    told = {name: manifest[name] for name in ("step", "seed", "fingerprint", "cursor", "clocks", "values")}
+    told = {name: manifest[name] for name in _TOLD}
     return Snapshot(state=state, curves=curves, **told)
 
 
@@ -279,9 +275,7 @@ def _fits(written: Mapping[str, Any], leaf: Any) -> bool:
 def _placed(array: np.ndarray, leaf: Any) -> jax.Array:
     """An array of its own where the target's stands. Left uncommitted where that is: else a step that is
     compiled already would be compiled once more."""
-    if isinstance(leaf, jax.Array) and not leaf.committed:
-        return jnp.array(array, copy=True)
     sharding = getattr(leaf, "sharding", None)
-    if sharding is None:
+    if sharding is None or (isinstance(leaf, jax.Array) and not leaf.committed):
         return jnp.array(array, copy=True)
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

@@ -18,7 +18,7 @@ from trainer.config import ConfigError, TrainConfig, named_files
 from trainer.config import check as wrong_in
 from trainer.config.choices import SCHEDULES
 from trainer.config.conflicts import learned_and_replayed
-from trainer.config.starts import starts_in_loss
+from trainer.config.paths import value_at
 from trainer.protocol import Outcome, Place, Reporter
 
 # All that shapes a program; other numbers are traced. The text decides the vocabulary and the lengths.
@@ -94,8 +94,8 @@ def shape_key(config: Mapping[str, Any]) -> str:
     """Equal keys compile to the same programs."""
     whole = TrainConfig.from_dict(config)
     data = whole.to_dict()
-    shaping = {path: _at(data, path) for path in _SHAPES}
-    shaping["smooths"] = bool(starts_in_loss(whole))
+    shaping: dict[str, Any] = {path: value_at(data, path) for path in _SHAPES}
+    shaping["smooths"] = bool(whole.starts_in_loss())
     shaping["courses"] = sorted(whole.schedule.course)
     if whole.schedule.name not in SCHEDULES:  # the file holds numbers
         shaping["schedule.name"] = "replayed"
@@ -112,9 +112,3 @@ def run(config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Pla
     if problems:
         raise ConfigError(problems)
     return assembly.run(TrainConfig.from_dict(config), reporter=reporter, workdir=workdir, place=place)
-
-
-def _at(data: Any, path: str) -> Any:
-    for name in path.split("."):
-        data = data[name]
-    return data

@@ -28,9 +28,3 @@ def train_flops(settings: Settings, *, rows: int, source_length: int, target_len
     return TRAIN_OVER_FORWARD * forward_flops(
         settings, rows=rows, source_length=source_length, target_length=target_length
     )
-
-
-def train_flops_per_token(settings: Settings, *, source_length: int, target_length: int) -> float:
-    """Over source and target tokens alike."""
-    step = train_flops(settings, rows=1, source_length=source_length, target_length=target_length)
-    return step / (source_length + target_length)

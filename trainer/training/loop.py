@@ -106,23 +106,16 @@ class Host:
 
 def train(job: Job, host: Host) -> Outcome:
     """Train to the end, or to where the host or the numbers end it. Goes on from `resume.json`."""
-    with host.clocks.hearing_compiles(), _Prefetch(job) as prefetch:
-        return _Run(job, host, prefetch).to_the_end()
+    with host.clocks.hearing_compiles(), ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+        return _Run(job, host, _Prefetch(job, pool)).to_the_end()
 
 
 class _Prefetch:
     """The next chunk of batches, made and put on the devices by a thread while the last one is trained on."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="batches")
+    def __init__(self, job: Job, pool: ThreadPoolExecutor) -> None:
+        self._job, self._pool = job, pool
         self._next: tuple[Any, int, Future[Any]] | None = None
-
-    def __enter__(self) -> _Prefetch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
 
     def take(self, cursor: Any, steps: int, *, then: int) -> tuple[Any, Any, int]:
         """These steps' batches, and a start on the `then` steps after them."""

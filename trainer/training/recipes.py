@@ -19,7 +19,6 @@ from trainer.config.conflicts import learned_and_replayed
 from trainer.config.learnable import IN_LOSS
 from trainer.config.reading import ConfigError
 from trainer.config.registry import code
-from trainer.config.starts import starts_in_loss
 from trainer.guidance import Hyper, eta_for_reach
 from trainer.guidance.contract import Estimator
 from trainer.guidance.meta import SKIPPED_FIRST, meta_optimizer
@@ -127,7 +126,7 @@ def _hypers(config: TrainConfig, optimizer: Optimizer) -> list[Hyper]:
     given = config.optimizer
     stated = {"alpha": given.alpha, "beta1": given.beta1, **given.more}
     stated |= {n: v for n in ("beta2", "eps", "weight_decay") if (v := getattr(given, n)) is not None}
-    stated |= starts_in_loss(config)
+    stated |= config.starts_in_loss()
     if given.beta1 == type(given)().beta1 and "beta1" not in known:
         del stated["beta1"]  # nobody asked for it
     learn = config.guidance.learn
@@ -163,9 +162,3 @@ def _etas(config: TrainConfig, estimator: Estimator | None, *, skip: int) -> dic
         return {}
     own = {name: guidance.hypers.get(name, {}).get("eta", every) for name in guidance.learn}
     return {name: estimator.own_eta(name) if eta is None else float(eta) for name, eta in own.items()}
-
-
-def guided_over_plain(config: TrainConfig) -> float:
-    """The model FLOPs of a step over those of a plain one, by what an estimator computes besides."""
-    estimator = estimator_of(config)
-    return 1.0 if estimator is None else estimator.over_plain(len(config.guidance.learn))

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from trainer.guidance.contract import Scene, added
-from trainer.guidance.drive import Guided, MetaSettings, guided_update
+from trainer.guidance.drive import Guided, guided_update
 from trainer.models.mesh import pin_state
 from trainer.optim import schedules
 from trainer.optim.hyperparameters import Raw
@@ -68,7 +68,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Any, key: jax.Array) ->
         meta=recipe.meta,
         carry=state.carry,
         state=state.meta,
-        settings=MetaSettings(state.settings["limits"], state.settings["meta"]),
+        settings=state.settings,
     )
     new = state._replace(
         params=added(state.params, after.updates),

@@ -46,7 +46,9 @@ def extremes(curves: Iterable[np.ndarray]) -> set[int]:
 def thinned(curves: Sequence[np.ndarray], *, length: int, most: int = MOST_POINTS) -> list[int]:
     """At most `most` steps of a run of up to `length`, among them the first, the last and the extremes."""
     done = len(curves[0])
-    return sorted({i for i in planned(curves, length=length, most=most) if i < done} | _ends(curves))
+    ends = {0, done - 1} if done else set()
+    early = {i for i in planned(curves, length=length, most=most) if i < done}
+    return sorted(early | ends | extremes(curves))
 
 
 def planned(curves: Sequence[np.ndarray], *, length: int, most: int = MOST_POINTS) -> list[int]:
@@ -58,11 +60,6 @@ def planned(curves: Sequence[np.ndarray], *, length: int, most: int = MOST_POINT
             f"{columns} curves cannot be told in {most} points. Allowed is at least {2 * columns + 3}."
         )
     return grid(length, points).tolist()
-
-
-def _ends(curves: Sequence[np.ndarray]) -> set[int]:
-    done = len(curves[0])
-    return ({0, done - 1} if done else set()) | extremes(curves)
 
 
 class Trajectory:
@@ -108,7 +105,7 @@ class Trajectory:
         values: dict[str, float] = {}
         hyper: dict[str, float] = {}
         for name, curve in self._all.items():
-            numbers = curve[self._held(name, step)]
+            numbers = curve[self._last[name][step] if name in self._last else step]
             into = hyper if name.startswith(_HYPER) else values
             for key, number in self._named(name, numbers):
                 if np.isfinite(number):
@@ -149,10 +146,6 @@ class Trajectory:
         names = ["loss", *(["guidance_loss"] if learned else [])]
         names += [f"{part}.{name}" for name in learned for part in ("hyper", "hypergrad")]
         return {name: self.curve(name) for name in names}
-
-    def _held(self, name: str, step: int) -> int:
-        """Where the number of a step stands: there, or at the last reading before it."""
-        return int(self._last[name][step]) if name in self._last else step
 
     def _named(self, name: str, numbers: np.ndarray) -> list[tuple[str, Any]]:
         key = "train_loss" if name == "loss" else name.removeprefix(_HYPER)

@@ -19,7 +19,7 @@ from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyState, TrialState
-from orchestrator.tracking import Destination, destination
+from orchestrator.tracking.destination import Destination, destination
 from tests.dashboards.asgi import Answer, get
 from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, runs, searched, spec
 from tests.faults.world import created, small_study, world

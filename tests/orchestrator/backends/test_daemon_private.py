@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from orchestrator.backends import daemon
-from orchestrator.backends.inherited import inherited
 from orchestrator.backends.ray import RayBackend
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.contract import Launch
@@ -40,7 +39,7 @@ ENDED_WITHIN_S = 20.0
 
 
 def test_what_one_logs_in_with_is_not_inherited_and_the_rest_is() -> None:
-    assert inherited({**SECRETS, **HARMLESS, "ORCH_HOME": "/data", "RAY_ADDRESS": "1.2.3.4:5"}) == {
+    assert daemon.inherited({**SECRETS, **HARMLESS, "ORCH_HOME": "/data", "RAY_ADDRESS": "1.2.3.4:5"}) == {
         **HARMLESS,
         "ORCH_HOME": "/data",
     }
@@ -55,11 +54,11 @@ def test_what_one_logs_in_with_is_not_inherited_and_the_rest_is() -> None:
     ],
 )
 def test_the_ledger_s_password_is_found_wherever_its_address_has_it(ledger: str) -> None:
-    assert inherited({"ORCH_LEDGER": ledger, "COPY": "p@ss-word", "PATH": "/bin"}) == {"PATH": "/bin"}
+    assert daemon.inherited({"ORCH_LEDGER": ledger, "COPY": "p@ss-word", "PATH": "/bin"}) == {"PATH": "/bin"}
 
 
 def test_a_short_password_takes_no_path_along() -> None:
-    assert inherited({"ORCH_LEDGER": "postgresql://orch:orch@db/orch", "PATH": "/opt/orch/bin"}) == {
+    assert daemon.inherited({"ORCH_LEDGER": "postgresql://orch:orch@db/orch", "PATH": "/opt/orch/bin"}) == {
         "PATH": "/opt/orch/bin"
     }
 

@@ -350,13 +350,13 @@ def test_the_doctor_finds_what_is_here(orch: Orch) -> None:
 def test_the_doctor_says_what_to_do_about_what_is_missing(
     orch: Orch, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = doctor._Package("torch", "no_such_torch", True, "GP", "a CPU build is enough")
+    package = doctor._Package("no_such_torch", True, "GP", "a CPU build is enough")
     monkeypatch.setattr(doctor, "PACKAGES", (package,))
     home.mkdir()
     (home / "ledger.db").write_text("this is no database, and it is long enough to be read as one" * 20)
     said = orch("doctor")
     assert said.code == output.UNEXPECTED
-    assert "torch: Install it with `pip install torch` (a CPU build is enough)." in said.err
+    assert "no_such_torch: Install it with `pip install no_such_torch` (a CPU build is enough)." in said.err
     assert "ledger: " in said.err
     assert "the file is no SQLite database" in said.err
 
@@ -372,7 +372,7 @@ def test_the_live_picture_fits_a_small_terminal(
     engine = place.engine()
     for _ in range(6):
         place.step(engine)
-    picture = progress._Picture(progress.Eye(progress.InLedger(place.store, study), study))
+    picture = progress._Picture(progress.InLedger(place.store, study), study)
     picture.update()
     screen = StringIO()
     Console(file=screen, width=60, markup=False).print(picture._draw())
@@ -392,10 +392,10 @@ def test_a_look_that_finds_the_ledger_away_ends_nothing_and_is_made_again_soon(
 
     place = world(tmp_path)
     study = creation.create(place.store, small_study(), clock=SystemClock()).study
-    lines = progress._Lines(progress.Eye(away, study))
+    lines = progress._Lines(away, study)
     lines.update()
     lines.finish()
-    picture = progress._Picture(progress.Eye(away, study))
+    picture = progress._Picture(away, study)
     with picture.live():
         picture.update()
     now = iter((60.0, 100.0))  # 40 s: an outage, not what a look costs

@@ -21,7 +21,7 @@ from orchestrator.ground.errors import BadSpec
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
 from orchestrator.service.doctor import examine
-from orchestrator.tracking import destination
+from orchestrator.tracking.destination import destination
 from tests.faults import mirrored
 from tests.orchestrator.conftest import Orch
 
@@ -115,7 +115,7 @@ def test_what_comes_while_it_is_written_by_hand_is_named(
         store.move_cursor(place.cursor(store.study("small").study_id), store.newest_event() - 2)
         store.close()
 
-    monkeypatch.setattr("orchestrator.tracking.sync", nearly)
+    monkeypatch.setattr("orchestrator.cli.mlflow.sync", nearly)
     assert orch("mlflow", "sync").err.splitlines()[-1] == (
         "2 reports of small came meanwhile. Write what is missing with: orch mlflow sync small"
     )

@@ -165,14 +165,14 @@ def at_each_look(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None
     """Do something whenever the study is looked at."""
 
     def arrange(act: Callable[[], None]) -> None:
-        look = progress.Eye.look
+        look = progress.Progress.look
 
-        def looked(eye: progress.Eye) -> progress.Scene:
+        def looked(eye: progress.Progress) -> progress.Scene:
             act()
             return look(eye)
 
         monkeypatch.setattr(drive, "WATCH_S", 0.0)
-        monkeypatch.setattr(progress.Eye, "look", looked)
+        monkeypatch.setattr(progress.Progress, "look", looked)
 
     return arrange
 

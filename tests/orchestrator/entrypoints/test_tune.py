@@ -14,7 +14,7 @@ import pytest
 
 from orchestrator.backends import daemon
 from orchestrator.entrypoints.tune import Training, trainable
-from orchestrator.study.configs import with_values
+from trainer.config.paths import with_values
 from trainer.protocol import Outcome, Place, Reply, Report
 
 REHEARSAL = "orchestrator.rehearsal"

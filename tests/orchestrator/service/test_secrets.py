@@ -14,7 +14,7 @@ from orchestrator.ground.errors import LedgerBusy, MirrorLost
 from orchestrator.ground.settings import from_environment, without_secrets
 from orchestrator.ledger import open_ledger
 from orchestrator.service import doctor
-from orchestrator.tracking import destination
+from orchestrator.tracking.destination import destination
 from orchestrator.tracking.store import MlflowStore
 
 NOBODY = "postgresql://127.0.0.1:1/db?user=u&password=SECRET&connect_timeout=2"

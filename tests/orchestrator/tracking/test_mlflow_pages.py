@@ -12,9 +12,10 @@ from fastapi import FastAPI
 from dashboards.web import routes
 from orchestrator.ground.errors import BadSpec, NotFound
 from orchestrator.ground.settings import Settings, from_environment
-from orchestrator.tracking import destination, run_page
+from orchestrator.tracking.destination import destination
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
+from orchestrator.tracking.sync import run_page
 from tests.dashboards.asgi import get
 from tests.faults import mirrored
 from tests.faults.world import created, small_study, world

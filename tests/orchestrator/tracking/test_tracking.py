@@ -13,10 +13,11 @@ import pytest
 from orchestrator.backends.simulated import Fault
 from orchestrator.ground.errors import MirrorDeleted, MirrorLost, MoveRefused
 from orchestrator.ledger.records import StudyState
-from orchestrator.tracking import Destination, Mirror, attach, lag, sync
-from orchestrator.tracking.destination import writing
+from orchestrator.tracking.background import Mirror
+from orchestrator.tracking.destination import Destination, writing
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
+from orchestrator.tracking.sync import lag, sync
 from tests.faults import mirrored
 from tests.faults.world import Killed, Tripwire, World, created, small_study, world
 from tests.orchestrator.conftest import DIES, Copied
@@ -279,7 +280,9 @@ def test_schedules_and_the_report_are_attached_once_each_time_they_change(
     StudyMirror(ended.store, wire.around(MlflowStore(place), SINK), place, "s1").advance()
     assert "artifact" not in wire.seen
     (report / "report.html").write_text("<p>two</p>")
-    attach(ended.store, place, ended.store.study("s1"), [report, tmp_path / "nowhere"])
+    again = StudyMirror(ended.store, MlflowStore(place), place, "s1")
+    for path in (report, tmp_path / "nowhere"):
+        again.attach(path)
     local = client.download_artifacts(runs["study", ""].run_id, "report.html", str(tmp_path))
     assert Path(local).read_text() == "<p>two</p>"
 

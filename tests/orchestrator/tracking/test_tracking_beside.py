@@ -18,12 +18,11 @@ from orchestrator.ledger import open_ledger
 from orchestrator.ledger.records import StudyState
 from orchestrator.service import host as service
 from orchestrator.service.runner import Runner
-from orchestrator.tracking import Destination, Mirror, lag, mirror
-from orchestrator.tracking.background import _Rounds
-from orchestrator.tracking.destination import writing
+from orchestrator.tracking.background import Mirror, _Rounds, mirror
+from orchestrator.tracking.destination import Destination, writing
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
-from orchestrator.tracking.sync import left_over
+from orchestrator.tracking.sync import lag, left_over
 from tests.faults import mirrored
 from tests.faults.world import BEGINS_AFTER_S, World, created, small_study, world
 from tests.orchestrator.conftest import mlflow_at

@@ -179,14 +179,10 @@ def test_more_buckets_mean_less_padding_and_packing_the_least() -> None:
     shares = []
     for n in (1, 4):  # over one epoch, one example a row
         batches = Bucketed(examples, seed=0, sentences=1, buckets=n)
-        shares.append(batches.padding_share)
-        assert counted_padding(batches.chunk(batches.first, 1_000)[0]) == pytest.approx(shares[-1])
+        shares.append(counted_padding(batches.chunk(batches.first, 1_000)[0]))
     packed = Packed(examples, seed=0)
     whole = -(-len(packed._window(0, 0)) // packed.rows)  # steps; the last of them goes on in the next epoch
-    assert counted_padding(packed.chunk(packed.first, whole)[0]) == pytest.approx(
-        packed.padding_share, abs=0.02
-    )
-    assert packed.padding_share < shares[1] < shares[0]
+    assert counted_padding(packed.chunk(packed.first, whole)[0]) < shares[1] < shares[0]
 
 
 def test_packed_rows_and_padded_ones_have_the_same_loss() -> None:

@@ -17,7 +17,7 @@ from trainer.guidance import Discounted, Forward, HeldOut, Lagged, NextBatch
 from trainer.models import init_params, model_settings
 from trainer.optim import optimizers, schedules
 from trainer.training import entrypoint
-from trainer.training.recipes import guided_over_plain, loss_of, recipe_of
+from trainer.training.recipes import estimator_of, loss_of, recipe_of
 from trainer.training.state import begin
 
 
@@ -203,9 +203,10 @@ def test_what_a_schedule_replays_is_not_learned_beside_it(tmp_path: Path, ending
 
 def test_guided_flops_count_what_the_estimator_computes_besides() -> None:
     def over(section: dict[str, Any]) -> float:
-        return guided_over_plain(TrainConfig.from_dict({"guidance": section}))
+        estimator = estimator_of(TrainConfig.from_dict({"guidance": section}))
+        assert estimator is not None
+        return estimator.over_plain(len(section["learn"]))
 
-    assert over({}) == 1.0
     assert over(guided("held-out")) == 2.0
     assert over(guided("held-out", every_steps=10)) == pytest.approx(1.1)
     assert over(guided("forward", ("beta1",))) == pytest.approx(5 / 3)
