@@ -49,17 +49,6 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     return extreme / len(signs) if d.size <= EXACT_UP_TO else (1 + extreme) / (1 + len(signs))
 
 
-def one_sided_p(differences: Sequence[float]) -> float:
-    """p of the same test that the mean difference is above zero: how often a swap's mean is as high."""
-    d = np.asarray(differences, float)
-    if d.size == 0:
-        return 1.0
-    observed = d.sum() - abs(d.sum()) * 1e-12 - 1e-15
-    signs = _swaps(d.size)
-    extreme = int(np.sum(signs @ d >= observed))
-    return extreme / len(signs) if d.size <= EXACT_UP_TO else (1 + extreme) / (1 + len(signs))
-
-
 def sign_flip_interval(differences: Sequence[float], *, level: float = LEVEL) -> Interval | None:
     """All mean differences that `sign_flip_p` does not reject: zero is left out exactly where p <= 1 - level.
 
@@ -92,12 +81,6 @@ def _swaps(n: int) -> Array:
     if n <= EXACT_UP_TO:
         return np.asarray(1.0 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1), float)
     return np.random.default_rng(0).choice((-1.0, 1.0), size=(DRAWS, n))
-
-
-def partial_conjunction_p(ps: Sequence[float], least: int) -> float:
-    """p of "an effect in at least `least` of these cells", of one-sided p values (Benjamini and Heller, 2008,
-    by Bonferroni): the `least`-th smallest, times the cells that remain."""
-    return min(1.0, (len(ps) - least + 1) * sorted(ps)[least - 1])
 
 
 def fewest_pairs(alpha: float = 1 - LEVEL) -> int:
