@@ -125,8 +125,8 @@ def test_a_row_learns_both_by_the_estimator_of_its_name_and_static_rows_learn_no
             assert guidance["estimator"] == arm.row.split(",")[0].replace(" ", "-")
 
 
-def test_quick_is_planned_below_20_minutes_and_laptop_below_95_on_2_cores() -> None:
-    for size, minutes in (("quick", 20), ("laptop", 95)):
+def test_quick_is_planned_below_20_minutes_and_laptop_below_100_on_2_cores() -> None:
+    for size, minutes in (("quick", 20), ("laptop", 100)):
         hours = plan(catalog.get("estimators", size), slots=2).wall_hours
         assert hours is not None
         assert 60 * hours < minutes

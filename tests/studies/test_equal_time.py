@@ -7,7 +7,7 @@ import pytest
 from orchestrator.study.configs import trial_config
 from orchestrator.study.plan import plan
 from studies import catalog
-from studies.equal_time import OVER_PLAIN
+from studies.equal_time import OVER
 from trainer.config.paths import value_at
 
 SHARED = ("optimizer", "schedule", "data", "model", "batch", "seed")
@@ -25,7 +25,7 @@ def test_a_plain_run_has_the_steps_that_a_guided_one_costs_and_all_else_is_share
         one, other = (trial_config(spec, a, replicate=0, index=0, point={}) for a in (plain, guided))
         assert {key: one[key] for key in SHARED} == {key: other[key] for key in SHARED}
         assert one["steps"] == 4 * one["eval_every_steps"]
-        assert abs(one["steps"] - OVER_PLAIN * other["steps"]) <= 2  # the nearest whole quarters
+        assert abs(one["steps"] - OVER * other["steps"]) <= 2  # the nearest whole quarters
         assert (value_at(one, "guidance.estimator"), value_at(other, "guidance.estimator")) == (
             "off",
             "lagged",
