@@ -1,16 +1,15 @@
 """What is a gain due to? The controls of a claim, in every column where its two rows stand.
 
-The gain is the challenger's over the incumbent, on paired fresh seeds. Where its 95 % interval lies above
-zero, each control is asked how much of it it keeps, on the seeds that all three share:
+The gain is the challenger's over the incumbent, on paired fresh seeds. Where it is beyond the noise (p at
+most .05), each control is asked how much of it it keeps, on the seeds that all three share:
 
 - *supports*: surely less than half, so the control does not explain the gain;
 - *undoes*: surely more than half: without guidance, the larger part of the gain is there too;
 - *open*: neither is sure; or there is no gain beyond the noise in this column, so nothing can be attributed.
 
 Sure is a paired t test of the half that is kept, two-sided at 5 %, with Holm's correction over the columns in
-which its row stands: with the five seeds that a matrix can afford the permutation test of the verdict can
-never reach it. A search without confirmations says nothing; neither does a control of which no run completed,
-nor another way of guiding.
+which its row stands. A search without confirmations says nothing; neither does a control of which no run
+completed, nor another way of guiding.
 """
 
 from __future__ import annotations
@@ -170,7 +169,7 @@ def _said(frame: Frame, each: _Compared, p: float | None, over: str) -> Control:
 
     if seen.mean is None:
         return control("open", "no pair of runs can be compared yet.")
-    lead = f"the challenger's lead over it is {_figures(seen)}"
+    lead = _lead(seen, "the control")
     if seen.diverged[1]:
         lead += f", {seen.diverged[1]} of its runs having diverged"
     if each.gain.clear != "better":
@@ -191,9 +190,13 @@ def _said(frame: Frame, each: _Compared, p: float | None, over: str) -> Control:
     return control("undoes", f"{keeps}, surely more than half ({sure}), and needs no guidance; {lead}.")
 
 
-def _figures(seen: Contrast) -> str:
+def _lead(seen: Contrast, over: str) -> str:
+    """The challenger against `over`, in figures."""
     interval = f" (95 % interval {seen.within})" if seen.interval else ""
-    return f"{seen.size}{interval} on {seen.n} {seen.unit}{'s' * (seen.n != 1)}"
+    pairs = f"{interval} on {seen.n} {seen.unit}{'s' * (seen.n != 1)}"
+    if seen.ratio is None:
+        return f"the challenger's lead over {over} is {seen.size}{pairs}"
+    return f"the challenger's {seen.metric} is {seen.ratio:.3g} times that of {over}{pairs}"
 
 
 def _silent(frame: Frame, arm: Arm, challenger: Arm, incumbent: Arm, *, metric: str) -> Control:
@@ -203,8 +206,8 @@ def _silent(frame: Frame, arm: Arm, challenger: Arm, incumbent: Arm, *, metric: 
         seen = contrast(frame, challenger, arm, metric=metric)
         if seen.mean is None:
             return Control(row, arm.name, "open", f"{row}: no pair of runs can be compared yet.", seen)
-        words = "another way of guiding, which explains nothing away; the challenger's lead over it is"
-        return Control(row, arm.name, "open", f"{row}: {words} {_figures(seen)}, p = {seen.p:.3g}.", seen)
+        words = f"another way of guiding, which explains nothing away; {_lead(seen, 'the control')}"
+        return Control(row, arm.name, "open", f"{row}: {words}, p = {seen.p:.3g}.", seen)
     objective = frame.spec.objective.metric
     best = [frame.chosen_value(each, objective) for each in (arm, challenger, incumbent)]
     values = [f"{value:.5g}" for value in best if value is not None]
@@ -230,11 +233,10 @@ def _not_run(frame: Frame, controls: Sequence[Arm]) -> tuple[str, ...]:
 def _sentence(gain: Contrast, controls: Sequence[Control]) -> str:
     if gain.mean is None:
         return "No pair of runs on fresh seeds can be compared."
-    said = f"The gain is {_figures(gain)}"
+    said = _lead(gain, "the incumbent")
     if gain.clear != "better":
-        return (
-            f"{said}: {'not beyond the noise' if gain.better else 'none'}, so there is nothing to attribute."
-        )
+        why = "not beyond the noise" if gain.better else "no gain"
+        return f"{said}: {why}, so there is nothing to attribute."
     parts = {says: [c.row for c in controls if c.says == says] for says in ("undoes", "supports", "open")}
     words = {"undoes": "undone by", "supports": "supported against", "open": "open:"}
     found = [f"{words[says]} {', '.join(rows)}" for says, rows in parts.items() if rows]
