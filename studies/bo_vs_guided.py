@@ -137,7 +137,8 @@ def _attributing(guided: Arm, size: Size) -> Iterator[Arm]:
 
 
 def _claim(size: Size) -> Claim:
-    cost = "BO's chip-hours" if size.cost_ratio == 1 else f"{size.cost_ratio:g} times BO's chip-hours"
+    time = "BO's training and evaluation time"
+    cost = time if size.cost_ratio == 1 else f"{size.cost_ratio:g} times {time}"
     return Claim(
         text=(
             f"At no more than {cost}, the configuration that the guided arm chose (α and β1) has "
