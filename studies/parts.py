@@ -60,7 +60,7 @@ class Size:
     hours: Mapping[str, float]  # of one run, by estimator; "bo" where static runs differ from "off"
     resources: Resources
     hang_after_s: float  # well above the time between two evaluations of a guided run
-    cost_ratio: float  # of the claim: training and evaluation time, guided over BO's
+    cost_ratio: float  # of the claim: guided cost over BO's
     targets: tuple[float, ...]  # dev losses: what does it cost to reach them?
 
     @property
