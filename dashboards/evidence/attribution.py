@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from dashboards.evidence import stats
-from dashboards.evidence.contrasts import Contrast, by_logarithm, contrast, paired, sample
+from dashboards.evidence.contrasts import Contrast, by_logarithm, contrast, paired, paired_gains, sample
 from dashboards.evidence.frames import Frame
 from orchestrator.study import roles
 from orchestrator.study.spec import Arm
@@ -142,9 +142,8 @@ def _compared(frame: Frame, arm: Arm, sides: tuple[Arm, Arm], gain: Contrast, *,
     ours, theirs, controls = paired([sample(frame, each, metric, beside=three) for each in three])
     sign = -1.0 if frame.lower_is_better(metric) else 1.0
     log = by_logarithm(frame, metric, [*ours.values(), *theirs.values(), *controls.values()])
-    compared = math.log if log else float
-    leads = [sign * (compared(ours[unit]) - compared(controls[unit])) for unit in ours]
-    gains = [sign * (compared(ours[unit]) - compared(theirs[unit])) for unit in ours]
+    leads = paired_gains(ours, controls, sign=sign, log=log)
+    gains = paired_gains(ours, theirs, sign=sign, log=log)
     excess = tuple(lead - KEPT * gained for lead, gained in zip(leads, gains, strict=True))
     kept = 1 - math.fsum(leads) / math.fsum(gains) if math.fsum(gains) > 0 else None
     completed = bool(sample(frame, arm, metric, diverged_too=False).values)

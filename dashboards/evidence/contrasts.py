@@ -172,9 +172,8 @@ def contrast(frame: Frame, challenger: Arm, incumbent: Arm, *, metric: str) -> C
     sign = -1.0 if frame.lower_is_better(metric) else 1.0
     units = sorted(a)
     log = by_logarithm(frame, metric, [*a.values(), *b.values()])
-    compared = math.log if log else float
-    differences = tuple(sign * (compared(a[unit]) - compared(b[unit])) for unit in units)
-    plain = [sign * (a[unit] - b[unit]) for unit in units]
+    differences = paired_gains(a, b, sign=sign, log=log)
+    plain = paired_gains(a, b, sign=sign, log=False)
     effect = stats.effect_size(differences)
     p = stats.sign_flip_p(differences)
     within = stats.sign_flip_interval(differences)
@@ -208,6 +207,14 @@ def contrast(frame: Frame, challenger: Arm, incumbent: Arm, *, metric: str) -> C
 def by_logarithm(frame: Frame, metric: str, values: Sequence[float]) -> bool:
     """Whether a metric with these values is compared by its logarithm."""
     return frame.lower_is_better(metric) and bool(values) and min(values) > 0
+
+
+def paired_gains(
+    ours: Mapping[int, float], theirs: Mapping[int, float], *, sign: float, log: bool
+) -> tuple[float, ...]:
+    """By unit, in their order: positive where ours is better, which `sign` says. `log`: of the logarithms."""
+    compared = math.log if log else float
+    return tuple(sign * (compared(ours[unit]) - compared(theirs[unit])) for unit in sorted(ours))
 
 
 def _decisive(units: Sequence[int], differences: Sequence[float]) -> int | None:

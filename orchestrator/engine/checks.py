@@ -38,7 +38,7 @@ def require_runnable(spec: StudySpec) -> None:
         untakable = _nothing_to_take(spec, arm, entrypoint, expected)
         for sentence in (*untakable, *_rungs_out_of_reach(arm, expected)):
             problems.setdefault(sentence, sentence)
-        for config in _probes(spec, arm, entrypoint, expected):
+        for config in _probes(spec, arm, expected):
             if len(problems) >= ENOUGH:
                 break
             for sentence in objections(entrypoint, spec.entrypoint, config):
@@ -77,7 +77,7 @@ def programs(spec: StudySpec) -> int:
     """How many programs a runnable study compiles, where none of them has been kept."""
     expected = expected_starts(spec)
     entrypoint = find_entrypoint(spec.entrypoint)
-    as_it_stands = (next(_probes(spec, arm, entrypoint, expected)) for arm in spec.arms)
+    as_it_stands = (next(_probes(spec, arm, expected)) for arm in spec.arms)
     return len({find_shape_key(entrypoint, spec.entrypoint, config) for config in as_it_stands})
 
 
@@ -128,13 +128,9 @@ def _rungs_out_of_reach(arm: Arm, expected: Expected) -> list[str]:
     ]
 
 
-def _probes(spec: StudySpec, arm: Arm, entrypoint: Any, expected: Expected) -> Iterator[dict[str, Any]]:
+def _probes(spec: StudySpec, arm: Arm, expected: Expected) -> Iterator[dict[str, Any]]:
     """The arm's config as it stands and at both ends of its space, complete with a seed."""
-    found = None
-    if arm.after is not None:
-        found = expected[arm.after.arm]
-        taken = inherited(entrypoint, spec.entrypoint, arm.after.take, found)
-        found = taken if isinstance(taken, dict) else found  # else it is refused
+    found = expected[arm.name]
     ends = [{p.path: p.bounds[end] for p in arm.space} for end in (0, 1)] if arm.space else []
     for point in ({}, *ends):
         yield trial_config(spec, arm, replicate=0, index=0, point=point, found=found)
