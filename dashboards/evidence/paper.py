@@ -56,8 +56,11 @@ def tables() -> tuple[PaperTable, PaperTable]:
     return PaperTable("Table 2 (BLEU, de-en)", table_2), PaperTable("Table 1 (BLEU)", table_1)
 
 
-def beside(frame: Frame) -> PaperTable | None:
-    """The paper's table of the same shape, if it has one: all of the study's columns, and a row in common."""
+def beside(frame: Frame, metric: str) -> PaperTable | None:
+    """The paper's table of the same metric and shape, if it has one: all of the study's columns, and a row in
+    common."""
+    if "bleu" not in metric.lower():
+        return None
     columns, roles = set(frame.columns()), {_role(frame.spec, arm) for arm in frame.spec.arms}
     for table in tables():
         theirs = next(iter(table.rows.values())).values.keys()

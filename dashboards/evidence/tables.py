@@ -63,6 +63,7 @@ class Row:
 class Table:
     study: str
     metric: str
+    lower_is_better: bool
     decimals: int
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -80,7 +81,7 @@ def metrics(frame: Frame) -> tuple[str, ...]:
 def table(frame: Frame, *, metric: str | None = None) -> Table:
     """Rows of the search in the spec's order, then the controls'."""
     metric = metric or metrics(frame)[0]
-    theirs = paper.beside(frame)
+    theirs = paper.beside(frame, metric)
     arms = sorted(
         (a for a in frame.spec.arms if not frame.spec.confirms(a)), key=lambda a: a.phase != "search"
     )
@@ -88,6 +89,7 @@ def table(frame: Frame, *, metric: str | None = None) -> Table:
     return Table(
         study=frame.spec.name,
         metric=metric,
+        lower_is_better=frame.lower_is_better(metric),
         decimals=_decimals(metric, rows),
         columns=frame.columns(),
         rows=rows,
@@ -173,7 +175,7 @@ def fewest_seeds(rows: Sequence[Row]) -> int:
 
 
 def _beside(frame: Frame, metric: str, rows: Sequence[Row]) -> Iterator[str]:
-    if paper.beside(frame) is not None:
+    if paper.beside(frame, metric) is not None:
         differ = [each.what for each in paper.deviations(frame, metric=metric, seeds=fewest_seeds(rows))]
         yield f"The paper's numbers were obtained otherwise: {', '.join(differ)}."
 
@@ -203,6 +205,11 @@ def _notes(frame: Frame, rows: Sequence[Row]) -> Iterator[str]:
 
 
 # -- words -----------------------------------------------------------------------------------------------
+def metric_name(metric: str) -> str:
+    """As a person says it: test BLEU, dev loss."""
+    return " ".join(word.upper() if word == "bleu" else word for word in metric.split("_"))
+
+
 def column_name(column: str) -> str:
     return GREEK.get(column, column)
 
@@ -383,6 +390,7 @@ def from_dict(study: str, told: Mapping[str, Any]) -> Table:
     return Table(
         study=study,
         metric=told["metric"],
+        lower_is_better=told["lower_is_better"],
         decimals=_decimals(told["metric"], rows),
         columns=tuple(told["columns"]),
         rows=rows,

@@ -15,7 +15,9 @@ from dashboards.evidence import (
     cautions,
     contrasts,
     equivalent,
+    explain,
     frames,
+    headline,
     hypergradients,
     matrix,
     paper,
@@ -39,6 +41,8 @@ class Answer:
 
     frame: Frame
     heard: Mapping[str, Curves]
+    headline: headline.Headline
+    explanation: explain.Explanation
     verdict: verdict.Verdict
     tables: tuple[tables.Table, ...]
     matrix: matrix.Matrix | None  # where the columns are settings
@@ -61,10 +65,13 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
     looked_at = series.closely(frame)
     heard = frames.curves(ledger, {t.name: t for t in [*looked_at, *hypergradients.audited(frame)]}.values())
     made = tuple(tables.table(frame, metric=metric) for metric in dict.fromkeys(tables.metrics(frame)))
+    judged, head, explained = conclude(frame)
     return Answer(
         frame=frame,
         heard=heard,
-        verdict=verdict.judge(frame),
+        headline=head,
+        explanation=explained,
+        verdict=judged,
         tables=made,
         matrix=matrix.matrix(frame),
         audit=hypergradients.conclude(frame, heard),
@@ -79,6 +86,13 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
         versions=_versions(frames.provenance(ledger, looked_at)),
         slots=slots,
     )
+
+
+def conclude(frame: Frame) -> tuple[verdict.Verdict, headline.Headline, explain.Explanation]:
+    """The verdict, the same in words, and why."""
+    judged = verdict.judge(frame)
+    head = headline.headline(frame, judged, cautions.cautions(frame, {}))
+    return judged, head, explain.explain(frame, judged, head)
 
 
 def _deviations(frame: Frame, made: tables.Table) -> tuple[paper.Deviation, ...]:
@@ -150,10 +164,21 @@ def verdict_dict(judged: verdict.Verdict) -> dict[str, Any]:
     return asdict(judged)
 
 
+def conclusion_dict(
+    judged: verdict.Verdict, head: headline.Headline, explained: explain.Explanation
+) -> dict[str, Any]:
+    return {
+        "headline": asdict(head),
+        "explanation": {**asdict(explained), "text": explained.text},
+        "verdict": verdict_dict(judged),
+    }
+
+
 def table_dict(made: tables.Table, *, values: bool = False) -> dict[str, Any]:
     """`values`: as a service tells it, so that its client makes the table again of numbers."""
     return {
         "metric": made.metric,
+        "lower_is_better": made.lower_is_better,
         "columns": list(made.columns),
         "cells": [dict(cell) for cell in tables.to_dicts(made, values=values)],
         "paper": made.paper,
@@ -166,7 +191,7 @@ def answer_dict(answer: Answer, *, values: bool = False) -> dict[str, Any]:
     return {
         "study": answer.frame.spec.name,
         "status": str(answer.frame.state),
-        "verdict": verdict_dict(answer.verdict),
+        **conclusion_dict(answer.verdict, answer.headline, answer.explanation),
         "tables": [table_dict(made, values=values) for made in answer.tables],
         "matrix": None if answer.matrix is None else matrix.to_dict(answer.matrix),
         "audit": None if answer.audit is None else asdict(answer.audit),

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field, JsonValue
 
-from dashboards.evidence import attribution, contrasts, frames, series
+from dashboards.evidence import attribution, contrasts, explain, frames, headline, series
 from dashboards.evidence import tables as drawn
 from dashboards.evidence import verdict as judging
 from dashboards.report import figures as ink
 from dashboards.report import pages
-from dashboards.report.answer import answer_dict, gather, table_dict, table_of, verdict_dict
+from dashboards.report.answer import answer_dict, conclude, conclusion_dict, gather, table_dict, table_of
 from orchestrator.api.auth import Reader
 from orchestrator.api.deps import Here, StudyName
 from orchestrator.api.errors import told
@@ -64,14 +64,32 @@ class Judged(BaseModel):
     columns: list[Column]
 
 
+@view(headline.Side)
+class Side(BaseModel):
+    values: dict[str, float | None] = Field(description="By seed, or replicate.")
+
+
+@view(headline.Headline)
+class Headline(BaseModel):
+    sides: list[Side] = Field(description="The claim's challenger and incumbent; none without a claim.")
+
+
+@view(explain.Explanation)
+class Explanation(BaseModel):
+    text: str = Field(description="The whole paragraph.")
+
+
 class Verdict(BaseModel):
     study: str
     status: StudyState
+    headline: Headline
+    explanation: Explanation
     verdict: Judged
 
 
 class Table(BaseModel):
     metric: str
+    lower_is_better: bool
     columns: list[str]
     cells: list[dict[str, JsonValue]]
     paper: str | None = Field(description="Which of the paper's tables stands beside.")
@@ -203,5 +221,5 @@ def _named(figure: Any) -> dict[str, Any]:
 def verdict(study: StudyName, parts: Here, _: Reader) -> Any:
     """Whether the registered claim is supported, refuted or undecided, and what would decide it."""
     frame = frames.read(parts.store, parts.store.study(study).study_id)
-    judged = finite(verdict_dict(judging.judge(frame)))
-    return {"study": frame.spec.name, "status": frame.state, "verdict": judged}
+    told = finite(conclusion_dict(*conclude(frame)))
+    return {"study": frame.spec.name, "status": frame.state, **told}

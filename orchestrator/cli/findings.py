@@ -1,51 +1,259 @@
-"""How is what was found told? The table in the paper's shape, the verdict, the report's place."""
+"""How does a study's answer look on a terminal? A headline, two values, a small table, what to do next."""
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli.output import say, table, terminal_width
+import click
+
+from orchestrator.cli.output import clean, say, table, terminal_width
+from orchestrator.ground.errors import ServiceLost
 
 if TYPE_CHECKING:
-    from dashboards.evidence.tables import Table
+    from dashboards.evidence.tables import Cell, Row, Table
+
+WIDTH = 100  # of sentences, where the terminal is wider or there is none
+INDENT = "  "
+MOST_ROWS = 6
+MOST_REMARKS = 3
+SIGNS = {"supported": ("✓", "green"), "refuted": ("✗", "red"), "failed": ("✗", "red")}
+OTHER = ("•", "yellow")
+LARGER = {"smoke": "quick", "quick": "laptop"}
+NOTHING: dict[str, Any] = {
+    "headline": None, "explanation": None, "verdict": None, "table": None, "report": None,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What was found. `verdict` is as scripts get it; `report`: where it lies, if it could be written."""
+    """What was found. `told`: headline, explanation and verdict, as scripts get them; `report`: where it
+    lies, if it could be written."""
 
     study: str
     status: str
-    verdict: dict[str, Any]
+    told: dict[str, Any]
     table: Table
     report: str | None
 
 
-NOTHING: dict[str, Any] = {"verdict": None, "table": None, "report": None}
+def conclusion_of(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Headline, explanation and verdict, as a service told them."""
+    names = ("headline", "explanation", "verdict")
+    if not answer.keys() >= set(names):
+        raise ServiceLost(
+            "The service's answer has no headline: it runs an older release of orch than this one. Update "
+            "it, or ask it with its own release."
+        )
+    return {name: answer[name] for name in names}
 
 
 def found(concluded: Conclusion) -> dict[str, Any]:
-    """What the object of a study that has ended says beside its costs: verdict, table and report."""
+    """What the object of a study that has ended says beside its costs."""
     from dashboards.report.answer import table_dict
 
     return {
         "study": concluded.study,
         "status": concluded.status,
-        "verdict": concluded.verdict,
+        **concluded.told,
         "table": table_dict(concluded.table),
         "report": concluded.report,
     }
 
 
-def tell(concluded: Conclusion) -> None:
-    """The same for a person: the table in the paper's shape, the verdict, the report's place."""
-    say("", *table_lines(concluded.table), "", *verdict_lines(concluded.verdict))
+# -- the ending ------------------------------------------------------------------------------------------
+def tell(concluded: Conclusion, *, summary: str, verbose: bool = False) -> None:
+    """The ending of a study: at most 25 lines. `summary`: what it ran; `verbose`: what the claim's condition
+    and its controls say, too."""
+    head = concluded.told["headline"]
+    _title(head, concluded.study, summary)
+    say("", *headline_lines(head))
+    if head["outcome"] != "failed":
+        say("")
+        _show_table(concluded.table, head)
+    remarks = head["remarks"][:MOST_REMARKS]
+    if remarks:
+        say("", *(line for remark in remarks for line in _wrapped(f"! {remark}", after="  ")))
+    if verbose:
+        _tell_details(concluded.told)
+    say("")
     if concluded.report is not None:
-        say("", f"Report: {concluded.report}")
+        click.echo(f"{INDENT}Report  {_link(concluded.report)}")
+    say(*_next(concluded))
 
 
+def _title(head: Mapping[str, Any], study: str, summary: str) -> None:
+    sign, colour = SIGNS.get(head["outcome"], OTHER)
+    told = click.style(clean(f"{sign} {head['title']}"), fg=colour, bold=True)
+    click.echo(f"{told}    {clean(study)}    {clean(summary)}")
+
+
+def headline_lines(head: Mapping[str, Any]) -> Iterator[str]:
+    yield from _wrapped(head["text"])
+    if not head["sides"] or not head["n"]:
+        return
+    from dashboards.evidence.tables import metric_name
+
+    metric, n, unit = metric_name(head["metric"]), head["n"], head["unit"]
+    fresh = f"{metric} on {n} {'fresh ' if unit == 'seed' else ''}{unit}{'s' if n != 1 else ''}"
+    values = "   ".join(f"{side['label']} {side['mean']:.3g}" for side in head["sides"])
+    rows = [
+        (fresh, f"{values}     {'lower' if head['lower_is_better'] else 'higher'} is better"),
+        ("difference", head["difference"]),
+        ("cost of a search", head["cost"]),
+    ]
+    wide = max(len(what) for what, _ in rows) + 3
+    for what, said in rows:
+        if said:
+            yield from _wrapped(f"{what:<{wide}}{said}", after=" " * (wide + len(INDENT)))
+
+
+def _wrapped(text: str, *, after: str = INDENT) -> list[str]:
+    """Broken between words at the terminal's width."""
+    width = min(terminal_width() or WIDTH, WIDTH)
+    indent = after if len(after) > len(INDENT) else INDENT
+    return textwrap.wrap(
+        clean(text),
+        width,
+        initial_indent=INDENT,
+        subsequent_indent=indent if len(after) != 2 else INDENT * 2,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
+
+
+def _link(place: str) -> str:
+    """A path, or an address, that a terminal opens with a click."""
+    file = Path(place)
+    local = file.is_absolute()
+    shown = str(file.relative_to(Path.cwd())) if local and file.is_relative_to(Path.cwd()) else place
+    if not sys.stdout.isatty():
+        return clean(shown)
+    return f"\033]8;;{clean(file.as_uri() if local else place)}\033\\{clean(shown)}\033]8;;\033\\"
+
+
+def _next(concluded: Conclusion) -> list[str]:
+    """Commands, and what each is for."""
+    name, head = concluded.study, concluded.told["headline"]
+    commands = []
+    if going_on := concluded.told["explanation"]["command"]:
+        commands.append((going_on, "the missing seeds" if "--seeds" in going_on else ""))
+    preset, _, size = name.rpartition("-")
+    if head["outcome"] != "failed" and size in LARGER and _is_preset(preset):
+        commands.append((f"orch study create {preset} --size {LARGER[size]}", "the same, larger"))
+    if head["outcome"] == "failed":
+        commands.append((f"orch trial list {name}", "which runs failed, and why"))
+    else:
+        commands += [
+            (f"orch study verdict {name}", "why, controls and rules"),
+            ("orch ui", "curves in MLflow"),
+        ]
+    wide = max(len(command) for command, _ in commands)
+    return [
+        f"{INDENT}{'Next' if i == 0 else '    '}    {command:<{wide}}    {what}".rstrip()
+        for i, (command, what) in enumerate(commands)
+    ]
+
+
+def _is_preset(name: str) -> bool:
+    from studies import catalog
+
+    return name in catalog.names()
+
+
+# -- its table -------------------------------------------------------------------------------------------
+def _show_table(made: Table, head: Mapping[str, Any]) -> None:
+    from dashboards.evidence.tables import column_name, metric_name
+
+    columns = sorted(made.columns, key=lambda column: column != head["column"])
+    shown = _rows_shown(made, head)
+    papers = made.paper is not None and any(row.cells[0].paper is not None for row in shown)
+    names = [column_name(column) or "value" for column in columns]
+    header = (metric_name(made.metric), "search", "trials", *names, *(("paper",) if papers else ()))
+    grid = []
+    for row in shown:
+        cells = {cell.column: cell for cell in row.cells}
+        texts = [short_cell(cells[column], made.decimals) for column in columns]
+        grid.append([*_first(row), *texts, *([_papers(row, columns[0])] if papers else [])])
+    best = _best(made, shown, columns[0])
+    lines = table(
+        header, grid, right=set(header[1:]), width=terminal_width() or WIDTH, spare=_spare(header, columns)
+    )
+    for i, line in enumerate(lines):
+        text = clean(f"{INDENT}{line}")
+        if i > 0 and i - 1 == best:
+            value = grid[best][3]
+            text = text.replace(value, click.style(value, bold=True), 1)
+        click.echo(text)
+    hidden = len(made.rows) - len(shown)
+    few = any(0 < cell.n < 3 for row in shown for cell in row.cells)
+    notes = (
+        [f"{hidden} more row{'s' if hidden != 1 else ''}: orch study table {made.study}."] if hidden else []
+    )
+    notes += (
+        ["* not run again on fresh seeds."]
+        if any(c.source == "search" for r in shown for c in r.cells)
+        else []
+    )
+    notes += ["No ±: fewer than 3 seeds."] if few else []
+    say(*(_wrapped(" ".join(notes)) if notes else ()))
+
+
+def _spare(header: tuple[str, ...], columns: list[str]) -> list[str]:
+    """What is left out first on a narrow terminal: the paper, time, trials, then columns but the claim's."""
+    last = [name for name in ("paper", "search", "trials") if name in header]
+    return last + list(header[4 : 3 + len(columns)])[::-1]
+
+
+def _rows_shown(made: Table, head: Mapping[str, Any]) -> list[Row]:
+    """The claim's rows and the best one, then those of the search, in the table's order."""
+    sides = {side["label"] for side in head["sides"]}
+    best = _best(made, list(made.rows), head["column"])
+    wanted = [i for i, row in enumerate(made.rows) if row.name.removeprefix("+ ") in sides or i == best]
+    wanted += [i for i, row in enumerate(made.rows) if i not in wanted and row.phase == "search"]
+    return [made.rows[i] for i in sorted(wanted[:MOST_ROWS])]
+
+
+def _best(made: Table, rows: list[Row], column: str) -> int | None:
+    """The row with the best number on fresh seeds in this column."""
+    sign = 1 if made.lower_is_better else -1
+    values = {
+        i: cell.value
+        for i, row in enumerate(rows)
+        for cell in row.cells
+        if cell.column == column and cell.source == "confirmed" and cell.value is not None
+    }
+    return min(values, key=lambda i: sign * values[i], default=None)
+
+
+def _first(row: Row) -> list[str]:
+    from dashboards.evidence.tables import runs_text
+    from orchestrator.ground.durations import hours
+
+    return [row.name, hours(row.hours), runs_text(row)]
+
+
+def short_cell(cell: Cell, decimals: int) -> str:
+    """92.0 ± 1.0."""
+    from dashboards.evidence.tables import number_text, value_text
+
+    if cell.interval is None or cell.value is None:
+        return value_text(cell, decimals)
+    half = max(cell.value - cell.interval.low, cell.interval.high - cell.value)
+    return f"{value_text(cell, decimals)} ± {number_text(half, decimals)}"
+
+
+def _papers(row: Row, column: str) -> str:
+    cell = next(cell for cell in row.cells if cell.column == column)
+    return "–" if cell.paper is None else f"{cell.paper:.1f}"
+
+
+# -- the whole verdict -----------------------------------------------------------------------------------
 def table_lines(made: Table) -> Iterator[str]:
     from dashboards.evidence import tables
 
@@ -56,19 +264,30 @@ def table_lines(made: Table) -> Iterator[str]:
     yield from made.notes
 
 
-def verdict_lines(judged: Mapping[str, Any]) -> Iterator[str]:
-    yield f"Verdict: {judged['answer']}. {judged['why']}"
+def tell_verdict(told: Mapping[str, Any], study: str, status: str) -> None:
+    """The headline, why, and what the claim, its condition and its controls say."""
+    _title(told["headline"], study, status)
+    say("", *headline_lines(told["headline"]))
+    say("", *_wrapped(told["explanation"]["text"]))
+    if told["explanation"]["command"]:
+        say(f"{INDENT}Next    {told['explanation']['command']}")
+    _tell_details(told)
+
+
+def _tell_details(told: Mapping[str, Any]) -> None:
+    details = list(detail_lines(told["verdict"], gain=told["headline"]["gain"]))
+    say(*(["", *(line for each in details for line in _wrapped(each, after="    "))] if details else ()))
+
+
+def detail_lines(judged: Mapping[str, Any], *, gain: bool) -> Iterator[str]:
+    """The claim and its condition; the controls where there is a gain that they could explain."""
     if judged["claim"]:
         yield f"Claim: {judged['claim']}"
-    if judged["cost_ratio"] is not None:
-        limit = "" if judged["cost_limit"] is None else f"; the claim allows {judged['cost_limit']:g}"
-        by = judged.get("cost_by") or "chip-hours"  # of an older service
-        yield f"Cost: {judged['cost_ratio']:.3g} of the incumbent's, by {by}{limit}."
     if judged["condition"]:
         yield judged["condition"]
-    if judged["answer"] == "undecided" and judged["contrast"] is not None and judged["more_needed"] != 0:
-        more = "over 1,000" if judged["more_needed"] is None else f"{judged['more_needed']}"
-        yield f"Still needed: {more} more {judged['contrast']['unit']}s."
+    if judged["controls"] and not gain:
+        yield "Controls: not needed, there is no gain to explain."
+        return
     for control in judged["controls"]:
         yield f"Control ({control['says']}): {control['sentence']}"
     if judged["controls_not_run"]:

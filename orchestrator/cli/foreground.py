@@ -22,6 +22,7 @@ from orchestrator.cli.output import (
     say,
     summary,
     terminal_width,
+    what_it_took,
 )
 from orchestrator.cli.progress import InLedger, shown
 from orchestrator.engine.tick import Tick
@@ -100,6 +101,7 @@ def run_here(
     workers: int | None,
     as_json: bool,
     extra: Mapping[str, Any] | None = None,
+    verbose: bool = False,
 ) -> int:
     """Run a study to its rest, as the leader or beside one, and show its result. The exit code."""
     mirrored = mirror(settings, store, study.study_id, say=note)
@@ -122,7 +124,9 @@ def run_here(
             note(f"Left at once; nothing is lost. Go on with: orch study resume {study.name}")
             raise click.Abort from None
         study = store.study(study.study_id)
-        code = show_result(site, study, as_json=as_json, extra=extra, interrupted=interrupts.asked)
+        code = show_result(
+            site, study, as_json=as_json, extra=extra, interrupted=interrupts.asked, verbose=verbose
+        )
         _finish(mirrored, interrupts)
         return code
 
@@ -228,17 +232,22 @@ def show_result(
     as_json: bool,
     extra: Mapping[str, Any] | None = None,
     interrupted: bool = False,
+    verbose: bool = False,
 ) -> int:
-    """The arms and, of a study that has ended, the answer; what to do next on stderr. The exit code."""
+    """Of a study that has ended, the answer; what to do next. `verbose`: arms, controls and rules too. The
+    exit code."""
     view = site.overview(study)
     ended = study.state is StudyState.COMPLETED
     if as_json:
         found = findings.found(site.conclude(study)) if ended else findings.NOTHING
         print_json({**view.to_dict(), **(extra or {}), **found})
+    elif ended:
+        if verbose:
+            show_overview(view)
+            say("")
+        findings.tell(site.conclude(study), summary=what_it_took(view), verbose=verbose)
     else:
-        show_overview(view)
-        if ended:
-            findings.tell(site.conclude(study))
+        say(summary(view))
     if study.state is StudyState.PAUSED:
         note(f"Paused. Go on with: orch study resume {study.name}")
         return INTERRUPTED if interrupted else REFUSED
@@ -246,7 +255,6 @@ def show_result(
         note(f"The study {study.name} was cancelled.")
         return REFUSED
     if view.no_valid_result and study.state is StudyState.COMPLETED:
-        note("The study ended with no valid result: no run of it completed. See `orch trial logs`.")
         return NO_RESULT
     return DONE
 

@@ -111,10 +111,10 @@ class LocalSite:
         return table_of(self.store, study.study_id, metric)[1]
 
     def verdict(self, study: StudyRow) -> dict[str, Any]:
-        from dashboards.evidence import frames, verdict
-        from dashboards.report.answer import verdict_dict
+        from dashboards.evidence import frames
+        from dashboards.report.answer import conclude, conclusion_dict
 
-        return verdict_dict(verdict.judge(frames.read(self.store, study.study_id)))
+        return conclusion_dict(*conclude(frames.read(self.store, study.study_id)))
 
     def conclude(self, study: StudyRow) -> Conclusion:
         """Of a study that has ended. A full disk takes no result away."""
@@ -179,11 +179,24 @@ class LocalSite:
         return foreground.led_by_another(self.store)
 
     def see_to_the_end(
-        self, study: StudyRow, *, workers: int | None, as_json: bool, extra: Mapping[str, Any] | None = None
+        self,
+        study: StudyRow,
+        *,
+        workers: int | None,
+        as_json: bool,
+        extra: Mapping[str, Any] | None = None,
+        verbose: bool = False,
     ) -> int:
         """Run it, or follow it where it runs, and show its result. The exit code."""
         return foreground.run_here(
-            self, self.settings, self.store, study, workers=workers, as_json=as_json, extra=extra
+            self,
+            self.settings,
+            self.store,
+            study,
+            workers=workers,
+            as_json=as_json,
+            extra=extra,
+            verbose=verbose,
         )
 
     def watch(self, study: StudyRow) -> None:
@@ -224,12 +237,12 @@ class LocalSite:
 
 
 def _conclusion(answer: Answer, path: Path | None) -> Conclusion:
-    from dashboards.report.answer import verdict_dict
+    from dashboards.report.answer import conclusion_dict
 
     return Conclusion(
         study=answer.frame.spec.name,
         status=answer.frame.state,
-        verdict=verdict_dict(answer.verdict),
+        told=conclusion_dict(answer.verdict, answer.headline, answer.explanation),
         table=answer.tables[0],
         report=None if path is None else str(path),
     )

@@ -232,6 +232,11 @@ def _arm_row(line: ArmLine) -> tuple[str, ...]:
     )
 
 
+def what_it_took(view: Overview) -> str:
+    """157 runs, 13.3 min of compute time."""
+    return f"{counted(view.ended, 'run')}, {hours(sum(line.run_hours for line in view.arms))} of compute time"
+
+
 def summary(view: Overview) -> str:
     """One line on a whole study: how it stands, what it counts, its best, its cost."""
     parts = [f"{view.name}: {view.status}", f"{view.ended} of {view.requested} runs ended"]
@@ -245,5 +250,5 @@ def summary(view: Overview) -> str:
         (sum(line.states.get("diverged", 0) for line in view.arms), "diverged"),
     )
     parts += [f"{n} {what}" for n, what in counts if n]
-    parts.append(f"{hours(sum(line.run_hours for line in view.arms))} of run time")
+    parts.append(f"{hours(sum(line.run_hours for line in view.arms))} of compute time")
     return ", ".join(parts) + "." + (f" {view.reason}" if view.reason else "")

@@ -1,4 +1,4 @@
-"""What does a person see while a study runs? A live picture on a terminal, plain lines in a pipe: on stderr.
+"""What does a person see while a study runs? On stderr: a live picture on a terminal, a few lines in a pipe.
 
 Both are drawn from the ledger, here or behind a service, so it does not matter which process runs the study.
 Reading it may take one part in twenty of the time and no more: the larger the study, the rarer the looks.
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.cli.output import clean, counted, note, number, table
+from orchestrator.cli.output import cells, clean, counted, note, number, table
 from orchestrator.ground.durations import stopwatch
 from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger import Ledger, paging
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 SHARE = 20  # a look may take one part in so many of the time
 MOST_BETWEEN_LOOKS_S = 30.0
 LOOK_EVERY_S = 0.25
-SUMMARY_EVERY_S = 10.0
+MOST_LINES = 15  # of the live picture
+BAR = 5  # cells of a terminal
 
 
 @dataclass(frozen=True)
@@ -172,30 +173,31 @@ def shown(sight: Callable[[], Seen], study: StudyRow, *, fresh: bool = False) ->
 
 
 class _Lines(Progress):
-    """A line for every run that ends, and every 10 s a summary."""
+    """In a pipe: a summary every tenth of the study, and each new reason why runs failed."""
 
-    _summed_s = 0.0  # since it began, at the last summary
+    _tenths = 0  # of the study, at the last summary
+
+    def __init__(self, sight: Callable[[], Seen], study: StudyRow, *, fresh: bool = False) -> None:
+        super().__init__(sight, study, fresh=fresh)
+        self._reasons: set[str] = set()
 
     def _show(self, at: float) -> None:
-        scene = self._tell()
-        elapsed_s = at - self._began
-        if elapsed_s - self._summed_s >= SUMMARY_EVERY_S:
-            self._summed_s = elapsed_s
-            note(f"[{self._elapsed()}] {_status(scene)}")
+        self._tell()
 
     def finish(self) -> None:
         with contextlib.suppress(LedgerBusy):
             self._tell()
 
-    def _tell(self) -> Scene:
+    def _tell(self) -> None:
         scene = self.look()
-        before = scene.view.ended - len(scene.ended)
-        for i, trial in enumerate(scene.ended, start=1):
-            value = "" if trial.value is None else f"  {scene.view.metric} {number(trial.value)}"
-            why = f"  {trial.reason}" if trial.reason else ""
-            count = f"({before + i} of {scene.view.requested})"
-            note(f"[{self._elapsed()}] {short(trial.trial_id)} {trial.state}{value}  {count}{why}")
-        return scene
+        for trial in scene.ended:
+            if trial.reason and trial.reason not in self._reasons:
+                self._reasons.add(trial.reason)
+                note(f"[{self._elapsed()}] {short(trial.trial_id)} {trial.state}: {trial.reason}")
+        tenths = 10 * scene.view.ended // max(1, scene.view.requested)
+        if tenths > self._tenths:
+            self._tenths = tenths
+            note(f"[{self._elapsed()}] {_status(scene)}")
 
     def _elapsed(self) -> str:
         return stopwatch(time.monotonic() - self._began)
@@ -204,7 +206,7 @@ class _Lines(Progress):
 def _status(scene: Scene) -> str:
     parts = [
         f"{scene.view.ended} of {scene.view.requested} runs ended",
-        f"{len(scene.running)} running",
+        f"{counted(len(scene.running), 'run')} running",
     ]
     if scene.best is not None:
         parts.append(f"best {scene.view.metric} {number(scene.best[0])} ({scene.best[1]})")
@@ -255,46 +257,85 @@ class _Picture(Progress):
         done = whole * scene.view.ended // max(1, scene.view.requested)
         bar = Text.assemble(("━" * done, "green"), ("━" * (whole - done), "dim"))
         # 3: this head, the bar, and the line below that the cursor stands on
-        body = _body(scene, width=size.columns, height=size.lines - 3)
+        body = _body(scene, width=size.columns, height=min(size.lines, MOST_LINES + 1) - 3)
         return Group(head, bar, *(Text(line, style=style, no_wrap=True) for style, line in body))
 
 
+@dataclass
+class _GridRow:
+    """A row of the table: runs that ended and runs that are asked for, by column."""
+
+    ended: dict[str, int]
+    requested: dict[str, int]
+
+    @property
+    def done(self) -> bool:
+        return sum(self.ended.values()) == sum(self.requested.values())
+
+    @property
+    def begun(self) -> bool:
+        return any(self.ended.values())
+
+
+def _grid(arms: Sequence[ArmLine]) -> tuple[list[str], dict[str, _GridRow]]:
+    """The study's rows by its columns; what stands in all columns is in the first."""
+    columns = list(dict.fromkeys(line.column for line in arms if line.column != "*")) or ["*"]
+    rows: dict[str, _GridRow] = {}
+    for line in arms:
+        row = rows.setdefault(line.row or line.arm, _GridRow({}, {}))
+        column = columns[0] if line.column == "*" else line.column
+        row.ended[column] = row.ended.get(column, 0) + line.ended
+        row.requested[column] = row.requested.get(column, 0) + line.requested
+    return columns, rows
+
+
 def _body(scene: Scene, *, width: int, height: int) -> list[tuple[str, str]]:
-    """The arms, then what runs: as many lines as there is room for, each with its style."""
-    running = [
-        (
-            f"  {r.trial}",
-            "" if r.attempt == 1 else f"attempt {r.attempt}",
-            "starting" if r.step is None else f"step {r.step}",
-            "" if r.value is None else f"{scene.view.metric} {number(r.value)}",
-        )
-        for r in scene.running[: max(1, height // 4)]
+    """The rows by columns, the best so far, and what runs: as many lines as there is room for, styled."""
+    below = [("", _best_line(scene)[:width])] if scene.best is not None else []
+    below += [("dim", _running_line(scene)[:width])] if scene.running else []
+    from dashboards.evidence.tables import column_name
+
+    columns, rows = _grid(scene.view.arms)
+    room = max(1, height - len(below) - 2)  # the header, and the line on what is left out
+    shown = list(rows)
+    if len(shown) > room:
+        ranked = sorted(shown, key=lambda name: 2 if rows[name].done else 0 if rows[name].begun else 1)[:room]
+        shown = [name for name in shown if name in ranked]
+    header = ("", *("all" if column == "*" else column_name(column) for column in columns))
+    grids = [
+        table(header, [(name, *(_cell(rows[name], c, bar=bar) for c in columns)) for name in shown])
+        for bar in (True, False)
     ]
-    more = len(scene.running) - len(running)
-    below = [f"running {len(scene.running)}"] if running else []
-    below += [line[:width] for line in table(("", "", "", ""), running)[1:]] if running else []
-    below += [f"  and {more} more"] if more else []
-    arms = list(scene.view.arms)
-    room = height - len(below) - 2  # the header, and the line on what is left out
-    if len(arms) > room:
-        arms = sorted(arms, key=_interest)[: max(1, room)]
-        arms = [line for line in scene.view.arms if line in arms]
-    rows = table(
-        ("arm", "phase", "ended", f"best {scene.view.metric}"),
-        [(a.arm, a.phase, f"{a.ended}/{a.requested}", number(a.best)) for a in arms],
-        right={"ended", f"best {scene.view.metric}"},
-        spare=("phase",),
-        width=width,
-    )
-    body = [("dim", rows[0])]
-    body += [("green" if a.ended == a.requested else "", row) for a, row in zip(arms, rows[1:], strict=True)]
-    if hidden := len(scene.view.arms) - len(arms):
-        body.append(("dim", f"and {counted(hidden, 'other arm')}"))
-    return body + [("dim", below[0])] + [("", line) for line in below[1:]] if below else body
+    lines = next((grid for grid in grids if max(map(cells, grid)) <= width), grids[-1])
+    body = [("dim", lines[0][:width])]
+    body += [
+        ("green" if rows[n].done else "", line[:width]) for n, line in zip(shown, lines[1:], strict=True)
+    ]
+    if hidden := len(rows) - len(shown):
+        body.append(("dim", f"and {counted(hidden, 'other row')}"))
+    return body + below
 
 
-def _interest(line: ArmLine) -> int:
-    """Which arms to show when not all fit: those at work, then those to come, then those done."""
-    if line.ended == line.requested:
-        return 2
-    return 0 if line.states else 1
+def _cell(row: _GridRow, column: str, *, bar: bool) -> str:
+    """▰▰▱▱▱ 4/10."""
+    requested = row.requested.get(column, 0)
+    if not requested:
+        return ""
+    ended = row.ended[column]
+    full = BAR * ended // requested
+    return f"{'▰' * full}{'▱' * (BAR - full)} {ended}/{requested}" if bar else f"{ended}/{requested}"
+
+
+def _best_line(scene: Scene) -> str:
+    value, trial = scene.best or (0.0, "")
+    return f"best {scene.view.metric} {number(value)} ({trial})"
+
+
+def _running_line(scene: Scene) -> str:
+    def told(run: Running) -> str:
+        again = "" if run.attempt == 1 else f", attempt {run.attempt}"
+        step = "starting" if run.step is None else f"step {run.step}"
+        value = "" if run.value is None else f", {scene.view.metric} {number(run.value)}"
+        return f"{run.trial} {step}{value}{again}"
+
+    return f"running {len(scene.running)}: " + "  ·  ".join(map(told, scene.running))

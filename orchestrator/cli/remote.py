@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from pydantic import TypeAdapter
 
-from orchestrator.cli.findings import Conclusion
+from orchestrator.cli.findings import Conclusion, conclusion_of
 from orchestrator.cli.foreground import Interrupts, show_result
 from orchestrator.cli.output import note
 from orchestrator.cli.progress import Running, Seen, heard_of, shown
@@ -131,13 +131,13 @@ class RemoteSite:
         return tables.from_dict(told["study"], told["table"])
 
     def verdict(self, study: StudyRow) -> Json:
-        return dict(self.client.verdict(study.study_id)["verdict"])
+        return conclusion_of(self.client.verdict(study.study_id))
 
     def conclude(self, study: StudyRow) -> Conclusion:
         told = self.client.verdict(study.study_id)
         report = f"{self.client.url}/api/v1/studies/{study.study_id}/report"
         return Conclusion(
-            told["study"], told["status"], told["verdict"], self.table(study, metric=None), report
+            told["study"], told["status"], conclusion_of(told), self.table(study, metric=None), report
         )
 
     def report(self, study: StudyRow, folder: Path, *, slots: int | None) -> Conclusion:
@@ -159,7 +159,7 @@ class RemoteSite:
         if answer["matrix"] is not None:
             texts["matrix.csv"] = tables.csv_text(matrix.CSV_HEADER, answer["matrix"]["cells"])
         path = files.write_texts(texts, folder)
-        return Conclusion(study.name, answer["status"], answer["verdict"], made[0], str(path))
+        return Conclusion(study.name, answer["status"], conclusion_of(answer), made[0], str(path))
 
     # -- act -----------------------------------------------------------------------------------------
     def wished(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
@@ -188,7 +188,13 @@ class RemoteSite:
         return True
 
     def see_to_the_end(
-        self, study: StudyRow, *, workers: int | None, as_json: bool, extra: Mapping[str, Any] | None = None
+        self,
+        study: StudyRow,
+        *,
+        workers: int | None,
+        as_json: bool,
+        extra: Mapping[str, Any] | None = None,
+        verbose: bool = False,
     ) -> int:
         with Interrupts() as interrupts:
             note(f"Following {study.name} at {self.name}. Ctrl-C leaves it running there.")
@@ -199,7 +205,7 @@ class RemoteSite:
                     f"To pause it: orch study pause {study.name}"
                 )
                 raise click.Abort
-        return show_result(self, self.study(study.study_id), as_json=as_json, extra=extra)
+        return show_result(self, self.study(study.study_id), as_json=as_json, extra=extra, verbose=verbose)
 
     def watch(self, study: StudyRow) -> None:
         if not at_rest(self._view(study.study_id)):

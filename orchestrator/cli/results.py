@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.findings import found, table_lines, verdict_lines
+from orchestrator.cli.findings import found, table_lines, tell_verdict
 from orchestrator.cli.opening import opened, server_option
 from orchestrator.cli.output import DONE, note, print_json, say
 from orchestrator.cli.spec_options import as_json_option
@@ -37,7 +37,7 @@ def report_(name: str, out: str | None, slots: int | None, as_json: bool, server
         print_json(found(concluded))
     else:
         say(concluded.report or "")
-        note(f"{concluded.verdict['answer'].capitalize()}. {concluded.verdict['why']}")
+        note(f"{concluded.told['headline']['title']}. {concluded.told['headline']['text']}")
     return DONE
 
 
@@ -46,14 +46,14 @@ def report_(name: str, out: str | None, slots: int | None, as_json: bool, server
 @as_json_option
 @server_option
 def verdict_(name: str, as_json: bool, server: str | None) -> int:
-    """Say whether the registered claim is supported, refuted or undecided, and what would decide it."""
+    """Show whether the claim is supported, why, what would change it, and what the controls say."""
     with opened(server) as site:
         study = site.study(name)
-        judged = site.verdict(study)
+        told = site.verdict(study)
     if as_json:
-        print_json({"study": study.name, "status": study.state, "verdict": judged})
+        print_json({"study": study.name, "status": study.state, **told})
     else:
-        say(*verdict_lines(judged))
+        tell_verdict(told, study.name, study.state)
     return DONE
 
 

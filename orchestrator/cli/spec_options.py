@@ -27,6 +27,9 @@ FILE_SUFFIXES = (".json", ".yaml", ".yml")
 as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."
 )
+verbose_option = click.option(
+    "--verbose", is_flag=True, help="At the end, print the arms, the controls and the conditions too."
+)
 size_option = click.option("--size", type=click.Choice(SIZES), help="Of a preset; quick unless told.")
 search_option = click.option(
     "--search",

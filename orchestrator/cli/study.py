@@ -24,6 +24,7 @@ from orchestrator.cli.spec_options import (
     refuse_above_option,
     spec_options,
     tell_question,
+    verbose_option,
     workers_option,
 )
 from orchestrator.ground import durations
@@ -52,10 +53,12 @@ for found in (results.report_, results.verdict_, results.table_):
 @as_json_option
 @workers_option
 @click.option("--no-run", is_flag=True, help="Write the study down and leave it to others to run.")
+@verbose_option
 @server_option
 def create(
     spec: str,
     as_json: bool,
+    verbose: bool,
     refuse_above: float | None,
     workers: int | None,
     no_run: bool,
@@ -81,7 +84,7 @@ def create(
             site.wished(study, "resume", {})
         extra = {"created": not made.attached, "attached": made.attached}
         if not no_run:
-            return site.see_to_the_end(study, workers=workers, as_json=as_json, extra=extra)
+            return site.see_to_the_end(study, workers=workers, as_json=as_json, extra=extra, verbose=verbose)
         note(site.left_alone(study))
         _show(site, study, as_json=as_json, extra=extra)
         return DONE
@@ -217,13 +220,14 @@ def _show(site: Site, study: StudyRow, *, as_json: bool, extra: dict[str, Any] |
 @command.command()
 @click.argument("name")
 @as_json_option
+@verbose_option
 @server_option
-def watch(name: str, as_json: bool, server: str | None) -> int:
+def watch(name: str, as_json: bool, verbose: bool, server: str | None) -> int:
     """Follow a study that another process runs, until it ends or is paused."""
     with opened(server) as site:
         study = site.study(name)
         site.watch(study)
-        return show_result(site, site.study(study.study_id), as_json=as_json)
+        return show_result(site, site.study(study.study_id), as_json=as_json, verbose=verbose)
 
 
 # -- steer -----------------------------------------------------------------------------------------------
@@ -241,8 +245,11 @@ def pause(name: str, as_json: bool, server: str | None) -> int:
 @workers_option
 @click.option("--no-run", is_flag=True, help="Let it go on, and leave it to others to run.")
 @as_json_option
+@verbose_option
 @server_option
-def resume(name: str, workers: int | None, no_run: bool, as_json: bool, server: str | None) -> int:
+def resume(
+    name: str, workers: int | None, no_run: bool, as_json: bool, verbose: bool, server: str | None
+) -> int:
     """Go on with a study that was paused, or whose process has died."""
     with opened(server) as site:
         study = site.study(name)
@@ -250,7 +257,7 @@ def resume(name: str, workers: int | None, no_run: bool, as_json: bool, server: 
         if no_run or site.is_led():
             return _answered(site, study, as_json=as_json)
         tell_question(StudySpec.stored(study.spec))
-        return site.see_to_the_end(study, workers=workers, as_json=as_json)
+        return site.see_to_the_end(study, workers=workers, as_json=as_json, verbose=verbose)
 
 
 @command.command()
