@@ -53,10 +53,8 @@ def _why(frame: Frame, judged: Verdict, head: Headline) -> Iterator[str]:
         yield "The study registered no claim, so nothing is judged. The table holds what each row reached."
         return
     if head.outcome == "no verdict yet":
-        yield (
-            frame.cut_short
-            or f"The study is {frame.state}. The claim is judged once all of its runs have ended."
-        )
+        judged_later = "The claim is judged once all of its runs have ended."
+        yield frame.cut_short if frame.finished else f"The study is {frame.state}. {judged_later}"
         return
     ours, theirs = head.sides
     if head.outcome == "refuted" and over_cost(judged):
@@ -183,8 +181,8 @@ def _by_other_metric(frame: Frame, seen: Contrast) -> Iterator[str]:
 # -- how to go on ----------------------------------------------------------------------------------------
 def _command(frame: Frame, judged: Verdict, head: Headline) -> str:
     name = frame.spec.name
-    if head.outcome == "undecided" and judged.more_needed:
+    if head.outcome == "undecided" and judged.more_needed and head.n:
         return f"orch study extend {name} --seeds {judged.more_needed}"
-    if head.outcome == "no verdict yet" and not frame.cut_short:
+    if head.outcome == "no verdict yet" and not frame.finished:
         return f"orch study resume {name}"
     return ""

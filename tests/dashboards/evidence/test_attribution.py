@@ -14,7 +14,7 @@ from dashboards.evidence.attribution import Column, attribution, paired_t_p
 from dashboards.evidence.cautions import cautions
 from dashboards.evidence.verdict import judge
 from dashboards.report.answer import verdict_dict
-from orchestrator.cli.results import verdict_lines
+from orchestrator.cli.findings import detail_lines
 from orchestrator.study.spec import StudySpec
 from tests.dashboards.ledgers import FAILED, Run, diverged, ledger
 
@@ -229,7 +229,7 @@ def test_the_verdict_names_the_controls_of_its_own_column_and_the_others_in_a_li
     judged = judge(frame)
     assert [c.says for c in judged.controls] == ["open", "undoes", "open"]
     assert judged.controls == judged.columns[0].controls
-    lines = list(verdict_lines(verdict_dict(judged)))
+    lines = list(detail_lines(verdict_dict(judged), gain=True))
     assert [line.split(":")[0] for line in lines[-2:]] == [f"In {column}" for column in COLUMNS[1:]]
     assert sum(line.startswith("Control (undoes)") for line in lines) == 1
 

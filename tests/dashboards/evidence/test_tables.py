@@ -57,7 +57,7 @@ def test_marks_say_where_a_number_comes_from() -> None:
 
 def test_a_study_of_table_2_has_its_rows_columns_and_numbers() -> None:
     study = catalog.get("bo-vs-guided", "smoke")
-    table = tables.table(frames.read(ledger(study, {}, state=StudyState.RUNNING), "s1"))
+    table = tables.table(frames.read(ledger(study, {}, state=StudyState.RUNNING), "s1"), metric="test_bleu")
     searched, ways = ["base", "+ BO", "guided", "+ BO (η̂)"], ["guided, next batch", "guided, lagged"]
     controls = ["random search", "replay", "constant = mean", "matched decay", "longer plain training"]
     names = [*searched, *ways, *controls, "+ BO over schedule parameters"]
@@ -83,10 +83,10 @@ def test_a_study_over_language_pairs_stands_beside_table_1() -> None:
         for pair in ("de-en", "en-lt")
     ]
     frame = frames.read(ledger(spec(arms=arms, claim=None), {}), "s1")
-    found = paper.beside(frame)
+    found = paper.beside(frame, "test_bleu")
     assert found is not None
     assert found.name == "Table 1 (BLEU)"
-    table = tables.table(frame)
+    table = tables.table(frame, metric="test_bleu")
     assert [cell.paper for row in table.rows for cell in row.cells] == [38.6, 11.3, 39.9, 12.2]
 
 
@@ -223,7 +223,8 @@ def test_a_running_setting_costs_the_runs_that_are_done() -> None:
 def papers_hours(**changes: dict[str, str]) -> dict[str, float | None]:
     """What the paper says of each row, where these arms have other keys."""
     arms = [{**arm.model_dump(), **changes.get(arm.name, {})} for arm in spec().arms]
-    return {row.name: row.paper_hours for row in made(spec(arms=arms)).rows}
+    frame = frames.read(ledger(spec(arms=arms), {}), "s1")
+    return {row.name: row.paper_hours for row in tables.table(frame, metric="test_bleu").rows}
 
 
 def test_the_papers_row_is_found_by_the_rows_name_or_by_its_stated_role() -> None:

@@ -13,7 +13,7 @@ from dashboards.evidence import frames, verdict
 from dashboards.report import answer as report
 from dashboards.report import files, pages
 from orchestrator.backends.simulated import Fault
-from orchestrator.cli.results import verdict_lines
+from orchestrator.cli.findings import detail_lines
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.records import StudyState
 from orchestrator.study.spec import StudySpec
@@ -62,7 +62,6 @@ def test_the_verdict_comes_first_and_then_the_table() -> None:
         "## What it cost",
         "## Read with care",
         "## What was asked",
-        "## Where this differs from the paper",
         "## To reproduce it",
     ]
 
@@ -174,7 +173,7 @@ def test_markdown_and_the_terminal_say_of_the_verdict_what_the_page_says() -> No
     for text in (pages.page(answer), pages.markdown(answer)):
         assert said in text
         assert "Until they are, a gain cannot be attributed" in text
-    assert any(said in line for line in verdict_lines(report.verdict_dict(answer.verdict)))
+    assert any(said in line for line in detail_lines(report.verdict_dict(answer.verdict), gain=True))
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,12 @@ def test_a_foreground_study_ends_with_table_verdict_and_report(
 ) -> None:
     said = orch("study", "create", claimed)
     assert said.code == 0
-    summary, table, verdict, path = (
-        said.out.index(word) for word in ("small: completed", "small: loss", "Verdict: ", "Report: ")
-    )
-    assert summary < table < verdict < path
-    assert Path(said.out.splitlines()[-1].removeprefix("Report: ")).read_text().startswith("<!doctype html>")
+    words = ("• Undecided    small", "cannot be compared", "search", "Report  ", "Next  ")
+    places = [said.out.index(word) for word in words]
+    assert places == sorted(places)
+    assert len(said.out.splitlines()) <= 25
+    path = next(line for line in said.out.splitlines() if "Report" in line).split()[-1]
+    assert Path(path).read_text().startswith("<!doctype html>")
     again = orch("study", "create", claimed, "--json")
     assert again.json["study"] == "small"
     assert again.json["status"] == "completed"
@@ -51,7 +52,9 @@ def test_a_paused_study_has_no_answer_yet_but_a_report_can_be_asked_for(
     assert said.json["verdict"]["answer"] == "undecided"
     assert said.json["report"] == str(tmp_path / "here" / "report.html")
     assert "has not ended" in Path(said.json["report"]).read_text()
-    assert orch("study", "verdict", "small").out.startswith("Verdict: undecided. The study is running")
+    shown = orch("study", "verdict", "small").out
+    assert shown.startswith("• No verdict yet    small    running\n")
+    assert "0 of 8 runs ended." in shown
 
 
 def test_the_table_has_four_forms_and_one_object(orch: Orch, claimed: str, machines: Machines) -> None:

@@ -381,7 +381,26 @@ def test_the_live_picture_fits_a_small_terminal(
     assert all(output.cells(line) <= 60 for line in lines)
     assert "small  running" in lines[0]
     assert any(line.startswith("running ") for line in lines)
-    assert any("other arm" in line for line in lines)
+
+
+def test_the_live_picture_is_a_grid_of_rows_by_columns_in_fifteen_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "110")
+    monkeypatch.setenv("LINES", "50")
+    place = world(tmp_path)
+    wanted = catalog.get("bo-vs-guided").model_copy(update={"entrypoint": "orchestrator.rehearsal"})
+    study = creation.create(place.store, wanted, clock=SystemClock()).study
+    picture = progress._Picture(progress.InLedger(place.store, study), study)
+    picture.update()
+    screen = StringIO()
+    Console(file=screen, width=110, markup=False).print(picture._draw())
+    lines = screen.getvalue().splitlines()
+    assert len(lines) <= progress.MOST_LINES
+    assert lines[2].split() == ["α", "β1", "α+β1"]
+    searched = next(line for line in lines if line.startswith("+ BO "))
+    assert searched.split() == ["+", "BO", "▱▱▱▱▱", "0/12", "▱▱▱▱▱", "0/12", "▱▱▱▱▱", "0/16"]
+    assert "and 1 other row" in lines
 
 
 def test_a_look_that_finds_the_ledger_away_ends_nothing_and_is_made_again_soon(
