@@ -175,7 +175,8 @@ def _by_other_metric(frame: Frame, seen: Contrast) -> Iterator[str]:
             continue
         same = (other.clear, other.n) == (seen.clear, seen.n)
         what = {"better": "better", "worse": "worse", "no": "not decided"}[other.clear]
-        yield f"By {tables.metric_name(metric)} it is {'also ' if same else ''}{what} ({p_text(other.p)}, {_counted(other)})."
+        also, name = "also " if same else "", tables.metric_name(metric)
+        yield f"By {name} it is {also}{what} ({p_text(other.p)}, {_counted(other)})."
 
 
 # -- how to go on ----------------------------------------------------------------------------------------
