@@ -60,6 +60,8 @@ def verdict_lines(judged: Mapping[str, Any]) -> Iterator[str]:
     yield f"Verdict: {judged['answer']}. {judged['why']}"
     if judged["claim"]:
         yield f"Claim: {judged['claim']}"
+    if judged.get("at_least") is not None:  # an older service tells none
+        yield from (f"In {cell['column']}: {cell['sentence']}" for cell in judged["cells"])
     if judged["cost_ratio"] is not None:
         limit = "" if judged["cost_limit"] is None else f"; the claim allows {judged['cost_limit']:g}"
         by = judged.get("cost_by") or "chip-hours"  # of an older service
@@ -68,7 +70,8 @@ def verdict_lines(judged: Mapping[str, Any]) -> Iterator[str]:
         yield judged["condition"]
     if judged["answer"] == "undecided" and judged["contrast"] is not None and judged["more_needed"] != 0:
         more = "over 1,000" if judged["more_needed"] is None else f"{judged['more_needed']}"
-        yield f"Still needed: {more} more {judged['contrast']['unit']}s."
+        where = " in a column" if judged.get("at_least") is not None else ""
+        yield f"Still needed: {more} more {judged['contrast']['unit']}s{where}."
     for control in judged["controls"]:
         yield f"Control ({control['says']}): {control['sentence']}"
     if judged["controls_not_run"]:
