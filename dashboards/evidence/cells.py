@@ -21,7 +21,7 @@ from dashboards.evidence import stats
 from dashboards.evidence.attribution import ALPHA
 from dashboards.evidence.contrasts import Contrast, contrast
 from dashboards.evidence.frames import Frame
-from orchestrator.study.spec import Claim
+from orchestrator.study.spec import Claim, StudySpec
 
 LOSS_PER_TIME = 2.2  # κ of short runs of the trainer: 1.2 to 3.4, between 1.0 and 1.15 times the steps
 
@@ -78,6 +78,14 @@ def one_sided(claim: Claim) -> bool:
 def levels(cells: int, least: int) -> tuple[float, float]:
     """At which level a cell is tested, for the claim and against it, by the partial conjunction."""
     return ALPHA / (cells - least + 1), ALPHA / least
+
+
+def level_of(spec: StudySpec, claim: Claim) -> float:
+    """Of the test in one column."""
+    if claim.at_least is None:
+        return ALPHA
+    sides = spec.cells(spec.arm(claim.challenger), spec.arm(claim.incumbent))
+    return levels(len(sides), claim.at_least)[0]
 
 
 def tested(frame: Frame, claim: Claim) -> Tested:

@@ -6,8 +6,7 @@ import math
 from dataclasses import replace
 
 from dashboards.evidence import stats
-from dashboards.evidence.attribution import ALPHA
-from dashboards.evidence.cells import LOSS_PER_TIME, Margin, levels, one_sided
+from dashboards.evidence.cells import LOSS_PER_TIME, Margin, level_of, one_sided
 from dashboards.evidence.frames import Frame, planned
 from orchestrator.study.plan import ClaimPlan
 from orchestrator.study.spec import Arm, Claim, StudySpec
@@ -26,7 +25,7 @@ def of_claim(spec: StudySpec) -> ClaimPlan | None:
         pairs = pairs[:1]
     fewest_there, unit = min(pairs)
     single = one_sided(claim)
-    level = levels(len(pairs), claim.at_least or 1)[0] if single else ALPHA
+    level = level_of(spec, claim)
     found = ClaimPlan(
         kind=claim.kind,
         columns=len(pairs),

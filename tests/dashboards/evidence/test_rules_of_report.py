@@ -312,6 +312,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "| too few seeds |": (
         f"{CAUTIONS}::test_too_few_seeds_are_told_with_how_many_it_takes",
         f"{CAUTIONS}::test_before_the_end_the_seeds_that_are_planned_are_counted",
+        f"{CAUTIONS}::test_too_few_seeds_are_counted_by_the_test_of_the_claim",
     ),
     "| gain undone |": (f"{CONTROLS}::test_a_reader_is_warned_of_a_gain_that_a_control_has_too",),
     "| chosen on the split that is reported |": (
