@@ -149,7 +149,7 @@ def _sentence(cell: Cell, seen: Contrast) -> str:
     if cell.margin is None:
         return f"{said}; one-sided p = {cell.p:.3g} for better, {cell.p_against:.3g} for worse."
     return (
-        f"{said}, and {math.exp(cell.margin.log):.3g} times are within the margin ({_why(cell.margin)}); "
+        f"{said}; the margin allows {math.exp(cell.margin.log):.3g} times ({_why(cell.margin)}); "
         f"one-sided p = {cell.p:.3g} for within, {cell.p_against:.3g} for beyond."
     )
 

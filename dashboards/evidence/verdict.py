@@ -199,7 +199,7 @@ def _cells_so_far(claim: Claim, by_cell: Tested) -> str:
     least = f"at least {by_cell.least} of {of} columns"
     return (
         f"The rows of {claim.challenger} and {claim.incumbent} are compared in {of} columns: "
-        f"p = {by_cell.p:.3g} for the challenger {within} in {least} ({_rank(by_cell.least)} smallest "
+        f"p = {by_cell.p:.3g} for the challenger to be {within} in {least} ({_rank(by_cell.least)} smallest "
         f"one-sided p, times {of - by_cell.least + 1}); p = {by_cell.p_against:.3g} for fewer."
     )
 
