@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from dashboards.evidence import stats
 from dashboards.evidence.attribution import attribution
+from dashboards.evidence.cells import level_of, one_sided
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Curves, Frame, Trial
 from orchestrator.ledger.records import StudyState, TrialState
-from orchestrator.study.spec import Arm, Parameter
+from orchestrator.study.spec import Arm, Claim, Parameter, StudySpec
 from trainer.config.paths import value_at
 from trainer.config.scales import to_working
 
@@ -95,7 +96,7 @@ def _too_few_seeds(frame: Frame) -> Iterator[Caution]:
     claim = frame.spec.claim
     if claim is None and len({frame.row_of(arm) for arm in frame.spec.arms}) < 2:
         return  # nothing is compared
-    names = (claim.challenger, claim.incumbent) if claim else [a.name for a in frame.spec.arms]
+    names = {a.name for a in frame.spec.arms} if claim is None else _of_claim(frame.spec, claim)
     metric = frame.spec.objective.metric
     counts = {
         arm.name: _planned(frame, arm) if frame.cut_short else len(sample(frame, arm, metric).units)
@@ -105,18 +106,29 @@ def _too_few_seeds(frame: Frame) -> Iterator[Caution]:
     if not counts:
         return
     fewest = min(counts, key=lambda name: counts[name])
-    alone, columns = stats.fewest_pairs(), len(frame.columns())
+    single = claim is not None and one_sided(claim)
+    level = 1 - stats.LEVEL if claim is None else level_of(frame.spec, claim)
+    alone, columns = stats.fewest_pairs(level, one_sided=single), len(frame.columns())
     together = stats.fewest_pairs((1 - stats.LEVEL) / columns)
     if counts[fewest] < alone:
         over = f", and {together} with Holm's correction over {columns} columns" if columns > 1 else ""
+        if claim is not None and single:
+            least = claim.at_least
+            over = "" if least is None else f" for a claim about at least {least} columns"
         again = "is to be run again" if frame.cut_short else "was run again"
         yield Caution(
             "too few seeds",
             fewest,
-            f"{fewest} {again} on {_seeds(counts[fewest])}. A paired test needs {alone} to be able "
-            f"to reach p = .05{over}.",
+            f"{fewest} {again} on {_seeds(counts[fewest])}. A {'one-sided ' if single else ''}paired test "
+            f"needs {alone} to be able to reach p = .05{over}.",
             "Ask for more confirmations before the study is created.",
         )
+
+
+def _of_claim(spec: StudySpec, claim: Claim) -> set[str]:
+    sides = spec.cells(spec.arm(claim.challenger), spec.arm(claim.incumbent))
+    pairs = list(sides.values())[: None if claim.at_least else 1]
+    return {arm.name for pair in pairs for arm in pair}
 
 
 def _planned(frame: Frame, arm: Arm) -> int:

@@ -37,7 +37,9 @@ def explain(frame: Frame, judged: Verdict, head: Headline) -> Explanation:
     compared = head.outcome in ("supported", "refuted", "undecided") and seen is not None and seen.n > 0
     return Explanation(
         why=" ".join(_why(frame, judged, head)),
-        driver=" ".join(_driver(frame, seen, head.sides)) if compared and seen else "",
+        driver=" ".join(_driver(frame, seen, head.sides))
+        if compared and seen and not judged.at_least
+        else "",
         flip=" ".join(_flip(frame, judged, seen, head)) if compared and seen else "",
         command=_command(frame, judged, head),
     )
@@ -65,6 +67,8 @@ def _why(frame: Frame, judged: Verdict, head: Headline) -> Iterator[str]:
         )
     elif seen is None or not seen.n or (judged.more_needed == 0 and head.outcome == "undecided"):
         yield judged.why
+    elif judged.cells:  # one-sided tests; the verdict's own sentence has their p
+        yield f"The claim is {head.outcome}. {judged.why}"
     elif head.outcome == "undecided":
         yield (
             f"The test compares {ours.label} and {theirs.label} seed by seed on {_counted(seen)} and finds "
@@ -133,7 +137,7 @@ def _flip(frame: Frame, judged: Verdict, seen: Contrast, head: Headline) -> Iter
             units = f"{seen.unit}s" if judged.more_needed > 1 else seen.unit
             yield f"About {judged.more_needed} more {units} would decide it, if the difference stays."
     else:
-        count = _to_turn(seen.differences)
+        count = None if judged.cells else _to_turn(seen.differences)
         if count is not None:
             unit = seen.unit if count == 1 else f"{seen.unit}s"
             yield f"With {count} {unit} the other way round it would be undecided."
@@ -142,7 +146,8 @@ def _flip(frame: Frame, judged: Verdict, seen: Contrast, head: Headline) -> Iter
             f"Above {judged.cost_limit:.2f} times {possessive(head.sides[1].label)} cost it is refuted; "
             f"the cost is {judged.cost_ratio:.2f}."
         )
-    yield from _by_other_metric(frame, seen)
+    if not judged.cells:
+        yield from _by_other_metric(frame, seen)
 
 
 def _by_metric(seen: Contrast) -> str:

@@ -179,18 +179,19 @@ class Frame:
         return trial.values.get(metric) if trial.state is TrialState.COMPLETED else None
 
     def row_of(self, arm: Arm) -> str:
-        return arm.row or arm.name
+        return self.spec.row_of(arm)
 
     def columns(self) -> tuple[str, ...]:
-        """The table's columns in order; ("*",) where no arm names one."""
-        named = dict.fromkeys(arm.column for arm in self.spec.arms if arm.column != "*")
-        return tuple(named) or ("*",)
+        return self.spec.columns()
 
     def arm_at(self, row: str, column: str) -> Arm | None:
-        """The searching or controlling arm of a cell; an arm of column "*" stands in all of them."""
-        here = [a for a in self.spec.arms if not self.spec.confirms(a) and self.row_of(a) == row]
-        ranked = sorted((a for a in here if a.column in (column, "*")), key=lambda a: a.column != column)
-        return ranked[0] if ranked else None
+        return self.spec.arm_at(row, column)
+
+
+def planned(spec: StudySpec) -> Frame:
+    """A study before its first trial."""
+    none: dict[str, tuple[Trial, ...]] = {arm.name: () for arm in spec.arms}
+    return Frame(spec, StudyState.RUNNING, "", none, added={}, learns={})
 
 
 def read(ledger: Ledger, study: str) -> Frame:

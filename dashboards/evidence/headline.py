@@ -142,6 +142,8 @@ def _text(frame: Frame, judged: Verdict, outcome: Outcome, sides: tuple[Side, ..
     about = _about(frame, judged)
     if outcome == "refuted" and over_cost(judged):
         said = f"{ours.spoken} cost {judged.cost_ratio:.3g}× as much as {theirs.spoken}, more than is allowed"
+    elif judged.kind == "non-inferiority" or judged.at_least is not None:
+        said = _of_kind(judged, outcome, ours, theirs)
     elif outcome == "supported":
         said = f"{ours.spoken} beat {theirs.spoken}{_at_cost(judged)}"
     elif outcome == "refuted":
@@ -152,6 +154,25 @@ def _text(frame: Frame, judged: Verdict, outcome: Outcome, sides: tuple[Side, ..
         n, unit = judged.contrast.n, judged.contrast.unit
         said = f"{n} {unit}{'s' if n != 1 else ''} cannot tell {ours.spoken} and {theirs.spoken} apart"
     return f"{said[0].upper()}{said[1:]}{about}."
+
+
+def _of_kind(judged: Verdict, outcome: Outcome, ours: Side, theirs: Side) -> str:
+    """Of a claim that one-sided tests judge."""
+    of = f" in at least {judged.at_least} of {len(judged.cells)} columns" if judged.at_least else ""
+    if judged.kind == "non-inferiority" and judged.time_margin is not None:
+        margin = f"{100 * judged.time_margin:g}% of the training time"
+        words = {
+            "supported": f"{ours.spoken} is no worse than {theirs.spoken} by more than {margin}",
+            "refuted": f"{ours.spoken} is worse than {theirs.spoken} by more than {margin}",
+        }
+        open_ = f"it is not decided whether {ours.spoken} is worse than {theirs.spoken} by more than {margin}"
+    else:
+        words = {
+            "supported": f"{ours.spoken} beat {theirs.spoken}",
+            "refuted": f"{ours.spoken} did not beat {theirs.spoken}",
+        }
+        open_ = f"it is not decided whether {ours.spoken} beats {theirs.spoken}"
+    return f"{words.get(outcome, open_)}{of}{_at_cost(judged) if outcome == 'supported' else ''}"
 
 
 def over_cost(judged: Verdict) -> bool:
@@ -168,7 +189,7 @@ def _at_cost(judged: Verdict) -> str:
 def _about(frame: Frame, judged: Verdict) -> str:
     """What was tuned, or in which setting."""
     column = judged.contrast.column if judged.contrast else "*"
-    if column == "*" or len(frame.columns()) < 2:
+    if column == "*" or len(frame.columns()) < 2 or judged.at_least is not None:
         return ""
     return f" ({TOGETHER[column]})" if column in TOGETHER else f" in {column}"
 

@@ -21,7 +21,9 @@ LEVEL = 0.95
 POWER = 0.8
 EXACT_UP_TO = 16  # pairs: 65,536 ways to flip their signs
 DRAWS = 50_000  # of signs, above that
-POWER_EXACT_UP_TO = 11  # pairs: above, the power is that of the t test
+# The power is simulated for so many pairs beyond the fewest that can decide, 11 at a two-sided .05, and up to
+# so many at all; above, it is that of the t test.
+POWER_EXACT_BEYOND, POWER_EXACT_UP_TO = 5, 14
 RESAMPLES = 5_000
 DRAWN_AT_ONCE = 2_000_000  # numbers of a band's resamples: 16 MB, a few times over
 BOOTSTRAP_FROM = 30  # values; below, its intervals are too narrow (see `mean_interval`)
@@ -46,6 +48,17 @@ def sign_flip_p(differences: Sequence[float]) -> float:
     observed = abs(d.sum()) * (1 - 1e-12) - 1e-15  # equal sums differ by rounding, and must count
     signs = _swaps(d.size)
     extreme = int(np.sum(np.abs(signs @ d) >= observed))
+    return extreme / len(signs) if d.size <= EXACT_UP_TO else (1 + extreme) / (1 + len(signs))
+
+
+def one_sided_p(differences: Sequence[float]) -> float:
+    """p of the same test that the mean difference is above zero: how often a swap's mean is as high."""
+    d = np.asarray(differences, float)
+    if d.size == 0:
+        return 1.0
+    observed = d.sum() - abs(d.sum()) * 1e-12 - 1e-15
+    signs = _swaps(d.size)
+    extreme = int(np.sum(signs @ d >= observed))
     return extreme / len(signs) if d.size <= EXACT_UP_TO else (1 + extreme) / (1 + len(signs))
 
 
@@ -83,9 +96,10 @@ def _swaps(n: int) -> Array:
     return np.random.default_rng(0).choice((-1.0, 1.0), size=(DRAWS, n))
 
 
-def fewest_pairs(alpha: float = 1 - LEVEL) -> int:
-    """Below so many pairs no result can reach p <= alpha: 2 of the 2^n swaps are always as extreme."""
-    return math.ceil(math.log2(2 / alpha) - 1e-9)
+def fewest_pairs(alpha: float = 1 - LEVEL, *, one_sided: bool = False) -> int:
+    """Below so many pairs no result can reach p <= alpha: of the 2^n swaps the observed one is always as
+    extreme, and on both sides its opposite is too."""
+    return math.ceil(math.log2((1 if one_sided else 2) / alpha) - 1e-9)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -95,6 +109,12 @@ def holm(ps: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(ps) - rank) * ps[i]))
         adjusted[i] = largest
     return adjusted
+
+
+def partial_conjunction_p(ps: Sequence[float], least: int) -> float:
+    """p of "an effect in at least `least` of these cells", of one-sided p values (Benjamini and Heller, 2008,
+    by Bonferroni): the `least`-th smallest, times the cells that remain."""
+    return min(1.0, (len(ps) - least + 1) * sorted(ps)[least - 1])
 
 
 # -- how large is it? ------------------------------------------------------------------------------------
@@ -182,21 +202,46 @@ def interquartile_mean(values: Array) -> Array:
     return middle
 
 
-def units_to_decide(effect: float, *, alpha: float = 1 - LEVEL, power: float = POWER) -> int | None:
+def units_to_decide(
+    effect: float, *, alpha: float = 1 - LEVEL, power: float = POWER, one_sided: bool = False
+) -> int | None:
     """How many pairs the sign-flip test needs to see an effect of so many paired standard deviations.
 
-    Of normal differences. The paired t test's power is never smaller; above 11 pairs it is less than .004
-    larger, and is used in its place. None: more than 1,000.
+    Of normal differences. The paired t test's power is never smaller; with many pairs it is hardly larger
+    (from 12 on less than .004 at a two-sided .05), and is used in its place. None: more than 1,000. One-sided
+    the test rejects an effect on its side where the two-sided one at twice the level does.
     """
-    least = fewest_pairs(alpha)
+    level = 2 * alpha if one_sided else alpha
+    least = fewest_pairs(level)
     if math.isinf(effect):
         return least
     for n in range(least, MOST_UNITS + 1):
-        if _power_of_t(abs(effect), n, alpha=alpha) >= power and (
-            n > POWER_EXACT_UP_TO or abs(effect) >= _least_effect(n, alpha=alpha, power=power)
+        if _power_of_t(abs(effect), n, alpha=level) >= power and (
+            not _power_is_exact(n, alpha=level) or abs(effect) >= _least_effect(n, alpha=level, power=power)
         ):
             return n
     return None
+
+
+def effect_seen(
+    pairs: int, *, alpha: float = 1 - LEVEL, power: float = POWER, one_sided: bool = False
+) -> float | None:
+    """The least effect that so many pairs are enough for (see `units_to_decide`); None: for none."""
+    from scipy.special import nctdtrinc, stdtrit
+
+    level = 2 * alpha if one_sided else alpha
+    if pairs < fewest_pairs(level):
+        return None
+    by_t = float(nctdtrinc(pairs - 1, 1 - power, stdtrit(pairs - 1, 1 - level / 2))) / math.sqrt(pairs)
+    return (
+        max(by_t, _least_effect(pairs, alpha=level, power=power))
+        if _power_is_exact(pairs, alpha=level)
+        else by_t
+    )
+
+
+def _power_is_exact(n: int, *, alpha: float) -> bool:
+    return n <= min(fewest_pairs(alpha) + POWER_EXACT_BEYOND, POWER_EXACT_UP_TO)
 
 
 def _power_of_t(effect: float, n: int, *, alpha: float) -> float:

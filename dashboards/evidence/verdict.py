@@ -11,12 +11,21 @@ The rules, in the order in which they are asked:
    whatever the metric says. Training and evaluation on the runs' own clocks count, or the steps done, each at
    what the spec expects a step of its arm to cost: the claim says which. Waste is in it, in the mean over the
    replicates; confirmations are not, nor is compiling, which falls to whoever comes first, nor waiting.
-5. The paired permutation test on the difference, two-sided, has p <= .05 (exact up to 16 pairs, above it by
-   drawn swaps; see `contrasts` for what is paired and what a diverged run counts): *supported* if the
-   challenger is better, *refuted* if it is worse.
-6. Else *undecided*, with the seeds still needed: for a power of 80 % of this very test at the effect seen,
-   and never fewer than the six pairs without which such a test cannot reach .05. Where no run reported the
-   claim's metric, or all diverged, more seeds would not help.
+5. A claim that the challenger is better: the paired permutation test on the difference, two-sided, has
+   p <= .05 (exact up to 16 pairs, above it by drawn swaps; see `contrasts` for what is paired and what a
+   diverged run counts): *supported* if the challenger is better, *refuted* if it is worse.
+6. A claim that the challenger is not worse by more than a margin in time (non-inferiority): the same test,
+   one-sided, of the difference and the margin. *Supported* with p <= .05 that it is within the margin,
+   *refuted* with p <= .05 that it is worse beyond the margin. See `cells` for what a margin in time is worth.
+7. A claim about at least k of m columns: the one-sided p of each column, and the k-th smallest of them times
+   m - k + 1 (partial conjunction; Benjamini and Heller, 2008). *Supported* with that at most .05; *refuted*
+   where by the same rule the other way more than m - k columns are worse, or worse beyond the margin. With
+   k = m this asks that every column passes by itself. Rule 3 is about single pairs: a column in which nothing
+   can be compared counts neither way. Cost is summed over the columns.
+8. Else *undecided*, with the seeds still needed: for a power of 80 % of this very test at the effect seen,
+   and never fewer than the pairs without which such a test cannot reach .05: six on two sides, five on one,
+   more over several columns. Where no run reported the claim's metric, or all diverged, more seeds would not
+   help.
 
 One claim is one test: nothing is corrected here. Holm's correction stands beside the columns of the table.
 Controls change no verdict; each is named with what it says of the gain (see `attribution`), in the claim's
@@ -25,15 +34,19 @@ own column and in every other one where both of its rows stand.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from dashboards.evidence import stats
 from dashboards.evidence.attribution import ALPHA, Column, Control, attribution
+from dashboards.evidence.cells import Cell, Tested, levels, one_sided, tested
 from dashboards.evidence.contrasts import Contrast, contrast
 from dashboards.evidence.frames import Frame, Trial
 from orchestrator.ledger.records import TrialState
-from orchestrator.study.spec import Arm, Claim, CostBy
+from orchestrator.study.claim import Claim, ClaimKind, CostBy
+from orchestrator.study.spec import Arm
 
 Ruling = Literal["supported", "refuted", "undecided", "no claim"]
 
@@ -52,6 +65,12 @@ class Verdict:
     controls: tuple[Control, ...]  # in the claim's column
     controls_not_run: tuple[str, ...]
     columns: tuple[Column, ...]  # the gain and its controls in each, the claim's first
+    kind: ClaimKind | None = None
+    time_margin: float | None = None
+    at_least: int | None = None  # of the cells, where the claim is about several
+    cells: tuple[Cell, ...] = ()  # of a claim that one-sided tests judge
+    p: float | None = None  # of the test that decides, over all cells: that it is as claimed
+    p_against: float | None = None  # the other way; None: the test is two-sided
 
 
 def judge(frame: Frame) -> Verdict:
@@ -60,11 +79,14 @@ def judge(frame: Frame) -> Verdict:
         why = "The study registered no claim before its first trial, so there is nothing to judge."
         return Verdict("no claim", "", why, "", None, None, None, None, None, (), (), ())
     challenger, incumbent = frame.spec.arm(claim.challenger), frame.spec.arm(claim.incumbent)
+    sides = list(frame.spec.cells(challenger, incumbent).values()) if claim.at_least else []
     seen = contrast(frame, challenger, incumbent, metric=claim.metric)
-    ratio = _cost_ratio(frame, claim, challenger, incumbent)
-    hopeless = _hopeless(frame, challenger, incumbent, seen)
-    answer, why = _decided(frame, claim, seen, ratio, hopeless)
+    by_cell = tested(frame, claim) if one_sided(claim) else None
+    ratio = _cost_ratio(frame, claim, sides or [(challenger, incumbent)])
+    hopeless = _hopeless(frame, sides or [(challenger, incumbent)], by_cell, metric=claim.metric)
+    answer, why = _decided(frame, claim, seen, ratio, by_cell, hopeless)
     columns = attribution(frame, challenger, incumbent, metric=claim.metric)
+    more = by_cell.more_needed if by_cell else more_needed(seen)
     return Verdict(
         answer=answer,
         claim=claim.text,
@@ -74,39 +96,63 @@ def judge(frame: Frame) -> Verdict:
         cost_ratio=ratio,
         cost_by=claim.cost,
         cost_limit=claim.cost_ratio,
-        more_needed=more_needed(seen) if answer == "undecided" and not hopeless else 0,
+        more_needed=more if answer == "undecided" and not hopeless else 0,
         controls=columns[0].controls if columns else (),
         controls_not_run=columns[0].not_run if columns else (),
         columns=columns,
+        kind=claim.kind,
+        time_margin=claim.time_margin,
+        at_least=claim.at_least,
+        cells=by_cell.cells if by_cell else (),
+        p=by_cell.p if by_cell else seen.p,
+        p_against=by_cell.p_against if by_cell else None,
     )
 
 
 def _decided(
-    frame: Frame, claim: Claim, seen: Contrast, ratio: float | None, hopeless: str
+    frame: Frame,
+    claim: Claim,
+    seen: Contrast,
+    ratio: float | None,
+    by_cell: Tested | None,
+    hopeless: str,
 ) -> tuple[Ruling, str]:
+    so_far = _so_far(seen) if by_cell is None else _cells_so_far(claim, by_cell)
     if frame.cut_short:
-        return "undecided", f"{frame.cut_short} {_so_far(seen)}"
+        return "undecided", f"{frame.cut_short} {so_far}"
     if frame.spec.goal_of(claim.metric) is None:  # such a claim was stored before its goal had to be stated
         return "undecided", (
             f"Whether high or low {claim.metric} is better was not stated; it is shown as if low were. "
             "Create the study again, under another name, with a goal in its claim."
         )
-    valid = [frame.best(frame.spec.arm(arm)) is not None for arm in (claim.challenger, claim.incumbent)]
-    if not all(valid):
-        if valid == [False, True]:
-            return _without_result(frame, claim)
-        which = claim.incumbent if valid[0] else "either arm"
-        return "undecided", f"No run of {which} completed, so there is nothing to compare with."
+    nothing = _nothing_found(frame, claim) if claim.at_least is None else None
+    if nothing is not None:
+        return nothing
     if claim.cost_ratio is not None and ratio is not None and ratio > claim.cost_ratio:
         return "refuted", (
             f"The claim allows {claim.cost_ratio:g} times the cost of {claim.incumbent}, by {claim.cost}, "
-            f"and {claim.challenger} took {ratio:.3g} times. {_so_far(seen)}"
+            f"and {claim.challenger} took {ratio:.3g} times. {so_far}"
         )
     if claim.cost_ratio is not None and ratio is None:
         return "undecided", f"What {claim.incumbent} cost is not known, so the claim's cost cannot be judged."
+    if by_cell is not None:
+        if min(by_cell.p, by_cell.p_against) <= ALPHA:
+            return ("supported" if by_cell.p <= ALPHA else "refuted"), so_far
+        return "undecided", hopeless or f"{so_far} {_cells_need(by_cell)}"
     if seen.mean is not None and seen.p <= ALPHA:
-        return ("supported" if seen.better else "refuted"), _so_far(seen)
-    return "undecided", hopeless or f"{_so_far(seen)} {_needs(seen)}"
+        return ("supported" if seen.better else "refuted"), so_far
+    return "undecided", hopeless or f"{so_far} {_needs(seen)}"
+
+
+def _nothing_found(frame: Frame, claim: Claim) -> tuple[Ruling, str] | None:
+    """The answer where no run of one of the two arms completed."""
+    valid = [frame.best(frame.spec.arm(arm)) is not None for arm in (claim.challenger, claim.incumbent)]
+    if all(valid):
+        return None
+    if valid == [False, True]:
+        return _without_result(frame, claim)
+    which = claim.incumbent if valid[0] else "either arm"
+    return "undecided", f"No run of {which} completed, so there is nothing to compare with."
 
 
 def _without_result(frame: Frame, claim: Claim) -> tuple[Ruling, str]:
@@ -121,13 +167,20 @@ def _without_result(frame: Frame, claim: Claim) -> tuple[Ruling, str]:
     )
 
 
-def _hopeless(frame: Frame, challenger: Arm, incumbent: Arm, seen: Contrast) -> str:
+def _hopeless(frame: Frame, sides: Sequence[tuple[Arm, Arm]], by_cell: Tested | None, *, metric: str) -> str:
     """Why more seeds would not help, of a study that ended as planned; else empty."""
     if frame.cut_short:
         return ""
+    of_each = [_cannot_tell(frame, contrast(frame, *pair, metric=metric), pair) for pair in sides]
+    if all(of_each):
+        return of_each[0]
+    return by_cell.hopeless if by_cell else ""
+
+
+def _cannot_tell(frame: Frame, seen: Contrast, sides: tuple[Arm, Arm]) -> str:
     completed = {
         arm.name: [trial for trial in frame.confirming(arm) if trial.state is TrialState.COMPLETED]
-        for arm in (challenger, incumbent)
+        for arm in sides
     }
     if all(seen.diverged) and not any(seen.missing) and not any(completed.values()):
         return "Every run of both arms on fresh seeds diverged, so nothing tells them apart."
@@ -136,6 +189,36 @@ def _hopeless(frame: Frame, challenger: Arm, incumbent: Arm, seen: Contrast) -> 
             reported = ", ".join(sorted({name for trial in of for name in trial.values})) or "nothing"
             return f"No run of {arm} on fresh seeds reported {seen.metric!r}; they reported: {reported}."
     return ""
+
+
+def _cells_so_far(claim: Claim, by_cell: Tested) -> str:
+    if claim.at_least is None:
+        return by_cell.cells[0].sentence
+    of = len(by_cell.cells)
+    within = "within the margin" if claim.time_margin is not None else "better"
+    least = f"at least {by_cell.least} of {of} columns"
+    return (
+        f"The rows of {claim.challenger} and {claim.incumbent} are compared in {of} columns: "
+        f"p = {by_cell.p:.3g} for the challenger to be {within} in {least} ({_rank(by_cell.least)} smallest "
+        f"one-sided p, times {of - by_cell.least + 1}); p = {by_cell.p_against:.3g} for fewer."
+    )
+
+
+def _rank(n: int) -> str:
+    suffix = "th" if n % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{suffix}"
+
+
+def _cells_need(by_cell: Tested) -> str:
+    of = len(by_cell.cells)
+    level = levels(of, by_cell.least)[0]
+    fewest, in_each = stats.fewest_pairs(level, one_sided=True), " in a column" if of > 1 else ""
+    few = ""
+    if max(cell.n for cell in by_cell.cells) < fewest:
+        few = f"Fewer than {fewest} pairs{in_each} can never reach p = {level:.3g}. "
+    if by_cell.needed is None:
+        return f"{few}At the effect seen more than {stats.MOST_UNITS:,} pairs{in_each} would be needed."
+    return f"{few}At the effect seen about {by_cell.needed} pairs{in_each} in all would decide it."
 
 
 def _so_far(seen: Contrast) -> str:
@@ -203,10 +286,13 @@ def _selected(frame: Frame, challenger: Arm, incumbent: Arm, seen: Contrast) -> 
     return f"On {seen.n} {seen.unit}s: {'; '.join(parts)}."
 
 
-def _cost_ratio(frame: Frame, claim: Claim, challenger: Arm, incumbent: Arm) -> float | None:
-    """Of one search. Chips are the same for all arms of a study, so hours will do."""
-    ours, theirs = (_spent(frame, claim, arm) for arm in (challenger, incumbent))
-    return ours / theirs if ours is not None and theirs else None
+def _cost_ratio(frame: Frame, claim: Claim, sides: Sequence[tuple[Arm, Arm]]) -> float | None:
+    """Of one search, over all columns of the claim. Chips are the same for all arms, so hours will do."""
+    ours, theirs = ([_spent(frame, claim, arm) for arm in of] for of in zip(*sides, strict=True))
+    known = [[cost for cost in of if cost is not None] for of in (ours, theirs)]
+    if len(known[0]) < len(ours) or len(known[1]) < len(theirs) or not math.fsum(known[1]):
+        return None
+    return math.fsum(known[0]) / math.fsum(known[1])
 
 
 def _spent(frame: Frame, claim: Claim, arm: Arm) -> float | None:

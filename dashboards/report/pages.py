@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dashboards.evidence import attribution, contrasts, hypergradients, matrix, stats, tables, verdict
+from dashboards.evidence import attribution, cells, contrasts, hypergradients, matrix, stats, tables, verdict
 from dashboards.evidence.frames import Choice, Frame
 from dashboards.evidence.tables import column_name
 from dashboards.report import figures
@@ -151,7 +151,9 @@ def _context(answer: Answer) -> dict[str, Any]:
         "slots": answer.slots,
         "searched": [_searched(frame, arm) for arm in frame.spec.arms if not frame.spec.confirms(arm)],
         "claim": frame.spec.claim,
-        "rules": [*_rules(verdict.__doc__), *_rules(contrasts.__doc__), *_rules(attribution.__doc__)],
+        "rules": [
+            rule for module in (verdict, cells, contrasts, attribution) for rule in _rules(module.__doc__)
+        ],
         "commands": list(_commands(answer)),
         "chips": frame.spec.resources.chips,
     }
@@ -169,14 +171,35 @@ def facts(judged: verdict.Verdict) -> Iterator[tuple[str, str, str]]:
     )
     exact = seen.n <= stats.EXACT_UP_TO
     test = "exact permutation test" if exact else f"permutation test by {stats.DRAWS:,} drawn swaps"
-    yield f"paired {seen.unit}s", f"{seen.n}", f"{test}: p = {seen.p:.3g}"
+    if judged.p_against is None:
+        yield f"paired {seen.unit}s", f"{seen.n}", f"{test}: p = {seen.p:.3g}"
+    else:
+        yield from _one_sided_facts(judged, test)
     if judged.cost_ratio is not None:
         claimed = "" if judged.cost_limit is None else f"the claim allows {judged.cost_limit:g}"
         yield f"cost over the incumbent's, by {judged.cost_by}", f"{judged.cost_ratio:.3g}", claimed
     if judged.answer == "undecided" and judged.more_needed != 0:
         more = judged.more_needed
         count = "over 1,000" if more is None else f"{more}"
-        yield f"{seen.unit}s still needed", count, "for a power of 80 % at the effect seen, six at least"
+        yield f"{seen.unit}s still needed", count, _to_decide(judged)
+
+
+def _to_decide(judged: verdict.Verdict) -> str:
+    where = " in a column" if judged.at_least is not None else ""
+    least = ", six at least" if judged.p_against is None else ""
+    return f"for a power of 80 % at the effect seen{where}{least}"
+
+
+def _one_sided_facts(judged: verdict.Verdict, test: str) -> Iterator[tuple[str, str, str]]:
+    told = f"{test}, one-sided; the other way {judged.p_against:.3g}"
+    if judged.at_least is not None:
+        yield f"p of at least {judged.at_least} in {len(judged.cells)} columns", f"{judged.p:.3g}", told
+        return
+    (cell,) = judged.cells
+    yield f"paired {cell.unit}s", f"{cell.n}", f"{test}, one-sided: p = {judged.p:.3g}"
+    if cell.margin is not None:
+        beneath = f"{math.exp(cell.margin.log):.3g} times the incumbent's, at κ = {cell.margin.kappa:.3g}"
+        yield "margin, of the training time", f"{cell.margin.time * 100:g} %", beneath
 
 
 def _searched(frame: Frame, arm: Arm) -> Searched:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
+from dashboards.evidence import power
 from orchestrator.api.auth import Caller, Reader
 from orchestrator.api.deps import NAME, Here
 from orchestrator.api.errors import told
@@ -96,11 +98,17 @@ class ArmPlan(BaseModel):
     phase: str
 
 
+@view(plans_of.ClaimPlan)
+class ClaimPlan(BaseModel):
+    """What the study's pairs can show of its claim, by the power of the test that decides."""
+
+
 @view(plans_of.Plan)
 class Plan(BaseModel):
     """What a study would run and cost."""
 
     arms: list[ArmPlan]
+    claim: ClaimPlan | None
 
 
 @router.get("/presets", response_model=PresetList, responses=told(401, 403))
@@ -131,7 +139,8 @@ def plans(asked: AskedPlan, parts: Here, who: Reader) -> Any:
         _require_no_files(found.spec, who)
     _require_affordable(found.spec, asked, slots=slots)
     planned = plan(found.spec, slots=slots, notes=found.notes)
-    return {**planned.to_dict(), "programs": programs(found.spec)}
+    planned = replace(planned, programs=programs(found.spec), claim=power.of_claim(found.spec))
+    return planned.to_dict()
 
 
 def wanted(asked: Asked, *, slots: int) -> StudySpec:

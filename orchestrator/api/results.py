@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field, JsonValue
 
-from dashboards.evidence import attribution, contrasts, explain, frames, headline, series
+from dashboards.evidence import attribution, cells, contrasts, explain, frames, headline, series
 from dashboards.evidence import tables as drawn
 from dashboards.evidence import verdict as judging
 from dashboards.report import figures as ink
@@ -57,11 +57,19 @@ class Column(BaseModel):
     controls: list[Control]
 
 
+@view(cells.Cell)
+class Cell(BaseModel):
+    """A column of a claim that one-sided tests judge."""
+
+    effect: float | None
+
+
 @view(judging.Verdict)
 class Judged(BaseModel):
     contrast: Contrast | None
     controls: list[Control]
     columns: list[Column]
+    cells: list[Cell]
 
 
 @view(headline.Side)

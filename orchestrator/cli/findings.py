@@ -283,6 +283,8 @@ def detail_lines(judged: Mapping[str, Any], *, gain: bool) -> Iterator[str]:
     """The claim and its condition; the controls where there is a gain that they could explain."""
     if judged["claim"]:
         yield f"Claim: {judged['claim']}"
+    if judged["at_least"] is not None:
+        yield from (f"In {cell['column']}: {cell['sentence']}" for cell in judged["cells"])
     if judged["condition"]:
         yield judged["condition"]
     if judged["controls"] and not gain:

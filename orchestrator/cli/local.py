@@ -59,8 +59,11 @@ class LocalSite:
 
     # -- before a study ------------------------------------------------------------------------------
     def plan(self, spec: StudySpec, *, slots: int | None, refuse_above: float | None) -> Plan:
+        from dashboards.evidence import power
+
         require_runnable(spec)
-        found = replace(plans.plan(spec, slots=slots or self.settings.workers), programs=programs(spec))
+        found = plans.plan(spec, slots=slots or self.settings.workers)
+        found = replace(found, programs=programs(spec), claim=power.of_claim(spec))
         if refuse_above is not None:
             plans.refuse_above(found, refuse_above)
         return found

@@ -137,6 +137,8 @@ def plan_(
         say("", f"Wall clock: about {wall} with {planned.slots} runs at a time.")
     if planned.programs is not None:
         say(f"Programs to compile before that, unless they are kept from an earlier run: {planned.programs}.")
+    if planned.claim is not None:
+        say(planned.claim.sentence)
     say(*planned.notes)
     return DONE
 
@@ -194,7 +196,10 @@ def show(name: str, as_json: bool, server: str | None) -> int:
         study = site.study(name)
         spec = StudySpec.stored(study.spec)
         if not as_json:
-            say(*filter(None, (spec.question, f"Claim: {spec.claim.text}" if spec.claim else "")))
+            claim = (
+                () if spec.claim is None else (f"Claim: {spec.claim.text}", f"Tested: {spec.claim.shows}.")
+            )
+            say(*filter(None, (spec.question, *claim)))
         _show(site, study, as_json=as_json)
         if not as_json:
             _tell_wishes(site, study)

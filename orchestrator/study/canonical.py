@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from orchestrator.study.spec import LATER, Spec
+from orchestrator.study.strict import LATER, Spec
 
 
 def canonical(spec: Spec) -> str:

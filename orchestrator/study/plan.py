@@ -65,6 +65,23 @@ class ArmPlan:
 
 
 @dataclass(frozen=True)
+class ClaimPlan:
+    """What the study's pairs can show of its claim: by the power of the test that decides."""
+
+    kind: str
+    columns: int  # in which the claim is tested
+    at_least: int | None
+    unit: str  # what a pair is of: seed or replicate
+    pairs: int  # in the column that has fewest
+    level: float  # of the test in one column
+    two_sided: bool
+    fewest: int  # pairs below which the test cannot decide
+    effect: float | None  # in paired standard deviations: what these pairs see with a power of 80 %
+    needed: dict[str, int | None]  # by effect: pairs for that power; None: over 1,000
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Plan:
     study: str
     slots: int
@@ -77,6 +94,7 @@ class Plan:
     wall_hours: float | None
     notes: tuple[str, ...] = ()  # what is unknown or doubtful, and why
     programs: int | None = None  # to compile, where none has been kept; None: nobody asked the entrypoint
+    claim: ClaimPlan | None = None  # None: none is registered, or nobody asked what its test can see
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

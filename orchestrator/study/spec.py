@@ -12,19 +12,22 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from orchestrator.study.claim import Claim as Claim
+from orchestrator.study.claim import CostBy as CostBy
+from orchestrator.study.claim import Goal as Goal
 from orchestrator.study.methods import METHODS
 from orchestrator.study.named import STORED, OneOf
 from orchestrator.study.roles import ControlKind as ControlKind
 from orchestrator.study.roles import RowRole as RowRole
 from orchestrator.study.roles import controls_named, role_named
+from orchestrator.study.strict import LATER as LATER
+from orchestrator.study.strict import Spec as Spec
 from trainer.config.scales import Scale
 
 Phase = Literal["search", "confirm", "control"]
 Take = Literal["config", "schedule", "schedule-mean", "matched-decay"]
-Goal = Literal["minimize", "maximize"]
-CostBy = Literal["clocks", "steps"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,79}")
 MOST_TRIALS = 1_000_000  # of an arm in one replicate
@@ -32,26 +35,6 @@ FRESH_PER_REPLICATE = 1000  # fresh seeds that one replicate may use
 FALLING = frozenset({"loss", "error", "perplexity", "ppl", "nll", "mse", "rmse", "mae", "wer", "cer"})
 RISING = frozenset({"bleu", "chrf", "acc", "accuracy", "f1", "auc", "mcc", "recall", "pearson", "spearman"})
 PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
-
-
-class Spec(BaseModel):
-    """The base of all specs: frozen, strict about keys, deaf to NaN and infinities."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @property
-    def implied(self) -> Mapping[str, Any]:
-        """What LATER keys come to where nobody states them, if that is not their default."""
-        return {}
-
-
-class _Later:
-    """The mark of a key that specs did not have at first: `goal: Annotated[Goal | None, LATER] = None`. It
-    stands in the canonical text only where it differs from its default and from what is implied, so that no
-    stored hash changes."""
-
-
-LATER = _Later()
 
 
 def _name(value: str, what: str) -> str:
@@ -311,21 +294,6 @@ class Seeds(Spec):
     fresh: int = Field(default=1000, ge=0, lt=2**31)
 
 
-class Claim(Spec):
-    """What the study set out to show, registered before its first trial."""
-
-    text: str
-    challenger: str  # an arm's name
-    incumbent: str
-    metric: str = "loss"
-    # None: the objective's, or what the metric's name says (see `goal_of`)
-    goal: Annotated[Goal | None, LATER] = None
-    cost_ratio: float | None = Field(default=None, gt=0)  # the challenger's cost over the incumbent's
-    # clocks: training and evaluation, as the runs' clocks had it; steps: those done, each at what the spec
-    # expects a step of that arm to cost (its run_hours)
-    cost: Annotated[CostBy, LATER] = "clocks"
-
-
 class StudySpec(Spec):
     """A whole study: an entrypoint, a base config, and arms."""
 
@@ -375,6 +343,9 @@ class StudySpec(Spec):
                 if side not in names:
                     raise ValueError(f"The claim names an arm {side!r}; the arms are: {', '.join(names)}.")
             self._one_goal(self.claim)
+            sides = self.cells(self.arm(self.claim.challenger), self.arm(self.claim.incumbent))
+            if objection := self.claim.objection(len(sides), goal=self.goal_of(self.claim.metric)):
+                raise ValueError(objection)
         return self
 
     def _one_goal(self, claim: Claim) -> None:
@@ -404,6 +375,32 @@ class StudySpec(Spec):
 
     def arm(self, name: str) -> Arm:
         return next(a for a in self.arms if a.name == name)
+
+    def row_of(self, arm: Arm) -> str:
+        return arm.row or arm.name
+
+    def columns(self) -> tuple[str, ...]:
+        """The table's columns in order; ("*",) where no arm names one."""
+        named = dict.fromkeys(arm.column for arm in self.arms if arm.column != "*")
+        return tuple(named) or ("*",)
+
+    def arm_at(self, row: str, column: str) -> Arm | None:
+        """The searching or controlling arm of a cell; an arm of column "*" stands in all of them."""
+        here = [a for a in self.arms if not self.confirms(a) and self.row_of(a) == row]
+        ranked = sorted((a for a in here if a.column in (column, "*")), key=lambda a: a.column != column)
+        return ranked[0] if ranked else None
+
+    def cells(self, challenger: Arm, incumbent: Arm) -> dict[str, tuple[Arm, Arm]]:
+        """By column: these two arms, then those of the same two rows wherever both stand; each pair once."""
+        own = self.columns()[0] if challenger.column == "*" else challenger.column
+        found = {own: (challenger, incumbent)}
+        for column in self.columns():
+            ours, theirs = (self.arm_at(self.row_of(arm), column) for arm in (challenger, incumbent))
+            if ours is None or theirs is None or ours == theirs:
+                continue
+            if column not in found and (ours, theirs) not in found.values():
+                found[column] = ours, theirs
+        return found
 
     def confirms(self, arm: Arm) -> bool:
         """Does this arm run an earlier one's choice again, on seeds that chose nothing? A control's does so

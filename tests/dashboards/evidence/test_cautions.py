@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dashboards.evidence import frames, series, tables
@@ -275,3 +277,26 @@ def test_alpha_is_looked_at_in_the_run_that_each_replicate_chose() -> None:
     answer = report.gather(store, "s1", slots=1)
     (caution,) = (c for c in answer.cautions if c.kind == "short-horizon bias")
     assert caution.sentence.startswith("α collapsed in guided.1.1: it ended at 0.3")
+
+
+@pytest.mark.parametrize(
+    ("stated", "needs"),
+    [
+        ({}, None),  # two-sided: six, which are there
+        ({"kind": "non-inferiority", "time_margin": 0.03}, None),
+        ({"at_least": 1}, "A one-sided paired test needs 7 to be able to reach p = .05 for a claim about"),
+        ({"at_least": 4}, None),  # each column at the whole level: five
+    ],
+)
+def test_too_few_seeds_are_counted_by_the_test_of_the_claim(
+    stated: dict[str, Any], needs: str | None
+) -> None:
+    arms = [
+        repeated(f"{row}-{i}", row, trials=6, column=f"c{i}") for i in range(4) for row in ("plain", "rival")
+    ]
+    claim = {"text": "x", "challenger": "rival-0", "incumbent": "plain-0", **stated}
+    found = {arm["name"]: runs(*[0.5 + i / 100 for i in range(6)]) for arm in arms}
+    frame = frames.read(ledger(spec(arms=arms, claim=claim), found), "s1")
+    told = [each.sentence for each in cautions(frame, {}) if each.kind == "too few seeds"]
+    assert len(told) == (needs is not None)
+    assert needs is None or needs in told[0]

@@ -70,6 +70,26 @@ def test_the_cost_of_an_arm_is_all_that_was_charged() -> None:
     assert frames.cost(frame, study.arms, slots=2).wall_hours is None
 
 
+def test_chip_hours_are_run_hours_times_chips_and_memory_is_the_most_a_run_said() -> None:
+    said = {1: 5e8, 2: 9e8, 3: 7e8}
+    found = [
+        Run(
+            1.0,
+            hours=2.0,
+            said=[(step, "eval", {frames.PEAK_MEMORY: size}, {}) for step, size in said.items()],
+        ),
+        Run(1.0, hours=1.0),
+    ]
+    for resources, chips in (({"cpus": 8}, 1), ({"gpus": 2, "hosts": 3}, 6)):
+        study = spec(resources=resources)
+        store = ledger(study, {"bo": found})
+        frame, bo = frames.read(store, "s1"), study.arm("bo")
+        heard = frames.curves(store, frame.of(bo))
+        cost = frames.cost(frame, [bo], slots=1, heard=heard)
+        assert (cost.chip_hours, cost.peak_memory_bytes) == (3.0 * chips, 9e8)
+        assert frames.cost(frame, [bo], slots=1).peak_memory_bytes is None  # nobody looked closely
+
+
 def test_what_a_rung_stopped_is_waste_and_what_diverged_is_none() -> None:
     rungs = {"method": "random", "rungs": {"steps": [10]}, "trials": 3, "space": [ALPHA], "row": "asha"}
     study = spec(more_arms=[{"name": "asha", **rungs}])

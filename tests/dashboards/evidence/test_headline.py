@@ -124,6 +124,55 @@ def test_a_study_in_which_nothing_completed_failed() -> None:
     assert why.startswith("Every run failed")
 
 
+CLAIM = {"text": "x", "challenger": "guided", "incumbent": "bo", "metric": "loss"}
+
+
+@pytest.mark.parametrize(
+    ("guided", "outcome", "text"),
+    [
+        (BETTER, "supported", "Guided tuning is no worse than BO by more than 3% of the training time."),
+        (
+            [1.3 * x for x in BO],
+            "refuted",
+            "Guided tuning is worse than BO by more than 3% of the training time.",
+        ),
+        (
+            SAME[:2],
+            "undecided",
+            "It is not decided whether guided tuning is worse than BO by more than 3% of the training time.",
+        ),
+    ],
+)
+def test_a_claim_of_non_inferiority_is_said_as_one(guided: Sequence[float], outcome: str, text: str) -> None:
+    study = spec(claim={**CLAIM, "kind": "non-inferiority", "time_margin": 0.03}, confirmations=len(guided))
+    head, why, _ = concluded(guided=guided, bo=BO[: len(guided)], study=study)
+    assert (head.outcome, head.text) == (outcome, text)
+    assert "one-sided p" in why
+
+
+def test_a_claim_over_columns_counts_them() -> None:
+    arms = [
+        repeated(f"{name}-{column}", name, column=column)
+        for column in ("one", "two", "three")
+        for name in ("plain", "rival")
+    ]
+    found = {
+        f"{name}-{c}": runs(*of)
+        for c in ("one", "two", "three")
+        for name, of in (("plain", BO), ("rival", BETTER))
+    }
+    claim = {
+        "text": "x",
+        "challenger": "rival-one",
+        "incumbent": "plain-one",
+        "metric": "loss",
+        "at_least": 2,
+    }
+    _, head, explained = conclude(frames.read(ledger(spec(arms=arms, claim=claim), found), "s1"))
+    assert head.text == "Rival beat plain in at least 2 of 3 columns."
+    assert "p = 0.0312 for the challenger to be better in at least 2 of 3 columns" in explained.text
+
+
 def test_without_a_claim_the_best_row_is_named() -> None:
     arms = [repeated(name, name, trials=3) for name in ("plain", "rival")]
     found = {"plain": runs(0.8, 0.81, 0.82), "rival": runs(0.7, 0.71, 0.72)}

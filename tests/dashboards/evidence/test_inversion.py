@@ -75,13 +75,50 @@ MOST_FALSE = {"normal": 0.05, "lognormal": 0.05, "skewed": 0.10, "one outlier": 
 @pytest.mark.parametrize("kind", DIFFERENCES)
 def test_false_alarms_and_coverage_are_what_the_report_says(kind: str, n: int) -> None:
     draws = 400
-    rejected = covered = 0
+    rejected = covered = one_sided = 0
     for d in DIFFERENCES[kind](np.random.default_rng(100 + n), (draws, n)):
         within = stats.sign_flip_interval(d)
         rejected += stats.sign_flip_p(d) <= 0.05
+        one_sided += stats.one_sided_p(d) <= 0.05
         covered += within is None or within.low <= 0 <= within.high
     noise = 3 * np.sqrt(0.05 * 0.95 / draws)
     assert rejected / draws <= MOST_FALSE[kind] + noise
     assert covered == draws - rejected
+    if kind != "skewed":
+        assert one_sided / draws <= 0.05 + noise
     if n < 6:
         assert rejected == 0
+
+
+def test_p_on_one_side_is_half_of_that_on_both_where_no_two_swaps_are_alike() -> None:
+    for d in np.random.default_rng(2).standard_normal((20, 8)):
+        both, above, below = stats.sign_flip_p(d), stats.one_sided_p(d), stats.one_sided_p(-d)
+        assert min(above, below) == both / 2
+        assert above + below == pytest.approx(1 + 1 / 2**8)
+    assert stats.one_sided_p([1.0] * 5) == 1 / 32
+    assert stats.one_sided_p([]) == 1.0
+
+
+def test_a_partial_conjunction_by_hand() -> None:
+    ps = [0.001, 0.2, 0.004, 0.03]
+    assert stats.partial_conjunction_p(ps, 1) == pytest.approx(0.004)  # Bonferroni: in any at all
+    assert stats.partial_conjunction_p(ps, 2) == pytest.approx(0.012)
+    assert stats.partial_conjunction_p(ps, 3) == pytest.approx(0.06)
+    assert stats.partial_conjunction_p(ps, 4) == 0.2  # in all of them: the largest
+    assert stats.partial_conjunction_p([0.9, 0.8], 1) == 1.0
+
+
+def test_seven_pairs_of_one_sign_decide_four_of_eight_cells_and_six_do_not() -> None:
+    for pairs, decided in ((6, False), (7, True)):
+        best = stats.one_sided_p([1.0] * pairs)
+        assert (stats.partial_conjunction_p([best] * 4 + [1.0] * 4, 4) <= 0.05) == decided
+
+
+def test_fewer_true_cells_than_claimed_are_seldom_called_enough() -> None:
+    random = np.random.default_rng(4)
+    claimed = 0
+    for _ in range(1000):
+        effects = np.array([3.0, 3.0, 3.0, *([0.0] * 5)])  # better in three cells, and four are claimed
+        ps = [stats.one_sided_p(d) for d in random.standard_normal((8, 8)) + effects[:, None]]
+        claimed += stats.partial_conjunction_p(ps, 4) <= 0.05
+    assert claimed / 1000 <= 0.05

@@ -69,6 +69,16 @@ def test_a_plan_is_what_the_study_will_run(service: Service) -> None:
     assert overview(service.store, study).ended == planned.json["total"]["runs"]
 
 
+def test_a_plan_says_what_the_claims_pairs_can_show(service: Service) -> None:
+    assert service.ask("POST", "/api/v1/plans", {"spec": spec()}).json["claim"] is None
+    claim = {"text": "x", "challenger": "random", "incumbent": "base"}
+    margin = {"kind": "non-inferiority", "time_margin": 0.03}
+    said = service.ask("POST", "/api/v1/plans", {"spec": spec(claim={**claim, **margin})}).json["claim"]
+    assert (said["kind"], said["pairs"], said["fewest"], said["effect"]) == ("non-inferiority", 0, 5, None)
+    assert said["needed"]["1.5"] == 6
+    assert said["sentence"].startswith("Claim of non-inferiority: 0 paired seeds; fewer than 5 can never")
+
+
 def test_a_plan_says_what_a_setting_leaves(service: Service) -> None:
     preset = {"name": "beta1-inits", "size": "smoke"}
     before = service.ask("POST", "/api/v1/plans", {"preset": preset}).json

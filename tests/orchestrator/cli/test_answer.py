@@ -44,6 +44,23 @@ def test_a_foreground_study_ends_with_table_verdict_and_report(
     assert again.json["ended"] == 8  # what was there stays
 
 
+def test_a_claim_is_told_by_plan_show_and_verdict_with_its_kind(orch: Orch, tmp_path: Path) -> None:
+    path = tmp_path / "margin.json"
+    claim = {**CLAIM, "kind": "non-inferiority", "time_margin": 0.03}
+    path.write_text(json.dumps(small_study(claim=claim).model_dump(mode="json")))
+    assert (
+        "Claim of non-inferiority: 0 paired seeds; fewer than 5 can" in orch("study", "plan", str(path)).out
+    )
+    told = orch("study", "plan", str(path), "--json").json["claim"]
+    assert (told["kind"], told["level"], told["two_sided"]) == ("non-inferiority", 0.05, False)
+    orch("study", "create", str(path), "--no-run")
+    shown = orch("study", "show", "small").out
+    assert "Tested: random is not worse than base by more than 3 % of the training time." in shown
+    judged = orch("study", "verdict", "small", "--json").json["verdict"]
+    assert (judged["kind"], judged["time_margin"], judged["at_least"]) == ("non-inferiority", 0.03, None)
+    assert [cell["n"] for cell in judged["cells"]] == [0]
+
+
 def test_a_paused_study_has_no_answer_yet_but_a_report_can_be_asked_for(
     orch: Orch, claimed: str, tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -205,3 +206,73 @@ def test_a_claim_on_the_objective_takes_its_goal_and_may_not_contradict_it() -> 
 def test_of_other_names_no_direction_is_guessed(metric: str) -> None:
     assert claiming(metric=metric).goal_of(metric) is None
     assert claiming(metric=metric, goal="maximize").goal_of(metric) == "maximize"
+
+
+# -- claims of more kinds --------------------------------------------------------------------------------
+def in_columns(columns: int = 3, **stated: Any) -> StudySpec:
+    """Two rows, each in so many columns, and a claim about the first pair."""
+    arms = [
+        {"name": f"{row}-{i}", "method": "fixed", "row": row, "column": f"c{i}"}
+        for i in range(columns)
+        for row in ("plain", "rival")
+    ]
+    claim = {"text": "x", "challenger": "rival-0", "incumbent": "plain-0", **stated}
+    data = {"name": "s", "entrypoint": "orchestrator.rehearsal", "arms": arms, "claim": claim}
+    return StudySpec.model_validate(data)
+
+
+MARGIN = {"kind": "non-inferiority", "time_margin": 0.03}
+
+
+def test_a_claim_that_states_none_of_the_later_keys_has_the_text_it_always_had() -> None:
+    for key in ("kind", "time_margin", "at_least"):
+        assert key not in canonical(in_columns())
+    assert canonical(in_columns(kind="superiority", time_margin=None)) == canonical(in_columns())
+    told = json.loads(canonical(in_columns(**MARGIN, at_least=2)))["claim"]
+    assert {key: told[key] for key in (*MARGIN, "at_least")} == {**MARGIN, "at_least": 2}
+
+
+@pytest.mark.parametrize(
+    ("stated", "sentence"),
+    [
+        ({"kind": "non-inferiority"}, "claim.time_margin is missing. State how much more training time"),
+        ({"time_margin": 0.03}, "claim.time_margin is 0.03 and claim.kind is 'superiority'. A margin goes"),
+        ({**MARGIN, "time_margin": 0.0}, "claim.time_margin is 0. Allowed is a share of the training time"),
+        ({**MARGIN, "time_margin": -0.1}, "claim.time_margin is -0.1. Allowed is a share"),
+        ({**MARGIN, "time_margin": 1.5}, "claim.time_margin is 1.5. Allowed is a share"),
+        ({**MARGIN, "metric": "test_bleu"}, "its metric 'test_bleu' is to be high. Time translates"),
+        ({**MARGIN, "metric": "reward", "goal": "maximize"}, "its metric 'reward' is to be high."),
+        ({"at_least": 0}, "claim.at_least is 0, and the rows of 'rival-0' and 'plain-0' stand together in 3"),
+        ({"at_least": 4}, "stand together in 3 columns. Allowed is 1 to 3."),
+        (
+            {"columns": 1, "at_least": 1},
+            "together in 1 column. For a single pair of arms leave claim.at_least",
+        ),
+    ],
+)
+def test_a_claim_that_no_test_can_judge_is_refused_in_a_sentence(
+    stated: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        in_columns(**stated)
+
+
+def test_a_claim_at_the_ends_of_what_is_allowed_is_taken() -> None:
+    for stated in ({"at_least": 1}, {"at_least": 3}, {**MARGIN, "time_margin": 1.0}):
+        assert in_columns(**stated).claim is not None
+
+
+def test_the_columns_of_a_claim_are_those_where_both_rows_stand_its_own_first_each_pair_once() -> None:
+    spec = in_columns()
+    arms = [spec.arm(name) for name in ("rival-1", "plain-1")]
+    assert [(c, a.name, b.name) for c, (a, b) in spec.cells(*arms).items()] == [
+        ("c1", "rival-1", "plain-1"),
+        ("c0", "rival-0", "plain-0"),
+        ("c2", "rival-2", "plain-2"),
+    ]
+    shared = [{"name": name, "method": "fixed", "row": name} for name in ("a", "b")]
+    other = {"name": "c", "method": "fixed", "row": "c", "column": "c0"}
+    both = StudySpec(
+        name="s", entrypoint="x", arms=[*shared, other, {**other, "name": "d", "row": "d", "column": "c1"}]
+    )
+    assert list(both.cells(both.arm("a"), both.arm("b"))) == ["c0"]  # the same two arms in every column

@@ -140,7 +140,8 @@ SENTENCES = [
     ),
     (
         study(claim={"text": "", "challenger": "bo", "incumbent": "base", "prize": 1}),
-        "Unknown key 'prize' in claim. Allowed: text, challenger, incumbent, metric, goal, cost_ratio, cost.",
+        "Unknown key 'prize' in claim. Allowed: text, challenger, incumbent, metric, goal, cost_ratio, cost, "
+        "kind, time_margin, at_least.",
     ),
     (
         study(arms=[{"name": "a", "method": "gpp"}]),
