@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field, JsonValue
 
-from dashboards.evidence import attribution, contrasts, frames, series
+from dashboards.evidence import attribution, contrasts, frames, latex, series
 from dashboards.evidence import tables as drawn
 from dashboards.evidence import verdict as judging
 from dashboards.report import figures as ink
@@ -162,7 +162,7 @@ def tables(
     write, kind = {
         "md": (drawn.to_markdown, "text/markdown"),
         "csv": (drawn.to_csv, "text/csv"),
-        "latex": (drawn.to_latex, "text/x-tex"),
+        "latex": (latex.to_latex, "text/x-tex"),
     }[form]
     return PlainTextResponse(write(made), media_type=kind)
 
