@@ -111,15 +111,33 @@ def _crossing(at: Array, mean: Array) -> float:
 
 
 def _ends(at: Array, excess: Array, crossed: float | None, side: Side) -> tuple[float | None, float | None]:
-    """The first and the last length that the test does not reject; None for one outside of those run."""
-    kept = np.flatnonzero([sign_flip_p(each) > 1 - LEVEL for each in excess])
-    first, last = float(at[0]), float(at[-1])
-    if kept.size:
-        low, high = float(at[kept[0]]), float(at[kept[-1]])
-        if crossed is not None:  # the value may lie between two points of the curve
-            low, high = min(low, crossed), max(high, crossed)
-        return None if low == first else low, None if high == last else high
-    return {"beyond": (last, None), "short": (None, first)}.get(side, (crossed, crossed))
+    """The first and the last length that the test does not reject; None for one outside of those run. Every
+    tenth point is tested, and those near the value; then it is halved towards the ends."""
+
+    def kept(i: int) -> bool:
+        return sign_flip_p(excess[i]) > 1 - LEVEL
+
+    first, last = 0, len(at) - 1
+    near = [] if crossed is None else [min(int(np.searchsorted(at, crossed)), last)]
+    tried = sorted({*range(first, last, 10), last, *near})
+    inside = [i for i in tried if kept(i)]
+    if not inside:
+        outside = {"beyond": (float(at[last]), None), "short": (None, float(at[first]))}
+        return outside.get(side, (crossed, crossed))
+    lowest = _halved(kept, inside[0], max((i for i in tried if i < inside[0]), default=first))
+    highest = _halved(kept, inside[-1], min((i for i in tried if i > inside[-1]), default=last))
+    low, high = float(at[lowest]), float(at[highest])
+    if crossed is not None:  # the value may lie between two points of the curve
+        low, high = min(low, crossed), max(high, crossed)
+    return None if lowest == first else low, None if highest == last else high
+
+
+def _halved(kept: Callable[[int], bool], inside: int, outside: int) -> int:
+    """The last that is kept on the way out."""
+    while abs(inside - outside) > 1:
+        middle = (inside + outside) // 2
+        inside, outside = (middle, outside) if kept(middle) else (inside, middle)
+    return inside
 
 
 # -- of a study ------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 
 from dashboards.evidence import frames, latex, tables
 from dashboards.evidence.speedup import RowSpeedup, Speedup, from_dict, plain_runs, speedup, speedups
-from dashboards.evidence.stats import Interval
+from dashboards.evidence.stats import Interval, sign_flip_p
 from dashboards.report import answer as report
 from dashboards.report import pages
 from orchestrator.study.canonical import canonical
@@ -66,6 +66,21 @@ def test_with_noise_the_interval_holds_the_truth_as_often_as_it_says() -> None:
         found = power_law(1.2, noise=0.05, seed=seed)
         held += (found.low or 0.0) <= 1.2 <= (found.high or np.inf)
     assert held >= 60 * 0.95 - 3 * np.sqrt(60 * 0.95 * 0.05)
+
+
+@pytest.mark.parametrize("seeds", [6, 9])
+def test_the_interval_holds_just_the_lengths_that_the_test_does_not_reject(seeds: int) -> None:
+    for seed in range(10):
+        found = power_law(1.3, seeds=seeds, noise=0.08, seed=seed)
+        at = np.linspace(0, np.log(1.7), 2001)
+        random = np.random.default_rng(seed)
+        shared = random.normal(0, 0.1, seeds)
+        plain = [-KAPPA * np.log(each) + shared + random.normal(0, 0.08, seeds) for each in LENGTHS]
+        row = -KAPPA * np.log(1.3) + shared + random.normal(0, 0.08, seeds)
+        curves = np.array([np.interp(at, np.log(LENGTHS), of) for of in np.array(plain).T]).T - row
+        kept = np.exp(at[[sign_flip_p(each) > 0.05 for each in curves]])
+        low, high = found.low or found.span.low, found.high or found.span.high
+        assert (low, high) == pytest.approx((kept[0], kept[-1]), rel=0.004)
 
 
 def test_too_few_seeds_give_a_value_and_no_interval() -> None:
