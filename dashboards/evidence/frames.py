@@ -53,6 +53,15 @@ class Trial:
     def hours(self) -> float:
         return run_hours(self.charged)
 
+    @property
+    def share_done(self) -> float:
+        """Its steps over those of one whole run, repeated ones included. What a run does not say of its steps
+        counts as a whole run."""
+        steps = self.config.get("steps")
+        if not isinstance(steps, int) or steps < 1 or "steps" not in self.charged:
+            return float(self.ended)
+        return self.charged["steps"] / steps
+
 
 @dataclass(frozen=True)
 class Choice:

@@ -251,7 +251,7 @@ def best_row(frame: Frame, *, metric: str | None = None, column: str | None = No
     sign = 1 if frame.lower_is_better(metric) else -1
     found = [
         BestRow(row.name, cell.column, cell.value, cell.n)
-        for row in tables.table(frame, metric=metric).rows
+        for row in tables.table(frame, metric=metric, speedups=()).rows
         for cell in row.cells
         if cell.source == "confirmed" and cell.value is not None and column in (None, cell.column)
     ]

@@ -26,8 +26,9 @@ from typing import Literal
 
 from dashboards.evidence import contrasts
 from dashboards.evidence.contrasts import Contrast
+from dashboards.evidence.csv_tables import csv_text
 from dashboards.evidence.frames import Frame, Trial
-from dashboards.evidence.tables import csv_text, one_line
+from dashboards.evidence.tables import one_line
 from orchestrator.ledger.records import TrialState
 from orchestrator.study.spec import Arm
 

@@ -7,28 +7,26 @@ runs are those of one search, as in the paper: the mean over replicates and colu
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal
 
-from dashboards.evidence import paper, stats
+from dashboards.evidence import paper, speedup, stats
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Frame
+from dashboards.evidence.speedup import RowSpeedup
 from orchestrator.ground import durations
 from orchestrator.ground.errors import ServiceLost
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import StudyState
-from orchestrator.readings.exports import FORMULA_STARTS
 from orchestrator.study.spec import RISING, Arm
 
+_Place = tuple[str, str]  # row, column
 Source = Literal["confirmed", "search", "diverged", "none"]
 GREEK = {"alpha": "α", "beta1": "β1", "alpha+beta1": "α+β1", "eta": "η̂", "*": ""}
-LATEX = {"α": r"$\alpha$", "β1": r"$\beta_1$", "η̂": r"$\hat{\eta}$"}
 MOST_DECIMALS = 6
 FEWEST = 3  # values, for an interval of their mean
 RUNS = ("runs_low", "runs_high")  # the ends of `runs` as numbers
@@ -46,6 +44,7 @@ class Cell:
     diverged: int
     paper: float | None
     values: tuple[float, ...] = ()  # of the seeds, where they are too few for an interval
+    speedup: RowSpeedup | None = None  # in the column's plain runs
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ class Table:
     rows: tuple[Row, ...]
     paper: str | None  # which of its tables stands beside
     notes: tuple[str, ...]
+    speedup_in: str | None = None  # the column whose speed-ups stand in a column of their own, S
 
 
 def metrics(frame: Frame) -> tuple[str, ...]:
@@ -78,14 +78,16 @@ def metrics(frame: Frame) -> tuple[str, ...]:
     return (*[name for name in PREFERRED if name in known][:1], frame.spec.objective.metric)
 
 
-def table(frame: Frame, *, metric: str | None = None) -> Table:
-    """Rows of the search in the spec's order, then the controls'."""
+def table(frame: Frame, *, metric: str | None = None, speedups: Sequence[RowSpeedup] | None = None) -> Table:
+    """Rows of the search in the spec's order, then the controls'. `speedups`: where they are known."""
     metric = metric or metrics(frame)[0]
+    known = {(s.row, s.column): s for s in (speedup.speedups(frame) if speedups is None else speedups)}
     theirs = paper.beside(frame, metric)
     arms = sorted(
         (a for a in frame.spec.arms if not frame.spec.confirms(a)), key=lambda a: a.phase != "search"
     )
-    rows = tuple(_row(frame, name, metric, theirs) for name in dict.fromkeys(map(frame.row_of, arms)))
+    rows = tuple(_row(frame, name, metric, theirs, known) for name in dict.fromkeys(map(frame.row_of, arms)))
+    speedup_in = _speedup_in(frame, {column for _, column in known})
     return Table(
         study=frame.spec.name,
         metric=metric,
@@ -94,11 +96,21 @@ def table(frame: Frame, *, metric: str | None = None) -> Table:
         columns=frame.columns(),
         rows=rows,
         paper=theirs.name if theirs else None,
-        notes=(*_notes(frame, rows), *_beside(frame, metric, rows)),
+        notes=(*_notes(frame, rows), *_of_speedups(frame, speedup_in), *_beside(frame, metric, rows)),
+        speedup_in=speedup_in,
     )
 
 
-def _row(frame: Frame, name: str, metric: str, beside: paper.PaperTable | None) -> Row:
+def _speedup_in(frame: Frame, known: Collection[str]) -> str | None:
+    """The claim's column, or else the first one that has speed-ups."""
+    claim = frame.spec.claim
+    claimed = frame.spec.arm(claim.challenger).column if claim else "*"
+    return next((c for c in (claimed, *frame.columns()) if c in known), None)
+
+
+def _row(
+    frame: Frame, name: str, metric: str, beside: paper.PaperTable | None, known: Mapping[_Place, RowSpeedup]
+) -> Row:
     columns = frame.columns()
     arms = {column: arm for column in columns if (arm := frame.arm_at(name, column)) is not None}
     distinct = {arm.name: arm for arm in arms.values()} or {
@@ -112,7 +124,10 @@ def _row(frame: Frame, name: str, metric: str, beside: paper.PaperTable | None) 
         phase=first.phase,
         hours=fmean(frame.spent(arm, lambda t: run_hours(t.charged)) for arm in distinct.values()),
         runs=(min(runs), max(runs)),
-        cells=tuple(_cell(frame, arms.get(column), column, metric, theirs) for column in columns),
+        cells=tuple(
+            replace(_cell(frame, arms.get(column), column, metric, theirs), speedup=known.get((name, column)))
+            for column in columns
+        ),
         paper_hours=theirs.hours if theirs else None,
         paper_runs=theirs.runs if theirs else None,
     )
@@ -178,6 +193,15 @@ def _beside(frame: Frame, metric: str, rows: Sequence[Row]) -> Iterator[str]:
     if paper.beside(frame, metric) is not None:
         differ = [each.what for each in paper.deviations(frame, metric=metric, seeds=fewest_seeds(rows))]
         yield f"The paper's numbers were obtained otherwise: {', '.join(differ)}."
+
+
+def _of_speedups(frame: Frame, column: str | None) -> Iterator[str]:
+    if column is not None:
+        metric = frame.spec.objective.metric
+        yield (
+            f"S: by how much plain training would have to be lengthened to have the {metric} of a run of the "
+            f"row, over what that run costs, with its 95 % interval from six seeds on."
+        )
 
 
 def _notes(frame: Frame, rows: Sequence[Row]) -> Iterator[str]:
@@ -250,6 +274,20 @@ def cell_text(cell: Cell, decimals: int) -> str:
     return f"{value_text(cell, decimals)} {spread_text(cell, decimals)}".rstrip()
 
 
+def speedup_header(made: Table) -> list[str]:
+    """S, and of which column where there are several; nothing in a table without speed-ups."""
+    if made.speedup_in is None:
+        return []
+    return ["S" if len(made.columns) == 1 else f"S, {column_name(made.speedup_in)}"]
+
+
+def speedup_texts(made: Table, row: Row) -> list[str]:
+    if made.speedup_in is None:
+        return []
+    (known,) = (cell.speedup for cell in row.cells if cell.column == made.speedup_in)
+    return ["–" if known is None else known.of_run.words]
+
+
 def paper_texts(row: Row) -> list[str]:
     """Time, runs and the cells as the paper prints them."""
     time = "" if row.paper_hours is None else durations.hours(row.paper_hours)
@@ -263,7 +301,7 @@ def paper_texts(row: Row) -> list[str]:
 # -- forms -----------------------------------------------------------------------------------------------
 def header(made: Table) -> list[str]:
     names = [column_name(column) or made.metric for column in made.columns]
-    ours = ["", "time", "# runs", *names]
+    ours = ["", "time", "# runs", *names, *speedup_header(made)]
     return ours + [f"paper {name}".rstrip() for name in ("time", "runs", *names)] if made.paper else ours
 
 
@@ -275,6 +313,7 @@ def grid(made: Table) -> list[list[str]]:
             durations.hours(row.hours),
             runs_text(row),
             *(cell_text(cell, made.decimals) for cell in row.cells),
+            *speedup_texts(made, row),
             *(paper_texts(row) if made.paper else ()),
         ]
         for row in made.rows
@@ -298,63 +337,7 @@ def one_line(text: str) -> str:
     return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", " ".join(text.split()))
 
 
-def to_latex(made: Table) -> str:
-    """For booktabs; the controls stand below a rule."""
-    names = header(made)
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_latex(title(made))}. {' '.join(map(_latex, made.notes))}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(names) - 1)}}}",
-        r"\toprule",
-        " & ".join(map(_latex, names)) + r" \\",
-        r"\midrule",
-    ]
-    before = "search"
-    for row, texts in zip(made.rows, grid(made), strict=True):
-        if row.phase != before:
-            lines.append(r"\midrule")
-        before = row.phase
-        lines.append(" & ".join(map(_latex, texts)) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
-
-
-def _latex(text: str) -> str:
-    escaped = re.sub(r"([&%$#_{}])", r"\\\1", " ".join(text.split()).replace("\\", r"\textbackslash "))
-    escaped = escaped.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
-    for sign, written in {**LATEX, "–": "--", "†": r"$\dagger$", "*": r"$^{*}$"}.items():
-        escaped = escaped.replace(sign, written)
-    # A rule before a bracket would take it as an option of its own.
-    return f"{{}}{escaped}" if escaped.startswith("[") else escaped
-
-
-CSV_HEADER = (
-    "row", "column", "arm", "phase", "runs", "run_hours", "metric", "value", "low", "high", "n", "source",
-    "diverged", "paper_value", "paper_run_hours", "paper_runs",
-)  # fmt: skip
-
-
-def to_csv(made: Table) -> str:
-    """A line for each cell, numbers in full."""
-    return csv_text(CSV_HEADER, to_dicts(made))
-
-
-def csv_text(header: Sequence[str], lines: Iterable[Mapping[str, object]]) -> str:
-    """These names of each line; what is None is empty."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
-    for line in lines:
-        writer.writerow(["" if v is None else csv_value(v) for v in (line[name] for name in header)])
-    return file.getvalue()
-
-
-def csv_value(value: object) -> object:
-    """A text that a spreadsheet would run gets an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
-
-
-def to_dicts(made: Table, *, values: bool = False) -> list[Mapping[str, object]]:
+def to_dicts(made: Table, *, values: bool = False) -> list[Mapping[str, Any]]:
     """One object for each cell: what scripts get. `values`: with all that `from_dict` needs."""
     return [
         {
@@ -374,6 +357,7 @@ def to_dicts(made: Table, *, values: bool = False) -> list[Mapping[str, object]]
             "paper_value": cell.paper,
             "paper_run_hours": row.paper_hours,
             "paper_runs": row.paper_runs,
+            "speedup": cell.speedup and cell.speedup.to_dict(),
             **({**dict(zip(RUNS, row.runs, strict=True)), "values": list(cell.values)} if values else {}),
         }
         for row in made.rows
@@ -396,6 +380,7 @@ def from_dict(study: str, told: Mapping[str, Any]) -> Table:
         rows=rows,
         paper=told["paper"],
         notes=tuple(told["notes"]),
+        speedup_in=told.get("speedup_in"),
     )
 
 
@@ -419,6 +404,7 @@ def _row_again(cells: Sequence[Mapping[str, Any]]) -> Row:
 
 def _cell_again(cell: Mapping[str, Any]) -> Cell:
     within = None if cell["low"] is None else stats.Interval(cell["low"], cell["high"])
+    told = cell.get("speedup")  # an older service knows of none
     return Cell(
         column=cell["column"],
         arm=cell["arm"],
@@ -429,4 +415,5 @@ def _cell_again(cell: Mapping[str, Any]) -> Cell:
         diverged=cell["diverged"],
         paper=cell["paper_value"],
         values=tuple(cell.get("values", ())),
+        speedup=told and speedup.from_dict(cell["row"], cell["column"], told),
     )

@@ -43,7 +43,7 @@ from dashboards.evidence import stats
 from dashboards.evidence.attribution import ALPHA, Column, Control, attribution
 from dashboards.evidence.cells import Cell, Tested, levels, one_sided, tested
 from dashboards.evidence.contrasts import Contrast, contrast
-from dashboards.evidence.frames import Frame, Trial
+from dashboards.evidence.frames import Frame
 from orchestrator.ledger.records import TrialState
 from orchestrator.study.claim import Claim, ClaimKind, CostBy
 from orchestrator.study.spec import Arm
@@ -306,11 +306,4 @@ def _spent(frame: Frame, claim: Claim, arm: Arm) -> float | None:
     if hours[asked.name] is None:
         return None
     # A run's share of its steps; what a run does not say of its steps counts as a whole run.
-    return frame.spent(arm, lambda t: (hours[t.arm] or 0.0) * _share_done(t))
-
-
-def _share_done(trial: Trial) -> float:
-    steps = trial.config.get("steps")
-    if not isinstance(steps, int) or steps < 1 or "steps" not in trial.charged:
-        return float(trial.ended)
-    return trial.charged["steps"] / steps
+    return frame.spent(arm, lambda t: (hours[t.arm] or 0.0) * t.share_done)

@@ -23,6 +23,7 @@ from dashboards.evidence import (
     paper,
     sentences,
     series,
+    speedup,
     tables,
     targets,
     verdict,
@@ -49,6 +50,7 @@ class Answer:
     audit: hypergradients.HypergradientAudit | None  # where runs were forked
     contrasts: tuple[tuple[str, str, list[Contrast]], ...]  # challenger's row, incumbent's row, by column
     worth: tuple[equivalent.Worth, ...]  # in trials of a search
+    speedups: tuple[speedup.RowSpeedup, ...]  # in longer plain training
     costs: tuple[tuple[str, str, Cost], ...]  # arm, phase
     equal: tuple[series.Equal, ...]
     reached: tuple[targets.Reached, ...]
@@ -64,7 +66,9 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
     frame = frames.read(ledger, study)
     looked_at = series.closely(frame)
     heard = frames.curves(ledger, {t.name: t for t in [*looked_at, *hypergradients.audited(frame)]}.values())
-    made = tuple(tables.table(frame, metric=metric) for metric in dict.fromkeys(tables.metrics(frame)))
+    sped = speedup.speedups(frame)
+    metrics = dict.fromkeys(tables.metrics(frame))
+    made = tuple(tables.table(frame, metric=metric, speedups=sped) for metric in metrics)
     judged, head, explained = conclude(frame)
     return Answer(
         frame=frame,
@@ -77,6 +81,7 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
         audit=hypergradients.conclude(frame, heard),
         contrasts=tuple(_contrasts(frame)),
         worth=tuple(equivalent.worth(frame)),
+        speedups=sped,
         costs=tuple(_costs(frame, heard, slots=slots)),
         equal=tuple(series.equal_budgets(frame, slots=slots)),
         reached=tuple(targets.reached(frame)),
@@ -182,6 +187,7 @@ def table_dict(made: tables.Table, *, values: bool = False) -> dict[str, Any]:
         "columns": list(made.columns),
         "cells": [dict(cell) for cell in tables.to_dicts(made, values=values)],
         "paper": made.paper,
+        "speedup_in": made.speedup_in,
         "notes": list(made.notes),
     }
 

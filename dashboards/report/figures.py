@@ -12,12 +12,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import geometric_mean
 from typing import Any
 
-from dashboards.evidence import series
+from dashboards.evidence import series, speedup
 from dashboards.evidence.frames import Curve, Curves, Frame
 from dashboards.evidence.series import Confirmed, Line, Slice
+from dashboards.evidence.speedup import Plain, RowSpeedup
 from dashboards.evidence.tables import column_name
+from dashboards.report.ticks import log_axis
 from orchestrator.study.spec import Parameter
 from trainer.config.scales import to_working
 
@@ -28,6 +31,7 @@ MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 WIDE = 20  # times: beyond, one bad first run would flatten all that is of interest
 LOGIT_TICKS = (0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 0.999)
 HEIGHT = 340
+LEGEND_LINE = 19  # pixels: of a legend with a row's name and figures on each
 MOST_OF_A_TRIAL = 600  # points of each curve on a trial's own page
 MOST_PANELS = 12
 
@@ -51,10 +55,13 @@ class Figure:
     switch: tuple[str, ...] = ()
 
 
-def figures(frame: Frame, heard: Mapping[str, Curves]) -> list[Figure]:
-    """All figures that have something to show."""
+def figures(
+    frame: Frame, heard: Mapping[str, Curves], speedups: Sequence[RowSpeedup] | None = None
+) -> list[Figure]:
+    """All figures that have something to show. `speedups`: where they are known."""
     metric, columns = frame.spec.objective.metric, frame.columns()
     inks = _Inks(frame)
+    speedups = speedup.speedups(frame) if speedups is None else speedups
     made = [
         Figure(
             "anytime",
@@ -80,6 +87,14 @@ def figures(frame: Frame, heard: Mapping[str, Curves]) -> list[Figure]:
             f"The choices again: {metric} on fresh seeds",
             "Each dot is one run of an arm's choice; a grey line joins the runs of one seed.",
             tuple(_confirmed(series.confirmed(frame, c, metric=metric), c, metric, inks) for c in columns),
+        ),
+        Figure(
+            "speedup",
+            f"Against longer plain training: {metric}",
+            "Plain runs of several lengths, faint by seed, and their geometric mean as a curve. A row stands "
+            "at what one of its runs costs; the dotted line leads to the length of plain training that is as "
+            "good, and S is that length over the cost. Below the curve a row is worth what it costs.",
+            tuple(_speedup(frame, c, speedups, inks) for c in columns),
         ),
         Figure(
             "space",
@@ -232,6 +247,63 @@ def _confirmed(rows: Sequence[Confirmed], column: str, metric: str, inks: _Inks)
     )
     made.figure["layout"]["showlegend"] = False
     return made
+
+
+def _speedup(frame: Frame, column: str, speedups: Sequence[RowSpeedup], inks: _Inks) -> Plot:
+    rows, metric = [each for each in speedups if each.column == column], frame.spec.objective.metric
+    plain = speedup.plain_runs(frame, column) if rows else None
+    if plain is None:
+        return _plot(column_name(column), [], xaxis={}, yaxis={})
+    traces = [*_lengths(plain, inks(frame.row_of(plain.arms[0]))[0]), *_at_their_cost(rows, inks)]
+    xs, ys = ([value for trace in traces for value in trace[axis]] for axis in ("x", "y"))
+    axes = {
+        "xaxis": {"title": {"text": "training time, in plain runs"}, **log_axis(xs)},
+        "yaxis": {"title": {"text": metric}, **log_axis(ys)},
+    }
+    made = _plot(column_name(column), traces, **axes)
+    made.figure["layout"]["height"] = HEIGHT + LEGEND_LINE * len(rows)
+    made.figure["layout"]["legend"]["tracegroupgap"] = 0  # else a narrow page has no room for all of it
+    return made
+
+
+def _lengths(plain: Plain, colour: str) -> list[dict[str, Any]]:
+    """Plain runs: a faint line for each seed, and their curve."""
+    losses = plain.losses
+    lengths = list(losses)
+    faint: list[dict[str, Any]] = [
+        {
+            "x": lengths,
+            "y": [losses[length][unit] for length in lengths],
+            "text": [f"seed {unit}"] * len(lengths),
+            "mode": "lines+markers",
+            "line": {"color": _faint(colour, 0.45), "width": 1},
+            "marker": {"size": 4},
+            "showlegend": False,
+        }
+        for unit in losses[1.0]
+    ]
+    means = [geometric_mean(losses[length].values()) for length in lengths]
+    style = {"line": {"color": colour, "width": 2.5}, "marker": {"size": 7}}
+    return [
+        *faint,
+        {"name": "plain training", "x": lengths, "y": means, "mode": "lines+markers", **style},
+    ]
+
+
+def _at_their_cost(rows: Sequence[RowSpeedup], inks: _Inks) -> list[dict[str, Any]]:
+    traces: list[dict[str, Any]] = []
+    for each in rows:
+        colour, _, marker = inks(each.row)
+        ends = {"beyond": each.length.span.high, "short": each.length.span.low}
+        reached = ends.get(each.length.side, each.length.value or each.cost)
+        both = {"legendgroup": each.row, "name": f"{each.row}: S {each.of_run.shown}"}
+        line = {"mode": "lines", "line": {"color": colour, "dash": "dot", "width": 1.5}, "showlegend": False}
+        traces.append(
+            {**both, "x": [each.cost, reached], "y": [each.loss, each.loss], "hoverinfo": "skip", **line}
+        )
+        dot = {"mode": "markers", "marker": {"color": colour, "symbol": marker, "size": 10}}
+        traces.append({**both, "x": [each.cost], "y": [each.loss], "text": each.of_run.words, **dot})
+    return traces
 
 
 def _slice(each: Slice, metric: str, column: str, inks: _Inks) -> Plot:

@@ -45,7 +45,7 @@ class Searched:
 
 def page(answer: Answer) -> str:
     """One HTML file. plotly.js is written into it once."""
-    drawn = figures.figures(answer.frame, answer.heard)
+    drawn = figures.figures(answer.frame, answer.heard, answer.speedups)
     return (
         environment(html=True)
         .get_template(PAGE)
@@ -140,6 +140,7 @@ def _context(answer: Answer) -> dict[str, Any]:
         "matrix_rules": _rules(matrix.__doc__),
         "contrasts": answer.contrasts,
         "worth": answer.worth,
+        "speedups": answer.speedups,
         "costs": answer.costs,
         "equal": answer.equal,
         "reached": answer.reached,

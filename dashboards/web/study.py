@@ -174,7 +174,7 @@ class Answers:
 
     def _conclude(self, study_id: str, version: str) -> Concluded:
         answer = report.gather(self._ledger, study_id, slots=self._slots, runs=self._runs)
-        return Concluded(version, answer, tuple(figures.figures(answer.frame, answer.heard)))
+        return Concluded(version, answer, tuple(figures.figures(answer.frame, answer.heard, answer.speedups)))
 
 
 @dataclass(frozen=True)

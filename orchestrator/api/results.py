@@ -8,7 +8,17 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, Field, JsonValue
 
-from dashboards.evidence import attribution, cells, contrasts, explain, frames, headline, series
+from dashboards.evidence import (
+    attribution,
+    cells,
+    contrasts,
+    csv_tables,
+    explain,
+    frames,
+    headline,
+    latex,
+    series,
+)
 from dashboards.evidence import tables as drawn
 from dashboards.evidence import verdict as judging
 from dashboards.report import figures as ink
@@ -187,8 +197,8 @@ def tables(
         return JSONResponse(finite(told_of))
     write, kind = {
         "md": (drawn.to_markdown, "text/markdown"),
-        "csv": (drawn.to_csv, "text/csv"),
-        "latex": (drawn.to_latex, "text/x-tex"),
+        "csv": (csv_tables.to_csv, "text/csv"),
+        "latex": (latex.to_latex, "text/x-tex"),
     }[form]
     return PlainTextResponse(write(made), media_type=kind)
 

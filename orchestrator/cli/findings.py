@@ -168,17 +168,20 @@ def _is_preset(name: str) -> bool:
 
 # -- its table -------------------------------------------------------------------------------------------
 def _show_table(made: Table, head: Mapping[str, Any]) -> None:
-    from dashboards.evidence.tables import column_name, metric_name
+    from dashboards.evidence.tables import column_name, metric_name, speedup_texts
 
     columns = sorted(made.columns, key=lambda column: column != head["column"])
     shown = _rows_shown(made, head)
     papers = made.paper is not None and any(row.cells[0].paper is not None for row in shown)
     names = [column_name(column) or "value" for column in columns]
+    sped = made.speedup_in == head["column"]
+    names += ["S"] if sped else []
     header = (metric_name(made.metric), "search", "trials", *names, *(("paper",) if papers else ()))
     grid = []
     for row in shown:
         cells = {cell.column: cell for cell in row.cells}
         texts = [short_cell(cells[column], made.decimals) for column in columns]
+        texts += speedup_texts(made, row) if sped else []
         grid.append([*_first(row), *texts, *([_papers(row, columns[0])] if papers else [])])
     best = _best(made, shown, columns[0])
     lines = table(
@@ -207,7 +210,7 @@ def _show_table(made: Table, head: Mapping[str, Any]) -> None:
 def _spare(header: tuple[str, ...], columns: list[str]) -> list[str]:
     """What is left out first on a narrow terminal: the paper, time, trials, then columns but the claim's."""
     last = [name for name in ("paper", "search", "trials") if name in header]
-    return last + list(header[4 : 3 + len(columns)])[::-1]
+    return [*last, *(["S"] if "S" in header else []), *list(header[4 : 3 + len(columns)])[::-1]]
 
 
 def _rows_shown(made: Table, head: Mapping[str, Any]) -> list[Row]:

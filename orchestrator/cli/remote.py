@@ -141,7 +141,7 @@ class RemoteSite:
         )
 
     def report(self, study: StudyRow, folder: Path, *, slots: int | None) -> Conclusion:
-        from dashboards.evidence import matrix, tables
+        from dashboards.evidence import csv_tables, matrix, tables
         from dashboards.report import files
         from dashboards.report.answer import table_dict
 
@@ -157,7 +157,7 @@ class RemoteSite:
             files.PAGE: self.client.report(study.study_id, slots=slots),
         }
         if answer["matrix"] is not None:
-            texts["matrix.csv"] = tables.csv_text(matrix.CSV_HEADER, answer["matrix"]["cells"])
+            texts["matrix.csv"] = csv_tables.csv_text(matrix.CSV_HEADER, answer["matrix"]["cells"])
         path = files.write_texts(texts, folder)
         return Conclusion(study.name, answer["status"], conclusion_of(answer), made[0], str(path))
 

@@ -67,7 +67,7 @@ def verdict_(name: str, as_json: bool, server: str | None) -> int:
 @server_option
 def table_(name: str, form: str, metric: str | None, as_json: bool, server: str | None) -> int:
     """Print the results in the shape of the paper's table, its numbers beside them."""
-    from dashboards.evidence import tables
+    from dashboards.evidence import csv_tables, latex, tables
     from dashboards.report.answer import table_dict
 
     with opened(server) as site:
@@ -78,6 +78,6 @@ def table_(name: str, form: str, metric: str | None, as_json: bool, server: str 
     elif form == "text":
         say(*table_lines(made))
     else:
-        written = {"md": tables.to_markdown, "latex": tables.to_latex, "csv": tables.to_csv}[form](made)
+        written = {"md": tables.to_markdown, "latex": latex.to_latex, "csv": csv_tables.to_csv}[form](made)
         click.echo(written, nl=False)
     return DONE

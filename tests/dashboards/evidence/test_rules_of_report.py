@@ -22,6 +22,7 @@ STATS, INVERSION = f"{HERE}/evidence/test_stats.py", f"{HERE}/evidence/test_inve
 CONTRASTS, ALARMS = f"{HERE}/evidence/test_contrasts.py", f"{HERE}/evidence/test_false_alarms.py"
 POWER, FRAMES = f"{HERE}/evidence/test_power.py", f"{HERE}/evidence/test_frames.py"
 CONTROLS, TABLES = f"{HERE}/evidence/test_attribution.py", f"{HERE}/evidence/test_tables.py"
+SPED = f"{HERE}/evidence/test_speedup.py"
 WORTH, TARGETS = f"{HERE}/evidence/test_equivalent.py", f"{HERE}/evidence/test_targets.py"
 SENTENCES, MATRIX = f"{HERE}/evidence/test_sentences.py", f"{HERE}/evidence/test_matrix.py"
 AUDIT, CAUTIONS = f"{HERE}/evidence/test_hypergradients.py", f"{HERE}/evidence/test_cautions.py"
@@ -251,6 +252,37 @@ RULES: Mapping[str, tuple[str, ...]] = {
     '"> 100" means that a hundred trials are not enough': (f"{WORTH}::test_more_than_any_is_said_in_words",),
     "below five there is no answer": (
         f"{WORTH}::test_a_search_of_too_few_trials_or_of_a_metric_that_is_to_be_high_tells_nothing",
+    ),
+    # worth in longer plain training
+    "By how much would plain training have to be lengthened to be as good as a row": (
+        f"{SPED}::test_every_row_on_fresh_seeds_is_told_in_longer_plain_training_and_in_what_it_cost",
+        f"{SPED}::test_longer_plain_training_is_known_by_its_words_where_the_spec_does_not_state_it",
+        f"{SPED}::test_without_two_lengths_or_shared_seeds_or_a_loss_there_is_none",
+    ),
+    "1. Seed by seed, the plain losses are joined": (
+        f"{SPED}::test_without_noise_it_is_read_off_to_the_last_digit",
+        f"{SPED}::test_only_seeds_that_all_plain_runs_share_are_read_and_few_give_no_interval",
+        f"{SPED}::test_a_diverged_run_counts_as_the_worst_that_any_run_ended_with",
+    ),
+    "2. The row is as good as the length at which the mean difference of log loss is zero": (
+        f"{SPED}::test_a_row_as_good_as_the_plain_runs_of_a_length_is_worth_that_length_however_the_curve_bends",
+        f"{SPED}::test_the_interval_holds_just_the_lengths_that_the_test_does_not_reject",
+        f"{SPED}::test_with_noise_the_interval_holds_the_truth_as_often_as_it_says",
+    ),
+    "3. S is that length over what the row costs": (
+        f"{SPED}::test_what_the_spec_expects_a_step_to_cost_counts_where_it_says_so_of_all_arms_concerned",
+        f"{SPED}::test_a_setting_that_nothing_chose_costs_one_run_with_all_that_led_to_it",
+    ),
+    "4. Nothing is extrapolated.": (
+        f"{SPED}::test_beyond_the_longest_and_short_of_the_shortest_are_answers",
+    ),
+    "Plain runs themselves have no S": (
+        f"{SPED}::test_the_table_has_a_column_of_it_in_every_form",
+        f"{SPED}::test_the_report_tells_of_a_run_and_of_its_search",
+        f"{SPED}::test_a_script_gets_it_with_each_cell_and_makes_the_table_again_of_it",
+    ),
+    "**Against longer plain training**": (
+        f"{FIGURES}::test_rows_stand_at_what_they_cost_beside_the_curve_of_plain_training",
     ),
     # costs
     "Everything charged, over all replicates": (

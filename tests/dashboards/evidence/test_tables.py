@@ -11,7 +11,7 @@ from statistics import fmean
 import pytest
 import scipy.stats
 
-from dashboards.evidence import frames, paper, tables
+from dashboards.evidence import csv_tables, frames, latex, paper, tables
 from dashboards.report.answer import table_dict
 from orchestrator.ground.errors import ServiceLost
 from orchestrator.ledger.records import StudyState, TrialState
@@ -115,7 +115,7 @@ def test_bleu_of_the_test_split_comes_first_where_it_was_scored() -> None:
 
 
 def test_csv_has_a_line_a_cell_and_no_formula() -> None:
-    rows = list(csv.DictReader(io.StringIO(tables.to_csv(made()))))
+    rows = list(csv.DictReader(io.StringIO(csv_tables.to_csv(made()))))
     assert [row["row"] for row in rows] == ["base", "'+ BO", "guided"]
     assert float(rows[1]["value"]) == pytest.approx(0.81)
     assert (rows[1]["source"], rows[1]["n"], rows[1]["run_hours"]) == ("confirmed", "3", "4.0")
@@ -176,7 +176,7 @@ def test_decimals_are_those_of_the_table_and_small_losses_have_digits(
 
 def test_latex_is_escaped_and_ruled() -> None:
     study = spec(name="a_b", confirmations=3)
-    text = tables.to_latex(made(study))
+    text = latex.to_latex(made(study))
     assert "a\\_b: loss" in text
     assert " & time & \\# runs & $\\alpha$" in text
     assert text.count("\\midrule") == 1
@@ -186,7 +186,7 @@ def test_latex_is_escaped_and_ruled() -> None:
 def test_a_row_in_brackets_is_no_length_of_the_rule_above_it() -> None:
     names = {"base": "[2ex] base", "guided": "[a] guided"}
     arms = [{**arm.model_dump(), "row": names.get(arm.row, arm.row)} for arm in spec(confirmations=3).arms]
-    text = tables.to_latex(made(spec(arms=arms)))
+    text = latex.to_latex(made(spec(arms=arms)))
     assert not re.search(r"(rule|\\\\)\s*\[", text)  # \\, \midrule and \toprule take what follows in brackets
     assert "{}[2ex] base & " in text
     assert "{}[a] guided & " in text

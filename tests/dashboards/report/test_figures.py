@@ -11,7 +11,7 @@ from dashboards.evidence import frames, series
 from dashboards.report import figures
 from orchestrator.ledger.records import StudyState
 from orchestrator.study.spec import StudySpec
-from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, runs, searched, spec
+from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, repeated, runs, searched, spec
 
 ALPHA = [
     Run(
@@ -263,3 +263,35 @@ def test_a_row_that_goes_on_with_what_another_learned_with_learns_too() -> None:
     }
     frame = frames.read(ledger(spec(more_arms=[control]), {}), "s1")
     assert frame.learns["again"] == ("alpha",)
+
+
+def test_rows_stand_at_what_they_cost_beside_the_curve_of_plain_training() -> None:
+    steps = {"longer-60": 60, "longer-80": 80}
+    longer = [
+        repeated(name, name, trials=2, column="alpha", phase="control", control="longer", config={"steps": n})
+        for name, n in steps.items()
+    ]
+    fresh = {
+        "confirm-base": runs(1.0, 0.9),
+        "longer-60": runs(0.5, 0.4),
+        "longer-80": runs(0.25, 0.2),
+        "confirm-guided": runs(0.5, 0.4, hours=1.7),  # as good as plain training of one and a half
+        "confirm-bo": runs(0.1, 0.1),  # better than the longest
+    }
+    made = ledger(spec(more_arms=longer), {**searched(), **fresh})
+    drawn = next(f for f in figures.figures(frames.read(made, "s1"), {}) if f.key == "speedup")
+    (plot,) = drawn.plots
+    layout, named = plot.figure["layout"], [t for t in plot.figure["data"] if t.get("showlegend", True)]
+    assert [trace["name"] for trace in named] == ["plain training", "+ BO: S > 2", "guided: S 0.882"]
+    plain, bo, guided = named
+    assert plain["x"] == [1.0, 1.5, 2.0]
+    assert plain["y"] == pytest.approx([math.sqrt(0.9), math.sqrt(0.2), math.sqrt(0.05)])
+    assert (bo["x"], bo["y"]) == ([1.0], pytest.approx([0.1]))
+    assert (guided["x"], guided["y"]) == (pytest.approx([1.7]), pytest.approx([math.sqrt(0.2)]))
+    dotted = [t["x"] for t in plot.figure["data"] if t.get("line", {}).get("dash") == "dot"]
+    assert dotted == [[1.0, 2.0], pytest.approx([1.7, 1.5])]  # to the length that is as good, or the longest
+    seeds = [t for t in plot.figure["data"] if isinstance(t.get("text"), list)]
+    assert [t["y"] for t in seeds] == [[1.0, 0.5, 0.25], [0.9, 0.4, 0.2]]
+    assert layout["xaxis"]["ticktext"] == ["1", "1.5", "2"]
+    assert layout["yaxis"]["type"] == layout["xaxis"]["type"] == "log"
+    assert layout["height"] > figures.HEIGHT  # room for a legend with a line for each row

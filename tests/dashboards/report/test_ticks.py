@@ -1,0 +1,36 @@
+"""Has an axis ticks where its values are?"""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from dashboards.report.ticks import log_axis
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ((1.0, 2.1), ["1", "1.5", "2"]),
+        ((1.0, 1.7), ["1", "1.2", "1.5"]),
+        ((0.07, 0.31), ["0.07", "0.1", "0.15", "0.2", "0.3"]),
+        ((0.02, 3.0), ["0.03", "0.1", "0.3", "1", "3"]),
+        ((1e-4, 10.0), ["0.0001", "0.001", "0.01", "0.1", "1", "10"]),
+        ((2.0, 2.2), ["2", "2.05", "2.1", "2.15", "2.2", "2.25"]),
+    ],
+)
+def test_a_logarithmic_axis_has_round_ticks_where_its_values_are(
+    values: tuple[float, float], shown: list[str]
+) -> None:
+    axis = log_axis(values)
+    assert axis["ticktext"] == shown
+    assert [float(text) for text in shown] == pytest.approx(axis["tickvals"])
+    low, high = axis["range"]  # plotly's ranges are exponents, its ticks are not
+    assert low < math.log10(values[0]) < math.log10(values[1]) < high
+    assert all(low <= math.log10(tick) <= high for tick in axis["tickvals"])
+
+
+def test_equal_values_have_an_axis_too() -> None:
+    low, high = log_axis([0.5, 0.5])["range"]
+    assert low < math.log10(0.5) < high
