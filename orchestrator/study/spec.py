@@ -12,8 +12,12 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from orchestrator.study.after import After as After
+from orchestrator.study.after import Take as Take
+from orchestrator.study.base import LATER as LATER
+from orchestrator.study.base import Spec as Spec
 from orchestrator.study.methods import METHODS
 from orchestrator.study.named import STORED, OneOf
 from orchestrator.study.roles import ControlKind as ControlKind
@@ -22,7 +26,6 @@ from orchestrator.study.roles import controls_named, role_named
 from trainer.config.scales import Scale
 
 Phase = Literal["search", "confirm", "control"]
-Take = Literal["config", "schedule", "schedule-mean", "matched-decay"]
 Goal = Literal["minimize", "maximize"]
 CostBy = Literal["clocks", "steps"]
 
@@ -32,26 +35,6 @@ FRESH_PER_REPLICATE = 1000  # fresh seeds that one replicate may use
 FALLING = frozenset({"loss", "error", "perplexity", "ppl", "nll", "mse", "rmse", "mae", "wer", "cer"})
 RISING = frozenset({"bleu", "chrf", "acc", "accuracy", "f1", "auc", "mcc", "recall", "pearson", "spearman"})
 PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
-
-
-class Spec(BaseModel):
-    """The base of all specs: frozen, strict about keys, deaf to NaN and infinities."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @property
-    def implied(self) -> Mapping[str, Any]:
-        """What LATER keys come to where nobody states them, if that is not their default."""
-        return {}
-
-
-class _Later:
-    """The mark of a key that specs did not have at first: `goal: Annotated[Goal | None, LATER] = None`. It
-    stands in the canonical text only where it differs from its default and from what is implied, so that no
-    stored hash changes."""
-
-
-LATER = _Later()
 
 
 def _name(value: str, what: str) -> str:
@@ -112,18 +95,6 @@ class Parameter(Spec):
         assert self.low is not None
         assert self.high is not None
         return self.low, self.high
-
-
-class After(Spec):
-    """This arm follows another: it takes what that arm's best trial found, once the arm has ended.
-
-    config: its configuration. The others, with guidance off: schedule, what it learned, step by step;
-    schedule-mean, the mean of what it learned, as constants; matched-decay, from where it began
-    in a straight line of the raw value to where it ended (see `controls`).
-    """
-
-    arm: str
-    take: Take = "config"
 
 
 class Rungs(Spec):
@@ -359,11 +330,12 @@ class StudySpec(Spec):
         for i, arm in enumerate(self.arms):
             if arm.name in names[:i]:
                 raise ValueError(f"Two arms are named {arm.name!r}. Give each its own name.")
-            if arm.after is not None and arm.after.arm not in names[:i]:
-                raise ValueError(
-                    f"arm {arm.name}: it follows {arm.after.arm!r}, which is no earlier arm. "
-                    f"Earlier arms are: {', '.join(names[:i]) or 'none'}."
-                )
+            for followed in () if arm.after is None else arm.after.arms:
+                if followed not in names[:i]:
+                    raise ValueError(
+                        f"arm {arm.name}: it follows {followed!r}, which is no earlier arm. "
+                        f"Earlier arms are: {', '.join(names[:i]) or 'none'}."
+                    )
             if arm.after is not None and arm.after.take != "config" and arm.phase == "confirm":
                 raise ValueError(
                     f"arm {arm.name}: it takes {arm.after.take!r} and its phase is 'confirm'. A confirmation "
