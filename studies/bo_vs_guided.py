@@ -1,7 +1,7 @@
 """Do hyperparameters learned while the model trains beat static ones found by Bayesian optimization?
 
 Command   orch study create bo-vs-guided --size quick     (sizes: smoke, quick, laptop, paper)
-Run time  quick: 7 minutes planned, 12 on 2 cores from a cold start; laptop: an hour planned;
+Run time  quick: 9 minutes planned on 2 cores, and compiling; laptop: 70 minutes planned;
           paper: 613 search runs, about 44,500 TPUv3 chip-hours, and confirmations and controls
 Expected  the paper's Table 2 (de-en, BLEU; α, β1, α+β1): base 38.6, 38.6, 38.6; + BO 39.4, 39.4, 39.5;
           guided 39.6, 39.8, 39.9; guided + BO over η̂ 39.7, 39.8, 39.9
@@ -10,9 +10,10 @@ Rows, for each of the columns α, β1 and α+β1: Bayesian optimization of stati
 four meta learning rates η̂; Bayesian optimization of η̂. All columns share one base run. Apart from the
 search stand the confirmations (each arm's chosen configuration on fresh seeds, the same ones for all
 arms, scored on the test split) and the controls. For α+β1, the column of the claim: random search and BO
-over schedule parameters with BO's budget, and what controls.py makes of the guided arm's choice. In every
-column: one run each of the estimators that cost next to nothing, at their default settings. All of them are
-confirmed.
+over schedule parameters with BO's budget, the other controls of controls.py, and plain training at several
+lengths, which says what a lower loss is worth in steps. (Smoke has one seed, and so no blind course, which is
+of other seeds.) In every column: one run each of the estimators that cost next to nothing, at their default
+settings. All of them are confirmed.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def study(size: Size) -> StudySpec:
 
 
 def _seeds(arm: Arm, size: Size) -> int:
-    return size.claimed if arm.name in (CHALLENGER, INCUMBENT) else size.confirmations
+    return size.claimed if arm.name in ("base", CHALLENGER, INCUMBENT) else size.confirmations
 
 
 def _searches(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator[Arm]:
@@ -120,6 +121,12 @@ def _attributing(guided: Arm, size: Size) -> Iterator[Arm]:
     more: dict[str, Any] = {"trials": size.claimed, "run_hours": size.hours["held-out"], "phase": "control"}
     more |= {"control": "longer", "over": controls.guided_over_plain(size)}
     yield controls.longer(CLAIMED, CLAIMED, steps=size.steps, config={}, **more)
+    yield controls.beta1_alone(CLAIMED, CLAIMED, hours=plain, config={}, seeds=size.claimed)
+    shared: dict[str, Any] = {"config": {}, "seeds": size.claimed, "of": size.lengths}
+    yield from controls.lengths(CLAIMED, CLAIMED, steps=size.steps, hours=plain, **shared)
+    if size.claimed > 1:  # else there is no other seed
+        confirmed = arms.confirmed(guided, size, seeds=size.claimed)
+        yield controls.blind(confirmed, CLAIMED, hours=plain, seeds=size.claimed)
     schedule = arms.bayesian(
         f"bo-schedule-{CLAIMED}",
         controls.COURSES,

@@ -3,7 +3,10 @@
   replay                     what the guided arm's choice learned, step by step, frozen: plain runs
   constant = mean            the mean of what it learned: is it the movement or the mean?
   matched decay              from where α and β1 began straight to where they ended: is it the shape?
+  blind course               what guided runs learned on other seeds and in other cells, on average
+  plain, β1 = .8             another constant, which nothing has to learn or to search
   longer plain training      as many steps more as a guided run takes longer
+  plain ×1.15, ×1.3, ×1.7    a curve of plain training: how much longer would it take to be as good?
   + BO over schedule parameters   where α and β1 start and end, and α's shape: dynamic, and not learned
 
 None of them chooses anything but the last, so all others run on fresh seeds at once.
@@ -11,7 +14,7 @@ None of them chooses anything but the last, so all others run on fresh seeds at 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.study.spec import After, Arm, ControlKind, Parameter, Take
@@ -24,6 +27,7 @@ TAKEN: Mapping[Take, tuple[str, ControlKind]] = {  # the row, and what it is
     "matched-decay": ("matched decay", "matched-decay"),
 }
 LONGER = "longer plain training"
+BETA1_ALONE = 0.8
 BO_SCHEDULE = "+ BO over schedule parameters"
 
 # A course begins as the default, so that trial 0 of its search is the default.
@@ -58,6 +62,54 @@ def longer(name: str, column: str, *, steps: int, over: float, config: Mapping[s
     own = {"steps": 4 * quarter, "eval_every_steps": quarter, "checkpoint_every_steps": quarter}
     row = more.pop("row", LONGER)
     return arms.repeated(f"longer-{name}", column, row, config={**config, **own}, **more)
+
+
+def lengths(
+    name: str,
+    column: str,
+    *,
+    of: Sequence[float],
+    steps: int,
+    hours: float,
+    config: Mapping[str, Any],
+    seeds: int,
+) -> Iterator[Arm]:
+    """Plain training at other lengths, which say what a lower loss is worth in steps."""
+    for over in of:
+        yield longer(
+            f"{over:g}-{name}".replace(".", "_"),
+            column,
+            row=f"plain ×{over:g}",
+            steps=steps,
+            over=over,
+            config=config,
+            trials=seeds,
+            run_hours=hours * over,
+            phase="control",
+            control="longer",
+        )
+
+
+def beta1_alone(name: str, column: str, *, hours: float, config: Mapping[str, Any], seeds: int) -> Arm:
+    """The default with another β1."""
+    own = {**config, "optimizer": {**config.get("optimizer", {}), "beta1": BETA1_ALONE}}
+    more: dict[str, Any] = {"trials": seeds, "run_hours": hours, "phase": "control", "control": "beta1"}
+    return arms.repeated(f"beta1-{name}", column, "plain, β1 = .8", config=own, **more)
+
+
+def blind(confirmed: Arm, name: str, *, others: Sequence[Arm] = (), hours: float, seeds: int) -> Arm:
+    """The mean course of guided runs that were confirmed, on other seeds than its own."""
+    return arms.repeated(
+        f"blind-{name}",
+        confirmed.column,
+        "blind course",
+        config={},
+        trials=seeds,
+        after=After(arm=confirmed.name, take="blind-course", others=tuple(arm.name for arm in others)),
+        phase="control",
+        control="blind-course",
+        run_hours=hours,
+    )
 
 
 def guided_over_plain(size: Size) -> float:

@@ -1,14 +1,15 @@
 """Is a guided run better than a plain one that takes as long?
 
 Command   orch study create equal-time --size quick     (sizes: smoke, quick, laptop, paper)
-Run time  quick: 2 minutes planned on 2 cores, and compiling; laptop: 14 minutes planned
+Run time  quick: 6 minutes planned on 2 cores, and compiling; laptop: 34 minutes planned
 Expected  at laptop `lagged` wins none of eight cells, ties six and loses two (docs/results/equal-time.md)
 
 A cell is a column: an optimizer, a schedule and a number of steps, with its default learning rate. In each,
 `lagged` learns α and β1 at its own settings; beside it a plain run trains for three tenths more steps, which
-is what a guided step costs over a plain one on packed rows (studies/parts.py). Nothing is chosen, so all
-runs are on six fresh seeds, the same ones for both rows. For `held-out`, at twice a plain step, the studies
-attribution and bo-vs-guided have the like, the row "longer plain training".
+is what a guided step costs over a plain one on packed rows (studies/parts.py). Plain runs of 1, 1.15 and 1.7
+times the steps say by how much plain training would have to be lengthened to be as good. Nothing is chosen,
+so all runs are on six fresh seeds, the same ones for all rows. For `held-out`, at twice a plain step, the
+studies attribution and bo-vs-guided have the like, the row "longer plain training".
 """
 
 from __future__ import annotations
@@ -41,16 +42,26 @@ def study(size: Size) -> StudySpec:
 
 
 def _of_cell(cell: Cell, size: Size) -> Iterator[Arm]:
-    seeds = SEEDS.get(size.name, 6)
+    seeds, hours = SEEDS.get(size.name, 6), cell.hours(size)
+    config = cell.config()
+    yield arms.repeated(
+        f"base-{cell.slug}", cell.name, "plain", config=config, trials=seeds, run_hours=hours, role="base"
+    )
     yield controls.longer(
         cell.slug,
         cell.name,
         row="plain, as long",
         over=OVER,
         steps=cell.steps,
-        config=cell.config(),
+        config=config,
         trials=seeds,
-        run_hours=cell.hours(size) * OVER,
+        run_hours=hours * OVER,
+        phase="control",
+        control="longer",
+    )
+    others = tuple(over for over in size.lengths if over != OVER)  # that one is there
+    yield from controls.lengths(
+        cell.slug, cell.name, of=others, steps=cell.steps, hours=hours, config=config, seeds=seeds
     )
     yield arms.repeated(
         f"lagged-{cell.slug}",

@@ -36,6 +36,7 @@ REACH_RANGE = (0.1, 30.0)
 # at quick and at laptop. The paper's own is several times too low for them, and would be easy to beat.
 RATE_FACTOR = 2
 TARGETS = (1, 0.5, 0.25)  # of the default's dev loss
+LENGTHS = (1.15, 1.3, 1.7)  # of plain training, over the base run's
 
 # What a step of guided training costs over a plain one, as measured on the packed rows that studies train on:
 # in plans, and wherever plain training is given the same time. The figures move with the trainer. The paper's
@@ -55,6 +56,7 @@ class Size:
     eta_trials: int
     confirmations: int  # fresh seeds for each chosen configuration
     claimed: int  # … and for the two that the claim compares: six pairs can reach p < 0.05
+    lengths: tuple[float, ...]  # of plain training, over the base run's: what is a lower loss worth in steps?
     random_columns: tuple[str, ...]  # where random search is given BO's budget
     estimators: tuple[str, ...]  # of the one-run rows: what a user would really run
     hours: Mapping[str, float]  # of one run, by estimator; "bo" where static runs differ from "off"
@@ -97,6 +99,7 @@ def _small(
         hours=hours,
         resources=Resources(cpus=1),
         hang_after_s=600,
+        lengths=LENGTHS[1:2] if name == "smoke" else LENGTHS,
         targets=tuple(float(f"{default * part:.3g}") for part in TARGETS),
         **counts,
     )
@@ -131,6 +134,7 @@ def _paper() -> Size:
         hours={"off": 7.1, "bo": 7.08, "held-out": 10.8, "eta": 11.0},
         # "TPUv3 with 16 cores": 8 chips, on two hosts of 4.
         resources=Resources(cpus=8, tpu_type="v3-16", tpu_chips=4, hosts=2),
+        lengths=LENGTHS,
         hang_after_s=4 * 3600,  # an evaluation is due every 43 minutes, every 65 when guided
         cost_ratio=0.1,
         targets=(),  # no default run has been made at this size

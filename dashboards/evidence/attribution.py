@@ -38,6 +38,14 @@ EXPECTED_CONTROLS: Mapping[roles.ControlKind, str] = {
     "bo-schedule": "BO over schedule parameters",
     "longer": "longer plain training",
     "default-rate": "the default at other learning rates",
+    "beta1": "plain training with β1 .8",
+    "blind-course": "blind course of what other runs learned",
+}
+# What it means that a control keeps the gain.
+NO_GUIDANCE = ", and needs no guidance"
+UNDOES: Mapping[roles.ControlKind, str] = {
+    "beta1": ": plain training with β1 .8 gains {much}, and nothing has to be learned",
+    "blind-course": ": what other runs learned gains {much}, and nothing has to be learned in the run itself",
 }
 
 
@@ -186,7 +194,9 @@ def _said(frame: Frame, each: _Compared, p: float | None, over: str) -> Control:
         return control(
             "supports", f"{keeps}, surely less than half ({sure}): it does not explain it; {lead}."
         )
-    return control("undoes", f"{keeps}, surely more than half ({sure}), and needs no guidance; {lead}.")
+    more = NO_GUIDANCE if each.arm.control is None else UNDOES.get(each.arm.control, NO_GUIDANCE)
+    why = more.format(much="as much" if each.kept >= 1 else "most of it")
+    return control("undoes", f"{keeps}, surely more than half ({sure}){why}; {lead}.")
 
 
 def _lead(seen: Contrast, over: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.ground.errors import BadSpec
 from orchestrator.search import check_arm
-from orchestrator.study.configs import default_point, expected_configs, trial_config
+from orchestrator.study.configs import default_point, expected_configs, training_seed, trial_config
 from orchestrator.study.entrypoint import (
     find_entrypoint,
     find_shape_key,
@@ -105,15 +105,43 @@ def expected_starts(spec: StudySpec) -> Expected:
     return expected
 
 
-def _nothing_to_take(spec: StudySpec, arm: Arm, entrypoint: Any, expected: Expected) -> list[str]:
+def _nothing_to_take(spec: StudySpec, arm: Arm, entrypoint: Any, expected: Expected) -> Iterator[str]:
     if arm.after is None:
-        return []
-    source = spec.arm(arm.after.arm)
-    config = with_values(expected[source.name], {p.path: p.bounds[0] for p in source.space})
-    taken = inherited(entrypoint, spec.entrypoint, arm.after.take, config)
-    if isinstance(taken, dict):
-        return []
-    return [f"arm {arm.name}: it takes {arm.after.take!r} of {source.name}. {' '.join(taken)}"]
+        return
+    take, name = arm.after.take, spec.entrypoint
+    wanted: set[str] = set()
+    for source in map(spec.arm, arm.after.arms):
+        config = with_values(expected[source.name], {p.path: p.bounds[0] for p in source.space})
+        of = f"arm {arm.name}: it takes {take!r} of {source.name}."
+        taken = inherited(entrypoint, name, take, config)
+        if not isinstance(taken, dict):
+            yield f"{of} {' '.join(taken)}"
+            return
+        if arm.after.pools:
+            found = set(learned(entrypoint, name, config))
+            wanted = wanted or found
+            if wanted - found:
+                lacking = ", ".join(sorted(wanted - found))
+                yield f"{of} Its runs do not learn {lacking}, as those of {arm.after.arm} do. Leave it out."
+    yield from _own_seed_alone(spec, arm)
+
+
+def _own_seed_alone(spec: StudySpec, arm: Arm) -> Iterator[str]:
+    """A blind course is of runs on other training seeds than the follower's own."""
+    if arm.after is None or not arm.after.pools:
+        return
+    pool = set().union(*(_seeds(spec, spec.arm(name)) for name in arm.after.arms))
+    if len(pool) == 1 and pool <= _seeds(spec, arm):
+        yield (
+            f"arm {arm.name}: it takes {arm.after.take!r}, the mean of runs on other training seeds than its "
+            f"own, and {', '.join(arm.after.arms)} will train on its own alone ({min(pool)}). Follow arms "
+            f"with more trials on fresh seeds."
+        )
+
+
+def _seeds(spec: StudySpec, arm: Arm) -> set[int]:
+    indices = range(arm.trials if arm.fresh_seeds else 1)  # else all of a replicate train on one
+    return {training_seed(spec, arm, r, i) for r in range(spec.replicates_of(arm)) for i in indices}
 
 
 def _rungs_out_of_reach(arm: Arm, expected: Expected) -> list[str]:

@@ -2,11 +2,13 @@
 
 A file that the entrypoint leaves with the run, as a schedule to replay, goes to the study's own folder,
 `schedules/<trial>.<file>`: it is a function of the run that is followed, and is there before any trial names
-it, so that whoever dies in between is followed by one who writes the same again.
+it, so that whoever dies in between is followed by one who writes the same again. What is made of many runs
+differs from follower to follower: there `<trial>` is the one that follows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,22 @@ from orchestrator.runs.folders import Storage, no_room
 from orchestrator.study.entrypoint import inherited
 
 
-def taken(take: str, source: TrialRow, storage: Storage, entrypoint: Any, name: str) -> dict[str, Any]:
-    """The config that a following arm starts from. BadSpec where the run has left nothing to take."""
-    folder = storage.folder(source.study_id, source.trial_id, source.attempts)  # the one that completed
+def taken(
+    take: str,
+    source: TrialRow,
+    storage: Storage,
+    entrypoint: Any,
+    name: str,
+    *,
+    pool: Sequence[TrialRow] = (),
+    follower: str = "",
+) -> dict[str, Any]:
+    """The config that a following arm starts from. BadSpec where the run has left nothing to take. `pool`:
+    where it takes of many runs, those; `follower`: the trial that it is for."""
+    # of the attempts that completed
+    folder, *others = (storage.folder(t.study_id, t.trial_id, t.attempts) for t in (source, *pool))
     with no_room(folder):
-        found = inherited(entrypoint, name, take, source.config, folder)
+        found = inherited(entrypoint, name, take, source.config, folder, others)
     if isinstance(found, list):
         raise BadSpec(f"{source.trial_id} is followed by an arm that takes {take!r}. {' '.join(found)}")
 
@@ -30,7 +43,8 @@ def taken(take: str, source: TrialRow, storage: Storage, entrypoint: Any, name: 
             return {key: kept(inner) for key, inner in value.items()}
         if isinstance(value, str) and value.startswith(f"{folder}/"):
             file = Path(value)
-            return str(storage.keep(source.study_id, f"{source.trial_id}.{file.name}", file.read_bytes()))
+            of = follower if pool else source.trial_id
+            return str(storage.keep(source.study_id, f"{of}.{file.name}", file.read_bytes()))
         return value
 
     return {key: kept(value) for key, value in found.items()}

@@ -18,7 +18,7 @@ from orchestrator.ledger.costs import rank, run_hours
 from orchestrator.ledger.records import ENDED, StudyRow, TrialRow, TrialState, lane_of, trial_id
 from orchestrator.search import derive_seed, searcher
 from orchestrator.search.base import Observation, Point, Request, Searcher
-from orchestrator.study.configs import default_point
+from orchestrator.study.configs import default_point, training_seed
 from orchestrator.study.spec import After, Arm, StudySpec
 
 
@@ -53,12 +53,15 @@ class Lane:
     requested: int
     searcher: Searcher
     source: Lane | None = None  # the lane this one follows
+    pooled: tuple[Lane, ...] = ()  # where it takes of many runs: all lanes that they are in, in order
+    remembers: bool = False  # its results, for those that pool them
     ladder: Ladder | None = None  # where the arm has rungs
     next_index: int = 0
     waiting: list[TrialRow] = field(default_factory=list)  # by index
     open_hours: dict[int, float] = field(default_factory=dict)  # added and not ended -> charged so far
     history: dict[int, Observation] = field(default_factory=dict)  # only where the searcher looks at it
     points: dict[int, Point] = field(default_factory=dict)  # likewise
+    results: dict[int, TrialRow] = field(default_factory=dict)  # completed ones, where it remembers
     best: TrialRow | None = None
     ended: int = 0
     ended_hours: float = 0.0
@@ -85,8 +88,33 @@ class Lane:
             return self.arm.run_hours
         return self.ended_hours / self.ended if self.ended else 0.0
 
+    @property
+    def sources_done(self) -> bool:
+        return (self.source is None or self.source.done) and all(lane.done for lane in self.pooled)
+
+    def on_other_seeds(self, index: int) -> list[TrialRow]:
+        """Of the runs that it pools, those with a result on another training seed than its trial's."""
+        own = training_seed(self.spec, self.arm, self.replicate, index)
+        return [
+            lane.results[i]
+            for lane in self.pooled
+            for i in sorted(lane.results)
+            if training_seed(self.spec, lane.arm, lane.replicate, i) != own
+        ]
+
+    def follows_nothing(self, index: int) -> str:
+        """Why there is nothing that its trial could take, though all that it follows has ended; "" if not."""
+        if self.source is None or not self.sources_done:
+            return ""
+        if self.source.best is None:
+            return f"No valid result in {self.source.arm.name}, which it follows."
+        if self.pooled and not self.on_other_seeds(index):
+            names = ", ".join(dict.fromkeys(lane.arm.name for lane in self.pooled))
+            return f"No valid result on another training seed than its own in {names}, which it follows."
+        return ""
+
     def can_propose(self) -> bool:
-        if self.next_index >= self.requested or (self.source is not None and not self.source.done):
+        if self.next_index >= self.requested or not self.sources_done:
             return False
         if not self.searcher.uses_history:
             return True
@@ -135,8 +163,11 @@ class Lane:
         diverged = trial.state is TrialState.DIVERGED
         if self.searcher.uses_history:
             self.history[trial.index] = Observation(trial.index, trial.point, trial.value, diverged)
-        if trial.state is TrialState.COMPLETED and trial.value is not None and self._beats(trial):
-            self.best = trial
+        if trial.state is TrialState.COMPLETED and trial.value is not None:
+            if self.remembers:
+                self.results[trial.index] = trial
+            if self._beats(trial):
+                self.best = trial
 
     def useless(self, trial: TrialRow, best_before: TrialRow | None) -> TrialRow | None:
         """Whose parameters nobody needs after this end: the best so far and confirmations stay, the rest by
@@ -175,8 +206,11 @@ class Course:
                     requested=arm.trials + study.extra_trials.get(arm.name, 0),
                     searcher=_searcher(arm),
                     source=None if arm.after is None else lanes[followed(spec, arm.after, replicate)],
+                    pooled=tuple(lanes[key] for key in _pooled(spec, arm.after)),
                     ladder=None if arm.rungs is None else Ladder(arm.rungs, spec.objective),
                 )
+        for source in (each for lane in lanes.values() for each in lane.pooled):
+            source.remembers = True
         course = cls(study.study_id, spec, lanes)
         for trial in trials:
             course.lane(trial).added(trial)
@@ -239,10 +273,19 @@ def followed(spec: StudySpec, after: After, replicate: int) -> tuple[str, int]:
     return source.name, spec.taken_from(source, replicate)
 
 
+def _pooled(spec: StudySpec, after: After | None) -> Iterator[tuple[str, int]]:
+    """The lanes of which an arm takes all runs."""
+    for name in after.arms if after is not None and after.pools else ():
+        yield from ((name, replicate) for replicate in range(spec.replicates_of(spec.arm(name))))
+
+
 def followers(spec: StudySpec, lane: tuple[str, int]) -> Iterator[tuple[str, int]]:
     """The lanes that take from this one, and those that take from them."""
     for arm in spec.arms:
         for replicate in range(spec.replicates_of(arm)):
-            if arm.after is not None and followed(spec, arm.after, replicate) == lane:
+            after = arm.after
+            if after is not None and (
+                followed(spec, after, replicate) == lane or lane in _pooled(spec, after)
+            ):
                 yield arm.name, replicate
                 yield from followers(spec, (arm.name, replicate))

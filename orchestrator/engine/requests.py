@@ -136,7 +136,7 @@ def closed(spec: StudySpec, name: str, *, begun: Callable[[str], bool]) -> str:
     if spec.arm(name).is_grid:
         return f"{name} is a grid: all its points are in it. Make a new study with more values."
     # An arm that runs what this one found: a later change of the best would make it a lie.
-    followers = (arm.name for arm in spec.arms if arm.after is not None and arm.after.arm == name)
+    followers = (arm.name for arm in spec.arms if arm.after is not None and name in arm.after.arms)
     follower = next(filter(begun, followers), None)
     if follower is not None:
         return (

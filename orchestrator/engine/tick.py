@@ -347,12 +347,12 @@ class Engine:
         self._courses.pop(study.study_id)
 
     def _skip_what_follows_nothing(self, epoch: int, study: StudyRow, course: Course) -> None:
-        """Arms that follow one without a valid result: their trials are written down as stopped."""
+        """Trials that follow no valid result are written down as stopped."""
         for lane in course.lanes.values():
-            source = lane.source
-            if source is None or not source.done or source.best is not None:
-                continue
             while lane.waiting or lane.next_index < lane.requested:
+                why = lane.follows_nothing(lane.waiting[0].index if lane.waiting else lane.next_index)
+                if not why:
+                    break
                 if not lane.waiting:
                     lane.added(self.store.add_trial(epoch, self._new_trial(lane, {}, study.study_id)))
                 trial = self.store.move_trial(
@@ -361,7 +361,7 @@ class Engine:
                     TrialState.WAITING,
                     TrialState.STOPPED,
                     at=self.clock.time(),
-                    reason=f"No valid result in {source.arm.name}, which it follows.",
+                    reason=why,
                 )
                 lane.waiting.pop(0)
                 lane.ended_as(trial)
@@ -408,20 +408,21 @@ class Engine:
                 replicate=lane.replicate,
                 index=index,
                 point=point,
-                found=self._found(lane),
+                found=self._found(lane, trial_id(study_id, lane.arm.name, lane.replicate, index)),
             ),
             state=TrialState.WAITING,
             created_at=self.clock.time(),
         )
 
-    def _found(self, lane: Lane) -> Mapping[str, Any] | None:
-        """What the lane takes of the one that it follows, which has ended. A file that it takes is there
-        before the trial is written down that names it."""
+    def _found(self, lane: Lane, follower: str) -> Mapping[str, Any] | None:
+        """What the lane's next trial takes of the lane that it follows, which has ended. A file that it takes
+        is there before the trial is written down that names it."""
         best = lane.source.best if lane.source is not None else None
-        if best is None or lane.arm.after is None:
+        if best is None or lane.arm.after is None or lane.follows_nothing(lane.next_index):
             return None
-        name = lane.spec.entrypoint
-        return taken(lane.arm.after.take, best, self.storage, self._entrypoint(name), name)
+        name, pool = lane.spec.entrypoint, lane.on_other_seeds(lane.next_index)
+        entrypoint = self._entrypoint(name)
+        return taken(lane.arm.after.take, best, self.storage, entrypoint, name, pool=pool, follower=follower)
 
     def _submit(self, spec: StudySpec, trial: TrialRow, attempt: AttemptRow) -> None:
         """Hand it to the workers. One that finds no room stays LAUNCHING and is submitted again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -73,16 +73,22 @@ def learned(entrypoint: Any, name: str, config: Mapping[str, Any]) -> list[str]:
 
 
 def inherited(
-    entrypoint: Any, name: str, take: str, config: Mapping[str, Any], folder: Path | None = None
+    entrypoint: Any,
+    name: str,
+    take: str,
+    config: Mapping[str, Any],
+    folder: Path | None = None,
+    others: Sequence[Path] = (),
 ) -> dict[str, Any] | list[str]:
     """What an arm starts from that takes this of a run with that config; sentences where it cannot. `folder`
-    is the finished run's, None before it has run."""
+    is the finished run's, None before it has run; `others`, those of the runs that are taken together."""
     if take == "config":
         return dict(config)
     if not hasattr(entrypoint, "inherit"):
         return [f"The entrypoint {name} offers no inherit. Allowed is take: config."]
     try:
-        taken = entrypoint.inherit(take, config, folder)
+        more = (tuple(others),) if others else ()  # an inherit of three parameters goes on working
+        taken = entrypoint.inherit(take, config, folder, *more)
         return dict(taken) if isinstance(taken, Mapping) else _sentences(taken)
     except OSError:  # the disk's, which whoever runs the study can name
         raise

@@ -10,12 +10,13 @@ a tie the earlier arm. Start-up, retries and pruning are not foreseen.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from orchestrator.ground import durations
 from orchestrator.ground.errors import BadSpec
+from orchestrator.study.after import POOLED
 from orchestrator.study.spec import Arm, Phase, StudySpec, Take
 
 PHASES: tuple[Phase, ...] = ("search", "confirm", "control")
@@ -50,6 +51,7 @@ class ArmPlan:
     cost: Cost
     after: str | None  # the arm that must end first
     take: Take | None  # what is taken of it
+    others: tuple[str, ...]  # further arms that must end first
     window: int | None  # of a Bayesian arm: how many of its runs may be under way at once
 
     @property
@@ -58,6 +60,8 @@ class ArmPlan:
         source = self.after or ""
         if self.take not in (None, "config"):
             source += f" ({self.take})"
+        if self.others:
+            source += f" and {len(self.others)} more"
         if self.window is not None:
             own = "its run before" if self.window == 1 else f"all but its last {self.window - 1} runs"
             return f"{source}, then {own}" if source else own
@@ -175,6 +179,7 @@ def _arm_plan(spec: StudySpec, arm: Arm) -> ArmPlan:
         cost=Cost(trials=arm.trials, runs=runs, run_hours=run_hours, chip_hours=chip_hours),
         after=arm.after.arm if arm.after else None,
         take=arm.after.take if arm.after else None,
+        others=arm.after.others if arm.after else (),
         window=arm.window if arm.bayesian else None,
     )
 
@@ -203,7 +208,7 @@ class _Lane:
     trials: int
     window: int  # of runs under way; for one that never waits, all of them
     rounds_per_run: float  # 0: its runs need no turns
-    waits: bool  # for the lane that it follows
+    waits: int  # for so many lanes that it follows
     followers: list[_Lane] = field(default_factory=list)
     begun: int = 0
     ended: int = 0
@@ -227,14 +232,25 @@ def _lanes(arms: Sequence[ArmPlan]) -> list[_Lane]:
                 trials=arm.cost.trials,
                 window=arm.window or arm.cost.trials,
                 rounds_per_run=1 / arm.window if arm.window else 0.0,
-                waits=arm.after is not None,
+                waits=0,
             )
             lanes.append(lane)
             by_arm.setdefault(arm.arm, []).append(lane)
-            if arm.after is not None:  # one with more replicates than its source follows the last of them
-                sources = by_arm[arm.after]
-                sources[min(replicate, len(sources) - 1)].followers.append(lane)
+            for source in _sources(arm, by_arm, replicate):
+                source.followers.append(lane)
+                lane.waits += 1
     return lanes
+
+
+def _sources(arm: ArmPlan, lanes: Mapping[str, list[_Lane]], replicate: int) -> list[_Lane]:
+    """The lanes that this replicate of an arm waits for. One with more replicates than the arm that it
+    follows follows the last of them; what is taken of many runs is taken of all replicates."""
+    if arm.after is None:
+        return []
+    if arm.take in POOLED:
+        return [lane for name in (arm.after, *arm.others) for lane in lanes[name]]
+    followed = lanes[arm.after]
+    return [followed[min(replicate, len(followed) - 1)]]
 
 
 def _wall_hours(arms: Sequence[ArmPlan], *, slots: int) -> float:
@@ -263,7 +279,7 @@ def _wall_hours(arms: Sequence[ArmPlan], *, slots: int) -> float:
         offer(lane)
         if lane.ended == lane.trials:
             for follower in lane.followers:
-                follower.waits = False
+                follower.waits -= 1
                 offer(follower)
     return now
 

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from orchestrator.study.after import After as After
+from orchestrator.study.after import Take as Take
 from orchestrator.study.claim import Claim as Claim
 from orchestrator.study.claim import CostBy as CostBy
 from orchestrator.study.claim import Goal as Goal
@@ -27,7 +29,6 @@ from orchestrator.study.strict import Spec as Spec
 from trainer.config.scales import Scale
 
 Phase = Literal["search", "confirm", "control"]
-Take = Literal["config", "schedule", "schedule-mean", "matched-decay"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,79}")
 MOST_TRIALS = 1_000_000  # of an arm in one replicate
@@ -95,18 +96,6 @@ class Parameter(Spec):
         assert self.low is not None
         assert self.high is not None
         return self.low, self.high
-
-
-class After(Spec):
-    """This arm follows another: it takes what that arm's best trial found, once the arm has ended.
-
-    config: its configuration. The others, with guidance off: schedule, what it learned, step by step;
-    schedule-mean, the mean of what it learned, as constants; matched-decay, from where it began
-    in a straight line of the raw value to where it ended (see `controls`).
-    """
-
-    arm: str
-    take: Take = "config"
 
 
 class Rungs(Spec):
@@ -327,11 +316,12 @@ class StudySpec(Spec):
         for i, arm in enumerate(self.arms):
             if arm.name in names[:i]:
                 raise ValueError(f"Two arms are named {arm.name!r}. Give each its own name.")
-            if arm.after is not None and arm.after.arm not in names[:i]:
-                raise ValueError(
-                    f"arm {arm.name}: it follows {arm.after.arm!r}, which is no earlier arm. "
-                    f"Earlier arms are: {', '.join(names[:i]) or 'none'}."
-                )
+            for followed in () if arm.after is None else arm.after.arms:
+                if followed not in names[:i]:
+                    raise ValueError(
+                        f"arm {arm.name}: it follows {followed!r}, which is no earlier arm. "
+                        f"Earlier arms are: {', '.join(names[:i]) or 'none'}."
+                    )
             if arm.after is not None and arm.after.take != "config" and arm.phase == "confirm":
                 raise ValueError(
                     f"arm {arm.name}: it takes {arm.after.take!r} and its phase is 'confirm'. A confirmation "

@@ -14,6 +14,7 @@ from studies.cells import cells
 from trainer.config import TrainConfig
 from trainer.config.paths import value_at
 
+LENGTHS = {"plain ×1.15", "plain ×1.3", "plain ×1.7"}
 FOLLOWING = {
     "replay": "schedule",
     "constant = mean": "schedule-mean",
@@ -74,7 +75,33 @@ def test_every_choice_runs_on_the_same_fresh_seeds_in_every_row_of_a_column(size
         assert fresh.keys() == chosen
         for name, seeds in fresh.items():
             claimed = name in (spec.claim.challenger, spec.claim.incumbent)
-            assert seeds == (counts.claimed if claimed else counts.fresh)
+            beside = spec.arm(name).row.startswith("plain ×") and column == columns(spec)[0]
+            assert seeds == (counts.claimed if claimed or beside else counts.fresh)
+
+
+@pytest.mark.parametrize("size", ["smoke", "quick", "laptop"])
+def test_a_blind_course_is_of_the_confirmed_guided_runs_in_all_cells_at_the_defaults_own_rate(
+    size: str,
+) -> None:
+    spec = catalog.get("attribution", size)
+    cells = of_size(size)
+    blind = {a.column: a for a in spec.arms if a.control == "blind-course"}
+    assert set(cells) <= blind.keys()
+    for column, arm in blind.items():
+        assert arm.after is not None
+        sources = [spec.arm(name) for name in arm.after.arms]
+        assert all(spec.confirms(source) and source.row == "guided" for source in sources)
+        assert [source.column for source in sources] == [column, *(c for c in cells if c != column)]
+
+
+@pytest.mark.parametrize("size", ["smoke", "quick", "laptop"])
+def test_plain_training_with_another_beta1_differs_from_the_default_in_that_alone(size: str) -> None:
+    spec = catalog.get("attribution", size)
+    for column in of_size(size):
+        base, other = at(spec, "base", column), at(spec, "plain, β1 = .8", column)
+        assert other.control == "beta1"
+        changed = {**base.config, "optimizer": {**base.config["optimizer"], "beta1": 0.8}}
+        assert (other.config, other.run_hours) == (changed, base.run_hours)
 
 
 def test_what_follows_the_guided_arm_takes_what_its_row_says_and_is_unguided() -> None:
@@ -142,6 +169,11 @@ def test_laptop_cuts_what_its_page_says_and_is_planned_below_95_minutes() -> Non
     assert random == {c for c in columns(spec) if c.endswith(" 400")}
     at_other_rates = {a.row for a in spec.arms if "rate x" in a.column}
     assert at_other_rates == {"base", "guided", *FOLLOWING, "+ BO", "guided, lagged"}
+    short, long = (
+        {a.row for a in spec.arms if a.column == f"lamb linear {steps}"} for steps in ("400", "1200")
+    )
+    cut = {"random search", "+ BO over schedule parameters", "guided, lagged", *LENGTHS}
+    assert (short - long, long - short) == (cut, set())
 
 
 @pytest.mark.parametrize("size", ["quick", "laptop", "paper"])

@@ -58,8 +58,8 @@ def test_every_searched_arm_is_confirmed_on_fresh_seeds_apart_from_the_search(si
     assert not any(a.fresh_seeds for a in searches)
     assert all(value_at(a.config, "score.test") is True for a in spec.arms if spec.confirms(a))
     assert spec.claim is not None
-    claimed = {f"confirm-{spec.claim.challenger}", f"confirm-{spec.claim.incumbent}"}
-    # Paired across arms: equally many fresh seeds, and as many for both sides of the claim.
+    claimed = {f"confirm-{spec.claim.challenger}", f"confirm-{spec.claim.incumbent}", "confirm-base"}
+    # Paired across arms: equally many fresh seeds, and as many for both sides of the claim and the default.
     assert len({a.trials for a in confirmations if a.name not in claimed}) == 1
     assert len({a.trials for a in confirmations if a.name in claimed}) == 1
 
@@ -71,10 +71,22 @@ def test_every_expected_control_stands_in_the_claims_column_on_the_seeds_of_the_
     claimed = spec.arm(spec.claim.challenger)
     seeds = spec.arm(f"confirm-{claimed.name}").trials
     here = [a for a in spec.arms if a.phase == "control" and a.column == claimed.column and a.fresh_seeds]
-    for asked in EXPECTED_CONTROLS.keys() - {"default-rate"}:  # of other cells
-        (control,) = (a for a in here if asked in a.controls_for)
-        assert control.trials == seeds, asked
-        assert value_at(control.config, "score.test") is True
+    elsewhere = {"default-rate"} | ({"blind-course"} if seeds == 1 else set())  # of other cells; other seeds
+    for asked in EXPECTED_CONTROLS.keys() - elsewhere:
+        asking = [a for a in here if asked in a.controls_for]
+        assert len(asking) == (1 if asked != "longer" else 2 if size == "smoke" else 4), asked
+        assert {a.trials for a in asking} == {seeds}, asked
+        assert all(value_at(a.config, "score.test") is True for a in asking)
+
+
+@pytest.mark.parametrize("size", ["quick", "laptop", "paper"])
+def test_the_blind_course_is_of_the_claims_guided_runs_on_the_other_seeds(size: str) -> None:
+    spec = catalog.get("bo-vs-guided", size)
+    assert spec.claim is not None
+    after = spec.arm("blind-alpha+beta1").after
+    assert after is not None
+    assert (after.arm, after.take) == (f"confirm-{spec.claim.challenger}", "blind-course")
+    assert spec.arm(after.arm).trials > 1
 
 
 @pytest.mark.parametrize("size", ["quick", "laptop", "paper"])

@@ -1,19 +1,19 @@
 """What does a run learn, and what can one that follows it take of that? For a host that plans and follows.
 
 Controls ask what a gain of guidance is due to. The learned values replayed at a plain run's cost; their mean;
-and the straight decay between the same ends.
+the straight decay between the same ends; and the mean of what runs on other seeds and settings learned.
 """
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.config.learnable import LEARNABLE
 from trainer.config.paths import copied, value_at, with_values
-from trainer.config.scales import Scale, to_working
+from trainer.config.scales import ENDS, Scale, from_working, to_working
 from trainer.protocol import SCHEDULE, whole
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 MULTIPLIER = "multiplier"
 UNGUIDED = {"estimator": "off", "learn": []}
+TAKES = ("schedule", "schedule-mean", "matched-decay", "blind-course")
+# Float32's next to 0 and to 1: a learned value that has run into an end keeps a finite coordinate.
+FIRST, LAST = 1.2e-38, 1 - 2.0**-24
 
 
 def learns(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -32,10 +35,13 @@ def learns(config: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(map(str, names)) if guided and isinstance(names, list | tuple) else ()
 
 
-def inherit(take: str, config: Mapping[str, Any], folder: Path | None) -> dict[str, Any] | list[str]:
-    """What a run starts from that takes the schedule of a finished one, the mean of it or a straight decay,
-    unguided; sentences where there is nothing such to take. `config` and `folder` are the finished run's, and
-    a file that is made is left there; folder None: before it has run."""
+def inherit(
+    take: str, config: Mapping[str, Any], folder: Path | None, others: Sequence[Path] = ()
+) -> dict[str, Any] | list[str]:
+    """What a run starts from that takes the schedule of a finished one, the mean of it, a straight decay or a
+    blind course, unguided; sentences where there is nothing such to take. `config` and `folder` are the
+    finished run's, and a file that is made is left there; folder None: before it has run. `others` are the
+    folders of the runs whose mean a blind course is."""
     refused = _untakable(take, config)
     if refused:
         return [refused]
@@ -45,14 +51,19 @@ def inherit(take: str, config: Mapping[str, Any], folder: Path | None) -> dict[s
         return unguided
     learned = learns(config)
     try:
-        curves = curves_in(folder)
+        curves, *pool = map(curves_in, (folder, *others))
     except FileNotFoundError as missing:
         return [f"{missing} What follows it replays it: put it back, or cancel the study."]
     except ValueError as torn:
         return [str(torn)]
-    unfit = _unfit(curves, learned)
-    if unfit:
-        return [f"{folder / SCHEDULE} {unfit}"]
+    for of, found in zip((folder, *others), (curves, *pool), strict=True):
+        unfit = _unfit(found, learned)
+        if unfit:
+            return [f"{of / SCHEDULE} {unfit}"]
+    if take == "blind-course":
+        if not pool:
+            return ["There is no run on another training seed whose course could be taken."]
+        curves = blind_course(curves, pool, learned)
     if take == "schedule-mean":
         return with_values(unguided, means(curves, learned))
     if take == "matched-decay":
@@ -63,9 +74,8 @@ def inherit(take: str, config: Mapping[str, Any], folder: Path | None) -> dict[s
 
 
 def _untakable(take: str, config: Mapping[str, Any]) -> str | None:
-    takes = ("schedule", "schedule-mean", "matched-decay")
-    if take not in takes:
-        return f"Allowed is one of: {', '.join(takes)}."
+    if take not in TAKES:
+        return f"Allowed is one of: {', '.join(TAKES)}."
     learned = learns(config)
     if not learned:
         return "Its runs learn nothing (guidance.estimator, guidance.learn). Follow a guided arm."
@@ -124,11 +134,46 @@ def matched_decay(curves: Curves, learned: tuple[str, ...]) -> Curves:
     return made
 
 
+def blind_course(curves: Curves, pool: Sequence[Curves], learned: tuple[str, ...]) -> Curves:
+    """`curves`, with the mean of what the runs of the pool learned in the place of what this one did: of the
+    raw values, step t of this run's T beside step t·S/T of a run of S steps, between its steps in a straight
+    line. All that was not learned stays as it was, the multiplier too."""
+    import numpy as np
+
+    made = dict(curves)
+    for name in learned:
+        scale, at = LEARNABLE[name].scale, _relative(curves[name])
+        courses = [np.interp(at, _relative(of[name]), _raw(scale, of[name])) for of in pool]
+        made[name] = _value(scale, np.mean(courses, axis=0))
+    return made
+
+
+def _relative(curve: np.ndarray) -> np.ndarray:
+    """At which part of its run each step stands: t/T."""
+    import numpy as np
+
+    return np.arange(len(curve)) / len(curve)
+
+
+def _raw(scale: Scale, curve: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    low, high = ENDS[scale]
+    exact = curve.astype("float64")
+    within = np.clip(exact, FIRST if low == 0 else low, LAST if high == 1 else high)
+    return np.array([to_working(scale, value) for value in within.tolist()])
+
+
+def _value(scale: Scale, raw: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.array([from_working(scale, value) for value in raw.tolist()])
+
+
 def _straight(scale: Scale, start: float, end: float, steps: int) -> np.ndarray:
     import numpy as np
 
-    raw = np.linspace(to_working(scale, start), to_working(scale, end), steps)
-    return np.exp(raw) if scale == "log" else 1 / (1 + np.exp(-raw))
+    return _value(scale, np.linspace(to_working(scale, start), to_working(scale, end), steps))
 
 
 def _saved(curves: Curves, folder: Path, take: str) -> Path:

@@ -25,10 +25,13 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "replay": {"after": {"arm": "guided-{}", "take": "schedule"}},
     "matched decay": {"after": {"arm": "guided-{}", "take": "matched-decay"}},
     "guided, lagged": {"config": {"guidance": {"estimator": "lagged", "learn": ["alpha"]}}},
+    "plain, β1 = .8": {"control": "beta1", "config": {"optimizer": {"beta1": 0.8}}},
+    "blind course": {"control": "blind-course", "after": {"arm": "guided-{}", "take": "blind-course"}},
 }
+THREE = tuple(CONTROLS)[:3]
 
 
-def study(columns: Sequence[str] = COLUMNS, rows: Sequence[str] = tuple(CONTROLS)) -> StudySpec:
+def study(columns: Sequence[str] = COLUMNS, rows: Sequence[str] = THREE) -> StudySpec:
     """Six seeds each; the search runs stand for themselves, so that all is on fresh seeds."""
     guidance = {"guidance": {"estimator": "held-out", "learn": ["alpha"], "eta": 0.1}}
     arms: list[dict[str, Any]] = []
@@ -102,6 +105,38 @@ def test_a_control_supports_the_gain_or_undoes_it(level: float, says: str, words
     assert control.contrast.interval is not None
     within = f"{control.contrast.interval.low:.3g} to {control.contrast.interval.high:.3g}"
     assert f"(95 % interval {within})" in control.sentence
+
+
+@pytest.mark.parametrize(
+    ("row", "level", "words"),
+    [
+        (
+            "plain, β1 = .8",
+            0.78,
+            ": plain training with β1 .8 gains as much, and nothing has to be learned; ",
+        ),
+        (
+            "plain, β1 = .8",
+            0.85,
+            ": plain training with β1 .8 gains most of it, and nothing has to be learned; ",
+        ),
+        (
+            "blind course",
+            0.78,
+            ": what other runs learned gains as much, and nothing has to be learned in the run itself; ",
+        ),
+        ("replay", 0.78, ", and needs no guidance; "),
+    ],
+)
+def test_what_it_means_that_a_control_gains_as_much_depends_on_the_control(
+    row: str, level: float, words: str
+) -> None:
+    name = f"{row.split()[0].strip(',')}-control-0"
+    results = {"base-0": told(1.0), "guided-0": told(0.8, turn=1), name: told(level, turn=2)}
+    (column,) = attributed(results, columns=COLUMNS[:1], rows=(row,))
+    (control,) = column.controls
+    assert control.says == "undoes"
+    assert f"){words}the challenger's loss is " in control.sentence
 
 
 def test_a_control_of_which_little_is_known_leaves_the_gain_open() -> None:
@@ -221,6 +256,8 @@ def test_each_column_has_its_gain_its_controls_and_what_was_not_run() -> None:
         "constant = mean of the learned schedule",
         "BO over schedule parameters",
         "longer plain training",
+        "plain training with β1 .8",
+        "blind course of what other runs learned",
     )
 
 
@@ -241,6 +278,16 @@ def test_a_reader_is_warned_of_a_gain_that_a_control_has_too() -> None:
     assert warned[0].sentence == (
         "More than half of the gain of guided-0 in lamb linear 40 is there without guidance: matched decay."
     )
+
+
+def test_another_beta1_and_the_blind_course_are_controls_that_a_verdict_misses() -> None:
+    def missed(*rows: str) -> set[str]:
+        made = study(COLUMNS[:1], rows=rows)
+        return set(judge(frames.read(ledger(made, {}), "s1")).controls_not_run)
+
+    later = {"plain training with β1 .8", "blind course of what other runs learned"}
+    assert missed("replay") >= later
+    assert not missed("plain, β1 = .8", "blind course") & later
 
 
 NOT_RUN = {"replay": "replay of the learned schedule", "matched-decay": "matched decay"}

@@ -223,7 +223,7 @@ def test_page_markdown_terminal_and_json_tell_every_column_and_the_p_over_all() 
     told = verdict_dict(answer.verdict)
     assert (told["kind"], told["at_least"], told["p"]) == ("superiority", 1, 2 * 2**-7)
     assert told["cells"][0]["p"] == 2**-7
-    lines = list(detail_lines(told, gain=True))
+    lines = [answer.explanation.text, *detail_lines(told, gain=True)]
     for text in (pages.page(answer), pages.markdown(answer), "\n".join(lines)):
         assert "one-sided p = 0.00781 for better" in text
         assert "p = 0.0156 for the challenger to be better in at least 1 of 2 columns" in text

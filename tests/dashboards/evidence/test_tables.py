@@ -60,7 +60,8 @@ def test_a_study_of_table_2_has_its_rows_columns_and_numbers() -> None:
     table = tables.table(frames.read(ledger(study, {}, state=StudyState.RUNNING), "s1"), metric="test_bleu")
     searched, ways = ["base", "+ BO", "guided", "+ BO (η̂)"], ["guided, next batch", "guided, lagged"]
     controls = ["random search", "replay", "constant = mean", "matched decay", "longer plain training"]
-    names = [*searched, *ways, *controls, "+ BO over schedule parameters"]
+    later = ["plain, β1 = .8", "plain ×1.3"]
+    names = [*searched, *ways, *controls, *later, "+ BO over schedule parameters"]
     assert [row.name for row in table.rows] == names
     assert tables.header(table)[:6] == ["", "time", "# runs", "α", "β1", "α+β1"]
     theirs = [tables.paper_texts(row) for row in table.rows]

@@ -241,6 +241,8 @@ def test_controls_are_named_with_what_they_say() -> None:
         "matched decay",
         "BO over schedule parameters",
         "the default at other learning rates",
+        "plain training with β1 .8",
+        "blind course of what other runs learned",
     )
 
 

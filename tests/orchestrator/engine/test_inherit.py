@@ -226,7 +226,8 @@ def test_an_unknown_take_is_refused_with_what_is_allowed() -> None:
     with pytest.raises(BadSpec) as refusal:
         spec_from_dict(study("replay", {}))
     assert str(refusal.value) == (
-        "arms[1].after.take is 'replay'. Allowed: config, schedule, schedule-mean, matched-decay."
+        "arms[1].after.take is 'replay'. Allowed: config, schedule, schedule-mean, matched-decay, "
+        "blind-course."
     )
     with pytest.raises(BadSpec, match="A confirmation runs the same configuration again"):
         spec_from_dict(study("schedule", {}, phase="confirm"))

@@ -150,7 +150,7 @@ GUIDED = {
 }
 
 
-@pytest.mark.parametrize("take", ["schedule", "schedule-mean", "matched-decay"])
+@pytest.mark.parametrize("take", ["schedule", "schedule-mean", "matched-decay", "blind-course"])
 def test_a_rehearsal_takes_whatever_a_run_learns(take: str) -> None:
     control = {"name": "replay", "method": "fixed", "phase": "control", "fresh_seeds": True}
     arms = [

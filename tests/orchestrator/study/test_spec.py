@@ -167,6 +167,9 @@ def controlling(**arm: Any) -> StudySpec:
         ({"name": "frozen", "row": "Replay"}, {"control": "replay"}, {"control": "longer"}),
         ({"name": "replay"}, {"control": "replay", "role": "other"}, {"control": "other"}),
         ({"name": "frozen"}, {"control": "other"}, {"control": "replay"}),
+        # No words tell of the kinds that came later: an arm of such a name is what it always was.
+        ({"name": "beta1-b", "row": "plain, β1 = .8"}, {"control": "other"}, {"control": "beta1"}),
+        ({"name": "blind", "row": "blind course"}, {"control": "other"}, {"control": "blind-course"}),
         ({"name": "a", "row": "random decay"}, {}, {"control": "random"}),
         ({"name": "b", "row": "+ BO"}, {"role": "bo"}, {"role": "guided"}),
         ({"name": "guided"}, {"role": "guided"}, {"role": "other"}),
