@@ -18,6 +18,7 @@ from orchestrator.api.stream import Tail
 from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ground.settings import Settings
+from orchestrator.ground.strict_json import unfit
 from orchestrator.ledger import Store
 from orchestrator.service.runner import EngineStatus
 
@@ -88,5 +89,5 @@ def _storable(value: Any) -> bool:
     if isinstance(value, int):
         return 0 <= value <= BIGGEST
     if isinstance(value, str):
-        return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+        return not unfit(value)
     return isinstance(value, float) and math.isfinite(value)

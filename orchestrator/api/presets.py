@@ -9,9 +9,9 @@ from fastapi import APIRouter, HTTPException, Path
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from orchestrator.api.auth import Caller, Reader
+from orchestrator.api.bodies import StrictRoute
 from orchestrator.api.deps import NAME, Here
 from orchestrator.api.errors import told
-from orchestrator.api.strict_json import StrictRoute
 from orchestrator.api.views import view
 from orchestrator.engine.checks import programs, require_runnable
 from orchestrator.ledger.records import Role

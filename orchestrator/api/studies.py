@@ -13,10 +13,10 @@ from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field, JsonValue
 
 from orchestrator.api.auth import Admin, Caller, Reader, Runs
+from orchestrator.api.bodies import StrictRoute
 from orchestrator.api.deps import Cursor, Here, Limit, Parts, StudyName, cursor, place
 from orchestrator.api.errors import told
 from orchestrator.api.presets import Asked, Strict, wanted
-from orchestrator.api.strict_json import StrictRoute
 from orchestrator.api.views import view
 from orchestrator.engine.requests import check_extension
 from orchestrator.ground.errors import KeyUsed, MoveRefused, NotFound
