@@ -45,7 +45,7 @@ class Parts:
     key: str  # the digest of the key in the service's home, which opens everything
     links: Links  # by which browsers sign in
     open: bool = False  # this machine alone can reach the service, and nobody is asked for a token
-    answer_within_s: float = 1.0  # what whoever leads is given to answer a wish
+    answer_within_s: float = 1.0  # what whoever leads is given to answer a request
     new_id: Callable[[], str] = _new_id
 
 

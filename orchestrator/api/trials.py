@@ -12,7 +12,7 @@ from dashboards.evidence import frames, series
 from orchestrator.api.auth import Reader, Runs
 from orchestrator.api.deps import Cursor, Here, Limit, StudyName, TrialName, cursor, place
 from orchestrator.api.errors import told
-from orchestrator.api.studies import STEERED, wished
+from orchestrator.api.studies import STEERED, submitted
 from orchestrator.api.views import view
 from orchestrator.ledger import named, paging
 from orchestrator.ledger.codec import finite
@@ -171,6 +171,4 @@ def schedule(trial: TrialName, parts: Here, _: Reader) -> Any:
 async def retry(trial: TrialName, parts: Here, caller: Runs) -> Any:
     """Try a failed trial again, from its newest checkpoint."""
     row = await run_in_threadpool(named, parts.store, trial)
-    return await wished(
-        parts, caller, lambda: parts.store.study(row.study_id), "retry", {"trial_id": row.trial_id}
-    )
+    return await submitted(parts, caller, row.study_id, "retry", {"trial_id": row.trial_id})

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row", TrialRow, AttemptRow, ArmLine)
 
+REQUEST = ("study_id", "verb", "detail", "asked_at", "asked_by", "answer")
 LOOK_EVERY_S = 1.0  # at least, also when no trial says anything
 NEWS_S = 0.25  # at most so often, however much they say
 NUMBERS = ("point", "values", "charged", "productive", "clocks", "saved_clocks", "best_point")
@@ -88,8 +89,11 @@ class RemoteSite:
     def overview(self, study: StudyRow) -> Overview:
         return _overview(self._view(study.study_id))
 
-    def wishes(self, study: StudyRow) -> list[Wish]:
-        return [Wish(**wish) for wish in self.client.wishes(study.study_id)]
+    def requests(self, study: StudyRow) -> list[Wish]:
+        return [
+            Wish(wish_id=told["request_id"], **{name: told[name] for name in REQUEST})
+            for told in self.client.requests(study.study_id)
+        ]
 
     def running(self, study: StudyRow) -> int:
         return running(self._view(study.study_id))
@@ -162,8 +166,8 @@ class RemoteSite:
         return Conclusion(study.name, answer["status"], answer["verdict"], made[0], str(path))
 
     # -- act -----------------------------------------------------------------------------------------
-    def wished(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
-        ask: dict[str, Callable[[], Json]] = {
+    def ask(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
+        verbs: dict[str, Callable[[], Json]] = {
             "pause": lambda: self.client.pause(study.study_id),
             "resume": lambda: self.client.resume(study.study_id),
             "cancel": lambda: self.client.cancel(study.study_id),
@@ -172,12 +176,12 @@ class RemoteSite:
             "delete": lambda: {"answer": "" if self.client.delete(study.study_id) else None},
         }
         try:
-            wish = ask[verb]()
-        except BadSpec as refusal:  # it looks at an extension before it puts the wish down
+            request = verbs[verb]()
+        except BadSpec as refusal:  # of an extension
             raise MoveRefused(str(refusal)) from None
-        if wish["answer"] is None:
+        if request["answer"] is None:
             raise LedgerBusy(
-                f"The wish to {verb} stands, and no process has obeyed it yet: either none runs studies "
+                f"The request to {verb} stands, and no process has obeyed it yet: either none runs studies "
                 f"there, or it is slow. Look with `orch study show {study.name}`."
             )
 

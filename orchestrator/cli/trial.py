@@ -146,7 +146,7 @@ def retry(trial: str, as_json: bool, server: str | None) -> int:
     with opened(server) as site:
         row = site.trial(trial)
         study = site.study(row.study_id)
-        site.wished(study, "retry", {"trial_id": row.trial_id})
+        site.ask(study, "retry", {"trial_id": row.trial_id})
         row = site.trial(row.trial_id)
         led = site.is_led()
     if as_json:

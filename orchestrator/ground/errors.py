@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 
@@ -117,6 +117,13 @@ TELLINGS: tuple[tuple[type[OrchError], Telling], ...] = (
 
 def telling(error: OrchError) -> Telling:
     return next(told for known, told in TELLINGS if isinstance(error, known))
+
+
+def closest(given: str, allowed: Sequence[str], *, most: int = 3) -> str:
+    """What follows a sentence about a name that is not there: those like it most, however little."""
+    near = difflib.get_close_matches(given, allowed, n=most, cutoff=0.0)
+    names = ", ".join(repr(name) for name in near[:-1]) + (" or " if near[1:] else "") + repr(near[-1])
+    return f" Did you mean {names}?"
 
 
 def nearest(given: Any, allowed: Iterable[str]) -> str:

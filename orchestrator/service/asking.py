@@ -1,0 +1,69 @@
+"""How is a study asked for something? A request is stored for whoever leads, unless it is refused at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from orchestrator.engine.requests import check_extension, obey
+from orchestrator.ground.clock import Clock
+from orchestrator.ground.errors import BadSpec, MoveRefused, closest
+from orchestrator.ledger import Store
+from orchestrator.ledger.records import StudyRow, Wish
+from orchestrator.ledger.rules import deletable
+from orchestrator.study.spec import StudySpec
+
+READS = frozenset({"study", "trial", "trials", "counts", "tallies", "attempts", "live_attempts"})
+
+
+def ask(
+    store: Store, study: StudyRow, verb: str, detail: Mapping[str, Any], *, clock: Clock, asked_by: str
+) -> Wish:
+    """Store a request. BadSpec or MoveRefused, and nothing is stored, where the refusal is known already."""
+    asked_at = clock.time()
+    _refuse_at_once(store, study, verb, detail, clock)
+    return store.wish(study.study_id, verb, detail, asked_at=asked_at, asked_by=asked_by)
+
+
+def _refuse_at_once(
+    store: Store, study: StudyRow, verb: str, detail: Mapping[str, Any], clock: Clock
+) -> None:
+    if verb == "delete":
+        deletable(study, live=bool(store.live_attempts(study.study_id)))
+        return
+    if verb == "extend":
+        spec = StudySpec.stored(study.spec)
+        names = [arm.name for arm in spec.arms]
+        for name in detail:
+            if name not in names:
+                raise BadSpec(f"{study.name} has no arm {name!r:.90}.{closest(name, names)}")
+        check_extension(store, study.study_id, spec, detail)
+    before = store.wishes(study.study_id)
+    if any(each.answer is None for each in before):
+        return  # what is asked for already may change what can be granted
+    asked = Wish(0, study.study_id, verb, detail, clock.time(), "")
+    try:
+        refusal = obey(cast("Store", _Reading(store, [*before, asked])), 0, asked, clock)
+    except _Granted:
+        return
+    if refusal:
+        raise MoveRefused(refusal)
+
+
+class _Granted(Exception):
+    """A request came as far as its first write."""
+
+
+class _Reading:
+    """A ledger that can only be read, for the engine's answer before anything is stored."""
+
+    def __init__(self, store: Store, requests: list[Wish]) -> None:
+        self._store, self._requests = store, requests
+
+    def wishes(self, _: str) -> list[Wish]:
+        return self._requests
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in READS:
+            raise _Granted
+        return getattr(self._store, name)
