@@ -16,7 +16,7 @@ from orchestrator.api.auth import Admin, Caller, Reader, Runs
 from orchestrator.api.bodies import StrictRoute
 from orchestrator.api.deps import BIGGEST, Cursor, Here, Limit, Parts, StudyName, cursor, place
 from orchestrator.api.errors import told
-from orchestrator.api.presets import Asked, Strict, wanted
+from orchestrator.api.presets import Asked, Strict, example, wanted
 from orchestrator.api.views import view
 from orchestrator.ground.errors import KeyUsed, MoveRefused, NotFound
 from orchestrator.ledger.codec import finite
@@ -34,6 +34,15 @@ router = APIRouter(tags=["studies"], route_class=StrictRoute)
 
 class AskedStudy(Asked):
     """A study to be created."""
+
+    model_config = example(
+        {
+            "preset": {"name": "eta-sweep", "size": "smoke", "replicates": 2},
+            "name": "sweep",
+            "refuse_above": 1.5,
+            "attach": True,
+        }
+    )
 
     attach: bool = Field(
         False,
@@ -117,6 +126,8 @@ class RequestList(BaseModel):
 
 
 class Extension(Strict):
+    model_config = example({"arms": {"bo-alpha": 4}})
+
     arms: dict[str, Annotated[int, Field(ge=1, le=MOST_TRIALS)]] = Field(
         min_length=1, max_length=1000, description="How many more trials each arm gets, in each replicate."
     )
@@ -125,11 +136,12 @@ class Extension(Strict):
 # -- create ----------------------------------------------------------------------------------------------
 @router.post(
     "/studies",
+    summary="Create a study",
     status_code=201,
     response_model=Created,
     responses={200: {"model": Created, "description": "Attached"}, **told(401, 403, 404, 409)},
 )
-def create(
+def create_study(
     asked: AskedStudy,
     parts: Here,
     caller: Runs,
@@ -180,8 +192,8 @@ def _again(receipt: Receipt, digest: str) -> Mapping[str, Any]:
 
 
 # -- look ------------------------------------------------------------------------------------------------
-@router.get("/studies", response_model=StudyPage, responses=told(401, 403))
-def studies(
+@router.get("/studies", summary="List studies", response_model=StudyPage, responses=told(401, 403))
+def list_studies(
     parts: Here,
     _: Reader,
     state: StudyState | None = None,
@@ -206,8 +218,10 @@ def _newest_first(row: StudyRow) -> tuple[float, str]:
     return (-row.created_at, row.study_id)
 
 
-@router.get("/studies/{study}", response_model=StudyView, responses=told(401, 403, 404))
-def show(study: StudyName, parts: Here, _: Reader) -> Any:
+@router.get(
+    "/studies/{study}", summary="Get a study", response_model=StudyView, responses=told(401, 403, 404)
+)
+def get_study(study: StudyName, parts: Here, _: Reader) -> Any:
     """How a study stands, arm by arm, and its spec."""
     row = parts.store.study(study)
     view = overview(parts.store, row)
@@ -221,22 +235,35 @@ def show(study: StudyName, parts: Here, _: Reader) -> Any:
     )
 
 
-@router.get("/studies/{study}/arms", response_model=ArmList, responses=told(401, 403, 404))
-def arms(study: StudyName, parts: Here, _: Reader) -> Any:
+@router.get(
+    "/studies/{study}/arms",
+    summary="List a study's arms",
+    response_model=ArmList,
+    responses=told(401, 403, 404),
+)
+def list_study_arms(study: StudyName, parts: Here, _: Reader) -> Any:
     return finite({"items": overview(parts.store, parts.store.study(study)).to_dict()["arms"]})
 
 
-@router.get("/studies/{study}/requests", response_model=RequestList, responses=told(401, 403, 404))
-def requests(study: StudyName, parts: Here, _: Reader) -> Any:
+@router.get(
+    "/studies/{study}/requests",
+    summary="List the requests to a study",
+    response_model=RequestList,
+    responses=told(401, 403, 404),
+)
+def list_study_requests(study: StudyName, parts: Here, _: Reader) -> Any:
     """What people asked of this study, and what came of it."""
     row = parts.store.study(study)
     return {"items": [_told(each) for each in parts.store.wishes(row.study_id)]}
 
 
 @router.get(
-    "/studies/{study}/requests/{request_id}", response_model=RequestView, responses=told(401, 403, 404)
+    "/studies/{study}/requests/{request_id}",
+    summary="Get a request to a study",
+    response_model=RequestView,
+    responses=told(401, 403, 404),
 )
-def request(
+def get_study_request(
     study: StudyName, request_id: Annotated[int, Path(ge=1, le=BIGGEST)], parts: Here, _: Reader
 ) -> Any:
     """One request, and its answer once there is one."""
@@ -250,11 +277,12 @@ def request(
 
 @router.get(
     "/studies/{study}/wishes",
+    summary="List the requests to a study, by their older name",
     response_model=WishList,
     responses=told(401, 403, 404),
     deprecated=True,
 )
-def wishes(study: StudyName, parts: Here, _: Reader) -> Any:
+def list_study_wishes(study: StudyName, parts: Here, _: Reader) -> Any:
     """The older name of /studies/{study}/requests."""
     row = parts.store.study(study)
     return finite({"items": [vars(each) for each in parts.store.wishes(row.study_id)]})
@@ -273,32 +301,35 @@ STEERED: dict[str, Any] = {
 }
 
 
-@router.post("/studies/{study}/pause", **STEERED)
-async def pause(study: StudyName, parts: Here, caller: Runs) -> Any:
+@router.post("/studies/{study}/pause", summary="Pause a study", **STEERED)
+async def pause_study(study: StudyName, parts: Here, caller: Runs) -> Any:
     """What runs saves a checkpoint and stops."""
     return await submitted(parts, caller, study, "pause", {})
 
 
-@router.post("/studies/{study}/resume", **STEERED)
-async def resume(study: StudyName, parts: Here, caller: Runs) -> Any:
+@router.post("/studies/{study}/resume", summary="Resume a study", **STEERED)
+async def resume_study(study: StudyName, parts: Here, caller: Runs) -> Any:
     """Go on with a study that was paused."""
     return await submitted(parts, caller, study, "resume", {})
 
 
-@router.post("/studies/{study}/cancel", **STEERED)
-async def cancel(study: StudyName, parts: Here, caller: Runs) -> Any:
+@router.post("/studies/{study}/cancel", summary="Cancel a study", **STEERED)
+async def cancel_study(study: StudyName, parts: Here, caller: Runs) -> Any:
     """End a study for good: what runs is stopped, what waits is not begun."""
     return await submitted(parts, caller, study, "cancel", {})
 
 
-@router.post("/studies/{study}/extend", **{**STEERED, "responses": told(401, 403, 404, 409)})
-async def extend(study: StudyName, more: Extension, parts: Here, caller: Runs) -> Any:
+@router.post(
+    "/studies/{study}/extend", summary="Extend a study", **{**STEERED, "responses": told(401, 403, 404, 409)}
+)
+async def extend_study(study: StudyName, more: Extension, parts: Here, caller: Runs) -> Any:
     """Add trials to arms, also of a study that has ended."""
     return await submitted(parts, caller, study, "extend", more.arms)
 
 
 @router.delete(
     "/studies/{study}",
+    summary="Delete a study",
     status_code=204,
     response_model=None,
     responses={
@@ -306,7 +337,7 @@ async def extend(study: StudyName, more: Extension, parts: Here, caller: Runs) -
         **told(401, 403, 404, 409),
     },
 )
-async def delete(study: StudyName, parts: Here, caller: Admin) -> Response:
+async def delete_study(study: StudyName, parts: Here, caller: Admin) -> Response:
     """Delete a study that has ended, with its files."""
     row = await run_in_threadpool(parts.store.study, study)
     try:
