@@ -224,7 +224,7 @@ class RemoteSite:
     def _follow(self, study: StudyRow, *, left: Callable[[], bool], fresh: bool = False) -> bool:
         """Show its progress until it rests; False: the person left, and left the study alone."""
         with self.client.listening(study.study_id) as ears:
-            sight = InService(self.client, study, ears)
+            sight = InService(self.client.patient(), study, ears)
             with shown(sight, study, fresh=fresh) as progress:
                 while not sight.resting:
                     progress.update()

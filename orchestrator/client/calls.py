@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 import uuid
@@ -44,10 +45,19 @@ class Client:
         patience_s: float | None = None,
         timeout_s: float = TIMEOUT_S,
         wait: Callable[[float], None] = time.sleep,
+        refused_s: float | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         """`url` and `token`: ORCH_URL and ORCH_TOKEN unless told. Without a token, a service on this machine
-        is asked with the key in ORCH_HOME."""
-        self._wire = Wire(url, token, patience_s=patience_s, timeout_s=timeout_s, wait=wait)
+        is asked with the key in ORCH_HOME.
+
+        `patience_s`: how long a service that does not answer is asked again, `refused_s`: one that takes no
+        connection, by what only looks. `tell` is told of it; it goes to the log unless given.
+        """
+        told = {} if tell is None else {"tell": tell}
+        self._wire = Wire(
+            url, token, patience_s=patience_s, timeout_s=timeout_s, wait=wait, refused_s=refused_s, **told
+        )
 
     @property
     def url(self) -> str:
@@ -55,6 +65,12 @@ class Client:
 
     def close(self) -> None:
         self._wire.close()
+
+    def patient(self) -> Client:
+        """The same client, for one who waits: `refused_s` is its `patience_s`."""
+        made = copy.copy(self)
+        made._wire = self._wire.patient()
+        return made
 
     def __enter__(self) -> Client:
         return self
@@ -102,7 +118,7 @@ class Client:
         Asked again with the same `key`, also by another process, it answers as before and makes no other.
         """
         asked = {**_asked(preset, size, spec, name, refuse_above, changes), "attach": attach}
-        return self._post("/studies", asked, key=key or _new_key())
+        return self.patient()._post("/studies", asked, key=key or _new_key())
 
     # -- look --------------------------------------------------------------------------------------------
     def studies(self, *, state: str | None = None, name: str | None = None) -> Iterator[Json]:
@@ -267,10 +283,11 @@ class Client:
         `on_event` hears all that its trials have said and say, from the first word on.
         """
         give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
+        patient = self.patient()
         with self.listening(study, after=0) if on_event else nullcontext(_Deaf(self._wire.wait)) as ears:
             while True:
                 began = time.monotonic()
-                seen = self.study(study)
+                seen = patient.study(study)
                 resting = at_rest(seen)
                 took_s = time.monotonic() - began
                 if not resting and give_up_at is not None and began >= give_up_at:
