@@ -355,7 +355,7 @@ async def submitted(
 
     def store() -> Wish:
         row = parts.store.study(study)
-        asked = asking.ask(parts.store, row, verb, detail, clock=parts.clock, asked_by=caller.name)
+        asked = asking.submit(parts.store, row, verb, detail, clock=parts.clock, by=caller.name)
         parts.nudge()
         return asked
 

@@ -172,9 +172,7 @@ def _run(
                 if interrupts.asked and not pausing:
                     # Asked again at the next tick; of a study that has just ended there is nothing to ask.
                     with contextlib.suppress(LedgerBusy, MoveRefused):
-                        pausing.append(
-                            asking.ask(store, study, "pause", {}, clock=here.clock, asked_by=whoami())
-                        )
+                        pausing.append(asking.submit(store, study, "pause", {}, clock=here.clock))
                         note("Pausing: what runs saves a checkpoint and stops. Ctrl-C again leaves at once.")
                 if tick.live:
                     mirrored.begin()

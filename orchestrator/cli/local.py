@@ -26,7 +26,7 @@ from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, Trial
 from orchestrator.readings.overview import Overview, listed, overview
 from orchestrator.runs import schedules
 from orchestrator.runs.folders import Storage
-from orchestrator.runs.schedules import Curves
+from orchestrator.runs.schedules import LearnedSchedule
 from orchestrator.service import asking, creation, drive, host
 from orchestrator.study import plan as plans
 from orchestrator.study.plan import Plan
@@ -91,6 +91,9 @@ class LocalSite:
         """How many of its trials run now."""
         return len(self.store.live_attempts(study.study_id))
 
+    def trials(self, study: StudyRow, *, arm: str | None) -> list[TrialRow]:
+        return self.store.trials(study.study_id, arm=arm)
+
     def trial(self, given: str) -> TrialRow:
         return named(self.store, given)
 
@@ -100,7 +103,7 @@ class LocalSite:
     def events(self, trial: TrialRow, *, after: int, most: int) -> list[StoredEvent]:
         return self.store.events(after=after, trial_id=trial.trial_id, limit=most)
 
-    def schedule(self, trial: TrialRow) -> Curves:
+    def schedule(self, trial: TrialRow) -> LearnedSchedule:
         storage = Storage(self.settings.runs)
         return schedules.read(storage.latest(trial.study_id, trial.trial_id, trial.attempts, SCHEDULE))
 
@@ -149,7 +152,7 @@ class LocalSite:
         clock = SystemClock()
         storage = Storage(self.settings.runs) if verb == "delete" else None
         try:
-            request = asking.ask(self.store, study, verb, detail, clock=clock, asked_by=whoami())
+            request = asking.submit(self.store, study, verb, detail, clock=clock)
         except BadSpec as refusal:  # of an extension
             raise MoveRefused(str(refusal)) from None
         give_up_at = clock.monotonic() + ANSWER_WITHIN_S

@@ -36,7 +36,7 @@ from orchestrator.ledger.records import (
     study_of,
 )
 from orchestrator.readings.overview import ArmLine, Overview
-from orchestrator.runs.schedules import Curves
+from orchestrator.runs.schedules import LearnedSchedule
 from orchestrator.service.creation import Created
 from orchestrator.study.canonical import canonical
 from orchestrator.study.plan import Plan
@@ -98,6 +98,11 @@ class RemoteSite:
     def running(self, study: StudyRow) -> int:
         return running(self._view(study.study_id))
 
+    def trials(self, study: StudyRow, *, arm: str | None) -> list[TrialRow]:
+        """Of their configs only the seed."""
+        found = self.client.trials(study.study_id, arm=arm)
+        return [_trial({**each, "config": {"seed": each.get("seed")}}) for each in found]
+
     def trial(self, given: str) -> TrialRow:
         return _trial(self._trial_view(given))
 
@@ -111,7 +116,7 @@ class RemoteSite:
         found = self.client.logs(trial.trial_id, after=after)
         return [_stored(trial.trial_id, each) for each in islice(found, most)]
 
-    def schedule(self, trial: TrialRow) -> Curves:
+    def schedule(self, trial: TrialRow) -> LearnedSchedule:
         return self.client.schedule(trial.trial_id)
 
     def _view(self, name: str) -> Json:

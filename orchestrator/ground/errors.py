@@ -121,9 +121,13 @@ def telling(error: OrchError) -> Telling:
 
 def closest(given: str, allowed: Sequence[str], *, most: int = 3) -> str:
     """What follows a sentence about a name that is not there: those like it most, however little."""
-    near = difflib.get_close_matches(given, allowed, n=most, cutoff=0.0)
-    names = ", ".join(repr(name) for name in near[:-1]) + (" or " if near[1:] else "") + repr(near[-1])
-    return f" Did you mean {names}?"
+    return did_you_mean(difflib.get_close_matches(given, allowed, n=most, cutoff=0.0))
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """ " Did you mean 'x', 'y' or 'z'?"; "" without names."""
+    *first, last = map(repr, names) if names else [""]
+    return f" Did you mean {', '.join(first)}{' or ' if first else ''}{last}?" if last else ""
 
 
 def nearest(given: Any, allowed: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""How is a study asked for something? A request is stored for whoever leads, unless it is refused at once."""
+"""Is a request refused at once? One that is not is stored for whoever leads."""
 
 from __future__ import annotations
 
@@ -11,18 +11,30 @@ from orchestrator.ground.errors import BadSpec, MoveRefused, closest
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyRow, Wish
 from orchestrator.ledger.rules import deletable
+from orchestrator.service.creation import ask
 from orchestrator.study.spec import StudySpec
 
 READS = frozenset({"study", "trial", "trials", "counts", "tallies", "attempts", "live_attempts"})
 
 
-def ask(
-    store: Store, study: StudyRow, verb: str, detail: Mapping[str, Any], *, clock: Clock, asked_by: str
+def submit(
+    store: Store,
+    study: StudyRow,
+    verb: str,
+    detail: Mapping[str, Any],
+    *,
+    clock: Clock,
+    by: str | None = None,
 ) -> Wish:
     """Store a request. BadSpec or MoveRefused, and nothing is stored, where the refusal is known already."""
-    asked_at = clock.time()
     _refuse_at_once(store, study, verb, detail, clock)
-    return store.wish(study.study_id, verb, detail, asked_at=asked_at, asked_by=asked_by)
+    return ask(store, study, verb, detail, clock=clock, by=by)
+
+
+def unknown_arm(spec: StudySpec, name: str) -> str:
+    """A sentence with the nearest names for an arm that a study does not have; "" for one that it has."""
+    names = [arm.name for arm in spec.arms]
+    return "" if name in names else f"{spec.name} has no arm {name[:80]!r}.{closest(name[:80], names)}"
 
 
 def _refuse_at_once(
@@ -33,10 +45,9 @@ def _refuse_at_once(
         return
     if verb == "extend":
         spec = StudySpec.stored(study.spec)
-        names = [arm.name for arm in spec.arms]
         for name in detail:
-            if name not in names:
-                raise BadSpec(f"{study.name} has no arm {name!r:.90}.{closest(name, names)}")
+            if unknown := unknown_arm(spec, name):
+                raise BadSpec(unknown)
         check_extension(store, study.study_id, spec, detail)
     before = store.wishes(study.study_id)
     if any(each.answer is None for each in before):

@@ -1,16 +1,18 @@
-"""How does a study begin?"""
+"""How does a study begin, and how is it asked for something?"""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.engine.checks import learned_by_arms, require_runnable
 from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import NameTaken
+from orchestrator.ground.identity import whoami
 from orchestrator.ledger import Store
-from orchestrator.ledger.records import Receipt, StudyRow, StudyState
+from orchestrator.ledger.records import Receipt, StudyRow, StudyState, Wish
 from orchestrator.study.canonical import spec_hash
 from orchestrator.study.spec import StudySpec
 
@@ -55,3 +57,16 @@ def new_study(spec: StudySpec, *, study_id: str, created_at: float) -> StudyRow:
         created_at=created_at,
         learns=learned_by_arms(spec),
     )
+
+
+def ask(
+    store: Store,
+    study: StudyRow,
+    verb: str,
+    detail: Mapping[str, Any],
+    *,
+    clock: Clock,
+    by: str | None = None,
+) -> Wish:
+    """Store a request for whoever leads; `asking` refuses first what can be refused at once."""
+    return store.wish(study.study_id, verb, detail, asked_at=clock.time(), asked_by=by or whoami())

@@ -24,7 +24,7 @@ def study(place: World) -> StudyRow:
 
 
 def ask(place: World, study: StudyRow, verb: str, **detail: Any) -> Wish:
-    return asking.ask(place.store, study, verb, detail, clock=place.clock, asked_by="ann")
+    return asking.submit(place.store, study, verb, detail, clock=place.clock, by="ann")
 
 
 def refused(place: World, study: StudyRow, verb: str, **detail: Any) -> str:
