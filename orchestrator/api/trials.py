@@ -33,6 +33,7 @@ class TrialLine(BaseModel):
     losses: int = Field(description="Attempts that the machinery lost, since it was last asked to retry.")
     failures: int = Field(description="Attempts in which the training code failed, since then.")
     value: float | None = Field(description="The objective.")
+    seed: JsonValue = Field(description="The seed in its config; null: it has none.")
 
 
 class TrialPage(BaseModel):
@@ -113,7 +114,7 @@ def list_study_trials(
     )
     page = found[:limit]
     more = cursor(page[-1].arm, page[-1].replicate, page[-1].index) if len(found) > limit else None
-    return finite({"items": [vars(trial) for trial in page], "next": more})
+    return finite({"items": [_told(trial) for trial in page], "next": more})
 
 
 @router.get("/trials/{trial}", summary="Get a trial", response_model=TrialView, responses=told(401, 403, 404))
@@ -121,7 +122,11 @@ def get_trial(trial: TrialName, parts: Here, _: Reader) -> Any:
     """A trial, its whole config, its result and its attempts."""
     row = named(parts.store, trial)
     attempts = parts.store.attempts(row.trial_id)
-    return finite({**vars(row), "tried": [{**vars(each), "damaged": each.damaged} for each in attempts]})
+    return finite({**_told(row), "tried": [{**vars(each), "damaged": each.damaged} for each in attempts]})
+
+
+def _told(trial: TrialRow) -> dict[str, Any]:
+    return {**vars(trial), "seed": trial.config.get("seed")}
 
 
 @router.get(

@@ -173,6 +173,20 @@ def test_a_study_is_steered_alike(orch: Orch, tmp_path: Path, client: Client) ->
     assert gone[0].code == output.NOT_FOUND
 
 
+def test_trials_are_listed_alike(orch: Orch) -> None:
+    for words in (
+        ("claimed",),
+        ("claimed", "--json"),
+        ("claimed", "--arm", "grid"),
+        ("claimed", "--arm", "x"),
+    ):
+        here, there = (orch("trial", "list", *words, remote=remote) for remote in (False, True))
+        assert there == here
+    assert orch("trial", "show", "claimed.base.0.7", remote=True).err.startswith(
+        "orch: claimed has no trial 'base.0.7'. Did you mean 'claimed.base.0.0'?"
+    )
+
+
 def test_a_failed_trial_is_retried_and_another_is_refused_alike(orch: Orch, client: Client) -> None:
     said = orch("trial", "retry", "failing.base.0.0", remote=True)
     assert said.code == 0
