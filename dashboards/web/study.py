@@ -287,7 +287,7 @@ class StudyView:
     best: ArmLine | None
     found: Concluded
     trials: TrialTable
-    wishes: tuple[Wish, ...]
+    requests: tuple[Wish, ...]
     live: int  # attempts under way
     room: tuple[Room, ...]
 
@@ -298,7 +298,7 @@ class StudyView:
     @property
     def waiting_for(self) -> tuple[str, ...]:
         """What was asked for and has no answer yet."""
-        return tuple(wish.verb for wish in self.wishes if wish.answer is None)
+        return tuple(each.verb for each in self.requests if each.answer is None)
 
     @property
     def may(self) -> frozenset[str]:
@@ -324,7 +324,7 @@ def study_view(store: Store, answers: Answers, name: str, asked: Asked) -> Study
         best=best_of(view),
         found=answers.of(view),
         trials=trial_table(trials, asked, arms=[arm.name for arm in spec.arms]),
-        wishes=tuple(store.wishes(row.study_id)),
+        requests=tuple(store.wishes(row.study_id)),
         live=len(store.live_attempts(row.study_id)),
         room=room(spec, row, trials),
     )

@@ -1,4 +1,4 @@
-"""What happens when a study runs in the foreground? Ctrl-C, the result, and wishes put to whoever leads."""
+"""What happens when a study runs in the foreground? Ctrl-C, the result, and requests to whoever leads."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from orchestrator.cli.output import (
 )
 from orchestrator.cli.progress import InLedger, shown
 from orchestrator.engine.tick import Tick
-from orchestrator.ground.errors import REFUSED, BadSpec, LedgerBusy
+from orchestrator.ground.errors import REFUSED, BadSpec, LedgerBusy, MoveRefused
 from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.ledger.records import StudyRow, StudyState, Wish
 from orchestrator.readings.overview import Overview
-from orchestrator.service import creation, drive, host, signals
+from orchestrator.service import asking, drive, host, signals
 from orchestrator.service.host import Host
 from orchestrator.study.spec import Resources, StudySpec
 from orchestrator.tracking.background import Mirror, NoMirror, mirror
@@ -65,7 +65,7 @@ def led_by_another(store: Store) -> bool:
 
 # -- Ctrl-C ----------------------------------------------------------------------------------------------
 class Interrupts(signals.Heeded):
-    """The first Ctrl-C (or SIGTERM, or a closed terminal) is a wish, noted and no more; the second Ctrl-C
+    """The first Ctrl-C (or SIGTERM, or a closed terminal) is a request, noted and no more; the second Ctrl-C
     leaves at once."""
 
     def __init__(self) -> None:
@@ -174,8 +174,9 @@ def _run(
 
             def on_tick(tick: Tick) -> None:
                 if interrupts.asked and not pausing:
-                    with contextlib.suppress(LedgerBusy):  # asked again at the next tick
-                        pausing.append(creation.ask(store, study, "pause", {}, clock=here.clock))
+                    # Asked again at the next tick; of a study that has just ended there is nothing to ask.
+                    with contextlib.suppress(LedgerBusy, MoveRefused):
+                        pausing.append(asking.submit(store, study, "pause", {}, clock=here.clock))
                         note("Pausing: what runs saves a checkpoint and stops. Ctrl-C again leaves at once.")
                 if tick.live:
                     mirrored.begin()

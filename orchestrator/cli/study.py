@@ -81,7 +81,7 @@ def create(
         if made.attached:
             note(f"The study {study.name} exists with this spec and is {study.state}: attached to it.")
         if study.state is StudyState.PAUSED:
-            site.wished(study, "resume", {})
+            site.ask(study, "resume", {})
         extra = {"created": not made.attached, "attached": made.attached}
         if not no_run:
             return site.see_to_the_end(study, workers=workers, as_json=as_json, extra=extra, verbose=verbose)
@@ -202,16 +202,16 @@ def show(name: str, as_json: bool, server: str | None) -> int:
             say(*filter(None, (spec.question, *claim)))
         _show(site, study, as_json=as_json)
         if not as_json:
-            _tell_wishes(site, study)
+            _tell_requests(site, study)
     return DONE
 
 
-def _tell_wishes(site: Site, study: StudyRow) -> None:
-    for wish in site.wishes(study):
-        at = datetime.fromtimestamp(wish.asked_at).strftime("%Y-%m-%d %H:%M:%S")
-        answer = "not yet answered" if wish.answer is None else wish.answer or "done"
-        detail = "".join(f" {key} {value}" for key, value in wish.detail.items())
-        say(f"{at} {wish.asked_by} asked to {wish.verb}{detail}: {answer}")
+def _tell_requests(site: Site, study: StudyRow) -> None:
+    for request in site.requests(study):
+        at = datetime.fromtimestamp(request.asked_at).strftime("%Y-%m-%d %H:%M:%S")
+        answer = "not yet answered" if request.answer is None else request.answer or "done"
+        detail = "".join(f" {key} {value}" for key, value in request.detail.items())
+        say(f"{at} {request.asked_by} asked to {request.verb}{detail}: {answer}")
 
 
 def _show(site: Site, study: StudyRow, *, as_json: bool, extra: dict[str, Any] | None = None) -> None:
@@ -258,7 +258,7 @@ def resume(
     """Go on with a study that was paused, or whose process has died."""
     with opened(server) as site:
         study = site.study(name)
-        site.wished(study, "resume", {})
+        site.ask(study, "resume", {})
         if no_run or site.is_led():
             return _answered(site, study, as_json=as_json)
         tell_question(StudySpec.stored(study.spec))
@@ -277,7 +277,7 @@ def cancel(name: str, as_json: bool, server: str | None) -> int:
 def _steer(name: str, verb: str, server: str | None, *, as_json: bool) -> int:
     with opened(server) as site:
         study = site.study(name)
-        site.wished(study, verb, {})
+        site.ask(study, verb, {})
         site.let_stop(study)
         return _answered(site, study, as_json=as_json)
 
@@ -292,12 +292,12 @@ def extend(name: str, arm: str, trials: int, as_json: bool, server: str | None) 
     """Add trials to one arm of a study, also of one that has ended."""
     with opened(server) as site:
         study = site.study(name)
-        site.wished(study, "extend", {arm: trials})
+        site.ask(study, "extend", {arm: trials})
         return _answered(site, study, as_json=as_json)
 
 
 def _answered(site: Site, study: StudyRow, *, as_json: bool) -> int:
-    """How the study stands after a wish."""
+    """How the study stands after a request."""
     study = site.study(study.study_id)
     if as_json:
         _show(site, study, as_json=True)
@@ -333,7 +333,7 @@ def delete(name: str, yes: bool, as_json: bool, server: str | None) -> int:
                 f"checkpoints, parameters and logs. Reports that were written, and what MLflow has of it, "
                 f"stay."
             )
-        site.wished(study, "delete", {})
+        site.ask(study, "delete", {})
     if as_json:
         told = {"study": study.name, "study_id": study.study_id, "trials": trials, "attempts": attempts}
         print_json({**told, "deleted": True})

@@ -236,7 +236,7 @@ def no_study(asked: str, names: Iterable[str]) -> NotFound:
 
 
 def no_trial(trial_id: str) -> NotFound:
-    return NotFound(f"There is no trial {_cut(trial_id)}. `orch study show` lists a study's trials.")
+    return NotFound(f"There is no trial {_cut(trial_id)}. `orch trial list` lists a study's trials.")
 
 
 def no_attempt(trial_id: str, number: int) -> NotFound:

@@ -1,4 +1,4 @@
-"""The command line without workers: what goes to stdout and stderr, exit codes, wishes, hostile names."""
+"""The command line without workers: what goes to stdout and stderr, exit codes, requests, hostile names."""
 
 from __future__ import annotations
 
@@ -179,8 +179,8 @@ def test_a_name_from_the_ledger_cannot_drive_the_terminal(
     assert "[red]x[/red]" in orch("study", "list").out
 
 
-# -- wishes -----------------------------------------------------------------------------------------------
-def test_wishes_are_obeyed_when_nobody_leads(orch: Orch, spec: str) -> None:
+# -- requests ---------------------------------------------------------------------------------------------
+def test_requests_are_obeyed_when_nobody_leads(orch: Orch, spec: str) -> None:
     orch("study", "create", spec, "--no-run")
     assert orch("study", "pause", "small").out == "The study small is paused.\n"
     assert orch("study", "resume", "small", "--no-run", "--json").json["status"] == "running"
@@ -194,6 +194,7 @@ def test_a_refusal_is_its_sentence_and_exit_code_3(orch: Orch, spec: str) -> Non
     said = orch("study", "extend", "small", "--arm", "grid", "--trials", "1")
     assert said.code == output.REFUSED
     assert said.err.startswith("orch: grid is a grid: all its points are in it.")
+    assert "asked to" not in orch("study", "show", "small").out
     orch("study", "cancel", "small")
     assert orch("study", "pause", "small", "--json").json["error"]["kind"] == "refused"
     again = orch("study", "create", spec)
@@ -201,7 +202,7 @@ def test_a_refusal_is_its_sentence_and_exit_code_3(orch: Orch, spec: str) -> Non
     assert "was cancelled and cannot go on. Choose another name with --name." in again.err
 
 
-def test_a_leader_that_does_not_answer_is_reported_and_the_wish_stands(
+def test_a_leader_that_does_not_answer_is_reported_and_the_request_stands(
     orch: Orch, ledger: Callable[[], Store], spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orch("study", "create", spec, "--no-run")
@@ -210,7 +211,7 @@ def test_a_leader_that_does_not_answer_is_reported_and_the_wish_stands(
     monkeypatch.setattr(local, "ANSWER_WITHIN_S", 0.2)
     said = orch("study", "pause", "small")
     assert said.code == output.UNREACHABLE
-    assert "The wish to pause stands" in said.err
+    assert "The request to pause stands" in said.err
     assert [wish.verb for wish in leader.open_wishes()] == ["pause"]
     leader.close()
 
