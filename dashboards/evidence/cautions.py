@@ -13,6 +13,7 @@ from dashboards.evidence.attribution import attribution
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Curves, Frame, Trial
 from orchestrator.ledger.records import StudyState, TrialState
+from orchestrator.readings.failures import stopped_alike
 from orchestrator.study.spec import Arm, Parameter
 from trainer.config.paths import value_at
 from trainer.config.scales import to_working
@@ -242,6 +243,15 @@ def _alpha(run: Trial, said: Curves) -> tuple[float, float]:
 
 def _broken(frame: Frame, arm: Arm) -> Iterator[Caution]:
     trials = frame.of(arm)
+    stopped = stopped_alike(t.reason for t in trials if t.state is TrialState.STOPPED)
+    if stopped:
+        count = sum(t.reason == stopped for t in trials)
+        yield Caution(
+            "arm stopped",
+            arm.name,
+            f"{count} of {len(trials)} runs of {arm.name} were not started. {stopped}",
+            "Mend the cause and try one of the failed again with `orch trial retry`: then the arm goes on.",
+        )
     failed = [t for t in trials if t.state is TrialState.FAILED]
     for word, count, said, remedy in (
         (

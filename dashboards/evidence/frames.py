@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Any
 from orchestrator.ledger import Ledger, paging
 from orchestrator.ledger.costs import added, rank, run_hours
 from orchestrator.ledger.records import ENDED, RESULTS, StoredEvent, StudyState, TrialRow, TrialState
+from orchestrator.readings.failures import failure
 from orchestrator.study.configs import expected_configs
 from orchestrator.study.spec import Arm, StudySpec
 from trainer.config.inherit import inherit, learns
@@ -44,6 +46,7 @@ class Trial:
     charged: Mapping[str, float]
     productive: Mapping[str, float]
     failures: int = 0  # attempts in which the training code failed
+    reason: str = ""
 
     @property
     def ended(self) -> bool:
@@ -97,6 +100,15 @@ class Frame:
         if not self.finished:
             return f"The study is {self.state} and has not ended."
         return self.reason and f"The study did not end as planned: {self.reason}"
+
+    @property
+    def failure(self) -> str:
+        """Why nothing worked, of a study that ended without a run that completed; else empty."""
+        trials = [trial for of in self.trials.values() for trial in of]
+        if not self.finished:
+            return ""
+        counts = Counter(str(trial.state) for trial in trials)
+        return failure(counts, (t.reason for t in trials if t.state is TrialState.FAILED))
 
     @property
     def minimize(self) -> bool:
@@ -232,6 +244,7 @@ def _trial(row: TrialRow) -> Trial:
         charged=row.charged,
         productive=row.productive,
         failures=row.failures,
+        reason=row.reason,
     )
 
 

@@ -166,6 +166,7 @@ def answer_dict(answer: Answer, *, values: bool = False) -> dict[str, Any]:
     return {
         "study": answer.frame.spec.name,
         "status": str(answer.frame.state),
+        "failure": answer.frame.failure,
         "verdict": verdict_dict(answer.verdict),
         "tables": [table_dict(made, values=values) for made in answer.tables],
         "matrix": None if answer.matrix is None else matrix.to_dict(answer.matrix),

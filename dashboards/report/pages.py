@@ -45,7 +45,7 @@ class Searched:
 
 def page(answer: Answer) -> str:
     """One HTML file. plotly.js is written into it once."""
-    drawn = figures.figures(answer.frame, answer.heard)
+    drawn = [] if answer.frame.failure else figures.figures(answer.frame, answer.heard)
     return (
         environment(html=True)
         .get_template(PAGE)
@@ -126,6 +126,7 @@ def _context(answer: Answer) -> dict[str, Any]:
         "study": frame.spec.name,
         "question": frame.spec.question,
         "cut_short": frame.cut_short,
+        "failure": frame.failure,
         "rehearsed": frame.spec.entrypoint == REHEARSAL,
         "verdict": answer.verdict,
         "seen": answer.verdict.contrast,

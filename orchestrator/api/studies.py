@@ -92,6 +92,7 @@ class StudyView(BaseModel):
     chip_hours: float
     wasted_hours: float
     no_valid_result: bool
+    failure: str = Field(description="Why nothing worked, of a study that ended without a completed run.")
     created_at: float
     arms: list[ArmLine]
     spec: dict[str, JsonValue]

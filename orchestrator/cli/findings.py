@@ -26,15 +26,16 @@ class Conclusion:
 NOTHING: dict[str, Any] = {"verdict": None, "table": None, "report": None}
 
 
-def found(concluded: Conclusion) -> dict[str, Any]:
-    """What the object of a study that has ended says beside its costs: verdict, table and report."""
+def found(concluded: Conclusion, *, failed: str = "") -> dict[str, Any]:
+    """What the object of a study that has ended says beside its costs: verdict, table and report. Where
+    nothing worked (`failed` says why) there is neither verdict nor table."""
     from dashboards.report.answer import table_dict
 
     return {
         "study": concluded.study,
         "status": concluded.status,
-        "verdict": concluded.verdict,
-        "table": table_dict(concluded.table),
+        "verdict": None if failed else concluded.verdict,
+        "table": None if failed else table_dict(concluded.table),
         "report": concluded.report,
     }
 

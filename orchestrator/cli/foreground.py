@@ -233,8 +233,13 @@ def show_result(
     view = site.overview(study)
     ended = study.state is StudyState.COMPLETED
     if as_json:
-        found = findings.found(site.conclude(study)) if ended else findings.NOTHING
+        found = findings.found(site.conclude(study), failed=view.failure) if ended else findings.NOTHING
         print_json({**view.to_dict(), **(extra or {}), **found})
+    elif view.failure:
+        say(
+            summary(view),
+            *filter(None, (f"Report: {path}" if (path := site.conclude(study).report) else "",)),
+        )
     else:
         show_overview(view)
         if ended:
@@ -245,10 +250,21 @@ def show_result(
     if study.state is StudyState.CANCELLED:
         note(f"The study {study.name} was cancelled.")
         return REFUSED
-    if view.no_valid_result and study.state is StudyState.COMPLETED:
-        note("The study ended with no valid result: no run of it completed. See `orch trial logs`.")
+    if view.failure:
+        note(*_after_failure(study))
         return NO_RESULT
+    note(*(f"Not all runs of {line.arm} were started. {line.stopped}" for line in view.arms if line.stopped))
     return DONE
+
+
+def _after_failure(study: StudyRow) -> tuple[str, str]:
+    """What can be done about a study of which no run completed."""
+    return (
+        f"If the cause is not in the spec, mend it, try a failed run again with `orch trial retry` (`orch "
+        f"trial logs` tells what it said), and go on with: orch study resume {study.name}",
+        f"Else change the spec and create it under another name (--name), or under this one after: "
+        f"orch study delete {study.name}",
+    )
 
 
 def show_overview(view: Overview) -> None:

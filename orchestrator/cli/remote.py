@@ -285,6 +285,7 @@ def _overview(view: Json) -> Overview:
         metric=objective["metric"],
         goal=objective["goal"],
         arms=tuple(_row(ArmLine, arm) for arm in view["arms"]),
+        failure=view["failure"],
     )
 
 

@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cli.findings import found, table_lines, verdict_lines
 from orchestrator.cli.opening import opened, server_option
-from orchestrator.cli.output import DONE, note, print_json, say
+from orchestrator.cli.output import DONE, NO_RESULT, note, print_json, say, summary
 from orchestrator.cli.spec_options import as_json_option
 from orchestrator.ground.settings import from_environment
 
@@ -33,11 +33,12 @@ def report_(name: str, out: str | None, slots: int | None, as_json: bool, server
         study = site.study(name)
         folder = Path(out) if out else from_environment().reports / study.name
         concluded = site.report(study, folder, slots=slots)
+        failure = site.overview(study).failure
     if as_json:
-        print_json(found(concluded))
-    else:
-        say(concluded.report or "")
-        note(f"{concluded.verdict['answer'].capitalize()}. {concluded.verdict['why']}")
+        print_json(found(concluded, failed=failure))
+        return DONE
+    say(concluded.report or "")
+    note(failure or f"{concluded.verdict['answer'].capitalize()}. {concluded.verdict['why']}")
     return DONE
 
 
@@ -49,9 +50,12 @@ def verdict_(name: str, as_json: bool, server: str | None) -> int:
     """Say whether the registered claim is supported, refuted or undecided, and what would decide it."""
     with opened(server) as site:
         study = site.study(name)
-        judged = site.verdict(study)
+        judged, view = site.verdict(study), site.overview(study)
     if as_json:
         print_json({"study": study.name, "status": study.state, "verdict": judged})
+    elif view.failure:
+        say(summary(view))
+        return NO_RESULT
     else:
         say(*verdict_lines(judged))
     return DONE
@@ -72,9 +76,12 @@ def table_(name: str, form: str, metric: str | None, as_json: bool, server: str 
 
     with opened(server) as site:
         study = site.study(name)
-        made = site.table(study, metric=metric)
+        made, view = site.table(study, metric=metric), site.overview(study)
     if as_json:
         print_json({"study": study.name, "status": study.state, "table": table_dict(made)})
+    elif view.failure:
+        note(summary(view))
+        return NO_RESULT
     elif form == "text":
         say(*table_lines(made))
     else:

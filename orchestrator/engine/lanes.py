@@ -60,6 +60,7 @@ class Lane:
     history: dict[int, Observation] = field(default_factory=dict)  # only where the searcher looks at it
     points: dict[int, Point] = field(default_factory=dict)  # likewise
     best: TrialRow | None = None
+    failed: dict[int, str] = field(default_factory=dict)  # the reasons, of the first trials alone
     ended: int = 0
     ended_hours: float = 0.0
 
@@ -122,6 +123,7 @@ class Lane:
     def waits(self, trial: TrialRow) -> None:
         if trial.index not in self.open_hours:  # a failed trial that is tried again
             self.history.pop(trial.index, None)
+            self.failed.pop(trial.index, None)
             self.ended -= 1
             self.ended_hours -= run_hours(trial.charged)
         self.open_hours[trial.index] = run_hours(trial.charged)
@@ -132,6 +134,8 @@ class Lane:
         self.open_hours.pop(trial.index, None)
         self.ended += 1
         self.ended_hours += run_hours(trial.charged)
+        if trial.state is TrialState.FAILED and trial.index < self.spec.retries.stop_arm_after:
+            self.failed[trial.index] = trial.reason
         diverged = trial.state is TrialState.DIVERGED
         if self.searcher.uses_history:
             self.history[trial.index] = Observation(trial.index, trial.point, trial.value, diverged)
@@ -184,6 +188,10 @@ class Course:
 
     def lane(self, trial: TrialRow) -> Lane:
         return self.lanes[trial.arm, trial.replicate]
+
+    def lanes_of(self, arm: Arm) -> list[Lane]:
+        """By replicate."""
+        return [self.lanes[arm.name, replicate] for replicate in range(self.spec.replicates_of(arm))]
 
     def climb(self, ledger: Ledger, spoke: Collection[str]) -> None:
         """Read what these trials have stored since the last time: rungs are judged by that alone."""

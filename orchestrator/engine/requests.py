@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.engine.lanes import Course, followers
+from orchestrator.engine.skipping import failed_alike
 from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import BadSpec, MoveRefused, NotFound
 from orchestrator.ledger import Store
@@ -129,6 +130,17 @@ def check_extension(store: Store, study_id: str, spec: StudySpec, more: Mapping[
         refusal = closed(spec, name, begun=lambda arm: _begun(store, study_id, arm))
         if refusal:
             raise BadSpec(refusal)
+        _require_going_on(store, study_id, spec.arm(name))
+
+
+def _require_going_on(store: Store, study_id: str, arm: Arm) -> None:
+    course = Course.read(store.study(study_id), store.trials(study_id, arm=arm.name))
+    stopped = failed_alike(course, arm)
+    if stopped:
+        raise BadSpec(
+            f"More runs of {arm.name} would not be started. {stopped.rstrip('.')}. Once that is mended, try "
+            f"a failed one again (orch trial retry): with it the arm goes on."
+        )
 
 
 def closed(spec: StudySpec, name: str, *, begun: Callable[[str], bool]) -> str:
@@ -170,13 +182,14 @@ def _affordable(store: Store, study: StudyRow, spec: StudySpec) -> None:
 
 
 def _take_back_skipped(
-    store: Store, epoch: int, study: StudyRow, spec: StudySpec, lanes: Iterable[tuple[str, int]]
+    store: Store, epoch: int, study: StudyRow, spec: StudySpec, lanes: Sequence[tuple[str, int]]
 ) -> None:
-    """Trials that were written down as stopped, since what they follow had no valid result, are made anew
-    once it may have one. First of all: a study that dies before the rest skips them again."""
-    for arm, replicate in {follower for lane in lanes for follower in followers(spec, lane)}:
+    """Trials of these lanes, and of those that follow them, that were written down as stopped and never began
+    are made anew. First of all: a study that dies before the rest skips them again."""
+    for arm, replicate in {*lanes, *(f for lane in lanes for f in followers(spec, lane))}:
         for trial in store.trials(study.study_id, arm=arm, replicate=replicate, states={TrialState.STOPPED}):
-            store.remove_trial(epoch, trial.trial_id)
+            if never_began(trial):
+                store.remove_trial(epoch, trial.trial_id)
 
 
 def _retry(store: Store, epoch: int, study: StudyRow, wish: Wish, clock: Clock) -> None:
@@ -188,6 +201,12 @@ def _retry(store: Store, epoch: int, study: StudyRow, wish: Wish, clock: Clock) 
         raise MoveRefused(f"The trial {trial_id} is {trial.state}; only a failed one can be tried again.")
     spec, lane = StudySpec.stored(study.spec), (trial.arm, trial.replicate)
     _affordable(store, study, spec)
+    # Its arm may have been stopped, since its first runs failed alike: then its other replicates go on too.
+    others = [
+        (trial.arm, replicate)
+        for replicate in range(spec.replicates_of(spec.arm(trial.arm)))
+        if not any(_begun(store, study.study_id, *f) for f in followers(spec, (trial.arm, replicate)))
+    ]
     for arm, replicate in followers(spec, lane):
         if trial.state is TrialState.FAILED and _begun(store, study.study_id, arm, replicate):
             raise MoveRefused(
@@ -195,7 +214,7 @@ def _retry(store: Store, epoch: int, study: StudyRow, wish: Wish, clock: Clock) 
                 f"it could become the best. Run its configuration in a new study."
             )
     with store.together(epoch):
-        _take_back_skipped(store, epoch, study, spec, [lane])
+        _take_back_skipped(store, epoch, study, spec, [lane, *others])
         if study.state is StudyState.COMPLETED:  # before its trial waits: in a study that is over none does
             store.move_study(epoch, study.study_id, StudyState.COMPLETED, StudyState.RUNNING)
         store.move_trial(epoch, trial_id, TrialState.FAILED, TrialState.WAITING, at=clock.time())

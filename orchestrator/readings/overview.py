@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from orchestrator.ledger import Ledger
@@ -16,10 +17,12 @@ from orchestrator.ledger.records import (
     AttemptRow,
     Event,
     StudyRow,
+    StudyState,
     TrialRow,
     TrialState,
     lane_of,
 )
+from orchestrator.readings.failures import failure, stopped_alike
 from orchestrator.study.spec import Arm, StudySpec
 from trainer.protocol import FALLBACK
 
@@ -44,6 +47,7 @@ class ArmLine:
     losses: int  # attempts that the machinery lost
     failures: int  # attempts in which the training code failed
     steps: float
+    stopped: str = ""  # why no more of its runs are started, where its first ones failed alike
 
     @property
     def ended(self) -> int:
@@ -64,6 +68,7 @@ class Overview:
     metric: str
     goal: str  # minimize or maximize
     arms: tuple[ArmLine, ...]
+    failure: str = ""  # why nothing worked, of a study that ended without a run that completed
 
     def count(self, phase: str) -> int:
         return sum(line.requested for line in self.arms if line.phase == phase)
@@ -101,6 +106,7 @@ class Overview:
             "chip_hours": sum(line.chip_hours for line in self.arms),
             "wasted_hours": sum(line.wasted_hours for line in self.arms),
             "no_valid_result": self.no_valid_result,
+            "failure": self.failure,
             "arms": [asdict(line) for line in self.arms],
         }
 
@@ -114,6 +120,10 @@ def overview(ledger: Ledger, study: StudyRow) -> Overview:
     live: dict[str, list[float]] = {arm.name: [] for arm in spec.arms}
     for attempt in ledger.live_attempts(study.study_id):
         live[lane_of(attempt.trial_id)[0]].append(run_hours(attempt.clocks))
+    lines = [
+        _line(spec, study, arm, by_arm[arm.name], best.get(arm.name), sum(live[arm.name]))
+        for arm in spec.arms
+    ]
     return Overview(
         study_id=study.study_id,
         name=study.name,
@@ -121,11 +131,26 @@ def overview(ledger: Ledger, study: StudyRow) -> Overview:
         reason=study.reason,
         metric=spec.objective.metric,
         goal=spec.objective.goal,
-        arms=tuple(
-            _line(spec, study, arm, by_arm[arm.name], best.get(arm.name), sum(live[arm.name]))
-            for arm in spec.arms
-        ),
+        arms=tuple(replace(line, stopped=_stopped(ledger, study, line)) for line in lines),
+        failure=_failure(ledger, study, lines) if study.state is StudyState.COMPLETED else "",
     )
+
+
+def _stopped(ledger: Ledger, study: StudyRow, line: ArmLine) -> str:
+    if not (line.states.get(TrialState.FAILED) and line.states.get(TrialState.STOPPED)):
+        return ""
+    stopped = ledger.trials(study.study_id, arm=line.arm, states={TrialState.STOPPED})
+    return stopped_alike(trial.reason for trial in stopped)
+
+
+def _failure(ledger: Ledger, study: StudyRow, lines: Sequence[ArmLine]) -> str:
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts.update(line.states)
+    if counts[TrialState.COMPLETED] or not counts:
+        return ""
+    failed = ledger.trials(study.study_id, states={TrialState.FAILED})
+    return failure(counts, (trial.reason for trial in failed))
 
 
 def listed(ledger: Ledger, studies: Sequence[StudyRow]) -> list[dict[str, Any]]:
