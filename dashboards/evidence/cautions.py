@@ -52,7 +52,7 @@ def _unfinished(frame: Frame) -> Iterator[Caution]:
         yield Caution("unfinished", "", sentence, "A new study has to run the rest; this one cannot go on.")
     else:
         sentence = (
-            f"The study is {frame.state}: {ended} of {asked} runs have ended, and every number may change."
+            f"The study is {frame.status}: {ended} of {asked} runs have ended, and every number may change."
         )
         yield Caution("unfinished", "", sentence, f"Go on with: orch study resume {frame.spec.name}")
 

@@ -18,6 +18,7 @@ from typing import Any
 from orchestrator.ledger import Ledger, paging
 from orchestrator.ledger.costs import added, rank, run_hours
 from orchestrator.ledger.records import ENDED, RESULTS, StoredEvent, StudyState, TrialRow, TrialState
+from orchestrator.readings import states
 from orchestrator.readings.failures import failure
 from orchestrator.study.configs import expected_configs
 from orchestrator.study.spec import Arm, StudySpec
@@ -84,6 +85,11 @@ class Frame:
     learns: Mapping[str, Sequence[str]]  # arm -> the hyperparameters that its runs learn
 
     @property
+    def status(self) -> str:
+        running = sum(t.state is TrialState.RUNNING for of in self.trials.values() for t in of)
+        return states.status(self.state, running)
+
+    @property
     def finished(self) -> bool:
         return self.state is StudyState.COMPLETED
 
@@ -98,7 +104,7 @@ class Frame:
         if self.state is StudyState.CANCELLED:
             return "The study was cancelled before its end."
         if not self.finished:
-            return f"The study is {self.state} and has not ended."
+            return f"The study is {self.status} and has not ended."
         return self.reason and f"The study did not end as planned: {self.reason}"
 
     @property

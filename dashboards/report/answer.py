@@ -165,7 +165,7 @@ def answer_dict(answer: Answer, *, values: bool = False) -> dict[str, Any]:
     """The whole answer as JSON values; what is not finite stays for whoever writes it."""
     return {
         "study": answer.frame.spec.name,
-        "status": str(answer.frame.state),
+        "status": str(answer.frame.status),
         "failure": answer.frame.failure,
         "verdict": verdict_dict(answer.verdict),
         "tables": [table_dict(made, values=values) for made in answer.tables],

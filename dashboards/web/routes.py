@@ -35,7 +35,7 @@ from dashboards.web.study import (
 from dashboards.web.trial import find, trial_view
 from orchestrator.ground.errors import LedgerBusy, LedgerDamaged, MirrorLost, NotFound, OrchError
 from orchestrator.ledger import Store
-from orchestrator.ledger.records import StudyState
+from orchestrator.readings.states import Status
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.sync import run_page
 
@@ -132,7 +132,7 @@ class _Readings:
 
     def studies(self, request: Request) -> Given:
         state = request.query_params.get("state", "")
-        state = state if state in set(StudyState) else ""
+        state = state if state in set(Status) else ""
         shelf = self._shelves.page(state=state, start=_whole(request, "start"))
         return {"here": "studies", "live": "/live", "events": f"{API}/events", "shelf": shelf}
 

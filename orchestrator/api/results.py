@@ -20,7 +20,7 @@ from orchestrator.api.errors import told
 from orchestrator.api.views import view
 from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.codec import finite
-from orchestrator.ledger.records import StudyState
+from orchestrator.readings.states import Status
 
 router = APIRouter(tags=["answers"])
 
@@ -66,7 +66,7 @@ class Judged(BaseModel):
 
 class Verdict(BaseModel):
     study: str
-    status: StudyState
+    status: Status
     verdict: Judged
 
 
@@ -80,7 +80,7 @@ class Table(BaseModel):
 
 class TableOf(BaseModel):
     study: str
-    status: StudyState
+    status: Status
     table: Table
 
 
@@ -155,7 +155,7 @@ def tables(
     if form == "json":
         told_of = {
             "study": frame.spec.name,
-            "status": str(frame.state),
+            "status": str(frame.status),
             "table": table_dict(made, values=True),
         }
         return JSONResponse(finite(told_of))
@@ -204,4 +204,4 @@ def verdict(study: StudyName, parts: Here, _: Reader) -> Any:
     """Whether the registered claim is supported, refuted or undecided, and what would decide it."""
     frame = frames.read(parts.store, parts.store.study(study).study_id)
     judged = finite(verdict_dict(judging.judge(frame)))
-    return {"study": frame.spec.name, "status": frame.state, "verdict": judged}
+    return {"study": frame.spec.name, "status": frame.status, "verdict": judged}

@@ -21,10 +21,11 @@ from orchestrator.api.views import view
 from orchestrator.engine.requests import check_extension
 from orchestrator.ground.errors import KeyUsed, MoveRefused, NotFound
 from orchestrator.ledger.codec import finite
-from orchestrator.ledger.records import Receipt, StudyRow, StudyState, Wish
+from orchestrator.ledger.records import Receipt, StudyRow, Wish
 from orchestrator.ledger.rules import deletable
 from orchestrator.readings import overview as overviews
 from orchestrator.readings.overview import listed, overview
+from orchestrator.readings.states import Status, status, stored, under_way
 from orchestrator.service import creation
 from orchestrator.study.spec import MOST_TRIALS, StudySpec
 
@@ -46,7 +47,7 @@ class AskedStudy(Asked):
 class Created(BaseModel):
     study: str
     study_id: str
-    status: StudyState
+    status: Status
     created_at: float
     created: bool
     attached: bool
@@ -55,7 +56,7 @@ class Created(BaseModel):
 class StudyLine(BaseModel):
     study: str
     study_id: str
-    status: StudyState
+    status: Status
     ended: int
     requested: int
     created_at: float
@@ -81,7 +82,7 @@ class ArmList(BaseModel):
 class StudyView(BaseModel):
     study: str
     study_id: str
-    status: StudyState
+    status: Status
     reason: str
     trials: int = Field(description="Of the search; confirmations and controls stand apart.")
     confirmations: int
@@ -136,7 +137,7 @@ def create(
         return _again(before, digest)
     spec = wanted(asked, slots=parts.settings.workers)
     row = creation.new_study(spec, study_id=parts.new_id(), created_at=parts.clock.time())
-    answer = _made(row, attached=False)
+    answer = _made(row, running=0, attached=False)
     receipt = None if key is None else Receipt(key, digest, row.study_id, answer)
     try:
         made = creation.written(parts.store, row, attach=asked.attach, receipt=receipt)
@@ -147,17 +148,18 @@ def create(
         return _again(found, digest)
     if made.attached:
         response.status_code = 200
-        return _made(made.study, attached=True)
+        running = len(parts.store.live_attempts(made.study.study_id))
+        return _made(made.study, running=running, attached=True)
     parts.nudge()
     response.headers["Location"] = f"/api/v1/studies/{row.study_id}"
     return answer
 
 
-def _made(row: StudyRow, *, attached: bool) -> dict[str, Any]:
+def _made(row: StudyRow, *, running: int, attached: bool) -> dict[str, Any]:
     return {
         "study": row.name,
         "study_id": row.study_id,
-        "status": str(row.state),
+        "status": str(status(row.state, running)),
         "created_at": row.created_at,
         "created": not attached,
         "attached": attached,
@@ -175,16 +177,17 @@ def _again(receipt: Receipt, digest: str) -> Mapping[str, Any]:
 def studies(
     parts: Here,
     _: Reader,
-    state: StudyState | None = None,
+    state: Status | None = None,
     name: Annotated[str | None, Query(max_length=80, description="A part of the name.")] = None,
     limit: Limit = 100,
     cursor_: Annotated[Cursor, Query(alias="cursor")] = None,
 ) -> Any:
     """All studies, the newest first."""
-    rows = sorted(
-        (s for s in parts.store.studies(None if state is None else {state}) if not name or name in s.name),
-        key=_newest_first,
-    )
+    rows = parts.store.studies(None if state is None else {stored(state)})
+    rows = sorted((s for s in rows if not name or name in s.name), key=_newest_first)
+    if state is not None:
+        counts = parts.store.counts_of([row.study_id for row in rows])
+        rows = [row for row in rows if status(row.state, under_way(counts[row.study_id])) is state]
     if cursor_ is not None:
         at, study_id = place(cursor_, float, str)
         rows = [row for row in rows if _newest_first(row) > (-at, study_id)]

@@ -228,7 +228,7 @@ def _conclusion(answer: Answer, path: Path | None) -> Conclusion:
 
     return Conclusion(
         study=answer.frame.spec.name,
-        status=answer.frame.state,
+        status=answer.frame.status,
         verdict=verdict_dict(answer.verdict),
         table=answer.tables[0],
         report=None if path is None else str(path),

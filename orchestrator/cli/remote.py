@@ -29,13 +29,13 @@ from orchestrator.ledger.records import (
     Event,
     StoredEvent,
     StudyRow,
-    StudyState,
     TrialRow,
     TrialState,
     Wish,
     study_of,
 )
 from orchestrator.readings.overview import ArmLine, Overview
+from orchestrator.readings.states import Status, stored
 from orchestrator.runs.schedules import Curves
 from orchestrator.service.creation import Created
 from orchestrator.study.canonical import canonical
@@ -80,7 +80,7 @@ class RemoteSite:
             name=view["study"],
             spec=view["spec"],
             spec_hash="",  # not told, and nobody here asks
-            state=StudyState(view["status"]),
+            state=stored(Status(view["status"])),
             created_at=view["created_at"],
             reason=view["reason"],
         )

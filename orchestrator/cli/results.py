@@ -52,7 +52,7 @@ def verdict_(name: str, as_json: bool, server: str | None) -> int:
         study = site.study(name)
         judged, view = site.verdict(study), site.overview(study)
     if as_json:
-        print_json({"study": study.name, "status": study.state, "verdict": judged})
+        print_json({"study": study.name, "status": view.status, "verdict": judged})
     elif view.failure:
         say(summary(view))
         return NO_RESULT
@@ -78,7 +78,7 @@ def table_(name: str, form: str, metric: str | None, as_json: bool, server: str 
         study = site.study(name)
         made, view = site.table(study, metric=metric), site.overview(study)
     if as_json:
-        print_json({"study": study.name, "status": study.state, "table": table_dict(made)})
+        print_json({"study": study.name, "status": view.status, "table": table_dict(made)})
     elif view.failure:
         note(summary(view))
         return NO_RESULT

@@ -76,7 +76,8 @@ def create(
                 f"The study {study.name} was cancelled and cannot go on. Choose another name with --name."
             )
         if made.attached:
-            note(f"The study {study.name} exists with this spec and is {study.state}: attached to it.")
+            status = site.overview(study).status
+            note(f"The study {study.name} exists with this spec and is {status}: attached to it.")
         if study.state is StudyState.PAUSED:
             site.wished(study, "resume", {})
         extra = {"created": not made.attached, "attached": made.attached}
@@ -290,7 +291,7 @@ def _answered(site: Site, study: StudyRow, *, as_json: bool) -> int:
     if as_json:
         _show(site, study, as_json=True)
     else:
-        say(f"The study {study.name} is {study.state}.")
+        say(f"The study {study.name} is {site.overview(study).status}.")
         live = site.running(study)
         if live and study.state is not StudyState.RUNNING:
             note(f"{live} of its runs are still stopping.")

@@ -316,7 +316,7 @@ class _Deaf:
 
 def at_rest(seen: Mapping[str, Any]) -> bool:
     """Of what `Client.study` gives: nothing of it runs, and nothing will."""
-    return seen["status"] != "running" and not running(seen)
+    return seen["status"] in ("paused", "completed", "cancelled") and not running(seen)
 
 
 def running(seen: Mapping[str, Any]) -> int:

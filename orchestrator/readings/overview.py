@@ -22,6 +22,7 @@ from orchestrator.ledger.records import (
     TrialState,
     lane_of,
 )
+from orchestrator.readings import states
 from orchestrator.readings.failures import failure, stopped_alike
 from orchestrator.study.spec import Arm, StudySpec
 from trainer.protocol import FALLBACK
@@ -63,7 +64,7 @@ class ArmLine:
 class Overview:
     study_id: str
     name: str
-    status: str
+    status: str  # one of `states.Status`
     reason: str
     metric: str
     goal: str  # minimize or maximize
@@ -80,6 +81,10 @@ class Overview:
     @property
     def ended(self) -> int:
         return sum(line.ended for line in self.arms)
+
+    @property
+    def running(self) -> int:
+        return sum(line.states.get(TrialState.RUNNING, 0) for line in self.arms)
 
     def best(self, *phases: str) -> ArmLine | None:
         """The arm with the best objective; of these phases, or of all."""
@@ -127,7 +132,7 @@ def overview(ledger: Ledger, study: StudyRow) -> Overview:
     return Overview(
         study_id=study.study_id,
         name=study.name,
-        status=study.state,
+        status=states.status(study.state, sum(line.states.get(TrialState.RUNNING, 0) for line in lines)),
         reason=study.reason,
         metric=spec.objective.metric,
         goal=spec.objective.goal,
@@ -160,7 +165,7 @@ def listed(ledger: Ledger, studies: Sequence[StudyRow]) -> list[dict[str, Any]]:
         {
             "study": study.name,
             "study_id": study.study_id,
-            "status": study.state,
+            "status": states.status(study.state, states.under_way(counts[study.study_id])),
             "ended": sum(n for (_, _, state), n in counts[study.study_id].items() if state in ENDED),
             "requested": _requested(study),
             "created_at": study.created_at,

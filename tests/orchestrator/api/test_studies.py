@@ -207,7 +207,7 @@ def test_pause_and_resume_are_obeyed_by_whoever_leads(service: Service) -> None:
     paused = service.ask("POST", f"{STUDIES}/{study}/pause")
     assert (paused.status, paused.json["verb"], paused.json["answer"]) == (202, "pause", "")
     assert paused.json["asked_by"] == "local key"
-    assert service.ask("GET", f"{STUDIES}/{study}").json["status"] == "paused"
+    assert service.ask("GET", f"{STUDIES}/{study}").json["status"] == "pausing"
     assert service.ask("POST", f"{STUDIES}/{study}/resume").json["answer"] == ""
     assert [w["verb"] for w in service.ask("GET", f"{STUDIES}/{study}/wishes").json["items"]] == [
         "pause",

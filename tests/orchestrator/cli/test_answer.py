@@ -51,7 +51,7 @@ def test_a_paused_study_has_no_answer_yet_but_a_report_can_be_asked_for(
     assert said.json["verdict"]["answer"] == "undecided"
     assert said.json["report"] == str(tmp_path / "here" / "report.html")
     assert "has not ended" in Path(said.json["report"]).read_text()
-    assert orch("study", "verdict", "small").out.startswith("Verdict: undecided. The study is running")
+    assert orch("study", "verdict", "small").out.startswith("Verdict: undecided. The study is waiting")
 
 
 def test_the_table_has_four_forms_and_one_object(orch: Orch, claimed: str, machines: Machines) -> None:
