@@ -158,11 +158,7 @@ class Frame:
         return tuple(trial for each in self.confirmations(arm) for trial in self.of(each))
 
     def confirmations(self, arm: Arm) -> tuple[Arm, ...]:
-        """The arms that run this arm's choice on fresh seeds: itself, or those that confirm it."""
-        if arm.fresh_seeds:
-            return (arm,)
-        follow = (a for a in self.spec.arms if a.after is not None and a.after.arm == arm.name)
-        return tuple(a for a in follow if self.spec.confirms(a))
+        return self.spec.confirmations(arm)
 
     def selections(self, arm: Arm) -> int:
         """How many choices of its own stand behind an arm's runs on fresh seeds; 0 where nothing was chosen,

@@ -130,7 +130,7 @@ def _context(answer: Answer) -> dict[str, Any]:
         "rehearsed": frame.spec.entrypoint == REHEARSAL,
         "verdict": answer.verdict,
         "seen": answer.verdict.contrast,
-        "facts": list(facts(answer.verdict)),
+        "facts": list(facts(answer.verdict, frame.spec.name)),
         "tables": answer.tables,
         "table_forms": tables,
         "matrix": answer.matrix,
@@ -158,8 +158,9 @@ def _context(answer: Answer) -> dict[str, Any]:
     }
 
 
-def facts(judged: verdict.Verdict) -> Iterator[tuple[str, str, str]]:
-    """(what, the figure, beneath it) of the verdict's card."""
+def facts(judged: verdict.Verdict, study: str = "") -> Iterator[tuple[str, str, str]]:
+    """(what, the figure, beneath it) of the verdict's card. `study`: its name, for the command that adds what
+    is still needed."""
     seen = judged.contrast
     if seen is None:
         return
@@ -177,7 +178,9 @@ def facts(judged: verdict.Verdict) -> Iterator[tuple[str, str, str]]:
     if judged.answer == "undecided" and judged.more_needed != 0:
         more = judged.more_needed
         count = "over 1,000" if more is None else f"{more}"
-        yield f"{seen.unit}s still needed", count, "for a power of 80 % at the effect seen, six at least"
+        add = f"; orch study extend {study} --seeds {more}" if study and more and seen.unit == "seed" else ""
+        power = "for a power of 80 % at the effect seen, six at least"
+        yield f"{seen.unit}s still needed", count, f"{power}{add}"
 
 
 def _searched(frame: Frame, arm: Arm) -> Searched:

@@ -143,7 +143,7 @@ class _Readings:
             "live": f"/studies/{of.study.study_id}/live",
             "events": f"{API}/studies/{of.study.study_id}/events",
             "of": of,
-            "facts": list(pages.facts(of.found.answer.verdict)),
+            "facts": list(pages.facts(of.found.answer.verdict, of.study.name)),
             "shown": request.query_params.get("figures", ""),
             "trial_states": TRIAL_STATES,
             "page_of_trials": TRIALS_A_PAGE,

@@ -18,8 +18,8 @@ from orchestrator.api.errors import told
 from orchestrator.api.presets import Asked, Strict, wanted
 from orchestrator.api.strict_json import StrictRoute
 from orchestrator.api.views import view
-from orchestrator.engine.requests import check_extension
-from orchestrator.ground.errors import KeyUsed, MoveRefused, NotFound
+from orchestrator.engine.requests import check_extension, more_seeds
+from orchestrator.ground.errors import BadSpec, KeyUsed, MoveRefused, NotFound
 from orchestrator.ledger.codec import finite
 from orchestrator.ledger.records import Receipt, StudyRow, Wish
 from orchestrator.ledger.rules import deletable
@@ -27,7 +27,7 @@ from orchestrator.readings import overview as overviews
 from orchestrator.readings.overview import listed, overview
 from orchestrator.readings.states import Status, status, stored, under_way
 from orchestrator.service import creation
-from orchestrator.study.spec import MOST_TRIALS, StudySpec
+from orchestrator.study.spec import FRESH_PER_REPLICATE, MOST_TRIALS, StudySpec
 
 LOOK_S = 0.05  # between two looks at whether a wish has been answered
 KEY = r"^[\x21-\x7e]{1,200}$"
@@ -109,9 +109,29 @@ class WishList(BaseModel):
 
 
 class Extension(Strict):
-    arms: dict[str, Annotated[int, Field(ge=1, le=MOST_TRIALS)]] = Field(
-        min_length=1, max_length=1000, description="How many more trials each arm gets, in each replicate."
+    """Either `arms`, or `seeds`."""
+
+    arms: dict[str, Annotated[int, Field(ge=1, le=MOST_TRIALS)]] | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="How many more trials each arm gets, in each replicate.",
     )
+    seeds: int | None = Field(
+        None,
+        ge=1,
+        le=FRESH_PER_REPLICATE,
+        description="More fresh seeds, in the confirmations of both sides of the claim.",
+    )
+    arm: str | None = Field(None, max_length=80, description="With `seeds`: in those of this arm alone.")
+
+    def detail(self, spec: StudySpec) -> dict[str, int]:
+        """More trials by arm."""
+        if self.seeds is not None and self.arms is None:
+            return more_seeds(spec, self.seeds, self.arm)
+        if self.arms is None or self.seeds is not None or self.arm is not None:
+            raise BadSpec("Give either arms, or seeds (and with it, if you like, the arm).")
+        return self.arms
 
 
 # -- create ----------------------------------------------------------------------------------------------
@@ -255,14 +275,17 @@ async def cancel(study: StudyName, parts: Here, caller: Runs) -> Any:
 
 @router.post("/studies/{study}/extend", **{**STEERED, "responses": told(401, 403, 404, 409)})
 async def extend(study: StudyName, more: Extension, parts: Here, caller: Runs) -> Any:
-    """Add trials to arms, also of a study that has ended."""
+    """Add trials to arms, or fresh seeds to the claim's confirmations; also of a study that has ended."""
+    detail: dict[str, int] = {}
 
     def extensible() -> StudyRow:
         row = parts.store.study(study)
-        check_extension(parts.store, row.study_id, StudySpec.stored(row.spec), more.arms)
+        spec = StudySpec.stored(row.spec)
+        detail.update(more.detail(spec))
+        check_extension(parts.store, row.study_id, spec, detail)
         return row
 
-    return await wished(parts, caller, extensible, "extend", more.arms)
+    return await wished(parts, caller, extensible, "extend", detail)
 
 
 @router.delete(

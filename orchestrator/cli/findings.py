@@ -42,7 +42,7 @@ def found(concluded: Conclusion, *, failed: str = "") -> dict[str, Any]:
 
 def tell(concluded: Conclusion) -> None:
     """The same for a person: the table in the paper's shape, the verdict, the report's place."""
-    say("", *table_lines(concluded.table), "", *verdict_lines(concluded.verdict))
+    say("", *table_lines(concluded.table), "", *verdict_lines(concluded.verdict, study=concluded.study))
     if concluded.report is not None:
         say("", f"Report: {concluded.report}")
 
@@ -57,7 +57,8 @@ def table_lines(made: Table) -> Iterator[str]:
     yield from made.notes
 
 
-def verdict_lines(judged: Mapping[str, Any]) -> Iterator[str]:
+def verdict_lines(judged: Mapping[str, Any], *, study: str = "") -> Iterator[str]:
+    """`study`: its name, for the command that adds what is still needed."""
     yield f"Verdict: {judged['answer']}. {judged['why']}"
     if judged["claim"]:
         yield f"Claim: {judged['claim']}"
@@ -70,6 +71,8 @@ def verdict_lines(judged: Mapping[str, Any]) -> Iterator[str]:
     if judged["answer"] == "undecided" and judged["contrast"] is not None and judged["more_needed"] != 0:
         more = "over 1,000" if judged["more_needed"] is None else f"{judged['more_needed']}"
         yield f"Still needed: {more} more {judged['contrast']['unit']}s."
+        if study and judged["more_needed"] is not None and judged["contrast"]["unit"] == "seed":
+            yield f"To add them: orch study extend {study} --seeds {more}, then orch study resume {study}"
     for control in judged["controls"]:
         yield f"Control ({control['says']}): {control['sentence']}"
     if judged["controls_not_run"]:

@@ -57,7 +57,7 @@ def verdict_(name: str, as_json: bool, server: str | None) -> int:
         say(summary(view))
         return NO_RESULT
     else:
-        say(*verdict_lines(judged))
+        say(*verdict_lines(judged, study=study.name))
     return DONE
 
 

@@ -26,6 +26,7 @@ from orchestrator.cli.spec_options import (
     tell_question,
     workers_option,
 )
+from orchestrator.engine.requests import more_seeds
 from orchestrator.ground import durations
 from orchestrator.ground.errors import BadSpec, MoveRefused, NameTaken
 from orchestrator.ground.settings import from_environment
@@ -273,15 +274,21 @@ def _steer(name: str, verb: str, server: str | None, *, as_json: bool) -> int:
 
 @command.command()
 @click.argument("name")
-@click.option("--arm", required=True, help="The arm that gets more trials.")
-@click.option("--trials", type=click.IntRange(min=1), required=True, help="How many more, in each replicate.")
+@click.option("--seeds", type=click.IntRange(min=1), help="More fresh seeds, for both sides of the claim.")
+@click.option("--arm", help="The arm that gets more trials; with --seeds, the one whose choice runs on them.")
+@click.option("--trials", type=click.IntRange(min=1), help="More trials of the arm, in each replicate.")
 @as_json_option
 @server_option
-def extend(name: str, arm: str, trials: int, as_json: bool, server: str | None) -> int:
-    """Add trials to one arm of a study, also of one that has ended."""
+def extend(
+    name: str, seeds: int | None, arm: str | None, trials: int | None, as_json: bool, server: str | None
+) -> int:
+    """Add fresh seeds to the confirmations of a study, or trials to one arm; also when it has ended."""
+    if (seeds is None) == (trials is None) or (seeds is None and arm is None):
+        raise click.UsageError("Say what to add: --seeds N, or --arm ARM --trials N.")
     with opened(server) as site:
         study = site.study(name)
-        site.wished(study, "extend", {arm: trials})
+        added = more_seeds(StudySpec.stored(study.spec), seeds, arm) if seeds else {str(arm): trials}
+        site.wished(study, "extend", added)
         return _answered(site, study, as_json=as_json)
 
 

@@ -124,7 +124,7 @@ def check_extension(store: Store, study_id: str, spec: StudySpec, more: Mapping[
     names = [arm.name for arm in spec.arms]
     for name, count in more.items():
         if name not in names:
-            raise BadSpec(f"No arm is named {name!r}. The arms are: {', '.join(names)}.")
+            raise BadSpec(_no_arm(spec, name))
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise BadSpec(f"{name}: {count!r} more trials cannot be added. Give a whole number from 1.")
         refusal = closed(spec, name, begun=lambda arm: _begun(store, study_id, arm))
@@ -145,17 +145,46 @@ def _require_going_on(store: Store, study_id: str, arm: Arm) -> None:
 
 def closed(spec: StudySpec, name: str, *, begun: Callable[[str], bool]) -> str:
     """Why an arm cannot get more trials; "" if it can. `begun`: whether an arm has a trial."""
-    if spec.arm(name).is_grid:
-        return f"{name} is a grid: all its points are in it. Make a new study with more values."
-    # An arm that runs what this one found: a later change of the best would make it a lie.
-    followers = (arm.name for arm in spec.arms if arm.after is not None and arm.after.arm == name)
-    follower = next(filter(begun, followers), None)
-    if follower is not None:
-        return (
-            f"{follower} has already begun with what {name} found, so {name} cannot be "
-            f"extended. Make a new study with more trials."
-        )
+    arm = spec.arm(name)
+    seeds = f"orch study extend {spec.name} --arm {name} --seeds N"
+    more = f" More seeds for its choice: {seeds}" if spec.confirmations(arm) else ""
+    if arm.is_grid:
+        return f"{name} is a grid: all its points are in it. Make a new study with more values.{more}"
+    for other in spec.arms:
+        # It runs what this arm chose, which more trials could change; not where all trials are of one config.
+        follows = other.after is not None and other.after.arm == name
+        if follows and other.after and (arm.space or other.after.take != "config") and begun(other.name):
+            return (
+                f"{other.name} has already begun with what {name} found, and more trials of {name} could "
+                f"change that. Make a new study with more trials.{more}"
+            )
     return ""
+
+
+def more_seeds(spec: StudySpec, count: int, arm: str | None = None) -> dict[str, int]:
+    """How many more trials each arm gets, for so many more fresh seeds in the confirmations of both sides of
+    the claim, or of one arm."""
+    if arm is not None:
+        sides = [arm]
+    elif spec.claim is not None:
+        sides = [spec.claim.challenger, spec.claim.incumbent]
+    else:
+        raise BadSpec(f"{spec.name} registered no claim. Name the arm whose choice is to run on more seeds.")
+    found: dict[str, int] = {}
+    for name in sides:
+        if name not in [each.name for each in spec.arms]:
+            raise BadSpec(_no_arm(spec, name))
+        there = spec.confirmations(spec.arm(name))
+        if not there:
+            raise BadSpec(
+                f"No arm of {spec.name} runs what {name} chose on fresh seeds. Create one that does."
+            )
+        found |= dict.fromkeys((each.name for each in there), count)
+    return found
+
+
+def _no_arm(spec: StudySpec, name: str) -> str:
+    return f"No arm is named {name!r}. The arms are: {', '.join(arm.name for arm in spec.arms)}."
 
 
 def most_trials(arm: Arm) -> int:

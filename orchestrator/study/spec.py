@@ -416,6 +416,12 @@ class StudySpec(Spec):
             return False
         return self.arm(arm.after.arm).row == arm.row
 
+    def confirmations(self, arm: Arm) -> tuple[Arm, ...]:
+        """The arms that run this arm's choice on fresh seeds: itself, or those that confirm it."""
+        if arm.fresh_seeds:
+            return (arm,)
+        return tuple(a for a in self.arms if a.after and a.after.arm == arm.name and self.confirms(a))
+
     def replicates_of(self, arm: Arm) -> int:
         return arm.replicates if arm.replicates is not None else self.replicates
 

@@ -237,6 +237,10 @@ def test_an_extension_is_checked_and_granted(service: Service) -> None:
     path = f"{STUDIES}/{study}/extend"
     for arms in ({"nobody": 1}, {"grid": 1}, {"random": 0}, {"random": "2"}, {"random": True}, {}):
         assert service.ask("POST", path, {"arms": arms}).status == 422
+    for asked in ({}, {"seeds": 0}, {"seeds": 2}, {"seeds": 2, "arms": {"random": 1}}, {"arm": "random"}):
+        assert service.ask("POST", path, asked).status == 422  # the study has no claim
+    seeds = service.ask("POST", path, {"seeds": 2, "arm": "random"})
+    assert (seeds.json["answer"], seeds.json["detail"]) == ("", {"confirm": 2})
     assert service.ask("POST", path, {"arms": {"random": 2}}).json["answer"] == ""
     (line,) = (a for a in service.ask("GET", f"{STUDIES}/{study}/arms").json["items"] if a["arm"] == "random")
     assert line["requested"] == 5

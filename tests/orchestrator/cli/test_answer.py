@@ -81,6 +81,30 @@ def test_a_report_that_cannot_be_written_takes_no_result_away(
     assert "The report could not be written" in said.err
 
 
+def test_the_seeds_that_are_still_needed_are_added_by_the_command_that_the_verdict_names(
+    orch: Orch, tmp_path: Path, machines: Machines
+) -> None:
+    again = {"method": "fixed", "trials": 2, "phase": "confirm", "fresh_seeds": True}
+    arms = [
+        *({"name": name, "method": "fixed", "row": name} for name in ("base", "random")),
+        *({"name": f"confirm-{name}", **again, "after": {"arm": name}} for name in ("base", "random")),
+    ]
+    arms[1]["config"] = {"optimizer": {"alpha": 0.2}}
+    path = tmp_path / "few.json"
+    path.write_text(json.dumps(small_study(name="few", arms=arms, claim=CLAIM).model_dump(mode="json")))
+    said = orch("study", "create", str(path))
+    needed = next(line for line in said.out.splitlines() if line.startswith("To add them: "))
+    assert needed == "To add them: orch study extend few --seeds 4, then orch study resume few"
+    assert "orch study extend few --seeds 4" in Path(said.out.splitlines()[-1][8:]).read_text()
+    added = orch("study", "extend", "few", "--seeds", "4")
+    assert (added.code, added.out) == (0, "The study few is waiting.\n")
+    assert "No process runs it now. Run it with: orch study resume few" in added.err
+    resumed = orch("study", "resume", "few")
+    assert resumed.code == 0
+    assert "On 6 paired seeds" in resumed.out
+    assert "4 seeds were added after the study was created" in resumed.out
+
+
 @pytest.mark.parametrize("verb", ["report", "verdict", "table"])
 def test_an_unknown_study_is_not_found(orch: Orch, verb: str) -> None:
     said: Any = orch("study", verb, "nothing", "--json")

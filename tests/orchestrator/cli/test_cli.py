@@ -198,6 +198,9 @@ def test_a_refusal_is_its_sentence_and_exit_code_3(orch: Orch, spec: str) -> Non
     said = orch("study", "extend", "small", "--arm", "grid", "--trials", "1")
     assert said.code == output.REFUSED
     assert said.err.startswith("orch: grid is a grid: all its points are in it.")
+    for few in ((), ("--arm", "base"), ("--trials", "1"), ("--arm", "base", "--trials", "1", "--seeds", "1")):
+        assert orch("study", "extend", "small", *few).code == output.USAGE
+    assert orch("study", "extend", "small", "--seeds", "1").code == output.USAGE  # it has no claim
     orch("study", "cancel", "small")
     assert orch("study", "pause", "small", "--json").json["error"]["kind"] == "refused"
     again = orch("study", "create", spec)
