@@ -94,6 +94,7 @@ class StudyView(BaseModel):
     wasted_hours: float
     no_valid_result: bool
     failure: str = Field(description="Why nothing worked, of a study that ended without a completed run.")
+    failed_trial: str = Field(description="Of such a study: one that failed, by name.")
     created_at: float
     arms: list[ArmLine]
     spec: dict[str, JsonValue]

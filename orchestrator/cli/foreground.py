@@ -251,19 +251,23 @@ def show_result(
         note(f"The study {study.name} was cancelled.")
         return REFUSED
     if view.failure:
-        note(*_after_failure(study))
+        note(*_after_failure(view))
         return NO_RESULT
     note(*(f"Not all runs of {line.arm} were started. {line.stopped}" for line in view.arms if line.stopped))
     return DONE
 
 
-def _after_failure(study: StudyRow) -> tuple[str, str]:
+def _after_failure(view: Overview) -> Iterator[str]:
     """What can be done about a study of which no run completed."""
-    return (
-        f"If the cause is not in the spec, mend it, try a failed run again with `orch trial retry` (`orch "
-        f"trial logs` tells what it said), and go on with: orch study resume {study.name}",
-        f"Else change the spec and create it under another name (--name), or under this one after: "
-        f"orch study delete {study.name}",
+    if view.failed_trial:
+        yield f"What a failed run said: orch trial logs {view.failed_trial}"
+        yield (
+            f"If the cause is not in the spec, mend it and try a run again: orch trial retry "
+            f"{view.failed_trial}, then orch study resume {view.name}"
+        )
+    yield (
+        f"To change the spec, create it under another name (--name), or under this one after: orch study "
+        f"delete {view.name}"
     )
 
 

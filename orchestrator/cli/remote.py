@@ -286,6 +286,7 @@ def _overview(view: Json) -> Overview:
         goal=objective["goal"],
         arms=tuple(_row(ArmLine, arm) for arm in view["arms"]),
         failure=view["failure"],
+        failed_trial=view["failed_trial"],
     )
 
 

@@ -70,6 +70,7 @@ class Overview:
     goal: str  # minimize or maximize
     arms: tuple[ArmLine, ...]
     failure: str = ""  # why nothing worked, of a study that ended without a run that completed
+    failed_trial: str = ""  # one that failed, to be looked at
 
     def count(self, phase: str) -> int:
         return sum(line.requested for line in self.arms if line.phase == phase)
@@ -112,6 +113,7 @@ class Overview:
             "wasted_hours": sum(line.wasted_hours for line in self.arms),
             "no_valid_result": self.no_valid_result,
             "failure": self.failure,
+            "failed_trial": self.failed_trial,
             "arms": [asdict(line) for line in self.arms],
         }
 
@@ -129,6 +131,7 @@ def overview(ledger: Ledger, study: StudyRow) -> Overview:
         _line(spec, study, arm, by_arm[arm.name], best.get(arm.name), sum(live[arm.name]))
         for arm in spec.arms
     ]
+    why, failed_trial = _failure(ledger, study, lines)
     return Overview(
         study_id=study.study_id,
         name=study.name,
@@ -137,7 +140,8 @@ def overview(ledger: Ledger, study: StudyRow) -> Overview:
         metric=spec.objective.metric,
         goal=spec.objective.goal,
         arms=tuple(replace(line, stopped=_stopped(ledger, study, line)) for line in lines),
-        failure=_failure(ledger, study, lines) if study.state is StudyState.COMPLETED else "",
+        failure=why,
+        failed_trial=failed_trial,
     )
 
 
@@ -148,14 +152,16 @@ def _stopped(ledger: Ledger, study: StudyRow, line: ArmLine) -> str:
     return stopped_alike(trial.reason for trial in stopped)
 
 
-def _failure(ledger: Ledger, study: StudyRow, lines: Sequence[ArmLine]) -> str:
+def _failure(ledger: Ledger, study: StudyRow, lines: Sequence[ArmLine]) -> tuple[str, str]:
+    """Why nothing worked, and a trial that failed, as people write its name."""
     counts: Counter[str] = Counter()
     for line in lines:
         counts.update(line.states)
-    if counts[TrialState.COMPLETED] or not counts:
-        return ""
+    if study.state is not StudyState.COMPLETED or counts[TrialState.COMPLETED]:
+        return "", ""
     failed = ledger.trials(study.study_id, states={TrialState.FAILED})
-    return failure(counts, (trial.reason for trial in failed))
+    name = failed[0].trial_id.replace(study.study_id, study.name, 1) if failed else ""
+    return failure(counts, (trial.reason for trial in failed)), name
 
 
 def listed(ledger: Ledger, studies: Sequence[StudyRow]) -> list[dict[str, Any]]:

@@ -109,7 +109,11 @@ def test_a_study_in_which_every_run_failed_ends_with_the_one_reason_and_nothing_
     assert f"<p>No run completed (6 failed, 2 were stopped or not started): {reason}</p>" in page
     assert "Verdict" not in page
     assert "answer-table" not in page.split("</style>")[1]
-    assert said.err.splitlines()[-1].endswith("or under this one after: orch study delete small")
+    logs, retry, change = said.err.splitlines()[-3:]
+    assert logs == "What a failed run said: orch trial logs small.base.0.0"
+    assert retry.endswith("orch trial retry small.base.0.0, then orch study resume small")
+    assert change.endswith("or under this one after: orch study delete small")
+    assert "fail at step 20" in orch("trial", "logs", "small.base.0.0").out
     again = orch("study", "create", spec, "--set", 'rehearsal={"fail_at_step": 20}', "--json")
     assert again.code == output.NO_RESULT
     assert (again.json["verdict"], again.json["table"]) == (None, None)
