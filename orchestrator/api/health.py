@@ -17,6 +17,7 @@ from orchestrator.api.deps import Here, Limit, Parts
 from orchestrator.api.errors import Responses, told
 from orchestrator.api.views import view
 from orchestrator.ledger.records import AuditLine, StudyState
+from orchestrator.readings.states import status, under_way
 
 router = APIRouter(tags=["health"])
 
@@ -100,12 +101,13 @@ def get_metrics(request: Request, parts: Here, _: Reader) -> PlainTextResponse:
 
 def _lines(parts: Parts, counts: Mapping[tuple[str, int], int]) -> Iterator[str]:
     studies = parts.store.studies()
-    of_state = Counter(str(study.state) for study in studies)
     trials: Counter[str] = Counter()
     going_on = [s.study_id for s in studies if s.state in (StudyState.RUNNING, StudyState.PAUSED)]
-    for counted in parts.store.counts_of(going_on).values():
-        for (_, _, state), count in counted.items():
+    counted = parts.store.counts_of(going_on)
+    for of_study in counted.values():
+        for (_, _, state), count in of_study.items():
             trials[state] += count
+    of_state = Counter(str(status(s.state, under_way(counted.get(s.study_id, {})))) for s in studies)
     engine = parts.engine()
     at = engine.ticked_at
     age = None if at is None else {"": parts.clock.monotonic() - at}

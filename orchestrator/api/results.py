@@ -30,7 +30,7 @@ from orchestrator.api.errors import told
 from orchestrator.api.views import view
 from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.codec import finite
-from orchestrator.ledger.records import StudyState
+from orchestrator.readings.states import Status
 
 router = APIRouter(tags=["answers"])
 
@@ -99,7 +99,7 @@ class Explanation(BaseModel):
 
 class Verdict(BaseModel):
     study: str
-    status: StudyState
+    status: Status
     headline: Headline
     explanation: Explanation
     verdict: Judged
@@ -116,7 +116,7 @@ class Table(BaseModel):
 
 class TableOf(BaseModel):
     study: str
-    status: StudyState
+    status: Status
     table: Table
 
 
@@ -193,7 +193,7 @@ def get_study_table(
     if form == "json":
         told_of = {
             "study": frame.spec.name,
-            "status": str(frame.state),
+            "status": str(frame.status),
             "table": table_dict(made, values=True),
         }
         return JSONResponse(finite(told_of))
@@ -257,4 +257,4 @@ def get_study_verdict(study: StudyName, parts: Here, _: Reader) -> Any:
     """Whether the registered claim is supported, refuted or undecided, and what would decide it."""
     frame = frames.read(parts.store, parts.store.study(study).study_id)
     told = finite(conclusion_dict(*conclude(frame)))
-    return {"study": frame.spec.name, "status": frame.state, **told}
+    return {"study": frame.spec.name, "status": frame.status, **told}

@@ -18,13 +18,15 @@ from orchestrator.api.deps import BIGGEST, Cursor, Here, Limit, Parts, StudyName
 from orchestrator.api.errors import told
 from orchestrator.api.presets import Asked, Strict, example, wanted
 from orchestrator.api.views import view
-from orchestrator.ground.errors import KeyUsed, MoveRefused, NotFound
+from orchestrator.engine.requests import more_seeds
+from orchestrator.ground.errors import BadSpec, KeyUsed, MoveRefused, NotFound
 from orchestrator.ledger.codec import finite
-from orchestrator.ledger.records import Receipt, StudyRow, StudyState, Wish
+from orchestrator.ledger.records import Receipt, StudyRow, Wish
 from orchestrator.readings import overview as overviews
 from orchestrator.readings.overview import listed, overview
+from orchestrator.readings.states import Status, status, stored, under_way
 from orchestrator.service import asking, creation
-from orchestrator.study.spec import MOST_TRIALS
+from orchestrator.study.spec import FRESH_PER_REPLICATE, MOST_TRIALS, StudySpec
 
 LOOK_S = 0.05  # between two looks at whether a request has been answered
 KEY = r"^[\x21-\x7e]{1,200}$"
@@ -53,7 +55,7 @@ class AskedStudy(Asked):
 class Created(BaseModel):
     study: str
     study_id: str
-    status: StudyState
+    status: Status
     created_at: float
     created: bool
     attached: bool
@@ -62,7 +64,7 @@ class Created(BaseModel):
 class StudyLine(BaseModel):
     study: str
     study_id: str
-    status: StudyState
+    status: Status
     ended: int
     requested: int
     created_at: float
@@ -88,7 +90,7 @@ class ArmList(BaseModel):
 class StudyView(BaseModel):
     study: str
     study_id: str
-    status: StudyState
+    status: Status
     reason: str
     trials: int = Field(description="Of the search; confirmations and controls stand apart.")
     confirmations: int
@@ -99,6 +101,8 @@ class StudyView(BaseModel):
     chip_hours: float
     wasted_hours: float
     no_valid_result: bool
+    failure: str = Field(description="Why nothing worked, of a study that ended without a completed run.")
+    failed_trial: str = Field(description="Of such a study: one that failed, by name.")
     created_at: float
     arms: list[ArmLine]
     spec: dict[str, JsonValue]
@@ -126,11 +130,31 @@ class RequestList(BaseModel):
 
 
 class Extension(Strict):
+    """Either `arms`, or `seeds`."""
+
     model_config = example({"arms": {"bo-alpha": 4}})
 
-    arms: dict[str, Annotated[int, Field(ge=1, le=MOST_TRIALS)]] = Field(
-        min_length=1, max_length=1000, description="How many more trials each arm gets, in each replicate."
+    arms: dict[str, Annotated[int, Field(ge=1, le=MOST_TRIALS)]] | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="How many more trials each arm gets, in each replicate.",
     )
+    seeds: int | None = Field(
+        None,
+        ge=1,
+        le=FRESH_PER_REPLICATE,
+        description="More fresh seeds, in the confirmations of both sides of the claim.",
+    )
+    arm: str | None = Field(None, max_length=80, description="With `seeds`: in those of this arm alone.")
+
+    def detail(self, spec: StudySpec) -> dict[str, int]:
+        """More trials by arm."""
+        if self.seeds is not None and self.arms is None:
+            return more_seeds(spec, self.seeds, self.arm)
+        if self.arms is None or self.seeds is not None or self.arm is not None:
+            raise BadSpec("Give either arms, or seeds (and with it, if you like, the arm).")
+        return self.arms
 
 
 # -- create ----------------------------------------------------------------------------------------------
@@ -157,7 +181,7 @@ def create_study(
         return _again(before, digest)
     spec = wanted(asked, slots=parts.settings.workers)
     row = creation.new_study(spec, study_id=parts.new_id(), created_at=parts.clock.time())
-    answer = _made(row, attached=False)
+    answer = _made(row, running=0, attached=False)
     receipt = None if key is None else Receipt(key, digest, row.study_id, answer)
     try:
         made = creation.written(parts.store, row, attach=asked.attach, receipt=receipt)
@@ -168,17 +192,18 @@ def create_study(
         return _again(found, digest)
     if made.attached:
         response.status_code = 200
-        return _made(made.study, attached=True)
+        running = len(parts.store.live_attempts(made.study.study_id))
+        return _made(made.study, running=running, attached=True)
     parts.nudge()
     response.headers["Location"] = f"/api/v1/studies/{row.study_id}"
     return answer
 
 
-def _made(row: StudyRow, *, attached: bool) -> dict[str, Any]:
+def _made(row: StudyRow, *, running: int, attached: bool) -> dict[str, Any]:
     return {
         "study": row.name,
         "study_id": row.study_id,
-        "status": str(row.state),
+        "status": str(status(row.state, running)),
         "created_at": row.created_at,
         "created": not attached,
         "attached": attached,
@@ -196,16 +221,17 @@ def _again(receipt: Receipt, digest: str) -> Mapping[str, Any]:
 def list_studies(
     parts: Here,
     _: Reader,
-    state: StudyState | None = None,
+    state: Status | None = None,
     name: Annotated[str | None, Query(max_length=80, description="A part of the name.")] = None,
     limit: Limit = 100,
     cursor_: Annotated[Cursor, Query(alias="cursor")] = None,
 ) -> Any:
     """All studies, the newest first."""
-    rows = sorted(
-        (s for s in parts.store.studies(None if state is None else {state}) if not name or name in s.name),
-        key=_newest_first,
-    )
+    rows = parts.store.studies(None if state is None else {stored(state)})
+    rows = sorted((s for s in rows if not name or name in s.name), key=_newest_first)
+    if state is not None:
+        counts = parts.store.counts_of([row.study_id for row in rows])
+        rows = [row for row in rows if status(row.state, under_way(counts[row.study_id])) is state]
     if cursor_ is not None:
         at, study_id = place(cursor_, float, str)
         rows = [row for row in rows if _newest_first(row) > (-at, study_id)]
@@ -323,8 +349,12 @@ async def cancel_study(study: StudyName, parts: Here, caller: Runs) -> Any:
     "/studies/{study}/extend", summary="Extend a study", **{**STEERED, "responses": told(401, 403, 404, 409)}
 )
 async def extend_study(study: StudyName, more: Extension, parts: Here, caller: Runs) -> Any:
-    """Add trials to arms, also of a study that has ended."""
-    return await submitted(parts, caller, study, "extend", more.arms)
+    """Add trials to arms, or fresh seeds to the claim's confirmations; also of a study that has ended."""
+
+    def detail() -> dict[str, int]:
+        return more.detail(StudySpec.stored(parts.store.study(study).spec))
+
+    return await submitted(parts, caller, study, "extend", await run_in_threadpool(detail))
 
 
 @router.delete(

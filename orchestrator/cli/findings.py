@@ -52,15 +52,17 @@ def conclusion_of(answer: Mapping[str, Any]) -> dict[str, Any]:
     return {name: answer[name] for name in names}
 
 
-def found(concluded: Conclusion) -> dict[str, Any]:
-    """What the object of a study that has ended says beside its costs."""
+def found(concluded: Conclusion, *, failed: str = "") -> dict[str, Any]:
+    """What the object of a study that has ended says beside its costs. Where nothing worked (`failed` says
+    why) there is neither verdict nor table."""
     from dashboards.report.answer import table_dict
 
     return {
         "study": concluded.study,
         "status": concluded.status,
         **concluded.told,
-        "table": table_dict(concluded.table),
+        **({"verdict": None} if failed else {}),
+        "table": None if failed else table_dict(concluded.table),
         "report": concluded.report,
     }
 

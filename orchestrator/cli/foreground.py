@@ -240,7 +240,7 @@ def show_result(
     view = site.overview(study)
     ended = study.state is StudyState.COMPLETED
     if as_json:
-        found = findings.found(site.conclude(study)) if ended else findings.NOTHING
+        found = findings.found(site.conclude(study), failed=view.failure) if ended else findings.NOTHING
         print_json({**view.to_dict(), **(extra or {}), **found})
     elif ended:
         if verbose:
@@ -255,9 +255,25 @@ def show_result(
     if study.state is StudyState.CANCELLED:
         note(f"The study {study.name} was cancelled.")
         return REFUSED
-    if view.no_valid_result and study.state is StudyState.COMPLETED:
+    if view.failure:
+        note(*_after_failure(view))
         return NO_RESULT
+    note(*(f"Not all runs of {line.arm} were started. {line.stopped}" for line in view.arms if line.stopped))
     return DONE
+
+
+def _after_failure(view: Overview) -> Iterator[str]:
+    """What can be done about a study of which no run completed."""
+    if view.failed_trial:
+        yield f"What a failed run said: orch trial logs {view.failed_trial}"
+        yield (
+            f"If the cause is not in the spec, mend it and try a run again: orch trial retry "
+            f"{view.failed_trial}, then orch study resume {view.name}"
+        )
+    yield (
+        f"To change the spec, create it under another name (--name), or under this one after: orch study "
+        f"delete {view.name}"
+    )
 
 
 def show_overview(view: Overview) -> None:

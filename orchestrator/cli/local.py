@@ -250,7 +250,7 @@ def _conclusion(answer: Answer, path: Path | None) -> Conclusion:
 
     return Conclusion(
         study=answer.frame.spec.name,
-        status=answer.frame.state,
+        status=answer.frame.status,
         told=conclusion_dict(answer.verdict, answer.headline, answer.explanation),
         table=answer.tables[0],
         report=None if path is None else str(path),

@@ -29,13 +29,13 @@ from orchestrator.ledger.records import (
     Event,
     StoredEvent,
     StudyRow,
-    StudyState,
     TrialRow,
     TrialState,
     Wish,
     study_of,
 )
 from orchestrator.readings.overview import ArmLine, Overview
+from orchestrator.readings.states import Status, stored
 from orchestrator.runs.schedules import LearnedSchedule
 from orchestrator.service.creation import Created
 from orchestrator.study.canonical import canonical
@@ -81,7 +81,7 @@ class RemoteSite:
             name=view["study"],
             spec=view["spec"],
             spec_hash="",  # not told, and nobody here asks
-            state=StudyState(view["status"]),
+            state=stored(Status(view["status"])),
             created_at=view["created_at"],
             reason=view["reason"],
         )
@@ -300,6 +300,8 @@ def _overview(view: Json) -> Overview:
         metric=objective["metric"],
         goal=objective["goal"],
         arms=tuple(_row(ArmLine, arm) for arm in view["arms"]),
+        failure=view["failure"],
+        failed_trial=view["failed_trial"],
     )
 
 

@@ -27,6 +27,7 @@ from orchestrator.cli.spec_options import (
     verbose_option,
     workers_option,
 )
+from orchestrator.engine.requests import more_seeds
 from orchestrator.ground import durations
 from orchestrator.ground.errors import BadSpec, MoveRefused, NameTaken
 from orchestrator.ground.settings import from_environment
@@ -79,7 +80,8 @@ def create(
                 f"The study {study.name} was cancelled and cannot go on. Choose another name with --name."
             )
         if made.attached:
-            note(f"The study {study.name} exists with this spec and is {study.state}: attached to it.")
+            status = site.overview(study).status
+            note(f"The study {study.name} exists with this spec and is {status}: attached to it.")
         if study.state is StudyState.PAUSED:
             site.ask(study, "resume", {})
         extra = {"created": not made.attached, "attached": made.attached}
@@ -284,15 +286,21 @@ def _steer(name: str, verb: str, server: str | None, *, as_json: bool) -> int:
 
 @command.command()
 @click.argument("name")
-@click.option("--arm", required=True, help="The arm that gets more trials.")
-@click.option("--trials", type=click.IntRange(min=1), required=True, help="How many more, in each replicate.")
+@click.option("--seeds", type=click.IntRange(min=1), help="More fresh seeds, for both sides of the claim.")
+@click.option("--arm", help="The arm that gets more trials; with --seeds, the one whose choice runs on them.")
+@click.option("--trials", type=click.IntRange(min=1), help="More trials of the arm, in each replicate.")
 @as_json_option
 @server_option
-def extend(name: str, arm: str, trials: int, as_json: bool, server: str | None) -> int:
-    """Add trials to one arm of a study, also of one that has ended."""
+def extend(
+    name: str, seeds: int | None, arm: str | None, trials: int | None, as_json: bool, server: str | None
+) -> int:
+    """Add fresh seeds to the confirmations of a study, or trials to one arm; also when it has ended."""
+    if (seeds is None) == (trials is None) or (seeds is None and arm is None):
+        raise click.UsageError("Say what to add: --seeds N, or --arm ARM --trials N.")
     with opened(server) as site:
         study = site.study(name)
-        site.ask(study, "extend", {arm: trials})
+        added = more_seeds(StudySpec.stored(study.spec), seeds, arm) if seeds else {str(arm): trials}
+        site.ask(study, "extend", added)
         return _answered(site, study, as_json=as_json)
 
 
@@ -302,7 +310,7 @@ def _answered(site: Site, study: StudyRow, *, as_json: bool) -> int:
     if as_json:
         _show(site, study, as_json=True)
     else:
-        say(f"The study {study.name} is {study.state}.")
+        say(f"The study {study.name} is {site.overview(study).status}.")
         live = site.running(study)
         if live and study.state is not StudyState.RUNNING:
             note(f"{live} of its runs are still stopping.")

@@ -220,9 +220,18 @@ class Client:
     def cancel(self, study: str) -> Json:
         return self._ask(_study(study), "cancel")
 
-    def extend(self, study: str, arms: Mapping[str, int]) -> Json:
-        """How many more trials each arm gets, in each replicate."""
-        return self._ask(_study(study), "extend", {"arms": dict(arms)})
+    def extend(
+        self,
+        study: str,
+        arms: Mapping[str, int] | None = None,
+        *,
+        seeds: int | None = None,
+        arm: str | None = None,
+    ) -> Json:
+        """How many more trials each arm gets, in each replicate; or so many more fresh `seeds` in the
+        confirmations of both sides of the claim, or of one arm."""
+        asked: Json = {"arms": None if arms is None else dict(arms), "seeds": seeds, "arm": arm}
+        return self._ask(_study(study), "extend", {k: v for k, v in asked.items() if v is not None})
 
     def retry(self, trial: str) -> Json:
         return self._ask(_trial(trial), "retry")
@@ -337,7 +346,7 @@ class _Deaf:
 
 def at_rest(seen: Mapping[str, Any]) -> bool:
     """Of what `Client.study` gives: nothing of it runs, and nothing will."""
-    return seen["status"] != "running" and not running(seen)
+    return seen["status"] in ("paused", "completed", "cancelled") and not running(seen)
 
 
 def running(seen: Mapping[str, Any]) -> int:

@@ -93,7 +93,7 @@ def test_a_study_s_page_has_the_verdict_the_table_the_curve_the_arms_and_the_tri
         assert title in text
     for unit in ("chip-hours", "runs", "steps", "run-hours"):
         assert f'value="{unit}"' in text
-    assert "The study is running and has not ended." in text
+    assert "The study is waiting and has not ended." in text
     assert "Read with care" in text  # five seeds are too few
     assert len(trials(Answer(200, {}, text.encode()))) == 8
     assert get(served(filled()), "/studies/s1").status == 200  # by its id too

@@ -217,7 +217,7 @@ def test_pause_and_resume_are_obeyed_by_whoever_leads(service: Service) -> None:
     paused = service.ask("POST", f"{STUDIES}/{study}/pause")
     assert (paused.status, paused.json["verb"], paused.json["answer"]) == (202, "pause", "")
     assert paused.json["asked_by"] == "local key"
-    assert service.ask("GET", f"{STUDIES}/{study}").json["status"] == "paused"
+    assert service.ask("GET", f"{STUDIES}/{study}").json["status"] == "pausing"
     assert service.ask("POST", f"{STUDIES}/{study}/resume").json["answer"] == ""
     assert [w["verb"] for w in service.ask("GET", f"{STUDIES}/{study}/requests").json["items"]] == [
         "pause",
@@ -281,6 +281,10 @@ def test_an_extension_is_checked_and_granted(service: Service) -> None:
     path = f"{STUDIES}/{study}/extend"
     for arms in ({"nobody": 1}, {"grid": 1}, {"random": 0}, {"random": "2"}, {"random": True}, {}):
         assert service.ask("POST", path, {"arms": arms}).status == 422
+    for asked in ({}, {"seeds": 0}, {"seeds": 2}, {"seeds": 2, "arms": {"random": 1}}, {"arm": "random"}):
+        assert service.ask("POST", path, asked).status == 422  # the study has no claim
+    seeds = service.ask("POST", path, {"seeds": 2, "arm": "random"})
+    assert (seeds.json["answer"], seeds.json["detail"]) == ("", {"confirm": 2})
     assert service.ask("POST", path, {"arms": {"random": 2}}).json["answer"] == ""
     (line,) = (a for a in service.ask("GET", f"{STUDIES}/{study}/arms").json["items"] if a["arm"] == "random")
     assert line["requested"] == 5

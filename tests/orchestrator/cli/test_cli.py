@@ -156,10 +156,10 @@ def test_a_created_study_is_listed_and_shown(orch: Orch, spec: str) -> None:
     made = orch("study", "create", spec, "--no-run", "--json")
     assert (made.code, made.json["created"], made.json["attached"]) == (0, True, False)
     (row,) = orch("study", "list", "--json").json["studies"]
-    assert (row["study"], row["status"], row["ended"], row["requested"]) == ("small", "running", 0, 8)
+    assert (row["study"], row["status"], row["ended"], row["requested"]) == ("small", "waiting", 0, 8)
     assert "small" in orch("study", "list").out
     shown = orch("study", "show", "small")
-    assert shown.out.startswith("Does the machinery work?\nsmall: running, 0 of 8 runs ended")
+    assert shown.out.startswith("Does the machinery work?\nsmall: waiting, 0 of 8 runs ended")
     assert orch("study", "show", "small", "--json").json["trials"] == 6
 
 
@@ -183,7 +183,7 @@ def test_a_name_from_the_ledger_cannot_drive_the_terminal(
 def test_requests_are_obeyed_when_nobody_leads(orch: Orch, spec: str) -> None:
     orch("study", "create", spec, "--no-run")
     assert orch("study", "pause", "small").out == "The study small is paused.\n"
-    assert orch("study", "resume", "small", "--no-run", "--json").json["status"] == "running"
+    assert orch("study", "resume", "small", "--no-run", "--json").json["status"] == "waiting"
     assert orch("study", "extend", "small", "--arm", "random", "--trials", "2", "--json").json["trials"] == 8
     assert orch("study", "cancel", "small").out == "The study small is cancelled.\n"
     assert "asked to extend random 2: done" in orch("study", "show", "small").out
@@ -195,6 +195,9 @@ def test_a_refusal_is_its_sentence_and_exit_code_3(orch: Orch, spec: str) -> Non
     assert said.code == output.REFUSED
     assert said.err.startswith("orch: grid is a grid: all its points are in it.")
     assert "asked to" not in orch("study", "show", "small").out
+    for few in ((), ("--arm", "base"), ("--trials", "1"), ("--arm", "base", "--trials", "1", "--seeds", "1")):
+        assert orch("study", "extend", "small", *few).code == output.USAGE
+    assert orch("study", "extend", "small", "--seeds", "1").code == output.USAGE  # it has no claim
     orch("study", "cancel", "small")
     assert orch("study", "pause", "small", "--json").json["error"]["kind"] == "refused"
     again = orch("study", "create", spec)
@@ -297,8 +300,7 @@ def test_a_study_that_goes_on_is_not_deleted(orch: Orch, spec: str) -> None:
     said = orch("study", "delete", "small", "--yes")
     assert (said.code, said.err) == (
         output.REFUSED,
-        "orch: The study small is running and cannot be deleted; only one that has ended can. "
-        "Cancel it first.\n",
+        "orch: The study small has not ended and cannot be deleted. Cancel it first.\n",
     )
     assert orch("study", "show", "small").code == 0
 

@@ -153,6 +153,7 @@ def test_a_study_is_steered_alike(orch: Orch, tmp_path: Path, client: Client) ->
         ("resume", "{}", "--no-run"),
         ("extend", "{}", "--arm", "random", "--trials", "2"),
         ("extend", "{}", "--arm", "nothing", "--trials", "2"),
+        ("extend", "{}", "--arm", "random", "--seeds", "1"),
         ("cancel", "{}"),
         ("resume", "{}"),
         ("delete", "{}"),  # nobody can be asked
