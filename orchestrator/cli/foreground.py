@@ -242,6 +242,9 @@ def show_result(
     if as_json:
         found = findings.found(site.conclude(study), failed=view.failure) if ended else findings.NOTHING
         print_json({**view.to_dict(), **(extra or {}), **found})
+    elif view.failure:
+        path = site.conclude(study).report
+        say(summary(view), *([f"Report: {path}"] if path else []))
     elif ended:
         if verbose:
             show_overview(view)

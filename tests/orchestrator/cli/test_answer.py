@@ -113,16 +113,17 @@ def test_the_seeds_that_are_still_needed_are_added_by_the_command_that_the_verdi
     path = tmp_path / "few.json"
     path.write_text(json.dumps(small_study(name="few", arms=arms, claim=CLAIM).model_dump(mode="json")))
     said = orch("study", "create", str(path))
-    needed = next(line for line in said.out.splitlines() if line.startswith("To add them: "))
-    assert needed == "To add them: orch study extend few --seeds 4, then orch study resume few"
-    assert "orch study extend few --seeds 4" in Path(said.out.splitlines()[-1][8:]).read_text()
+    assert "  Next    orch study extend few --seeds 4    the missing seeds" in said.out
+    (report,) = (line for line in said.out.splitlines() if line.startswith("  Report"))
+    assert "orch study extend few --seeds 4" in Path(report.split()[-1]).read_text()
     added = orch("study", "extend", "few", "--seeds", "4")
     assert (added.code, added.out) == (0, "The study few is waiting.\n")
     assert "No process runs it now. Run it with: orch study resume few" in added.err
     resumed = orch("study", "resume", "few")
     assert resumed.code == 0
-    assert "On 6 paired seeds" in resumed.out
-    assert "4 seeds were added after the study was created" in resumed.out
+    assert "loss on 6 fresh seeds" in resumed.out
+    shown = " ".join(orch("study", "verdict", "few").out.split())
+    assert "4 seeds were added after the study was created" in shown
 
 
 @pytest.mark.parametrize("verb", ["report", "verdict", "table"])

@@ -141,7 +141,8 @@ def test_an_arm_that_failed_alike_is_one_remark_where_others_completed(
         "Not all runs of broken were started. The first 3 runs of broken failed for the same reason: "
         "RuntimeError: The rehearsal was told to fail at step 20."
     )
-    assert "arm stopped" in Path(said.out.splitlines()[-1].removeprefix("Report: ")).read_text()
+    (report,) = (line for line in said.out.splitlines() if line.startswith("  Report"))
+    assert "arm stopped" in Path(report.split()[-1]).read_text()
 
 
 def test_a_trial_that_fits_nowhere_is_refused(

@@ -229,10 +229,12 @@ def test_runs_that_are_added_later_are_left_out_of_the_courses(tmp_path: Path) -
     driven(place, study())
     clock = place.clock
     ask(place.store, place.store.study("s1"), "extend", {"here": 1, "there": 1, "blind": 1}, clock=clock)
-    place.drive(place.next_life(), "s1")
+    living = place.next_life()
+    place.step(living)
+    place.drive(living, "s1")
     assert place.store.wishes("s1")[-1].answer == ""
     trials = by_arm(place)
-    assert [len(of) for of in trials.values()] == [3, 2, 3]
+    assert {arm: len(of) for arm, of in trials.items()} == {"here": 3, "there": 2, "blind": 3}
     with np.load(trials["blind"][2].config["schedule"]["name"]) as kept:
         made = np.log(kept["alpha"].astype("float64"))
     pool = [np.log(learned(place, t)["alpha"].astype("float64")) for t in trials["here"][:2]]
