@@ -19,7 +19,7 @@ from trainer.protocol import SCHEDULE, whole
 if TYPE_CHECKING:
     import numpy as np
 
-    Curves = dict[str, np.ndarray]
+    Schedule = dict[str, np.ndarray]
 
 MULTIPLIER = "multiplier"
 UNGUIDED = {"estimator": "off", "learn": []}
@@ -88,7 +88,7 @@ def _untakable(take: str, config: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _unfit(curves: Curves, learned: tuple[str, ...]) -> str | None:
+def _unfit(curves: Schedule, learned: tuple[str, ...]) -> str | None:
     lacking = [name for name in (MULTIPLIER, *learned) if name not in curves]
     grouped = [name for name, curve in curves.items() if curve.ndim != 1]
     if not (lacking or grouped):
@@ -97,7 +97,7 @@ def _unfit(curves: Curves, learned: tuple[str, ...]) -> str | None:
     return f"{found}. An arm can follow a run that leaves one number a step of all that it learns."
 
 
-def curves_in(folder: Path) -> Curves:
+def curves_in(folder: Path) -> Schedule:
     """Every step's multiplier and hyperparameters, as a run left them. FileNotFoundError or ValueError say
     that there are none, or that the file is torn."""
     import numpy as np
@@ -118,12 +118,12 @@ def curves_in(folder: Path) -> Curves:
         ) from problem
 
 
-def means(curves: Curves, learned: tuple[str, ...]) -> dict[str, float]:
+def means(curves: Schedule, learned: tuple[str, ...]) -> dict[str, float]:
     """The mean over all steps of each value that was learned, by its path in a config."""
     return {LEARNABLE[name].path: float(f"{curves[name].mean(dtype='float64'):.8g}") for name in learned}
 
 
-def matched_decay(curves: Curves, learned: tuple[str, ...]) -> Curves:
+def matched_decay(curves: Schedule, learned: tuple[str, ...]) -> Schedule:
     """What was learned, without its shape: from its start to its end in a straight line of the raw value, α's
     logarithm and β1's logit. So α falls by one factor a step, as looking one step ahead makes it fall by
     itself; where the learned one rose, this rises. All that was not learned stays as it was."""
@@ -134,7 +134,7 @@ def matched_decay(curves: Curves, learned: tuple[str, ...]) -> Curves:
     return made
 
 
-def blind_course(curves: Curves, pool: Sequence[Curves], learned: tuple[str, ...]) -> Curves:
+def blind_course(curves: Schedule, pool: Sequence[Schedule], learned: tuple[str, ...]) -> Schedule:
     """`curves`, with the mean of what the runs of the pool learned in the place of what this one did: of the
     raw values, step t of this run's T beside step t·S/T of a run of S steps, between its steps in a straight
     line. All that was not learned stays as it was, the multiplier too."""
@@ -176,7 +176,7 @@ def _straight(scale: Scale, start: float, end: float, steps: int) -> np.ndarray:
     return _value(scale, np.linspace(to_working(scale, start), to_working(scale, end), steps))
 
 
-def _saved(curves: Curves, folder: Path, take: str) -> Path:
+def _saved(curves: Schedule, folder: Path, take: str) -> Path:
     """In float32, as the trainer leaves its own: equal curves give equal bytes."""
     import numpy as np
 
