@@ -192,20 +192,20 @@ def _about(frame: Frame, judged: Verdict) -> str:
 
 
 def _difference(seen: Contrast, sides: tuple[Side, ...]) -> str:
-    """2.3 times BO's (95% CI 1.45 to 6.5), 0.196 worse, p = .031, worse on 6 of 6 seeds."""
+    """2.3 times BO's (95% CI 1.45–6.5), 0.196 worse, on 6 of 6 seeds, p = .031."""
     if seen.mean is None:
         return ""
-    interval = f" (95% CI {seen.within})" if seen.interval else ""
-    word = "better" if seen.mean > 0 else "worse"
-    parts = [f"{abs(seen.mean):.3g} {word}" if seen.mean else "none"]
+    interval = f" (95% CI {seen.within.replace(' to ', '–')})" if seen.interval else ""
+    mean = "better" if seen.mean > 0 else "worse"
+    parts = [f"{abs(seen.mean):.3g} {mean}" if seen.mean else "none"]
     if seen.ratio is None:
         parts[0] += interval
     else:
         parts.insert(0, f"{seen.ratio:.3g} times {possessive(sides[1].label)}{interval}")
-    parts.append(p_text(seen.p))
     count, word = (seen.better_on, "better") if seen.better else (seen.worse_on, "worse")
-    parts.append(f"{word} on {count} of {seen.n} {seen.unit}{'s' if seen.n != 1 else ''}")
-    return ", ".join(parts)
+    on = "on" if word == mean else f"{word} on"
+    parts.append(f"{on} {count} of {seen.n} {seen.unit}{'s' if seen.n != 1 else ''}")
+    return ", ".join([*parts, p_text(seen.p)])
 
 
 def possessive(name: str) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 WIDTH = 100  # of sentences, where the terminal is wider or there is none
 INDENT = "  "
 MOST_ROWS = 6
+NARROW = 36  # columns beside a command
 MOST_REMARKS = 3
 SIGNS = {"supported": ("✓", "green"), "refuted": ("✗", "red"), "failed": ("✗", "red")}
 OTHER = ("•", "yellow")
@@ -100,14 +101,14 @@ def headline_lines(head: Mapping[str, Any]) -> Iterator[str]:
     from dashboards.evidence.tables import metric_name
 
     metric, n, unit = metric_name(head["metric"]), head["n"], head["unit"]
-    fresh = f"{metric} on {n} {'fresh ' if unit == 'seed' else ''}{unit}{'s' if n != 1 else ''}"
+    fresh = f"{metric}, {n} {'fresh ' if unit == 'seed' else ''}{unit}{'s' if n != 1 else ''}"
     values = "   ".join(f"{side['label']} {side['mean']:.3g}" for side in head["sides"])
     rows = [
         (fresh, f"{values}     {'lower' if head['lower_is_better'] else 'higher'} is better"),
         ("difference", head["difference"]),
         ("cost of a search", head["cost"]),
     ]
-    wide = max(len(what) for what, _ in rows) + 3
+    wide = max(len(what) for what, _ in rows) + 2
     for what, said in rows:
         if said:
             yield from _wrapped(f"{what:<{wide}}{said}", after=" " * (wide + len(INDENT)))
@@ -152,8 +153,9 @@ def _next(concluded: Conclusion) -> list[str]:
         ("orch ui", "curves in MLflow"),
     ]
     wide = max(len(command) for command, _ in commands)
+    narrow = (terminal_width() or WIDTH) < wide + NARROW  # then what each is for is left out
     return [
-        f"{INDENT}{'Next' if i == 0 else '    '}    {command:<{wide}}    {what}".rstrip()
+        f"{INDENT}{'Next' if i == 0 else '    '}    {command:<{wide}}    {'' if narrow else what}".rstrip()
         for i, (command, what) in enumerate(commands)
     ]
 

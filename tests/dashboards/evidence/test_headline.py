@@ -41,7 +41,7 @@ def test_a_supported_claim_is_said_and_explained_in_full() -> None:
     head, why, command = concluded()
     assert (head.title, head.text) == ("Claim supported", "Guided tuning beat BO at equal cost.")
     assert head.difference == (
-        "0.879 times BO's (95% CI 0.861 to 0.893), 0.0983 better, p = .031, better on 6 of 6 seeds"
+        "0.879 times BO's (95% CI 0.861–0.893), 0.0983 better, on 6 of 6 seeds, p = .031"
     )
     assert head.cost == "0.75× BO's, allowed 1.00×, by clocks"
     assert why == (
@@ -55,7 +55,7 @@ def test_a_supported_claim_is_said_and_explained_in_full() -> None:
 def test_a_loss_is_said_as_one() -> None:
     head, why, _ = concluded(guided=BO, bo=BETTER)
     assert (head.title, head.text) == ("Claim refuted", "Guided tuning did not beat BO at equal cost.")
-    assert head.difference.endswith("0.0983 worse, p = .031, worse on 6 of 6 seeds")
+    assert head.difference.endswith("0.0983 worse, on 6 of 6 seeds, p = .031")
     assert why.startswith("The claim is refuted: guided has the higher loss, 0.815 against 0.717, and")
 
 
