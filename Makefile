@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup study test test-slow check format bench lock clean
+.PHONY: setup study test test-slow check format bench screenshots lock clean
 
 setup: $(READY)
 
@@ -43,6 +43,10 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# Of the finished quick study in the home; needs an installed Chromium.
+screenshots: $(READY)
+	$(BIN)/python docs/screenshots.py $${ORCH_HOME:-orch-data} bo-vs-guided-quick
 
 # Resolve anew with uv (not needed to install). One set of versions for every supported Python.
 lock:

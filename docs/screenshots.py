@@ -1,12 +1,13 @@
 """Take the pictures in docs/images: python docs/screenshots.py HOME STUDY
 
 HOME is an ORCH_HOME whose ledger holds the finished study STUDY. Every page is taken at 1440 and 390 pixels,
-light and dark, and the ending of the study as a terminal of 100 and of 48 columns shows it. Exits with 1 where
-a page has a console error, or scrolls sideways.
+light and dark, and so is the ending of the study on a terminal of 100 and of 48 columns. Exits with 1 where a
+page has a console error, or scrolls sideways.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import shutil
@@ -85,8 +86,6 @@ def best_trial(home: Path, study: str) -> str:
     told = subprocess.run(
         [*ORCH, "study", "show", study, "--json"], env=env, stdout=subprocess.PIPE, check=True
     )
-    import json
-
     arms = [arm for arm in json.loads(told.stdout)["arms"] if arm["row"] == "guided" and arm["best_trial"]]
     return str(arms[-1]["best_trial"])
 
@@ -123,11 +122,9 @@ def main(home: Path, study: str) -> int:
         for width, columns in COLUMNS.items():
             text = ending(home, study, columns)
             for theme in THEMES:
-                file = Path(folder) / "ending.svg"
-                file.write_text(drawn(text, columns, theme))
                 page = browser.new_page(viewport={"width": width, "height": 900})
-                page.goto(file.as_uri())
-                page.locator("svg").screenshot(path=OUT / f"ending-{width}-{theme}.png")
+                page.set_content(f"<body style='margin:0'>{drawn(text, columns, theme)}")
+                page.locator("svg").first.screenshot(path=OUT / f"ending-{width}-{theme}.png")
                 page.close()
         with served(home) as (base, link):
             login = browser.new_context()
