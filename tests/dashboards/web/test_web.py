@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from fastapi import FastAPI
 
-from dashboards.report import figures
+from dashboards.report import ink
 from dashboards.web import routes, words
 from dashboards.web.study import Kept
 from orchestrator.ground.errors import LedgerBusy
@@ -341,8 +341,8 @@ def test_files_are_kept_by_browsers_under_an_address_that_changes_with_them() ->
 
 
 def test_every_style_that_plotly_would_add_has_its_place_taken() -> None:
-    script = figures.plotly_script()
-    ids = figures.plotly_styles(script)
+    script = ink.plotly_script()
+    ids = ink.plotly_styles(script)
     assert len(ids) == script.count('createElement("style")')
     text = get(served(filled()), "/studies/s1").text
     assert all(f'<meta id="{each}"' in text for each in ids)
