@@ -22,9 +22,9 @@ WIDE = 20  # times: beyond, one bad first run would flatten all that is of inter
 APART = 4  # times: closer values are compared on a linear axis
 MOST_NAMED = 12  # seeds that are named on an axis
 ROW_HEIGHT = 26  # pixels: of a row of dots
-ROOM = 1.35  # times the largest cost: for the name of the last dot
+ROOM = 1.7  # times the largest cost: for the name of the last dot
 LONG = 20  # letters: a longer name is broken at the side of a plot
-UNITS_OF_TIME = ((1.0, "hours"), (1 / 60, "minutes"), (1 / 3600, "seconds"))
+UNITS_OF_TIME = ((1.0, "h"), (1 / 60, "min"), (1 / 3600, "s"))
 
 
 def pairs(sides: Sequence[Side], seen: Contrast, metric: str, lower_is_better: bool, inks: Inks) -> Plot:
@@ -80,19 +80,16 @@ def tradeoff(found: Tradeoff, inks: Inks) -> Plot:
         style = {"color": colour if strong else COLOURS[0], "symbol": marker, "size": 12 if strong else 8}
         name = _broken(label(point.row))
         seeds = f"{point.n} seed{'s' if point.n != 1 else ''}"
-        traces.append(
-            {
-                "x": [point.hours / each], "y": [point.value], "text": [name],
-                "textfont": {"weight": 700 if strong else 400}, "mode": "markers+text", "textposition": "middle right", "name": name, "marker": style,
-                "cliponaxis": False, "showlegend": False,
-                "hovertext": [f"{label(point.row)}: {point.value:.4g} on {seeds}"], "hoverinfo": "text",
-            }
-        )  # fmt: skip
+        dot = {"x": [point.hours / each], "y": [point.value], "name": name, "marker": style}
+        named = {"text": [name], "textfont": {"weight": 700 if strong else 400}, "mode": "markers+text"}
+        hover = {"hovertext": [f"{label(point.row)}: {point.value:.4g} on {seeds}"], "hoverinfo": "text"}
+        side = {"textposition": "middle right", "cliponaxis": False, "showlegend": False}
+        traces.append({**dot, **named, **hover, **side})
     values = [point.value for point in found.points]
     wide = bool(values) and min(values) > 0 and max(values) > APART * min(values)
     axes = {
         "xaxis": {
-            "title": {"text": f"{unit} of compute for one search and its choice"},
+            "title": {"text": f"compute of one search and its choice ({unit})"},
             **(log_axis([min(hours) / each, ROOM * max(hours) / each]) if hours else {}),
         },
         "yaxis": {"title": {"text": metric_name(found.metric)}, **(log_axis(values) if wide else {})},
@@ -140,8 +137,8 @@ def trajectory(lines: Sequence[Line], hyper: str, column: str, inks: Inks) -> Pl
         elif len(of_row[line.row]) > 1:
             dash = SETTING_DASHES[of_row[line.row].index(line) % len(SETTING_DASHES)]
         rest = some_chosen and not line.chosen and not line.steady
-        width = BOLD if line.chosen and not line.steady else USUAL
-        style = {"color": colour, "dash": dash, "width": 1.25 if rest else width}
+        bold = line.chosen and not line.steady and inks.stands_out(line.row)
+        style = {"color": colour, "dash": dash, "width": BOLD if bold else 1.25 if rest else USUAL}
         known = {"legendgroup": f"{line.row}, chosen value"} if line.steady else {}
         look = {"line": style, "opacity": FAINT if rest else 1.0, **known}
         traces.append({"name": line.name, "x": line.x, "y": line.y, "mode": "lines", **look})
@@ -272,7 +269,8 @@ def space(each: Slice, metric: str, column: str, inks: Inks) -> Plot:
     ]  # fmt: skip
     where = column_name(column)
     title = f"{name} of {label(each.row)}" + (f", tuning {where}" if where else "")
-    y = {"title": {"text": metric_name(metric)}}
+    wide = bool(each.y) and 0 < APART * min(each.y) < max(each.y)
+    y = {"title": {"text": metric_name(metric)}, **(log_axis(each.y) if wide else {})}
     return plot(title, traces, xaxis=axis, yaxis=y, shapes=edges)
 
 

@@ -6,6 +6,7 @@ and incumbent are words of the spec.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -212,6 +213,13 @@ def _test(head: Headline, judged: Verdict, seen: Contrast) -> Fact:
         )
         return Fact("Test", p_text(judged.p), f"at least {judged.at_least} of {many} columns", rule)
     rule = f"{one} Supported with p at most .05 that it is as claimed; refuted the other way."
+    (cell,) = judged.cells
+    if cell.margin is not None:
+        rule += (
+            f" The margin, {100 * cell.margin.time:g}% of the training time, allows "
+            f"{math.exp(cell.margin.log):.3g} times {possessive(head.sides[1].label)} "
+            f"{metric_name(head.metric)}, at κ = {cell.margin.kappa:.3g}."
+        )
     return Fact("Test", p_text(judged.p), f"one-sided, {beneath}", rule)
 
 

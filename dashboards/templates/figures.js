@@ -33,8 +33,10 @@ const Figures = (() => {
     const axis = (given) => ({ ...given, gridcolor: colours.grid, linecolor: colours.line, showline: true });
     const xaxis = axis(layout.xaxis || {});
     if (unit) Object.assign(xaxis, { title: { ...xaxis.title, text: unit }, tickangle: 0, ...fewTicks(data) });
+    const yaxis = axis(layout.yaxis || {});
+    Object.assign(yaxis, yaxis.type === "category" ? { dtick: 1 } : { nticks: 6 });
     return {
-      ...layout, xaxis, yaxis: { nticks: 6, ...axis(layout.yaxis || {}) }, title: undefined, margin: MARGIN,
+      ...layout, xaxis, yaxis, title: undefined, margin: MARGIN,
       shapes: (layout.shapes || []).map((shape) => ({ ...shape, line: { ...shape.line, color: colours.line } })),
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colours.ink },
       hoverlabel: { bgcolor: colours.paper, bordercolor: colours.line, font: { color: colours.ink } },
@@ -42,19 +44,21 @@ const Figures = (() => {
     };
   }
 
-  // Within a decade plotly labels every step of a logarithmic axis, and the labels meet: a few are chosen here.
+  // Of a logarithmic axis plotly labels every step, as single digits, and the labels meet: a few are chosen here.
   function fewTicks(data) {
     const x = data.filter((trace) => trace.visible).flatMap((trace) => trace.x).filter((value) => value > 0);
     const [low, high] = [Math.min(...x), Math.max(...x)];
-    if (!(high > low && high < 10 * low)) return { tickmode: "auto", nticks: 6 };
-    const power = 10 ** Math.floor(Math.log10(low));
-    const round = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80].map((step) => Number((step * power).toPrecision(3)));
-    const apart = Math.log(high / low) / 4;
+    if (!(high > low)) return { tickmode: "auto", nticks: 6 };
+    const steps = high < 10 * low ? [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8] : high < 300 * low ? [1, 2, 5] : [1];
     const tickvals = [];
-    for (const tick of round.filter((value) => value >= low * 0.97 && value <= high * 1.03)) {
-      if (!tickvals.length || Math.log(tick / tickvals.at(-1)) > apart) tickvals.push(tick);
+    const apart = Math.log(high / low) / 5;
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) {
+      for (const tick of steps.map((step) => Number((step * 10 ** power).toPrecision(3)))) {
+        const far = !tickvals.length || Math.log(tick / tickvals.at(-1)) > apart;
+        if (far && tick >= low * 0.97 && tick <= high * 1.03) tickvals.push(tick);
+      }
     }
-    return { tickmode: "array", tickvals, ticktext: tickvals.map(String) };
+    return { tickmode: "array", tickvals, ticktext: tickvals.map((tick) => (tick >= 1e5 ? `${tick / 1e6}M` : String(tick))) };
   }
 
   // A name beside each dot, where it meets no other name and no dot; bold ones first. What finds no room is
@@ -66,7 +70,7 @@ const Figures = (() => {
     const at = texts.map((each) => [xaxis.d2p(each.x), yaxis.d2p(each.y)]);
     const taken = at.map(([x, y]) => [x - 7, y - 7, x + 7, y + 7]);
     const meets = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
-    const order = texts.map((_, i) => i).sort((i, j) => texts[j].strong - texts[i].strong);
+    const order = texts.map((_, i) => i).sort((i, j) => texts[j].strong - texts[i].strong || texts[j].text.length - texts[i].text.length);
     const found = [];
     for (const i of order) {
       const { text, strong, x, y } = texts[i];
