@@ -1,4 +1,4 @@
-"""Does the first screen say what won, by how much, on how many seeds and at what cost, in words for people?"""
+"""Does the first screen say what won, by how much, on how many seeds, at what cost, in words for people?"""
 
 from __future__ import annotations
 
