@@ -58,7 +58,7 @@ DOORS = {
     "fastapi": ("orchestrator/api/*", "dashboards/web/routes.py"),
     "starlette": ("orchestrator/api/*",),
     "uvicorn": ("orchestrator/server/process.py", "orchestrator/server/connections.py"),
-    "plotly": ("dashboards/report/figures.py",),
+    "plotly": ("dashboards/report/ink.py",),
     "httpx": ("orchestrator/client/*",),
     "pytest": ("orchestrator/testing/*",),
     "hypothesis": ("orchestrator/testing/*",),

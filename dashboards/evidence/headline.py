@@ -71,11 +71,7 @@ def headline(frame: Frame, judged: Verdict, cautions: Sequence[Caution]) -> Head
     claim, seen = frame.spec.claim, judged.contrast
     outcome = _outcome(frame, judged)
     metric = claim.metric if claim else frame.spec.objective.metric
-    sides = (
-        ()
-        if claim is None
-        else _sides(frame, frame.spec.arm(claim.challenger), frame.spec.arm(claim.incumbent), metric)
-    )
+    sides = sides_of(frame)
     return Headline(
         outcome=outcome,
         title=TITLES[outcome],
@@ -111,16 +107,20 @@ def spoken(frame: Frame, arm: Arm) -> str:
     return SPOKEN.get(arm.known_role) or label(frame.row_of(arm))
 
 
-def _sides(frame: Frame, ours: Arm, theirs: Arm, metric: str) -> tuple[Side, Side]:
+def sides_of(frame: Frame) -> tuple[Side, ...]:
+    """Challenger and incumbent, on the seeds that both have; none without a claim."""
+    claim = frame.spec.claim
+    if claim is None:
+        return ()
+    metric, ours, theirs = claim.metric, frame.spec.arm(claim.challenger), frame.spec.arm(claim.incumbent)
     samples = (
         contrasts.sample(frame, ours, metric, beside=(theirs,)),
         contrasts.sample(frame, theirs, metric, beside=(ours,)),
     )
-    a, b = (
+    return tuple(
         Side(arm.name, label(frame.row_of(arm)), spoken(frame, arm), of, fmean(of.values()) if of else None)
         for arm, of in zip((ours, theirs), contrasts.paired(samples), strict=True)
     )
-    return a, b
 
 
 # -- the sentence ----------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ class Line:
     high: tuple[float, ...] = ()
     steady: bool = False  # a static value, drawn as a reference
     row: str = ""  # of the table, where the name says more than that
+    chosen: bool = False  # the run, or the value, that the arm chose
 
 
 def costs_of(frame: Frame, trials: Sequence[Trial], unit: str) -> list[float]:
@@ -210,7 +211,8 @@ def trajectories(frame: Frame, heard: Mapping[str, Curves], column: str, hyper: 
             if trial and points:
                 whole = from_the_start(hyper, points, trial.config)
                 row = frame.row_of(arm)
-                found.append(replace(_line(f"{row} {_setting(arm, trial)}".strip(), whole), row=row))
+                line = _line(f"{row} {_setting(arm, trial)}".strip(), whole)
+                found.append(replace(line, row=row, chosen=trial == best))
     return found
 
 
@@ -225,12 +227,12 @@ def _found(frame: Frame, arm: Arm, best: Trial, heard: Mapping[str, Curves], hyp
     points = heard[best.name].hyper.get(hyper, ()) if best.name in heard else ()
     if points and value_at(best.config, f"schedule.course.{hyper}") is not None:
         row = frame.row_of(arm)
-        return [replace(_line(row, from_the_start(hyper, points, best.config)), row=row)]
+        return [replace(_line(row, from_the_start(hyper, points, best.config)), row=row, chosen=True)]
     value = value_at(best.config, f"optimizer.{hyper}")
     if not points or not isinstance(value, int | float):
         return []
     row, at = frame.row_of(arm), float(value)
-    return [Line(f"{row} {at:.3g}", (0.0, float(points[-1][0])), (at, at), steady=True, row=row)]
+    return [Line(f"{row} {at:.3g}", (0.0, float(points[-1][0])), (at, at), steady=True, row=row, chosen=True)]
 
 
 def _setting(arm: Arm, trial: Trial) -> str:

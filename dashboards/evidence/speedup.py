@@ -278,15 +278,15 @@ def _charged(frame: Frame, arm: Arm, base: Arm) -> tuple[CostBy, float, float] |
     hours = {each.name: each.run_hours for each in frame.spec.arms}
     ours, plain = hours[arm.name], hours[base.name]
     if ours and plain and all(hours[each.name] for each in _followed(frame, arm)):
-        search = _before(frame, arm, lambda trial: (hours[trial.arm] or 0.0) * trial.share_done)
+        search = led_to(frame, arm, lambda trial: (hours[trial.arm] or 0.0) * trial.share_done)
         return "steps", ours / plain, search / plain
-    one, of_base = (_clocked(frame.confirming(each)) for each in (arm, base))
+    one, of_base = (clocked(frame.confirming(each)) for each in (arm, base))
     if not one or not of_base:
         return None
-    return "clocks", one / of_base, _before(frame, arm, _clock) / of_base
+    return "clocks", one / of_base, led_to(frame, arm, clock) / of_base
 
 
-def _before(frame: Frame, arm: Arm, of: Callable[[Trial], float]) -> float:
+def led_to(frame: Frame, arm: Arm, of: Callable[[Trial], float]) -> float:
     """What led to the arm's choice: its search, and what it follows. Nothing, where nothing was chosen."""
     if arm.space:
         return frame.spent(arm, of)
@@ -300,11 +300,11 @@ def _followed(frame: Frame, arm: Arm) -> list[Arm]:
     return [source, *_followed(frame, source)]
 
 
-def _clock(trial: Trial) -> float:
+def clock(trial: Trial) -> float:
     return trial.charged.get("train_s", 0.0) + trial.charged.get("eval_s", 0.0)
 
 
-def _clocked(trials: Sequence[Trial]) -> float:
+def clocked(trials: Sequence[Trial]) -> float:
     """Of one whole run, in the mean; 0 where none completed."""
-    whole = [_clock(trial) for trial in trials if trial.state is TrialState.COMPLETED]
+    whole = [clock(trial) for trial in trials if trial.state is TrialState.COMPLETED]
     return fmean(whole) if whole else 0.0

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dashboards.evidence import attribution, cells, contrasts, hypergradients, matrix, stats, tables, verdict
+from dashboards.evidence import attribution, cells, contrasts, hypergradients, matrix, tables, verdict
 from dashboards.evidence.frames import Choice, Frame
 from dashboards.evidence.tables import column_name
-from dashboards.report import figures
+from dashboards.report import figures, ink, spent
+from dashboards.report import screen as screens
 from dashboards.report.answer import Answer
 from orchestrator.ground.durations import hours
 from orchestrator.ledger.codec import finite
@@ -45,15 +46,17 @@ class Searched:
 
 def page(answer: Answer) -> str:
     """One HTML file. plotly.js is written into it once."""
-    drawn = [] if answer.frame.failure else figures.figures(answer.frame, answer.heard, answer.speedups)
+    seen = answer.verdict.contrast
+    failed = bool(answer.frame.failure)
+    drawn = [] if failed else figures.figures(answer.frame, answer.heard, answer.speedups, seen=seen)
     return (
         environment(html=True)
         .get_template(PAGE)
         .render(
             **_context(answer),
             figures=drawn,
-            drawings={f.key: [plot.figure for plot in f.plots] for f in drawn},
-            plotly=figures.plotly_script() if drawn else "",
+            drawings=ink.packed(json_text({f.key: [plot.figure for plot in f.plots] for f in drawn})),
+            plotly=ink.packed_script() if drawn else "",
         )
     )
 
@@ -82,8 +85,12 @@ def environment(*, html: bool) -> jinja2.Environment:
         "duration": hours,
         "column": lambda name: column_name(name) or "all",
         "short": short,
-        "signed": lambda value: "–" if value is None else f"{value:+.3g}".replace("inf", "∞"),
+        "signed": lambda value: (
+            "–" if value is None else f"{value:+.3g}".replace("inf", "∞").replace("-", screens.MINUS)
+        ),
         "many": many,
+        "metric": tables.metric_name,
+        "tenth": lambda value: f"{value:+.1f}".replace("-", screens.MINUS),
         "bytes": lambda value: "–" if value is None else f"{value / 2**20:,.0f} MiB",
         "words": tables.one_line,
         "drawings": _drawings,
@@ -120,90 +127,46 @@ def many(value: float) -> str:
 
 
 # -- what the templates are given ------------------------------------------------------------------------
+def shared(answer: Answer) -> dict[str, Any]:
+    """What both pages show of an answer."""
+    given = {
+        "best_in": screens.best_in,
+        "not_needed": screens.NOT_NEEDED,
+        "first_screen": figures.FIRST_SCREEN,
+        "table_forms": tables,
+        "equal": list(spent.equal_rows(answer)),
+        "targets": spent.target_table(answer),
+        "repeated": answer.frame.replicated,
+        "chips": answer.frame.spec.resources.chips,
+        "rules": [
+            rule for module in (verdict, cells, contrasts, attribution) for rule in _rules(module.__doc__)
+        ],
+    }
+    return {"answer": answer, "screen": screens.screen(answer), "given": given, **given}
+
+
 def _context(answer: Answer) -> dict[str, Any]:
     frame = answer.frame
     return {
+        **shared(answer),
         "study": frame.spec.name,
+        "state": frame.status,
+        "runs": sum(trial.ended for of in frame.trials.values() for trial in of),
+        "compute_hours": math.fsum(trial.hours for of in frame.trials.values() for trial in of),
         "question": frame.spec.question,
         "cut_short": frame.cut_short,
         "failure": frame.failure,
         "rehearsed": frame.spec.entrypoint == REHEARSAL,
-        "verdict": answer.verdict,
-        "seen": answer.verdict.contrast,
-        "facts": list(facts(answer.verdict, frame.spec.name)),
-        "tables": answer.tables,
-        "table_forms": tables,
         "matrix": answer.matrix,
         "matrix_forms": matrix,
         "audit": answer.audit,
         "audit_forms": hypergradients,
         "audit_rules": _rules(hypergradients.__doc__),
         "matrix_rules": _rules(matrix.__doc__),
-        "contrasts": answer.contrasts,
-        "worth": answer.worth,
-        "speedups": answer.speedups,
-        "costs": answer.costs,
-        "equal": answer.equal,
-        "reached": answer.reached,
-        "repeated": frame.replicated,
-        "sentences": answer.sentences,
-        "cautions": answer.cautions,
-        "deviations": answer.deviations,
-        "versions": answer.versions,
-        "slots": answer.slots,
         "searched": [_searched(frame, arm) for arm in frame.spec.arms if not frame.spec.confirms(arm)],
         "claim": frame.spec.claim,
-        "rules": [
-            rule for module in (verdict, cells, contrasts, attribution) for rule in _rules(module.__doc__)
-        ],
         "commands": list(_commands(answer)),
-        "chips": frame.spec.resources.chips,
     }
-
-
-def facts(judged: verdict.Verdict, study: str = "") -> Iterator[tuple[str, str, str]]:
-    """(what, the figure, beneath it) of the verdict's card. `study`: its name, for the command that adds what
-    is still needed."""
-    seen = judged.contrast
-    if seen is None:
-        return
-    yield (
-        f"{seen.metric}, over the incumbent's" if seen.ratio is not None else f"gain in {seen.metric}",
-        seen.size,
-        f"95 % interval {seen.within}" if seen.interval else "no interval from fewer than six pairs",
-    )
-    exact = seen.n <= stats.EXACT_UP_TO
-    test = "exact permutation test" if exact else f"permutation test by {stats.DRAWS:,} drawn swaps"
-    if judged.p_against is None:
-        yield f"paired {seen.unit}s", f"{seen.n}", f"{test}: p = {seen.p:.3g}"
-    else:
-        yield from _one_sided_facts(judged, test)
-    if judged.cost_ratio is not None:
-        claimed = "" if judged.cost_limit is None else f"the claim allows {judged.cost_limit:g}"
-        yield f"cost over the incumbent's, by {judged.cost_by}", f"{judged.cost_ratio:.3g}", claimed
-    if judged.answer == "undecided" and judged.more_needed != 0:
-        more = judged.more_needed
-        count = "over 1,000" if more is None else f"{more}"
-        add = f"; orch study extend {study} --seeds {more}" if study and more and seen.unit == "seed" else ""
-        yield f"{seen.unit}s still needed", count, f"{_to_decide(judged)}{add}"
-
-
-def _to_decide(judged: verdict.Verdict) -> str:
-    where = " in a column" if judged.at_least is not None else ""
-    least = ", six at least" if judged.p_against is None else ""
-    return f"for a power of 80 % at the effect seen{where}{least}"
-
-
-def _one_sided_facts(judged: verdict.Verdict, test: str) -> Iterator[tuple[str, str, str]]:
-    told = f"{test}, one-sided; the other way {judged.p_against:.3g}"
-    if judged.at_least is not None:
-        yield f"p of at least {judged.at_least} in {len(judged.cells)} columns", f"{judged.p:.3g}", told
-        return
-    (cell,) = judged.cells
-    yield f"paired {cell.unit}s", f"{cell.n}", f"{test}, one-sided: p = {judged.p:.3g}"
-    if cell.margin is not None:
-        beneath = f"{math.exp(cell.margin.log):.3g} times the incumbent's, at κ = {cell.margin.kappa:.3g}"
-        yield "margin, of the training time", f"{cell.margin.time * 100:g} %", beneath
 
 
 def _searched(frame: Frame, arm: Arm) -> Searched:

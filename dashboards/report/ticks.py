@@ -6,11 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from orchestrator.study.spec import Parameter
+from trainer.config.scales import to_working
+
 LOG_TICKS = ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8))
+LOGIT_TICKS = (0.001, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 0.999)
+MOST_TICKS = 7
+EDGE = 0.06  # of a parameter's range, left free beyond each of its ends
 
 
 def log_axis(values: Sequence[float]) -> dict[str, Any]:
-    """Around these values, with three ticks or more that are short to read: plotly has one or two, or single
+    """Around these values, with three to seven ticks that are short to read: plotly has one or two, or single
     digits, where the axis is shorter than a decade."""
     low, high = min(values), max(values)
     margin = max(0.05 * math.log10(high / low), 0.01)
@@ -22,5 +28,39 @@ def log_axis(values: Sequence[float]) -> dict[str, Any]:
         ticks = [tick for tick in ticks if ends[0] <= math.log10(tick) <= ends[1]]
         if len(ticks) >= 3:
             break
+    ticks = ticks[:: math.ceil(len(ticks) / MOST_TICKS)] if ticks else ticks
     shown = {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
     return {"type": "log", "range": ends, **shown}
+
+
+def positive_axis(values: Sequence[float]) -> dict[str, Any]:
+    """Logarithmic where all values are above zero; else plotly's own."""
+    return log_axis(values) if values and min(values) > 0 else {}
+
+
+def placed(parameter: Parameter, value: float) -> float:
+    """Where a value stands on an axis of its parameter's own scale."""
+    return math.log10(value) if parameter.scale == "log" else to_working(parameter.scale, value)
+
+
+def parameter_axis(parameter: Parameter) -> dict[str, Any]:
+    """Over the whole range of a parameter, in its own scale, labelled with its values."""
+    low, high = (placed(parameter, end) for end in parameter.bounds)
+    margin = EDGE * (high - low)
+    axis: dict[str, Any] = {"range": [low - margin, high + margin]}
+    if parameter.scale == "linear":
+        return axis
+    if parameter.scale == "logit":
+        ticks = [t for t in LOGIT_TICKS if parameter.bounds[0] <= t <= parameter.bounds[1]]
+    else:
+        ticks = _doublings(*parameter.bounds) or log_axis(parameter.bounds)["tickvals"]
+    texts = [f"{tick:g}" for tick in ticks]
+    return {**axis, "tickvals": [placed(parameter, tick) for tick in ticks], "ticktext": texts}
+
+
+def _doublings(low: float, high: float) -> list[float]:
+    """0.25, 0.5, 1, 2, 4, for a range whose ends are so many doublings apart; else nothing."""
+    count = math.log2(high / low)
+    if not (2 <= count <= MOST_TICKS - 1 and abs(count - round(count)) < 1e-9):
+        return []
+    return [low * 2.0**i for i in range(round(count) + 1)]

@@ -6,7 +6,6 @@ const API = main.dataset.api;
 const byId = (id) => document.getElementById(id);
 const QUIET_MS = 1000; // between two fetches of the fragment, however much happens
 const POLL_MS = 10000; // where no event comes through
-const [PLOT_HEIGHT, LINE_HEIGHT] = [290, 19];
 const ANNOUNCE_MS = 15000; // between two words to a screen reader
 const KINDS = ["message", "started", "train", "eval", "checkpoint", "ended", "study", "trial"];
 
@@ -96,6 +95,8 @@ document.addEventListener("click", (event) => {
   if (button) ask(button);
   if (event.target.closest("#ask-extend")) { byId("extend").showModal(); tellExtension(); }
   if (event.target.closest("#sign-out")) signOut();
+  const png = event.target.closest("button[data-png]");
+  if (png) savePng(png);
   const link = event.target.closest("a[data-query]");
   if (link && live && !event.ctrlKey && !event.metaKey && !event.shiftKey && event.button === 0) {
     event.preventDefault();
@@ -202,7 +203,7 @@ function swap(there, fresh) {
   there.replaceChildren(...fresh.childNodes);
   for (const [id, open, left, top] of kept) {
     const now = byId(id);
-    if (now) { if (open) now.open = true; now.scrollLeft = left; now.scrollTop = top; }
+    if (now) { now.open = open; now.scrollLeft = left; now.scrollTop = top; }
   }
   there.querySelectorAll(".switch input").forEach((each) => { each.checked = each.value === unit; });
   if (there.querySelector(".plot")) watchPlots();
@@ -274,7 +275,6 @@ if (live) {
 let drawings = {};
 let unit = document.querySelector(".switch input:checked")?.value || "chip-hours";
 const drawn = new Set();
-const dark = matchMedia("(prefers-color-scheme: dark)");
 
 function readDrawings(root) {
   const element = root.getElementById("drawings");
@@ -304,65 +304,25 @@ function watchPlots() {
   for (const div of [...drawn]) if (!div.isConnected) { drawn.delete(div); Plotly.purge(div); }
   seen.disconnect(); // told anew of those in sight, which then are drawn with what is known now
   document.querySelectorAll(".plot").forEach((div) => seen.observe(div));
+  document.querySelectorAll("[data-png]").forEach((button) => { button.hidden = false; });
 }
 
 async function draw(div) {
   await plotlyThere();
   const given = drawings[div.dataset.figure]?.[Number(div.dataset.index)];
   if (!given || !div.isConnected) return;
-  const figure = dark.matches ? JSON.parse(JSON.stringify(given).replaceAll("#0072B2", "#4aa3d8")) : given;
-  const switched = figure.data.some((trace) => trace.meta);
-  const data = figure.data.map((trace) => ({ ...trace, ...(trace.meta ? { visible: trace.meta === unit } : {}) }));
   drawn.add(div);
-  const layout = { ...laidOut(figure.layout, data, switched), ...roomFor(figure.layout, data, div.clientWidth) };
-  Plotly.react(div, data, layout, { responsive: true, displayModeBar: false });
+  Figures.draw(div, given, { unit });
 }
 
-// The legend stands below the axis on as many lines as it needs, and takes no height from the plot.
-function roomFor(layout, data, width) {
-  const names = data.filter((trace) => trace.showlegend !== false && trace.visible !== false).map((trace) => trace.name);
-  const margin = { ...layout.margin, t: layout.title?.text ? 36 : 12, b: 24 };
-  if (layout.showlegend === false || !names.length) return { height: PLOT_HEIGHT, margin };
-  const widest = 48 + 6.3 * Math.max(...names.map((name) => name.length));
-  const lines = Math.ceil(new Set(names).size / Math.max(1, Math.floor((width - 70) / widest)));
-  const legend = { ...layout.legend, yref: "container", y: 0, yanchor: "bottom", font: { size: 11.5 } };
-  return { height: PLOT_HEIGHT + lines * LINE_HEIGHT, margin, legend };
+async function savePng(button) {
+  await plotlyThere();
+  const [study, key] = [document.querySelector("h1").textContent, button.dataset.png];
+  const title = button.parentElement.querySelector(".name").textContent;
+  await Figures.png(drawings[key][0], `${study}: ${title}`, `${study}-${key}`);
 }
 
-function laidOut(layout, data, switched) {
-  const style = getComputedStyle(document.documentElement);
-  const colour = (name) => style.getPropertyValue(name).trim();
-  const axis = (given) => ({ ...given, gridcolor: colour("--grid"), linecolor: colour("--edge"), showline: true });
-  const xaxis = axis(layout.xaxis || {});
-  if (xaxis.type === "category") xaxis.tickangle = -35;
-  if (switched) Object.assign(xaxis, { title: { ...xaxis.title, text: unit }, tickangle: 0, ...fewTicks(data) });
-  return {
-    ...layout,
-    xaxis,
-    yaxis: axis(layout.yaxis || {}),
-    shapes: (layout.shapes || []).map((shape) => ({ ...shape, line: { ...shape.line, color: colour("--edge") } })),
-    font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("--ink") },
-    hoverlabel: { bgcolor: colour("--wash"), bordercolor: colour("--edge"), font: { color: colour("--ink") } },
-    uirevision: switched ? unit : "same",
-  };
-}
-
-// Within a decade plotly labels every step of a logarithmic axis, and the labels meet: a few are chosen here.
-function fewTicks(data) {
-  const x = data.filter((trace) => trace.visible).flatMap((trace) => trace.x).filter((value) => value > 0);
-  const [low, high] = [Math.min(...x), Math.max(...x)];
-  if (!(high > low && high < 10 * low)) return { tickmode: "auto" };
-  const power = 10 ** Math.floor(Math.log10(low));
-  const round = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80].map((step) => Number((step * power).toPrecision(3)));
-  const apart = Math.log(high / low) / 4;
-  const tickvals = [];
-  for (const tick of round.filter((value) => value >= low * 0.97 && value <= high * 1.03)) {
-    if (!tickvals.length || Math.log(tick / tickvals.at(-1)) > apart) tickvals.push(tick);
-  }
-  return { tickmode: "array", tickvals, ticktext: tickvals.map(String) };
-}
-
-dark.addEventListener("change", () => drawn.forEach((div) => draw(div)));
+Figures.dark.addEventListener("change", () => drawn.forEach((div) => draw(div)));
 
 // -- signing in -----------------------------------------------------------------------------------------------
 byId("login")?.addEventListener("submit", async (event) => {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,8 +20,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from dashboards.evidence import tables
-from dashboards.report import figures, pages
+from dashboards.report import ink, pages
 from dashboards.web import words
 from dashboards.web.study import (
     SORTS,
@@ -43,21 +43,23 @@ __all__ = ["HEADERS", "Preset", "router"]
 
 API = "/api/v1"
 FOLDER = Path(__file__).parents[1]  # templates and static files are in dashboards itself
-# Our own files by name. The report's style is the page's too: one look.
+# Our own files by name. The report's style and its drawing are the page's too: one look.
 FILES = {
     "style.css": ("templates/style.css", "text/css"),
     "page.css": ("static/page.css", "text/css"),
     "page.js": ("static/page.js", "text/javascript"),
+    "figures.js": ("templates/figures.js", "text/javascript"),
     "new.js": ("static/new.js", "text/javascript"),
     "icon.svg": ("static/icon.svg", "image/svg+xml"),
 }
 PLOTLY = "plotly.min.js"
 A_YEAR = "public, max-age=31536000, immutable"
 MOST_STARTS = 10_000_000
-# Nothing from elsewhere, no script or style in the page itself, and no page of others around it.
+# Nothing from elsewhere, no script or style in the page itself, and no page of others around it. Pictures
+# from `blob:` are those that the page's own script makes, to be saved as PNG.
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 SAFE = {
     "Content-Security-Policy": POLICY,
@@ -81,6 +83,7 @@ def router(
     link_command: str = "orch token link",
     runs: Path | None = None,
     mlflow: Destination | None = None,
+    now: Callable[[], float] = time.time,
 ) -> APIRouter:
     """The page's routes, to be included at the root, beside the API at /api/v1.
 
@@ -92,7 +95,7 @@ def router(
     routes = APIRouter(include_in_schema=False)
     files = _Files()
     shown = _Pages(files, role_of, signed_in)
-    read = _Readings(store, presets, Answers(store, slots=slots, runs=runs), mlflow)
+    read = _Readings(store, presets, Answers(store, slots=slots, runs=runs), mlflow, now)
 
     for path, template, make in (
         ("/", "studies", read.studies),
@@ -125,9 +128,14 @@ class _Readings:
     """What each template is given: read from the ledger, in the thread of whoever asks."""
 
     def __init__(
-        self, store: Store, presets: Sequence[Preset], answers: Answers, mlflow: Destination | None
+        self,
+        store: Store,
+        presets: Sequence[Preset],
+        answers: Answers,
+        mlflow: Destination | None,
+        now: Callable[[], float],
     ) -> None:
-        self._store, self._presets, self._mlflow = store, presets, mlflow
+        self._store, self._presets, self._mlflow, self._now = store, presets, mlflow, now
         self._shelves, self._answers = Shelves(store), answers
 
     def studies(self, request: Request) -> Given:
@@ -137,17 +145,18 @@ class _Readings:
         return {"here": "studies", "live": "/live", "events": f"{API}/events", "shelf": shelf}
 
     def study(self, request: Request) -> Given:
-        of = study_view(self._store, self._answers, request.path_params["name"], _asked(request))
+        of = study_view(
+            self._store, self._answers, request.path_params["name"], _asked(request), now=self._now()
+        )
         return {
             "here": "study",
             "live": f"/studies/{of.study.study_id}/live",
             "events": f"{API}/studies/{of.study.study_id}/events",
             "of": of,
-            "facts": list(pages.facts(of.found.answer.verdict, of.study.name)),
+            **pages.shared(of.found.answer),
             "shown": request.query_params.get("figures", ""),
             "trial_states": TRIAL_STATES,
             "page_of_trials": TRIALS_A_PAGE,
-            "table_forms": tables,
         }
 
     def trial(self, request: Request) -> Given:
@@ -310,12 +319,12 @@ class _Files:
         self.styles = cache(self._styles)
 
     def address(self, name: str) -> str:
-        version = figures.plotly_version() if name == PLOTLY else self._read(name).version
+        version = ink.plotly_version() if name == PLOTLY else self._read(name).version
         return f"/static/{name}?{urlencode({'v': version})}"
 
     def _styles(self) -> tuple[str, ...]:
         """What has to stand in a page so that plotly adds no style to it, which our policy would refuse."""
-        return figures.plotly_styles(self._read(PLOTLY).body.decode())
+        return ink.plotly_styles(self._read(PLOTLY).body.decode())
 
     def respond(self, request: Request, name: str) -> Response:
         if name != PLOTLY and name not in FILES:
@@ -337,8 +346,8 @@ class _Files:
 
     def _fresh(self, name: str) -> _File:
         if name == PLOTLY:
-            kind, version = "text/javascript", figures.plotly_version()
-            body = figures.plotly_script().encode()
+            kind, version = "text/javascript", ink.plotly_version()
+            body = ink.plotly_script().encode()
         else:
             path, kind = FILES[name]
             body = (FOLDER / path).read_bytes()

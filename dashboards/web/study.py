@@ -30,6 +30,8 @@ KEPT_ANSWERS, KEPT_LINES = 16, 512
 RESTS = 10  # so watching a study whose runs end all the time takes a tenth of a core, however large it is
 SHOWN_STATES = ("completed", "diverged", "stopped", "failed", "running")  # of the bar, from the left
 RESTING = (StudyState.COMPLETED, StudyState.CANCELLED)
+AGAIN = ("resume", "extend")  # requests after which a study goes on
+LEAST_SEEN = 0.05  # of the work, before it is told how much time is left
 TRIAL_STATES = tuple(map(str, TrialState))
 
 T = TypeVar("T")
@@ -177,7 +179,9 @@ class Answers:
 
     def _conclude(self, study_id: str, version: str) -> Concluded:
         answer = report.gather(self._ledger, study_id, slots=self._slots, runs=self._runs)
-        return Concluded(version, answer, tuple(figures.figures(answer.frame, answer.heard, answer.speedups)))
+        seen = answer.verdict.contrast
+        drawn = figures.figures(answer.frame, answer.heard, answer.speedups, seen=seen)
+        return Concluded(version, answer, tuple(drawn))
 
 
 @dataclass(frozen=True)
@@ -292,6 +296,8 @@ class StudyView:
     trials: TrialTable
     requests: tuple[Wish, ...]
     room: tuple[Room, ...]
+    left_s: float | None  # until the end, as predicted
+    ended_at: float | None  # of the last run, once the study rests
 
     @property
     def live(self) -> int:
@@ -317,11 +323,31 @@ class StudyView:
         return frozenset(found | more)
 
 
-def study_view(store: Store, answers: Answers, name: str, asked: Asked) -> StudyView:
+def left_s(
+    spec: StudySpec, view: Overview, trials: Sequence[TrialRow], wishes: Sequence[Wish], *, now: float
+) -> float | None:
+    """At the pace since its first run, or since it was last resumed or extended, by what each run is expected
+    to take. Nothing is said before a twentieth was done since then."""
+    if view.status not in ("running", "waiting") or not trials or view.ended >= view.requested:
+        return None
+    hours = [arm.run_hours for arm in spec.arms]
+    weights = {arm.name: 1.0 if None in hours else arm.run_hours or 1.0 for arm in spec.arms}
+    again = [wish.asked_at for wish in wishes if wish.verb in AGAIN and wish.answer == ""]
+    began = max([min(trial.created_at for trial in trials), *again])
+    whole = sum(line.requested * weights[line.arm] for line in view.arms)
+    done = sum(line.ended * weights[line.arm] for line in view.arms) / whole
+    recent = [trial for trial in trials if trial.ended_at is not None and trial.ended_at >= began]
+    seen = sum(weights[trial.arm] for trial in recent) / whole
+    return (now - began) * (1 - done) / seen if seen >= LEAST_SEEN else None
+
+
+def study_view(store: Store, answers: Answers, name: str, asked: Asked, *, now: float) -> StudyView:
     row = store.study(name)
     spec = StudySpec.stored(row.spec)
     view = overview(store, row)
     trials = store.trials(row.study_id)
+    wishes = tuple(store.wishes(row.study_id))
+    ends = [trial.ended_at for trial in trials if trial.ended_at is not None]
     return StudyView(
         study=row,
         spec=spec,
@@ -331,8 +357,10 @@ def study_view(store: Store, answers: Answers, name: str, asked: Asked) -> Study
         best=best_of(view),
         found=answers.of(view),
         trials=trial_table(trials, asked, arms=[arm.name for arm in spec.arms]),
-        requests=tuple(store.wishes(row.study_id)),
+        requests=wishes,
         room=room(spec, row, trials),
+        left_s=left_s(spec, view, trials, wishes, now=now),
+        ended_at=max(ends, default=None) if row.state in RESTING else None,
     )
 
 

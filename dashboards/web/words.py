@@ -12,7 +12,7 @@ from urllib.parse import quote
 from dashboards.evidence.tables import column_name
 from dashboards.report.figures import Figure
 from dashboards.web.study import wasted_hours
-from orchestrator.ground.durations import stopwatch
+from orchestrator.ground.durations import hours, stopwatch
 from orchestrator.ledger.costs import run_hours
 from orchestrator.readings.overview import commit_of
 
@@ -26,6 +26,7 @@ def filters() -> dict[str, Callable[..., Any]]:
         "iso": iso,
         "minute": minute,
         "stopwatch": stopwatch,
+        "left": left,
         "path": lambda text: quote(str(text), safe=""),
         "hours": lambda trial: run_hours(trial.charged),
         "clock_hours": run_hours,
@@ -55,6 +56,11 @@ def duration(hours: float) -> str:
         if hours * each >= 1:
             return f"{spent(hours * each)} {unit}"
     return f"{spent(hours * 3600)} s"
+
+
+def left(seconds: float) -> str:
+    """Until the end, as a person says it: 40 s, 19 min, 2.5 h."""
+    return f"{seconds / 60:.0f} min" if 90 <= seconds < 5400 else hours(round(seconds) / 3600)
 
 
 def point(values: Mapping[str, float]) -> str:

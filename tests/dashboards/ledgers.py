@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.ledger import Store
 from orchestrator.ledger.base import Ending
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.records import (
@@ -139,6 +140,20 @@ def ledger(
 ) -> MemoryLedger:
     """Arms without results have no trials. Results come replicate by replicate."""
     store = MemoryLedger()
+    fill(store, study, results, state=state, reason=reason, added=added)
+    return store
+
+
+def fill(
+    store: Store,
+    study: StudySpec,
+    results: Mapping[str, Sequence[Run]],
+    *,
+    state: StudyState = StudyState.COMPLETED,
+    reason: str = "",
+    added: Mapping[str, int] | None = None,
+) -> None:
+    """The same, into any ledger that is empty."""
     epoch = store.lead("test")
     assert epoch is not None
     row = StudyRow("s1", study.name, study.model_dump(mode="json"), spec_hash(study), StudyState.RUNNING, 1.0)
@@ -152,12 +167,9 @@ def ledger(
         store.extend_study(epoch, "s1", added)
     if state is not StudyState.RUNNING:
         store.move_study(epoch, "s1", StudyState.RUNNING, state, reason=reason)
-    return store
 
 
-def _write(
-    store: MemoryLedger, epoch: int, study: StudySpec, arm: str, place: tuple[int, int], run: Run
-) -> None:
+def _write(store: Store, epoch: int, study: StudySpec, arm: str, place: tuple[int, int], run: Run) -> None:
     replicate, index = place
     name = trial_id("s1", arm, replicate, index)
     config = trial_config(study, study.arm(arm), replicate=replicate, index=index, point=run.point)

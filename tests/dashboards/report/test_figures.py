@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dashboards.evidence import frames, series
-from dashboards.report import figures
+from dashboards.report import figures, panels
 from orchestrator.ledger.records import StudyState
 from orchestrator.study.spec import StudySpec
 from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, repeated, runs, searched, spec
@@ -151,7 +151,15 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends(length: int) -> None:
 def test_the_ink_keeps_a_rows_colour_and_has_one_switch() -> None:
     frame, heard = whole()
     made = {figure.key: figure for figure in figures.figures(frame, heard)}
-    assert list(made) == ["anytime", "trajectories", "confirmations", "space", "learning"]
+    assert list(made) == [
+        "pairs",
+        "tradeoff",
+        "anytime",
+        "trajectories",
+        "confirmations",
+        "space",
+        "learning",
+    ]
     assert made["anytime"].switch == series.UNITS
     traces = made["anytime"].plots[0].figure["data"]
     assert {trace["meta"] for trace in traces if trace["visible"]} == {series.UNITS[0]}
@@ -294,4 +302,74 @@ def test_rows_stand_at_what_they_cost_beside_the_curve_of_plain_training() -> No
     assert [t["y"] for t in seeds] == [[1.0, 0.5, 0.25], [0.9, 0.4, 0.2]]
     assert layout["xaxis"]["ticktext"] == ["1", "1.5", "2"]
     assert layout["yaxis"]["type"] == layout["xaxis"]["type"] == "log"
-    assert layout["height"] > figures.HEIGHT  # room for a legend with a line for each row
+
+
+# -- the first screen's, and what all figures have in common -----------------------------------------------
+def _bo_beats_guided(*guided: float) -> frames.Frame:
+    bo = [0.1, 0.11, 0.12, 0.13, 0.1, 0.1]
+    fresh = {"confirm-guided": runs(*guided), "confirm-bo": runs(*bo, hours=2.0), "confirm-base": runs(0.3)}
+    return frames.read(ledger(spec(), {**searched(), **fresh}), "s1")
+
+
+def test_a_line_for_each_seed_joins_the_two_sides_and_the_decisive_seed_is_named() -> None:
+    frame = _bo_beats_guided(0.12, 0.13, 9.0, 0.14, 0.12, 0.12)
+    (plot,) = next(f for f in figures.figures(frame, {}) if f.key == "pairs").plots
+    joined, decisive = plot.figure["data"][:2]
+    assert [joined["x"][i : i + 2] for i in range(0, 18, 3)][-1] == [0.12, 9.0]  # on top: the widest gap
+    assert decisive["x"] == [9.0, 0.12]
+    assert len(joined["x"]) == 6 * 3
+    texts = plot.figure["layout"]["yaxis"]["ticktext"]
+    assert texts[-1] == "seed 1002"
+    assert sorted(texts[:-1]) == ["1000", "1001", "1003", "1004", "1005"]
+    calm = _bo_beats_guided(0.12, 0.13, 0.14, 0.14, 0.12, 0.12)
+    (plot,) = next(f for f in figures.figures(calm, {}) if f.key == "pairs").plots
+    assert not any(text.startswith("seed") for text in plot.figure["layout"]["yaxis"]["ticktext"])
+
+
+def test_a_row_s_dot_stands_at_the_cost_of_its_search_and_one_run_of_its_choice() -> None:
+    frame = _bo_beats_guided(0.2, 0.2, 0.2, 0.2, 0.2, 0.2)
+    (plot,) = next(f for f in figures.figures(frame, {}) if f.key == "tradeoff").plots
+    dots = {trace["name"]: (trace["x"][0], trace["y"][0]) for trace in plot.figure["data"]}
+    assert dots == {
+        "base": (1.0, pytest.approx(0.3)),  # nothing was searched
+        "BO": (4 * 1.0 + 2.0, pytest.approx(0.11)),
+        "guided": (3 * 1.0 + 1.0, pytest.approx(0.2)),
+    }
+    assert plot.figure["layout"]["xaxis"]["title"]["text"] == "compute of one search and its choice (h)"
+
+
+def test_before_the_end_nothing_compares_the_two_sides() -> None:
+    fresh = {"confirm-guided": runs(0.7), "confirm-bo": runs(0.8)}
+    frame = frames.read(ledger(spec(), {**searched(), **fresh}, state=StudyState.RUNNING), "s1")
+    assert not {"pairs", "tradeoff"} & {f.key for f in figures.figures(frame, {})}
+
+
+def test_a_figure_has_one_legend_with_each_row_once_and_the_claim_s_rows_bold() -> None:
+    frame, heard = whole()
+    made = {figure.key: figure for figure in figures.figures(frame, heard)}
+    legend = made["anytime"].legend
+    assert [key.name for key in legend] == ["base", "+ BO", "guided"]
+    assert [key.strong for key in legend] == [False, True, True]
+    assert [key.name for key in made["trajectories"].legend] == [
+        "+ BO, chosen value", "guided η̂ 0.01", "guided η̂ 0.02", "guided η̂ 0.04",
+    ]  # fmt: skip
+    assert [key.name for key in made["trajectories"].legend if key.strong][-1] == "guided η̂ 0.02"  # its best
+
+
+def test_the_column_of_the_claim_comes_first_and_wide() -> None:
+    first = repeated("other", "other", column="beta1", config={"steps": 60})
+    arms = [first, *(arm.model_dump() for arm in spec().arms)]
+    study = spec(arms=arms)
+    assert study.columns()[0] == "beta1"
+    results = {**searched(), "other": runs(1.0), "confirm-guided": runs(0.8), "confirm-bo": runs(0.9)}
+    frame = frames.read(ledger(study, results), "s1")
+    plots = next(f for f in figures.figures(frame, {}) if f.key == "confirmations").plots
+    assert [(plot.title, plot.wide) for plot in plots] == [("α", True), ("β1", False)]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("optimizer.alpha", "α"), ("schedule.course.beta1.start", "β1 start"), ("guidance.reach", "reach")],
+)
+def test_a_dimension_is_named_with_what_it_moves(path: str, name: str) -> None:
+    assert panels.dimension(path) == name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 from pathlib import Path
@@ -9,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from dashboards.evidence import frames, verdict
 from dashboards.report import answer as report
-from dashboards.report import files, pages
+from dashboards.report import figures, files, ink, pages, screen
 from orchestrator.backends.simulated import Fault
 from orchestrator.cli.findings import detail_lines
 from orchestrator.ledger import Ledger
@@ -45,23 +46,38 @@ def test_all_files_are_written_and_the_spec_reads_back(tmp_path: Path) -> None:
 
 def test_the_page_needs_no_network() -> None:
     html = pages.page(report.gather(whole(), "s1", slots=2))
-    assert html.count("* plotly.js v") == 1
-    own = html.replace(pages.figures.plotly_script(), "")
-    assert "default-src 'none'" in own
-    assert not re.search(r"""(?:src|href)\s*=|@import|url\(|https?://""", own)
+    assert html.count(ink.packed_script()) == 1
+    assert "default-src 'none'" in html
+    assert not re.search(r"""(?:src|href)\s*=|@import|url\(|https?://""", html)
+
+
+def test_the_page_carries_plotly_and_its_drawings_gzipped() -> None:
+    answer = report.gather(whole(), "s1", slots=2)
+    html = pages.page(answer)
+    packed = {
+        name: gzip.decompress(base64.b64decode(text)).decode()
+        for name, text in re.findall(r'<script type="text/plain" id="(\w+)">([^<]*)</script>', html)
+    }
+    assert packed["plotly"] == ink.plotly_script()
+    drawn = figures.figures(answer.frame, answer.heard)
+    assert {key: len(plots) for key, plots in json.loads(packed["drawings"]).items()} == {
+        figure.key: len(figure.plots) for figure in drawn
+    }
+    assert len(html.encode()) < 2.5e6
 
 
 def test_the_verdict_comes_first_and_then_the_table() -> None:
     text = pages.markdown(report.gather(whole(), "s1", slots=2))
     headings = [line for line in text.splitlines() if line.startswith("#")]
     assert headings == [
-        "# synthetic: undecided",
-        "## Verdict: undecided",
+        "# synthetic: Undecided",
+        "## 3 seeds cannot tell guided tuning and BO apart",
+        "### Explain this verdict",
         "## The table",
         "## Differences, seed by seed",
         "## What it cost",
-        "## Read with care",
-        "## What was asked",
+        "## Caveats",
+        "## Claim and setup",
         "## To reproduce it",
     ]
 
@@ -73,7 +89,7 @@ def test_words_of_the_ledger_cannot_become_markup() -> None:
     answer = report.gather(whole(spec(question=EVIL, arms=arms, confirmations=3)), "s1", slots=2)
     html = pages.page(answer)
     assert "<script>alert" not in html
-    assert "<img" not in html.replace(pages.figures.plotly_script(), "")
+    assert "<img" not in html
     assert "&lt;script&gt;alert(1)" in html
     assert "<script>" not in pages.markdown(answer)
 
@@ -92,9 +108,12 @@ def test_a_disturbed_study_and_an_undisturbed_one_have_equal_reports(tmp_path: P
     calm, stormy = (report.answer_dict(answer) for answer in said)
     assert stormy["costs"] != calm["costs"]
     assert without_costs(stormy) == without_costs(calm)
-    drawn = [pages.figures.figures(answer.frame, answer.heard) for answer in said]
+    drawn = [figures.figures(answer.frame, answer.heard) for answer in said]
     for one, other in zip(*drawn, strict=True):
-        if one.key == "anytime":  # of its units only runs is no cost
+        if one.key == "tradeoff":  # each dot's x is a cost
+            heights = [[t["y"] for t in f.plots[0].figure["data"]] for f in (one, other)]
+            assert heights[0] == heights[1]
+        elif one.key == "anytime":  # of its units only runs is no cost
             traces = [
                 [t for plot in f.plots for t in plot.figure["data"] if t["meta"] == "runs"]
                 for f in (one, other)
@@ -143,14 +162,12 @@ def test_a_commit_is_told_with_what_is_known_of_changes_to_it(dirty: bool | None
     assert report._versions([{"git": git}]) == (("commit", told),)
 
 
-@pytest.mark.parametrize(
-    ("pairs", "test"), [(16, "exact permutation test"), (17, "permutation test by 50,000 drawn swaps")]
-)
-def test_a_test_is_called_exact_where_it_is(pairs: int, test: str) -> None:
+@pytest.mark.parametrize(("pairs", "how"), [(16, "exact"), (17, "by 50,000 drawn swaps")])
+def test_a_test_is_called_exact_where_it_is(pairs: int, how: str) -> None:
     fresh = {f"confirm-{arm}": runs(*range(pairs)) for arm in ("guided", "bo")}
-    judged = verdict.judge(frames.read(ledger(spec(confirmations=pairs), {**searched(), **fresh}), "s1"))
-    (told,) = [beneath for what, _, beneath in pages.facts(judged) if what == "paired seeds"]
-    assert told.startswith(f"{test}: p = ")
+    answer = report.gather(ledger(spec(confirmations=pairs), {**searched(), **fresh}), "s1", slots=1)
+    (rule,) = [fact.rule for fact in screen.screen(answer).facts if fact.name == "Test"]
+    assert f"two-sided, {how}." in rule
 
 
 def test_large_counts_are_short() -> None:
@@ -171,8 +188,8 @@ def test_markdown_and_the_terminal_say_of_the_verdict_what_the_page_says() -> No
         "Diverged runs: 1 of the challenger, 0 of the incumbent. Without a result: 1 of the challenger, 0 of"
     )
     for text in (pages.page(answer), pages.markdown(answer)):
-        assert said in text
-        assert "Until they are, a gain cannot be attributed" in text
+        assert "Diverged runs: 1 of guided, 0 of BO. Without a result: 1 of guided, 0 of BO." in text
+        assert screen.NOT_NEEDED in text
     assert any(said in line for line in detail_lines(report.verdict_dict(answer.verdict), gain=True))
 
 

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from dashboards.report.ticks import log_axis
+from dashboards.report.ticks import log_axis, parameter_axis
+from orchestrator.study.spec import Parameter
 
 
 @pytest.mark.parametrize(
@@ -34,3 +35,22 @@ def test_a_logarithmic_axis_has_round_ticks_where_its_values_are(
 def test_equal_values_have_an_axis_too() -> None:
     low, high = log_axis([0.5, 0.5])["range"]
     assert low < math.log10(0.5) < high
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "scale", "shown"),
+    [
+        (0.25, 4, "log", ["0.25", "0.5", "1", "2", "4"]),
+        (0.1, 10, "log", ["0.1", "1", "10"]),
+        (0.1, 0.99, "logit", ["0.1", "0.3", "0.5", "0.7", "0.9", "0.97", "0.99"]),
+    ],
+)
+def test_a_parameter_s_axis_is_labelled_with_its_values_at_their_place(
+    low: float, high: float, scale: str, shown: list[str]
+) -> None:
+    axis = parameter_axis(Parameter.model_validate({"path": "x.y", "low": low, "high": high, "scale": scale}))
+    assert axis["ticktext"] == shown
+    values = [float(text) for text in shown]
+    places = [math.log10(v) if scale == "log" else math.log(v / (1 - v)) for v in values]
+    assert axis["tickvals"] == pytest.approx(places)
+    assert axis["range"][0] < min(places) < max(places) < axis["range"][1]

@@ -121,7 +121,7 @@ def test_the_seeds_that_are_still_needed_are_added_by_the_command_that_the_verdi
     assert "No process runs it now. Run it with: orch study resume few" in added.err
     resumed = orch("study", "resume", "few")
     assert resumed.code == 0
-    assert "loss on 6 fresh seeds" in resumed.out
+    assert "loss, 6 fresh seeds" in resumed.out
     shown = " ".join(orch("study", "verdict", "few").out.split())
     assert "4 seeds were added after the study was created" in shown
 
