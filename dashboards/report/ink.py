@@ -20,7 +20,7 @@ from dashboards.evidence.frames import Frame
 COLOURS = ("#8c8c8c", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES = ("solid", "dash", "solid", "dot", "dashdot", "longdash", "longdashdot")
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
-HEIGHT = 300  # with the title and the ticks around the plot
+HEIGHT = 330  # with the title and the ticks around the plot, which has 220 or more
 FAINT, BOLD, USUAL = 0.45, 3.0, 1.75  # opacity of what is not the point; widths of lines
 
 

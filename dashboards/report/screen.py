@@ -115,10 +115,11 @@ def _number(value: float) -> str:
 
 
 def _chips(answer: Answer) -> Iterator[Chip]:
-    """Above a study that goes on everything says that it does."""
+    """Without what the headline says: that the study goes on, or why it failed."""
+    said = {"unfinished", "cut short"} if answer.headline.outcome == "failed" else {"unfinished"}
     found: dict[str, list[Caution]] = {}
     for each in answer.cautions:
-        if each.kind != "unfinished":
+        if each.kind not in said:
             found.setdefault(each.kind, []).append(each)
     yield from (Chip(kind, tuple(of)) for kind, of in found.items())
 

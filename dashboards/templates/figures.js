@@ -4,7 +4,7 @@ const Figures = (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const LIGHT = { ink: "#1b1f24", soft: "#5b6470", grid: "#e6e9ed", line: "#8b939d", paper: "#ffffff", blue: "#0072B2" };
   const DARK = { ink: "#e8eaed", soft: "#a3abb5", grid: "#2c3138", line: "#6d757f", paper: "#14171b", blue: "#4aa3d8" };
-  const [PICTURE_HEIGHT, MARGIN] = [272, { l: 46, r: 14, t: 10, b: 42 }];
+  const [PICTURE_HEIGHT, MARGIN] = [284, { l: 46, r: 14, t: 10, b: 42 }];
   const PNG = { width: 1000, height: 620, scale: 2 };
   const copy = (data) => JSON.parse(JSON.stringify(data));
 
@@ -20,7 +20,7 @@ const Figures = (() => {
       if (named.includes(trace)) trace.mode = "markers";
     });
     const layout = laidOut(figure, colours, switched ? unit : "");
-    layout.height = height || Math.max(layout.height || 0, 300) - 44; // without the title, which the page has
+    layout.height = height || Math.max(layout.height || 0, 330) - 44; // without the title, which the page has
     if (div.closest(".picture")) layout.height = PICTURE_HEIGHT;
     if (title) Object.assign(layout, { title: { text: title, x: 0.02, xanchor: "left", font: { size: 18 } }, margin: { ...MARGIN, t: 56 } });
     Object.assign(layout, { showlegend: legend, paper_bgcolor: paper ? colours.paper : "rgba(0,0,0,0)" });

@@ -152,7 +152,7 @@ def test_a_plot_has_room_enough_and_one_legend(addresses: dict[str, str], pages:
         plot = page.locator(f"#figure-{figure} .plot").first
         plot.scroll_into_view_if_needed()
         plot.locator(".xtitle").first.wait_for()
-        assert plot.evaluate("div => div._fullLayout._size.h") >= 200, figure
+        assert plot.evaluate("div => div._fullLayout._size.h") >= 220, figure
 
 
 def test_the_report_says_so_where_a_browser_cannot_unpack_its_script(browser: Any, addresses: Any) -> None:

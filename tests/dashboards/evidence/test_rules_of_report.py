@@ -301,7 +301,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
         f"{FIGURES}::test_where_the_incumbent_found_nothing_there_is_nothing_to_reach",
         f"{FIGURES}::test_what_an_arm_follows_is_spent_before_its_first_run",
     ),
-    "A miss is never, and keeps its place in the median": (
+    "A miss is not reached, and keeps its place in the median": (
         f"{STATS}::test_a_miss_is_infinite_and_keeps_its_place_in_the_median",
     ),
     "*What a result cost*": (
