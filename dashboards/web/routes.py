@@ -37,7 +37,7 @@ from orchestrator.ground.errors import LedgerBusy, LedgerDamaged, MirrorLost, No
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyState
 from orchestrator.tracking.destination import Destination
-from orchestrator.tracking.sync import run_page
+from orchestrator.tracking.sync import run_page, study_page
 
 __all__ = ["HEADERS", "Preset", "router"]
 
@@ -109,6 +109,10 @@ def router(
     def run_page(request: Request, name: str) -> Response:
         return shown.elsewhere(request, lambda: read.run_page(name))
 
+    @routes.get("/studies/{name}/mlflow")
+    def charts(request: Request, name: str) -> Response:
+        return shown.elsewhere(request, lambda: read.study_page(name))
+
     @routes.get("/login")
     def login_page(request: Request) -> Response:
         return shown.login(request, enter if "key" in request.query_params else None, link_command)
@@ -148,6 +152,7 @@ class _Readings:
             "trial_states": TRIAL_STATES,
             "page_of_trials": TRIALS_A_PAGE,
             "table_forms": tables,
+            "mlflow": self._mlflow,
         }
 
     def trial(self, request: Request) -> Given:
@@ -164,9 +169,15 @@ class _Readings:
 
     def run_page(self, name: str) -> str:
         study, trial = find(self._store, name)
+        return run_page(self._mirror(), study, trial)
+
+    def study_page(self, name: str) -> str:
+        return study_page(self._mirror(), self._store.study(name))
+
+    def _mirror(self) -> Destination:
         if self._mlflow is None:
             raise NotFound("Studies are not mirrored to MLflow here (ORCH_MLFLOW=off).")
-        return run_page(self._mlflow, study, trial)
+        return self._mlflow
 
     def creating(self, request: Request) -> Given:
         names = [preset.name for preset in self._presets]

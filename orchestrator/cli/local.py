@@ -31,12 +31,15 @@ from orchestrator.service import creation, drive, host
 from orchestrator.study import plan as plans
 from orchestrator.study.plan import Plan
 from orchestrator.study.spec import StudySpec
+from orchestrator.tracking import mapping, pages
+from orchestrator.tracking.destination import destination
 from trainer.protocol import SCHEDULE
 
 if TYPE_CHECKING:
     from dashboards.evidence.tables import Table
     from dashboards.report.answer import Answer
 
+PAGES_WITHIN_S = 2.0  # what MLflow's server is given to say where a study is
 ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a wish
 LOOKS_A_LEADER = 10  # so many looks at a study, 2 s, and then one at whether anybody leads
 
@@ -106,6 +109,13 @@ class LocalSite:
     def schedule(self, trial: TrialRow) -> Curves:
         storage = Storage(self.settings.runs)
         return schedules.read(storage.latest(trial.study_id, trial.trial_id, trial.attempts, SCHEDULE))
+
+    def charts(self, study: StudyRow) -> str | None:
+        """Where a server of MLflow shows its trials; None where none is known, or it does not say."""
+        place = destination(self.settings)
+        if place is None or place.pages is None:
+            return None
+        return pages.charts_at(place.pages, mapping.experiment(study), within_s=PAGES_WITHIN_S)
 
     # -- what was found ------------------------------------------------------------------------------
     def table(self, study: StudyRow, *, metric: str | None) -> Table:

@@ -203,6 +203,9 @@ def show(name: str, as_json: bool, server: str | None) -> int:
         _show(site, study, as_json=as_json)
         if not as_json:
             _tell_wishes(site, study)
+            found = site.charts(study)
+            if found is not None:
+                say(f"Charts in MLflow: {found}")
     return DONE
 
 
