@@ -81,8 +81,12 @@ class LocalSite:
 
     # -- look ----------------------------------------------------------------------------------------
     def listed(self) -> list[dict[str, Any]]:
-        """All studies, oldest first."""
-        return listed(self.store, self.store.studies())
+        """All studies, oldest first; with the answer of each that has completed."""
+        from dashboards.report import outcomes
+
+        studies = self.store.studies()
+        answers = outcomes.of_studies(self.store, studies, self.settings.home / outcomes.FILE)
+        return [{**row, "answer": answers[row["study_id"]]} for row in listed(self.store, studies)]
 
     def study(self, name: str) -> StudyRow:
         return self.store.study(name)
@@ -131,10 +135,11 @@ class LocalSite:
 
     def conclude(self, study: StudyRow) -> Conclusion:
         """Of a study that has ended. A full disk takes no result away."""
-        from dashboards.report import files
+        from dashboards.report import files, outcomes
         from dashboards.report.answer import gather
 
         answer = gather(self.store, study.study_id, slots=self.settings.workers, runs=self.settings.runs)
+        outcomes.of_studies(self.store, [study], self.settings.home / outcomes.FILE)  # for the next list
         try:
             path = files.write(answer, self.settings.reports / study.name)
         except OSError as problem:

@@ -162,7 +162,7 @@ def spec_(spec: str, **changes: Any) -> int:
 @as_json_option
 @server_option
 def list_(as_json: bool, server: str | None) -> int:
-    """List all studies."""
+    """List all studies, with the verdict on the claim of each that has completed."""
     with opened(server) as site:
         rows = site.listed()
     if as_json:
@@ -175,13 +175,14 @@ def list_(as_json: bool, server: str | None) -> int:
         (
             row["study"],
             row["status"],
+            row.get("answer") or "–",
             f"{row['ended']}/{row['requested']}",
             datetime.fromtimestamp(row["created_at"]).strftime("%Y-%m-%d %H:%M"),
             row["study_id"],
         )
         for row in rows
     ]
-    header = ("study", "status", "ended", "created", "id")
+    header = ("study", "status", "answer", "ended", "created", "id")
     say(*table(header, cells, right={"ended"}, spare=("id", "created"), width=terminal_width()))
     return DONE
 

@@ -78,6 +78,13 @@ def test_the_list_shows_progress_best_and_spend() -> None:
     assert "8.00 h" in text
 
 
+def test_the_list_shows_the_answer_of_a_study_that_has_completed() -> None:
+    running = get(served(filled(state=StudyState.RUNNING)), "/").text
+    assert 'class="answered' not in running
+    won = ledger(spec(), {**searched(), "confirm-bo": runs(*[0.80] * 6), "confirm-guided": runs(*[0.60] * 6)})
+    assert '<span class="answered supported">supported</span>' in get(served(won), "/").text
+
+
 def test_the_list_can_be_narrowed_to_a_state() -> None:
     app = served(filled(state=StudyState.PAUSED))
     assert 'href="/studies/synthetic"' in get(app, "/?state=paused").text
