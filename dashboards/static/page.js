@@ -61,10 +61,11 @@ function tell(text, kind = "", study = "") {
 }
 
 // -- buttons ------------------------------------------------------------------------------------------------
-function sure(question, label) {
+function sure(question, label, no) {
   const dialog = byId("sure");
   byId("sure-question").textContent = question;
   byId("sure-yes").textContent = label;
+  byId("sure-no").textContent = no;
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
@@ -72,7 +73,8 @@ function sure(question, label) {
 
 async function ask(button) {
   const { ask: address, method, verb, sure: question, then } = button.dataset;
-  if (!question || (await sure(question, `Yes, ${verb}`))) await wish(button, verb, () => call(method, address), then);
+  const no = verb === "cancel" ? "Keep running" : "Cancel";
+  if (!question || (await sure(question, `Yes, ${verb}`, no))) await wish(button, verb, () => call(method, address), then);
 }
 
 // `then`: where to go once it is done; else this page tells what came of it.

@@ -247,7 +247,12 @@ class _Pages:
             if entered is not None:
                 entered.headers.update({**SAFE, "Cache-Control": "no-store"})
                 return entered
-            given = {"here": "login", "link_command": link_command, "used": enter is not None}
+            given = {
+                "here": "login",
+                "link_command": link_command,
+                "used": enter is not None,
+                "needs_none": role is not None and not self._signed_in(request),
+            }
             status = 200 if enter is None else 401
             return self._made(request, "web_login.html.j2", given, role, status)
 

@@ -127,7 +127,7 @@ def test_a_study_is_steered_extended_and_deleted_once_one_is_sure(server: str, p
     page.get_by_role("button", name="Resume").click()
     page.locator(".now .badge.running").wait_for()
     page.get_by_role("button", name="Cancel…").click()
-    page.get_by_role("button", name="Keep it").click()
+    page.get_by_role("button", name="Keep running").click()
     assert page.locator(".now .badge.running").count() == 1
     page.get_by_role("button", name="Cancel…").click()
     page.get_by_role("button", name="Yes, cancel").click()
@@ -139,6 +139,28 @@ def test_a_study_is_steered_extended_and_deleted_once_one_is_sure(server: str, p
     page.wait_for_url(f"{server}/")
     page.get_by_role("heading", name="Studies").wait_for()
     assert page.get_by_role("link", name="eta-sweep-smoke").count() == 0
+
+
+def test_what_cannot_be_run_is_said_beside_its_field(server: str, page: Any) -> None:
+    page.goto(f"{server}/new")
+    card = page.locator("label.start")
+    expect(card).to_contain_text("Start here")
+    expect(card.get_by_role("radio")).to_be_checked()
+    create = page.locator("#create")
+    for label, given, sentence in (
+        ("Trials", "-3", "Trials must be at least 1."),
+        ("Replicates", "1001", "Replicates must be at most 1000."),
+        ("Languages", "german", "Languages must be two codes joined by a hyphen, such as de-en."),
+    ):
+        field = page.get_by_label(label)
+        field.fill(given)
+        page.get_by_text(sentence).wait_for()
+        beside = page.locator(f"#{field.get_attribute('aria-describedby')}")
+        expect(beside).to_have_text(sentence)
+        expect(create).to_be_disabled()
+        field.fill("")
+        expect(beside).to_be_hidden()
+        expect(create).to_be_enabled()
 
 
 def test_a_reader_signs_in_sees_no_button_that_steers_and_signs_out(tmp_path: Path, page: Any) -> None:

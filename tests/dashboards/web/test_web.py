@@ -317,6 +317,14 @@ def test_the_sign_in_form_keeps_the_token_out_of_addresses() -> None:
     assert 'method="post" action="/session"' in form[0]
 
 
+def test_signing_in_asks_for_a_token_only_where_one_is_needed() -> None:
+    open_to_all = get(served(filled()), "/login").text
+    assert "This service asks for no token" in open_to_all
+    assert "<form id" not in open_to_all
+    for asked in (served(filled(), role=None), served(filled(), signed_in=lambda _: True)):
+        assert '<form id="login"' in get(asked, "/login").text
+
+
 def test_somebody_unknown_is_sent_to_sign_in_and_back() -> None:
     app = served(filled(), role=None)
     answer = get(app, "/studies/s1?sort=-value")
