@@ -2,7 +2,7 @@
 
 A reader is a page that somebody looks at: it asks once a second, in turn for the list, a study, a page of its
 trials, a trial. A writer creates a study and steers it, one request a second. A server process of its own
-answers over SQLite, then over PostgreSQL; this one asks, and obeys wishes as a leader would. The latencies
+answers over SQLite, then over PostgreSQL; this one asks, and obeys requests as a leader would. The latencies
 are those of the client, which shares the cores.  python -m benchmarks.api_load
 """
 

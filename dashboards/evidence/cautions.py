@@ -14,6 +14,7 @@ from dashboards.evidence.cells import level_of, one_sided
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Curves, Frame, Trial
 from orchestrator.ledger.records import StudyState, TrialState
+from orchestrator.readings.failures import stopped_alike
 from orchestrator.study.spec import Arm, Claim, Parameter, StudySpec
 from trainer.config.paths import value_at
 from trainer.config.scales import to_working
@@ -52,7 +53,7 @@ def _unfinished(frame: Frame) -> Iterator[Caution]:
         yield Caution("unfinished", "", sentence, "A new study has to run the rest; this one cannot go on.")
     else:
         sentence = (
-            f"The study is {frame.state}: {ended} of {asked} runs have ended, and every number may change."
+            f"The study is {frame.status}: {ended} of {asked} runs have ended, and every number may change."
         )
         yield Caution("unfinished", "", sentence, f"Go on with: orch study resume {frame.spec.name}")
 
@@ -254,6 +255,15 @@ def _alpha(run: Trial, said: Curves) -> tuple[float, float]:
 
 def _broken(frame: Frame, arm: Arm) -> Iterator[Caution]:
     trials = frame.of(arm)
+    stopped = stopped_alike(t.reason for t in trials if t.state is TrialState.STOPPED)
+    if stopped:
+        count = sum(t.reason == stopped for t in trials)
+        yield Caution(
+            "arm stopped",
+            arm.name,
+            f"{count} of {len(trials)} runs of {arm.name} were not started. {stopped}",
+            "Mend the cause and try one of the failed again with `orch trial retry`: then the arm goes on.",
+        )
     failed = [t for t in trials if t.state is TrialState.FAILED]
     for word, count, said, remedy in (
         (

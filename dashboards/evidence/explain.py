@@ -49,14 +49,14 @@ def explain(frame: Frame, judged: Verdict, head: Headline) -> Explanation:
 def _why(frame: Frame, judged: Verdict, head: Headline) -> Iterator[str]:
     seen = judged.contrast
     if head.outcome == "failed":
-        yield "Every run failed or was stopped, so there is nothing to judge."
+        yield f"{frame.failure} There is nothing to judge."
         return
     if head.outcome == "no claim":
         yield "The study registered no claim, so nothing is judged. The table holds what each row reached."
         return
     if head.outcome == "no verdict yet":
         judged_later = "The claim is judged once all of its runs have ended."
-        yield frame.cut_short if frame.finished else f"The study is {frame.state}. {judged_later}"
+        yield frame.cut_short if frame.finished else f"The study is {frame.status}. {judged_later}"
         return
     ours, theirs = head.sides
     if head.outcome == "refuted" and over_cost(judged):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,8 @@ from typing import Any
 from orchestrator.ledger import Ledger, paging
 from orchestrator.ledger.costs import added, rank, run_hours
 from orchestrator.ledger.records import ENDED, RESULTS, StoredEvent, StudyState, TrialRow, TrialState
+from orchestrator.readings import states
+from orchestrator.readings.failures import failure
 from orchestrator.study.configs import expected_configs
 from orchestrator.study.spec import Arm, StudySpec
 from trainer.config.inherit import inherit, learns
@@ -44,6 +47,7 @@ class Trial:
     charged: Mapping[str, float]
     productive: Mapping[str, float]
     failures: int = 0  # attempts in which the training code failed
+    reason: str = ""
 
     @property
     def ended(self) -> bool:
@@ -90,6 +94,11 @@ class Frame:
     learns: Mapping[str, Sequence[str]]  # arm -> the hyperparameters that its runs learn
 
     @property
+    def status(self) -> str:
+        running = sum(t.state is TrialState.RUNNING for of in self.trials.values() for t in of)
+        return states.status(self.state, running)
+
+    @property
     def finished(self) -> bool:
         return self.state is StudyState.COMPLETED
 
@@ -104,8 +113,17 @@ class Frame:
         if self.state is StudyState.CANCELLED:
             return "The study was cancelled before its end."
         if not self.finished:
-            return f"The study is {self.state} and has not ended."
+            return f"The study is {self.status} and has not ended."
         return self.reason and f"The study did not end as planned: {self.reason}"
+
+    @property
+    def failure(self) -> str:
+        """Why nothing worked, of a study that ended without a run that completed; else empty."""
+        trials = [trial for of in self.trials.values() for trial in of]
+        if not self.finished:
+            return ""
+        counts = Counter(str(trial.state) for trial in trials)
+        return failure(counts, (t.reason for t in trials if t.state is TrialState.FAILED))
 
     @property
     def minimize(self) -> bool:
@@ -149,11 +167,7 @@ class Frame:
         return tuple(trial for each in self.confirmations(arm) for trial in self.of(each))
 
     def confirmations(self, arm: Arm) -> tuple[Arm, ...]:
-        """The arms that run this arm's choice on fresh seeds: itself, or those that confirm it."""
-        if arm.fresh_seeds:
-            return (arm,)
-        follow = (a for a in self.spec.arms if a.after is not None and a.after.arm == arm.name)
-        return tuple(a for a in follow if self.spec.confirms(a))
+        return self.spec.confirmations(arm)
 
     def selections(self, arm: Arm) -> int:
         """How many choices of its own stand behind an arm's runs on fresh seeds; 0 where nothing was chosen,
@@ -242,6 +256,7 @@ def _trial(row: TrialRow) -> Trial:
         charged=row.charged,
         productive=row.productive,
         failures=row.failures,
+        reason=row.reason,
     )
 
 

@@ -16,7 +16,6 @@ from dashboards.evidence.cautions import Caution
 from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Frame
 from dashboards.evidence.verdict import Verdict
-from orchestrator.ledger.records import TrialState
 from orchestrator.study.roles import RowRole
 from orchestrator.study.spec import Arm
 
@@ -96,9 +95,7 @@ def headline(frame: Frame, judged: Verdict, cautions: Sequence[Caution]) -> Head
 
 def outcome(frame: Frame, judged: Verdict) -> Outcome:
     """What became of the claim, or of a study without one, in a word."""
-    if frame.finished and not any(
-        t.state is TrialState.COMPLETED for of in frame.trials.values() for t in of
-    ):
+    if frame.failure:
         return "failed"
     if not frame.finished or frame.cut_short:
         return "no verdict yet"
@@ -130,7 +127,7 @@ def _sides(frame: Frame, ours: Arm, theirs: Arm, metric: str) -> tuple[Side, Sid
 # -- the sentence ----------------------------------------------------------------------------------------
 def _text(frame: Frame, judged: Verdict, outcome: Outcome, sides: tuple[Side, ...]) -> str:
     if outcome == "failed":
-        return "No run completed."
+        return frame.failure
     if outcome == "no verdict yet":
         trials = [t for of in frame.trials.values() for t in of]
         asked = sum(map(frame.requested, frame.spec.arms))

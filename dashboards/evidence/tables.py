@@ -208,7 +208,7 @@ def _notes(frame: Frame, rows: Sequence[Row]) -> Iterator[str]:
     sources = {cell.source for row in rows for cell in row.cells}
     if not frame.finished:
         until = "it came to" if frame.state is StudyState.CANCELLED else "so far"
-        yield f"The study is {frame.state}: these are the numbers {until}."
+        yield f"The study is {frame.status}: these are the numbers {until}."
     if "confirmed" in sources:
         yield "Mean over the runs of each choice on fresh seeds (n), with its 95 % interval."
     if "search" in sources:

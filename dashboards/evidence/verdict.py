@@ -263,6 +263,13 @@ def _condition(frame: Frame, challenger: Arm, incumbent: Arm, seen: Contrast) ->
     for what, (ours, theirs) in (("Diverged runs", seen.diverged), ("Without a result", seen.missing)):
         if ours or theirs:
             said.append(f"{what}: {ours} of the challenger, {theirs} of the incumbent.")
+    sides = (frame.spec.confirmations(arm) for arm in (challenger, incumbent))
+    added = max((frame.added.get(arm.name, 0) for of in sides for arm in of), default=0)
+    if added:
+        said.append(
+            f"{added} {'seed was' if added == 1 else 'seeds were'} added after the study was created, and p "
+            f"holds for a number that is fixed beforehand."
+        )
     return " ".join(said)
 
 

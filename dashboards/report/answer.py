@@ -196,7 +196,8 @@ def answer_dict(answer: Answer, *, values: bool = False) -> dict[str, Any]:
     """The whole answer as JSON values; what is not finite stays for whoever writes it."""
     return {
         "study": answer.frame.spec.name,
-        "status": str(answer.frame.state),
+        "status": str(answer.frame.status),
+        "failure": answer.frame.failure,
         **conclusion_dict(answer.verdict, answer.headline, answer.explanation),
         "tables": [table_dict(made, values=values) for made in answer.tables],
         "matrix": None if answer.matrix is None else matrix.to_dict(answer.matrix),

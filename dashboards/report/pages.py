@@ -45,7 +45,7 @@ class Searched:
 
 def page(answer: Answer) -> str:
     """One HTML file. plotly.js is written into it once."""
-    drawn = figures.figures(answer.frame, answer.heard, answer.speedups)
+    drawn = [] if answer.frame.failure else figures.figures(answer.frame, answer.heard, answer.speedups)
     return (
         environment(html=True)
         .get_template(PAGE)
@@ -126,10 +126,11 @@ def _context(answer: Answer) -> dict[str, Any]:
         "study": frame.spec.name,
         "question": frame.spec.question,
         "cut_short": frame.cut_short,
+        "failure": frame.failure,
         "rehearsed": frame.spec.entrypoint == REHEARSAL,
         "verdict": answer.verdict,
         "seen": answer.verdict.contrast,
-        "facts": list(facts(answer.verdict)),
+        "facts": list(facts(answer.verdict, frame.spec.name)),
         "tables": answer.tables,
         "table_forms": tables,
         "matrix": answer.matrix,
@@ -160,8 +161,9 @@ def _context(answer: Answer) -> dict[str, Any]:
     }
 
 
-def facts(judged: verdict.Verdict) -> Iterator[tuple[str, str, str]]:
-    """(what, the figure, beneath it) of the verdict's card."""
+def facts(judged: verdict.Verdict, study: str = "") -> Iterator[tuple[str, str, str]]:
+    """(what, the figure, beneath it) of the verdict's card. `study`: its name, for the command that adds what
+    is still needed."""
     seen = judged.contrast
     if seen is None:
         return
@@ -182,7 +184,8 @@ def facts(judged: verdict.Verdict) -> Iterator[tuple[str, str, str]]:
     if judged.answer == "undecided" and judged.more_needed != 0:
         more = judged.more_needed
         count = "over 1,000" if more is None else f"{more}"
-        yield f"{seen.unit}s still needed", count, _to_decide(judged)
+        add = f"; orch study extend {study} --seeds {more}" if study and more and seen.unit == "seed" else ""
+        yield f"{seen.unit}s still needed", count, f"{_to_decide(judged)}{add}"
 
 
 def _to_decide(judged: verdict.Verdict) -> str:

@@ -74,12 +74,12 @@ function sure(question, label, no) {
 async function ask(button) {
   const { ask: address, method, verb, sure: question, then } = button.dataset;
   const no = verb === "cancel" ? "Keep running" : "Cancel";
-  if (!question || (await sure(question, `Yes, ${verb}`, no))) await wish(button, verb, () => call(method, address), then);
+  if (!question || (await sure(question, `Yes, ${verb}`, no))) await request(button, verb, () => call(method, address), then);
 }
 
 // `then`: where to go once it is done; else this page tells what came of it.
 let leaving = false; // what this page shows may be gone
-async function wish(button, verb, asking, then = "") {
+async function request(button, verb, asking, then = "") {
   button.disabled = true;
   leaving = Boolean(then);
   try {
@@ -121,7 +121,7 @@ document.addEventListener("submit", (event) => {
   const form = event.target.closest("#extend-form");
   if (!form || event.submitter?.value !== "yes") return;
   const arms = { [form.elements.arm.value]: Number(form.elements.trials.value) };
-  wish(byId("ask-extend"), "extend", () => call("POST", form.dataset.extend, { arms }));
+  request(byId("ask-extend"), "extend", () => call("POST", form.dataset.extend, { arms }));
 });
 
 async function signOut() {

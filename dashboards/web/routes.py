@@ -35,7 +35,7 @@ from dashboards.web.study import (
 from dashboards.web.trial import find, trial_view
 from orchestrator.ground.errors import LedgerBusy, LedgerDamaged, MirrorLost, NotFound, OrchError
 from orchestrator.ledger import Store
-from orchestrator.ledger.records import StudyState
+from orchestrator.readings.states import Status
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.sync import run_page, study_page
 
@@ -136,7 +136,7 @@ class _Readings:
 
     def studies(self, request: Request) -> Given:
         state = request.query_params.get("state", "")
-        state = state if state in set(StudyState) else ""
+        state = state if state in set(Status) else ""
         shelf = self._shelves.page(state=state, start=_whole(request, "start"))
         return {"here": "studies", "live": "/live", "events": f"{API}/events", "shelf": shelf}
 
@@ -147,7 +147,7 @@ class _Readings:
             "live": f"/studies/{of.study.study_id}/live",
             "events": f"{API}/studies/{of.study.study_id}/events",
             "of": of,
-            "facts": list(pages.facts(of.found.answer.verdict)),
+            "facts": list(pages.facts(of.found.answer.verdict, of.study.name)),
             "shown": request.query_params.get("figures", ""),
             "trial_states": TRIAL_STATES,
             "page_of_trials": TRIALS_A_PAGE,

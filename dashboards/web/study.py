@@ -22,6 +22,7 @@ from orchestrator.ledger import Ledger, Store, costs
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import StudyRow, StudyState, TrialRow, TrialState, Wish
 from orchestrator.readings.overview import ArmLine, Overview, overview
+from orchestrator.readings.states import Status, status, under_way
 from orchestrator.study.spec import StudySpec
 
 STUDIES_A_PAGE, TRIALS_A_PAGE = 30, 100
@@ -121,8 +122,10 @@ class Shelves:
 
     def page(self, *, state: str, start: int) -> Shelf:
         rows = self._ledger.studies()[::-1]
-        counts = {str(each): sum(row.state is each for row in rows) for each in StudyState}
-        passing = [row for row in rows if state in ("", row.state)]
+        going_on = self._ledger.counts_of([row.study_id for row in rows if row.state not in RESTING])
+        told = [(row, status(row.state, under_way(going_on.get(row.study_id, {})))) for row in rows]
+        counts = {str(each): sum(word is each for _, word in told) for each in Status}
+        passing = [row for row, word in told if state in ("", word)]
         shown = passing[start : start + STUDIES_A_PAGE]
         moved = self._ledger.counts_of([row.study_id for row in shown if row.state in RESTING])
         lines = tuple(self._line(row, moved.get(row.study_id)) for row in shown)
@@ -177,7 +180,7 @@ class Answers:
             view.study_id,
             named,
             lambda: self._conclude(view.study_id, named),
-            at_once=view.status != StudyState.RUNNING,
+            at_once=view.status not in (Status.WAITING, Status.RUNNING),
         )
 
     def _conclude(self, study_id: str, version: str) -> Concluded:
@@ -295,9 +298,13 @@ class StudyView:
     best: ArmLine | None
     found: Concluded
     trials: TrialTable
-    wishes: tuple[Wish, ...]
-    live: int  # attempts under way
+    requests: tuple[Wish, ...]
     room: tuple[Room, ...]
+
+    @property
+    def live(self) -> int:
+        """Runs under way: one count, of the reading that all else on the page is of."""
+        return self.view.running
 
     @property
     def rehearsed(self) -> bool:
@@ -306,7 +313,7 @@ class StudyView:
     @property
     def waiting_for(self) -> tuple[str, ...]:
         """What was asked for and has no answer yet."""
-        return tuple(wish.verb for wish in self.wishes if wish.answer is None)
+        return tuple(each.verb for each in self.requests if each.answer is None)
 
     @property
     def may(self) -> frozenset[str]:
@@ -332,8 +339,7 @@ def study_view(store: Store, answers: Answers, name: str, asked: Asked) -> Study
         best=best_of(view),
         found=answers.of(view),
         trials=trial_table(trials, asked, arms=[arm.name for arm in spec.arms]),
-        wishes=tuple(store.wishes(row.study_id)),
-        live=len(store.live_attempts(row.study_id)),
+        requests=tuple(store.wishes(row.study_id)),
         room=room(spec, row, trials),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
-from orchestrator.api import errors, events, health, presets, results, sessions, studies, trials
+from orchestrator.api import docs, errors, events, health, presets, results, sessions, studies, trials
 from orchestrator.api.audit import Audit
 from orchestrator.api.deps import Parts
 from orchestrator.api.middleware import Buckets, Guard
@@ -35,7 +35,9 @@ def build(page: APIRouter | None = None) -> FastAPI:
         description=ABOUT,
         lifespan=_lifespan,
         openapi_url=f"{PREFIX}/openapi.json",
-        docs_url=None,  # these load scripts from elsewhere
+        servers=[{"url": "/", "description": "This service"}],
+        generate_unique_id_function=lambda route: route.name,  # verbs and nouns, such as create_study
+        docs_url=None,  # `docs` serves its own, since these load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,  # it would lead to whatever the request calls its host
     )
@@ -45,6 +47,7 @@ def build(page: APIRouter | None = None) -> FastAPI:
     for router in (*nouns, sessions.router):
         app.include_router(router, prefix=PREFIX, dependencies=[Depends(_known_queries)])
     app.include_router(sessions.router, include_in_schema=False)
+    app.include_router(docs.router)
     if page is not None:
         app.include_router(page, include_in_schema=False)
     return app

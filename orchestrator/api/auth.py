@@ -34,7 +34,7 @@ _cookie = APIKeyCookie(
 
 @dataclass(frozen=True)
 class Caller:
-    name: str  # the token's; told in audit lines and wishes
+    name: str  # the token's; told in audit lines and requests
     role: Role
     by: Literal["token", "session", "nobody"]
     digest: str = ""  # of the token or the key

@@ -18,6 +18,7 @@ from orchestrator.api.stream import Tail
 from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ground.settings import Settings
+from orchestrator.ground.strict_json import unfit
 from orchestrator.ledger import Store
 from orchestrator.service.runner import EngineStatus
 
@@ -44,7 +45,7 @@ class Parts:
     key: str  # the digest of the key in the service's home, which opens everything
     links: Links  # by which browsers sign in
     open: bool = False  # this machine alone can reach the service, and nobody is asked for a token
-    answer_within_s: float = 1.0  # what whoever leads is given to answer a wish
+    answer_within_s: float = 1.0  # what whoever leads is given to answer a request
     new_id: Callable[[], str] = _new_id
 
 
@@ -88,5 +89,5 @@ def _storable(value: Any) -> bool:
     if isinstance(value, int):
         return 0 <= value <= BIGGEST
     if isinstance(value, str):
-        return "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+        return not unfit(value)
     return isinstance(value, float) and math.isfinite(value)

@@ -64,8 +64,8 @@ After = Annotated[
 ]
 
 
-@router.get("/studies/{study}/events", **STREAM)
-async def of_study(
+@router.get("/studies/{study}/events", summary="Stream a study's events", **STREAM)
+async def stream_study_events(
     study: StudyName, parts: Here, _: Reader, last_seen: LastSeen = None, after: After = None
 ) -> StreamingResponse:
     """What the trials of one study say."""
@@ -73,8 +73,8 @@ async def of_study(
     return await _stream(parts, row.study_id, after if last_seen is None else last_seen)
 
 
-@router.get("/events", **STREAM)
-async def of_all(
+@router.get("/events", summary="Stream the events of all studies", **STREAM)
+async def stream_events(
     parts: Here, _: Reader, last_seen: LastSeen = None, after: After = None
 ) -> StreamingResponse:
     """What all trials say."""

@@ -17,6 +17,7 @@ from orchestrator.api.deps import Here, Limit, Parts
 from orchestrator.api.errors import Responses, told
 from orchestrator.api.views import view
 from orchestrator.ledger.records import AuditLine, StudyState
+from orchestrator.readings.states import status, under_way
 
 router = APIRouter(tags=["health"])
 
@@ -48,14 +49,14 @@ class AuditLog(BaseModel):
     items: list[AuditEntry]
 
 
-@router.get("/health/live", response_model=Live, responses=told())
-async def live() -> Any:
+@router.get("/health/live", summary="Check that the process answers", response_model=Live, responses=told())
+async def get_liveness() -> Any:
     """The process answers."""
     return {"status": "live"}
 
 
-@router.get("/health/ready", response_model=Ready, responses=told())
-def ready(parts: Here) -> Any:
+@router.get("/health/ready", summary="Check that the ledger answers", response_model=Ready, responses=told())
+def get_readiness(parts: Here) -> Any:
     """The ledger answers; who leads. 503 while it does not, and once a read has met damage in it."""
     parts.store.require_sound()
     engine = parts.engine()
@@ -68,8 +69,8 @@ def ready(parts: Here) -> Any:
     }
 
 
-@router.get("/version", response_model=Version, responses=told())
-async def which() -> Any:
+@router.get("/version", summary="Get the version", response_model=Version, responses=told())
+async def get_version() -> Any:
     try:
         release = version("orch")
     except PackageNotFoundError:
@@ -77,8 +78,8 @@ async def which() -> Any:
     return {"version": release, "api": "v1", "python": platform.python_version()}
 
 
-@router.get("/audit", response_model=AuditLog, responses=told(401, 403))
-def audit(parts: Here, _: Admin, limit: Limit = 100) -> Any:
+@router.get("/audit", summary="List the audit log", response_model=AuditLog, responses=told(401, 403))
+def list_audit_lines(parts: Here, _: Admin, limit: Limit = 100) -> Any:
     """Who asked for which change, the newest first."""
     return {"items": [vars(line) for line in parts.store.audited(limit=limit)]}
 
@@ -86,8 +87,13 @@ def audit(parts: Here, _: Admin, limit: Limit = 100) -> Any:
 _TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
-@router.get("/metrics", response_class=PlainTextResponse, responses={**_TEXT, **told(401, 403)})
-def metrics(request: Request, parts: Here, _: Reader) -> PlainTextResponse:
+@router.get(
+    "/metrics",
+    summary="Get metrics for Prometheus",
+    response_class=PlainTextResponse,
+    responses={**_TEXT, **told(401, 403)},
+)
+def get_metrics(request: Request, parts: Here, _: Reader) -> PlainTextResponse:
     """The counts that Prometheus collects, in its text format."""
     lines = _lines(parts, request.app.state.counts)
     return PlainTextResponse("".join(f"{line}\n" for line in lines))
@@ -95,12 +101,13 @@ def metrics(request: Request, parts: Here, _: Reader) -> PlainTextResponse:
 
 def _lines(parts: Parts, counts: Mapping[tuple[str, int], int]) -> Iterator[str]:
     studies = parts.store.studies()
-    of_state = Counter(str(study.state) for study in studies)
     trials: Counter[str] = Counter()
     going_on = [s.study_id for s in studies if s.state in (StudyState.RUNNING, StudyState.PAUSED)]
-    for counted in parts.store.counts_of(going_on).values():
-        for (_, _, state), count in counted.items():
+    counted = parts.store.counts_of(going_on)
+    for of_study in counted.values():
+        for (_, _, state), count in of_study.items():
             trials[state] += count
+    of_state = Counter(str(status(s.state, under_way(counted.get(s.study_id, {})))) for s in studies)
     engine = parts.engine()
     at = engine.ticked_at
     age = None if at is None else {"": parts.clock.monotonic() - at}

@@ -10,10 +10,11 @@ from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp
 
+from orchestrator.api.bodies import BODY
 from orchestrator.api.deps import Parts
 from orchestrator.api.errors import VERBS, problem, unexpected
 from orchestrator.api.peers import client_of
-from orchestrator.api.strict_json import MOST_BYTES
+from orchestrator.ground.strict_json import MOST_BYTES, too_large
 
 Message = MutableMapping[str, Any]
 MOST_CLIENTS = 10_000
@@ -101,11 +102,8 @@ def _refusal(scope: Any, parts: Parts) -> Any:
         return problem(400, "The address holds a null character. Take it out.")
     length = dict(scope["headers"]).get(b"content-length", b"0")
     if not length.isdigit() or int(length) > MOST_BYTES:
-        return problem(413, _TOO_LARGE)
+        return problem(413, too_large(BODY))
     return None
-
-
-_TOO_LARGE = f"The body has more than {MOST_BYTES:,} bytes, which is the most that is taken."
 
 
 class _Exchange:
@@ -123,7 +121,7 @@ class _Exchange:
         message: Message = await self._receive()
         self._taken += len(message.get("body", b""))
         if self._taken > MOST_BYTES:
-            raise HTTPException(413, _TOO_LARGE)
+            raise HTTPException(413, too_large(BODY))
         return message
 
     async def send(self, message: Message) -> None:

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from dashboards.evidence import power
 from orchestrator.api.auth import Caller, Reader
+from orchestrator.api.bodies import StrictRoute
 from orchestrator.api.deps import NAME, Here
 from orchestrator.api.errors import told
-from orchestrator.api.strict_json import StrictRoute
 from orchestrator.api.views import view
 from orchestrator.engine.checks import programs, require_runnable
 from orchestrator.ledger.records import Role
@@ -41,6 +41,11 @@ class Strict(BaseModel):
     """A body: its keys are all known."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def example(body: dict[str, JsonValue]) -> ConfigDict:
+    """For the document: a body as a client may send it."""
+    return ConfigDict(json_schema_extra={"examples": [body]})
 
 
 class Preset(Strict):
@@ -74,6 +79,8 @@ class Asked(Strict):
 
 class AskedPlan(Asked):
     """A study to be planned."""
+
+    model_config = example({"preset": {"name": "bo-vs-guided", "size": "quick"}, "slots": 4})
 
     slots: int | None = Field(None, ge=1, le=1024, description="Runs at a time; those of the service.")
 
@@ -111,24 +118,29 @@ class Plan(BaseModel):
     claim: ClaimPlan | None
 
 
-@router.get("/presets", response_model=PresetList, responses=told(401, 403))
-def presets(_: Reader) -> Any:
+@router.get("/presets", summary="List the presets", response_model=PresetList, responses=told(401, 403))
+def list_presets(_: Reader) -> Any:
     sizes = catalog.sizes()
     return {
         "items": [{"name": n, "question": catalog.get(n).question, "sizes": sizes} for n in catalog.names()]
     }
 
 
-@router.get("/presets/{name}/{size}", response_model=StudySpec, responses=told(401, 403, 404))
-def preset(
+@router.get(
+    "/presets/{name}/{size}",
+    summary="Get a preset's spec",
+    response_model=StudySpec,
+    responses=told(401, 403, 404),
+)
+def get_preset(
     name: Annotated[str, Path(pattern=NAME)], size: Annotated[str, Path(pattern=NAME)], _: Reader
 ) -> Any:
     """The whole spec, to be changed and posted."""
     return catalog.get(name, size)
 
 
-@router.post("/plans", response_model=Plan, responses=told(401, 403, 404))
-def plans(asked: AskedPlan, parts: Here, who: Reader) -> Any:
+@router.post("/plans", summary="Plan a study", response_model=Plan, responses=told(401, 403, 404))
+def plan_study(asked: AskedPlan, parts: Here, who: Reader) -> Any:
     """Say what a study would run and cost. Nothing is started, and nothing written. The role read plans
     studies of the presets' entrypoints and the rehearsal that name no file of the service's machine; any
     other needs the role run."""

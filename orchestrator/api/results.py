@@ -30,7 +30,7 @@ from orchestrator.api.errors import told
 from orchestrator.api.views import view
 from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.codec import finite
-from orchestrator.ledger.records import StudyState
+from orchestrator.readings.states import Status
 
 router = APIRouter(tags=["answers"])
 
@@ -99,7 +99,7 @@ class Explanation(BaseModel):
 
 class Verdict(BaseModel):
     study: str
-    status: StudyState
+    status: Status
     headline: Headline
     explanation: Explanation
     verdict: Judged
@@ -116,7 +116,7 @@ class Table(BaseModel):
 
 class TableOf(BaseModel):
     study: str
-    status: StudyState
+    status: Status
     table: Table
 
 
@@ -151,10 +151,11 @@ def _texts(**types: str) -> dict[int | str, dict[str, Any]]:
 
 @router.get(
     "/studies/{study}/report",
+    summary="Get a study's report",
     response_model=dict[str, JsonValue],
     responses=_texts(html="text/html", md="text/markdown") | told(401, 403, 404),
 )
-def report(
+def get_study_report(
     study: StudyName,
     parts: Here,
     _: Reader,
@@ -176,10 +177,11 @@ def report(
 
 @router.get(
     "/studies/{study}/tables",
+    summary="Get a study's table",
     response_model=TableOf,
     responses=_texts(md="text/markdown", csv="text/csv", latex="text/x-tex") | told(401, 403, 404),
 )
-def tables(
+def get_study_table(
     study: StudyName,
     parts: Here,
     _: Reader,
@@ -191,7 +193,7 @@ def tables(
     if form == "json":
         told_of = {
             "study": frame.spec.name,
-            "status": str(frame.state),
+            "status": str(frame.status),
             "table": table_dict(made, values=True),
         }
         return JSONResponse(finite(told_of))
@@ -203,8 +205,13 @@ def tables(
     return PlainTextResponse(write(made), media_type=kind)
 
 
-@router.get("/studies/{study}/figures", response_model=FigureList, responses=told(401, 403, 404))
-def figures(study: StudyName, parts: Here, _: Reader) -> Any:
+@router.get(
+    "/studies/{study}/figures",
+    summary="List a study's figures",
+    response_model=FigureList,
+    responses=told(401, 403, 404),
+)
+def list_study_figures(study: StudyName, parts: Here, _: Reader) -> Any:
     """Which figures have something to show."""
     return {
         "items": [
@@ -213,8 +220,13 @@ def figures(study: StudyName, parts: Here, _: Reader) -> Any:
     }
 
 
-@router.get("/studies/{study}/figures/{name}", response_model=Figure, responses=told(401, 403, 404))
-def figure(
+@router.get(
+    "/studies/{study}/figures/{name}",
+    summary="Get a figure",
+    response_model=Figure,
+    responses=told(401, 403, 404),
+)
+def get_study_figure(
     study: StudyName, name: Annotated[str, Path(pattern="^[a-z-]{1,40}$")], parts: Here, _: Reader
 ) -> Any:
     """One figure, as plotly draws it."""
@@ -235,9 +247,14 @@ def _named(figure: Any) -> dict[str, Any]:
     return {"name": figure.key, "title": figure.title, "caption": figure.caption}
 
 
-@router.get("/studies/{study}/verdict", response_model=Verdict, responses=told(401, 403, 404))
-def verdict(study: StudyName, parts: Here, _: Reader) -> Any:
+@router.get(
+    "/studies/{study}/verdict",
+    summary="Get a study's verdict",
+    response_model=Verdict,
+    responses=told(401, 403, 404),
+)
+def get_study_verdict(study: StudyName, parts: Here, _: Reader) -> Any:
     """Whether the registered claim is supported, refuted or undecided, and what would decide it."""
     frame = frames.read(parts.store, parts.store.study(study).study_id)
     told = finite(conclusion_dict(*conclude(frame)))
-    return {"study": frame.spec.name, "status": frame.state, **told}
+    return {"study": frame.spec.name, "status": frame.status, **told}

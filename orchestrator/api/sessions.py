@@ -56,7 +56,8 @@ _FORM: dict[str, Any] = {
                     "type": "object",
                     "properties": {"token": {"type": "string", "maxLength": 200}},
                     "required": ["token"],
-                }
+                },
+                "example": {"token": "orch_…"},
             }
         },
     }
@@ -70,8 +71,10 @@ class Link(BaseModel):
     expires_in_s: float | None = Field(description="Null: the service is open, and asks for no key.")
 
 
-@router.post("/session", status_code=303, responses=told(401, 403), openapi_extra=_FORM)
-async def sign_in(request: Request, parts: Here) -> Response:
+@router.post(
+    "/session", summary="Sign a browser in", status_code=303, responses=told(401, 403), openapi_extra=_FORM
+)
+async def create_session(request: Request, parts: Here) -> Response:
     """Begin a session with a token (form field `token`), in a cookie; then on to the first page."""
     require_same_origin(request, required=False)
     form = parse_qs((await request.body()).decode("utf-8", "replace")[:MOST_FORM_BYTES])
@@ -85,8 +88,14 @@ async def sign_in(request: Request, parts: Here) -> Response:
     return await run_in_threadpool(begin)
 
 
-@router.post("/session/links", status_code=201, response_model=Link, responses=told(401, 403))
-def link(parts: Here, who: Reader) -> Any:
+@router.post(
+    "/session/links",
+    summary="Create a link that signs a browser in",
+    status_code=201,
+    response_model=Link,
+    responses=told(401, 403),
+)
+def create_session_link(parts: Here, who: Reader) -> Any:
     """A link that signs a browser in once, with the token that asks for it."""
     if who.by == "session":
         raise HTTPException(403, "A link is made with a token, and a browser's session is none.")
@@ -95,8 +104,8 @@ def link(parts: Here, who: Reader) -> Any:
     return {"path": parts.links.path(who.digest), "expires_in_s": LINK_S}
 
 
-@router.delete("/session", status_code=204, responses=told(403))
-def sign_out(request: Request, parts: Here) -> Response:
+@router.delete("/session", summary="Sign a browser out", status_code=204, responses=told(403))
+def delete_session(request: Request, parts: Here) -> Response:
     """End the browser's session: its cookie opens nothing any more, wherever it was copied to."""
     require_same_origin(request, required=False)
     cookie = request.cookies.get(COOKIE)

@@ -12,7 +12,7 @@ from dashboards.evidence import frames, series
 from orchestrator.api.auth import Reader, Runs
 from orchestrator.api.deps import Cursor, Here, Limit, StudyName, TrialName, cursor, place
 from orchestrator.api.errors import told
-from orchestrator.api.studies import STEERED, wished
+from orchestrator.api.studies import STEERED, submitted
 from orchestrator.api.views import view
 from orchestrator.ledger import named, paging
 from orchestrator.ledger.codec import finite
@@ -33,6 +33,7 @@ class TrialLine(BaseModel):
     losses: int = Field(description="Attempts that the machinery lost, since it was last asked to retry.")
     failures: int = Field(description="Attempts in which the training code failed, since then.")
     value: float | None = Field(description="The objective.")
+    seed: JsonValue = Field(description="The seed in its config; null: it has none.")
 
 
 class TrialPage(BaseModel):
@@ -86,8 +87,13 @@ class Schedule(BaseModel):
     curves: dict[str, list[JsonValue]] = Field(description="Every step's multiplier and hyperparameters.")
 
 
-@router.get("/studies/{study}/trials", response_model=TrialPage, responses=told(401, 403, 404))
-def trials(
+@router.get(
+    "/studies/{study}/trials",
+    summary="List a study's trials",
+    response_model=TrialPage,
+    responses=told(401, 403, 404),
+)
+def list_study_trials(
     study: StudyName,
     parts: Here,
     _: Reader,
@@ -108,19 +114,28 @@ def trials(
     )
     page = found[:limit]
     more = cursor(page[-1].arm, page[-1].replicate, page[-1].index) if len(found) > limit else None
-    return finite({"items": [vars(trial) for trial in page], "next": more})
+    return finite({"items": [_told(trial) for trial in page], "next": more})
 
 
-@router.get("/trials/{trial}", response_model=TrialView, responses=told(401, 403, 404))
-def show(trial: TrialName, parts: Here, _: Reader) -> Any:
+@router.get("/trials/{trial}", summary="Get a trial", response_model=TrialView, responses=told(401, 403, 404))
+def get_trial(trial: TrialName, parts: Here, _: Reader) -> Any:
     """A trial, its whole config, its result and its attempts."""
     row = named(parts.store, trial)
     attempts = parts.store.attempts(row.trial_id)
-    return finite({**vars(row), "tried": [{**vars(each), "damaged": each.damaged} for each in attempts]})
+    return finite({**_told(row), "tried": [{**vars(each), "damaged": each.damaged} for each in attempts]})
 
 
-@router.get("/trials/{trial}/logs", response_model=LogPage, responses=told(401, 403, 404))
-def logs(
+def _told(trial: TrialRow) -> dict[str, Any]:
+    return {**vars(trial), "seed": trial.config.get("seed")}
+
+
+@router.get(
+    "/trials/{trial}/logs",
+    summary="List what a trial reported",
+    response_model=LogPage,
+    responses=told(401, 403, 404),
+)
+def list_trial_logs(
     trial: TrialName,
     parts: Here,
     _: Reader,
@@ -134,8 +149,13 @@ def logs(
     return finite({"items": items, "next": found[-1].event_id if len(found) == limit else None})
 
 
-@router.get("/trials/{trial}/trajectories", response_model=Trajectories, responses=told(401, 403, 404))
-def trajectories(
+@router.get(
+    "/trials/{trial}/trajectories",
+    summary="Get a trial's curves",
+    response_model=Trajectories,
+    responses=told(401, 403, 404),
+)
+def get_trial_trajectories(
     trial: TrialName,
     parts: Here,
     _: Reader,
@@ -158,8 +178,13 @@ def trajectories(
     return {"trial_id": row.trial_id, "state": row.state, "curves": curves}
 
 
-@router.get("/trials/{trial}/schedule", response_model=Schedule, responses=told(401, 403, 404))
-def schedule(trial: TrialName, parts: Here, _: Reader) -> Any:
+@router.get(
+    "/trials/{trial}/schedule",
+    summary="Get a trial's learned schedule",
+    response_model=Schedule,
+    responses=told(401, 403, 404),
+)
+def get_trial_schedule(trial: TrialName, parts: Here, _: Reader) -> Any:
     """The learned schedule, step by step; 404 for a trial that left none."""
     row = named(parts.store, trial)
     storage = Storage(parts.settings.runs)
@@ -167,10 +192,8 @@ def schedule(trial: TrialName, parts: Here, _: Reader) -> Any:
     return finite({"trial_id": row.trial_id, "curves": curves})
 
 
-@router.post("/trials/{trial}/retry", **STEERED)
-async def retry(trial: TrialName, parts: Here, caller: Runs) -> Any:
+@router.post("/trials/{trial}/retry", summary="Retry a failed trial", **STEERED)
+async def retry_trial(trial: TrialName, parts: Here, caller: Runs) -> Any:
     """Try a failed trial again, from its newest checkpoint."""
     row = await run_in_threadpool(named, parts.store, trial)
-    return await wished(
-        parts, caller, lambda: parts.store.study(row.study_id), "retry", {"trial_id": row.trial_id}
-    )
+    return await submitted(parts, caller, row.study_id, "retry", {"trial_id": row.trial_id})

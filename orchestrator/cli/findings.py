@@ -52,29 +52,30 @@ def conclusion_of(answer: Mapping[str, Any]) -> dict[str, Any]:
     return {name: answer[name] for name in names}
 
 
-def found(concluded: Conclusion) -> dict[str, Any]:
-    """What the object of a study that has ended says beside its costs."""
+def found(concluded: Conclusion, *, failed: str = "") -> dict[str, Any]:
+    """What the object of a study that has ended says beside its costs. Where nothing worked (`failed` says
+    why) there is neither verdict nor table."""
     from dashboards.report.answer import table_dict
 
     return {
         "study": concluded.study,
         "status": concluded.status,
         **concluded.told,
-        "table": table_dict(concluded.table),
+        **({"verdict": None} if failed else {}),
+        "table": None if failed else table_dict(concluded.table),
         "report": concluded.report,
     }
 
 
 # -- the ending ------------------------------------------------------------------------------------------
 def tell(concluded: Conclusion, *, summary: str, verbose: bool = False) -> None:
-    """The ending of a study: at most 25 lines. `summary`: what it ran; `verbose`: what the claim's condition
-    and its controls say, too."""
+    """The ending of a study of which some run completed: at most 25 lines. `summary`: what it ran; `verbose`:
+    what the claim's condition and its controls say, too."""
     head = concluded.told["headline"]
     _title(head, concluded.study, summary)
     say("", *headline_lines(head))
-    if head["outcome"] != "failed":
-        say("")
-        _show_table(concluded.table, head)
+    say("")
+    _show_table(concluded.table, head)
     remarks = head["remarks"][:MOST_REMARKS]
     if remarks:
         say("", *(line for remark in remarks for line in _wrapped(f"! {remark}", after="  ")))
@@ -139,20 +140,17 @@ def _link(place: str) -> str:
 
 def _next(concluded: Conclusion) -> list[str]:
     """Commands, and what each is for."""
-    name, head = concluded.study, concluded.told["headline"]
+    name = concluded.study
     commands = []
     if going_on := concluded.told["explanation"]["command"]:
         commands.append((going_on, "the missing seeds" if "--seeds" in going_on else ""))
     preset, _, size = name.rpartition("-")
-    if head["outcome"] != "failed" and size in LARGER and _is_preset(preset):
+    if size in LARGER and _is_preset(preset):
         commands.append((f"orch study create {preset} --size {LARGER[size]}", "the same, larger"))
-    if head["outcome"] == "failed":
-        commands.append((f"orch trial list {name}", "which runs failed, and why"))
-    else:
-        commands += [
-            (f"orch study verdict {name}", "why, controls and rules"),
-            ("orch ui", "curves in MLflow"),
-        ]
+    commands += [
+        (f"orch study verdict {name}", "why, controls and rules"),
+        ("orch ui", "curves in MLflow"),
+    ]
     wide = max(len(command) for command, _ in commands)
     return [
         f"{INDENT}{'Next' if i == 0 else '    '}    {command:<{wide}}    {what}".rstrip()
@@ -290,7 +288,7 @@ def detail_lines(judged: Mapping[str, Any], *, gain: bool) -> Iterator[str]:
         yield from (f"In {cell['column']}: {cell['sentence']}" for cell in judged["cells"])
     if judged["condition"]:
         yield judged["condition"]
-    if judged["controls"] and not gain:
+    if not gain and (judged["controls"] or judged["controls_not_run"]):
         yield "Controls: not needed, there is no gain to explain."
         return
     for control in judged["controls"]:

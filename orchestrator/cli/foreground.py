@@ -1,4 +1,4 @@
-"""What happens when a study runs in the foreground? Ctrl-C, the result, and wishes put to whoever leads."""
+"""What happens when a study runs in the foreground? Ctrl-C, the result, and requests to whoever leads."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from orchestrator.cli.output import (
 )
 from orchestrator.cli.progress import InLedger, shown
 from orchestrator.engine.tick import Tick
-from orchestrator.ground.errors import REFUSED, BadSpec, LedgerBusy
+from orchestrator.ground.errors import REFUSED, BadSpec, LedgerBusy, MoveRefused
 from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.ledger.records import StudyRow, StudyState, Wish
 from orchestrator.readings.overview import Overview
-from orchestrator.service import creation, drive, host, signals
+from orchestrator.service import asking, drive, host, signals
 from orchestrator.service.host import Host
 from orchestrator.study.spec import Resources, StudySpec
 from orchestrator.tracking.background import Mirror, NoMirror, mirror
@@ -65,7 +65,7 @@ def led_by_another(store: Store) -> bool:
 
 # -- Ctrl-C ----------------------------------------------------------------------------------------------
 class Interrupts(signals.Heeded):
-    """The first Ctrl-C (or SIGTERM, or a closed terminal) is a wish, noted and no more; the second Ctrl-C
+    """The first Ctrl-C (or SIGTERM, or a closed terminal) is a request, noted and no more; the second Ctrl-C
     leaves at once."""
 
     def __init__(self) -> None:
@@ -174,8 +174,9 @@ def _run(
 
             def on_tick(tick: Tick) -> None:
                 if interrupts.asked and not pausing:
-                    with contextlib.suppress(LedgerBusy):  # asked again at the next tick
-                        pausing.append(creation.ask(store, study, "pause", {}, clock=here.clock))
+                    # Asked again at the next tick; of a study that has just ended there is nothing to ask.
+                    with contextlib.suppress(LedgerBusy, MoveRefused):
+                        pausing.append(asking.submit(store, study, "pause", {}, clock=here.clock))
                         note("Pausing: what runs saves a checkpoint and stops. Ctrl-C again leaves at once.")
                 if tick.live:
                     mirrored.begin()
@@ -239,8 +240,11 @@ def show_result(
     view = site.overview(study)
     ended = study.state is StudyState.COMPLETED
     if as_json:
-        found = findings.found(site.conclude(study)) if ended else findings.NOTHING
+        found = findings.found(site.conclude(study), failed=view.failure) if ended else findings.NOTHING
         print_json({**view.to_dict(), **(extra or {}), **found})
+    elif view.failure:
+        path = site.conclude(study).report
+        say(summary(view), *([f"Report: {path}"] if path else []))
     elif ended:
         if verbose:
             show_overview(view)
@@ -254,9 +258,25 @@ def show_result(
     if study.state is StudyState.CANCELLED:
         note(f"The study {study.name} was cancelled.")
         return REFUSED
-    if view.no_valid_result and study.state is StudyState.COMPLETED:
+    if view.failure:
+        note(*_after_failure(view))
         return NO_RESULT
+    note(*(f"Not all runs of {line.arm} were started. {line.stopped}" for line in view.arms if line.stopped))
     return DONE
+
+
+def _after_failure(view: Overview) -> Iterator[str]:
+    """What can be done about a study of which no run completed."""
+    if view.failed_trial:
+        yield f"What a failed run said: orch trial logs {view.failed_trial}"
+        yield (
+            f"If the cause is not in the spec, mend it and try a run again: orch trial retry "
+            f"{view.failed_trial}, then orch study resume {view.name}"
+        )
+    yield (
+        f"To change the spec, create it under another name (--name), or under this one after: orch study "
+        f"delete {view.name}"
+    )
 
 
 def show_overview(view: Overview) -> None:

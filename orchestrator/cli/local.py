@@ -18,7 +18,7 @@ from orchestrator.cli.progress import InLedger, shown
 from orchestrator.engine.checks import programs, require_runnable
 from orchestrator.engine.tick import Tick
 from orchestrator.ground.clock import SystemClock
-from orchestrator.ground.errors import LedgerBusy, MoveRefused
+from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused
 from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, named
@@ -26,8 +26,8 @@ from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, Trial
 from orchestrator.readings.overview import Overview, listed, overview
 from orchestrator.runs import schedules
 from orchestrator.runs.folders import Storage
-from orchestrator.runs.schedules import Curves
-from orchestrator.service import creation, drive, host
+from orchestrator.runs.schedules import LearnedSchedule
+from orchestrator.service import asking, creation, drive, host
 from orchestrator.study import plan as plans
 from orchestrator.study.plan import Plan
 from orchestrator.study.spec import StudySpec
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from dashboards.report.answer import Answer
 
 PAGES_WITHIN_S = 2.0  # what MLflow's server is given to say where a study is
-ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a wish
+ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a request
 LOOKS_A_LEADER = 10  # so many looks at a study, 2 s, and then one at whether anybody leads
 
 
@@ -94,12 +94,15 @@ class LocalSite:
     def overview(self, study: StudyRow) -> Overview:
         return overview(self.store, self.store.study(study.study_id))
 
-    def wishes(self, study: StudyRow) -> list[Wish]:
+    def requests(self, study: StudyRow) -> list[Wish]:
         return self.store.wishes(study.study_id)
 
     def running(self, study: StudyRow) -> int:
         """How many of its trials run now."""
         return len(self.store.live_attempts(study.study_id))
+
+    def trials(self, study: StudyRow, *, arm: str | None) -> list[TrialRow]:
+        return self.store.trials(study.study_id, arm=arm)
 
     def trial(self, given: str) -> TrialRow:
         return named(self.store, given)
@@ -110,7 +113,7 @@ class LocalSite:
     def events(self, trial: TrialRow, *, after: int, most: int) -> list[StoredEvent]:
         return self.store.events(after=after, trial_id=trial.trial_id, limit=most)
 
-    def schedule(self, trial: TrialRow) -> Curves:
+    def schedule(self, trial: TrialRow) -> LearnedSchedule:
         storage = Storage(self.settings.runs)
         return schedules.read(storage.latest(trial.study_id, trial.trial_id, trial.attempts, SCHEDULE))
 
@@ -161,20 +164,23 @@ class LocalSite:
         return _conclusion(answer, files.write(answer, folder))
 
     # -- act -----------------------------------------------------------------------------------------
-    def wished(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
-        """Put a wish down and see it obeyed: by whoever leads, else by this process. MoveRefused carries
-        a no."""
+    def ask(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
+        """Store a request and see it obeyed: by whoever leads, else by this process. MoveRefused carries
+        a refusal."""
         clock = SystemClock()
         storage = Storage(self.settings.runs) if verb == "delete" else None
-        wish = creation.ask(self.store, study, verb, detail, clock=clock)
+        try:
+            request = asking.submit(self.store, study, verb, detail, clock=clock)
+        except BadSpec as refusal:  # of an extension
+            raise MoveRefused(str(refusal)) from None
         give_up_at = clock.monotonic() + ANSWER_WITHIN_S
-        # A wish that is gone was for a study that is gone: with it, by a deletion.
-        while (found := self.store.asked(wish.wish_id)) is not None and found.answer is None:
+        # A request that is gone was for a study that is gone: with it, by a deletion.
+        while (found := self.store.asked(request.wish_id)) is not None and found.answer is None:
             if drive.obey_now(self.store, clock=clock, storage=storage):
                 continue
             if clock.monotonic() > give_up_at:
                 raise LedgerBusy(
-                    f"The process that leads has not answered within {ANSWER_WITHIN_S:g} s. The wish to "
+                    f"The process that leads has not answered within {ANSWER_WITHIN_S:g} s. The request to "
                     f"{verb} stands, and it will be obeyed; look with `orch study show {study.name}`."
                 )
             time.sleep(0.1)
@@ -259,7 +265,7 @@ def _conclusion(answer: Answer, path: Path | None) -> Conclusion:
 
     return Conclusion(
         study=answer.frame.spec.name,
-        status=answer.frame.state,
+        status=answer.frame.status,
         told=conclusion_dict(answer.verdict, answer.headline, answer.explanation),
         table=answer.tables[0],
         report=None if path is None else str(path),

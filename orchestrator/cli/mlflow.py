@@ -14,6 +14,7 @@ from orchestrator.ground.errors import MoveRefused
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyRow, StudyState
+from orchestrator.readings import states
 from orchestrator.tracking.destination import Destination, destination
 from orchestrator.tracking.sync import MOST_COUNTED, lag, missing, reports, sync
 
@@ -106,7 +107,7 @@ def _row(store: Store, place: Destination, study: StudyRow) -> dict[str, Any]:
     return {
         "study": study.name,
         "study_id": study.study_id,
-        "status": study.state,
+        "status": states.status(study.state, len(store.live_attempts(study.study_id))),
         "missing": missing,
         "or_more": missing >= MOST_COUNTED,
         "states_missing": owed and study.state is not StudyState.RUNNING,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import click
 
 from orchestrator.cli import foreground
+from orchestrator.cli.output import note
 from orchestrator.ground.settings import from_environment
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ server_option = click.option(
     help="Ask this service (orch serve), not the ledger here; ORCH_URL. Its token: ORCH_TOKEN.",
 )
 
+REFUSED_S = 2.5  # how long somebody who only looks waits for a service that takes no connection
+
 
 @contextmanager
 def opened(server: str | None) -> Iterator[Site]:
@@ -33,7 +36,7 @@ def opened(server: str | None) -> Iterator[Site]:
         from orchestrator.cli.remote import RemoteSite
         from orchestrator.client import Client
 
-        with Client(server) as client:
+        with Client(server, refused_s=REFUSED_S, tell=note) as client:
             yield RemoteSite(settings, client)
         return
     from orchestrator.cli.local import LocalSite

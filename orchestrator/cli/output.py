@@ -44,7 +44,7 @@ EXIT_CODES = (
     (TAKEN, "another study has that name"),
     (NOT_FOUND, "no study, trial or preset of that name"),
     (UNREACHABLE, "the workers, the ledger, MLflow or the service cannot be reached"),
-    (NO_RESULT, "the study ended without a single valid result"),
+    (NO_RESULT, "no run of the study completed"),
     (INTERRUPTED, "interrupted (Ctrl-C)"),
 )
 
@@ -239,6 +239,8 @@ def what_it_took(view: Overview) -> str:
 
 def summary(view: Overview) -> str:
     """One line on a whole study: how it stands, what it counts, its best, its cost."""
+    if view.failure:
+        return f"✗ {view.name}: {view.failure[0].lower()}{view.failure[1:]}"
     parts = [f"{view.name}: {view.status}", f"{view.ended} of {view.requested} runs ended"]
     phases = ("search", "confirm", "control")
     of_each = [f"{view.count(phase)} {phase}" for phase in phases if view.count(phase)]

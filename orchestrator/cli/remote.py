@@ -29,14 +29,14 @@ from orchestrator.ledger.records import (
     Event,
     StoredEvent,
     StudyRow,
-    StudyState,
     TrialRow,
     TrialState,
     Wish,
     study_of,
 )
 from orchestrator.readings.overview import ArmLine, Overview
-from orchestrator.runs.schedules import Curves
+from orchestrator.readings.states import Status, stored
+from orchestrator.runs.schedules import LearnedSchedule
 from orchestrator.service.creation import Created
 from orchestrator.study.canonical import canonical
 from orchestrator.study.plan import Plan
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 Row = TypeVar("Row", TrialRow, AttemptRow, ArmLine)
 
+REQUEST = ("study_id", "verb", "detail", "asked_at", "asked_by", "answer")
 LOOK_EVERY_S = 1.0  # at least, also when no trial says anything
 NEWS_S = 0.25  # at most so often, however much they say
 NUMBERS = ("point", "values", "charged", "productive", "clocks", "saved_clocks", "best_point")
@@ -80,7 +81,7 @@ class RemoteSite:
             name=view["study"],
             spec=view["spec"],
             spec_hash="",  # not told, and nobody here asks
-            state=StudyState(view["status"]),
+            state=stored(Status(view["status"])),
             created_at=view["created_at"],
             reason=view["reason"],
         )
@@ -88,11 +89,19 @@ class RemoteSite:
     def overview(self, study: StudyRow) -> Overview:
         return _overview(self._view(study.study_id))
 
-    def wishes(self, study: StudyRow) -> list[Wish]:
-        return [Wish(**wish) for wish in self.client.wishes(study.study_id)]
+    def requests(self, study: StudyRow) -> list[Wish]:
+        return [
+            Wish(wish_id=told["request_id"], **{name: told[name] for name in REQUEST})
+            for told in self.client.requests(study.study_id)
+        ]
 
     def running(self, study: StudyRow) -> int:
         return running(self._view(study.study_id))
+
+    def trials(self, study: StudyRow, *, arm: str | None) -> list[TrialRow]:
+        """Of their configs only the seed."""
+        found = self.client.trials(study.study_id, arm=arm)
+        return [_trial({**each, "config": {"seed": each.get("seed")}}) for each in found]
 
     def trial(self, given: str) -> TrialRow:
         return _trial(self._trial_view(given))
@@ -111,7 +120,7 @@ class RemoteSite:
         """The service's page of the study links to them."""
         return None
 
-    def schedule(self, trial: TrialRow) -> Curves:
+    def schedule(self, trial: TrialRow) -> LearnedSchedule:
         return self.client.schedule(trial.trial_id)
 
     def _view(self, name: str) -> Json:
@@ -166,8 +175,8 @@ class RemoteSite:
         return Conclusion(study.name, answer["status"], conclusion_of(answer), made[0], str(path))
 
     # -- act -----------------------------------------------------------------------------------------
-    def wished(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
-        ask: dict[str, Callable[[], Json]] = {
+    def ask(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
+        verbs: dict[str, Callable[[], Json]] = {
             "pause": lambda: self.client.pause(study.study_id),
             "resume": lambda: self.client.resume(study.study_id),
             "cancel": lambda: self.client.cancel(study.study_id),
@@ -176,12 +185,12 @@ class RemoteSite:
             "delete": lambda: {"answer": "" if self.client.delete(study.study_id) else None},
         }
         try:
-            wish = ask[verb]()
-        except BadSpec as refusal:  # it looks at an extension before it puts the wish down
+            request = verbs[verb]()
+        except BadSpec as refusal:  # of an extension
             raise MoveRefused(str(refusal)) from None
-        if wish["answer"] is None:
+        if request["answer"] is None:
             raise LedgerBusy(
-                f"The wish to {verb} stands, and no process has obeyed it yet: either none runs studies "
+                f"The request to {verb} stands, and no process has obeyed it yet: either none runs studies "
                 f"there, or it is slow. Look with `orch study show {study.name}`."
             )
 
@@ -230,7 +239,7 @@ class RemoteSite:
     def _follow(self, study: StudyRow, *, left: Callable[[], bool], fresh: bool = False) -> bool:
         """Show its progress until it rests; False: the person left, and left the study alone."""
         with self.client.listening(study.study_id) as ears:
-            sight = InService(self.client, study, ears)
+            sight = InService(self.client.patient(), study, ears)
             with shown(sight, study, fresh=fresh) as progress:
                 while not sight.resting:
                     progress.update()
@@ -295,6 +304,8 @@ def _overview(view: Json) -> Overview:
         metric=objective["metric"],
         goal=objective["goal"],
         arms=tuple(_row(ArmLine, arm) for arm in view["arms"]),
+        failure=view["failure"],
+        failed_trial=view["failed_trial"],
     )
 
 

@@ -8,7 +8,7 @@ import click
 
 from orchestrator.cli.findings import found, table_lines, tell_verdict
 from orchestrator.cli.opening import opened, server_option
-from orchestrator.cli.output import DONE, note, print_json, say
+from orchestrator.cli.output import DONE, NO_RESULT, note, print_json, say, summary
 from orchestrator.cli.spec_options import as_json_option
 from orchestrator.ground.settings import from_environment
 
@@ -33,11 +33,12 @@ def report_(name: str, out: str | None, slots: int | None, as_json: bool, server
         study = site.study(name)
         folder = Path(out) if out else from_environment().reports / study.name
         concluded = site.report(study, folder, slots=slots)
+        failure = site.overview(study).failure
     if as_json:
-        print_json(found(concluded))
-    else:
-        say(concluded.report or "")
-        note(f"{concluded.told['headline']['title']}. {concluded.told['headline']['text']}")
+        print_json(found(concluded, failed=failure))
+        return DONE
+    say(concluded.report or "")
+    note(failure or f"{concluded.told['headline']['title']}. {concluded.told['headline']['text']}")
     return DONE
 
 
@@ -49,11 +50,14 @@ def verdict_(name: str, as_json: bool, server: str | None) -> int:
     """Show whether the claim is supported, why, what would change it, and what the controls say."""
     with opened(server) as site:
         study = site.study(name)
-        told = site.verdict(study)
+        told, view = site.verdict(study), site.overview(study)
     if as_json:
-        print_json({"study": study.name, "status": study.state, **told})
+        print_json({"study": study.name, "status": view.status, **told})
+    elif view.failure:
+        say(summary(view))
+        return NO_RESULT
     else:
-        tell_verdict(told, study.name, study.state)
+        tell_verdict(told, study.name, view.status)
     return DONE
 
 
@@ -72,9 +76,12 @@ def table_(name: str, form: str, metric: str | None, as_json: bool, server: str 
 
     with opened(server) as site:
         study = site.study(name)
-        made = site.table(study, metric=metric)
+        made, view = site.table(study, metric=metric), site.overview(study)
     if as_json:
-        print_json({"study": study.name, "status": study.state, "table": table_dict(made)})
+        print_json({"study": study.name, "status": view.status, "table": table_dict(made)})
+    elif view.failure:
+        note(summary(view))
+        return NO_RESULT
     elif form == "text":
         say(*table_lines(made))
     else:

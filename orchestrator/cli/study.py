@@ -27,6 +27,7 @@ from orchestrator.cli.spec_options import (
     verbose_option,
     workers_option,
 )
+from orchestrator.engine.requests import more_seeds
 from orchestrator.ground import durations
 from orchestrator.ground.errors import BadSpec, MoveRefused, NameTaken
 from orchestrator.ground.settings import from_environment
@@ -79,9 +80,10 @@ def create(
                 f"The study {study.name} was cancelled and cannot go on. Choose another name with --name."
             )
         if made.attached:
-            note(f"The study {study.name} exists with this spec and is {study.state}: attached to it.")
+            status = site.overview(study).status
+            note(f"The study {study.name} exists with this spec and is {status}: attached to it.")
         if study.state is StudyState.PAUSED:
-            site.wished(study, "resume", {})
+            site.ask(study, "resume", {})
         extra = {"created": not made.attached, "attached": made.attached}
         if not no_run:
             return site.see_to_the_end(study, workers=workers, as_json=as_json, extra=extra, verbose=verbose)
@@ -203,19 +205,19 @@ def show(name: str, as_json: bool, server: str | None) -> int:
             say(*filter(None, (spec.question, *claim)))
         _show(site, study, as_json=as_json)
         if not as_json:
-            _tell_wishes(site, study)
+            _tell_requests(site, study)
             found = site.charts(study)
             if found is not None:
                 say(f"Charts in MLflow: {found}")
     return DONE
 
 
-def _tell_wishes(site: Site, study: StudyRow) -> None:
-    for wish in site.wishes(study):
-        at = datetime.fromtimestamp(wish.asked_at).strftime("%Y-%m-%d %H:%M:%S")
-        answer = "not yet answered" if wish.answer is None else wish.answer or "done"
-        detail = "".join(f" {key} {value}" for key, value in wish.detail.items())
-        say(f"{at} {wish.asked_by} asked to {wish.verb}{detail}: {answer}")
+def _tell_requests(site: Site, study: StudyRow) -> None:
+    for request in site.requests(study):
+        at = datetime.fromtimestamp(request.asked_at).strftime("%Y-%m-%d %H:%M:%S")
+        answer = "not yet answered" if request.answer is None else request.answer or "done"
+        detail = "".join(f" {key} {value}" for key, value in request.detail.items())
+        say(f"{at} {request.asked_by} asked to {request.verb}{detail}: {answer}")
 
 
 def _show(site: Site, study: StudyRow, *, as_json: bool, extra: dict[str, Any] | None = None) -> None:
@@ -262,7 +264,7 @@ def resume(
     """Go on with a study that was paused, or whose process has died."""
     with opened(server) as site:
         study = site.study(name)
-        site.wished(study, "resume", {})
+        site.ask(study, "resume", {})
         if no_run or site.is_led():
             return _answered(site, study, as_json=as_json)
         tell_question(StudySpec.stored(study.spec))
@@ -281,32 +283,38 @@ def cancel(name: str, as_json: bool, server: str | None) -> int:
 def _steer(name: str, verb: str, server: str | None, *, as_json: bool) -> int:
     with opened(server) as site:
         study = site.study(name)
-        site.wished(study, verb, {})
+        site.ask(study, verb, {})
         site.let_stop(study)
         return _answered(site, study, as_json=as_json)
 
 
 @command.command()
 @click.argument("name")
-@click.option("--arm", required=True, help="The arm that gets more trials.")
-@click.option("--trials", type=click.IntRange(min=1), required=True, help="How many more, in each replicate.")
+@click.option("--seeds", type=click.IntRange(min=1), help="More fresh seeds, for both sides of the claim.")
+@click.option("--arm", help="The arm that gets more trials; with --seeds, the one whose choice runs on them.")
+@click.option("--trials", type=click.IntRange(min=1), help="More trials of the arm, in each replicate.")
 @as_json_option
 @server_option
-def extend(name: str, arm: str, trials: int, as_json: bool, server: str | None) -> int:
-    """Add trials to one arm of a study, also of one that has ended."""
+def extend(
+    name: str, seeds: int | None, arm: str | None, trials: int | None, as_json: bool, server: str | None
+) -> int:
+    """Add fresh seeds to the confirmations of a study, or trials to one arm; also when it has ended."""
+    if (seeds is None) == (trials is None) or (seeds is None and arm is None):
+        raise click.UsageError("Say what to add: --seeds N, or --arm ARM --trials N.")
     with opened(server) as site:
         study = site.study(name)
-        site.wished(study, "extend", {arm: trials})
+        added = more_seeds(StudySpec.stored(study.spec), seeds, arm) if seeds else {str(arm): trials}
+        site.ask(study, "extend", added)
         return _answered(site, study, as_json=as_json)
 
 
 def _answered(site: Site, study: StudyRow, *, as_json: bool) -> int:
-    """How the study stands after a wish."""
+    """How the study stands after a request."""
     study = site.study(study.study_id)
     if as_json:
         _show(site, study, as_json=True)
     else:
-        say(f"The study {study.name} is {study.state}.")
+        say(f"The study {study.name} is {site.overview(study).status}.")
         live = site.running(study)
         if live and study.state is not StudyState.RUNNING:
             note(f"{live} of its runs are still stopping.")
@@ -337,7 +345,7 @@ def delete(name: str, yes: bool, as_json: bool, server: str | None) -> int:
                 f"checkpoints, parameters and logs. Reports that were written, and what MLflow has of it, "
                 f"stay."
             )
-        site.wished(study, "delete", {})
+        site.ask(study, "delete", {})
     if as_json:
         told = {"study": study.name, "study_id": study.study_id, "trials": trials, "attempts": attempts}
         print_json({**told, "deleted": True})

@@ -1,4 +1,4 @@
-"""`orch trial …`: show, logs, retry. A trial is named by its id; it may begin with its study's name."""
+"""`orch trial …`: list, show, logs, retry. A trial is named by its id; it may begin with its study's name."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 import click
 
@@ -26,6 +27,8 @@ from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import ENDED, AttemptRow, AttemptState, StoredEvent, StudyState, TrialRow
 from orchestrator.readings.overview import commit_of, event_words, fallback_words
+from orchestrator.service.asking import unknown_arm
+from orchestrator.study.spec import StudySpec
 
 FOLLOW_S = 0.2  # between two looks for new events
 PAGE = 1000
@@ -33,7 +36,49 @@ PAGE = 1000
 
 @click.group()
 def command() -> None:
-    """Look at one trial: what it is, what it said; try it again."""
+    """Look at trials: which there are, what one is, what it said; try it again."""
+
+
+@command.command("list")
+@click.argument("name")
+@click.option("--arm", help="The trials of this arm only.")
+@as_json_option
+@server_option
+def list_(name: str, arm: str | None, as_json: bool, server: str | None) -> int:
+    """List a study's trials, by arm, replicate and index."""
+    with opened(server) as site:
+        study = site.study(name)
+        if arm is not None and (unknown := unknown_arm(StudySpec.stored(study.spec), arm)):
+            raise NotFound(unknown)
+        rows = site.trials(study, arm=arm)
+    told = [
+        {"trial": f"{study.name}.{row.arm}.{row.replicate}.{row.index}", **_without_config(row)}
+        for row in rows
+    ]
+    if as_json:
+        print_json({"trials": told})
+    elif not told:
+        note(f"{study.name} has no trials yet{f' in {arm}' if arm else ''}.")
+    else:
+        header = ("trial", "state", "seed", "value", "run time")
+        cells = [
+            (
+                each["trial"],
+                each["state"],
+                "" if each["seed"] is None else str(each["seed"]),
+                number(each["value"]),
+                hours(run_hours(each["charged"])),
+            )
+            for each in told
+        ]
+        say(*table(header, cells, right={"seed", "value", "run time"}, width=terminal_width()))
+    return DONE
+
+
+def _without_config(row: TrialRow) -> dict[str, Any]:
+    told = {**asdict(row), "seed": row.config.get("seed")}
+    del told["config"]
+    return told
 
 
 @command.command()
@@ -146,7 +191,7 @@ def retry(trial: str, as_json: bool, server: str | None) -> int:
     with opened(server) as site:
         row = site.trial(trial)
         study = site.study(row.study_id)
-        site.wished(study, "retry", {"trial_id": row.trial_id})
+        site.ask(study, "retry", {"trial_id": row.trial_id})
         row = site.trial(row.trial_id)
         led = site.is_led()
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 import uuid
@@ -17,7 +18,7 @@ from orchestrator.ground.errors import BadSpec, MoveRefused, NotFound
 from trainer.protocol import whole
 
 PAGE = 500  # the most that the service gives at once
-ANSWER_WITHIN_S = 10.0  # what whoever leads is given to answer a wish
+ANSWER_WITHIN_S = 10.0  # what whoever leads is given to answer a request
 LOOK_S = 0.5  # between two looks at a study that is waited for
 SHARE = 20  # looking may take one part in so many of the time
 MOST_BETWEEN_LOOKS_S = 10.0
@@ -44,10 +45,19 @@ class Client:
         patience_s: float | None = None,
         timeout_s: float = TIMEOUT_S,
         wait: Callable[[float], None] = time.sleep,
+        refused_s: float | None = None,
+        tell: Callable[[str], None] | None = None,
     ) -> None:
         """`url` and `token`: ORCH_URL and ORCH_TOKEN unless told. Without a token, a service on this machine
-        is asked with the key in ORCH_HOME."""
-        self._wire = Wire(url, token, patience_s=patience_s, timeout_s=timeout_s, wait=wait)
+        is asked with the key in ORCH_HOME.
+
+        `patience_s`: how long a service that does not answer is asked again, `refused_s`: one that takes no
+        connection, by what only looks. `tell` is told of it; it goes to the log unless given.
+        """
+        told = {} if tell is None else {"tell": tell}
+        self._wire = Wire(
+            url, token, patience_s=patience_s, timeout_s=timeout_s, wait=wait, refused_s=refused_s, **told
+        )
 
     @property
     def url(self) -> str:
@@ -55,6 +65,12 @@ class Client:
 
     def close(self) -> None:
         self._wire.close()
+
+    def patient(self) -> Client:
+        """The same client, for one who waits: `refused_s` is its `patience_s`."""
+        made = copy.copy(self)
+        made._wire = self._wire.patient()
+        return made
 
     def __enter__(self) -> Client:
         return self
@@ -102,7 +118,7 @@ class Client:
         Asked again with the same `key`, also by another process, it answers as before and makes no other.
         """
         asked = {**_asked(preset, size, spec, name, refuse_above, changes), "attach": attach}
-        return self._post("/studies", asked, key=key or _new_key())
+        return self.patient()._post("/studies", asked, key=key or _new_key())
 
     # -- look --------------------------------------------------------------------------------------------
     def studies(self, *, state: str | None = None, name: str | None = None) -> Iterator[Json]:
@@ -113,9 +129,13 @@ class Client:
         """How it stands, arm by arm, and its spec. By id or name, as everywhere."""
         return self._get(_study(study))
 
-    def wishes(self, study: str) -> list[Json]:
+    def requests(self, study: str) -> list[Json]:
         """What people asked of it, and what came of that."""
-        return list(self._get(f"{_study(study)}/wishes")["items"])
+        return list(self._get(f"{_study(study)}/requests")["items"])
+
+    def request(self, study: str, request_id: int) -> Json:
+        """One of them."""
+        return self._get(f"{_study(study)}/requests/{request_id}")
 
     def trials(self, study: str, *, arm: str | None = None, state: str | None = None) -> Iterator[Json]:
         return self._pages(f"{_study(study)}/trials", {"arm": arm, "state": state})
@@ -192,23 +212,32 @@ class Client:
 
     # -- steer -------------------------------------------------------------------------------------------
     def pause(self, study: str) -> Json:
-        return self._wish(_study(study), "pause")
+        return self._ask(_study(study), "pause")
 
     def resume(self, study: str) -> Json:
-        return self._wish(_study(study), "resume")
+        return self._ask(_study(study), "resume")
 
     def cancel(self, study: str) -> Json:
-        return self._wish(_study(study), "cancel")
+        return self._ask(_study(study), "cancel")
 
-    def extend(self, study: str, arms: Mapping[str, int]) -> Json:
-        """How many more trials each arm gets, in each replicate."""
-        return self._wish(_study(study), "extend", {"arms": dict(arms)})
+    def extend(
+        self,
+        study: str,
+        arms: Mapping[str, int] | None = None,
+        *,
+        seeds: int | None = None,
+        arm: str | None = None,
+    ) -> Json:
+        """How many more trials each arm gets, in each replicate; or so many more fresh `seeds` in the
+        confirmations of both sides of the claim, or of one arm."""
+        asked: Json = {"arms": None if arms is None else dict(arms), "seeds": seeds, "arm": arm}
+        return self._ask(_study(study), "extend", {k: v for k, v in asked.items() if v is not None})
 
     def retry(self, trial: str) -> Json:
-        return self._wish(_trial(trial), "retry")
+        return self._ask(_trial(trial), "retry")
 
     def delete(self, study: str) -> bool:
-        """A study that has ended, with its files. False: the wish stands, and nobody has obeyed it yet."""
+        """A study that has ended, with its files. False: the request stands, and nobody has obeyed it yet."""
         answer = self._wire.ask("DELETE", _study(study))
         if answer.status_code == 204:
             return True
@@ -218,21 +247,21 @@ class Client:
             return True
         return False
 
-    def _wish(self, path: str, verb: str, body: Json | None = None) -> Json:
-        """The wish, answered or (`answer` None) not yet. MoveRefused carries a no.
+    def _ask(self, path: str, verb: str, body: Json | None = None) -> Json:
+        """The request, answered or (`answer` None) not yet. MoveRefused carries a refusal.
 
         It is sent once: who cannot tell whether an extension arrived must not ask for a second one.
         """
         return self._obeyed(self._wire.read(self._wire.ask("POST", f"{path}/{verb}", body=body)))
 
-    def _obeyed(self, wish: Json) -> Json:
+    def _obeyed(self, request: Json) -> Json:
         give_up_at = time.monotonic() + ANSWER_WITHIN_S
-        while wish["answer"] is None and time.monotonic() < give_up_at:
+        while request["answer"] is None and time.monotonic() < give_up_at:
             self._wire.wait(LOOK_S)
-            wish = next((w for w in self.wishes(wish["study_id"]) if w["wish_id"] == wish["wish_id"]), wish)
-        if wish["answer"]:
-            raise MoveRefused(wish["answer"])
-        return wish
+            request = self.request(request["study_id"], request["request_id"])
+        if request["answer"]:
+            raise MoveRefused(request["answer"])
+        return request
 
     # -- follow ------------------------------------------------------------------------------------------
     def events(self, study: str | None = None, *, after: int | None = None) -> Iterator[Heard]:
@@ -263,10 +292,11 @@ class Client:
         `on_event` hears all that its trials have said and say, from the first word on.
         """
         give_up_at = None if timeout_s is None else time.monotonic() + timeout_s
+        patient = self.patient()
         with self.listening(study, after=0) if on_event else nullcontext(_Deaf(self._wire.wait)) as ears:
             while True:
                 began = time.monotonic()
-                seen = self.study(study)
+                seen = patient.study(study)
                 resting = at_rest(seen)
                 took_s = time.monotonic() - began
                 if not resting and give_up_at is not None and began >= give_up_at:
@@ -316,7 +346,7 @@ class _Deaf:
 
 def at_rest(seen: Mapping[str, Any]) -> bool:
     """Of what `Client.study` gives: nothing of it runs, and nothing will."""
-    return seen["status"] != "running" and not running(seen)
+    return seen["status"] in ("paused", "completed", "cancelled") and not running(seen)
 
 
 def running(seen: Mapping[str, Any]) -> int:

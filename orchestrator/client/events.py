@@ -47,8 +47,11 @@ def stream(wire: Wire, path: str, *, after: int | None) -> Iterator[Heard | None
                     yield None if data is None else _heard(json.loads(data))
         except (wire.lost, ServiceLost) as problem:
             lost_at = time.monotonic() if lost_at is None else lost_at
-            if time.monotonic() - lost_at > wire.patience_s:
+            left_s = lost_at + wire.patience_s - time.monotonic()
+            if left_s < 0:
                 raise wire.unreachable(problem) from problem
+            if isinstance(problem, wire.absent):
+                wire.tell_of_retrying(left_s)
         yield None
         wire.wait(BACKOFF_S[min(tries, len(BACKOFF_S) - 1)])
         tries += 1

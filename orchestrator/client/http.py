@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,11 +29,17 @@ from orchestrator.ground.settings import home_of
 if TYPE_CHECKING:
     import httpx
 
+LOG = logging.getLogger("orchestrator.client")
 Json = dict[str, Any]
 
 PREFIX = "/api/v1"
 TIMEOUT_S = 60.0  # a report of a large study takes seconds
+CONNECT_S = 5.0  # a machine that is not there does not even refuse
 PATIENCE_S = 60.0  # how long a service that does not answer is asked again
+TELL_FROM_S, TELL_EVERY_S = (
+    5.0,
+    10.0,
+)  # from which patience on it is said that it is asked again, and how often
 BACKOFF_S = (0.25, 0.5, 1.0, 2.0, 5.0)
 MOST_WAIT_S = 30.0  # whatever the service says
 AGAIN = frozenset({429, 502, 503, 504})  # the same request may go through later
@@ -58,7 +67,10 @@ class Wire:
         patience_s: float | None,
         timeout_s: float,
         wait: Callable[[float], None],
+        refused_s: float | None = None,
+        tell: Callable[[str], None] = LOG.warning,
     ) -> None:
+        """`refused_s`: the patience with a service that takes no connection, if it is another."""
         try:
             import httpx
         except ImportError:
@@ -76,16 +88,25 @@ class Wire:
         self.patience_s = PATIENCE_S if patience_s is None else patience_s
         self.wait = wait
         self.lost: type[Exception] = httpx.TransportError
-        self._timeout_s = timeout_s
+        self.absent: tuple[type[Exception], ...] = (httpx.ConnectError, httpx.ConnectTimeout)
+        self._refused_s = self.patience_s if refused_s is None else refused_s
+        self._told = _Told(tell)
+        self._timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S))
         self._http = httpx.Client(
             base_url=self.url + PREFIX,
             headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=timeout_s,
+            timeout=self._timeout,
             trust_env=not _is_loopback(self.url),  # no proxy leads to this machine
         )
 
     def close(self) -> None:
         self._http.close()
+
+    def patient(self) -> Wire:
+        """The same connections, with the whole patience also where none is taken."""
+        made = copy.copy(self)
+        made._refused_s = self.patience_s
+        return made
 
     def ask(
         self,
@@ -102,15 +123,17 @@ class Wire:
             headers["Content-Type"] = "application/json"
         content = None if body is None else _written(body)
         params = {name: value for name, value in (query or {}).items() if value is not None}
-        give_up_at = time.monotonic() + self.patience_s
-        tries = 0
+        began, tries = time.monotonic(), 0
         while True:
+            patience_s, absent = self.patience_s, False
             may_repeat = verb == "GET" or key is not None
             wait_s = BACKOFF_S[min(tries, len(BACKOFF_S) - 1)]
             try:
                 response = self._http.request(verb, path, params=params, headers=headers, content=content)
             except self.lost as problem:
                 failure: OrchError = self.unreachable(problem)
+                absent = isinstance(problem, self.absent)
+                patience_s = self._refused_s if absent else self.patience_s
             else:
                 if response.is_success:
                     return response
@@ -119,8 +142,11 @@ class Wire:
                     raise failure
                 may_repeat |= response.status_code == 429  # it was not even looked at
                 wait_s = max(wait_s, _retry_after_s(response))
-            if not may_repeat or time.monotonic() + wait_s > give_up_at:
+            left_s = began + patience_s - time.monotonic()
+            if not may_repeat or wait_s > left_s:
                 raise failure
+            if absent:
+                self.tell_of_retrying(left_s)
             self.wait(wait_s)
             tries += 1
 
@@ -129,7 +155,7 @@ class Wire:
         """The lines of an answer that goes on; ServiceLost where it may be asked for again."""
         import httpx
 
-        timeout = httpx.Timeout(self._timeout_s, read=silence_s)
+        timeout = httpx.Timeout(self._timeout.write, read=silence_s, connect=self._timeout.connect)
         with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
             if not response.is_success:
                 response.read()
@@ -154,10 +180,13 @@ class Wire:
     def unreachable(self, problem: Exception) -> ServiceLost:
         if isinstance(problem, ServiceLost):
             return problem
-        why = str(problem) or type(problem).__name__
+        why = re.sub(r"^\[Errno -?[0-9]+\] ", "", str(problem)) or type(problem).__name__
         return ServiceLost(
             f"The service at {self.url} cannot be reached: {why}. Is the address right, and does it run?"
         )
+
+    def tell_of_retrying(self, left_s: float) -> None:
+        self._told.tell(self.url, left_s)
 
     def translated(self, response: httpx.Response, asked: Json | None) -> OrchError:
         """The domain error that an answer tells of."""
@@ -186,6 +215,19 @@ class Wire:
             f" The key in {self._key_file} {tried} ORCH_TOKEN is not set. Set ORCH_HOME to the folder of the "
             f"service that answers at {self.url}, or ORCH_TOKEN to a token."
         )
+
+
+class _Told:
+    """What has been said of a service that cannot be reached: by several threads, now and then."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        self._tell, self._next_at = tell, 0.0
+
+    def tell(self, url: str, left_s: float) -> None:
+        now = time.monotonic()
+        if left_s >= TELL_FROM_S and now >= self._next_at:
+            self._next_at = now + TELL_EVERY_S
+            self._tell(f"Cannot reach {url}; retrying ({left_s:.0f} s left).")
 
 
 # -- words -----------------------------------------------------------------------------------------------

@@ -63,6 +63,7 @@ class Lane:
     points: dict[int, Point] = field(default_factory=dict)  # likewise
     results: dict[int, TrialRow] = field(default_factory=dict)  # completed ones, where it remembers
     best: TrialRow | None = None
+    failed: dict[int, str] = field(default_factory=dict)  # the reasons, of the first trials alone
     ended: int = 0
     ended_hours: float = 0.0
 
@@ -93,13 +94,14 @@ class Lane:
         return (self.source is None or self.source.done) and all(lane.done for lane in self.pooled)
 
     def on_other_seeds(self, index: int) -> list[TrialRow]:
-        """Of the runs that it pools, those with a result on another training seed than its trial's."""
+        """Of the runs that it pools, those with a result on another training seed than its trial's. Runs that
+        were added to an arm later are left out, so that a course does not depend on when it is made."""
         own = training_seed(self.spec, self.arm, self.replicate, index)
         return [
             lane.results[i]
             for lane in self.pooled
             for i in sorted(lane.results)
-            if training_seed(self.spec, lane.arm, lane.replicate, i) != own
+            if i < lane.arm.trials and training_seed(self.spec, lane.arm, lane.replicate, i) != own
         ]
 
     def follows_nothing(self, index: int) -> str:
@@ -150,6 +152,7 @@ class Lane:
     def waits(self, trial: TrialRow) -> None:
         if trial.index not in self.open_hours:  # a failed trial that is tried again
             self.history.pop(trial.index, None)
+            self.failed.pop(trial.index, None)
             self.ended -= 1
             self.ended_hours -= run_hours(trial.charged)
         self.open_hours[trial.index] = run_hours(trial.charged)
@@ -160,6 +163,8 @@ class Lane:
         self.open_hours.pop(trial.index, None)
         self.ended += 1
         self.ended_hours += run_hours(trial.charged)
+        if trial.state is TrialState.FAILED and trial.index < self.spec.retries.stop_arm_after:
+            self.failed[trial.index] = trial.reason
         diverged = trial.state is TrialState.DIVERGED
         if self.searcher.uses_history:
             self.history[trial.index] = Observation(trial.index, trial.point, trial.value, diverged)
@@ -218,6 +223,10 @@ class Course:
 
     def lane(self, trial: TrialRow) -> Lane:
         return self.lanes[trial.arm, trial.replicate]
+
+    def lanes_of(self, arm: Arm) -> list[Lane]:
+        """By replicate."""
+        return [self.lanes[arm.name, replicate] for replicate in range(self.spec.replicates_of(arm))]
 
     def climb(self, ledger: Ledger, spoke: Collection[str]) -> None:
         """Read what these trials have stored since the last time: rungs are judged by that alone."""

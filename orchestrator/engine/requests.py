@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.engine.lanes import Course, followers
+from orchestrator.engine.skipping import failed_alike
 from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import BadSpec, MoveRefused, NotFound
 from orchestrator.ledger import Store
@@ -123,27 +124,70 @@ def check_extension(store: Store, study_id: str, spec: StudySpec, more: Mapping[
     names = [arm.name for arm in spec.arms]
     for name, count in more.items():
         if name not in names:
-            raise BadSpec(f"No arm is named {name!r}. The arms are: {', '.join(names)}.")
+            raise BadSpec(_no_arm(spec, name))
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise BadSpec(f"{name}: {count!r} more trials cannot be added. Give a whole number from 1.")
         refusal = closed(spec, name, begun=lambda arm: _begun(store, study_id, arm))
         if refusal:
             raise BadSpec(refusal)
+        _require_going_on(store, study_id, spec.arm(name))
+
+
+def _require_going_on(store: Store, study_id: str, arm: Arm) -> None:
+    course = Course.read(store.study(study_id), store.trials(study_id, arm=arm.name))
+    stopped = failed_alike(course, arm)
+    if stopped:
+        raise BadSpec(
+            f"More runs of {arm.name} would not be started. {stopped.rstrip('.')}. Once that is mended, try "
+            f"a failed one again (orch trial retry): with it the arm goes on."
+        )
 
 
 def closed(spec: StudySpec, name: str, *, begun: Callable[[str], bool]) -> str:
     """Why an arm cannot get more trials; "" if it can. `begun`: whether an arm has a trial."""
-    if spec.arm(name).is_grid:
-        return f"{name} is a grid: all its points are in it. Make a new study with more values."
-    # An arm that runs what this one found: a later change of the best would make it a lie.
-    followers = (arm.name for arm in spec.arms if arm.after is not None and name in arm.after.arms)
-    follower = next(filter(begun, followers), None)
-    if follower is not None:
-        return (
-            f"{follower} has already begun with what {name} found, so {name} cannot be "
-            f"extended. Make a new study with more trials."
-        )
+    arm = spec.arm(name)
+    seeds = f"orch study extend {spec.name} --arm {name} --seeds N"
+    more = f" More seeds for its choice: {seeds}" if spec.confirmations(arm) else ""
+    if arm.is_grid:
+        return f"{name} is a grid: all its points are in it. Make a new study with more values.{more}"
+    for other in spec.arms:
+        # It runs what this arm chose, which more trials could change; not where all trials are of one config,
+        # or where the runs that it pools are those of the spec.
+        if other.after is None or name not in other.after.arms:
+            continue
+        fixed = not arm.space and (other.after.take == "config" or other.after.pools)
+        if not fixed and begun(other.name):
+            return (
+                f"{other.name} has already begun with what {name} found, and more trials of {name} could "
+                f"change that. Make a new study with more trials.{more}"
+            )
     return ""
+
+
+def more_seeds(spec: StudySpec, count: int, arm: str | None = None) -> dict[str, int]:
+    """How many more trials each arm gets, for so many more fresh seeds in the confirmations of both sides of
+    the claim, or of one arm."""
+    if arm is not None:
+        sides = [arm]
+    elif spec.claim is not None:
+        sides = [spec.claim.challenger, spec.claim.incumbent]
+    else:
+        raise BadSpec(f"{spec.name} registered no claim. Name the arm whose choice is to run on more seeds.")
+    found: dict[str, int] = {}
+    for name in sides:
+        if name not in [each.name for each in spec.arms]:
+            raise BadSpec(_no_arm(spec, name))
+        there = spec.confirmations(spec.arm(name))
+        if not there:
+            raise BadSpec(
+                f"No arm of {spec.name} runs what {name} chose on fresh seeds. Create one that does."
+            )
+        found |= dict.fromkeys((each.name for each in there), count)
+    return found
+
+
+def _no_arm(spec: StudySpec, name: str) -> str:
+    return f"No arm is named {name!r}. The arms are: {', '.join(arm.name for arm in spec.arms)}."
 
 
 def most_trials(arm: Arm) -> int:
@@ -170,13 +214,14 @@ def _affordable(store: Store, study: StudyRow, spec: StudySpec) -> None:
 
 
 def _take_back_skipped(
-    store: Store, epoch: int, study: StudyRow, spec: StudySpec, lanes: Iterable[tuple[str, int]]
+    store: Store, epoch: int, study: StudyRow, spec: StudySpec, lanes: Sequence[tuple[str, int]]
 ) -> None:
-    """Trials that were written down as stopped, since what they follow had no valid result, are made anew
-    once it may have one. First of all: a study that dies before the rest skips them again."""
-    for arm, replicate in {follower for lane in lanes for follower in followers(spec, lane)}:
+    """Trials of these lanes, and of those that follow them, that were written down as stopped and never began
+    are made anew. First of all: a study that dies before the rest skips them again."""
+    for arm, replicate in {*lanes, *(f for lane in lanes for f in followers(spec, lane))}:
         for trial in store.trials(study.study_id, arm=arm, replicate=replicate, states={TrialState.STOPPED}):
-            store.remove_trial(epoch, trial.trial_id)
+            if never_began(trial):
+                store.remove_trial(epoch, trial.trial_id)
 
 
 def _retry(store: Store, epoch: int, study: StudyRow, wish: Wish, clock: Clock) -> None:
@@ -188,6 +233,12 @@ def _retry(store: Store, epoch: int, study: StudyRow, wish: Wish, clock: Clock) 
         raise MoveRefused(f"The trial {trial_id} is {trial.state}; only a failed one can be tried again.")
     spec, lane = StudySpec.stored(study.spec), (trial.arm, trial.replicate)
     _affordable(store, study, spec)
+    # Its arm may have been stopped, since its first runs failed alike: then its other replicates go on too.
+    others = [
+        (trial.arm, replicate)
+        for replicate in range(spec.replicates_of(spec.arm(trial.arm)))
+        if not any(_begun(store, study.study_id, *f) for f in followers(spec, (trial.arm, replicate)))
+    ]
     for arm, replicate in followers(spec, lane):
         if trial.state is TrialState.FAILED and _begun(store, study.study_id, arm, replicate):
             raise MoveRefused(
@@ -195,7 +246,7 @@ def _retry(store: Store, epoch: int, study: StudyRow, wish: Wish, clock: Clock) 
                 f"it could become the best. Run its configuration in a new study."
             )
     with store.together(epoch):
-        _take_back_skipped(store, epoch, study, spec, [lane])
+        _take_back_skipped(store, epoch, study, spec, [lane, *others])
         if study.state is StudyState.COMPLETED:  # before its trial waits: in a study that is over none does
             store.move_study(epoch, study.study_id, StudyState.COMPLETED, StudyState.RUNNING)
         store.move_trial(epoch, trial_id, TrialState.FAILED, TrialState.WAITING, at=clock.time())

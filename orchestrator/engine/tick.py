@@ -17,6 +17,7 @@ from orchestrator.engine.inherit import taken
 from orchestrator.engine.lanes import Course, Lane
 from orchestrator.engine.orphans import Elsewhere, never_taken
 from orchestrator.engine.requests import obey_all, stop_waiting
+from orchestrator.engine.skipping import not_started
 from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import BackendLost, BadSpec, Fenced, LedgerBusy
 from orchestrator.ledger import Store
@@ -312,7 +313,7 @@ class Engine:
             self.store.move_study(epoch, study.study_id, StudyState.RUNNING, StudyState.COMPLETED)
             self._courses.pop(study.study_id)
             return 0
-        self._skip_what_follows_nothing(epoch, study, course)
+        self._skip(epoch, study, course)
         self._entrypoint(course.spec.entrypoint)  # it must be found before a launch is written down
         slots = self.backend.slots(course.spec.resources)
         if not slots:
@@ -346,25 +347,25 @@ class Engine:
         )
         self._courses.pop(study.study_id)
 
-    def _skip_what_follows_nothing(self, epoch: int, study: StudyRow, course: Course) -> None:
-        """Trials that follow no valid result are written down as stopped."""
+    def _skip(self, epoch: int, study: StudyRow, course: Course) -> None:
+        """What is not to be started is written down as stopped."""
         for lane in course.lanes.values():
-            while lane.waiting or lane.next_index < lane.requested:
-                why = lane.follows_nothing(lane.waiting[0].index if lane.waiting else lane.next_index)
-                if not why:
-                    break
-                if not lane.waiting:
-                    lane.added(self.store.add_trial(epoch, self._new_trial(lane, {}, study.study_id)))
-                trial = self.store.move_trial(
-                    epoch,
-                    lane.waiting[0].trial_id,
-                    TrialState.WAITING,
-                    TrialState.STOPPED,
-                    at=self.clock.time(),
-                    reason=why,
-                )
-                lane.waiting.pop(0)
-                lane.ended_as(trial)
+            if not not_started(course, lane):
+                continue
+            with self.store.together(epoch):
+                while why := not_started(course, lane):
+                    if not lane.waiting:
+                        lane.added(self.store.add_trial(epoch, self._new_trial(lane, {}, study.study_id)))
+                    trial = self.store.move_trial(
+                        epoch,
+                        lane.waiting[0].trial_id,
+                        TrialState.WAITING,
+                        TrialState.STOPPED,
+                        at=self.clock.time(),
+                        reason=why,
+                    )
+                    lane.waiting.pop(0)
+                    lane.ended_as(trial)
 
     def _choose(self, study: StudyRow, lane: Lane) -> tuple[Lane, TrialRow, bool]:
         """A lane's next trial, and whether it is new: one that waits, else the next that it proposes."""

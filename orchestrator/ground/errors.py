@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 
@@ -117,6 +117,17 @@ TELLINGS: tuple[tuple[type[OrchError], Telling], ...] = (
 
 def telling(error: OrchError) -> Telling:
     return next(told for known, told in TELLINGS if isinstance(error, known))
+
+
+def closest(given: str, allowed: Sequence[str], *, most: int = 3) -> str:
+    """What follows a sentence about a name that is not there: those like it most, however little."""
+    return did_you_mean(difflib.get_close_matches(given, allowed, n=most, cutoff=0.0))
+
+
+def did_you_mean(names: Sequence[str]) -> str:
+    """ " Did you mean 'x', 'y' or 'z'?"; "" without names."""
+    *first, last = map(repr, names) if names else [""]
+    return f" Did you mean {', '.join(first)}{' or ' if first else ''}{last}?" if last else ""
 
 
 def nearest(given: Any, allowed: Iterable[str]) -> str:

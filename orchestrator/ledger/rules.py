@@ -73,10 +73,7 @@ def extended_study(study: StudyRow, extra_trials: Mapping[str, int]) -> StudyRow
 
 def deletable(study: StudyRow, *, live: bool) -> None:
     if study.state not in (StudyState.COMPLETED, StudyState.CANCELLED):
-        raise MoveRefused(
-            f"The study {study.name} is {study.state} and cannot be deleted; only one that has ended can. "
-            f"Cancel it first."
-        )
+        raise MoveRefused(f"The study {study.name} has not ended and cannot be deleted. Cancel it first.")
     if live:
         raise MoveRefused(f"Runs of {study.name} are still stopping. Delete it once they have.")
 
@@ -236,7 +233,7 @@ def no_study(asked: str, names: Iterable[str]) -> NotFound:
 
 
 def no_trial(trial_id: str) -> NotFound:
-    return NotFound(f"There is no trial {_cut(trial_id)}. `orch study show` lists a study's trials.")
+    return NotFound(f"There is no trial {_cut(trial_id)}. `orch trial list` lists a study's trials.")
 
 
 def no_attempt(trial_id: str, number: int) -> NotFound:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from orchestrator.ledger import Ledger
@@ -16,10 +17,13 @@ from orchestrator.ledger.records import (
     AttemptRow,
     Event,
     StudyRow,
+    StudyState,
     TrialRow,
     TrialState,
     lane_of,
 )
+from orchestrator.readings import states
+from orchestrator.readings.failures import failure, stopped_alike
 from orchestrator.study.spec import Arm, StudySpec
 from trainer.protocol import FALLBACK
 
@@ -44,6 +48,7 @@ class ArmLine:
     losses: int  # attempts that the machinery lost
     failures: int  # attempts in which the training code failed
     steps: float
+    stopped: str = ""  # why no more of its runs are started, where its first ones failed alike
 
     @property
     def ended(self) -> int:
@@ -59,11 +64,13 @@ class ArmLine:
 class Overview:
     study_id: str
     name: str
-    status: str
+    status: str  # one of `states.Status`
     reason: str
     metric: str
     goal: str  # minimize or maximize
     arms: tuple[ArmLine, ...]
+    failure: str = ""  # why nothing worked, of a study that ended without a run that completed
+    failed_trial: str = ""  # one that failed, to be looked at
 
     def count(self, phase: str) -> int:
         return sum(line.requested for line in self.arms if line.phase == phase)
@@ -75,6 +82,10 @@ class Overview:
     @property
     def ended(self) -> int:
         return sum(line.ended for line in self.arms)
+
+    @property
+    def running(self) -> int:
+        return sum(line.states.get(TrialState.RUNNING, 0) for line in self.arms)
 
     def best(self, *phases: str) -> ArmLine | None:
         """The arm with the best objective; of these phases, or of all."""
@@ -101,6 +112,8 @@ class Overview:
             "chip_hours": sum(line.chip_hours for line in self.arms),
             "wasted_hours": sum(line.wasted_hours for line in self.arms),
             "no_valid_result": self.no_valid_result,
+            "failure": self.failure,
+            "failed_trial": self.failed_trial,
             "arms": [asdict(line) for line in self.arms],
         }
 
@@ -114,18 +127,41 @@ def overview(ledger: Ledger, study: StudyRow) -> Overview:
     live: dict[str, list[float]] = {arm.name: [] for arm in spec.arms}
     for attempt in ledger.live_attempts(study.study_id):
         live[lane_of(attempt.trial_id)[0]].append(run_hours(attempt.clocks))
+    lines = [
+        _line(spec, study, arm, by_arm[arm.name], best.get(arm.name), sum(live[arm.name]))
+        for arm in spec.arms
+    ]
+    why, failed_trial = _failure(ledger, study, lines)
     return Overview(
         study_id=study.study_id,
         name=study.name,
-        status=study.state,
+        status=states.status(study.state, sum(line.states.get(TrialState.RUNNING, 0) for line in lines)),
         reason=study.reason,
         metric=spec.objective.metric,
         goal=spec.objective.goal,
-        arms=tuple(
-            _line(spec, study, arm, by_arm[arm.name], best.get(arm.name), sum(live[arm.name]))
-            for arm in spec.arms
-        ),
+        arms=tuple(replace(line, stopped=_stopped(ledger, study, line)) for line in lines),
+        failure=why,
+        failed_trial=failed_trial,
     )
+
+
+def _stopped(ledger: Ledger, study: StudyRow, line: ArmLine) -> str:
+    if not (line.states.get(TrialState.FAILED) and line.states.get(TrialState.STOPPED)):
+        return ""
+    stopped = ledger.trials(study.study_id, arm=line.arm, states={TrialState.STOPPED})
+    return stopped_alike(trial.reason for trial in stopped)
+
+
+def _failure(ledger: Ledger, study: StudyRow, lines: Sequence[ArmLine]) -> tuple[str, str]:
+    """Why nothing worked, and a trial that failed, as people write its name."""
+    counts: Counter[str] = Counter()
+    for line in lines:
+        counts.update(line.states)
+    if study.state is not StudyState.COMPLETED or counts[TrialState.COMPLETED]:
+        return "", ""
+    failed = ledger.trials(study.study_id, states={TrialState.FAILED})
+    name = failed[0].trial_id.replace(study.study_id, study.name, 1) if failed else ""
+    return failure(counts, (trial.reason for trial in failed)), name
 
 
 def listed(ledger: Ledger, studies: Sequence[StudyRow]) -> list[dict[str, Any]]:
@@ -135,7 +171,7 @@ def listed(ledger: Ledger, studies: Sequence[StudyRow]) -> list[dict[str, Any]]:
         {
             "study": study.name,
             "study_id": study.study_id,
-            "status": study.state,
+            "status": states.status(study.state, states.under_way(counts[study.study_id])),
             "ended": sum(n for (_, _, state), n in counts[study.study_id].items() if state in ENDED),
             "requested": _requested(study),
             "created_at": study.created_at,

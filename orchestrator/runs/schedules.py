@@ -14,7 +14,7 @@ from trainer.config import TrainConfig
 from trainer.config.inherit import MULTIPLIER, curves_in
 from trainer.config.paths import value_at
 
-Curves = dict[str, list[Any]]
+LearnedSchedule = dict[str, list[Any]]
 
 _MODULE_BEGINS = '"""The learned schedule of '
 _MODULE = '''"""The learned schedule of {trial}, step by step; after its end the last value stays.
@@ -43,7 +43,7 @@ def learning_rate(step):
 '''
 
 
-def read(folder: Path) -> Curves:
+def read(folder: Path) -> LearnedSchedule:
     """Every step's multiplier and hyperparameters. NotFound says that there are none."""
     try:
         return {name: _shortest(curve) for name, curve in curves_in(folder).items()}
@@ -58,7 +58,7 @@ def _shortest(array: np.ndarray) -> Any:
     return np.array([float(str(x)) for x in array.ravel()]).reshape(array.shape).tolist()
 
 
-def write(curves: Curves, out: Path, *, trial: str, config: Mapping[str, Any]) -> tuple[Path, Path]:
+def write(curves: LearnedSchedule, out: Path, *, trial: str, config: Mapping[str, Any]) -> tuple[Path, Path]:
     """`out` as JSON, and beside it a module with the same numbers as an optax schedule."""
     module = out.with_suffix(".py")
     if out.suffix != ".json":

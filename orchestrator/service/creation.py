@@ -59,6 +59,14 @@ def new_study(spec: StudySpec, *, study_id: str, created_at: float) -> StudyRow:
     )
 
 
-def ask(store: Store, study: StudyRow, verb: str, detail: Mapping[str, Any], *, clock: Clock) -> Wish:
-    """Put a wish down for whoever leads."""
-    return store.wish(study.study_id, verb, detail, asked_at=clock.time(), asked_by=whoami())
+def ask(
+    store: Store,
+    study: StudyRow,
+    verb: str,
+    detail: Mapping[str, Any],
+    *,
+    clock: Clock,
+    by: str | None = None,
+) -> Wish:
+    """Store a request for whoever leads; `asking` refuses first what can be refused at once."""
+    return store.wish(study.study_id, verb, detail, asked_at=clock.time(), asked_by=by or whoami())

@@ -114,7 +114,7 @@ class Runner:
             self._status = replace(self._status, state="starting")
             try:
                 self._host = self._open_host(self._settings, self._store, workers=self._workers)
-            except Exception:  # who cannot run studies shall not lead: another may, and obeys the wishes
+            except Exception:  # who cannot run studies shall not lead: another may, and obeys the requests
                 self._store.release()
                 raise
         self._require_alive(self._host)

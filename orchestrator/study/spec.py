@@ -274,6 +274,8 @@ class Retries(Spec):
 
     attempts: int = Field(default=3, ge=1, le=100)  # lost ones, the first included
     hang_after_s: float = Field(default=1800, gt=0)  # no report for so long: killed and retried
+    # an arm whose first so many runs failed for the same reason starts no more; 0: it goes on
+    stop_arm_after: Annotated[int, LATER, Field(ge=0, le=100)] = 3
 
 
 class Seeds(Spec):
@@ -400,6 +402,12 @@ class StudySpec(Spec):
         if arm.after is None or arm.after.take != "config" or not arm.fresh_seeds or not arm.row:
             return False
         return self.arm(arm.after.arm).row == arm.row
+
+    def confirmations(self, arm: Arm) -> tuple[Arm, ...]:
+        """The arms that run this arm's choice on fresh seeds: itself, or those that confirm it."""
+        if arm.fresh_seeds:
+            return (arm,)
+        return tuple(a for a in self.arms if a.after and a.after.arm == arm.name and self.confirms(a))
 
     def replicates_of(self, arm: Arm) -> int:
         return arm.replicates if arm.replicates is not None else self.replicates

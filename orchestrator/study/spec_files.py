@@ -6,11 +6,10 @@ depth before building. YAML is read by the rules of YAML 1.2, where `off` is a w
 
 from __future__ import annotations
 
+import codecs
 import json
-import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -19,10 +18,21 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.ground.errors import BadSpec, nearest
+from orchestrator.ground.strict_json import (
+    MOST_BYTES,
+    MOST_DEPTH,
+    cut,
+    decoded,
+    mistakes,
+    object_of,
+    parsed,
+    shown,
+    too_deep,
+    too_large,
+    too_many_digits,
+)
 from orchestrator.study.spec import Spec, StudySpec
 
-MAX_BYTES = 2**20  # a spec of 1,000 arms has about 300 kB
-MAX_DEPTH = 50
 MAX_YAML_NODES = 100_000  # about a second to build
 MAX_SENTENCES = 100  # nobody reads more at once, and the nearest name of each costs a search
 Model = TypeVar("Model", bound=Spec)
@@ -30,11 +40,11 @@ Model = TypeVar("Model", bound=Spec)
 
 def read_spec(path: Path) -> StudySpec:
     """The spec in a JSON or YAML file, told apart by its suffix."""
-    readers = {".json": _from_json, ".yaml": _from_yaml, ".yml": _from_yaml}
+    readers = {".json": parsed, ".yaml": _from_yaml, ".yml": _from_yaml}
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise BadSpec(f"{path} is not read: its suffix is {path.suffix!r}. Allowed are {', '.join(readers)}.")
-    return spec_from_dict(reader(_text(path), path))
+    return spec_from_dict(reader(_text(path), str(path)))
 
 
 def spec_from_dict(data: Any) -> StudySpec:
@@ -44,12 +54,12 @@ def spec_from_dict(data: Any) -> StudySpec:
 
 def validated(model: type[Model], data: Any, *, called: str) -> Model:
     """A section of a config that is a spec of its own. BadSpec holds all that is wrong with it."""
-    problems = list(_no_json(data, called))
+    problems = list(mistakes(data, "The spec", called))
     if not problems and not isinstance(data, dict):
         problems = [
-            f"{called} is {_shown(data)}. Allowed is an object of keys and values."
+            f"{called} is {shown(data)}. Allowed is an object of keys and values."
             if called
-            else f"A spec is an object of keys and values, and this is {_shown(data)}."
+            else f"A spec is an object of keys and values, and this is {shown(data)}."
         ]
     if problems:
         raise BadSpec(problems)
@@ -66,59 +76,12 @@ def validated(model: type[Model], data: Any, *, called: str) -> Model:
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
+            raw = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise BadSpec(f"{path} cannot be read: {error.strerror}.") from None
-    if len(raw) > MAX_BYTES:
-        size = max(path.stat().st_size, len(raw))
-        raise BadSpec(f"{path} has {size:,} bytes. Allowed are at most {MAX_BYTES:,}. Is it the right file?")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        byte = error.object[error.start]
-        raise BadSpec(
-            f"{path} is not UTF-8 text: byte 0x{byte:02x} at position {error.start:,}. Save it as UTF-8."
-        ) from None
-    if "\0" in text:
-        raise BadSpec(f"{path} holds a null byte at position {text.index(chr(0)):,}. Is it a text file?")
-    return text
-
-
-@dataclass(frozen=True)
-class _Refused:
-    """Stands where an object could not be built, so that the refusal can name the place."""
-
-    why: str
-
-
-def _object(pairs: list[tuple[Any, Any]]) -> dict[str, Any] | _Refused:
-    built: dict[str, Any] = {}
-    for key, value in pairs:
-        if not isinstance(key, str):
-            return _Refused(f"the key {_shown(key)} is no text. Put it in quotes.")
-        if key in built:
-            return _Refused(f"the key {_cut(repr(key))} appears twice. Keep one.")
-        built[key] = value
-    return built
-
-
-def _from_json(text: str, path: Path) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_object)
-    except RecursionError:
-        raise _too_deep(str(path)) from None
-    except json.JSONDecodeError as error:
-        raise BadSpec(
-            f"{path} is not JSON: {error.msg} (line {error.lineno}, column {error.colno})."
-        ) from None
-    except ValueError:  # Python's own guard against quadratic time
-        raise BadSpec(
-            f"{path} holds a whole number of more than 4,300 digits. Write a smaller one."
-        ) from None
-
-
-def _too_deep(what: str) -> BadSpec:
-    return BadSpec(f"{what} is nested too deeply. Allowed are at most {MAX_DEPTH} levels. Flatten it.")
+    if len(raw) > MOST_BYTES:
+        raise BadSpec(f"{too_large(str(path))} Is it the right file?")
+    return decoded(raw.removeprefix(codecs.BOM_UTF8), str(path))
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -128,7 +91,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 def _pairs(loader: Any, node: Any) -> Any:
-    return _object(loader.construct_pairs(node, deep=True))
+    return object_of(loader.construct_pairs(node, deep=True))
 
 
 def _whole(loader: Any, node: Any) -> int:
@@ -148,7 +111,7 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _pairs)
 _Loader.add_constructor("tag:yaml.org,2002:int", _whole)
 
 
-def _from_yaml(text: str, path: Path) -> Any:
+def _from_yaml(text: str, path: str) -> Any:
     try:
         _scan(text, path)
         return yaml.load(text, Loader=_Loader)  # a safe loader: see above
@@ -157,14 +120,12 @@ def _from_yaml(text: str, path: Path) -> Any:
         at = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise BadSpec(f"{path} is not YAML that a spec may use: {error.problem}{at}.") from None
     except yaml.YAMLError as error:  # characters that YAML does not allow
-        raise BadSpec(f"{path} is not YAML: {_cut(str(error).splitlines()[0])}.") from None
+        raise BadSpec(f"{path} is not YAML: {cut(str(error).splitlines()[0])}.") from None
     except ValueError:
-        raise BadSpec(
-            f"{path} holds a whole number of more than 4,300 digits. Write a smaller one."
-        ) from None
+        raise BadSpec(too_many_digits(path)) from None
 
 
-def _scan(text: str, path: Path) -> None:
+def _scan(text: str, path: str) -> None:
     """Refuse by the stream of events, before anything is built: ten lines of aliases can mean gigabytes."""
     depth = nodes = 0
     for event in yaml.parse(text, Loader=_Loader):
@@ -178,64 +139,15 @@ def _scan(text: str, path: Path) -> None:
             sign = "*" if isinstance(event, yaml.AliasEvent) else "&"
             line = event.start_mark.line + 1 if event.start_mark else 0
             raise BadSpec(
-                f"{path} uses {_cut(sign + event.anchor)!r} in line {line}. "
+                f"{path} uses {cut(sign + event.anchor)!r} in line {line}. "
                 f"Anchors and aliases are not allowed in a spec. Write the value out."
             )
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
-            if depth > MAX_DEPTH:
-                raise _too_deep(str(path))
+            if depth > MOST_DEPTH:
+                raise BadSpec(too_deep(path))
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-
-
-# -- values that no spec may hold ------------------------------------------------------------------------
-
-
-def _no_json(value: Any, place: str, depth: int = 0) -> Iterator[str]:
-    """A sentence for each value that is no finite, printable JSON."""
-    where = place or "The spec"
-    if depth > MAX_DEPTH:
-        yield str(_too_deep(where))
-    elif isinstance(value, _Refused):
-        yield f"{where}: {value.why}"
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                yield f"{where}: the key {_shown(key)} is no text. Put it in quotes."
-                continue
-            yield from _bad_text(key, f"{where}: the key {_shown(key)}")
-            yield from _no_json(inner, f"{place}.{_cut(key)}" if place else _cut(key), depth + 1)
-    elif isinstance(value, list | tuple):
-        for i, inner in enumerate(value):
-            yield from _no_json(inner, f"{place}[{i}]", depth + 1)
-    elif isinstance(value, str):
-        yield from _bad_text(value, where)
-    elif isinstance(value, int | float):
-        yield from _not_finite(value, where)
-    elif value is not None:
-        yield f"{where} is {_shown(value)}. Allowed are text, numbers, true, false, null, lists and objects."
-
-
-def _bad_text(text: str, where: str) -> Iterator[str]:
-    if "\0" in text:
-        yield f"{where} holds a null character. Take it out."
-    elif any("\ud800" <= c <= "\udfff" for c in text):
-        yield f"{where} holds half of a surrogate pair, which is no character. Take it out."
-
-
-def _not_finite(number: float, where: str) -> Iterator[str]:
-    try:
-        known = float(number)
-    except OverflowError:
-        known = math.inf
-    if math.isnan(known):
-        yield f"{where} is NaN. Allowed are finite numbers. Write one, or leave the key out."
-    elif math.isinf(known):
-        yield (
-            f"{where} is infinite, or too large for a number. Allowed are finite numbers, up to 1.8e308. "
-            f"Write one, or leave the key out."
-        )
 
 
 # -- pydantic's findings as sentences --------------------------------------------------------------------
@@ -280,17 +192,17 @@ def _sentence(error: ErrorDetails, root: type[Spec], called: str) -> str:
         return f"{_place(error['loc'][:-1], called) or 'The study'} lacks {error['loc'][-1]!r}. Add it."
     if kind == "literal_error":
         names = re.findall(r"'([^']*)'", context["expected"])
-        return f"{place} is {_shown(given)}.{nearest(given, names)} Allowed: {', '.join(names)}."
+        return f"{place} is {shown(given)}.{nearest(given, names)} Allowed: {', '.join(names)}."
     if kind in ("too_short", "too_long"):
         key, words = _BOUNDS[kind]
         return f"{place} has {context['actual_length']} entries. Allowed are {words} {context[key]}."
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
-        return f"{place} is {_shown(given)}. Allowed is {words} {context[key]:.10g}. Change it."
+        return f"{place} is {shown(given)}. Allowed is {words} {context[key]:.10g}. Change it."
     allowed = _ALLOWED.get(kind.partition("_")[0])
     if allowed is not None:
-        return f"{place} is {_shown(given)}. Allowed is {allowed}."
-    return f"{place} is {_shown(given)}: {error['msg']}."
+        return f"{place} is {shown(given)}. Allowed is {allowed}."
+    return f"{place} is {shown(given)}: {error['msg']}."
 
 
 def _unknown_key(loc: tuple[int | str, ...], root: type[Spec], called: str) -> str:
@@ -298,7 +210,7 @@ def _unknown_key(loc: tuple[int | str, ...], root: type[Spec], called: str) -> s
     model = _model_at(parents, root)
     allowed = list(model.model_fields)
     where = _place(tuple(parents), called) or "the study"
-    return f"Unknown key {_shown(key)} in {where}.{nearest(key, allowed)} Allowed: {', '.join(allowed)}."
+    return f"Unknown key {shown(key)} in {where}.{nearest(key, allowed)} Allowed: {', '.join(allowed)}."
 
 
 def _model_at(loc: Sequence[int | str], root: type[Spec]) -> type[Spec]:
@@ -321,19 +233,3 @@ def _model_in(annotation: Any) -> type[Spec] | None:
 def _place(loc: Sequence[int | str], called: str) -> str:
     text = called + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     return text.removeprefix(".")
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool) or value is None:
-        return json.dumps(value)
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list | tuple):
-        return "a list"
-    if isinstance(value, int) and abs(value) >= 10**18:  # Python refuses to print very long ones
-        return "a number of 19 digits or more"
-    return _cut(repr(value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 60 else text[:57] + "..."

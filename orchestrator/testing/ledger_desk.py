@@ -188,8 +188,7 @@ class DeskContract(OpenedLedger):
         ledger = opener()
         epoch = with_live_attempt(ledger)
         assert refusal(MoveRefused, lambda: ledger.delete_study(epoch, "s1")) == (
-            "The study name-s1 is running and cannot be deleted; only one that has ended can. "
-            "Cancel it first."
+            "The study name-s1 has not ended and cannot be deleted. Cancel it first."
         )
         ledger.move_study(epoch, "s1", StudyState.RUNNING, StudyState.CANCELLED)
         before = everything(ledger)

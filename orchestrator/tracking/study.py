@@ -15,6 +15,7 @@ from pathlib import Path
 from orchestrator.ground.errors import MirrorDeleted
 from orchestrator.ledger import Store, costs, paging
 from orchestrator.ledger.records import ENDED, StoredEvent, StudyRow, StudyState, TrialRow
+from orchestrator.readings import states
 from orchestrator.runs.folders import Storage
 from orchestrator.study.spec import StudySpec
 from orchestrator.tracking import mapping, pages
@@ -304,16 +305,20 @@ class StudyMirror:
             wanted = self._spec.requested(arm, study.extra_trials)
             total += wanted
             done = self._tallied[arm.name] >= wanted
-            self._set_status(self._arms[arm.name], arm.name, "FINISHED" if done else status, wanted, study)
-        self._set_status(self._parent, "", status, total, study)
+            own = "FINISHED" if done else status
+            self._set_status(self._arms[arm.name], arm.name, own, wanted, study, word=own.lower())
+        running = 0 if over else len(self._ledger.live_attempts(self._study_id))
+        self._set_status(self._parent, "", status, total, study, word=states.status(study.state, running))
         if over and not self._open:
             self._attach_schedules()
             report = self._place.reports / study.name
             if _written_since(report, study.created_at):  # else of a deleted study that had the name
                 self.attach(report)
 
-    def _set_status(self, run: Run, name: str, status: str, requested: int, study: StudyRow) -> None:
-        said = f"{status} {requested} {study.state}"
+    def _set_status(
+        self, run: Run, name: str, status: str, requested: int, study: StudyRow, *, word: str
+    ) -> None:
+        said = f"{status} {requested} {study.state} {word}"
         if run.deleted or self._arm_status.get(name) == said:
             return
         ended = [t.ended_at or t.created_at for t in self._ended.values() if name in ("", t.arm)]
@@ -323,7 +328,7 @@ class StudyMirror:
             run.run_id,
             # the step is the number itself: asked for more, a study has one more point
             [mapping.measurement("runs/requested", requested, study.created_at, requested)],
-            tags=mapping.state_tags(study.state if not name else status.lower(), reason=study.reason),
+            tags=mapping.state_tags(word, reason=study.reason),
         )
         self._arm_status[name] = said
 

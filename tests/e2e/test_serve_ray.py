@@ -102,7 +102,7 @@ def test_a_server_that_is_ended_leaves_its_trials_at_work_and_the_next_goes_on(t
 
         second = Server(tmp_path)
         ledger = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
-        while second.get("/studies/small")["status"] == "running":
+        while second.get("/studies/small")["status"] in ("waiting", "running"):
             time.sleep(0.1)
         done = second.get("/studies/small")
         assert (done["status"], done["ended"], done["wasted_hours"]) == ("completed", 8, 0.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from trainer.config.registry import Registry
 
@@ -104,6 +105,7 @@ class SourceChoice:
 
     make: str
     words: str = ""  # for `orch data --help`
+    pairs: tuple[str, ...] = ()  # it has these, in either direction; empty: only the text can tell
     needs_path: str = ""  # what `data.path` must name; empty: it may be left out
     own_files: bool = False  # `data.path` names files that may be edited between two runs
     pieces: Mapping[str, int] = field(default_factory=dict)  # by `data.level`; else 32,000
@@ -117,6 +119,7 @@ SOURCES = Registry(
         "cldr": SourceChoice(
             "trainer.data.sources:from_cldr",
             "generated: numbers, dates, amounts, units and more, for en, de, fi and lt; nothing to download",
+            pairs=tuple("-".join(two) for two in combinations(("en", "de", "fi", "lt"), 2)),
             pieces={"phrases": 320, "sentences": 2_000},  # phrases are short and of few words
             longest_tokens={"phrases": 24, "sentences": 64},  # of `phrases` one in a hundred is longer
         ),
@@ -131,6 +134,7 @@ SOURCES = Registry(
         "wmt19": SourceChoice(
             "trainer.data.sources:from_wmt19",
             "the paper's text, prepared by TensorFlow Datasets in --data-dir",
+            pairs=("cs-en", "de-en", "fi-en", "fr-de", "gu-en", "kk-en", "lt-en", "ru-en", "zh-en"),
         ),
     },
 )

@@ -43,12 +43,18 @@ def _cadence(config: Sections) -> list[str]:
 def _data(config: Sections) -> list[str]:
     data = config.data
     source, _, target = data.pair.partition("-")
-    needs_path = source_of(data.source).needs_path
+    choice = source_of(data.source)
     return problems_among(
         (source == target, f"data.pair is {data.pair!r}. Allowed are two different languages."),
         (
-            needs_path and not data.path,
-            f"data.source is {data.source!r} and data.path is empty. {needs_path}",
+            choice.needs_path and not data.path,
+            f"data.source is {data.source!r} and data.path is empty. {choice.needs_path}",
+        ),
+        (
+            source != target and choice.pairs and not {data.pair, f"{target}-{source}"} & {*choice.pairs},
+            f"data.pair is {data.pair!r}, and the source {data.source} has no such pair. Allowed are "
+            f"{', '.join(choice.pairs)}, in either direction. Choose one of them, or bring your own text "
+            f"(data.source files or tfds:NAME).",
         ),
     )
 

@@ -38,38 +38,45 @@ _ADVICE = (
 )
 
 Text = list[tuple[str, str]]
+Files = Path | tuple[Path, Path]  # one text, or two aligned ones
 
 
 def read(path: str | Path, *, pair: str) -> dict[str, Text]:
     """The splits that a path holds: of a folder what is there, of anything else `train` alone."""
-    place = Path(path).expanduser()
-    source, _, target = pair.partition("-")
-    languages = source, target
+    return {split: _read(files, _languages(pair)) for split, files in found(path, pair=pair).items()}
+
+
+def found(path: str | Path, *, pair: str) -> dict[str, Files]:
+    """The files of each split, unread. DataError where they are not there."""
+    place, languages = Path(path).expanduser(), _languages(pair)
     if place.is_dir():
         return _folder(place, languages)
-    found: list[Path | tuple[Path, Path]] = [place] if place.is_file() else _texts(place, languages)
-    if not found:
+    train: list[Files] = [place] if place.is_file() else _texts(place, languages)
+    if not train:
         raise DataError(f"{place} is neither a text nor the beginning of one. {_ADVICE.format(*languages)}")
-    return {"train": _read(_only(found, place), languages)}
+    return {"train": _only(train, place)}
 
 
-def _folder(place: Path, languages: tuple[str, str]) -> dict[str, Text]:
-    splits: dict[str, Text] = {}
+def _languages(pair: str) -> tuple[str, str]:
+    source, _, target = pair.partition("-")
+    return source, target
+
+
+def _folder(place: Path, languages: tuple[str, str]) -> dict[str, Files]:
+    splits: dict[str, Files] = {}
     for split, names in _NAMES.items():
-        found = [text for name in names for text in _texts(place / name, languages)]
-        if found:
-            splits[split] = _read(_only(found, place / names[0]), languages)
+        there = [text for name in names for text in _texts(place / name, languages)]
+        if there:
+            splits[split] = _only(there, place / names[0])
     if "train" not in splits:
         held = ", ".join(sorted(p.name for p in place.iterdir())[:10]) or "nothing"
         raise DataError(f"{place} has no train.*; it holds {held}. {_ADVICE.format(*languages)}")
     return splits
 
 
-def _texts(prefix: Path, languages: tuple[str, str]) -> list[Path | tuple[Path, Path]]:
+def _texts(prefix: Path, languages: tuple[str, str]) -> list[Files]:
     """Each text that begins so: a file, or two aligned ones."""
-    found: list[Path | tuple[Path, Path]] = [
-        file for ending in (*_TABBED, *_JSON) if (file := _on_disk(prefix, ending))
-    ]
+    found: list[Files] = [file for ending in (*_TABBED, *_JSON) if (file := _on_disk(prefix, ending))]
     sides = [_on_disk(prefix, f".{language}") for language in languages]
     if sides[0] and sides[1]:
         found.append((sides[0], sides[1]))
@@ -89,7 +96,7 @@ def _on_disk(prefix: Path, ending: str) -> Path | None:
     return None
 
 
-def _only(found: list[Path | tuple[Path, Path]], place: Path) -> Path | tuple[Path, Path]:
+def _only(found: list[Files], place: Path) -> Files:
     if len(found) > 1:
         names = ", ".join((text if isinstance(text, Path) else text[0]).name for text in found)
         raise DataError(
@@ -99,7 +106,7 @@ def _only(found: list[Path | tuple[Path, Path]], place: Path) -> Path | tuple[Pa
     return found[0]
 
 
-def _read(text: Path | tuple[Path, Path], languages: tuple[str, str]) -> Text:
+def _read(text: Files, languages: tuple[str, str]) -> Text:
     if not isinstance(text, Path):
         pairs = _aligned(*text)
     elif text.name.removesuffix(_compression(text)).endswith(_JSON):

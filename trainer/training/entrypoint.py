@@ -19,6 +19,8 @@ from trainer.config import check as wrong_in
 from trainer.config.choices import SCHEDULES
 from trainer.config.conflicts import learned_and_replayed
 from trainer.config.paths import value_at
+from trainer.data import files
+from trainer.data.contract import DataError
 from trainer.protocol import Outcome, Place, Reporter
 
 # All that shapes a program; other numbers are traced. The text decides the vocabulary and the lengths.
@@ -42,7 +44,7 @@ def check(config: Mapping[str, Any]) -> list[str]:
 
 
 def _missing(config: TrainConfig) -> list[str]:
-    """Files that the config names and that are not there."""
+    """Files that the config names and that are not there, or not as they must be."""
     problems = []
     named = named_files(config.to_dict())
     path = Path(named.get("data.path", "")).expanduser()
@@ -57,6 +59,11 @@ def _missing(config: TrainConfig) -> list[str]:
         )
     elif not path.is_absolute() and "data.path" in named:
         problems.append(_relative("data.path", path))
+    elif config.data.source == "files":
+        try:
+            files.found(path, pair=config.data.pair)
+        except DataError as why:
+            problems.append(f"data.path: {why}")
     schedule = named.get("schedule.name")
     if schedule is not None:
         if not Path(schedule).expanduser().is_file():

@@ -22,7 +22,7 @@ REST = "trajectory.npz"
 _HYPER = "hyper."
 _HELD = ("hypergrad.", "guidance_loss")  # between two readings the last one stands
 
-Curves = dict[str, np.ndarray]
+Columns = dict[str, np.ndarray]
 
 
 def grid(length: int, points: int) -> np.ndarray:
@@ -68,7 +68,7 @@ class Trajectory:
     def __init__(self, length: int, *, groups: Sequence[str] = (), most: int = MOST_POINTS) -> None:
         self.length, self.groups, self.most = length, tuple(groups), most
         self.steps = 0
-        self._all: Curves = {}
+        self._all: Columns = {}
         self._last: dict[str, np.ndarray] = {}  # the last step with a reading, for those that have gaps
         self._told: list[int] = []  # the planned points, once the curves are known
 
@@ -82,7 +82,7 @@ class Trajectory:
     def curve(self, name: str) -> np.ndarray:
         return self._all[name][: self.steps]
 
-    def to_checkpoint(self) -> Curves:
+    def to_checkpoint(self) -> Columns:
         return {name: self.curve(name) for name in self._all}
 
     def from_checkpoint(self, curves: Mapping[str, np.ndarray]) -> None:
@@ -140,7 +140,7 @@ class Trajectory:
                 self._last[name][self.steps : end] = np.maximum.accumulate(readings)
         self.steps = end
 
-    def _shown(self) -> Curves:
+    def _shown(self) -> Columns:
         """The curves whose extremes are kept: the losses, and of hyperparameters those that learn."""
         learned = [n.removeprefix("hypergrad.") for n in self._all if n.startswith("hypergrad.")]
         names = ["loss", *(["guidance_loss"] if learned else [])]

@@ -106,7 +106,7 @@ def test_while_it_runs_there_is_no_verdict_yet() -> None:
     head, why, command = concluded(state=StudyState.RUNNING)
     assert (head.outcome, head.title) == ("no verdict yet", "No verdict yet")
     assert head.text.endswith(" runs ended.")
-    assert why == "The study is running. The claim is judged once all of its runs have ended."
+    assert why == "The study is waiting. The claim is judged once all of its runs have ended."
     assert command.startswith("orch study resume ")
 
 
@@ -121,7 +121,8 @@ def test_a_study_in_which_nothing_completed_failed() -> None:
     gone = {arm: [FAILED] * n for arm, n in (("base", 1), ("bo", 4), ("guided", 3))}
     head, why, _ = concluded(guided=(), bo=(), results=gone)
     assert (head.outcome, head.title) == ("failed", "Failed")
-    assert why.startswith("Every run failed")
+    assert head.text.startswith("All 8 runs failed")
+    assert why == f"{head.text} There is nothing to judge."
 
 
 CLAIM = {"text": "x", "challenger": "guided", "incumbent": "bo", "metric": "loss"}

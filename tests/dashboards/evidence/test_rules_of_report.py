@@ -28,6 +28,7 @@ SENTENCES, MATRIX = f"{HERE}/evidence/test_sentences.py", f"{HERE}/evidence/test
 AUDIT, CAUTIONS = f"{HERE}/evidence/test_hypergradients.py", f"{HERE}/evidence/test_cautions.py"
 FIGURES, REPORT = f"{HERE}/report/test_figures.py", f"{HERE}/report/test_report.py"
 SPEC, CHECKS = "tests/orchestrator/study/test_spec.py", "tests/orchestrator/engine/test_checks.py"
+RUNNING = "tests/orchestrator/cli/test_cli_running.py"
 CATALOG = "tests/studies/test_catalog.py"
 
 RULES: Mapping[str, tuple[str, ...]] = {
@@ -339,6 +340,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
         f"{CAUTIONS}::test_alpha_that_ends_at_six_tenths_is_not",
         f"{CAUTIONS}::test_lagged_anneals_on_purpose",
     ),
+    "| arm stopped |": (f"{RUNNING}::test_an_arm_that_failed_alike_is_one_remark_where_others_completed",),
     "| edge of the space |": (f"{CAUTIONS}::test_an_edge_is_one_in_the_parameters_own_scale",),
     "| end of the grid |": (f"{CAUTIONS}::test_a_best_point_on_an_edge_or_at_the_end_of_a_grid_is_told",),
     "| too few seeds |": (

@@ -72,7 +72,7 @@ def test_a_study_of_table_2_has_its_rows_columns_and_numbers() -> None:
         ["1,100 h", "100", "39.7", "39.8", "39.9"],
         *(len(names) - len(searched)) * [["", "", "", "", ""]],
     ]
-    assert table.notes[0] == "The study is running: these are the numbers so far."
+    assert table.notes[0] == "The study is waiting: these are the numbers so far."
     cancelled = tables.table(frames.read(ledger(study, {}, state=StudyState.CANCELLED), "s1"))
     assert cancelled.notes[0] == "The study is cancelled: these are the numbers it came to."
 

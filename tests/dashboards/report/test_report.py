@@ -114,8 +114,8 @@ def test_the_same_ledger_gives_the_same_bytes() -> None:
 def test_a_study_that_has_not_ended_says_so(found: dict[str, list[Run]]) -> None:
     answer = report.gather(ledger(spec(), found, state=StudyState.RUNNING), "s1", slots=2)
     assert answer.verdict.answer == "undecided"
-    assert "The study is running and has not ended" in pages.page(answer)
-    assert "The study is running and has not ended" in pages.markdown(answer)
+    assert "The study is waiting and has not ended" in pages.page(answer)
+    assert "The study is waiting and has not ended" in pages.markdown(answer)
 
 
 def test_a_study_without_rows_or_claim_has_a_report_too(tmp_path: Path) -> None:

@@ -16,10 +16,8 @@ from dashboards.report import figures
 from dashboards.web import routes, words
 from dashboards.web.study import Kept
 from orchestrator.ground.errors import LedgerBusy
-from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
-from orchestrator.ledger.records import StudyState, TrialState
-from orchestrator.tracking.destination import Destination, destination
+from orchestrator.ledger.records import StudyState
 from tests.dashboards.asgi import Answer, get
 from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, runs, searched, spec
 from tests.faults.world import created, small_study, world
@@ -100,7 +98,7 @@ def test_a_study_s_page_has_the_verdict_the_table_the_curve_the_arms_and_the_tri
         assert title in text
     for unit in ("chip-hours", "runs", "steps", "run-hours"):
         assert f'value="{unit}"' in text
-    assert "The study is running and has not ended." in text
+    assert "The study is waiting and has not ended." in text
     assert "Read with care" in text  # five seeds are too few
     assert len(trials(Answer(200, {}, text.encode()))) == 8
     assert get(served(filled()), "/studies/s1").status == 200  # by its id too
@@ -361,50 +359,6 @@ def test_every_style_that_plotly_would_add_has_its_place_taken() -> None:
     assert len(ids) == script.count('createElement("style")')
     text = get(served(filled()), "/studies/s1").text
     assert all(f'<meta id="{each}"' in text for each in ids)
-
-
-def mirrored(home: Path, **more: Any) -> Destination:
-    found = destination(Settings(home, "memory://", 1, **more))
-    assert found is not None
-    return found
-
-
-def test_a_trial_links_to_its_run_in_mlflow_where_a_server_shows_it(tmp_path: Path) -> None:
-    def row(trial: str = "s1.guided.0.1", store: Store | None = None, **more: Any) -> str:
-        place = mirrored(tmp_path, **more) if more else None
-        return get(served(store or filled(), mlflow=place), f"/trials/{trial}").text
-
-    for uri in (
-        {"mlflow": "https://ada:secret@host/x"},
-        {"mlflow": "postgresql://h/db", "mlflow_ui": "https://h"},
-    ):
-        assert 'href="/trials/s1.guided.0.1/mlflow"' in row(**uri)
-        assert "orch ui" not in row(**uri)
-        assert "secret" not in row(**uri)
-    on_a_file = row(mlflow=f"sqlite:///{tmp_path}/mlflow.db")
-    assert "To see its run in MLflow: <code>orch ui</code>" in on_a_file
-    assert "/mlflow" not in on_a_file
-    assert "MLflow" not in row()
-    waiting = ledger(spec(), {"base": [Run(state=TrialState.WAITING)]})
-    assert "MLflow" not in row("s1.base.0.0", waiting, mlflow="https://host")
-
-
-def test_a_run_that_mlflow_has_not_is_told_with_what_to_do(tmp_path: Path) -> None:
-    file = f"sqlite:///{tmp_path}/mlflow.db"
-    app = served(filled(), mlflow=mirrored(tmp_path, mlflow=file, mlflow_ui="https://host"))
-    answer = get(app, "/trials/s1.guided.0.1/mlflow")
-    assert answer.status == 404
-    assert "has no run of guided.0.1 of synthetic" in answer.text
-    assert "orch mlflow sync synthetic" in answer.text
-    assert not (tmp_path / "mlflow.db").exists()  # looking makes nothing
-    shown_nowhere = served(filled(), mlflow=mirrored(tmp_path, mlflow=file))
-    assert "orch ui" in get(shown_nowhere, "/trials/s1.guided.0.1/mlflow").text
-    assert "ORCH_MLFLOW=off" in get(served(filled()), "/trials/s1.guided.0.1/mlflow").text
-    assert (
-        get(served(filled(), role=None), "/trials/s1.guided.0.1/mlflow")
-        .headers["location"]
-        .startswith("/login")
-    )
 
 
 # -- words -------------------------------------------------------------------------------------------------

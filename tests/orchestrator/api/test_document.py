@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from orchestrator.api.presets import AskedPlan
+from orchestrator.api.studies import AskedStudy, Extension
 from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger.records import StudyState
 from tests.orchestrator.api.conftest import Make, Service
@@ -35,8 +39,43 @@ def test_the_document_declares_problems_and_sizes(make: Make) -> None:
                 assert list(answer["content"]) == ["application/problem+json"], (verb, path, status)
                 assert answer["content"]["application/problem+json"]["schema"]["$ref"].endswith("/Problem")
         assert all("schema" in p for p in operation.get("parameters", ()))
+    assert [server["url"] for server in document["servers"]] == ["/"]
+
+
+def test_every_operation_is_a_verb_and_a_noun_and_has_a_plain_summary(make: Make) -> None:
+    document = make().ask("GET", "/api/v1/openapi.json").json
     names = [operation["operationId"] for _, _, operation in _operations(document)]
     assert len(names) == len(set(names))
+    verbs = "list|get|create|plan|pause|resume|cancel|extend|retry|delete|stream"
+    assert [name for name in names if not re.fullmatch(rf"({verbs})_[a-z_]+", name)] == []
+    summaries = [operation["summary"] for _, _, operation in _operations(document)]
+    assert len(summaries) == len(set(summaries))
+    assert [each for each in summaries if not re.fullmatch(r"[A-Z][a-zA-Z' ,]+", each)] == []
+    assert {"create_study", "stream_study_events", "list_studies"} <= set(names)
+    assert "Create a study" in summaries
+
+
+def test_every_body_has_an_example_that_the_service_takes(service: Service) -> None:
+    document = service.ask("GET", "/api/v1/openapi.json").json
+    bodies = {
+        operation["operationId"]: content
+        for _, _, operation in _operations(document)
+        for content in operation.get("requestBody", {"content": {}})["content"].values()
+    }
+    assert bodies.keys() == {"create_study", "plan_study", "extend_study", "create_session"}
+    for name, content in bodies.items():
+        schema = content["schema"]
+        if "$ref" in schema:
+            schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        assert [content["example"]] if "example" in content else schema["examples"], name
+    models = {"create_study": AskedStudy, "plan_study": AskedPlan, "extend_study": Extension}
+    for name, model in models.items():
+        (body,) = document["components"]["schemas"][model.__name__]["examples"]
+        assert bodies[name]["schema"]["$ref"].endswith(f"/{model.__name__}")
+        assert model.model_validate_json(json.dumps(body))
+        path = {"create_study": "studies", "plan_study": "plans"}.get(name)
+        if path:
+            assert service.ask("POST", f"/api/v1/{path}", body).status in (200, 201)
 
 
 def test_it_is_ready_while_the_ledger_answers_and_says_who_leads(service: Service) -> None:

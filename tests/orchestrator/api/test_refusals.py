@@ -22,16 +22,16 @@ def _spec_with(text: str) -> bytes:
 @pytest.mark.parametrize(
     ("body", "status", "sentence"),
     [
-        (_spec_with("NaN"), 400, "NaN is no number of JSON"),
-        (_spec_with("-Infinity"), 400, "-Infinity is no number of JSON"),
-        (_spec_with("1e309"), 400, "1e309 is too large for a number"),
+        (_spec_with("NaN"), 400, "spec.base.steps is NaN"),
+        (_spec_with("-Infinity"), 400, "spec.base.steps is infinite"),
+        (_spec_with("1e309"), 400, "too large for a number"),
         (_spec_with("9" * 5000), 400, "4,300 digits"),
         (_spec_with(r'"a\u0000b"'), 400, "a null character"),
         (_spec_with(r'"\ud800"'), 400, "surrogate"),
         (_spec_with('1, "steps": 2'), 400, "the key 'steps' appears twice"),
-        (_spec_with("[" * 60 + "]" * 60), 400, "more than 40 levels"),
-        (b"[" * 500_000, 400, "more than 40 levels"),
-        (b'{"a":' * 100_000, 400, "more than 40 levels"),
+        (_spec_with("[" * 60 + "]" * 60), 400, "at most 40 levels"),
+        (b"[" * 500_000, 400, "at most 40 levels"),
+        (b'{"a":' * 100_000, 400, "at most 40 levels"),
         (b"\xff\xfe", 400, "not UTF-8"),
         (b"{", 400, "line 1"),
         (b"x" * (2**20 + 1), 413, "1,048,576 bytes"),
@@ -40,7 +40,7 @@ def _spec_with(text: str) -> bytes:
         (b"{}", 422, "give either preset or spec"),
         (b'{"spec": {}}', 422, "lacks 'name'"),
         (b'{"sepc": {}}', 422, "Unknown key 'sepc'"),
-        (_spec_with(str(10**400)), 422, "too large"),
+        (_spec_with(str(10**400)), 400, "too large"),
     ],
 )
 def test_a_body_that_cannot_be_taken_is_refused_at_once(

@@ -1,4 +1,4 @@
-"""Studies over HTTP: created once, listed by pages, steered by wishes, deleted with their files."""
+"""Studies over HTTP: created once, listed by pages, steered by requests, deleted with their files."""
 
 from __future__ import annotations
 
@@ -217,15 +217,49 @@ def test_pause_and_resume_are_obeyed_by_whoever_leads(service: Service) -> None:
     paused = service.ask("POST", f"{STUDIES}/{study}/pause")
     assert (paused.status, paused.json["verb"], paused.json["answer"]) == (202, "pause", "")
     assert paused.json["asked_by"] == "local key"
-    assert service.ask("GET", f"{STUDIES}/{study}").json["status"] == "paused"
+    assert service.ask("GET", f"{STUDIES}/{study}").json["status"] == "pausing"
     assert service.ask("POST", f"{STUDIES}/{study}/resume").json["answer"] == ""
-    assert [w["verb"] for w in service.ask("GET", f"{STUDIES}/{study}/wishes").json["items"]] == [
+    assert [w["verb"] for w in service.ask("GET", f"{STUDIES}/{study}/requests").json["items"]] == [
         "pause",
         "resume",
     ]
 
 
-def test_a_wish_stands_while_nobody_leads(make: Make) -> None:
+def test_one_request_is_read_by_its_id(service: Service) -> None:
+    study, other = service.created(), service.created(name="other")
+    paused = service.ask("POST", f"{STUDIES}/{study}/pause").json
+    path = f"requests/{paused['request_id']}"
+    assert service.ask("GET", f"{STUDIES}/{study}/{path}").json == paused
+    assert service.ask("GET", f"{STUDIES}/small/{path}").json == paused
+    for missing in (f"{other}/{path}", f"{study}/requests/99"):
+        said = service.ask("GET", f"{STUDIES}/{missing}")
+        assert (said.status, said.json["type"]) == (404, "urn:orch:not-found")
+        assert "lists them" in said.json["detail"]
+
+
+def test_the_older_name_of_requests_still_answers(service: Service) -> None:
+    study = service.created()
+    service.ask("POST", f"{STUDIES}/{study}/pause")
+    (new,) = service.ask("GET", f"{STUDIES}/{study}/requests").json["items"]
+    (old,) = service.ask("GET", f"{STUDIES}/{study}/wishes").json["items"]
+    assert new == {"request_id": old["wish_id"], **old}
+    paths = service.ask("GET", "/api/v1/openapi.json").json["paths"]
+    deprecated = [path for path, verbs in paths.items() if verbs.get("get", {}).get("deprecated")]
+    assert deprecated == ["/api/v1/studies/{study}/wishes"]
+
+
+def test_what_is_refused_at_once_is_not_stored(service: Service) -> None:
+    study = service.created()
+    said = service.ask("POST", f"{STUDIES}/{study}/extend", {"arms": {"rendom": 1}})
+    assert (said.status, said.json["type"]) == (422, "urn:orch:bad-spec")
+    assert "Did you mean 'random'" in said.json["detail"]
+    service.ask("POST", f"{STUDIES}/{study}/cancel")
+    assert service.ask("POST", f"{STUDIES}/{study}/pause").status == 409
+    found = service.ask("GET", f"{STUDIES}/{study}/requests").json["items"]
+    assert [each["verb"] for each in found] == ["cancel"]
+
+
+def test_a_request_stands_while_nobody_leads(make: Make) -> None:
     service = make()
     study = service.created()
     service.led = False
@@ -247,6 +281,10 @@ def test_an_extension_is_checked_and_granted(service: Service) -> None:
     path = f"{STUDIES}/{study}/extend"
     for arms in ({"nobody": 1}, {"grid": 1}, {"random": 0}, {"random": "2"}, {"random": True}, {}):
         assert service.ask("POST", path, {"arms": arms}).status == 422
+    for asked in ({}, {"seeds": 0}, {"seeds": 2}, {"seeds": 2, "arms": {"random": 1}}, {"arm": "random"}):
+        assert service.ask("POST", path, asked).status == 422  # the study has no claim
+    seeds = service.ask("POST", path, {"seeds": 2, "arm": "random"})
+    assert (seeds.json["answer"], seeds.json["detail"]) == ("", {"confirm": 2})
     assert service.ask("POST", path, {"arms": {"random": 2}}).json["answer"] == ""
     (line,) = (a for a in service.ask("GET", f"{STUDIES}/{study}/arms").json["items"] if a["arm"] == "random")
     assert line["requested"] == 5

@@ -70,7 +70,7 @@ def test_a_paused_study_has_no_answer_yet_but_a_report_can_be_asked_for(
     assert said.json["report"] == str(tmp_path / "here" / "report.html")
     assert "has not ended" in Path(said.json["report"]).read_text()
     shown = orch("study", "verdict", "small").out
-    assert shown.startswith("• No verdict yet    small    running\n")
+    assert shown.startswith("• No verdict yet    small    waiting\n")
     assert "0 of 8 runs ended." in shown
 
 
@@ -99,6 +99,31 @@ def test_a_report_that_cannot_be_written_takes_no_result_away(
     assert said.json["report"] is None
     assert said.json["verdict"]["answer"] == "undecided"
     assert "The report could not be written" in said.err
+
+
+def test_the_seeds_that_are_still_needed_are_added_by_the_command_that_the_verdict_names(
+    orch: Orch, tmp_path: Path, machines: Machines
+) -> None:
+    again = {"method": "fixed", "trials": 2, "phase": "confirm", "fresh_seeds": True}
+    arms = [
+        *({"name": name, "method": "fixed", "row": name} for name in ("base", "random")),
+        *({"name": f"confirm-{name}", **again, "after": {"arm": name}} for name in ("base", "random")),
+    ]
+    arms[1]["config"] = {"optimizer": {"alpha": 0.2}}
+    path = tmp_path / "few.json"
+    path.write_text(json.dumps(small_study(name="few", arms=arms, claim=CLAIM).model_dump(mode="json")))
+    said = orch("study", "create", str(path))
+    assert "  Next    orch study extend few --seeds 4    the missing seeds" in said.out
+    (report,) = (line for line in said.out.splitlines() if line.startswith("  Report"))
+    assert "orch study extend few --seeds 4" in Path(report.split()[-1]).read_text()
+    added = orch("study", "extend", "few", "--seeds", "4")
+    assert (added.code, added.out) == (0, "The study few is waiting.\n")
+    assert "No process runs it now. Run it with: orch study resume few" in added.err
+    resumed = orch("study", "resume", "few")
+    assert resumed.code == 0
+    assert "loss on 6 fresh seeds" in resumed.out
+    shown = " ".join(orch("study", "verdict", "few").out.split())
+    assert "4 seeds were added after the study was created" in shown
 
 
 @pytest.mark.parametrize("verb", ["report", "verdict", "table"])

@@ -1,4 +1,4 @@
-"""The command line without workers: what goes to stdout and stderr, exit codes, wishes, hostile names."""
+"""The command line without workers: what goes to stdout and stderr, exit codes, requests, hostile names."""
 
 from __future__ import annotations
 
@@ -156,11 +156,11 @@ def test_a_created_study_is_listed_and_shown(orch: Orch, spec: str) -> None:
     made = orch("study", "create", spec, "--no-run", "--json")
     assert (made.code, made.json["created"], made.json["attached"]) == (0, True, False)
     (row,) = orch("study", "list", "--json").json["studies"]
-    assert (row["study"], row["status"], row["ended"], row["requested"]) == ("small", "running", 0, 8)
+    assert (row["study"], row["status"], row["ended"], row["requested"]) == ("small", "waiting", 0, 8)
     assert row["answer"] is None
-    assert orch("study", "list").out.splitlines()[-1].split()[:3] == ["small", "running", "–"]
+    assert orch("study", "list").out.splitlines()[-1].split()[:3] == ["small", "waiting", "–"]
     shown = orch("study", "show", "small")
-    assert shown.out.startswith("Does the machinery work?\nsmall: running, 0 of 8 runs ended")
+    assert shown.out.startswith("Does the machinery work?\nsmall: waiting, 0 of 8 runs ended")
     assert orch("study", "show", "small", "--json").json["trials"] == 6
 
 
@@ -180,11 +180,11 @@ def test_a_name_from_the_ledger_cannot_drive_the_terminal(
     assert "[red]x[/red]" in orch("study", "list").out
 
 
-# -- wishes -----------------------------------------------------------------------------------------------
-def test_wishes_are_obeyed_when_nobody_leads(orch: Orch, spec: str) -> None:
+# -- requests ---------------------------------------------------------------------------------------------
+def test_requests_are_obeyed_when_nobody_leads(orch: Orch, spec: str) -> None:
     orch("study", "create", spec, "--no-run")
     assert orch("study", "pause", "small").out == "The study small is paused.\n"
-    assert orch("study", "resume", "small", "--no-run", "--json").json["status"] == "running"
+    assert orch("study", "resume", "small", "--no-run", "--json").json["status"] == "waiting"
     assert orch("study", "extend", "small", "--arm", "random", "--trials", "2", "--json").json["trials"] == 8
     assert orch("study", "cancel", "small").out == "The study small is cancelled.\n"
     assert "asked to extend random 2: done" in orch("study", "show", "small").out
@@ -195,6 +195,10 @@ def test_a_refusal_is_its_sentence_and_exit_code_3(orch: Orch, spec: str) -> Non
     said = orch("study", "extend", "small", "--arm", "grid", "--trials", "1")
     assert said.code == output.REFUSED
     assert said.err.startswith("orch: grid is a grid: all its points are in it.")
+    assert "asked to" not in orch("study", "show", "small").out
+    for few in ((), ("--arm", "base"), ("--trials", "1"), ("--arm", "base", "--trials", "1", "--seeds", "1")):
+        assert orch("study", "extend", "small", *few).code == output.USAGE
+    assert orch("study", "extend", "small", "--seeds", "1").code == output.USAGE  # it has no claim
     orch("study", "cancel", "small")
     assert orch("study", "pause", "small", "--json").json["error"]["kind"] == "refused"
     again = orch("study", "create", spec)
@@ -202,7 +206,7 @@ def test_a_refusal_is_its_sentence_and_exit_code_3(orch: Orch, spec: str) -> Non
     assert "was cancelled and cannot go on. Choose another name with --name." in again.err
 
 
-def test_a_leader_that_does_not_answer_is_reported_and_the_wish_stands(
+def test_a_leader_that_does_not_answer_is_reported_and_the_request_stands(
     orch: Orch, ledger: Callable[[], Store], spec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orch("study", "create", spec, "--no-run")
@@ -211,7 +215,7 @@ def test_a_leader_that_does_not_answer_is_reported_and_the_wish_stands(
     monkeypatch.setattr(local, "ANSWER_WITHIN_S", 0.2)
     said = orch("study", "pause", "small")
     assert said.code == output.UNREACHABLE
-    assert "The wish to pause stands" in said.err
+    assert "The request to pause stands" in said.err
     assert [wish.verb for wish in leader.open_wishes()] == ["pause"]
     leader.close()
 
@@ -297,8 +301,7 @@ def test_a_study_that_goes_on_is_not_deleted(orch: Orch, spec: str) -> None:
     said = orch("study", "delete", "small", "--yes")
     assert (said.code, said.err) == (
         output.REFUSED,
-        "orch: The study small is running and cannot be deleted; only one that has ended can. "
-        "Cancel it first.\n",
+        "orch: The study small has not ended and cannot be deleted. Cancel it first.\n",
     )
     assert orch("study", "show", "small").code == 0
 

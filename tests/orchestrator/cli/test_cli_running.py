@@ -18,7 +18,7 @@ from orchestrator.cli import output, progress
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyState
 from orchestrator.service import drive
-from tests.faults.world import world
+from tests.faults.world import small_study, world
 from tests.orchestrator.conftest import Orch
 
 
@@ -97,6 +97,52 @@ def test_a_study_without_a_valid_result_ends_with_exit_code_7(
     said = orch("study", "create", spec, "--set", 'rehearsal={"nan_at_step": 1}', "--json")
     assert said.code == output.NO_RESULT
     assert said.json["no_valid_result"] is True
+    assert said.json["failure"] == "No run completed (6 diverged, 2 were stopped or not started)."
+
+
+def test_a_study_in_which_every_run_failed_ends_with_the_one_reason_and_nothing_else(
+    orch: Orch, home: Path, spec: str, machines: dict[int, Any]
+) -> None:
+    said = orch("study", "create", spec, "--set", 'rehearsal={"fail_at_step": 20}')
+    assert said.code == output.NO_RESULT
+    reason = "RuntimeError: The rehearsal was told to fail at step 20."
+    first, report = said.out.splitlines()
+    assert first == f"✗ small: no run completed (6 failed, 2 were stopped or not started): {reason}"
+    page = Path(report.removeprefix("Report: ")).read_text()
+    assert f"<p>No run completed (6 failed, 2 were stopped or not started): {reason}</p>" in page
+    assert "Verdict" not in page
+    assert "answer-table" not in page.split("</style>")[1]
+    logs, retry, change = said.err.splitlines()[-3:]
+    assert logs == "What a failed run said: orch trial logs small.base.0.0"
+    assert retry.endswith("orch trial retry small.base.0.0, then orch study resume small")
+    assert change.endswith("or under this one after: orch study delete small")
+    assert "fail at step 20" in orch("trial", "logs", "small.base.0.0").out
+    again = orch("study", "create", spec, "--set", 'rehearsal={"fail_at_step": 20}', "--json")
+    assert again.code == output.NO_RESULT
+    assert (again.json["verdict"], again.json["table"]) == (None, None)
+    assert again.json["failure"].endswith(reason)
+    for verb in ("verdict", "table"):
+        told = orch("study", verb, "small")
+        assert told.code == output.NO_RESULT
+        assert reason in told.out + told.err
+    assert "no run completed" in orch("study", "show", "small").out
+
+
+def test_an_arm_that_failed_alike_is_one_remark_where_others_completed(
+    orch: Orch, tmp_path: Path, machines: dict[int, Any]
+) -> None:
+    path = tmp_path / "half.json"
+    arm = {"name": "broken", "method": "fixed", "trials": 5, "config": {"rehearsal": {"fail_at_step": 20}}}
+    whole = small_study(name="half", arms=[{"name": "base", "method": "fixed"}, arm])
+    path.write_text(json.dumps(whole.model_dump(mode="json")))
+    said = orch("study", "create", str(path))
+    assert said.code == 0
+    assert said.err.splitlines()[-1] == (
+        "Not all runs of broken were started. The first 3 runs of broken failed for the same reason: "
+        "RuntimeError: The rehearsal was told to fail at step 20."
+    )
+    (report,) = (line for line in said.out.splitlines() if line.startswith("  Report"))
+    assert "arm stopped" in Path(report.split()[-1]).read_text()
 
 
 def test_a_trial_that_fits_nowhere_is_refused(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import cli
-from orchestrator.cli import output
+from orchestrator.cli import opening, output
 from orchestrator.client import Client
 from tests.orchestrator.client.conftest import ROOT, Server, slow, spec
 from tests.orchestrator.conftest import Said
@@ -153,6 +153,7 @@ def test_a_study_is_steered_alike(orch: Orch, tmp_path: Path, client: Client) ->
         ("resume", "{}", "--no-run"),
         ("extend", "{}", "--arm", "random", "--trials", "2"),
         ("extend", "{}", "--arm", "nothing", "--trials", "2"),
+        ("extend", "{}", "--arm", "random", "--seeds", "1"),
         ("cancel", "{}"),
         ("resume", "{}"),
         ("delete", "{}"),  # nobody can be asked
@@ -171,6 +172,20 @@ def test_a_study_is_steered_alike(orch: Orch, tmp_path: Path, client: Client) ->
     gone = [orch("study", "delete", "twin-a", "--yes", "--json", remote=remote) for remote in (False, True)]
     assert gone[0] == gone[1]
     assert gone[0].code == output.NOT_FOUND
+
+
+def test_trials_are_listed_alike(orch: Orch) -> None:
+    for words in (
+        ("claimed",),
+        ("claimed", "--json"),
+        ("claimed", "--arm", "grid"),
+        ("claimed", "--arm", "x"),
+    ):
+        here, there = (orch("trial", "list", *words, remote=remote) for remote in (False, True))
+        assert there == here
+    assert orch("trial", "show", "claimed.base.0.7", remote=True).err.startswith(
+        "orch: claimed has no trial 'base.0.7'. Did you mean 'claimed.base.0.0'?"
+    )
 
 
 def test_a_failed_trial_is_retried_and_another_is_refused_alike(orch: Orch, client: Client) -> None:
@@ -248,12 +263,17 @@ def test_what_only_this_machine_has_is_refused_or_left_alone(orch: Orch, tmp_pat
     assert "--workers is about this machine" in said.err
 
 
-def test_a_server_that_is_not_there_is_a_sentence(orch: Orch, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.client import http
-
-    monkeypatch.setattr(http, "PATIENCE_S", 0.0)
+def test_a_server_that_is_not_there_is_a_sentence_within_three_seconds(
+    orch: Orch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 2 <= opening.REFUSED_S <= 3
+    monkeypatch.setattr(opening, "REFUSED_S", 0.0)
     monkeypatch.setenv("ORCH_URL", "http://127.0.0.1:9")
     said = orch("study", "list", "--json")
     assert said.code == output.UNREACHABLE
     assert said.json["error"]["kind"] == "service-unreachable"
-    assert "http://127.0.0.1:9 cannot be reached" in said.json["error"]["problems"][0]
+    assert said.json["error"]["problems"] == [
+        "The service at http://127.0.0.1:9 cannot be reached: Connection refused. Is the address right, "
+        "and does it run?"
+    ]
+    assert said.err == ""

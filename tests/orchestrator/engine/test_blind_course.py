@@ -11,11 +11,11 @@ import pytest
 
 from orchestrator.backends.simulated import Fault
 from orchestrator.engine.checks import require_runnable
-from orchestrator.engine.requests import closed
 from orchestrator.engine.tick import Engine
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger.records import TrialRow, TrialState
 from orchestrator.runs.folders import Storage
+from orchestrator.service.creation import ask
 from orchestrator.study.canonical import canonical
 from orchestrator.study.plan import plan
 from orchestrator.study.spec import StudySpec
@@ -223,10 +223,23 @@ def test_the_others_stand_in_the_canonical_text_where_there_are_some() -> None:
     assert StudySpec.stored(json.loads(canonical(study()))) == study()
 
 
-def test_an_arm_of_the_others_gets_no_more_trials_once_the_follower_has_begun() -> None:
-    refusal = closed(study(), "there", begun=lambda arm: arm == "blind")
-    assert refusal.startswith("blind has already begun with what there found")
-    assert closed(study(), "there", begun=lambda arm: False) == ""
+def test_runs_that_are_added_later_are_left_out_of_the_courses(tmp_path: Path) -> None:
+    """So that more seeds can be added to an arm that a blind course takes of."""
+    place = world(tmp_path)
+    driven(place, study())
+    clock = place.clock
+    ask(place.store, place.store.study("s1"), "extend", {"here": 1, "there": 1, "blind": 1}, clock=clock)
+    living = place.next_life()
+    place.step(living)
+    place.drive(living, "s1")
+    assert place.store.wishes("s1")[-1].answer == ""
+    trials = by_arm(place)
+    assert {arm: len(of) for arm, of in trials.items()} == {"here": 3, "there": 2, "blind": 3}
+    with np.load(trials["blind"][2].config["schedule"]["name"]) as kept:
+        made = np.log(kept["alpha"].astype("float64"))
+    pool = [np.log(learned(place, t)["alpha"].astype("float64")) for t in trials["here"][:2]]
+    pool.append(np.log(learned(place, trials["there"][0])["alpha"].astype("float64"))[::2])
+    np.testing.assert_allclose(made, np.mean(pool, axis=0), atol=1e-6)
 
 
 def test_a_plan_begins_a_blind_course_when_the_last_of_its_arms_has_ended() -> None:

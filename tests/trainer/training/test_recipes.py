@@ -158,10 +158,19 @@ def test_files_that_are_not_there_are_told_of_before_a_run(tmp_path: Path) -> No
     (problem,) = entrypoint.check(files)
     assert problem.startswith(f"data.path is '{tmp_path}/train', and there is no such file or folder")
     (tmp_path / "train.de").write_text("a")
+    (problem,) = entrypoint.check(files)
+    assert problem.startswith(f"data.path: {tmp_path}/train.de is there and {tmp_path}/train.en is not.")
+    (tmp_path / "train.en").write_text("a")
     assert entrypoint.check(files) == []
     (problem,) = entrypoint.check({"schedule": {"name": "learned.npz"}})
     assert problem.startswith("schedule.name is 'learned.npz', and there is no such file. Allowed are ")
     assert problem.endswith("constant, or the path of a schedule that was exported.")
+
+
+def test_a_pair_may_stand_in_either_direction_and_other_sources_have_theirs() -> None:
+    for data in ({"pair": "lt-fi"}, {"source": "wmt19", "pair": "en-zh"}):
+        assert check({"data": data}) == []
+    assert check({"data": {"source": "tfds:opus/medical", "path": "/data", "pair": "en-xx"}}) == []
 
 
 def test_a_path_that_depends_on_the_folder_is_refused(
@@ -169,7 +178,8 @@ def test_a_path_that_depends_on_the_folder_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     schedules.save(tmp_path / "learned.npz", multiplier=[1.0], values={})
-    (tmp_path / "train.de").write_text("a")
+    for language in ("de", "en"):
+        (tmp_path / f"train.{language}").write_text("a")
     given = {"data": {"source": "files", "path": "train"}, "schedule": {"name": "learned.npz"}}
     whole = {"data": {"source": "files", "path": f"{tmp_path}/train"}}
     assert entrypoint.check(given) == [
@@ -181,7 +191,8 @@ def test_a_path_that_depends_on_the_folder_is_refused(
 
 
 def test_a_path_may_hold_what_patterns_are_made_of(tmp_path: Path) -> None:
-    (tmp_path / "train[v2].de").write_text("a")
+    for language in ("de", "en"):
+        (tmp_path / f"train[v2].{language}").write_text("a")
     assert entrypoint.check({"data": {"source": "files", "path": str(tmp_path / "train[v2]")}}) == []
 
 
@@ -282,6 +293,18 @@ DISAGREEMENTS: list[tuple[dict[str, Any], str]] = [
     (
         {"data": {"pair": "de-de"}},
         "data.pair is 'de-de'. Allowed are two different languages.",
+    ),
+    (
+        {"data": {"pair": "en-xx"}},
+        "data.pair is 'en-xx', and the source cldr has no such pair. Allowed are en-de, en-fi, en-lt, de-fi, "
+        "de-lt, fi-lt, in either direction. Choose one of them, or bring your own text (data.source files "
+        "or tfds:NAME).",
+    ),
+    (
+        {"data": {"source": "wmt19", "pair": "en-fr"}},
+        "data.pair is 'en-fr', and the source wmt19 has no such pair. Allowed are cs-en, de-en, fi-en, "
+        "fr-de, gu-en, kk-en, lt-en, ru-en, zh-en, in either direction. Choose one of them, or bring your "
+        "own text (data.source files or tfds:NAME).",
     ),
     (
         {"data": {"source": "tfds:opus/medical"}},
