@@ -201,7 +201,9 @@ function swap(there, fresh) {
   if ("announce" in fresh.dataset) there.dataset.announce = fresh.dataset.announce;
   const focused = there.contains(document.activeElement) ? document.activeElement.id : "";
   const kept = [...there.querySelectorAll("details[id], .scroll[id]")].map((old) => [old.id, old.open, old.scrollLeft, old.scrollTop]);
+  const ticked = [...there.querySelectorAll("input[type=checkbox]:checked")].map((each) => each.id);
   there.replaceChildren(...fresh.childNodes);
+  for (const id of ticked) if (byId(id)) byId(id).checked = true;
   for (const [id, open, left, top] of kept) {
     const now = byId(id);
     if (now) { if (open) now.open = true; now.scrollLeft = left; now.scrollTop = top; }

@@ -22,6 +22,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from dashboards.evidence import tables
 from dashboards.report import figures, pages
 from dashboards.web import words
+from dashboards.web.compare import MOST_COMPARED, compare_view
 from dashboards.web.study import (
     SORTS,
     TRIAL_STATES,
@@ -99,6 +100,8 @@ def router(
         ("/live", "studies_live", read.studies),
         ("/studies/{name}", "study", read.study),
         ("/studies/{name}/live", "study_live", read.study),
+        ("/studies/{name}/compare", "compare", read.compare),
+        ("/studies/{name}/compare/live", "compare_live", read.compare),
         ("/trials/{name}", "trial", read.trial),
         ("/trials/{name}/live", "trial_live", read.trial),
         ("/new", "new", read.creating),
@@ -165,6 +168,19 @@ class _Readings:
             "of": of,
             "shown": shown,
             "mlflow": self._mlflow if of.attempts else None,  # before the first there is nothing to see
+        }
+
+    def compare(self, request: Request) -> Given:
+        shown = request.query_params.get("figures", "")
+        asked = request.query_params.getlist("trial")
+        of = compare_view(self._store, request.path_params["name"], asked, shown=shown)
+        return {
+            "here": "compare",
+            "live": f"/studies/{of.study.study_id}/compare/live",
+            "events": f"{API}/studies/{of.study.study_id}/events",
+            "of": of,
+            "shown": shown,
+            "most": MOST_COMPARED,
         }
 
     def run_page(self, name: str) -> str:

@@ -94,6 +94,13 @@ def test_a_study_is_created_watched_and_looked_into_without_reloading(server: st
     heading = page.get_by_role("link", name="run time", exact=True)
     heading.click()
     page.locator("th[aria-sort=ascending]", has_text="run time").wait_for()
+    for trial in ("base.0.0", "guided-beta1-from-0-1.0.0"):
+        page.get_by_role("checkbox", name=f"Compare {trial}", exact=True).focus()
+        page.keyboard.press("Space")
+    page.get_by_role("button", name="Compare").press("Enter")
+    page.wait_for_url("**/compare?trial=*&trial=*")
+    page.locator("#figure-compared path.js-line").nth(1).wait_for()
+    page.go_back()
     page.locator("#trials-scroll tbody a", has_text="guided-beta1-from-0-1.0.0").first.click()
     page.wait_for_url("**/trials/*")
     trajectory = page.get_by_role("img", name="Hyperparameters over training: β1")
