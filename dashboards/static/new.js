@@ -22,12 +22,13 @@ function setting(line) {
   return [line.slice(0, at).trim(), value];
 }
 
+const MARKED = "The cost is shown once the marked fields are right.";
 let planned = 0;
 async function plan() {
   const mine = ++planned;
   byId("create").disabled = true;
   FIELDS.forEach((name) => mark(name, wrong(form.elements[name])));
-  if (!form.checkValidity()) return showPlan([paragraph("The cost is shown once the marked fields are right.")]);
+  if (!form.checkValidity()) return showPlan([paragraph(MARKED)]);
   try {
     const { said } = await call("POST", `${API}/plans`, { preset: wanted().preset });
     if (mine !== planned) return;
@@ -36,8 +37,10 @@ async function plan() {
     byId("create").textContent = `Create and start ${whole(said.total.runs)} runs`;
   } catch (refused) {
     if (mine !== planned) return;
-    mark(fieldOf(refused.message), refused.message);
-    showPlan(refused.message.split("\n").map((text) => paragraph(text, "bad")));
+    const field = fieldOf(refused.message);
+    mark(field, refused.message);
+    if (field === "set") byId("more").open = true;
+    showPlan(field ? [paragraph(MARKED)] : refused.message.split("\n").map((text) => paragraph(text, "bad")));
   }
 }
 
