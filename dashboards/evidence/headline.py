@@ -69,13 +69,13 @@ class Headline:
 
 def headline(frame: Frame, judged: Verdict, cautions: Sequence[Caution]) -> Headline:
     claim, seen = frame.spec.claim, judged.contrast
-    outcome = _outcome(frame, judged)
+    judgement = outcome(frame, judged)
     metric = claim.metric if claim else frame.spec.objective.metric
     sides = sides_of(frame)
     return Headline(
-        outcome=outcome,
-        title=TITLES[outcome],
-        text=_text(frame, judged, outcome, sides),
+        outcome=judgement,
+        title=TITLES[judgement],
+        text=_text(frame, judged, judgement, sides),
         metric=metric,
         lower_is_better=frame.lower_is_better(metric),
         column=seen.column if seen and seen.column != "*" else frame.columns()[0],
@@ -89,7 +89,8 @@ def headline(frame: Frame, judged: Verdict, cautions: Sequence[Caution]) -> Head
     )
 
 
-def _outcome(frame: Frame, judged: Verdict) -> Outcome:
+def outcome(frame: Frame, judged: Verdict) -> Outcome:
+    """What became of the claim, or of a study without one, in a word."""
     if frame.failure:
         return "failed"
     if not frame.finished or frame.cut_short:

@@ -182,14 +182,14 @@ def of_trial(heard: Curves, config: Mapping[str, Any], *, metric: str) -> list[F
             "learning",
             "Learning curves",
             "Losses by step. Of a step that several attempts reported, the last report stands.",
-            (_said("", {name: heard.values[name] for name in losses}),),
+            (by_step("", {name: heard.values[name] for name in losses}),),
         ),
         Figure(
             "trajectories",
             "Hyperparameters over training",
             "Their values by step, of those that guidance or a course moves.",
             tuple(
-                _said(column_name(name), {name: series.from_the_start(name, points, config)})
+                by_step(column_name(name), {name: series.from_the_start(name, points, config)})
                 for name, points in heard.hyper.items()
                 if _moves(points)
             ),
@@ -198,7 +198,7 @@ def of_trial(heard: Curves, config: Mapping[str, Any], *, metric: str) -> list[F
             "rest",
             "What else it reported",
             "Each by step.",
-            tuple(_said(name, {name: heard.values[name]}) for name in rest[:MOST_PANELS]),
+            tuple(by_step(name, {name: heard.values[name]}) for name in rest[:MOST_PANELS]),
         ),
     ]
     return [each for each in made if any(plot.figure["data"] for plot in each.plots)]
@@ -210,7 +210,8 @@ def _moves(points: Curve) -> bool:
     return max(values) - min(values) > 1e-6 * max(map(abs, values))
 
 
-def _said(title: str, curves: Mapping[str, Curve]) -> Plot:
+def by_step(title: str, curves: Mapping[str, Curve]) -> Plot:
+    """A panel with a line for each curve."""
     traces = []
     for i, (name, points) in enumerate(curves.items()):
         steps, values = zip(*series.thinned(points, most=MOST_OF_A_TRIAL), strict=True)

@@ -22,11 +22,13 @@ function setting(line) {
   return [line.slice(0, at).trim(), value];
 }
 
+const MARKED = "The cost is shown once the marked fields are right.";
 let planned = 0;
 async function plan() {
   const mine = ++planned;
   byId("create").disabled = true;
-  if (!form.checkValidity()) return showPlan([paragraph("Some of what you entered cannot be meant: it is marked.", "bad")]);
+  FIELDS.forEach((name) => mark(name, wrong(form.elements[name])));
+  if (!form.checkValidity()) return showPlan([paragraph(MARKED)]);
   try {
     const { said } = await call("POST", `${API}/plans`, { preset: wanted().preset });
     if (mine !== planned) return;
@@ -34,8 +36,40 @@ async function plan() {
     byId("create").disabled = false;
     byId("create").textContent = `Create and start ${whole(said.total.runs)} runs`;
   } catch (refused) {
-    if (mine === planned) showPlan(refused.message.split("\n").map((text) => paragraph(text, "bad")));
+    if (mine !== planned) return;
+    const field = fieldOf(refused.message);
+    mark(field, refused.message);
+    if (field === "set") byId("more").open = true;
+    showPlan(field ? [paragraph(MARKED)] : refused.message.split("\n").map((text) => paragraph(text, "bad")));
   }
+}
+
+// What is wrong with a field, in a sentence beside it.
+const FIELDS = ["trials", "replicates", "pair", "name", "set"];
+const CALLED = { trials: "Trials", replicates: "Replicates", pair: "Languages" };
+function wrong({ name, validity, min, max }) {
+  if (validity.valid) return "";
+  if (validity.rangeUnderflow) return `${CALLED[name]} must be at least ${min}.`;
+  if (validity.rangeOverflow) return `${CALLED[name]} must be at most ${max}.`;
+  if (validity.patternMismatch) return `${CALLED[name]} must be two codes joined by a hyphen, such as de-en.`;
+  return `${CALLED[name]} must be a whole number.`;
+}
+
+// The field that the service's sentence is about, where that is plain.
+function fieldOf(sentence) {
+  const given = Object.fromEntries(new FormData(form));
+  if (given.pair && sentence.includes(given.pair)) return "pair";
+  const paths = given.set.split("\n").map((line) => line.split("=")[0].trim()).filter(Boolean);
+  return paths.some((path) => sentence.includes(path)) ? "set" : "";
+}
+
+function mark(name, sentence) {
+  const beside = name && byId(`wrong-${name}`);
+  if (!beside) return;
+  beside.textContent = sentence;
+  const field = form.elements[name];
+  if (sentence) { field.setAttribute("aria-invalid", "true"); field.setAttribute("aria-describedby", beside.id); }
+  else { field.removeAttribute("aria-invalid"); field.removeAttribute("aria-describedby"); }
 }
 
 function showPlan(parts) {

@@ -60,10 +60,11 @@ function tell(text, kind = "", study = "") {
 }
 
 // -- buttons ------------------------------------------------------------------------------------------------
-function sure(question, label) {
+function sure(question, label, no) {
   const dialog = byId("sure");
   byId("sure-question").textContent = question;
   byId("sure-yes").textContent = label;
+  byId("sure-no").textContent = no;
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true }));
@@ -71,7 +72,8 @@ function sure(question, label) {
 
 async function ask(button) {
   const { ask: address, method, verb, sure: question, then } = button.dataset;
-  if (!question || (await sure(question, `Yes, ${verb}`))) await request(button, verb, () => call(method, address), then);
+  const no = verb === "cancel" ? "Keep running" : "Cancel";
+  if (!question || (await sure(question, `Yes, ${verb}`, no))) await request(button, verb, () => call(method, address), then);
 }
 
 // `then`: where to go once it is done; else this page tells what came of it.
@@ -200,7 +202,9 @@ function swap(there, fresh) {
   if ("announce" in fresh.dataset) there.dataset.announce = fresh.dataset.announce;
   const focused = there.contains(document.activeElement) ? document.activeElement.id : "";
   const kept = [...there.querySelectorAll("details[id], .scroll[id]")].map((old) => [old.id, old.open, old.scrollLeft, old.scrollTop]);
+  const ticked = [...there.querySelectorAll("input[type=checkbox]:checked")].map((each) => each.id);
   there.replaceChildren(...fresh.childNodes);
+  for (const id of ticked) if (byId(id)) byId(id).checked = true;
   for (const [id, open, left, top] of kept) {
     const now = byId(id);
     if (now) { now.open = open; now.scrollLeft = left; now.scrollTop = top; }

@@ -22,6 +22,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from dashboards.report import ink, pages
 from dashboards.web import words
+from dashboards.web.compare import MOST_COMPARED, compare_view
 from dashboards.web.study import (
     SORTS,
     TRIAL_STATES,
@@ -37,7 +38,7 @@ from orchestrator.ground.errors import LedgerBusy, LedgerDamaged, MirrorLost, No
 from orchestrator.ledger import Store
 from orchestrator.readings.states import Status
 from orchestrator.tracking.destination import Destination
-from orchestrator.tracking.sync import run_page
+from orchestrator.tracking.sync import run_page, study_page
 
 __all__ = ["HEADERS", "Preset", "router"]
 
@@ -102,6 +103,8 @@ def router(
         ("/live", "studies_live", read.studies),
         ("/studies/{name}", "study", read.study),
         ("/studies/{name}/live", "study_live", read.study),
+        ("/studies/{name}/compare", "compare", read.compare),
+        ("/studies/{name}/compare/live", "compare_live", read.compare),
         ("/trials/{name}", "trial", read.trial),
         ("/trials/{name}/live", "trial_live", read.trial),
         ("/new", "new", read.creating),
@@ -111,6 +114,10 @@ def router(
     @routes.get("/trials/{name}/mlflow")
     def run_page(request: Request, name: str) -> Response:
         return shown.elsewhere(request, lambda: read.run_page(name))
+
+    @routes.get("/studies/{name}/mlflow")
+    def charts(request: Request, name: str) -> Response:
+        return shown.elsewhere(request, lambda: read.study_page(name))
 
     @routes.get("/login")
     def login_page(request: Request) -> Response:
@@ -157,6 +164,7 @@ class _Readings:
             "shown": request.query_params.get("figures", ""),
             "trial_states": TRIAL_STATES,
             "page_of_trials": TRIALS_A_PAGE,
+            "mlflow": self._mlflow,
         }
 
     def trial(self, request: Request) -> Given:
@@ -171,11 +179,30 @@ class _Readings:
             "mlflow": self._mlflow if of.attempts else None,  # before the first there is nothing to see
         }
 
+    def compare(self, request: Request) -> Given:
+        shown = request.query_params.get("figures", "")
+        asked = request.query_params.getlist("trial")
+        of = compare_view(self._store, request.path_params["name"], asked, shown=shown)
+        return {
+            "here": "compare",
+            "live": f"/studies/{of.study.study_id}/compare/live",
+            "events": f"{API}/studies/{of.study.study_id}/events",
+            "of": of,
+            "shown": shown,
+            "most": MOST_COMPARED,
+        }
+
     def run_page(self, name: str) -> str:
         study, trial = find(self._store, name)
+        return run_page(self._mirror(), study, trial)
+
+    def study_page(self, name: str) -> str:
+        return study_page(self._mirror(), self._store.study(name))
+
+    def _mirror(self) -> Destination:
         if self._mlflow is None:
             raise NotFound("Studies are not mirrored to MLflow here (ORCH_MLFLOW=off).")
-        return run_page(self._mlflow, study, trial)
+        return self._mlflow
 
     def creating(self, request: Request) -> Given:
         names = [preset.name for preset in self._presets]
@@ -245,7 +272,12 @@ class _Pages:
             if entered is not None:
                 entered.headers.update({**SAFE, "Cache-Control": "no-store"})
                 return entered
-            given = {"here": "login", "link_command": link_command, "used": enter is not None}
+            given = {
+                "here": "login",
+                "link_command": link_command,
+                "used": enter is not None,
+                "needs_none": role is not None and not self._signed_in(request),
+            }
             status = 200 if enter is None else 401
             return self._made(request, "web_login.html.j2", given, role, status)
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
 from dashboards.report import answer as report
-from dashboards.report import figures
+from dashboards.report import figures, outcomes
 from dashboards.report.answer import Answer
 from dashboards.report.figures import Figure
 from dashboards.report.pages import REHEARSAL
@@ -93,6 +93,7 @@ class StudyLine:
     view: Overview
     progress: Progress
     best: ArmLine | None
+    answer: str | None  # of one that has completed
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,14 @@ class Shelves:
 
 def _study_line(ledger: Ledger, row: StudyRow) -> StudyLine:
     view = overview(ledger, row)
-    return StudyLine(row, str(row.spec.get("question", "")), view, progress(view.arms), best_of(view))
+    return StudyLine(
+        row,
+        str(row.spec.get("question", "")),
+        view,
+        progress(view.arms),
+        best_of(view),
+        outcomes.of_studies(ledger, [row])[row.study_id],
+    )
 
 
 def best_of(view: Overview) -> ArmLine | None:

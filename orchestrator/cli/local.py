@@ -31,12 +31,15 @@ from orchestrator.service import asking, creation, drive, host
 from orchestrator.study import plan as plans
 from orchestrator.study.plan import Plan
 from orchestrator.study.spec import StudySpec
+from orchestrator.tracking import mapping, pages
+from orchestrator.tracking.destination import destination
 from trainer.protocol import SCHEDULE
 
 if TYPE_CHECKING:
     from dashboards.evidence.tables import Table
     from dashboards.report.answer import Answer
 
+PAGES_WITHIN_S = 2.0  # what MLflow's server is given to say where a study is
 ANSWER_WITHIN_S = 10.0  # what the process that leads is given to answer a request
 LOOKS_A_LEADER = 10  # so many looks at a study, 2 s, and then one at whether anybody leads
 
@@ -78,8 +81,12 @@ class LocalSite:
 
     # -- look ----------------------------------------------------------------------------------------
     def listed(self) -> list[dict[str, Any]]:
-        """All studies, oldest first."""
-        return listed(self.store, self.store.studies())
+        """All studies, oldest first; with the answer of each that has completed."""
+        from dashboards.report import outcomes
+
+        studies = self.store.studies()
+        answers = outcomes.of_studies(self.store, studies, self.settings.home / outcomes.FILE)
+        return [{**row, "answer": answers[row["study_id"]]} for row in listed(self.store, studies)]
 
     def study(self, name: str) -> StudyRow:
         return self.store.study(name)
@@ -110,6 +117,13 @@ class LocalSite:
         storage = Storage(self.settings.runs)
         return schedules.read(storage.latest(trial.study_id, trial.trial_id, trial.attempts, SCHEDULE))
 
+    def charts(self, study: StudyRow) -> str | None:
+        """Where a server of MLflow shows its trials; None where none is known, or it does not say."""
+        place = destination(self.settings)
+        if place is None or place.pages is None:
+            return None
+        return pages.charts_at(place.pages, mapping.experiment(study), within_s=PAGES_WITHIN_S)
+
     # -- what was found ------------------------------------------------------------------------------
     def table(self, study: StudyRow, *, metric: str | None) -> Table:
         from dashboards.report.answer import table_of
@@ -124,10 +138,11 @@ class LocalSite:
 
     def conclude(self, study: StudyRow) -> Conclusion:
         """Of a study that has ended. A full disk takes no result away."""
-        from dashboards.report import files
+        from dashboards.report import files, outcomes
         from dashboards.report.answer import gather
 
         answer = gather(self.store, study.study_id, slots=self.settings.workers, runs=self.settings.runs)
+        outcomes.of_studies(self.store, [study], self.settings.home / outcomes.FILE)  # for the next list
         try:
             path = files.write(answer, self.settings.reports / study.name)
         except OSError as problem:

@@ -116,6 +116,10 @@ class RemoteSite:
         found = self.client.logs(trial.trial_id, after=after)
         return [_stored(trial.trial_id, each) for each in islice(found, most)]
 
+    def charts(self, study: StudyRow) -> str | None:
+        """The service's page of the study links to them."""
+        return None
+
     def schedule(self, trial: TrialRow) -> LearnedSchedule:
         return self.client.schedule(trial.trial_id)
 

@@ -164,7 +164,7 @@ def spec_(spec: str, **changes: Any) -> int:
 @as_json_option
 @server_option
 def list_(as_json: bool, server: str | None) -> int:
-    """List all studies."""
+    """List all studies, with the verdict on the claim of each that has completed."""
     with opened(server) as site:
         rows = site.listed()
     if as_json:
@@ -177,13 +177,14 @@ def list_(as_json: bool, server: str | None) -> int:
         (
             row["study"],
             row["status"],
+            row.get("answer") or "–",
             f"{row['ended']}/{row['requested']}",
             datetime.fromtimestamp(row["created_at"]).strftime("%Y-%m-%d %H:%M"),
             row["study_id"],
         )
         for row in rows
     ]
-    header = ("study", "status", "ended", "created", "id")
+    header = ("study", "status", "answer", "ended", "created", "id")
     say(*table(header, cells, right={"ended"}, spare=("id", "created"), width=terminal_width()))
     return DONE
 
@@ -205,6 +206,9 @@ def show(name: str, as_json: bool, server: str | None) -> int:
         _show(site, study, as_json=as_json)
         if not as_json:
             _tell_requests(site, study)
+            found = site.charts(study)
+            if found is not None:
+                say(f"Charts in MLflow: {found}")
     return DONE
 
 

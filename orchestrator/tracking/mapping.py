@@ -10,7 +10,7 @@ import math
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -32,6 +32,7 @@ from orchestrator.study.spec import Arm, StudySpec
 
 KEY_CHARS, PARAM_CHARS = 250, 6000  # MLflow's own limits
 TAG_CHARS = 1000  # its limit is 8,000; so a batch of 100 stays far below the 1 MB of a request
+PROVENANCE_CHARS = 5000  # one for each trial
 ATTACHED = "orch.attached."  # and a file's name: the tag that holds its fingerprint
 NOT_ALLOWED = re.compile(r"[^/\w.\- :]|\.\.+")
 
@@ -81,32 +82,18 @@ class Reports:
     """Events of one trial, in the ledger's order, as points: each metric once at each step.
 
     An attempt that went on from a checkpoint tells some steps again; they were told before.
-    `charged_before(n)` is what the attempts before the n-th were charged: clocks add up over attempts.
     """
 
-    def __init__(self, charged_before: Callable[[int], Mapping[str, float]]) -> None:
-        self._charged_before = charged_before
-        self._base: Mapping[str, float] = {}
-        self._attempt = 0
+    def __init__(self) -> None:
         self._told: dict[str, set[int]] = {}
-        self._clocks_at = -1
 
     def points(self, event: Event) -> list[Measurement]:
         if event.kind == "started":  # its payload is provenance
             return []
-        if event.attempt != self._attempt:
-            self._attempt, self._base = event.attempt, self._charged_before(event.attempt)
         payload = event.payload
         named = [(value_name(name), value) for name, value in payload.get("values", {}).items()]
         named += [(key(f"hyper/{name}"), value) for name, value in payload.get("hyper", {}).items()]
-        found = [p for name, value in named if (p := self._new(name, value, event)) is not None]
-        if event.step > self._clocks_at and payload.get("clocks"):
-            self._clocks_at = event.step  # a word about an earlier step comes with the clocks of now
-            clocks = added(self._base, payload["clocks"])
-            found += [
-                measurement(key(f"clock/{n}"), value, event.at, event.step) for n, value in clocks.items()
-            ]
-        return found
+        return [p for name, value in named if (p := self._new(name, value, event)) is not None]
 
     def _new(self, name: str, value: float, event: Event) -> Measurement | None:
         told = self._told.setdefault(name, set())
@@ -141,13 +128,14 @@ def trial_tags(trial: TrialRow) -> dict[str, str]:
             "arm": trial.arm,
             "replicate": trial.replicate,
             "index": trial.index,
+            **({"point": json.dumps(dict(trial.point))} if trial.point else {}),
         }
     )
 
 
 def trial_params(trial: TrialRow) -> dict[str, str]:
-    """The point, and the whole config, flat."""
-    return _params({**{f"point/{path}": v for path, v in trial.point.items()}, **flat(trial.config)})
+    """The whole config, flat; the point is in it."""
+    return _params(flat(trial.config))
 
 
 def attempt_tags(attempts: Iterable[AttemptRow]) -> dict[str, str]:
@@ -174,10 +162,11 @@ def state_tags(state: str, **more: object) -> dict[str, str]:
 
 
 def provenance_tags(facts: Mapping[str, Any]) -> dict[str, str]:
-    """On what an attempt runs: versions, commit, host, devices."""
-    tags = _tags({name: v for name, v in flat(facts).items() if v not in ("null", "[]", "{}")})
-    commit = tags.get("orch.git.commit")
-    return tags if commit is None else tags | {"mlflow.source.git.commit": commit}
+    """On what an attempt runs: versions, commit, host, devices, as one text."""
+    known = {name: value for name, value in facts.items() if value not in (None, [], {})}
+    tags = {"orch.provenance": _cut(storable(json.dumps(known, default=str)), PROVENANCE_CHARS)}
+    commit = flat(facts).get("git.commit", "null")
+    return tags if commit == "null" else tags | {"mlflow.source.git.commit": _cut(commit, TAG_CHARS)}
 
 
 def result_points(spec: StudySpec, trial: TrialRow, attempts: Sequence[AttemptRow]) -> list[Measurement]:

@@ -77,15 +77,29 @@ class MlflowStore:
             self._client = MlflowClient(tracking_uri=place.uri, registry_uri=place.uri)
 
     # -- experiments and runs -------------------------------------------------------------------------
-    def experiment(self, name: str, *, folder: str) -> Experiment:
-        """The experiment of that name, made if there is none. `folder`: of its artifacts, where we choose."""
+    def experiment(self, name: str, *, folder: str, tags: Mapping[str, str] | None = None) -> Experiment:
+        """The experiment of that name, made if there is none. `folder`: of its artifacts, where we choose.
+        `tags`: those that it lacks are written; those that it has may be a person's."""
         with self._answering():
             found = self._client.get_experiment_by_name(name)
-            if found is not None:
-                return Experiment(found.experiment_id, deleted=found.lifecycle_stage != "active")
-            root = self._place.artifacts
-            place = None if root is None else (root / folder).as_uri()
-            return Experiment(self._client.create_experiment(name, artifact_location=place), deleted=False)
+            if found is None:
+                root = self._place.artifacts
+                place = None if root is None else (root / folder).as_uri()
+                made = self._client.create_experiment(name, artifact_location=place, tags=dict(tags or {}))
+                return Experiment(made, deleted=False)
+            deleted = found.lifecycle_stage != "active"
+            for key, value in (tags or {}).items():
+                if not deleted and key not in found.tags:
+                    self._client.set_experiment_tag(found.experiment_id, key, value)
+            return Experiment(found.experiment_id, deleted=deleted)
+
+    def experiment_of(self, name: str) -> tuple[str, dict[str, str]] | None:
+        """The id and the tags of the experiment of that name; None without one, or where it was deleted."""
+        with self._answering("say where an experiment is"):
+            found = self._client.get_experiment_by_name(name)
+            if found is None or found.lifecycle_stage != "active":
+                return None
+            return str(found.experiment_id), dict(found.tags)
 
     def restore(self, experiment: Experiment) -> None:
         with self._answering():

@@ -18,7 +18,7 @@ from orchestrator.ledger.records import ENDED, StoredEvent, StudyRow, StudyState
 from orchestrator.readings import states
 from orchestrator.runs.folders import Storage
 from orchestrator.study.spec import StudySpec
-from orchestrator.tracking import mapping
+from orchestrator.tracking import mapping, pages
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.store import Experiment, MlflowStore, Run, precedence
 from trainer.protocol import SCHEDULE
@@ -93,7 +93,9 @@ class StudyMirror:
 
     # -- finding what is there ------------------------------------------------------------------------
     def _find_experiment(self, study: StudyRow, *, restore: bool) -> Experiment:
-        found = self._sink.experiment(mapping.experiment(study), folder=study.study_id)
+        found = self._sink.experiment(
+            mapping.experiment(study), folder=study.study_id, tags=pages.experiment_tags(self._spec)
+        )
         if found.deleted and not restore:
             raise _deleted(study)
         if found.deleted:
@@ -205,11 +207,7 @@ class StudyMirror:
 
     def _reports_until(self, trial_id: str, event_id: int) -> mapping.Reports:
         """What of a trial's reports was told before an event."""
-
-        def charged_before(number: int) -> dict[str, float]:
-            return costs.added(*(a.clocks for a in self._ledger.attempts(trial_id) if a.number < number))
-
-        reports = mapping.Reports(charged_before)
+        reports = mapping.Reports()
         for stored in paging.events(self._ledger, trial_id=trial_id):
             if stored.event_id >= event_id:
                 break

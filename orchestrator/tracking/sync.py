@@ -8,7 +8,7 @@ from contextlib import suppress
 from orchestrator.ground.errors import MoveRefused, NotFound
 from orchestrator.ledger import Store, paging
 from orchestrator.ledger.records import StudyRow, TrialRow
-from orchestrator.tracking import mapping
+from orchestrator.tracking import mapping, pages
 from orchestrator.tracking.destination import Destination, writing
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
@@ -90,6 +90,20 @@ def sync(
             mirrored.advance(going_on)
             if mirrored.settled:
                 ledger.move_cursor(place.owed(study.study_id), 0)
+
+
+def study_page(place: Destination, study: StudyRow) -> str:
+    """The address of the charts of a study's trials in MLflow's own pages. NotFound: there are none, or no
+    server shows them. MirrorLost."""
+    if place.pages is None:
+        raise NotFound(f"No server shows {place.shown}. Open MLflow's pages on it with: orch ui {study.name}")
+    found = None if place.is_emptied else MlflowStore(place).experiment_of(mapping.experiment(study))
+    if found is None:
+        raise NotFound(
+            f"MLflow at {place.shown} has no experiment of {study.name}: it is not written yet, or was "
+            f"deleted there. Write what is missing with: orch mlflow sync {study.name}"
+        )
+    return pages.charts(place.pages, *found)
 
 
 def run_page(place: Destination, study: StudyRow, trial: TrialRow) -> str:

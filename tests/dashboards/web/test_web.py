@@ -16,10 +16,8 @@ from dashboards.report import ink
 from dashboards.web import routes, words
 from dashboards.web.study import Kept
 from orchestrator.ground.errors import LedgerBusy
-from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
-from orchestrator.ledger.records import StudyState, TrialState
-from orchestrator.tracking.destination import Destination, destination
+from orchestrator.ledger.records import StudyState
 from tests.dashboards.asgi import Answer, get
 from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, runs, searched, spec
 from tests.faults.world import created, small_study, world
@@ -76,6 +74,13 @@ def test_the_list_shows_progress_best_and_spend() -> None:
     assert "8 of 26 runs ended: 8 completed" in text
     assert "0.70000" in text  # the best of the search
     assert "8.00 h" in text
+
+
+def test_the_list_shows_the_answer_of_a_study_that_has_completed() -> None:
+    running = get(served(filled(state=StudyState.RUNNING)), "/").text
+    assert 'class="answered' not in running
+    won = ledger(spec(), {**searched(), "confirm-bo": runs(*[0.80] * 6), "confirm-guided": runs(*[0.60] * 6)})
+    assert '<span class="answered supported">supported</span>' in get(served(won), "/").text
 
 
 def test_the_list_can_be_narrowed_to_a_state() -> None:
@@ -310,6 +315,14 @@ def test_the_sign_in_form_keeps_the_token_out_of_addresses() -> None:
     assert 'method="post" action="/session"' in form[0]
 
 
+def test_signing_in_asks_for_a_token_only_where_one_is_needed() -> None:
+    open_to_all = get(served(filled()), "/login").text
+    assert "This service asks for no token" in open_to_all
+    assert "<form id" not in open_to_all
+    for asked in (served(filled(), role=None), served(filled(), signed_in=lambda _: True)):
+        assert '<form id="login"' in get(asked, "/login").text
+
+
 def test_somebody_unknown_is_sent_to_sign_in_and_back() -> None:
     app = served(filled(), role=None)
     answer = get(app, "/studies/s1?sort=-value")
@@ -346,50 +359,6 @@ def test_every_style_that_plotly_would_add_has_its_place_taken() -> None:
     assert len(ids) == script.count('createElement("style")')
     text = get(served(filled()), "/studies/s1").text
     assert all(f'<meta id="{each}"' in text for each in ids)
-
-
-def mirrored(home: Path, **more: Any) -> Destination:
-    found = destination(Settings(home, "memory://", 1, **more))
-    assert found is not None
-    return found
-
-
-def test_a_trial_links_to_its_run_in_mlflow_where_a_server_shows_it(tmp_path: Path) -> None:
-    def row(trial: str = "s1.guided.0.1", store: Store | None = None, **more: Any) -> str:
-        place = mirrored(tmp_path, **more) if more else None
-        return get(served(store or filled(), mlflow=place), f"/trials/{trial}").text
-
-    for uri in (
-        {"mlflow": "https://ada:secret@host/x"},
-        {"mlflow": "postgresql://h/db", "mlflow_ui": "https://h"},
-    ):
-        assert 'href="/trials/s1.guided.0.1/mlflow"' in row(**uri)
-        assert "orch ui" not in row(**uri)
-        assert "secret" not in row(**uri)
-    on_a_file = row(mlflow=f"sqlite:///{tmp_path}/mlflow.db")
-    assert "To see its run in MLflow: <code>orch ui</code>" in on_a_file
-    assert "/mlflow" not in on_a_file
-    assert "MLflow" not in row()
-    waiting = ledger(spec(), {"base": [Run(state=TrialState.WAITING)]})
-    assert "MLflow" not in row("s1.base.0.0", waiting, mlflow="https://host")
-
-
-def test_a_run_that_mlflow_has_not_is_told_with_what_to_do(tmp_path: Path) -> None:
-    file = f"sqlite:///{tmp_path}/mlflow.db"
-    app = served(filled(), mlflow=mirrored(tmp_path, mlflow=file, mlflow_ui="https://host"))
-    answer = get(app, "/trials/s1.guided.0.1/mlflow")
-    assert answer.status == 404
-    assert "has no run of guided.0.1 of synthetic" in answer.text
-    assert "orch mlflow sync synthetic" in answer.text
-    assert not (tmp_path / "mlflow.db").exists()  # looking makes nothing
-    shown_nowhere = served(filled(), mlflow=mirrored(tmp_path, mlflow=file))
-    assert "orch ui" in get(shown_nowhere, "/trials/s1.guided.0.1/mlflow").text
-    assert "ORCH_MLFLOW=off" in get(served(filled()), "/trials/s1.guided.0.1/mlflow").text
-    assert (
-        get(served(filled(), role=None), "/trials/s1.guided.0.1/mlflow")
-        .headers["location"]
-        .startswith("/login")
-    )
 
 
 # -- words -------------------------------------------------------------------------------------------------

@@ -21,8 +21,10 @@ from orchestrator.ground.errors import BadSpec
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
 from orchestrator.service.doctor import examine
+from orchestrator.tracking import pages as pages_of_mlflow
 from orchestrator.tracking.destination import destination
 from tests.faults import mirrored
+from tests.faults.world import small_study
 from tests.orchestrator.conftest import Orch
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own, not ours to mend
@@ -159,7 +161,15 @@ def test_the_pages_need_a_store_and_a_free_port(
     )
 
 
-def test_the_pages_open_and_ctrl_c_ends_them(home: Path, store_file: Path) -> None:
+def test_the_pages_open_at_the_newest_study_s_charts_and_ctrl_c_ends_them(
+    home: Path, store_file: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{store_file}", registry_uri=f"sqlite:///{store_file}")
+    client.create_experiment("orch/older")
+    newest = client.create_experiment("orch/small", tags=pages_of_mlflow.experiment_tags(small_study()))
+    client.create_experiment("of somebody else")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -168,19 +178,23 @@ def test_the_pages_open_and_ctrl_c_ends_them(home: Path, store_file: Path) -> No
         cwd=ROOT,
         env={**os.environ, "ORCH_HOME": str(home)},
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
     )
-    killer = threading.Timer(120, pages.terminate)  # 5 s on an idle machine
+    killer = threading.Timer(180, pages.terminate)  # 5 s on an idle machine
     killer.start()
     try:
         assert pages.stdout is not None
         address = pages.stdout.readline().strip()
-        assert address == f"http://127.0.0.1:{port}"
+        home_page, _, charts = address.partition("/#/")
+        assert home_page == f"http://127.0.0.1:{port}"
+        assert charts.startswith(f"experiments/{newest}/runs?viewStateShareKey=orch-1&compareRunsMode=CHART")
         with urllib.request.urlopen(address, timeout=30) as page:
             assert b"MLflow" in page.read()
         pages.send_signal(signal.SIGINT)
         assert pages.wait(60) == 0
+        assert pages.stderr is not None
+        assert pages.stderr.read() == "Starting MLflow's server…\nMLflow's server runs until Ctrl-C.\n"
         with socket.socket() as probe:  # all of its processes are gone
             assert probe.connect_ex(("127.0.0.1", port)) != 0
     finally:
