@@ -277,8 +277,8 @@ MISTAKES = {
             "study plan module.json",
             U,
             "The entrypoint 'my_modle' cannot be imported (No module named 'my_modle'). "
-            ""
-            "Name a module on the Python path that offers check, shape_key, run, such as 'orchestrator.rehearsal'.",
+            "Name a module on the Python path that offers check, shape_key, run, such as "
+            "'orchestrator.rehearsal'.",
             "my_modle",
         ),
         Mistake(
