@@ -6,7 +6,6 @@ import argparse
 import json
 import re
 import shlex
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, astuple, fields, is_dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from benchmarks import __main__ as benchmarks
 from orchestrator.backends.simulated import Fault
 from orchestrator.cli import orch
 from orchestrator.cli.spec_options import read
-from orchestrator.engine.checks import require_runnable
 from orchestrator.readings.overview import overview
 from orchestrator.study.methods import METHODS
 from orchestrator.study.plan import plan
@@ -102,22 +100,6 @@ def test_the_example_entrypoint_runs_as_written(tmp_path: Path, monkeypatch: pyt
     assert default is not None
     assert best is not None
     assert best < default
-
-
-def test_the_example_of_guided_against_bo_is_a_study_with_a_claim(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = (DOCS / "own-entrypoint.md").read_text()
-    module = re.findall(r"```python\n(.*?)```", text, re.S)[0]
-    more = '("seed", "steps", "lr", "alpha", "beta1", "guide", "reach")'
-    (tmp_path / "my_model.py").write_text(module.replace('("seed", "steps", "lr")', more))
-    (tmp_path / "spec.yaml").write_text(re.findall(r"```yaml\n(.*?)```", text, re.S)[1])
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "my_model", raising=False)
-    study = read_spec(tmp_path / "spec.yaml")
-    require_runnable(study)
-    assert study.claim is not None
-    assert plan(study, slots=1).total.trials == 1 + 20 + 4 + 6 + 6
 
 
 def _leaves(cls: type, path: str = "") -> Iterator[tuple[str, str, str]]:

@@ -14,6 +14,7 @@ from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Frame
 from dashboards.evidence.headline import Headline, Side, over_cost, p_text, possessive
 from dashboards.evidence.verdict import Verdict
+from orchestrator.ledger.records import StudyState
 from orchestrator.study.spec import Arm
 
 LUCK = 0.1  # of the search value: less lost on fresh seeds than this is not told
@@ -55,7 +56,11 @@ def _why(frame: Frame, judged: Verdict, head: Headline) -> Iterator[str]:
         yield "The study registered no claim, so nothing is judged. The table holds what each row reached."
         return
     if head.outcome == "no verdict yet":
-        judged_later = "The claim is judged once all of its runs have ended."
+        judged_later = (
+            "Its claim is not judged, since runs are missing. Create it again under another name."
+            if frame.state is StudyState.CANCELLED
+            else "The claim is judged once all of its runs have ended."
+        )
         yield frame.cut_short if frame.finished else f"The study is {frame.status}. {judged_later}"
         return
     ours, theirs = head.sides
@@ -189,6 +194,6 @@ def _command(frame: Frame, judged: Verdict, head: Headline) -> str:
     name = frame.spec.name
     if head.outcome == "undecided" and judged.more_needed and head.n:
         return f"orch study extend {name} --seeds {judged.more_needed}"
-    if head.outcome == "no verdict yet" and not frame.finished:
+    if head.outcome == "no verdict yet" and frame.state in (StudyState.RUNNING, StudyState.PAUSED):
         return f"orch study resume {name}"
     return ""

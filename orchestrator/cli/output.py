@@ -101,7 +101,7 @@ def _problems(error: Exception) -> list[str]:
     if isinstance(error, click.ClickException):
         usage = isinstance(error, click.UsageError) and error.ctx is not None
         hint = [f"See `{error.ctx.command_path} --help`."] if usage and error.ctx else []  # type: ignore[attr-defined]
-        return [error.format_message(), *hint]
+        return [_usage(error), *hint]
     if isinstance(error, OrchError):
         sentences = error.problems if isinstance(error, BadSpec) else str(error).splitlines()
         return [*sentences, *getattr(error, "__notes__", ())]
@@ -109,6 +109,20 @@ def _problems(error: Exception) -> list[str]:
         where = f": {_cut(str(error.filename))}" if error.filename is not None else ""
         return [f"The system refused this ({error.strerror or error}){where}."]
     return [f"An unexpected error: {type(error).__name__}: {error}"]
+
+
+def _usage(error: click.ClickException) -> str:
+    """click's own sentence, or one that says what is allowed where click's does not."""
+    if isinstance(error, click.BadOptionUsage) and error.ctx is None:  # nothing follows the option
+        return f"{error.format_message()} Write it like {error.option_name} VALUE."
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        kind = error.param.type
+        given, refused, _ = error.message.partition(" is not ")
+        if refused and isinstance(kind, click.IntRange | click.FloatRange):
+            words = "whole number" if isinstance(kind, click.IntRange) else "number"
+            ends = f"from {kind.min} to {kind.max}" if kind.max is not None else f"of at least {kind.min}"
+            return f"{error.param.opts[0]} is {given}. Allowed is a {words} {ends}."
+    return error.format_message()
 
 
 def _cut(text: str) -> str:

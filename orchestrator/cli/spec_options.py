@@ -44,7 +44,7 @@ workers_option = click.option(
 def _no_nan(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
     """NaN is below nothing and above nothing: as a limit it would let everything pass."""
     if value is not None and math.isnan(value):
-        raise click.BadParameter("nan is no number.", context, option)
+        raise click.BadParameter("nan is not a number.", context, option)
     return value
 
 
@@ -105,16 +105,18 @@ def read(
     """The spec that NAME|FILE and the flags ask for. A name that looks like a file is one."""
     from orchestrator.study.overrides import override
     from orchestrator.study.spec_files import read_spec
+    from studies import catalog
 
-    if given.endswith(FILE_SUFFIXES) or "/" in given:
+    preset = given in catalog.names()
+    if given.endswith(FILE_SUFFIXES) or "/" in given or (os.path.isfile(given) and not preset):
         if size is not None:
             raise click.UsageError(f"--size goes with a preset's name, and {given} is a file. Leave it out.")
+        if os.path.isdir(given):
+            raise BadSpec(f"{given!r} is a folder. Give the path of a spec's file, or a preset's name.")
         if not os.path.isfile(given):  # unlike Path.is_file, quiet about names that are too long
             raise BadSpec(f"There is no file {given[:200]!r}. Give a spec's path, or a preset's name.")
         spec = read_spec(Path(given))
     else:
-        from studies import catalog
-
         spec = catalog.get(given, size or "quick")
     sets = (*_data(spec, pair, data_dir), *sets)
     return override(spec, name=name, trials=trials, replicates=replicates, search=search, sets=sets)

@@ -182,7 +182,8 @@ class Wire:
             return problem
         why = re.sub(r"^\[Errno -?[0-9]+\] ", "", str(problem)) or type(problem).__name__
         return ServiceLost(
-            f"The service at {self.url} cannot be reached: {why}. Is the address right, and does it run?"
+            f"The service at {self.url} cannot be reached: {why}. "
+            f"Check the address, or start the service there: orch serve"
         )
 
     def tell_of_retrying(self, left_s: float) -> None:

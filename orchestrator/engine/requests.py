@@ -69,8 +69,10 @@ def _turn(
 ) -> None:
     """Already there is as good as done: a wish may be obeyed twice."""
     if study.state not in (before, after):
+        again = " Create it again under another name." if study.state is StudyState.CANCELLED else ""
         raise MoveRefused(
-            f"The study {study.name} is {study.state} and cannot be {verb}; only one that is {before} can."
+            f"The study {study.name} is {study.state} and cannot be {verb}; only one that is "
+            f"{before} can.{again}"
         )
     store.move_study(epoch, study.study_id, before, after)
 
@@ -96,7 +98,9 @@ def _extend(store: Store, epoch: int, study: StudyRow, wish: Wish) -> None:
     spec = StudySpec.stored(study.spec)
     check_extension(store, study.study_id, spec, wish.detail)
     if study.state is StudyState.CANCELLED:
-        raise MoveRefused(f"The study {study.name} is cancelled and cannot be extended.")
+        raise MoveRefused(
+            f"The study {study.name} is cancelled and cannot be extended. Create it again under another name."
+        )
     _affordable(store, study, spec)
     total: Counter[str] = Counter()
     for other in store.wishes(study.study_id):

@@ -44,7 +44,12 @@ def read_spec(path: Path) -> StudySpec:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise BadSpec(f"{path} is not read: its suffix is {path.suffix!r}. Allowed are {', '.join(readers)}.")
-    return spec_from_dict(reader(_text(path), str(path)))
+    text = _text(path)
+    if not text.strip():
+        raise BadSpec(
+            f"{path} is empty. To begin with a preset's spec: orch study spec bo-vs-guided > {path}"
+        )
+    return spec_from_dict(reader(text, str(path)))
 
 
 def spec_from_dict(data: Any) -> StudySpec:

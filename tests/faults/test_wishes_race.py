@@ -149,7 +149,8 @@ def test_a_cancel_stops_everything_for_good(tmp_path: Path) -> None:
     cancel, resume = place.store.wishes(study_id)
     assert cancel.answer == ""
     assert resume.answer == (
-        "The study small is cancelled and cannot be resumed; only one that is paused can."
+        "The study small is cancelled and cannot be resumed; only one that is paused can. "
+        "Create it again under another name."
     )
 
 

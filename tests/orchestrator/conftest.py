@@ -17,7 +17,7 @@ from orchestrator.engine.tick import Engine, Tick
 from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, open_ledger
-from orchestrator.service import host
+from orchestrator.service import drive, host
 from orchestrator.study.canonical import canonical
 from orchestrator.tracking.destination import Destination
 from tests.faults.world import World, created, small_study, world
@@ -155,4 +155,5 @@ def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[int, Calla
         return host.Host(settings, store, place.clock, driven, workers or settings.workers)
 
     monkeypatch.setattr(host, "open_host", open_host)
+    monkeypatch.setattr(drive, "PACE_S", 0.0)  # their time passes by itself
     return at_tick

@@ -110,6 +110,16 @@ def test_while_it_runs_there_is_no_verdict_yet() -> None:
     assert command.startswith("orch study resume ")
 
 
+def test_a_cancelled_study_is_not_told_to_be_resumed() -> None:
+    head, why, command = concluded(state=StudyState.CANCELLED)
+    assert head.outcome == "no verdict yet"
+    assert why == (
+        "The study is cancelled. Its claim is not judged, since runs are missing. Create it again under "
+        "another name."
+    )
+    assert command == ""
+
+
 def test_a_study_that_its_budget_ended_has_no_verdict() -> None:
     head, why, command = concluded(reason="The budget of 3 chip-hours is spent.")
     assert head.outcome == "no verdict yet"

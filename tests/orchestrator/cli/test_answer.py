@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from orchestrator.cli import output
 from tests.faults.world import small_study
 from tests.orchestrator.conftest import Orch
 
+ROOT = Path(__file__).parents[3]
 Machines = dict[int, Callable[[], None]]
 CLAIM = {"text": "Random beats the base.", "challenger": "random", "incumbent": "base"}
 
@@ -42,6 +44,45 @@ def test_a_foreground_study_ends_with_table_verdict_and_report(
     assert {cell["row"] for cell in again.json["table"]["cells"]} == {"base", "random", "grid"}
     assert again.json["report"] == str(home / "reports" / "small" / "report.html")
     assert again.json["ended"] == 8  # what was there stays
+
+
+# The parts of an ending, in their order, whatever the numbers are.
+ENDING = (
+    r"^[✓✗•] [A-Z][a-z ]+    [\w-]+    \d+ runs, .+ of compute time$",
+    r"^  .+ on \d+ fresh seeds   \S+ [\d.]+   \S+ [\d.]+     (lower|higher) is better$",
+    r"^  difference {9,}[\d.]+ ",
+    r"^  cost of a search {3,}[\d.]+× ",
+    r"^  \S.* +search  trials +\S",
+    r"^  Report  \S+/report\.html$",
+    r"^  Next    orch study \S.*$",
+    r"^          orch ui +curves in MLflow$",
+)
+
+
+def test_the_readme_shows_an_ending_of_the_form_that_is_printed(
+    orch: Orch, tmp_path: Path, machines: Machines
+) -> None:
+    again = {"method": "fixed", "trials": 6, "phase": "confirm", "fresh_seeds": True}
+    arms = [
+        *({"name": name, "method": "fixed", "row": name} for name in ("base", "random")),
+        *({"name": f"confirm-{name}", **again, "after": {"arm": name}} for name in ("base", "random")),
+    ]
+    arms[1]["config"] = {"optimizer": {"alpha": 0.2}}
+    path = tmp_path / "six.json"
+    claim = {**CLAIM, "cost_ratio": 1}
+    path.write_text(json.dumps(small_study(name="six", arms=arms, claim=claim).model_dump(mode="json")))
+    printed = orch("study", "create", str(path)).out
+    shown = re.findall(r"^```text\n([✓✗•] .*?)^```$", (ROOT / "README.md").read_text(), re.S | re.M)
+    assert len(shown) == 1
+    for ending in (printed, shown[0]):
+        found = [re.search(part, ending, re.M) for part in ENDING]
+        assert None not in found, (
+            ending,
+            [part for part, at in zip(ENDING, found, strict=True) if at is None],
+        )
+        places = [at.start() for at in found if at]
+        assert places == sorted(places)
+    assert len(shown[0].splitlines()) <= 25
 
 
 def test_a_claim_is_told_by_plan_show_and_verdict_with_its_kind(orch: Orch, tmp_path: Path) -> None:

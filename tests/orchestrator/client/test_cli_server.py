@@ -273,7 +273,7 @@ def test_a_server_that_is_not_there_is_a_sentence_within_three_seconds(
     assert said.code == output.UNREACHABLE
     assert said.json["error"]["kind"] == "service-unreachable"
     assert said.json["error"]["problems"] == [
-        "The service at http://127.0.0.1:9 cannot be reached: Connection refused. Is the address right, "
-        "and does it run?"
+        "The service at http://127.0.0.1:9 cannot be reached: Connection refused. Check the address, "
+        "or start the service there: orch serve"
     ]
     assert said.err == ""

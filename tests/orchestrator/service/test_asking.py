@@ -52,7 +52,7 @@ def test_an_extension_that_can_never_be_granted_is_not_stored(place: World, stud
 
 def test_what_the_state_forbids_is_not_stored(place: World, study: StudyRow) -> None:
     with_engine = place.engine()
-    assert "only one that has ended can" in refused(place, study, "delete")
+    assert "has not ended and cannot be deleted" in refused(place, study, "delete")
     place.drive(with_engine, study.study_id)
     assert "is completed and cannot be paused" in refused(place, study, "pause")
     assert "nothing left to cancel" in refused(place, study, "cancel")

@@ -361,7 +361,12 @@ FILES = [
         b'{"name": "\xff"}',
         "latin.json is not UTF-8 text: byte 0xff at position 10. Write it as UTF-8.",
     ),
-    ("empty.yaml", "", "A spec is an object of keys and values, and this is null."),
+    (
+        "empty.json",
+        " \n",
+        "empty.json is empty. To begin with a preset's spec: orch study spec bo-vs-guided > empty.json",
+    ),
+    ("null.yaml", "# nothing", "A spec is an object of keys and values, and this is null."),
     ("s.toml", "", "s.toml is not read: its suffix is '.toml'. Allowed are .json, .yaml, .yml."),
 ]
 
