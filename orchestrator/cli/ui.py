@@ -31,10 +31,10 @@ ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TE
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="The port.")
 def command(host: str, port: int) -> int:
-    """Open MLflow's pages on what is mirrored. Ctrl-C ends them."""
+    """Open the MLflow UI on the mirrored studies. Stop it with Ctrl-C."""
     place = place_of_mirror()
     if place.is_server:
-        say(f"The studies are on a server, which has pages of its own: {place.shown}")
+        say(f"The studies are on a server, which has its own pages: {place.shown}")
         return DONE
     if place.is_emptied:
         raise NotFound(
@@ -51,7 +51,9 @@ def command(host: str, port: int) -> int:
             server.wait()
         except KeyboardInterrupt:
             return DONE
-    raise MirrorLost(f"MLflow's server ended by itself, with exit code {server.returncode}. It has said why.")
+    raise MirrorLost(
+        f"MLflow's server ended by itself, with exit code {server.returncode}. Its own message is above."
+    )
 
 
 @contextlib.contextmanager
@@ -89,6 +91,6 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
             time.sleep(0.2)
     if server.poll() is not None:
         raise MirrorLost(
-            f"MLflow's server ended at once, with exit code {server.returncode}. It has said why."
+            f"MLflow's server ended at once, with exit code {server.returncode}. Its own message is above."
         )
     raise MirrorLost(f"MLflow's server does not answer within {READY_WITHIN_S:g} s. Try again.")

@@ -26,7 +26,7 @@ COST_THE_SAME = frozenset(
     {"seed", "guidance.eta", "guidance.reach", "schedule.warmup_steps"}
     | {f"optimizer.{name}" for name in ("alpha", "beta1", "beta2", "eps", "learning_rate", "weight_decay")}
 )
-TABLE_HEADER = ("arm", "phase", "method", "runs", "each", "run time", "chip-hours", "waits for")
+TABLE_HEADER = ("arm", "phase", "method", "runs", "each", "compute time", "chip-hours", "waits for")
 
 
 @dataclass(frozen=True)
