@@ -146,7 +146,7 @@ def print_json(data: object) -> None:
 
 def number(value: float | None) -> str:
     """Five digits: enough to tell two losses apart."""
-    return "" if value is None else f"{value:.5g}"
+    return "" if value is None else f"{value:.5g}".replace("-", "−", 1 if value < 0 else 0)
 
 
 def counted(count: int, what: str) -> str:

@@ -80,7 +80,7 @@ class ClaimPlan:
     level: float  # of the test in one column
     two_sided: bool
     fewest: int  # pairs below which the test cannot decide
-    effect: float | None  # in paired standard deviations: what these pairs see with a power of 80 %
+    effect: float | None  # in paired standard deviations: what these pairs see with 80% power
     needed: dict[str, int | None]  # by effect: pairs for that power; None: over 1,000
     sentence: str
 
