@@ -23,6 +23,7 @@ MESSAGES = (
     "orchestrator/service",
     "orchestrator/engine",
     "orchestrator/readings",
+    "orchestrator/api",
     "dashboards",
 )
 HANDED_ON = ("trainer/terminal/console.py", "trainer/terminal/translate.py", "trainer/data/__main__.py")
@@ -36,7 +37,7 @@ RULES = tuple(
 STUMBLES: Mapping[str, str] = {
     r"no gain beyond the noise that it could explain": "no gain to explain",
     r"another way of guiding": "variant of guidance; not a control",
-    r"[Cc]onditional on one selection by each arm:": "Each method searched once; …",
+    r"[Cc]onditional on one selection by each arm": "Each method searched once; …",
     r"[Tt]he choices again": "Selected configs re-run on fresh seeds",
     r"[Oo]f a setting that nothing chose": "Fixed settings: cost of one run.",
     r"all that was charged; the mean": "Time and runs per search, averaged over columns.",
