@@ -66,8 +66,8 @@ def figures(
         Figure(
             "anytime",
             f"Best {metric} so far against what was spent",
-            "Search runs in the order of their proposal; failed and diverged runs cost and better nothing. A "
-            "line ends where its arm ended. With several replicates: their median and a 95 % bootstrap band.",
+            "Search runs in the order of their proposal; failed and diverged runs count toward cost only. A "
+            "line ends where its arm ended. With several replicates: their median and a 95% bootstrap band.",
             tuple(_anytime(series.anytime(frame, c), c, metric, inks) for c in columns),
             series.UNITS,
         ),
@@ -84,7 +84,7 @@ def figures(
         ),
         Figure(
             "confirmations",
-            f"The choices again: {metric} on fresh seeds",
+            f"Selected configs re-run on fresh seeds: {metric}",
             "Each dot is one run of an arm's choice; a grey line joins the runs of one seed.",
             tuple(_confirmed(series.confirmed(frame, c, metric=metric), c, metric, inks) for c in columns),
         ),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dashboards.evidence import attribution, cells, contrasts, hypergradients, matrix, stats, tables, verdict
 from dashboards.evidence.frames import Choice, Frame
 from dashboards.evidence.tables import column_name
+from dashboards.evidence.wording import minus
 from dashboards.report import figures
 from dashboards.report.answer import Answer
 from orchestrator.ground.durations import hours
@@ -82,7 +83,7 @@ def environment(*, html: bool) -> jinja2.Environment:
         "duration": hours,
         "column": lambda name: column_name(name) or "all",
         "short": short,
-        "signed": lambda value: "–" if value is None else f"{value:+.3g}".replace("inf", "∞"),
+        "signed": lambda value: "–" if value is None else minus(f"{value:+.3g}").replace("inf", "∞"),
         "many": many,
         "bytes": lambda value: "–" if value is None else f"{value / 2**20:,.0f} MiB",
         "words": tables.one_line,
@@ -106,7 +107,7 @@ def short(value: float | None) -> str:
     """Four digits; a miss is never."""
     if value is None:
         return "–"
-    return "never" if math.isinf(value) else f"{value:.4g}"
+    return "never" if math.isinf(value) else minus(f"{value:.4g}")
 
 
 def many(value: float) -> str:
@@ -168,9 +169,9 @@ def facts(judged: verdict.Verdict, study: str = "") -> Iterator[tuple[str, str, 
     if seen is None:
         return
     yield (
-        f"{seen.metric}, over the incumbent's" if seen.ratio is not None else f"gain in {seen.metric}",
+        f"{seen.metric}, ratio" if seen.ratio is not None else f"gain in {seen.metric}",
         seen.size,
-        f"95 % interval {seen.within}" if seen.interval else "no interval from fewer than six pairs",
+        f"95% interval {seen.within}" if seen.interval else "no interval with fewer than six pairs",
     )
     exact = seen.n <= stats.EXACT_UP_TO
     test = "exact permutation test" if exact else f"permutation test by {stats.DRAWS:,} drawn swaps"
@@ -180,7 +181,7 @@ def facts(judged: verdict.Verdict, study: str = "") -> Iterator[tuple[str, str, 
         yield from _one_sided_facts(judged, test)
     if judged.cost_ratio is not None:
         claimed = "" if judged.cost_limit is None else f"the claim allows {judged.cost_limit:g}"
-        yield f"cost over the incumbent's, by {judged.cost_by}", f"{judged.cost_ratio:.3g}", claimed
+        yield f"cost ratio, by {judged.cost_by}", f"{judged.cost_ratio:.3g}", claimed
     if judged.answer == "undecided" and judged.more_needed != 0:
         more = judged.more_needed
         count = "over 1,000" if more is None else f"{more}"
@@ -191,7 +192,7 @@ def facts(judged: verdict.Verdict, study: str = "") -> Iterator[tuple[str, str, 
 def _to_decide(judged: verdict.Verdict) -> str:
     where = " in a column" if judged.at_least is not None else ""
     least = ", six at least" if judged.p_against is None else ""
-    return f"for a power of 80 % at the effect seen{where}{least}"
+    return f"for a power of 80% at the observed effect{where}{least}"
 
 
 def _one_sided_facts(judged: verdict.Verdict, test: str) -> Iterator[tuple[str, str, str]]:
@@ -202,8 +203,8 @@ def _one_sided_facts(judged: verdict.Verdict, test: str) -> Iterator[tuple[str, 
     (cell,) = judged.cells
     yield f"paired {cell.unit}s", f"{cell.n}", f"{test}, one-sided: p = {judged.p:.3g}"
     if cell.margin is not None:
-        beneath = f"{math.exp(cell.margin.log):.3g} times the incumbent's, at κ = {cell.margin.kappa:.3g}"
-        yield "margin, of the training time", f"{cell.margin.time * 100:g} %", beneath
+        beneath = f"{math.exp(cell.margin.log):.3g} times, at κ = {cell.margin.kappa:.3g}"
+        yield "margin, of the training time", f"{cell.margin.time * 100:g}%", beneath
 
 
 def _searched(frame: Frame, arm: Arm) -> Searched:
@@ -227,7 +228,7 @@ def _chosen_by(choice: Choice) -> str:
 
 
 def _point(choice: Choice) -> str:
-    return ", ".join(f"{k} {v:.4g}" for k, v in choice.point.items()) or "as it stands"
+    return ", ".join(f"{k} {v:.4g}" for k, v in choice.point.items()) or "default config"
 
 
 def _range(parameter: Parameter) -> str:

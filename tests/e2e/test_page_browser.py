@@ -127,7 +127,7 @@ def test_a_study_is_steered_extended_and_deleted_once_one_is_sure(server: str, p
     page.get_by_role("button", name="Resume").click()
     page.locator(".now .badge.running").wait_for()
     page.get_by_role("button", name="Cancel…").click()
-    page.get_by_role("button", name="Keep it").click()
+    page.get_by_role("button", name="Keep running").click()
     assert page.locator(".now .badge.running").count() == 1
     page.get_by_role("button", name="Cancel…").click()
     page.get_by_role("button", name="Yes, cancel").click()

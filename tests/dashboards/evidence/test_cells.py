@@ -232,5 +232,5 @@ def test_page_markdown_terminal_and_json_tell_every_column_and_the_p_over_all() 
 
 def test_the_margin_is_told_as_time_and_as_a_ratio() -> None:
     told = {what: (figure, beneath) for what, figure, beneath in pages.facts(beside([1.0] * 5))}
-    assert told["margin, of the training time"] == ("3 %", "1.07 times the incumbent's, at κ = 2.2")
+    assert told["margin, of the training time"] == ("3 %", "1.07 times, at κ = 2.2")
     assert told["paired seeds"] == ("5", "exact permutation test, one-sided: p = 0.0312")

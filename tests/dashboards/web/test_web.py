@@ -94,7 +94,7 @@ def test_a_study_s_page_has_the_verdict_the_table_the_curve_the_arms_and_the_tri
     for unit in ("chip-hours", "runs", "steps", "run-hours"):
         assert f'value="{unit}"' in text
     assert "The study is waiting and has not ended." in text
-    assert "Read with care" in text  # five seeds are too few
+    assert "Caveats" in text  # five seeds are too few
     assert len(trials(Answer(200, {}, text.encode()))) == 8
     assert get(served(filled()), "/studies/s1").status == 200  # by its id too
 
@@ -225,7 +225,7 @@ def test_what_was_asked_for_is_shown_until_it_is_answered() -> None:
     store = filled(state=StudyState.RUNNING)
     store.wish("s1", "pause", {}, asked_at=1.0, asked_by="ann")
     text = get(served(store), "/studies/s1").text
-    assert "pause asked for, not yet answered" in text
+    assert "pause requested, not yet done" in text
     assert "ann" in text
 
 
