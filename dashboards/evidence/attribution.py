@@ -1,15 +1,15 @@
-"""What is a gain due to? The controls of a claim, in every column where its two rows stand.
+"""What is a gain due to? The controls of a claim, in every column that has both of its rows.
 
-The gain is the challenger's over the incumbent, on paired fresh seeds. Where it is beyond the noise (p at
-most .05), each control is asked how much of it it keeps, on the seeds that all three share:
+The gain is the challenger's over the incumbent, on paired fresh seeds. If it is significant (p at most .05),
+each control is tested for how much of the gain it keeps, on the seeds that all three share:
 
-- *supports*: surely less than half, so the control does not explain the gain;
-- *undoes*: surely more than half: without guidance, the larger part of the gain is there too;
-- *open*: neither is sure; or there is no gain beyond the noise in this column, so nothing can be attributed.
+- *supports*: clearly less than half, so the control does not explain the gain;
+- *undoes*: clearly more than half: most of the gain is there without guidance, too;
+- *open*: neither is clear; or the gain in this column is not significant, so there is nothing to attribute.
 
-Sure is a paired t test of the half that is kept, two-sided at 5 %, with Holm's correction over the columns in
-which its row stands. A search without confirmations says nothing; neither does a control of which no run
-completed, nor another way of guiding.
+"Clearly" means a paired t test of the half that is kept, two-sided at 5%, with Holm's correction over the
+columns of its row. A search without confirmations shows nothing; neither does a control without a completed
+run, nor a variant of guidance.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Literal
 from dashboards.evidence import stats
 from dashboards.evidence.contrasts import Contrast, by_logarithm, contrast, paired, paired_gains, sample
 from dashboards.evidence.frames import Frame
+from dashboards.evidence.wording import labels, possessive
 from orchestrator.study import roles
 from orchestrator.study.spec import Arm
 
@@ -117,7 +118,7 @@ def attribution(frame: Frame, challenger: Arm, incumbent: Arm, *, metric: str) -
             for arm in asked[column]
         )
         not_run = _not_run(frame, asked[column])
-        made.append(Column(column, gain, controls, not_run, _sentence(gain, controls)))
+        made.append(Column(column, gain, controls, not_run, _sentence(frame, gain, controls)))
     return tuple(made)
 
 
@@ -176,46 +177,48 @@ def _said(frame: Frame, each: _Compared, p: float | None, over: str) -> Control:
 
     if seen.mean is None:
         return control("open", "no pair of runs can be compared yet.")
-    lead = _lead(seen, "the control")
+    lead = _lead(frame, seen, "the control")
     if seen.diverged[1]:
-        lead += f", {seen.diverged[1]} of its runs having diverged"
+        lead += f", and {seen.diverged[1]} of its runs diverged"
     if each.gain.clear != "better":
-        return control("open", f"there is no gain beyond the noise that it could explain; {lead}.")
+        return control("open", f"no gain to explain; {lead}.")
     if p is None:
-        return control("open", f"no run of it completed, so what it keeps is not known; {lead}.")
+        return control("open", f"none of its runs completed; {lead}.")
     mean = _mean(each.excess)
     if mean is None or each.kept is None:
-        return control("open", f"on the seeds that all three share there is no gain; {lead}.")
+        return control("open", f"no gain on the seeds that all three share; {lead}.")
     sure = f"p = {p:.3g}{over}"
-    keeps = f"it keeps {max(each.kept, 0):.0%} of the gain in the mean"
+    keeps = f"it keeps {max(each.kept, 0):.0%} of the gain on average"
     if p > ALPHA:
-        return control("open", f"{keeps}, and whether more or less than half is not sure ({sure}); {lead}.")
+        return control("open", f"{keeps}; not clear whether more or less than half ({sure}); {lead}.")
     if mean > 0:
         return control(
-            "supports", f"{keeps}, surely less than half ({sure}): it does not explain it; {lead}."
+            "supports", f"{keeps}, clearly less than half ({sure}): it does not explain the gain; {lead}."
         )
     more = NO_GUIDANCE if each.arm.control is None else UNDOES.get(each.arm.control, NO_GUIDANCE)
     why = more.format(much="as much" if each.kept >= 1 else "most of it")
-    return control("undoes", f"{keeps}, surely more than half ({sure}){why}; {lead}.")
+    return control("undoes", f"{keeps}, clearly more than half ({sure}){why}; {lead}.")
 
 
-def _lead(seen: Contrast, over: str) -> str:
-    """The challenger against `over`, in figures."""
-    interval = f" (95 % interval {seen.within})" if seen.interval else ""
+def _lead(frame: Frame, seen: Contrast, over: str = "") -> str:
+    """The challenger against `over` (default: its opponent by name), in figures."""
+    ours, theirs = labels(frame, frame.spec.arm(seen.challenger), frame.spec.arm(seen.incumbent))
+    theirs = over or theirs
+    interval = f" (95% interval {seen.within})" if seen.interval else ""
     pairs = f"{interval} on {seen.n} {seen.unit}{'s' * (seen.n != 1)}"
     if seen.ratio is None:
-        return f"the challenger's lead over {over} is {seen.size}{pairs}"
-    return f"the challenger's {seen.metric} is {seen.ratio:.3g} times that of {over}{pairs}"
+        return f"{possessive(ours)} lead over {theirs} is {seen.size}{pairs}"
+    return f"{possessive(ours)} {seen.metric} is {seen.ratio:.3g} times {possessive(theirs)}{pairs}"
 
 
 def _silent(frame: Frame, arm: Arm, challenger: Arm, incumbent: Arm, *, metric: str) -> Control:
-    """A control that cannot say anything: another way of guiding, or a search that was not confirmed."""
+    """A control that shows nothing: a variant of guidance, or a search that was not confirmed."""
     row = frame.row_of(arm)
     if frame.confirming(arm):
         seen = contrast(frame, challenger, arm, metric=metric)
         if seen.mean is None:
             return Control(row, arm.name, "open", f"{row}: no pair of runs can be compared yet.", seen)
-        words = f"another way of guiding, which explains nothing away; {_lead(seen, 'the control')}"
+        words = f"variant of guidance; not a control. {_lead(frame, seen, 'the variant')}"
         return Control(row, arm.name, "open", f"{row}: {words}, p = {seen.p:.3g}.", seen)
     objective = frame.spec.objective.metric
     best = [frame.chosen_value(each, objective) for each in (arm, challenger, incumbent)]
@@ -223,10 +226,11 @@ def _silent(frame: Frame, arm: Arm, challenger: Arm, incumbent: Arm, *, metric: 
     if len(values) < len(best):
         return Control(row, arm.name, "open", f"{row}: no result to compare yet.", None)
     ours, theirs, other = values
+    guided, bo = labels(frame, challenger, incumbent)
     often = "in each replicate" if frame.spec.replicates_of(arm) > 1 else "each"
     sentence = (
-        f"{row}: its best search run has {objective} {ours}, the challenger's {theirs}, the incumbent's "
-        f"{other}; one draw {often} on the search seeds, not confirmed, so it decides nothing."
+        f"{row}: its best search run has {objective} {ours}, {possessive(guided)} {theirs}, {possessive(bo)} "
+        f"{other}; one search run {often} on the search seeds, not confirmed, so it decides nothing."
     )
     return Control(row, arm.name, "open", sentence, None)
 
@@ -239,12 +243,12 @@ def _not_run(frame: Frame, controls: Sequence[Arm]) -> tuple[str, ...]:
     return tuple(name for control, name in EXPECTED_CONTROLS.items() if control not in ran)
 
 
-def _sentence(gain: Contrast, controls: Sequence[Control]) -> str:
+def _sentence(frame: Frame, gain: Contrast, controls: Sequence[Control]) -> str:
     if gain.mean is None:
         return "No pair of runs on fresh seeds can be compared."
-    said = _lead(gain, "the incumbent")
+    said = _lead(frame, gain)
     if gain.clear != "better":
-        why = "not beyond the noise" if gain.better else "no gain"
+        why = "not significant" if gain.better else "no gain"
         return f"{said}: {why}, so there is nothing to attribute."
     parts = {says: [c.row for c in controls if c.says == says] for says in ("undoes", "supports", "open")}
     words = {"undoes": "undone by", "supports": "supported against", "open": "open:"}

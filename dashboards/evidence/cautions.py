@@ -44,18 +44,20 @@ def cautions(frame: Frame, heard: Mapping[str, Curves]) -> list[Caution]:
 def _unfinished(frame: Frame) -> Iterator[Caution]:
     if frame.finished:
         if frame.cut_short:
-            yield Caution("cut short", "", frame.reason, "Raise the budget, and go on under another name.")
+            yield Caution(
+                "cut short", "", frame.reason, "Raise the budget in a new study under another name."
+            )
         return
     ended = sum(t.ended for of in frame.trials.values() for t in of)
     asked = sum(map(frame.requested, frame.spec.arms))
     if frame.state is StudyState.CANCELLED:
         sentence = f"The study was cancelled: {ended} of {asked} runs have ended or were stopped."
-        yield Caution("unfinished", "", sentence, "A new study has to run the rest; this one cannot go on.")
+        yield Caution("unfinished", "", sentence, "Run the rest in a new study; this one was cancelled.")
     else:
         sentence = (
-            f"The study is {frame.status}: {ended} of {asked} runs have ended, and every number may change."
+            f"The study is {frame.status}: {ended} of {asked} runs have ended; every number may still change."
         )
-        yield Caution("unfinished", "", sentence, f"Go on with: orch study resume {frame.spec.name}")
+        yield Caution("unfinished", "", sentence, f"Resume with: orch study resume {frame.spec.name}")
 
 
 def _by_timing(frame: Frame, arm: Arm) -> Iterator[Caution]:
@@ -65,8 +67,8 @@ def _by_timing(frame: Frame, arm: Arm) -> Iterator[Caution]:
         yield Caution(
             "by timing",
             arm.name,
-            f"{stopped} of {frame.requested(arm)} runs of {arm.name} were stopped at a rung, each by who had "
-            f"reached it before: a repetition at another parallelism may stop others.",
+            f"{stopped} of {frame.requested(arm)} runs of {arm.name} were stopped at a rung, compared with "
+            f"the runs that reached it earlier: with another parallelism other runs may be stopped.",
             "Compare it with the other arms over several replicates.",
         )
 
@@ -84,11 +86,11 @@ def _best_of_its_members(frame: Frame, arm: Arm) -> Iterator[Caution]:
     yield Caution(
         "chosen on the split that is reported",
         arm.name,
-        f"On every fresh seed the {metric} of {arm.name} is the best of its {members} members', chosen by "
-        f"that {metric}: it is too good beside rows whose fresh seeds choose nothing.",
-        "Compare on the test split, which chose no member."
+        f"On every fresh seed the {metric} of {arm.name} is the best of its {members} members, selected by "
+        f"that {metric}: it is biased upward compared with rows that select nothing on fresh seeds.",
+        "Compare on the test split, which selected no member."
         if opens_test
-        else "Confirm with score.test, and compare on the test split, which chooses no member.",
+        else "Confirm with score.test and compare on the test split, which selects no member.",
     )
 
 
@@ -116,13 +118,13 @@ def _too_few_seeds(frame: Frame) -> Iterator[Caution]:
         if claim is not None and single:
             least = claim.at_least
             over = "" if least is None else f" for a claim about at least {least} columns"
-        again = "is to be run again" if frame.cut_short else "was run again"
+        again = "will be run again" if frame.cut_short else "was run again"
         yield Caution(
             "too few seeds",
             fewest,
             f"{fewest} {again} on {_seeds(counts[fewest])}. A {'one-sided ' if single else ''}paired test "
-            f"needs {alone} to be able to reach p = .05{over}.",
-            "Ask for more confirmations before the study is created.",
+            f"needs at least {alone} to reach p = .05{over}.",
+            "Plan more confirmations before creating the study.",
         )
 
 
@@ -151,8 +153,8 @@ def _added_later(frame: Frame) -> Iterator[Caution]:
                 "added later",
                 arm.name,
                 f"{frame.added[arm.name]} runs of {arm.name} were added after the study was created. "
-                f"Its p-values hold for a number that was fixed beforehand.",
-                "Confirm with a study of its own if the answer hangs on them.",
+                f"Its p-values assume a number that was fixed in advance.",
+                "Confirm with a new study if the answer depends on them.",
             )
 
 
@@ -169,9 +171,9 @@ def _undone(frame: Frame) -> Iterator[Caution]:
             yield Caution(
                 "gain undone",
                 column.gain.challenger,
-                f"More than half of the gain of {column.gain.challenger}{where} is there without guidance: "
-                f"{', '.join(rows)}.",
-                "Look at what they cost: a replay or a constant costs a plain run.",
+                f"More than half of the gain of {column.gain.challenger}{where} is there without guidance, "
+                f"too: {', '.join(rows)}.",
+                "Compare their costs: a replay or a constant costs one plain run.",
             )
 
 
@@ -198,7 +200,7 @@ def _on_the_edge(frame: Frame, arm: Arm) -> Iterator[Caution]:
                 "end of the grid" if parameter.values else "edge of the space",
                 arm.name,
                 f"{begins} best point of {arm.name} has {parameter.path} = {found}, at {what}: "
-                f"the best may lie beyond.",
+                f"a better value may be outside.",
                 f"Widen {'the grid' if parameter.values else 'the range'} and search again.",
             )
 
@@ -236,9 +238,9 @@ def _collapsing(frame: Frame, arm: Arm, heard: Mapping[str, Curves]) -> Iterator
             "short-horizon bias",
             arm.name,
             f"α collapsed in {first}: it ended at {end:.3g}, {end / began:.2g} of its start{others}. "
-            f"Guidance that looks one step ahead drives the learning rate down; a gain may be a decay in "
-            f"disguise.",
-            "Look at the controls that replay, average and imitate the schedule, or choose a smaller η̂.",
+            f"Guidance that looks one step ahead lowers the learning rate too early; a gain may only be a "
+            f"learning-rate decay.",
+            "Check the controls replay, constant = mean and matched decay, or use a smaller η̂.",
         )
 
 
@@ -262,7 +264,7 @@ def _broken(frame: Frame, arm: Arm) -> Iterator[Caution]:
             "arm stopped",
             arm.name,
             f"{count} of {len(trials)} runs of {arm.name} were not started. {stopped}",
-            "Mend the cause and try one of the failed again with `orch trial retry`: then the arm goes on.",
+            "Fix the cause and retry a failed trial with `orch trial retry`: the arm then continues.",
         )
     failed = [t for t in trials if t.state is TrialState.FAILED]
     for word, count, said, remedy in (
@@ -270,19 +272,19 @@ def _broken(frame: Frame, arm: Arm) -> Iterator[Caution]:
             "failed",
             sum(t.failures > 0 for t in failed),
             "failed in the training code",
-            "Read why with `orch trial logs`, then `orch trial retry`.",
+            "See `orch trial logs` for the reason, then `orch trial retry`.",
         ),
         (
             "lost",
             sum(t.failures == 0 for t in failed),
-            "failed because their workers were lost, which says nothing of the training code",
-            "Mend the machines, then `orch trial retry`.",
+            "failed because their workers were lost, not because of the training code",
+            "Fix the machines, then `orch trial retry`.",
         ),
         (
             "diverged",
             sum(t.state is TrialState.DIVERGED for t in trials),
             "diverged",
-            "It counts as the worst result; look at where in the space it lies.",
+            "Diverged runs count as the worst result; check which part of the space they are in.",
         ),
     ):
         if count:
@@ -296,9 +298,9 @@ def _search_that_found_nothing(frame: Frame, arm: Arm) -> Iterator[Caution]:
         yield Caution(
             "random search",
             arm.name,
-            f"All {arm.trials} runs of {arm.name} were start-up runs, which are drawn at random: it is no "
-            f"Bayesian optimization.",
-            "Ask for more trials, or for fewer start-up trials.",
+            f"All {arm.trials} runs of {arm.name} were start-up runs, drawn at random: this was random "
+            f"search, not Bayesian optimization.",
+            "Use more trials, or fewer start-up trials.",
         )
     choices = frame.choices(arm)
     nothing = sum(run.index == 0 for choice in choices for run in choice.runs)
@@ -308,5 +310,5 @@ def _search_that_found_nothing(frame: Frame, arm: Arm) -> Iterator[Caution]:
             "nothing found",
             arm.name,
             f"{arm.name} found nothing better than the default configuration, its first run{where}.",
-            "Ask for more trials, or doubt the space.",
+            "Use more trials, or check the space.",
         )

@@ -1,12 +1,13 @@
-"""Is a claim that one-sided tests judge borne out: of non-inferiority, or over several columns?
+"""Is a claim that one-sided tests judge supported: of non-inferiority, or over several columns?
 
-A cell is a column in which the rows of the claim's two arms stand. In each, one sign-flip test asks whether
-the challenger is better, or not worse by more than the claim's margin, and the same test the other way
-whether it is worse, or worse beyond the margin.
+A cell is a column that has the rows of the claim's two arms. In each, one sign-flip test asks whether the
+challenger is better, or not worse by more than the claim's margin, and the same test in the other direction
+whether it is worse, or worse than the margin.
 
-A margin in time becomes one on the log of the metric, κ·log(1 + margin): κ says how fast the loss falls with
-the length of plain training, loss ~ length^-κ. It is read off the study's own plain runs of the column, seed
-by seed, between the two shortest lengths that were run; where all have one length it is LOSS_PER_TIME.
+A margin in time becomes a margin on the log of the metric, κ·log(1 + margin): κ is how fast the loss falls
+with the length of plain training, loss ~ length^-κ. It is estimated from the study's own plain runs of the
+column, seed by seed, between the two shortest lengths that were run; if all have one length it is
+LOSS_PER_TIME.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dashboards.evidence import stats
 from dashboards.evidence.attribution import ALPHA
 from dashboards.evidence.contrasts import Contrast, contrast
 from dashboards.evidence.frames import Frame
+from dashboards.evidence.wording import labels, possessive, signed
 from orchestrator.study.spec import Claim, StudySpec
 
 LOSS_PER_TIME = 2.2  # κ of short runs of the trainer: 1.2 to 3.4, between 1.0 and 1.15 times the steps
@@ -30,7 +32,7 @@ LOSS_PER_TIME = 2.2  # κ of short runs of the trainer: 1.2 to 3.4, between 1.0 
 class Margin:
     """How much higher the log of the metric may be, and what of the study it follows from."""
 
-    time: float  # the claim's: 0.03 is 3 % of the training time
+    time: float  # the claim's: 0.03 is 3% of the training time
     kappa: float
     seeds: int  # of plain runs at two lengths that κ is read off; 0: it is LOSS_PER_TIME
     lengths: tuple[int, int] | None  # in steps
@@ -117,8 +119,8 @@ def _cell(frame: Frame, claim: Claim, column: str, seen: Contrast) -> tuple[Cell
     objection = ""
     if margin is not None and seen.n and seen.ratio is None:
         objection = (
-            f"{claim.metric} is not above zero in all runs, so it is compared as a difference, and a margin "
-            f"in time says nothing of that."
+            f"{claim.metric} is not above zero in all runs, so it is compared as a difference, to which "
+            f"a margin in time does not apply."
         )
     beyond = () if objection else tuple(d + (margin.log if margin else 0.0) for d in seen.differences)
     cell = Cell(
@@ -133,19 +135,20 @@ def _cell(frame: Frame, claim: Claim, column: str, seen: Contrast) -> tuple[Cell
         effect=stats.effect_size(beyond),
         sentence="",
     )
-    return replace(cell, sentence=objection or _sentence(cell, seen)), objection
+    return replace(cell, sentence=objection or _sentence(frame, cell, seen)), objection
 
 
-def _sentence(cell: Cell, seen: Contrast) -> str:
+def _sentence(frame: Frame, cell: Cell, seen: Contrast) -> str:
     if seen.mean is None:
         return "No pair of runs on fresh seeds can be compared."
     pairs = f"1 {seen.unit}" if seen.n == 1 else f"{seen.n} paired {seen.unit}s"
-    said = f"On {pairs} {seen.challenger} has "
+    ours, theirs = labels(frame, frame.spec.arm(seen.challenger), frame.spec.arm(seen.incumbent))
+    said = f"On {pairs}, {possessive(ours)} "
     if seen.ratio is None:
-        said += f"a mean gain of {seen.mean:+.3g} in {seen.metric} over {seen.incumbent}"
+        said += f"mean gain in {seen.metric} over {theirs} is {signed(seen.mean)}"
     else:
-        said += f"{seen.ratio:.3g} times the {seen.metric} of {seen.incumbent}"
-    said += f" (95 % interval {seen.within})" if seen.interval is not None else ""
+        said += f"{seen.metric} is {seen.ratio:.3g} times {possessive(theirs)}"
+    said += f" (95% interval {seen.within})" if seen.interval is not None else ""
     if cell.margin is None:
         return f"{said}; one-sided p = {cell.p:.3g} for better, {cell.p_against:.3g} for worse."
     return (
@@ -155,7 +158,7 @@ def _sentence(cell: Cell, seen: Contrast) -> str:
 
 
 def _why(margin: Margin) -> str:
-    time = f"{margin.time * 100:g} % of the training time at κ = {margin.kappa:.3g}"
+    time = f"{margin.time * 100:g}% of the training time at κ = {margin.kappa:.3g}"
     if margin.lengths is None:
         return f"{time}, assumed: no plain runs of two lengths"
     seeds = f"{margin.seeds} seed{'s' * (margin.seeds != 1)}"

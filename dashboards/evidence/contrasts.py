@@ -1,19 +1,19 @@
 """Which of two arms chose better, seed by seed?
 
-Compared are the runs of each arm's choice on fresh seeds, paired by seed. A difference is positive where the
-challenger is better, whether the metric is to be low or high.
+The runs of each arm's choice on fresh seeds are compared, paired by seed. A difference is positive if the
+challenger is better, whether the metric should be low or high.
 
-- A metric that is to be low, and above zero in all runs, is compared by its logarithm: what is told is the
-  ratio of the challenger's to the incumbent's, in the geometric mean. Any other is compared as it is, and
-  what is told is the mean difference.
-- The interval at 95 % holds all ratios, or differences, that the test does not reject, so that it leaves out
-  "no difference" exactly where p is at most .05. With fewer than six pairs nothing can be rejected, and there
-  is none.
-- The unit is a seed where each arm chose once or not at all: the answer is then conditional on that choice.
-  Where an arm chose anew in several replicates it is a replicate, by the mean over its seeds.
-- A diverged run is a result: it enters with the worst value of the metric that any run ended with in the
-  columns that are compared, arms that stand in all columns among them. So does what was to be run again of a
-  search that diverged as a whole. A failed run is none, and its pair is left out and counted.
+- A metric that should be low, and is above zero in all runs, is compared by its logarithm: the report shows
+  the ratio of the challenger's value to the incumbent's, as a geometric mean. Other metrics are compared
+  directly, and the report shows the mean difference.
+- The 95% interval holds all ratios, or differences, that the test does not reject, so it excludes "no
+  difference" exactly when p is at most .05. With fewer than six pairs the test can reject nothing, and there
+  is no interval.
+- The unit is a seed if each arm chose once or not at all: the answer does not cover variation between
+  searches. If an arm chose in several replicates, the unit is a replicate, by the mean over its seeds.
+- A diverged run is a result: it counts as the worst value of the metric that any run ended with in the
+  compared columns, including arms shared by all columns. So do the confirmations of a search in which every
+  run diverged. A failed run has no result: its pair is left out and counted.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Literal
 
 from dashboards.evidence import stats
 from dashboards.evidence.frames import Frame, Trial
+from dashboards.evidence.wording import minus, signed
 from orchestrator.ledger.records import TrialState
 from orchestrator.study.spec import Arm
 
@@ -101,15 +102,16 @@ class Contrast:
         """×0.38, or +0.21."""
         if self.ratio is not None:
             return f"×{self.ratio:.3g}"
-        return "–" if self.mean is None else f"{self.mean:+.3g}"
+        return "–" if self.mean is None else signed(self.mean)
 
     @property
     def within(self) -> str:
-        """0.31 to 0.47, or +0.13 to +0.29; empty where there is no interval."""
+        """0.31 to 0.47, or −0.13 to +0.29; empty where there is no interval."""
         if self.interval is None:
             return ""
         sign = "" if self.ratio is not None else "+"
-        return f"{self.interval.low:{sign}.3g} to {self.interval.high:{sign}.3g}"
+        low, high = (minus(f"{end:{sign}.3g}") for end in (self.interval.low, self.interval.high))
+        return f"{low} to {high}"
 
 
 def sample(

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from dashboards.evidence import contrasts, stats, tables
 from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Frame
-from dashboards.evidence.headline import Headline, Side, over_cost, p_text, possessive
+from dashboards.evidence.headline import Headline, Side, over_cost, p_text
 from dashboards.evidence.verdict import Verdict
+from dashboards.evidence.wording import possessive
 from orchestrator.ledger.records import StudyState
 from orchestrator.study.spec import Arm
 
@@ -53,7 +54,7 @@ def _why(frame: Frame, judged: Verdict, head: Headline) -> Iterator[str]:
         yield f"{frame.failure} There is nothing to judge."
         return
     if head.outcome == "no claim":
-        yield "The study registered no claim, so nothing is judged. The table holds what each row reached."
+        yield "The study registered no claim, so there is no verdict. The table shows the result of each row."
         return
     if head.outcome == "no verdict yet":
         judged_later = (

@@ -16,6 +16,8 @@ from dashboards.evidence.cautions import Caution
 from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Frame
 from dashboards.evidence.verdict import Verdict
+from dashboards.evidence.wording import label as label
+from dashboards.evidence.wording import possessive as possessive
 from orchestrator.study.roles import RowRole
 from orchestrator.study.spec import Arm
 
@@ -99,11 +101,6 @@ def outcome(frame: Frame, judged: Verdict) -> Outcome:
 
 
 # -- the sides -------------------------------------------------------------------------------------------
-def label(row: str) -> str:
-    """A row's name without the table's plus."""
-    return row.removeprefix("+ ")
-
-
 def spoken(frame: Frame, arm: Arm) -> str:
     return SPOKEN.get(arm.known_role) or label(frame.row_of(arm))
 
@@ -163,13 +160,13 @@ def _of_kind(judged: Verdict, outcome: Outcome, ours: Side, theirs: Side) -> str
             "supported": f"{ours.spoken} is no worse than {theirs.spoken} by more than {margin}",
             "refuted": f"{ours.spoken} is worse than {theirs.spoken} by more than {margin}",
         }
-        open_ = f"it is not decided whether {ours.spoken} is worse than {theirs.spoken} by more than {margin}"
+        open_ = f"it is undecided whether {ours.spoken} is worse than {theirs.spoken} by more than {margin}"
     else:
         words = {
             "supported": f"{ours.spoken} beat {theirs.spoken}",
             "refuted": f"{ours.spoken} did not beat {theirs.spoken}",
         }
-        open_ = f"it is not decided whether {ours.spoken} beats {theirs.spoken}"
+        open_ = f"it is undecided whether {ours.spoken} beats {theirs.spoken}"
     return f"{words.get(outcome, open_)}{of}{_at_cost(judged) if outcome == 'supported' else ''}"
 
 
@@ -207,10 +204,6 @@ def _difference(seen: Contrast, sides: tuple[Side, ...]) -> str:
     on = "on" if word == mean else f"{word} on"
     parts.append(f"{on} {count} of {seen.n} {seen.unit}{'s' if seen.n != 1 else ''}")
     return ", ".join([*parts, p_text(seen.p)])
-
-
-def possessive(name: str) -> str:
-    return f"{name}'s"
 
 
 def p_text(p: float) -> str:
@@ -277,7 +270,7 @@ def _remarks(
         arms = list(dict.fromkeys(edges))
         named = " and ".join(arms) if len(arms) <= NAMED_EDGES else f"{len(arms)} searches"
         ranges, it = ("a range", "it") if len(edges) == 1 else (f"{len(edges)} ranges", "them")
-        yield f"The best of {named} lies on the edge of {ranges}: widen {it}."
+        yield f"The best of {named} is at the edge of {ranges}: widen {it}."
     for kind, words in (("failed", "runs failed"), ("lost", "runs were lost with their workers")):
         arms = [each.arm for each in cautions if each.kind == kind]
         if arms:
@@ -285,4 +278,4 @@ def _remarks(
     if judged.controls and judged.answer == "supported":
         undone = [control.row for control in judged.controls if control.says == "undoes"]
         if undone:
-            yield f"Without guidance more than half of the gain is there too: {', '.join(undone)}."
+            yield f"More than half of the gain is there without guidance, too: {', '.join(undone)}."

@@ -1,11 +1,11 @@
-"""Which estimator has the sign of the true response, over which horizon? Of studies that forked their runs.
+"""Which estimator has the sign of the true response, over which horizon? For studies that forked their runs.
 
-The truth is the slope of the dev loss K steps later by the raw value of a hyperparameter, over that loss: at
-+0.2 the loss rises by 2 % of itself for each 0.1 that is added to the raw value. So a positive number says
-"lower it", as a positive hypergradient does. An estimator agrees where its sign is that of the truth; all are
-asked at the same forks, those at which every one of them was ready. A run's last fork for a span lies that
-many steps before its end, so what long spans say is of the earlier part. The unit is a run: a mean over its
-forks is taken within each, and its interval is over the runs.
+The true response is the slope of the dev loss K steps later with respect to the raw value of a
+hyperparameter, relative to that loss: at +0.2 the loss rises by 2% for each 0.1 added to the raw value. A
+positive number means "lower it", as a positive hypergradient does. An estimator agrees if its sign is the
+true one. All are compared at the same forks, those at which every estimator was ready. A run's last fork for
+a span is that many steps before its end, so long spans describe the earlier part of the run. The unit is a
+run: the mean over its forks, with an interval over the runs.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dashboards.evidence import stats
 from dashboards.evidence.frames import Curves, Frame, Trial
 from dashboards.evidence.series import Line
 from dashboards.evidence.tables import column_name, one_line
+from dashboards.evidence.wording import signed
 
 ENTRYPOINT = "trainer.audit"
 ALWAYS = ("always “lower”", "always “raise”")  # the yardsticks: who never looks would be right so often
@@ -198,7 +199,7 @@ def agreement_table(audit: HypergradientAudit, hyper: str) -> Table:
 
 
 def extent(audit: HypergradientAudit, hyper: str) -> str:
-    """Where in training the agreement was asked for: K = 1 at 19 to 94 % of the run, …"""
+    """Where in training the agreement was measured: K = 1 at 19 to 94% of the run, …"""
     said = []
     for span in audit.spans:
         of = [f for f in audit.forks if (f.hyper, f.span) == (hyper, span)]
@@ -208,8 +209,8 @@ def extent(audit: HypergradientAudit, hyper: str) -> str:
             for fork in all_spoke([f for f in of if f.column == column])
         ]
         if at:
-            said.append(f"K = {span} at {100 * min(at):.0f} to {100 * max(at):.0f} % of the run")
-    return f"Asked at the forks at which every estimator was ready: {'; '.join(said)}." if said else ""
+            said.append(f"K = {span} at {100 * min(at):.0f} to {100 * max(at):.0f}% of the run")
+    return f"At the forks at which every estimator was ready: {'; '.join(said)}." if said else ""
 
 
 def response_table(audit: HypergradientAudit, hyper: str) -> Table:
@@ -226,22 +227,22 @@ def _responses(audit: HypergradientAudit, column: str, hyper: str) -> dict[int, 
 
 
 def _share(agreeing: int, forks: int) -> str:
-    return f"{100 * agreeing / forks:.0f} % ({agreeing} of {forks})" if forks else ""
+    return f"{100 * agreeing / forks:.0f}% ({agreeing} of {forks})" if forks else ""
 
 
 def _mean(response: Response) -> str:
     within = response.interval
-    shown = f" [{within.low:+.2g}, {within.high:+.2g}]" if within else ""
-    return f"{response.mean:+.2g}{shown} n {response.runs}"
+    shown = f" [{signed(within.low, 2)}, {signed(within.high, 2)}]" if within else ""
+    return f"{signed(response.mean, 2)}{shown} n {response.runs}"
 
 
 def to_markdown(audit: HypergradientAudit) -> str:
     parts = []
     for hyper in audit.hypers:
         name = column_name(hyper)
-        parts += [f"**{name}: how often each estimator has the sign of the truth**", ""]
+        parts += [f"**{name}: how often each estimator has the true sign**", ""]
         parts += [*_markdown(agreement_table(audit, hyper)), "", extent(audit, hyper), ""]
-        parts += [f"**{name}: the true response, by K; positive says “lower it”**", ""]
+        parts += [f"**{name}: the true response, by K; positive means “lower it”**", ""]
         parts += [*_markdown(response_table(audit, hyper)), ""]
     return "\n".join(parts)
 

@@ -6,7 +6,7 @@ import re
 
 from dashboards.evidence.tables import Table, grid, header, title
 
-LATEX = {"<": "$<$", ">": "$>$", "α": r"$\alpha$", "β1": r"$\beta_1$", "η̂": r"$\hat{\eta}$"}
+LATEX = {"−": "$-$", "<": "$<$", ">": "$>$", "α": r"$\alpha$", "β1": r"$\beta_1$", "η̂": r"$\hat{\eta}$"}
 
 
 def to_latex(made: Table) -> str:

@@ -1,20 +1,19 @@
 """Where does each way of tuning pay? Every row against the static default and against BO's best, by cell.
 
-A study has a matrix if its columns are settings, so that each has a default of its own. Compared are the runs
-of each choice on fresh seeds, paired by seed, as in `contrasts`.
+A study has a matrix if its columns are settings, so that each column has its own default. The runs of each
+choice on fresh seeds are compared, paired by seed, as in `contrasts`.
 
-- A cell is won or lost where the 95 % interval leaves out "no difference", which is where p is at most .05,
-  and else a tie. It is lost, too, where more runs of the row diverged than of what it is compared with, and
-  where all of its search did, so that there was nothing to run again. With fewer than six pairs it is not
-  known.
-- p is that of the permutation test, and Holm's over the cells stands beside it. One cell in forty is won by
-  chance.
-- A row is never worse than the default beyond the noise if every cell has an interval and none is lost.
-- A step's cost is training time over steps, over that of the default: medians over the runs, then the median
-  of the cells and their range. Rows run at different times, so what else the machine did then is in it: below
-  1 it is noise, and `python -m benchmarks.guidance_overhead` measures the same side by side. What a choice
-  cost is the training time of all runs that led to it, those of a run that is replayed among them, in runs of
-  the default. Compiling and evaluating count in neither.
+- A cell is a win or a loss if the 95% interval excludes "no difference", that is, if p is at most .05;
+  otherwise it is a tie. It is also a loss if more runs of the row diverged than of the row it is compared
+  with, and if every run of its search diverged. With fewer than six pairs it is not known.
+- p is from the permutation test, with Holm's correction over the cells next to it. One cell in forty is a win
+  by chance.
+- A row is never significantly worse than the default if every cell has an interval and none is a loss.
+- The cost of a step is training time over steps, relative to the default: medians over the runs, then the
+  median and the range of the cells. Rows run at different times, so other load on the machine affects it: a
+  value below 1 is noise, and `python -m benchmarks.guidance_overhead` measures the same in one run. The cost
+  of a choice is the training time of all runs that led to it, including those of a replayed run, in runs of
+  the default. Neither includes compilation or evaluation.
 """
 
 from __future__ import annotations
@@ -228,11 +227,12 @@ def sentences(made: Matrix) -> list[str]:
 
 
 def _sentence(line: Line) -> str:
-    said = f"{line.row}: never worse than {line.default.against} beyond the noise: {line.default.never_worse}"
+    said = f"{line.row}: never significantly worse than {line.default.against}: {line.default.never_worse}"
     if line.bo is not None:
         wins, cells, ahead = line.bo.count("win"), len(line.bo.entries), line.bo.ahead
         said += f"; beats {line.bo.against} in {wins} of {cells} cells, ahead of it in {ahead}"
-    return f"{said}; a step costs {ranging(line.step_costs)}, the choice {times(line.run_cost)} plain runs."
+    step, choice = ranging(line.step_costs), times(line.run_cost)
+    return f"{said}; a step costs {step} plain steps, the choice {choice} plain runs."
 
 
 def sides(made: Matrix) -> list[tuple[str, list[tuple[str, Side]]]]:

@@ -85,11 +85,11 @@ class Deviation:
 # What a setting is called, where a config states it, and the paper's value in the config's own terms.
 SETTINGS = (
     ("data", "data.source", "wmt19"),
-    ("unit of text", "data.level", "sentences"),
+    ("text level", "data.level", "sentences"),
     ("language pair", "data.pair", "de-en"),
     ("model", "model.size", "paper-nmt"),
     ("training steps", "steps", 160_000),
-    ("sentences in a batch", "batch.sentences", 2_300),
+    ("batch size", "batch.sentences", 2_300),
     ("optimizer", "optimizer.name", "lamb"),
     ("learning rate", "optimizer.learning_rate", 0.4),
     ("schedule", "schedule.name", "inverse-sqrt"),
@@ -113,23 +113,23 @@ def deviations(frame: Frame, *, metric: str, seeds: int) -> list[Deviation]:
             if spec.entrypoint == "orchestrator.rehearsal"
             else spec.entrypoint
         )
-        found.append(Deviation("what is trained", what, "a Transformer for translation"))
+        found.append(Deviation("task", what, "a Transformer for translation"))
     for what, path, papers in SETTINGS:
         ours = value_at(spec.base, path)
         if ours is not None and ours != papers:
             found.append(Deviation(what, _said(ours), _said(papers)))
     if "bleu" not in metric.lower():
-        found.append(Deviation("number in the table", metric, "BLEU, beam 4"))
+        found.append(Deviation("metric", metric, "BLEU, beam 4"))
     searching = sorted({arm.trials for arm in spec.arms if arm.phase == "search" and arm.bayesian})
     if searching and searching != [100]:
-        found.append(Deviation("runs of a BO arm", " to ".join(f"{n}" for n in _ends(searching)), "100"))
+        found.append(Deviation("BO trials", " to ".join(f"{n}" for n in _ends(searching)), "100"))
     ours = (
         f"the choice run again on {seeds} fresh seed{'s' * (seeds != 1)}" if seeds else "the best search run"
     )
-    found.append(Deviation("behind a number", ours, "the best run, seeds not stated"))
+    found.append(Deviation("seeds", ours, "the best run, seeds not stated"))
     hardware = _hardware(frame)
     if hardware != "TPUv3, 8 chips":
-        found.append(Deviation("hardware of a run", hardware, "TPUv3, 16 cores (8 chips)"))
+        found.append(Deviation("hardware", hardware, "TPUv3, 16 cores (8 chips)"))
     return found
 
 

@@ -57,11 +57,11 @@ def _pairs(frame: Frame, challenger: Arm, incumbent: Arm) -> tuple[int, str]:
 def _sentence(found: ClaimPlan, claim: Claim) -> str:
     count = f"{found.pairs} paired {found.unit}{'s' * (found.pairs != 1)}"
     if claim.at_least is not None:
-        count += f" in each of {found.columns} columns, of which {claim.at_least} are claimed"
+        count += f" in each of {found.columns} columns; {claim.at_least} are claimed"
     if found.effect is None:
         sees = f"fewer than {found.fewest} can never reach p = {found.level:.3g}"
     else:
-        sees = f"80 % power to see {_seen(found.effect, claim)}"
+        sees = f"80% power to see {_seen(found.effect, claim)}"
     more = [f"{pairs or 'over 1,000'} for {effect}" for effect, pairs in found.needed.items()]
     return f"Claim of {found.kind}: {count}; {sees}. Pairs needed: {', '.join(more)} standard deviations."
 

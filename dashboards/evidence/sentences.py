@@ -32,7 +32,7 @@ class Compared:
     challenger: float
     incumbent: float
     difference: float
-    low: float  # 95 % over sentences
+    low: float  # 95% over sentences
     high: float
     p_bootstrap: float
     p_randomisation: float

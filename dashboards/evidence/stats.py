@@ -67,7 +67,7 @@ def sign_flip_interval(differences: Sequence[float], *, level: float = LEVEL) ->
 
     A shift of all differences is as extreme under a swap as unswapped just where it lies between the mean of
     the pairs that are swapped and the mean of the others; p is the share of swaps in whose range it lies.
-    None where no shift can be rejected, with fewer than six pairs at 95 %.
+    None where no shift can be rejected, with fewer than six pairs at 95%.
     """
     d = np.asarray(differences, float)
     if d.size < fewest_pairs(1 - level):
@@ -121,8 +121,8 @@ def partial_conjunction_p(ps: Sequence[float], least: int) -> float:
 def mean_interval(values: Sequence[float], *, level: float = LEVEL) -> Interval | None:
     """Of the mean. None for fewer than two values.
 
-    Fewer than 30: Student's t. Measured on normal data at nominal 95 %, BCa covers 73 % with 3 values, 85 %
-    with 6 and 88 % with 10, a percentile bootstrap hardly more; Student's t covers 95 %. From 30 on: BCa.
+    Fewer than 30: Student's t. Measured on normal data at nominal 95%, BCa covers 73% with 3 values, 85%
+    with 6 and 88% with 10, a percentile bootstrap hardly more; Student's t covers 95%. From 30 on: BCa.
     """
     x = np.asarray(values, float)
     if x.size < 2:
@@ -290,7 +290,7 @@ class Steps:
 
 
 def best_so_far(costs: Sequence[float], values: Sequence[float | None], *, minimize: bool) -> Steps:
-    """`costs` are those of each run; one without a value costs as much and betters nothing."""
+    """`costs` are those of each run; one without a value counts toward cost only."""
     worst = math.inf if minimize else -math.inf
     known = np.array([worst if value is None else value for value in values], float)
     best = np.minimum.accumulate(known) if minimize else np.maximum.accumulate(known)

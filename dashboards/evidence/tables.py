@@ -1,8 +1,8 @@
 """What did each arm reach and cost, in the shape of the paper's tables?
 
-A number comes from the runs of an arm's choice on fresh seeds: their mean, its 95 % interval and n. Where
-there are none it is the best search run, marked with a star: that one carries the luck of the draw. Time and
-runs are those of one search, as in the paper: the mean over replicates and columns.
+A number comes from the runs of an arm's choice on fresh seeds: their mean, its 95% interval and n. If there
+are none, it is the best search run, marked with a star; it includes the luck of the draw. Time and runs are
+per search, as in the paper: the mean over replicates and columns.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dashboards.evidence import paper, speedup, stats
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Frame
 from dashboards.evidence.speedup import RowSpeedup
+from dashboards.evidence.wording import minus
 from orchestrator.ground import durations
 from orchestrator.ground.errors import ServiceLost
 from orchestrator.ledger.costs import run_hours
@@ -51,7 +52,7 @@ class Cell:
 class Row:
     name: str
     phase: str
-    hours: float  # summed run time of one search, mean over replicates and columns
+    hours: float  # compute time of one search, mean over replicates and columns
     runs: tuple[int, int]  # fewest and most of a column
     cells: tuple[Cell, ...]
     paper_hours: float | None
@@ -192,30 +193,30 @@ def fewest_seeds(rows: Sequence[Row]) -> int:
 def _beside(frame: Frame, metric: str, rows: Sequence[Row]) -> Iterator[str]:
     if paper.beside(frame, metric) is not None:
         differ = [each.what for each in paper.deviations(frame, metric=metric, seeds=fewest_seeds(rows))]
-        yield f"The paper's numbers were obtained otherwise: {', '.join(differ)}."
+        yield f"Not comparable to the paper: different {', '.join(differ)}."
 
 
 def _of_speedups(frame: Frame, column: str | None) -> Iterator[str]:
     if column is not None:
         metric = frame.spec.objective.metric
         yield (
-            f"S: by how much plain training would have to be lengthened to have the {metric} of a run of the "
-            f"row, over what that run costs, with its 95 % interval from six seeds on."
+            f"S: how many times longer plain training has to be to reach the {metric} of a run of the row, "
+            f"divided by that run's cost; with a 95% interval from six seeds on."
         )
 
 
 def _notes(frame: Frame, rows: Sequence[Row]) -> Iterator[str]:
     sources = {cell.source for row in rows for cell in row.cells}
     if not frame.finished:
-        until = "it came to" if frame.state is StudyState.CANCELLED else "so far"
+        until = "at the end" if frame.state is StudyState.CANCELLED else "so far"
         yield f"The study is {frame.status}: these are the numbers {until}."
     if "confirmed" in sources:
-        yield "Mean over the runs of each choice on fresh seeds (n), with its 95 % interval."
+        yield "Mean over the runs of each choice on fresh seeds (n), with its 95% interval."
     if "search" in sources:
-        best = "search run, the mean of one in each replicate" if frame.replicated else "search run"
-        yield f"* The best {best}, not run again on fresh seeds: it carries the luck of the draw."
+        best = "search run (mean over replicates)" if frame.replicated else "search run"
+        yield f"* The best {best}, not run again on fresh seeds: it includes the luck of the draw."
     if any(cell.diverged for row in rows for cell in row.cells):
-        yield "† So many of these runs diverged; the mean is of the others."
+        yield "† Number of diverged runs; the mean is over the others."
     several = [
         word
         for word, is_so in (("replicates", frame.replicated), ("columns", len(frame.columns()) > 1))
@@ -223,8 +224,8 @@ def _notes(frame: Frame, rows: Sequence[Row]) -> Iterator[str]:
     ]
     if several:
         yield (
-            f"Time and runs: of one search, all that was charged; the mean over the {' and '.join(several)}. "
-            f"Of a setting that nothing chose, one run."
+            f"Time and runs per search, averaged over {' and '.join(several)}. "
+            f"Fixed settings: cost of one run."
         )
 
 
@@ -254,8 +255,8 @@ def value_text(cell: Cell, decimals: int) -> str:
 def number_text(value: float, decimals: int) -> str:
     """With so many decimals; where they are more than six, a small number has four digits instead."""
     if decimals > MOST_DECIMALS and 0 < abs(value) < 1e-3:
-        return f"{value:.4g}"
-    return f"{value:.{min(decimals, MOST_DECIMALS)}f}"
+        return minus(f"{value:.4g}")
+    return minus(f"{value:.{min(decimals, MOST_DECIMALS)}f}")
 
 
 def spread_text(cell: Cell, decimals: int) -> str:
@@ -321,7 +322,7 @@ def grid(made: Table) -> list[list[str]]:
 
 
 def title(made: Table) -> str:
-    beside = f"; beside it the paper's {made.paper}" if made.paper else ""
+    beside = f", next to the paper's {made.paper}" if made.paper else ""
     return f"{made.study}: {made.metric}{beside}"
 
 

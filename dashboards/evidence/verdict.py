@@ -1,35 +1,35 @@
 """Does the study support the claim that it registered before its first trial?
 
-The rules, in the order in which they are asked:
+The rules, in the order in which they are applied:
 
 1. No claim was registered: there is no verdict.
-2. The study has not ended as planned: *undecided*. It goes on, was cancelled, or its budget ended it, and an
-   answer on the way would depend on when one looks.
-3. Every run of the challenger diverged, and some of the incumbent's completed: *refuted*. Where else no run
-   of one of them completed: *undecided*, since nothing can be compared.
-4. One search of the challenger cost more, over one of the incumbent's, than the claim allows: *refuted*,
-   whatever the metric says. Training and evaluation on the runs' own clocks count, or the steps done, each at
-   what the spec expects a step of its arm to cost: the claim says which. Waste is in it, in the mean over the
-   replicates; confirmations are not, nor is compiling, which falls to whoever comes first, nor waiting.
-5. A claim that the challenger is better: the paired permutation test on the difference, two-sided, has
-   p <= .05 (exact up to 16 pairs, above it by drawn swaps; see `contrasts` for what is paired and what a
-   diverged run counts): *supported* if the challenger is better, *refuted* if it is worse.
+2. The study has not ended as planned: *undecided*. It is still running, was cancelled, or its budget ended
+   it. An answer before the end would depend on when one looks.
+3. Every run of the challenger diverged, and some of the incumbent's completed: *refuted*. If no run of one of
+   them completed for another reason: *undecided*, since nothing can be compared.
+4. One search of the challenger cost more, relative to one of the incumbent's, than the claim allows:
+   *refuted*, whatever the metric shows. The claim states what counts as cost: training and evaluation time on
+   the runs' own clocks, or the steps done, each at the cost that the spec expects for its arm. Waste is
+   included, as the mean over the replicates; confirmations, compilation and waiting are not.
+5. A claim that the challenger is better: the paired permutation test on the difference, two-sided, gives p <=
+   .05 (exact up to 16 pairs, by drawn swaps above; see `contrasts` for what is paired and how diverged runs
+   count): *supported* if the challenger is better, *refuted* if it is worse.
 6. A claim that the challenger is not worse by more than a margin in time (non-inferiority): the same test,
-   one-sided, of the difference and the margin. *Supported* with p <= .05 that it is within the margin,
-   *refuted* with p <= .05 that it is worse beyond the margin. See `cells` for what a margin in time is worth.
-7. A claim about at least k of m columns: the one-sided p of each column, and the k-th smallest of them times
-   m - k + 1 (partial conjunction; Benjamini and Heller, 2008). *Supported* with that at most .05; *refuted*
-   where by the same rule the other way more than m - k columns are worse, or worse beyond the margin. With
-   k = m this asks that every column passes by itself. Rule 3 is about single pairs: a column in which nothing
-   can be compared counts neither way. Cost is summed over the columns.
-8. Else *undecided*, with the seeds still needed: for a power of 80 % of this very test at the effect seen,
-   and never fewer than the pairs without which such a test cannot reach .05: six on two sides, five on one,
-   more over several columns. Where no run reported the claim's metric, or all diverged, more seeds would not
-   help.
+   one-sided, on the difference and the margin. *Supported* if p <= .05 that it is within the margin,
+   *refuted* if p <= .05 that it is worse than the margin. See `cells` for how a margin in time is converted.
+7. A claim about at least k of m columns: each column has a one-sided p; the k-th smallest of them times m - k
+   + 1 is the p of the claim (partial conjunction; Benjamini and Heller, 2008). *Supported* if that is at most
+   .05; *refuted* if by the same rule in the other direction more than m - k columns are worse, or worse than
+   the margin. With k = m every column must pass by itself. Rule 3 applies to single pairs: a column without a
+   comparison counts neither way. Cost is summed over the columns.
+8. Otherwise *undecided*, with the seeds still needed: for 80% power of this test at the observed effect, and
+   never fewer than the pairs that the test needs to reach .05: six for a two-sided test, five for a one-sided
+   one, more over several columns. If no run reported the claim's metric, or all diverged, more seeds would
+   not help.
 
-One claim is one test: nothing is corrected here. Holm's correction stands beside the columns of the table.
-Controls change no verdict; each is named with what it says of the gain (see `attribution`), in the claim's
-own column and in every other one where both of its rows stand.
+One claim is one test, without correction. Holm's correction is applied to the columns of the table. Controls
+change no verdict; each is listed with what it shows about the gain (see `attribution`), in the claim's own
+column and in every other column that has both rows.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from dashboards.evidence.attribution import ALPHA, Column, Control, attribution
 from dashboards.evidence.cells import Cell, Tested, levels, one_sided, tested
 from dashboards.evidence.contrasts import Contrast, contrast
 from dashboards.evidence.frames import Frame
+from dashboards.evidence.wording import labels, possessive
 from orchestrator.ledger.records import TrialState
 from orchestrator.study.claim import Claim, ClaimKind, CostBy
 from orchestrator.study.spec import Arm
@@ -117,12 +118,13 @@ def _decided(
     by_cell: Tested | None,
     hopeless: str,
 ) -> tuple[Ruling, str]:
-    so_far = _so_far(seen) if by_cell is None else _cells_so_far(claim, by_cell)
+    ours, theirs = labels(frame, frame.spec.arm(claim.challenger), frame.spec.arm(claim.incumbent))
+    so_far = _so_far(frame, seen) if by_cell is None else _cells_so_far(frame, claim, by_cell)
     if frame.cut_short:
         return "undecided", f"{frame.cut_short} {so_far}"
     if frame.spec.goal_of(claim.metric) is None:  # such a claim was stored before its goal had to be stated
         return "undecided", (
-            f"Whether high or low {claim.metric} is better was not stated; it is shown as if low were. "
+            f"The claim does not state whether high or low {claim.metric} is better; low is assumed. "
             "Create the study again, under another name, with a goal in its claim."
         )
     nothing = _nothing_found(frame, claim) if claim.at_least is None else None
@@ -130,11 +132,11 @@ def _decided(
         return nothing
     if claim.cost_ratio is not None and ratio is not None and ratio > claim.cost_ratio:
         return "refuted", (
-            f"The claim allows {claim.cost_ratio:g} times the cost of {claim.incumbent}, by {claim.cost}, "
-            f"and {claim.challenger} took {ratio:.3g} times. {so_far}"
+            f"The claim allows {claim.cost_ratio:g} times {possessive(theirs)} cost, by {claim.cost}; "
+            f"{ours} took {ratio:.3g} times. {so_far}"
         )
     if claim.cost_ratio is not None and ratio is None:
-        return "undecided", f"What {claim.incumbent} cost is not known, so the claim's cost cannot be judged."
+        return "undecided", f"The cost of {theirs} is not known, so the claim's cost cannot be judged."
     if by_cell is not None:
         if min(by_cell.p, by_cell.p_against) <= ALPHA:
             return ("supported" if by_cell.p <= ALPHA else "refuted"), so_far
@@ -163,7 +165,7 @@ def _without_result(frame: Frame, claim: Claim) -> tuple[Ruling, str]:
     gone = sum(state is not TrialState.DIVERGED for state in states)
     return "undecided", (
         f"No run of {claim.challenger} completed. {gone} of {len(states)} failed or were stopped, "
-        f"which tells nothing of what they would have found."
+        f"which says nothing about their results."
     )
 
 
@@ -183,7 +185,7 @@ def _cannot_tell(frame: Frame, seen: Contrast, sides: tuple[Arm, Arm]) -> str:
         for arm in sides
     }
     if all(seen.diverged) and not any(seen.missing) and not any(completed.values()):
-        return "Every run of both arms on fresh seeds diverged, so nothing tells them apart."
+        return "Every run of both arms on fresh seeds diverged, so they cannot be compared."
     for arm, of in completed.items():
         if of and all(frame.value_of(trial, seen.metric) is None for trial in of):
             reported = ", ".join(sorted({name for trial in of for name in trial.values})) or "nothing"
@@ -191,15 +193,16 @@ def _cannot_tell(frame: Frame, seen: Contrast, sides: tuple[Arm, Arm]) -> str:
     return ""
 
 
-def _cells_so_far(claim: Claim, by_cell: Tested) -> str:
+def _cells_so_far(frame: Frame, claim: Claim, by_cell: Tested) -> str:
     if claim.at_least is None:
         return by_cell.cells[0].sentence
+    ours, theirs = labels(frame, frame.spec.arm(claim.challenger), frame.spec.arm(claim.incumbent))
     of = len(by_cell.cells)
     within = "within the margin" if claim.time_margin is not None else "better"
     least = f"at least {by_cell.least} of {of} columns"
     return (
-        f"The rows of {claim.challenger} and {claim.incumbent} are compared in {of} columns: "
-        f"p = {by_cell.p:.3g} for the challenger to be {within} in {least} ({_rank(by_cell.least)} smallest "
+        f"{ours} and {theirs} are compared in {of} columns: "
+        f"p = {by_cell.p:.3g} that {ours} is {within} in {least} ({_rank(by_cell.least)} smallest "
         f"one-sided p, times {of - by_cell.least + 1}); p = {by_cell.p_against:.3g} for fewer."
     )
 
@@ -217,20 +220,23 @@ def _cells_need(by_cell: Tested) -> str:
     if max(cell.n for cell in by_cell.cells) < fewest:
         few = f"Fewer than {fewest} pairs{in_each} can never reach p = {level:.3g}. "
     if by_cell.needed is None:
-        return f"{few}At the effect seen more than {stats.MOST_UNITS:,} pairs{in_each} would be needed."
-    return f"{few}At the effect seen about {by_cell.needed} pairs{in_each} in all would decide it."
+        return f"{few}At the observed effect more than {stats.MOST_UNITS:,} pairs{in_each} would be needed."
+    return f"{few}At the observed effect about {by_cell.needed} pairs{in_each} in all would decide it."
 
 
-def _so_far(seen: Contrast) -> str:
+def _so_far(frame: Frame, seen: Contrast) -> str:
     if seen.mean is None:
         return "No pair of runs on fresh seeds can be compared."
+    ours, theirs = labels(frame, frame.spec.arm(seen.challenger), frame.spec.arm(seen.incumbent))
     pairs = f"1 {seen.unit}" if seen.n == 1 else f"{seen.n} paired {seen.unit}s"
     if seen.ratio is None:
-        word = "better" if seen.better else "worse" if seen.mean else "neither better nor worse,"
-        said = f"On {pairs} the challenger's {seen.metric} is {word} by {abs(seen.mean):.3g}"
+        word = (
+            f"{abs(seen.mean):.3g} {'better' if seen.better else 'worse'} than" if seen.mean else "equal to"
+        )
+        said = f"On {pairs}, {possessive(ours)} {seen.metric} is {word} {possessive(theirs)}"
     else:
-        said = f"On {pairs} the challenger's {seen.metric} is {seen.ratio:.3g} times the incumbent's"
-    said += f" (95 % interval {seen.within})" if seen.interval is not None else ""
+        said = f"On {pairs}, {possessive(ours)} {seen.metric} is {seen.ratio:.3g} times {possessive(theirs)}"
+    said += f" (95% interval {seen.within})" if seen.interval is not None else ""
     count, word = (seen.better_on, "better") if seen.better else (seen.worse_on, "worse")
     said += f", {word} on {count} of {seen.n}" if seen.n > 1 and count else ""
     if seen.decisive is not None:
@@ -244,10 +250,8 @@ def _needs(seen: Contrast) -> str:
         few = f"Fewer than {least} pairs can never reach p = {ALPHA:g}."
         return few if seen.needed is None else f"{few} About {seen.needed} in all would decide it."
     if seen.needed is None:
-        return (
-            f"At the effect seen more than {stats.MOST_UNITS:,} pairs would be needed: it is close to none."
-        )
-    return f"At the effect seen about {max(seen.needed, seen.n + 1)} pairs in all would decide it."
+        return f"At the observed effect more than {stats.MOST_UNITS:,} pairs would be needed."
+    return f"At the observed effect about {max(seen.needed, seen.n + 1)} pairs in all would decide it."
 
 
 def more_needed(seen: Contrast) -> int | None:
@@ -260,34 +264,35 @@ def more_needed(seen: Contrast) -> int | None:
 
 def _condition(frame: Frame, challenger: Arm, incumbent: Arm, seen: Contrast) -> str:
     said = [_selected(frame, challenger, incumbent, seen)]
-    for what, (ours, theirs) in (("Diverged runs", seen.diverged), ("Without a result", seen.missing)):
-        if ours or theirs:
-            said.append(f"{what}: {ours} of the challenger, {theirs} of the incumbent.")
+    ours, theirs = labels(frame, challenger, incumbent)
+    for what, (a, b) in (("Diverged runs", seen.diverged), ("Runs without a result", seen.missing)):
+        if a or b:
+            said.append(f"{what}: {ours} {a}, {theirs} {b}.")
     sides = (frame.spec.confirmations(arm) for arm in (challenger, incumbent))
     added = max((frame.added.get(arm.name, 0) for of in sides for arm in of), default=0)
     if added:
         said.append(
-            f"{added} {'seed was' if added == 1 else 'seeds were'} added after the study was created, and p "
-            f"holds for a number that is fixed beforehand."
+            f"{added} {'seed was' if added == 1 else 'seeds were'} added after the study was created; p "
+            f"assumes a number of seeds that is fixed in advance."
         )
     return " ".join(said)
 
 
 def _selected(frame: Frame, challenger: Arm, incumbent: Arm, seen: Contrast) -> str:
-    selections = {arm.name: frame.selections(arm) for arm in (challenger, incumbent)}
+    names = labels(frame, challenger, incumbent)
+    selections = dict(zip(names, map(frame.selections, (challenger, incumbent)), strict=True))
     if min(selections.values()) > 1:
-        return f"Over {seen.n} replicates, each with its own selection by each arm."
+        return f"Over {seen.n} replicates; each method searched in each of them."
     if set(selections.values()) == {1}:
-        once = "Conditional on one selection by each arm"
-        return f"{once}: the seeds are fresh, the chosen configurations are not."
+        return "Each method searched once; this does not cover variation between searches."
     if not any(selections.values()):
-        return "Nothing was chosen: the settings are those of the spec."
+        return "Nothing was searched: the settings are those of the spec."
     words = (
-        "chose nothing, its settings being those of the spec",
-        "chose once, on which this is conditional",
+        "has fixed settings from the spec",
+        "searched once, so variation between its searches is not covered",
     )
     parts = [
-        f"{arm} {words[count] if count < len(words) else 'chose anew in each replicate'}"
+        f"{arm} {words[count] if count < len(words) else 'searched in each replicate'}"
         for arm, count in selections.items()
     ]
     return f"On {seen.n} {seen.unit}s: {'; '.join(parts)}."

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dashboards.evidence import attribution, cells, contrasts, hypergradients, matrix, tables, verdict
 from dashboards.evidence.frames import Choice, Frame
 from dashboards.evidence.tables import column_name
+from dashboards.evidence.wording import minus
 from dashboards.report import figures, ink, spent
 from dashboards.report import screen as screens
 from dashboards.report.answer import Answer
@@ -113,7 +114,7 @@ def short(value: float | None) -> str:
     """Four digits; a miss is never."""
     if value is None:
         return "–"
-    return "never" if math.isinf(value) else f"{value:.4g}"
+    return "never" if math.isinf(value) else minus(f"{value:.4g}")
 
 
 def many(value: float) -> str:
@@ -190,7 +191,7 @@ def _chosen_by(choice: Choice) -> str:
 
 
 def _point(choice: Choice) -> str:
-    return ", ".join(f"{k} {v:.4g}" for k, v in choice.point.items()) or "as it stands"
+    return ", ".join(f"{k} {v:.4g}" for k, v in choice.point.items()) or "default config"
 
 
 def _range(parameter: Parameter) -> str:

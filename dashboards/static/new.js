@@ -95,12 +95,12 @@ function costs(said) {
   };
   tile("runs", whole(total.runs), `${said.arms.length} arms`);
   tile("chip-hours", spent(total.chip_hours), `${plural(said.chips_per_run, "chip")} a run`);
-  tile("run time", time(total.run_hours), "of all runs together");
-  tile("wall-clock, about", time(said.wall_hours), `${plural(said.slots, "run")} at a time`);
+  tile("compute time", time(total.run_hours), "sum of all runs");
+  tile("wall-clock, about", time(said.wall_hours), `${plural(said.slots, "parallel run")}`);
   const table = element("table", element("caption", "What each arm takes", { class: "unseen" }), { class: "wide" });
   const header = table.createTHead().insertRow();
   const text = ["phase", "method", "after"];
-  for (const name of ["arm", "phase", "method", "runs", "each", "run time", "chip-hours", "after"]) {
+  for (const name of ["arm", "phase", "method", "runs", "each", "compute time", "chip-hours", "after"]) {
     header.append(element("th", name, { scope: "col", ...(text.includes(name) ? { class: "text" } : {}) }));
   }
   const body = table.createTBody();
@@ -141,7 +141,7 @@ if (form) {
     byId("create").disabled = true;
     try {
       const { said, status } = await call("POST", `${API}/studies`, wanted(), { "Idempotency-Key": key });
-      tell(status === 200 ? "An equal study of that name is there: this is it." : "");
+      tell(status === 200 ? "A study with the same name and spec exists; opening it." : "");
       location.assign(`/studies/${encodeURIComponent(said.study_id)}`);
     } catch (refused) {
       tell(refused.message, "bad", refused.study);

@@ -112,7 +112,7 @@ function tellExtension() {
   const { replicates, most, hours, chips } = arm.selectedOptions[0].dataset;
   const [more, each] = [Number(trials.value), Number(replicates)];
   trials.max = most;
-  const cost = hours ? `, about ${digits(more * each * hours * chips)} chip-hours by what its runs have taken` : "";
+  const cost = hours ? `, about ${digits(more * each * hours * chips)} chip-hours based on its runs so far` : "";
   const what = each === 1 ? plural(more, "run") : `${plural(more, "run")} in each of ${each} replicates, ${whole(more * each)} in all`;
   byId("extend-adds").textContent = trials.checkValidity() ? `This adds ${what}${cost}.` : `A whole number from 1 to ${whole(Number(most))}.`;
 }
@@ -174,7 +174,7 @@ async function load() {
   try {
     const answer = await fetch(`${live}?${query}`);
     if (answer.status === 401 || answer.redirected) toLogin();
-    if (answer.status === 404 && !leaving) tell("This is not there any more: somebody has deleted it.", "bad");
+    if (answer.status === 404 && !leaving) tell("This was deleted.", "bad");
     if (!answer.ok) throw new Error(String(answer.status));
     const text = await answer.text();
     if (mine === asked) take(new DOMParser().parseFromString(text, "text/html"));

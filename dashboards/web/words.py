@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dashboards.evidence.tables import column_name
+from dashboards.evidence.wording import minus
 from dashboards.report.figures import Figure
 from dashboards.web.study import wasted_hours
 from orchestrator.ground.durations import hours, stopwatch
@@ -42,7 +43,7 @@ def digits(value: float | None) -> str:
     """Five digits, all of them shown, so that a column of losses is aligned."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{value:#.5g}".removesuffix(".")
+    return minus(f"{value:#.5g}".removesuffix("."))
 
 
 def spent(value: float) -> str:

@@ -85,7 +85,7 @@ def of_digest(request: Request, parts: Parts, found: str, by: Literal["token", "
         return Caller(KEY_HOLDER, Role.ADMIN, by, found)
     token = parts.store.token(found)
     if token is None:
-        raise _unauthorized("This token is not known here.")
+        raise _unauthorized("Invalid token.")
     if not token.valid(parts.clock.time()):
         how = "was revoked" if token.revoked_at is not None else "has expired"
         request.state.who = f"{token.name} (the token {how})"

@@ -99,7 +99,7 @@ def translated(error: OrchError) -> JSONResponse:
 def unexpected(error: Exception) -> JSONResponse:
     """What nobody foresaw: the traceback goes to the log, and nothing of it to the caller."""
     logging.getLogger("orchestrator.api").error("An unexpected error", exc_info=error)
-    return problem(500, "An unexpected error. The server's log tells more.")
+    return problem(500, "An unexpected error. See the server's log.")
 
 
 def install(app: FastAPI) -> None:

@@ -53,10 +53,12 @@ class Preset(Strict):
 
     name: Name
     size: Name = "quick"
-    trials: int | None = Field(None, ge=1, le=MOST_TRIALS, description="Of every arm that searches.")
+    trials: int | None = Field(None, ge=1, le=MOST_TRIALS, description="Trials of every arm that searches.")
     replicates: int | None = Field(None, ge=1, le=1000)
     search: Annotated[str, OneOf(replacing)] | None = None
-    pair: str | None = Field(None, pattern=r"^[A-Za-z_-]{2,20}$", description="The languages, such as de-en.")
+    pair: str | None = Field(
+        None, pattern=r"^[A-Za-z_-]{2,20}$", description="The language pair, such as de-en."
+    )
     set: dict[DottedPath, JsonValue] = Field({}, description="Values in the base config, by dotted path.")
 
 
@@ -65,7 +67,7 @@ class Asked(Strict):
 
     preset: Preset | None = None
     spec: dict[str, JsonValue] | None = Field(None, description="As GET /presets/{name}/{size} gives one.")
-    name: Name | None = Field(None, description="The study's name, in place of the one in its spec.")
+    name: Name | None = Field(None, description="Name of the study (default: the name in its spec).")
     refuse_above: float | None = Field(
         None, ge=0, strict=False, description="Chip-hours: what is planned to cost more is refused."
     )
@@ -82,7 +84,9 @@ class AskedPlan(Asked):
 
     model_config = example({"preset": {"name": "bo-vs-guided", "size": "quick"}, "slots": 4})
 
-    slots: int | None = Field(None, ge=1, le=1024, description="Runs at a time; those of the service.")
+    slots: int | None = Field(
+        None, ge=1, le=1024, description="Parallel runs (default: those of the server)."
+    )
 
 
 class PresetLine(BaseModel):
@@ -141,7 +145,7 @@ def get_preset(
 
 @router.post("/plans", summary="Plan a study", response_model=Plan, responses=told(401, 403, 404))
 def plan_study(asked: AskedPlan, parts: Here, who: Reader) -> Any:
-    """Say what a study would run and cost. Nothing is started, and nothing written. The role read plans
+    """Show a study's runs and estimated cost. Nothing is started or written. The role read plans
     studies of the presets' entrypoints and the rehearsal that name no file of the service's machine; any
     other needs the role run."""
     slots = asked.slots or parts.settings.workers

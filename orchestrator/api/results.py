@@ -110,7 +110,7 @@ class Table(BaseModel):
     lower_is_better: bool
     columns: list[str]
     cells: list[dict[str, JsonValue]]
-    paper: str | None = Field(description="Which of the paper's tables stands beside.")
+    paper: str | None = Field(description="The paper's table that is shown for comparison.")
     notes: list[str]
 
 
@@ -161,7 +161,8 @@ def get_study_report(
     _: Reader,
     form: Annotated[Literal["html", "md", "json"], Query(alias="format")] = "html",
     slots: Annotated[
-        int | None, Query(ge=1, le=1024, description="For the wall clock: runs at a time; those here.")
+        int | None,
+        Query(ge=1, le=1024, description="Parallel runs, for the wall-clock time (default: those here)."),
     ] = None,
 ) -> Response:
     """The whole answer, also before the end: one page that needs no network, Markdown, or every number."""

@@ -278,7 +278,7 @@ def list_study_arms(study: StudyName, parts: Here, _: Reader) -> Any:
     responses=told(401, 403, 404),
 )
 def list_study_requests(study: StudyName, parts: Here, _: Reader) -> Any:
-    """What people asked of this study, and what came of it."""
+    """The requests to this study and their answers."""
     row = parts.store.study(study)
     return {"items": [_told(each) for each in parts.store.wishes(row.study_id)]}
 
@@ -329,7 +329,7 @@ STEERED: dict[str, Any] = {
 
 @router.post("/studies/{study}/pause", summary="Pause a study", **STEERED)
 async def pause_study(study: StudyName, parts: Here, caller: Runs) -> Any:
-    """What runs saves a checkpoint and stops."""
+    """Running trials save a checkpoint and stop."""
     return await submitted(parts, caller, study, "pause", {})
 
 

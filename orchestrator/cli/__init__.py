@@ -18,19 +18,19 @@ from orchestrator.cli.output import EXIT_CODES, exit_code, note, show_error
 from orchestrator.ground.errors import UNEXPECTED, nearest
 
 NOUNS = {
-    "study": "Create, plan, list, watch and steer studies.",
-    "trial": "Look at one trial: what it is, what it said; try it again.",
-    "train": "Train one model in this terminal, and say how it translates.",
+    "study": "Create, plan, list, watch and control studies.",
+    "trial": "Show a trial, its log and its attempts; retry it.",
+    "train": "Train one model in this terminal and print its translations.",
     "translate": "Translate with a finished run or trial.",
     "schedule": "Export learned schedules, to replay them.",
     "data": "Describe or prepare a corpus; list who opened test splits.",
     "rehearse": "Run a whole study on a virtual clock, in seconds.",
-    "mlflow": "Say what of the studies is in MLflow, and write what is missing.",
-    "serve": "Serve everybody: run all studies, and answer over HTTP.",
-    "token": "Make, list and revoke tokens: who may use the service; print links to sign in.",
-    "ui": "Open MLflow's pages on what is mirrored.",
-    "doctor": "Say what is installed, and what is missing.",
-    "down": "End the workers on this machine.",
+    "mlflow": "Show what is in MLflow, and write what is missing.",
+    "serve": "Start the server: REST API, web page, and study runner.",
+    "token": "Create, list and revoke access tokens; print sign-in links.",
+    "ui": "Open the MLflow UI on the mirrored studies.",
+    "doctor": "Check the installation.",
+    "down": "Stop the workers on this machine.",
 }
 
 
@@ -72,11 +72,11 @@ EPILOG = "\n".join(["\b", "Exit codes:", *(f"{code:>3}  {meaning}" for code, mea
 def orch() -> None:
     """Learn hyperparameters while the model trains, and check the gain against Bayesian optimization.
 
-    Studies live in the ledger under ORCH_HOME (./orch-data) and run on this machine's cores. Begin with:
+    Studies are stored under ORCH_HOME (./orch-data) and run on this machine's cores. Start with:
     orch study create bo-vs-guided --size quick
 
-    With --server URL (or ORCH_URL; the token in ORCH_TOKEN) study, trial and schedule ask a service instead.
-    All other commands, and study export, are about this machine and ask none.
+    With --server URL (or ORCH_URL; the token in ORCH_TOKEN), study, trial and schedule use a server instead.
+    All other commands, and study export, only use this machine.
     """
 
 

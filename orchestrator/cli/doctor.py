@@ -13,7 +13,7 @@ from orchestrator.ground.errors import UNEXPECTED
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout.")
 def command(as_json: bool) -> int:
-    """Say what is installed and what is missing, each with what to do."""
+    """Check the installation: what is installed, what is missing, and what to do."""
     import os
 
     from orchestrator.service.doctor import examine

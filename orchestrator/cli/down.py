@@ -18,10 +18,10 @@ from orchestrator.service import host
 @click.option(
     "--force",
     is_flag=True,
-    help="Also while another process runs studies on them, or the ledger cannot be read.",
+    help="Stop them even if another process runs studies on them or the ledger cannot be read.",
 )
 def command(force: bool) -> int:
-    """End the workers (the embedded Ray) on this machine."""
+    """Stop the workers (the embedded Ray) on this machine."""
     from orchestrator.backends import daemon
 
     settings = from_environment()
@@ -48,13 +48,13 @@ def command(force: bool) -> int:
                 if not force:
                     raise
             daemon.stop(settings.home)
-    say(f"The workers of {settings.home} are ended." + (f" {cut} runs were cut short." if cut else ""))
+    say(f"Stopped the workers of {settings.home}." + (f" {cut} runs were cut short." if cut else ""))
     return DONE
 
 
 def _in_use(settings: Settings) -> MoveRefused:
     return MoveRefused(
         f"Another process runs studies on the workers of {settings.home}. Pause them first (orch study pause "
-        f"NAME, with the ORCH_LEDGER of that process), or end the workers all the same with --force: what "
-        f"runs then goes on from its checkpoint."
+        f"NAME, with the ORCH_LEDGER of that process), or end the workers anyway with --force: running "
+        f"trials then continue from their checkpoints."
     )

@@ -17,6 +17,7 @@ from orchestrator.cli.output import (
     INTERRUPTED,
     NO_RESULT,
     arms_table,
+    counted,
     note,
     print_json,
     say,
@@ -118,10 +119,10 @@ def run_here(
                     mirrored=mirrored,
                 )
         except _Left:
-            note(f"Another process goes on with {study.name}. To pause it: orch study pause {study.name}")
+            note(f"Another process runs {study.name}. To pause it: orch study pause {study.name}")
             raise click.Abort from None
         except KeyboardInterrupt:
-            note(f"Left at once; nothing is lost. Go on with: orch study resume {study.name}")
+            note(f"Stopped. No progress lost. Resume with: orch study resume {study.name}")
             raise click.Abort from None
         study = store.study(study.study_id)
         code = show_result(
@@ -152,7 +153,7 @@ def _run(
     mirrored: Mirror | NoMirror,
 ) -> None:
     if store.lead(whoami()) is None:
-        note("Another process leads on this ledger and runs the study; this one watches.")
+        note("Another process runs the studies of this ledger; this one watches.")
         with shown(InLedger(store, study), study, fresh=fresh) as progress:
 
             def watch(tick: Tick) -> None:
@@ -162,7 +163,7 @@ def _run(
 
             if drive.follow(store, study.study_id, lead=True, on_tick=watch) is not None:
                 return
-        note("That process has gone; this one goes on.")
+        note("That process has ended; this one takes over.")
         fresh = False  # what has ended so far has been told
     note("Starting the workers…")
     here = host.open_host(settings, store, workers=workers)
@@ -177,12 +178,14 @@ def _run(
                     # Asked again at the next tick; of a study that has just ended there is nothing to ask.
                     with contextlib.suppress(LedgerBusy, MoveRefused):
                         pausing.append(asking.submit(store, study, "pause", {}, clock=here.clock))
-                        note("Pausing: what runs saves a checkpoint and stops. Ctrl-C again leaves at once.")
+                        note(
+                            "Pausing: running trials save a checkpoint and stop. Ctrl-C again stops at once."
+                        )
                 if tick.live:
                     mirrored.begin()
                 why = tick.unrunnable.get(study.study_id, "")
                 if why not in told and (tick.live or study.study_id in tick.passing):
-                    note(f"No more runs are started for now, and what runs goes on. {why}")
+                    note(f"No new runs are started for now; running trials continue. {why}")
                     told.add(why)
                 progress.update()
 
@@ -198,8 +201,8 @@ def _require_room(host: Host, study: StudyRow) -> None:
     room = host.engine.backend.slots(resources)
     if 0 < room < host.workers:
         note(
-            f"There is room for {room} runs at a time, not {host.workers}. If a Ray that was started smaller "
-            f"is in the way: orch down, then go on."
+            f"Room for {counted(room, 'parallel run')}, not {host.workers}. If a smaller Ray is "
+            f"already running: orch down, then resume."
         )
     if not room:
         raise BadSpec(
@@ -221,7 +224,7 @@ def _tell_of_others(store: Store, study: StudyRow) -> None:
     for other in store.studies({StudyState.RUNNING}):
         if other.study_id != study.study_id:
             note(
-                f"The study {other.name} has not ended. Unless another process goes on with it: "
+                f"The study {other.name} has not ended. Unless another process runs it: "
                 f"orch study resume {other.name}"
             )
 
@@ -253,7 +256,7 @@ def show_result(
     else:
         say(summary(view))
     if study.state is StudyState.PAUSED:
-        note(f"Paused. Go on with: orch study resume {study.name}")
+        note(f"Paused. Resume with: orch study resume {study.name}")
         return INTERRUPTED if interrupted else REFUSED
     if study.state is StudyState.CANCELLED:
         note(f"The study {study.name} was cancelled.")
@@ -268,9 +271,9 @@ def show_result(
 def _after_failure(view: Overview) -> Iterator[str]:
     """What can be done about a study of which no run completed."""
     if view.failed_trial:
-        yield f"What a failed run said: orch trial logs {view.failed_trial}"
+        yield f"Log of a failed run: orch trial logs {view.failed_trial}"
         yield (
-            f"If the cause is not in the spec, mend it and try a run again: orch trial retry "
+            f"If the cause is not in the spec, fix it and retry a run: orch trial retry "
             f"{view.failed_trial}, then orch study resume {view.name}"
         )
     yield (

@@ -147,7 +147,7 @@ class LocalSite:
             path = files.write(answer, self.settings.reports / study.name)
         except OSError as problem:
             note(
-                f"The report could not be written: {problem.strerror or problem}. Once that is mended: "
+                f"The report could not be written: {problem.strerror or problem}. Once that is fixed: "
                 f"orch study report {study.name}"
             )
             return _conclusion(answer, None)
@@ -180,7 +180,7 @@ class LocalSite:
                 continue
             if clock.monotonic() > give_up_at:
                 raise LedgerBusy(
-                    f"The process that leads has not answered within {ANSWER_WITHIN_S:g} s. The request to "
+                    f"The running process has not answered within {ANSWER_WITHIN_S:g} s. The request to "
                     f"{verb} stands, and it will be obeyed; look with `orch study show {study.name}`."
                 )
             time.sleep(0.1)
@@ -244,7 +244,7 @@ class LocalSite:
                 if missed == 2:  # not once: between two leaders there is none for a moment
                     raise MoveRefused(
                         f"The process that ran {study.name} has gone. "
-                        f"Go on with: orch study resume {study.name}"
+                        f"Resume with: orch study resume {study.name}"
                     )
 
             drive.follow(self.store, study.study_id, lead=False, on_tick=on_tick)

@@ -23,7 +23,7 @@ TELL_EVERY_S = 2.0
 
 @click.group("mlflow")
 def command() -> None:
-    """Say what of the studies is in MLflow, and write what is missing."""
+    """Show what is in MLflow, and write what is missing."""
 
 
 def place_of_mirror() -> Destination:
@@ -38,7 +38,7 @@ def place_of_mirror() -> Destination:
 @click.argument("study", required=False)
 @as_json_option
 def sync_(study: str | None, as_json: bool) -> int:
-    """Write to MLflow what is missing there, of one study or of all; also what was deleted there."""
+    """Write to MLflow what is missing there, for one study or all; also what was deleted there."""
     settings, place = from_environment(), place_of_mirror()
     written: dict[str, int] = {}
     told_at = time.monotonic()
@@ -71,7 +71,7 @@ def sync_(study: str | None, as_json: bool) -> int:
 @command.command()
 @as_json_option
 def status(as_json: bool) -> int:
-    """Say where studies are mirrored to, and how much of each is not there yet."""
+    """Show where studies are mirrored to, and how much of each is missing there."""
     settings = from_environment()
     place = destination(settings)
     rows: list[dict[str, Any]] = []

@@ -22,7 +22,7 @@ server_option = click.option(
     "--server",
     envvar="ORCH_URL",
     metavar="URL",
-    help="Ask this service (orch serve), not the ledger here; ORCH_URL. Its token: ORCH_TOKEN.",
+    help="Use this server (orch serve) instead of the local ledger (default: ORCH_URL). Token: ORCH_TOKEN.",
 )
 
 REFUSED_S = 2.5  # how long somebody who only looks waits for a service that takes no connection

@@ -40,7 +40,7 @@ EXIT_CODES = (
     (DONE, "done"),
     (UNEXPECTED, "an unexpected error, or a check that failed"),
     (USAGE, "a wrong option, or a spec that cannot be run"),
-    (REFUSED, "refused by the state of things; or the study was paused or cancelled"),
+    (REFUSED, "not allowed in the current state; or the study was paused or cancelled"),
     (TAKEN, "another study has that name"),
     (NOT_FOUND, "no study, trial or preset of that name"),
     (UNREACHABLE, "the workers, the ledger, MLflow or the service cannot be reached"),
@@ -97,7 +97,7 @@ def _problems(error: Exception) -> list[str]:
     if isinstance(error, click.Abort):
         return ["Interrupted."]
     if isinstance(error, HELP):
-        return ["No command is named.", f"See `{error.ctx.command_path} --help`."]
+        return ["No command was given.", f"See `{error.ctx.command_path} --help`."]
     if isinstance(error, click.ClickException):
         usage = isinstance(error, click.UsageError) and error.ctx is not None
         hint = [f"See `{error.ctx.command_path} --help`."] if usage and error.ctx else []  # type: ignore[attr-defined]
@@ -160,7 +160,7 @@ def print_json(data: object) -> None:
 
 def number(value: float | None) -> str:
     """Five digits: enough to tell two losses apart."""
-    return "" if value is None else f"{value:.5g}"
+    return "" if value is None else f"{value:.5g}".replace("-", "−", 1 if value < 0 else 0)
 
 
 def counted(count: int, what: str) -> str:
@@ -218,7 +218,7 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-ARMS_HEADER = ("arm", "phase", "row", "column", "ended", "best", "run time", "chip-hours", "waste")
+ARMS_HEADER = ("arm", "phase", "row", "column", "ended", "best", "compute time", "chip-hours", "waste")
 
 
 def arms_table(view: Overview, *, width: int | None) -> list[str]:
@@ -226,7 +226,7 @@ def arms_table(view: Overview, *, width: int | None) -> list[str]:
     return table(
         ARMS_HEADER,
         [_arm_row(line) for line in view.arms],
-        right={"ended", "best", "run time", "chip-hours", "waste"},
+        right={"ended", "best", "compute time", "chip-hours", "waste"},
         spare=("column", "row", "phase", "waste"),
         width=width,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from orchestrator.cli import foreground
-from orchestrator.cli.output import DONE, NO_RESULT, note, print_json, say
+from orchestrator.cli.output import DONE, NO_RESULT, counted, note, print_json, say
 from orchestrator.cli.spec_options import (
     as_json_option,
     read,
@@ -32,9 +32,9 @@ from orchestrator.study.spec import StudySpec
 @workers_option
 @as_json_option
 def command(spec: str, workers: int | None, as_json: bool, **changes: Any) -> int:
-    """Run a whole study of trainer.run on a virtual clock: every trial is a rehearsal, no model is trained.
+    """Run a whole study of trainer.run on a virtual clock, without training a model.
 
-    It shows that the study can run, what it would propose and count. Nothing is written to the ledger.
+    It shows that the study can run, and what it would propose and count. Nothing is written to the ledger.
     """
     wanted = read(spec, **changes).spec
     tell_question(wanted)
@@ -49,8 +49,9 @@ def command(spec: str, workers: int | None, as_json: bool, **changes: Any) -> in
         foreground.show_overview(view)
         say(
             "",
-            f"A rehearsal with {slots} runs at a time: {hours(done.virtual_hours)} on the virtual clock, "
-            f"{done.real_s:.1f} s of real time. No model was trained, and the numbers say nothing about any.",
+            f"A rehearsal with {counted(slots, 'parallel run')}: {hours(done.virtual_hours)} on the "
+            f"virtual clock, {done.real_s:.1f} s of real time. No model was trained; the numbers say nothing "
+            f"about models.",
         )
     return NO_RESULT if view.no_valid_result else DONE
 

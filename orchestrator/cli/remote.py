@@ -210,7 +210,7 @@ class RemoteSite:
         verbose: bool = False,
     ) -> int:
         with Interrupts() as interrupts:
-            note(f"Following {study.name} at {self.name}. Ctrl-C leaves it running there.")
+            note(f"Following {study.name} at {self.name}. Ctrl-C stops following; it keeps running there.")
             fresh = bool(extra and extra.get("created"))
             if not self._follow(study, left=lambda: interrupts.asked, fresh=fresh):
                 note(

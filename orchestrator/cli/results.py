@@ -17,18 +17,16 @@ FORMS = ("text", "md", "latex", "csv")
 
 @click.command("report")
 @click.argument("name")
-@click.option(
-    "--out", type=click.Path(file_okay=False), help="The folder; ORCH_HOME/reports/NAME unless told."
-)
+@click.option("--out", type=click.Path(file_okay=False), help="The folder (default: ORCH_HOME/reports/NAME).")
 @click.option(
     "--slots",
     type=click.IntRange(1, 1024),
-    help="For the wall clock: runs at a time; ORCH_WORKERS, or one a core.",
+    help="Parallel runs, for the wall-clock time (default: ORCH_WORKERS, else one per core).",
 )
 @as_json_option
 @server_option
 def report_(name: str, out: str | None, slots: int | None, as_json: bool, server: str | None) -> int:
-    """Write the whole answer: one HTML file that needs no network, Markdown, tables. Also before the end."""
+    """Write the report: one HTML file that needs no network, Markdown, and tables. Also before the end."""
     with opened(server) as site:
         study = site.study(name)
         folder = Path(out) if out else from_environment().reports / study.name
@@ -47,7 +45,7 @@ def report_(name: str, out: str | None, slots: int | None, as_json: bool, server
 @as_json_option
 @server_option
 def verdict_(name: str, as_json: bool, server: str | None) -> int:
-    """Show whether the claim is supported, why, what would change it, and what the controls say."""
+    """Show whether the claim is supported, why, what would change that, and the controls."""
     with opened(server) as site:
         study = site.study(name)
         told, view = site.verdict(study), site.overview(study)
@@ -66,11 +64,13 @@ def verdict_(name: str, as_json: bool, server: str | None) -> int:
 @click.option(
     "--format", "form", type=click.Choice(FORMS), default="text", show_default=True, help="The form."
 )
-@click.option("--metric", help="Of the numbers; test BLEU if it was scored, else the objective.")
+@click.option(
+    "--metric", help="The metric to print (default: test BLEU if it was scored, else the objective)."
+)
 @as_json_option
 @server_option
 def table_(name: str, form: str, metric: str | None, as_json: bool, server: str | None) -> int:
-    """Print the results in the shape of the paper's table, its numbers beside them."""
+    """Print the results in the layout of the paper's table, next to the paper's numbers."""
     from dashboards.evidence import csv_tables, latex, tables
     from dashboards.report.answer import table_dict
 

@@ -14,15 +14,17 @@ from orchestrator.runs import schedules
 
 @click.group()
 def command() -> None:
-    """Learned schedules: to replay in another run, or in a training loop of yours."""
+    """Export learned schedules, to replay them in another run or in your own training loop."""
 
 
 @command.command()
 @click.argument("trial_id", metavar="TRIAL")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The JSON file (schedule.json).")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="The JSON file (default: schedule.json)."
+)
 @server_option
 def export(trial_id: str, out: Path | None, server: str | None) -> int:
-    """Write what a trial's hyperparameters were at each step: as JSON, and as an optax schedule beside it.
+    """Write a trial's hyperparameters at each step, as JSON and as an optax schedule.
 
     A spec replays it with schedule.name set to that file: the learned curve, frozen, at a plain run's cost.
     """

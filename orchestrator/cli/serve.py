@@ -13,21 +13,28 @@ from orchestrator.ground.settings import from_environment
 @click.command("serve")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="The port; 0 picks a free one.",
 )
-@click.option("--engine-only", is_flag=True, help="Run studies, and answer nobody.")
-@click.option("--api-only", is_flag=True, help="Answer, and leave the studies to another process to run.")
+@click.option("--engine-only", is_flag=True, help="Run studies without the HTTP server.")
+@click.option("--api-only", is_flag=True, help="Serve HTTP only; another process runs the studies.")
 @click.option(
-    "--open", "open_", is_flag=True, help="Ask nobody on this machine for a token, as long as there is none."
+    "--open",
+    "open_",
+    is_flag=True,
+    help="Allow access from this machine without a token, as long as no token exists.",
 )
 @workers_option
 def command(host: str, port: int, engine_only: bool, api_only: bool, open_: bool, workers: int | None) -> int:
-    """Serve everybody: run all studies of the ledger, and answer over HTTP.
+    """Start the server: REST API, web page, and study runner.
 
-    It prints a link that signs a browser in, once; `orch token link` prints another. The command line on this
-    machine signs in by itself, with the key in ORCH_HOME; everybody else needs a token (orch token create).
-    Other machines can reach it with --host 0.0.0.0. Ctrl-C or SIGTERM ends it; trials go on in their workers,
-    and the next `orch serve` goes on with them.
+    It prints a one-time sign-in link for a browser; `orch token link` prints another. The command line on
+    this machine signs in with the key in ORCH_HOME; everyone else needs a token (orch token create). Use
+    --host 0.0.0.0 to allow other machines. Ctrl-C or SIGTERM stops the server; trials continue in their
+    workers, and the next `orch serve` picks them up.
     """
     from orchestrator.server.process import Address, link_command, serve
 
@@ -35,7 +42,7 @@ def command(host: str, port: int, engine_only: bool, api_only: bool, open_: bool
         raise click.UsageError("--engine-only and --api-only leave nothing to do. Give one of them.")
     if engine_only and open_:
         raise click.UsageError(
-            "--engine-only answers nobody, so --open opens nothing. Leave one of them out."
+            "--engine-only starts no HTTP server, so --open has no effect. Leave one of them out."
         )
 
     def ready(url: str) -> None:
@@ -44,7 +51,7 @@ def command(host: str, port: int, engine_only: bool, api_only: bool, open_: bool
         if "?key=" in url:
             note("Open this link in a browser: it signs you in. It works once, within 10 minutes. Another:")
             note(f"  {link_command(url.partition('/login')[0])}")
-        note("Ctrl-C ends it.")
+        note("Stop it with Ctrl-C.")
 
     settings = from_environment()
     with foreground.opened(settings) as store:

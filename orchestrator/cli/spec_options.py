@@ -28,16 +28,18 @@ as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."
 )
 verbose_option = click.option(
-    "--verbose", is_flag=True, help="At the end, print the arms, the controls and the conditions too."
+    "--verbose", is_flag=True, help="Also print the arms, the controls and the conditions at the end."
 )
-size_option = click.option("--size", type=click.Choice(SIZES), help="Of a preset; quick unless told.")
+size_option = click.option("--size", type=click.Choice(SIZES), help="Size of the preset (default: quick).")
 search_option = click.option(
     "--search",
     type=click.Choice(replacing()),
     help=f"Instead of {' and '.join(OUR_BAYESIAN)}: the method of every Bayesian arm.",
 )
 workers_option = click.option(
-    "--workers", type=click.IntRange(1, 1024), help="Runs at a time; ORCH_WORKERS, or one a core."
+    "--workers",
+    type=click.IntRange(1, 1024),
+    help="Parallel runs (default: ORCH_WORKERS, else one per core).",
 )
 
 
@@ -53,26 +55,28 @@ def spec_options(function: Function) -> Function:
     options = (
         click.argument("spec", metavar="NAME|FILE"),
         size_option,
-        click.option("--name", help="The study's name, in place of the one in its spec."),
+        click.option("--name", help="Name of the study (default: the name in its spec)."),
         click.option(
-            "--trials", type=click.IntRange(min=1), help="Of every arm that searches (not of grids)."
+            "--trials", type=click.IntRange(min=1), help="Trials of every arm that searches (not of grids)."
         ),
         click.option(
-            "--replicates", type=click.IntRange(min=1), help="How often to repeat it all, on other seeds."
+            "--replicates",
+            type=click.IntRange(min=1),
+            help="Repeat the whole study on this many sets of seeds.",
         ),
-        click.option("--pair", help="The languages: de-en translates from German to English."),
+        click.option("--pair", help="Language pair: de-en translates from German to English."),
         click.option(
             "--data-dir",
             metavar="PATH",
-            help="Text of your own (docs/data.md), or the folder of prepared TFDS sets; on the machine "
-            "that trains.",
+            help="Your own text (docs/data.md), or the folder of prepared TFDS sets, on the machine that "
+            "trains.",
         ),
         click.option(
             "--set",
             "sets",
             multiple=True,
             metavar="PATH=VALUE",
-            help="A value in the base config (docs/config.md); may be repeated.",
+            help="Override a value of the base config (docs/config.md); repeatable.",
         ),
         search_option,
     )
@@ -86,7 +90,7 @@ refuse_above_option = click.option(
     type=click.FloatRange(min=0),
     callback=_no_nan,
     metavar="CHIP_HOURS",
-    help="Start nothing that is planned to cost more.",
+    help="Do not start if the planned cost is higher.",
 )
 
 

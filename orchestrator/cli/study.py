@@ -40,7 +40,7 @@ from orchestrator.study.spec import StudySpec
 
 @click.group()
 def command() -> None:
-    """Create, plan, list, watch and steer studies; see what they found."""
+    """Create, plan, list, watch and control studies; show their results."""
 
 
 for found in (results.report_, results.verdict_, results.table_):
@@ -53,7 +53,9 @@ for found in (results.report_, results.verdict_, results.table_):
 @refuse_above_option
 @as_json_option
 @workers_option
-@click.option("--no-run", is_flag=True, help="Write the study down and leave it to others to run.")
+@click.option(
+    "--no-run", is_flag=True, help="Create the study without running it; another process can run it."
+)
 @verbose_option
 @server_option
 def create(
@@ -66,9 +68,10 @@ def create(
     server: str | None,
     **changes: Any,
 ) -> int:
-    """Create a study and run it to its end. An equal one of that name is attached to, and goes on.
+    """Create a study and run it to its end.
 
-    With --server the service runs it and it is followed from here; Ctrl-C then leaves it running there.
+    If a study with the same name and spec exists, it is resumed. With --server the server
+    runs the study and this command follows it; Ctrl-C only stops following.
     """
     asked = read(spec, **changes)
     tell_question(asked.spec, asked.notes)
@@ -81,7 +84,7 @@ def create(
             )
         if made.attached:
             status = site.overview(study).status
-            note(f"The study {study.name} exists with this spec and is {status}: attached to it.")
+            note(f"The study {study.name} exists with this spec and is {status}; resuming it.")
         if study.state is StudyState.PAUSED:
             site.ask(study, "resume", {})
         extra = {"created": not made.attached, "attached": made.attached}
@@ -109,7 +112,7 @@ def _created(site: Site, wanted: StudySpec, **limits: Any) -> Created:
 @click.option(
     "--slots",
     type=click.IntRange(min=1),
-    help="Runs at a time, for the wall clock; ORCH_WORKERS, or one a core.",
+    help="Parallel runs, for the wall-clock time (default: ORCH_WORKERS, else one per core).",
 )
 @server_option
 def plan_(
@@ -120,7 +123,7 @@ def plan_(
     server: str | None,
     **changes: Any,
 ) -> int:
-    """Say what a study would run and cost. Nothing is started, and nothing written."""
+    """Show a study's runs and estimated cost. Nothing is started or written."""
     from orchestrator.study.plan import TABLE_HEADER
 
     asked = read(spec, **changes)
@@ -130,13 +133,13 @@ def plan_(
     if as_json:
         print_json({**planned.to_dict(), "notes": [*planned.notes, *asked.notes]})
         return DONE
-    right = {"runs", "each", "run time", "chip-hours"}
-    spare = ("waits for", "method", "phase", "each", "run time")
+    right = {"runs", "each", "compute time", "chip-hours"}
+    spare = ("waits for", "method", "phase", "each", "compute time")
     say(*table(TABLE_HEADER, planned.as_table_rows(), right=right, spare=spare, width=terminal_width()))
     if planned.wall_hours is not None:
         hours = planned.wall_hours
         wall = durations.hours(hours) if hours < 48 else f"{hours / 24:,.0f} days"
-        say("", f"Wall clock: about {wall} with {planned.slots} runs at a time.")
+        say("", f"Wall clock: about {wall} with {counted(planned.slots, 'parallel run')}.")
     if planned.programs is not None:
         say(f"Programs to compile before that, unless they are kept from an earlier run: {planned.programs}.")
     if planned.claim is not None:
@@ -148,7 +151,7 @@ def plan_(
 @command.command("spec")
 @spec_options
 def spec_(spec: str, **changes: Any) -> int:
-    """Print a study's whole spec as JSON, to keep in a file, change, and give to create.
+    """Print a study's full spec as JSON: save it, edit it, and pass it to `orch study create`.
 
     Defaults are left out; docs/specs.md lists every key. Nothing is started, and nothing written.
     """
@@ -194,7 +197,7 @@ def list_(as_json: bool, server: str | None) -> int:
 @as_json_option
 @server_option
 def show(name: str, as_json: bool, server: str | None) -> int:
-    """Show how a study stands, arm by arm."""
+    """Show the progress of a study, arm by arm."""
     with opened(server) as site:
         study = site.study(name)
         spec = StudySpec.stored(study.spec)
@@ -247,21 +250,23 @@ def watch(name: str, as_json: bool, verbose: bool, server: str | None) -> int:
 @as_json_option
 @server_option
 def pause(name: str, as_json: bool, server: str | None) -> int:
-    """Pause a study: what runs saves a checkpoint and stops."""
+    """Pause a study: running trials save a checkpoint and stop."""
     return _steer(name, "pause", server, as_json=as_json)
 
 
 @command.command()
 @click.argument("name")
 @workers_option
-@click.option("--no-run", is_flag=True, help="Let it go on, and leave it to others to run.")
+@click.option(
+    "--no-run", is_flag=True, help="Mark it as resumed without running it; another process can run it."
+)
 @as_json_option
 @verbose_option
 @server_option
 def resume(
     name: str, workers: int | None, no_run: bool, as_json: bool, verbose: bool, server: str | None
 ) -> int:
-    """Go on with a study that was paused, or whose process has died."""
+    """Resume a study that was paused or whose process died."""
     with opened(server) as site:
         study = site.study(name)
         site.ask(study, "resume", {})
@@ -276,7 +281,7 @@ def resume(
 @as_json_option
 @server_option
 def cancel(name: str, as_json: bool, server: str | None) -> int:
-    """End a study for good: what runs is stopped, what waits is not begun."""
+    """Cancel a study for good: running trials stop, waiting trials are not started."""
     return _steer(name, "cancel", server, as_json=as_json)
 
 
@@ -291,16 +296,16 @@ def _steer(name: str, verb: str, server: str | None, *, as_json: bool) -> int:
 @command.command()
 @click.argument("name")
 @click.option("--seeds", type=click.IntRange(min=1), help="More fresh seeds, for both sides of the claim.")
-@click.option("--arm", help="The arm that gets more trials; with --seeds, the one whose choice runs on them.")
+@click.option("--arm", help="The arm to extend; with --seeds, only this arm gets them.")
 @click.option("--trials", type=click.IntRange(min=1), help="More trials of the arm, in each replicate.")
 @as_json_option
 @server_option
 def extend(
     name: str, seeds: int | None, arm: str | None, trials: int | None, as_json: bool, server: str | None
 ) -> int:
-    """Add fresh seeds to the confirmations of a study, or trials to one arm; also when it has ended."""
+    """Add fresh seeds to the confirmations of a study, or trials to one arm, even if it has ended."""
     if (seeds is None) == (trials is None) or (seeds is None and arm is None):
-        raise click.UsageError("Say what to add: --seeds N, or --arm ARM --trials N.")
+        raise click.UsageError("Choose what to add: --seeds N, or --arm ARM --trials N.")
     with opened(server) as site:
         study = site.study(name)
         added = more_seeds(StudySpec.stored(study.spec), seeds, arm) if seeds else {str(arm): trials}
@@ -319,7 +324,7 @@ def _answered(site: Site, study: StudyRow, *, as_json: bool) -> int:
         if live and study.state is not StudyState.RUNNING:
             note(f"{live} of its runs are still stopping.")
     if study.state is StudyState.PAUSED:
-        note(f"Go on with: orch study resume {study.name}")
+        note(f"Resume with: orch study resume {study.name}")
     elif study.state is StudyState.RUNNING:
         note(site.hint(study))
     return DONE
@@ -341,7 +346,7 @@ def delete(name: str, yes: bool, as_json: bool, server: str | None) -> int:
         if not yes:
             _confirm(
                 f"{study.name} at {site.name}, {counted(trials, 'trial')} with "
-                f"{counted(attempts, 'attempt')}, all that they reported, and their folders with "
+                f"{counted(attempts, 'attempt')}, their reports, and their folders with "
                 f"checkpoints, parameters and logs. Reports that were written, and what MLflow has of it, "
                 f"stay."
             )
@@ -356,7 +361,9 @@ def delete(name: str, yes: bool, as_json: bool, server: str | None) -> int:
 
 def _confirm(what: str) -> None:
     if not sys.stdin.isatty():
-        raise click.UsageError("It cannot be undone, and there is nobody to ask. Say so with --yes.")
+        raise click.UsageError(
+            "Deleting cannot be undone, and there is no terminal to ask. Confirm with --yes."
+        )
     note(f"To be deleted: {what}")
     if not click.confirm("Delete it for good?", err=True):
         raise MoveRefused("Nothing was deleted.")

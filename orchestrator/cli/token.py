@@ -22,7 +22,7 @@ MOST_DAYS = 3650
 
 @click.group()
 def command() -> None:
-    """Tokens: who may use `orch serve`, and for what."""
+    """Manage the access tokens of `orch serve`."""
 
 
 @command.command()
@@ -32,14 +32,14 @@ def command() -> None:
     type=click.Choice([str(role) for role in Role]),
     default=str(Role.READ),
     show_default=True,
-    help="read looks; run also creates and steers studies; admin also deletes them.",
+    help="read can look; run can also create and control studies; admin can also delete them.",
 )
 @click.option(
-    "--days", type=click.IntRange(1, MOST_DAYS), default=90, show_default=True, help="Days that it is valid."
+    "--days", type=click.IntRange(1, MOST_DAYS), default=90, show_default=True, help="Days until it expires."
 )
 @as_json_option
 def create(name: str, role: str, days: int, as_json: bool) -> int:
-    """Make a token and print it, this once: only its hash is kept."""
+    """Create a token and print it. It is shown only once; the ledger stores its hash."""
     from orchestrator.ground.keys import digest, new_secret
 
     if not NAME.fullmatch(name):
@@ -62,7 +62,7 @@ def create(name: str, role: str, days: int, as_json: bool) -> int:
 @command.command("list")
 @as_json_option
 def list_(as_json: bool) -> int:
-    """List all tokens; the secrets are nowhere."""
+    """List all tokens, without their secrets."""
     with foreground.opened(from_environment(), writing=False) as store:
         tokens = store.tokens()
     if as_json:
@@ -83,7 +83,7 @@ def list_(as_json: bool) -> int:
 @command.command()
 @click.argument("name")
 def revoke(name: str) -> int:
-    """From now on a token opens nothing."""
+    """Revoke a token."""
     with foreground.opened(from_environment(), writing=False) as store:
         store.revoke_token(name, at=SystemClock().time())
     say(f"The token {name} is revoked.")
@@ -94,9 +94,9 @@ def revoke(name: str) -> int:
 @server_option
 @as_json_option
 def link(server: str | None, as_json: bool) -> int:
-    """Print a link that signs a browser in to the service, once.
+    """Print a one-time link that signs a browser in to the server.
 
-    It signs in with the token in ORCH_TOKEN; without one with the key in ORCH_HOME, on the service's machine.
+    It uses the token in ORCH_TOKEN, or else the key in ORCH_HOME on the server's machine.
     """
     from orchestrator.client import Client
     from orchestrator.server.process import DEFAULT_URL

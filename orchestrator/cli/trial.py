@@ -36,12 +36,12 @@ PAGE = 1000
 
 @click.group()
 def command() -> None:
-    """Look at trials: which there are, what one is, what it said; try it again."""
+    """List and show trials, print their logs, retry failed ones."""
 
 
 @command.command("list")
 @click.argument("name")
-@click.option("--arm", help="The trials of this arm only.")
+@click.option("--arm", help="Only trials of this arm.")
 @as_json_option
 @server_option
 def list_(name: str, arm: str | None, as_json: bool, server: str | None) -> int:
@@ -97,7 +97,7 @@ def show(trial: str, as_json: bool, server: str | None) -> int:
         return DONE
     say(f"{row.trial_id}: {row.state}." + (f" {row.reason}" if row.reason else ""))
     facts = {
-        "point": pairs(row.point) or "the configuration as it stands",
+        "point": pairs(row.point) or "the default config",
         "objective": number(row.value),
         "values": pairs(row.values),
         "seed": row.config.get("seed", ""),
@@ -128,11 +128,11 @@ def _attempt_cells(attempt: AttemptRow) -> tuple[str, ...]:
 
 @command.command()
 @click.argument("trial")
-@click.option("--attempt", type=click.IntRange(min=1), help="This attempt only.")
-@click.option("--follow", is_flag=True, help="Go on until the trial has ended.")
+@click.option("--attempt", type=click.IntRange(min=1), help="Only this attempt.")
+@click.option("--follow", is_flag=True, help="Keep printing until the trial ends.")
 @server_option
 def logs(trial: str, attempt: int | None, follow: bool, server: str | None) -> int:
-    """Print what a trial reported, and the traceback of an attempt that failed."""
+    """Print the log of a trial, and the traceback of a failed attempt."""
     with opened(server) as site:
         row = site.trial(trial)
         if attempt is not None and attempt > row.attempts:
@@ -187,7 +187,7 @@ def _line(stored: StoredEvent, began: float) -> str:
 @as_json_option
 @server_option
 def retry(trial: str, as_json: bool, server: str | None) -> int:
-    """Try a failed trial again, from its newest checkpoint."""
+    """Retry a failed trial from its newest checkpoint."""
     with opened(server) as site:
         row = site.trial(trial)
         study = site.study(row.study_id)

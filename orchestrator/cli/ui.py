@@ -37,10 +37,10 @@ ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TE
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="The port.")
 def command(name: str | None, host: str, port: int) -> int:
-    """Open MLflow's pages on the trials of a study, the newest by default. Ctrl-C ends them."""
+    """Open the MLflow UI on the trials of a study (default: the newest). Stop it with Ctrl-C."""
     place = place_of_mirror()
     if place.is_server:
-        say(f"The studies are on a server, which has pages of its own: {place.shown}")
+        say(f"The studies are on a server, which has its own pages: {place.shown}")
         return DONE
     if place.is_emptied:
         raise NotFound(

@@ -241,7 +241,7 @@ def no_attempt(trial_id: str, number: int) -> NotFound:
 
 
 def no_wish(wish_id: int) -> NotFound:
-    return NotFound(f"There is no wish {wish_id} to answer. Read the open wishes again.")
+    return NotFound(f"There is no request {wish_id} to answer. Read the open requests again.")
 
 
 def no_token(name: str) -> NotFound:

@@ -69,7 +69,7 @@ def examine(environ: Mapping[str, str]) -> list[Finding]:
     except BadSpec as bad:
         return [
             *findings,
-            Finding("settings", False, True, "invalid", "where things lie", " ".join(bad.problems)),
+            Finding("settings", False, True, "invalid", "where files are stored", " ".join(bad.problems)),
         ]
     return [*findings, *_home(settings), _ledger(settings), _workers(settings), _mirror(settings)]
 
@@ -125,15 +125,17 @@ def _ledger(settings: Settings) -> Finding:
     shown = without_secrets(settings.ledger)
     try:
         if settings.ledger_file is not None and not settings.ledger_file.exists():
-            return Finding("ledger", True, True, f"{shown} (not made yet)", "the truth about studies")
+            return Finding(
+                "ledger", True, True, f"{shown} (not made yet)", "study database (source of truth)"
+            )
         with closing(open_ledger(settings.ledger)) as store:
             studies = len(store.studies())
     except (OrchError, OSError) as problem:
-        return Finding("ledger", False, True, shown, "the truth about studies", str(problem))
+        return Finding("ledger", False, True, shown, "study database (source of truth)", str(problem))
     from orchestrator.ledger.migrations import UPGRADES, version_after
 
     found = f"{shown}, schema version {version_after(UPGRADES)}, studies: {studies}"
-    return Finding("ledger", True, True, found, "the truth about studies")
+    return Finding("ledger", True, True, found, "study database (source of truth)")
 
 
 def _workers(settings: Settings) -> Finding:

@@ -48,7 +48,7 @@ def rehearse(
     if spec.entrypoint not in (REHEARSAL, "trainer.run"):
         raise BadSpec(
             f"A rehearsal stands in for the trainer, and {spec.entrypoint} has a configuration of its own. "
-            f"`orch study plan` tells what the study would run; to try it out, create it with fewer trials."
+            f"`orch study plan` shows what the study would run; to try it out, create it with fewer trials."
         )
     spec = spec.model_copy(update={"entrypoint": REHEARSAL, "base": {**_paced(spec), **spec.base}})
     started = time.monotonic()

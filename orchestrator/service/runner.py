@@ -136,7 +136,7 @@ class Runner:
 
     def _watch(self) -> float:
         if self._status.state != "watching":
-            self._say("Another process leads on this ledger and runs its studies; this one watches.")
+            self._say("Another process runs the studies of this ledger; this one watches.")
         self._status = EngineStatus("watching")
         self._let_go()  # whoever leads may end the workers, and a Ray that is gone takes its drivers along
         return IDLE_S
@@ -158,7 +158,7 @@ class Runner:
     def _note(self, problem: Exception) -> None:
         foreseen = isinstance(problem, (LedgerBusy, LedgerDamaged, BackendLost, Fenced, MoveRefused))
         if not foreseen:
-            logging.getLogger(__name__).error("The engine failed; it starts anew", exc_info=problem)
+            logging.getLogger(__name__).error("The engine failed; restarting it", exc_info=problem)
         trouble = str(problem) if foreseen else f"The engine failed: {problem!r:.300}"
         self._status = EngineStatus("waiting", trouble=trouble)
         self._tell(trouble)

@@ -28,7 +28,7 @@ class Claim(Spec):
     cost: Annotated[CostBy, LATER] = "clocks"
     # superiority: the challenger is better; non-inferiority: it is not worse by more than `time_margin`
     kind: Annotated[ClaimKind, LATER] = "superiority"
-    time_margin: Annotated[float | None, LATER] = None  # a share of the training time: 0.03 is 3 %
+    time_margin: Annotated[float | None, LATER] = None  # a share of the training time: 0.03 is 3%
     # In so many of the columns in which the rows of both arms stand; None: these two arms alone
     at_least: Annotated[int | None, LATER] = None
 
@@ -38,7 +38,7 @@ class Claim(Spec):
         if needed and self.time_margin is None:
             raise ValueError(
                 "claim.kind is 'non-inferiority' and claim.time_margin is missing. State how much more "
-                "training time the difference may be worth, such as 0.03 for 3 %."
+                "training time the difference may be worth, such as 0.03 for 3%."
             )
         if not needed and self.time_margin is not None:
             raise ValueError(
@@ -48,7 +48,7 @@ class Claim(Spec):
         if self.time_margin is not None and not 0 < self.time_margin <= 1:
             raise ValueError(
                 f"claim.time_margin is {self.time_margin:g}. Allowed is a share of the training time above "
-                f"0, up to 1: 0.03 is 3 %."
+                f"0, up to 1: 0.03 is 3%."
             )
         return self
 
@@ -59,7 +59,7 @@ class Claim(Spec):
             said = f"{self.challenger} is better than {self.incumbent}"
         else:
             said = f"{self.challenger} is not worse than {self.incumbent} by more than " + (
-                f"{self.time_margin * 100:g} % of the training time"
+                f"{self.time_margin * 100:g}% of the training time"
             )
         return said if self.at_least is None else f"{said}, in at least {self.at_least} of their columns"
 

@@ -26,7 +26,7 @@ COST_THE_SAME = frozenset(
     {"seed", "guidance.eta", "guidance.reach", "schedule.warmup_steps"}
     | {f"optimizer.{name}" for name in ("alpha", "beta1", "beta2", "eps", "learning_rate", "weight_decay")}
 )
-TABLE_HEADER = ("arm", "phase", "method", "runs", "each", "run time", "chip-hours", "waits for")
+TABLE_HEADER = ("arm", "phase", "method", "runs", "each", "compute time", "chip-hours", "waits for")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class ClaimPlan:
     level: float  # of the test in one column
     two_sided: bool
     fewest: int  # pairs below which the test cannot decide
-    effect: float | None  # in paired standard deviations: what these pairs see with a power of 80 %
+    effect: float | None  # in paired standard deviations: what these pairs see with 80% power
     needed: dict[str, int | None]  # by effect: pairs for that power; None: over 1,000
     sentence: str
 

@@ -57,7 +57,7 @@ def test_ctrl_c_pauses_and_an_equal_create_ends_with_the_right_count(tmp_path: P
         assert paused["status"] == "paused"
         assert paused["created"] is True
         assert paused["ended"] < 8
-        assert err.endswith("Paused. Go on with: orch study resume small\n")
+        assert err.endswith("Paused. Resume with: orch study resume small\n")
         assert daemon.processes(home) == []
 
         second = _orch(home, "study", "create", str(spec), "--json")

@@ -28,7 +28,7 @@ INVARIANTS = (
     ("I2", "A trial has one final state, that of its last attempt, and no attempt is left alive."),
     ("I3", "A metric has one value for each trial, attempt and step, in the ledger and in MLflow."),
     ("I4", "As many trials have ended as were requested, no more and no fewer, whatever they ended as."),
-    ("I5", "The seconds charged in the ledger and those in MLflow differ by less than 1 %."),
+    ("I5", "The seconds charged in the ledger and those in MLflow differ by less than 1%."),
     ("I6", "No actor runs on Ray beside the engine's pool; after a foreground study none runs at all."),
     ("I7", "But for its cost columns, the report equals that of a run with the same seeds left in peace."),
 )
@@ -94,7 +94,7 @@ ROWS = (
     ("Pause, cancel and extend meet trials that are just ending", "No state but an allowed one follows."),
     (
         "A loss or a hypergradient is NaN or infinite, α runs to 0 or overflows, all trials diverge",
-        "DIVERGED with the last finite metrics; the search is told the worst value; a report without any "
+        "DIVERGED with the last finite metrics; the search sees the worst value; a report without any "
         "result says so.",
     ),
     ("The wall clock jumps by an hour", "Costs, leadership and the watchdog do not notice."),

@@ -139,7 +139,7 @@ def test_a_name_is_refused_where_its_package_is_not_installed(site: Path) -> Non
 
 def test_help_and_sentences_name_what_packages_bring(packages: Path) -> None:
     told = " ".join(console._parser().format_help().split())
-    assert "by: held-out, forward, next-batch, discounted, lagged, signs" in told
+    assert "estimators: held-out, forward, next-batch, discounted, lagged, signs" in told
     assert "cldr, files, wmt19, backwards, or tfds:NAME" in told
     assert "  backwards   numbers, to be written backwards\n" in data._parser().format_help()
     (problem,) = check({"optimizer": {"name": "lionn"}})

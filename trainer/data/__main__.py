@@ -52,7 +52,7 @@ def _epilog() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="orch data",
-        description="What is in a text, how to get a published one, and who opened a test split.",
+        description="Describe a text, prepare a published one, and list who opened a test split.",
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -61,21 +61,23 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument(
         "source", nargs="?", default="cldr", help=f"{', '.join(SOURCES)} or tfds:NAME [cldr]"
     )
-    describe.add_argument("--pair", default="de-en", help="from which language to which [de-en]")
-    describe.add_argument("--level", default="phrases", help=f"of cldr: {' or '.join(LEVELS)} [phrases]")
-    describe.add_argument("--pairs", type=int, default=0, help="to generate, or to use at most [20,000; all]")
-    describe.add_argument("--path", default="", help="of files: where the text is")
-    describe.add_argument("--data-dir", default="", help="of wmt19 and tfds: [~/tensorflow_datasets]")
+    describe.add_argument("--pair", default="de-en", help="language pair [de-en]")
+    describe.add_argument("--level", default="phrases", help=f"for cldr: {' or '.join(LEVELS)} [phrases]")
+    describe.add_argument(
+        "--pairs", type=int, default=0, help="number of pairs to generate, or the most to use [20,000; all]"
+    )
+    describe.add_argument("--path", default="", help="for files: where the text is")
+    describe.add_argument("--data-dir", default="", help="for wmt19 and tfds: [~/tensorflow_datasets]")
     describe.add_argument(
         "--keep-languages", action="store_true", help="do not drop pairs in other languages"
     )
     describe.add_argument("--json", action="store_true", help="for programs")
     made = verbs.add_parser("prepare", help="download a set of TensorFlow Datasets and prepare it")
     made.add_argument("source", help="wmt19, or a set's name: c4/en, glue/cola, super_glue/boolq, squad, …")
-    made.add_argument("--pair", default="de-en", help="of wmt19 [de-en]")
-    made.add_argument("--data-dir", default="", help="where to [~/tensorflow_datasets]")
+    made.add_argument("--pair", default="de-en", help="for wmt19 [de-en]")
+    made.add_argument("--data-dir", default="", help="target folder [~/tensorflow_datasets]")
     made.add_argument("--json", action="store_true", help="for programs")
-    opened = verbs.add_parser("openings", help="every opening of a test split: when, of which text, why")
+    opened = verbs.add_parser("openings", help="list openings of test splits: when, which text, why")
     opened.add_argument("--json", action="store_true", help="for programs")
     return parser
 

@@ -23,10 +23,10 @@ from trainer.training.entrypoint import check
 
 DONE, TROUBLE, WRONG, STOPPED = 0, 1, 2, 3
 SHOWN = 10  # sample translations
-ABOUT = """Train one model, and say how it translates.
+ABOUT = """Train one model and print its translations.
 
-Without a config file the flags make one: the embedded corpus, the paper's optimizer and schedule. The same
-command again goes on where the last one stopped (Ctrl-C saves first), or shows its result again.
+Without a config file the flags define the run: the embedded corpus, the paper's optimizer and schedule.
+The same command again resumes a stopped run (Ctrl-C saves first), or shows the result of a finished one.
 
   orch train --pair en-de --size tiny --steps 1200
   orch train --pair en-de --guide next-batch --learn alpha beta1
@@ -67,28 +67,32 @@ def _parser() -> argparse.ArgumentParser:
         "orch train", description=ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("config", nargs="?", type=Path, help="a JSON file with a config; what it leaves out is the default")
-    add("--pair", help="two languages: de-en translates from German to English")
-    add("--size", help=f"of the model: {', '.join(MODELS)}")
-    add("--steps", type=int, help="how long to train; warm-up and evaluations follow it")
-    add("--seed", type=int, help="of parameters, batches and dropout")
+    add("config", nargs="?", type=Path, help="a JSON file with a config; missing keys have their defaults")
+    add("--pair", help="language pair: de-en translates from German to English")
+    add("--size", help=f"model size: {', '.join(MODELS)}")
+    add("--steps", type=int, help="training steps; warm-up and evaluations scale with them")
+    add("--seed", type=int, help="seed of the parameters, batches and dropout")
     add("--source", help=f"{', '.join(SOURCES)}, or tfds:NAME [cldr]")
-    add("--path", help="of your text, or of a folder with prepared TFDS sets")
+    add("--path", help="path of your text, or of a folder with prepared TFDS sets")
     add("--data-dir", dest="path", help="the same as --path")
-    add("--level", help="of cldr: phrases or sentences")
+    add("--level", help="for cldr: phrases or sentences")
     ways = ", ".join(name for name in ESTIMATORS if name != OFF)
-    add("--guide", help=f"learn hyperparameters while training, by: {ways}")
-    add("--learn", nargs="+", help=f"which of them ({' and '.join(PAPERS)}): {', '.join(LEARNABLE)}")
-    add("--test", action="store_true", default=None, help="open the test split in the end, and score it")
+    add("--guide", help=f"learn hyperparameters while training; estimators: {ways}")
+    add(
+        "--learn",
+        nargs="+",
+        help=f"hyperparameters to learn (default: {' and '.join(PAPERS)}): {', '.join(LEARNABLE)}",
+    )
+    add("--test", action="store_true", default=None, help="open and score the test split at the end")
     add(
         "--set",
         action="append",
         default=[],
         metavar="PATH=VALUE",
-        help="any other setting (docs/config.md), as often as needed",
+        help="any other setting (docs/config.md); repeatable",
     )
     add("--out", type=Path, help="the folder for checkpoints and results (ORCH_HOME/train/…)")
-    add("--json", action="store_true", help="print one JSON object in the end")
+    add("--json", action="store_true", help="print one JSON object at the end")
     return parser
 
 

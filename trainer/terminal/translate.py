@@ -1,4 +1,4 @@
-"""What does a trained model say? Sentences from the command line, a file or standard input.
+"""Translate sentences from the command line, a file or standard input with a trained model.
 
 python -m trainer.terminal.translate orch-data/train/de-en-… --text "zwölf Kilometer"
 """
@@ -47,17 +47,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("orch translate", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("run", type=Path, help="the folder of a finished run (orch translate also takes a trial's name)")
-    add("--text", action="append", help="a sentence, as often as needed; else --file or standard input")
-    add("--file", type=Path, help="a file with a sentence a line")
-    add("--beam", type=int, help="hypotheses kept at a time (the run's config: 4); 1 is greedy")
+    add("--text", action="append", help="a sentence; repeatable (default: --file or standard input)")
+    add("--file", type=Path, help="a file with one sentence per line")
+    add("--beam", type=int, help="beam size (default: the run's config, 4); 1 is greedy")
     add(
         "--long",
         choices=("split", "cut"),
         default="split",
-        help="of a line of more tokens than the model takes: translate each sentence (split), or the "
-        "beginning alone (cut); what is left out is said on standard error",
+        help="for lines longer than the model allows: translate each sentence (split), or the "
+        "beginning alone (cut); standard error says what is left out",
     )
-    add("--json", action="store_true", help="a JSON object a line, with source and translation")
+    add("--json", action="store_true", help="print one JSON object per line, with source and translation")
     return parser
 
 

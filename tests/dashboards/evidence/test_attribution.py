@@ -82,15 +82,15 @@ def one(replay: list[Run], *, guided: float = 0.8, base: float = 1.0) -> Column:
 @pytest.mark.parametrize(
     ("level", "says", "words"),
     [
-        (1.0, "supports", "it keeps 0% of the gain in the mean, surely less than half (p = "),
+        (1.0, "supports", "it keeps 0% of the gain on average, clearly less than half (p = "),
         (1.1, "supports", "it keeps 0% of the gain"),  # worse than the incumbent
         (0.95, "supports", "it keeps 23% of the gain"),
         (
             0.895,
             "open",
-            "it keeps 50% of the gain in the mean, and whether more or less than half is not sure",
+            "it keeps 50% of the gain on average; not clear whether more or less than half",
         ),
-        (0.85, "undoes", "it keeps 73% of the gain in the mean, surely more than half (p = "),
+        (0.85, "undoes", "it keeps 73% of the gain on average, clearly more than half (p = "),
         (0.8, "undoes", "it keeps 100% of the gain"),
         (0.7, "undoes", "it keeps 160% of the gain"),
     ],
@@ -104,7 +104,7 @@ def test_a_control_supports_the_gain_or_undoes_it(level: float, says: str, words
     assert control.contrast.ratio == pytest.approx(0.8 / level, rel=0.001)
     assert control.contrast.interval is not None
     within = f"{control.contrast.interval.low:.3g} to {control.contrast.interval.high:.3g}"
-    assert f"(95 % interval {within})" in control.sentence
+    assert f"(95% interval {within})" in control.sentence
 
 
 @pytest.mark.parametrize(
@@ -136,14 +136,14 @@ def test_what_it_means_that_a_control_gains_as_much_depends_on_the_control(
     (column,) = attributed(results, columns=COLUMNS[:1], rows=(row,))
     (control,) = column.controls
     assert control.says == "undoes"
-    assert f"){words}the challenger's loss is " in control.sentence
+    assert f"){words}guided's loss is " in control.sentence
 
 
 def test_a_control_of_which_little_is_known_leaves_the_gain_open() -> None:
     wide = (0.15, -0.2, 0.1, -0.15, 0.1, -0.05)
     (control,) = one(told(0.85, wide)).controls
     assert (control.says, control.row) == ("open", "replay")
-    assert "whether more or less than half is not sure" in control.sentence
+    assert "not clear whether more or less than half" in control.sentence
     (control,) = one(told(0.8)[:1]).controls  # a single seed
     assert control.says == "open"
     (control,) = one([FAILED] * 6).controls
@@ -160,11 +160,11 @@ def test_a_control_that_diverged_once_is_not_sure_to_be_worse() -> None:
 def test_the_diverged_runs_of_a_control_are_told_and_one_without_results_says_nothing() -> None:
     (control,) = one([*told(1.0, turn=2)[:5], diverged(loss=1.1)]).controls
     assert control.says == "supports"
-    assert control.sentence.endswith("on 6 seeds, 1 of its runs having diverged.")
+    assert control.sentence.endswith("on 6 seeds, and 1 of its runs diverged.")
     (control,) = one([diverged(loss=9.0)] * 6).controls
     assert (control.says, control.p) == ("open", None)
-    assert "no run of it completed, so what it keeps is not known" in control.sentence
-    assert control.sentence.endswith("6 of its runs having diverged.")
+    assert "none of its runs completed" in control.sentence
+    assert control.sentence.endswith("and 6 of its runs diverged.")
 
 
 def test_two_controls_of_one_row_in_a_column_are_judged_each() -> None:
@@ -186,8 +186,7 @@ def test_where_there_is_no_gain_nothing_is_attributed() -> None:
     assert column.sentence.endswith("no gain, so there is nothing to attribute.")
     (control,) = column.controls
     assert (control.says, control.kept, control.p) == ("open", None, None)
-    said = "no gain beyond the noise that it could explain; the challenger's loss is 1.57 times that of the "
-    assert f"{said}control" in control.sentence
+    assert "no gain to explain; guided's loss is 1.57 times the control's" in control.sentence
 
 
 @pytest.mark.parametrize("level", [0.7, 1.0, 1.3])
@@ -196,7 +195,7 @@ def test_a_gain_that_may_be_noise_is_attributed_to_nothing(level: float) -> None
     results = {"base-0": told(1.0), "guided-0": told(0.99, wide), "replay-control-0": told(level)}
     (column,) = attributed(results, columns=COLUMNS[:1], rows=("replay",))
     assert column.gain.better
-    assert column.sentence.endswith("not beyond the noise, so there is nothing to attribute.")
+    assert column.sentence.endswith("not significant, so there is nothing to attribute.")
     assert [control.says for control in column.controls] == ["open"]
 
 
@@ -248,7 +247,7 @@ def test_each_column_has_its_gain_its_controls_and_what_was_not_run() -> None:
     assert made[1].gain.p_holm == pytest.approx(3 / 32)  # the exact test of six pairs, over three columns
     assert "supported against matched decay; open: replay, guided, lagged." in made[1].sentence
     lagged = made[0].controls[2].sentence
-    assert "another way of guiding" in lagged
+    assert "variant of guidance" in lagged
     assert "needs no guidance" not in lagged
     # A column at another learning rate stands in the study, and neither replay nor decay is missing.
     assert made[0].not_run == (
@@ -276,7 +275,8 @@ def test_a_reader_is_warned_of_a_gain_that_a_control_has_too() -> None:
     warned = [each for each in cautions(frame, {}) if each.kind == "gain undone"]
     assert [each.arm for each in warned] == ["guided-0"]
     assert warned[0].sentence == (
-        "More than half of the gain of guided-0 in lamb linear 40 is there without guidance: matched decay."
+        "More than half of the gain of guided-0 in lamb linear 40 is there without guidance, too: "
+        "matched decay."
     )
 
 

@@ -107,7 +107,7 @@ def test_a_best_point_on_an_edge_or_at_the_end_of_a_grid_is_told() -> None:
 def test_too_few_seeds_are_told_with_how_many_it_takes() -> None:
     (caution,) = found(confirm_bo=runs(0.8, 0.8, 0.8))
     assert (caution.kind, caution.arm) == ("too few seeds", "bo")
-    assert "again on 3 fresh seeds. A paired test needs 6" in caution.sentence
+    assert "again on 3 fresh seeds. A paired test needs at least 6" in caution.sentence
 
 
 def test_seeds_are_not_counted_where_nothing_is_compared() -> None:
@@ -129,8 +129,7 @@ def test_failed_and_diverged_runs_are_counted() -> None:
         ("failed", "1 of 4 runs of guided failed in the training code."),
         (
             "lost",
-            "1 of 4 runs of guided failed because their workers were lost, which says nothing of the "
-            "training code.",
+            "1 of 4 runs of guided failed because their workers were lost, not because of the training code.",
         ),
         ("diverged", "1 of 4 runs of guided diverged."),
     ]
@@ -154,11 +153,11 @@ def test_runs_stopped_at_a_rung_are_told_to_depend_on_timing() -> None:
 
 def test_a_population_is_told_to_choose_on_what_its_confirmation_reports() -> None:
     section = {"members": 10, "metric": "loss"}
-    for test, remedy in ((False, "Confirm with score.test, and"), (True, "Compare on the test split, which")):
+    for test, remedy in ((False, "Confirm with score.test and"), (True, "Compare on the test split, which")):
         study = spec(more_arms=population(section, test=test))
         (caution,) = found(study, pbt=[Run(0.8)], confirm_pbt=runs(*[0.8] * 6))
         assert (caution.kind, caution.arm) == ("chosen on the split that is reported", "pbt")
-        assert "the best of its 10 members', chosen by that loss" in caution.sentence
+        assert "the best of its 10 members, selected by that loss" in caution.sentence
         assert caution.remedy.startswith(remedy)
 
 
@@ -181,7 +180,7 @@ def population(section: dict[str, object], *, test: bool = False) -> list[dict[s
 def test_an_unfinished_study_says_how_to_go_on() -> None:
     caution = found(state=StudyState.PAUSED)[0]
     assert caution.kind == "unfinished"
-    assert caution.remedy == "Go on with: orch study resume synthetic"
+    assert caution.remedy == "Resume with: orch study resume synthetic"
 
 
 def test_a_cancelled_study_is_not_told_to_go_on() -> None:
@@ -196,7 +195,7 @@ def test_before_the_end_the_seeds_that_are_planned_are_counted() -> None:
     assert [c.kind for c in found(state=StudyState.RUNNING, **nothing_yet)] == ["unfinished"]
     few = found(spec(confirmations=3), state=StudyState.RUNNING, **nothing_yet)
     assert [c.kind for c in few] == ["unfinished", "too few seeds"]
-    assert few[1].sentence.startswith("bo is to be run again on 3 fresh seeds. A paired test needs 6")
+    assert few[1].sentence.startswith("bo will be run again on 3 fresh seeds. A paired test needs at least 6")
 
 
 def test_repetitions_that_were_added_later_are_told() -> None:
@@ -284,7 +283,7 @@ def test_alpha_is_looked_at_in_the_run_that_each_replicate_chose() -> None:
     [
         ({}, None),  # two-sided: six, which are there
         ({"kind": "non-inferiority", "time_margin": 0.03}, None),
-        ({"at_least": 1}, "A one-sided paired test needs 7 to be able to reach p = .05 for a claim about"),
+        ({"at_least": 1}, "A one-sided paired test needs at least 7 to reach p = .05 for a claim about"),
         ({"at_least": 4}, None),  # each column at the whole level: five
     ],
 )

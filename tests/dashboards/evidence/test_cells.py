@@ -55,7 +55,7 @@ def test_a_challenger_a_little_worse_on_every_seed_is_within_a_margin_that_is_la
     assert verdict.contrast.mean is not None
     assert verdict.contrast.mean < 0  # it is worse; a claim of superiority would not be supported
     assert verdict.p == 1 / 32  # five pairs of one sign, one-sided
-    assert "the margin allows 1.07 times (3 % of the training time at κ = 2.2, assumed" in verdict.why
+    assert "the margin allows 1.07 times (3% of the training time at κ = 2.2, assumed" in verdict.why
 
 
 def test_a_challenger_beyond_the_margin_on_every_seed_is_refuted_by_the_same_test() -> None:
@@ -231,7 +231,7 @@ def test_page_markdown_terminal_and_json_tell_every_column_and_the_p_over_all() 
     lines = [answer.explanation.text, *detail_lines(told, gain=True)]
     for text in (pages.page(answer), pages.markdown(answer), "\n".join(lines)):
         assert "one-sided p = 0.00781 for better" in text
-        assert "p = 0.0156 for the challenger to be better in at least 1 of 2 columns" in text
+        assert "p = 0.0156 that rival is better in at least 1 of 2 columns" in text
     (test,) = [fact for fact in screen(answer).facts if fact.name == "Test"]
     assert (test.figure, test.beneath) == ("p = .016", "at least 1 of 2 columns")
 

@@ -150,7 +150,7 @@ CLAIM = {"text": "x", "challenger": "guided", "incumbent": "bo", "metric": "loss
         (
             SAME[:2],
             "undecided",
-            "It is not decided whether guided tuning is worse than BO by more than 3% of the training time.",
+            "It is undecided whether guided tuning is worse than BO by more than 3% of the training time.",
         ),
     ],
 )
@@ -181,7 +181,7 @@ def test_a_claim_over_columns_counts_them() -> None:
     }
     _, head, explained = conclude(frames.read(ledger(spec(arms=arms, claim=claim), found), "s1"))
     assert head.text == "Rival beat plain in at least 2 of 3 columns."
-    assert "p = 0.0312 for the challenger to be better in at least 2 of 3 columns" in explained.text
+    assert "p = 0.0312 that rival is better in at least 2 of 3 columns" in explained.text
 
 
 def test_without_a_claim_the_best_row_is_named() -> None:

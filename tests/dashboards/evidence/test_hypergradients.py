@@ -89,8 +89,8 @@ def test_signs_that_agree_are_counted_where_all_estimators_spoke(
     )
     assert found.agreements[0].share == 2 / 3
     assert hypergradients.extent(found, "alpha") == (
-        "Asked at the forks at which every estimator was ready: "
-        "K = 1 at 25 to 75 % of the run; K = 20 at 25 to 25 % of the run."
+        "At the forks at which every estimator was ready: "
+        "K = 1 at 25 to 75% of the run; K = 20 at 25 to 25% of the run."
     )
 
 
@@ -119,14 +119,14 @@ def test_tables_hold_the_yardstick_and_become_markdown(found: hypergradients.Hyp
     header, rows = hypergradients.agreement_table(found, "alpha")
     assert header == ["", "estimator", "K = 1", "K = 20"]
     assert rows == [
-        ["lamb linear 40", "held-out", "67 % (2 of 3)", "0 % (0 of 1)"],
-        ["lamb linear 40", "lagged", "67 % (2 of 3)", "100 % (1 of 1)"],
-        ["lamb linear 40", "always “lower”", "33 % (1 of 3)", "0 % (0 of 1)"],
-        ["lamb linear 40", "always “raise”", "67 % (2 of 3)", "100 % (1 of 1)"],
+        ["lamb linear 40", "held-out", "67% (2 of 3)", "0% (0 of 1)"],
+        ["lamb linear 40", "lagged", "67% (2 of 3)", "100% (1 of 1)"],
+        ["lamb linear 40", "always “lower”", "33% (1 of 3)", "0% (0 of 1)"],
+        ["lamb linear 40", "always “raise”", "67% (2 of 3)", "100% (1 of 1)"],
     ]
     text = hypergradients.to_markdown(found)
-    assert "| lamb linear 40 | lagged | 67 % (2 of 3) | 100 % (1 of 1) |" in text
-    assert "| lamb linear 40 | -0.05 \\[-1.3, +1.2\\] n 2 |" in text
+    assert "| lamb linear 40 | lagged | 67% (2 of 3) | 100% (1 of 1) |" in text
+    assert "| lamb linear 40 | −0.05 \\[−1.3, +1.2\\] n 2 |" in text
 
 
 def test_a_study_without_forks_has_no_audit(read: tuple[Frame, dict[str, Curves]]) -> None:

@@ -176,9 +176,10 @@ def test_a_step_and_a_choice_are_counted_in_those_of_the_default() -> None:
 
 def test_each_row_comes_to_one_sentence() -> None:
     assert matrix.sentences(made()) == [
-        "+ BO: never worse than static beyond the noise: yes; a step costs 1, the choice 3 plain runs.",
-        "lagged: never worse than static beyond the noise: yes; beats + BO in 1 of 2 cells, "
-        "ahead of it in 1; a step costs 1.1, the choice 1.1 plain runs.",
+        "+ BO: never significantly worse than static: yes; a step costs 1 plain steps, "
+        "the choice 3 plain runs.",
+        "lagged: never significantly worse than static: yes; beats + BO in 1 of 2 cells, "
+        "ahead of it in 1; a step costs 1.1 plain steps, the choice 1.1 plain runs.",
     ]
 
 

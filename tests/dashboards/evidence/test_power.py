@@ -38,7 +38,7 @@ def test_superiority_is_planned_by_the_two_sided_sign_flip_test_and_not_by_the_t
     assert found.needed["1.5"] == 7  # the t test would need 6
     assert found.effect == pytest.approx(1.79, abs=0.01)  # all six have one sign in four of five studies
     assert found.sentence == (
-        "Claim of superiority: 6 paired seeds; 80 % power to see a difference of 1.8 paired standard "
+        "Claim of superiority: 6 paired seeds; 80% power to see a difference of 1.8 paired standard "
         "deviations. Pairs needed: 6 for 2, 7 for 1.5, 11 for 1, 34 for 0.5 standard deviations."
     )
 
@@ -56,7 +56,7 @@ def test_a_claim_over_columns_is_planned_at_the_level_of_one_of_them() -> None:
     found = planned(8, seeds=(7, 9), at_least=4)
     assert (found.columns, found.pairs, found.fewest) == (8, 7, 7)  # the column with fewest counts
     assert found.level == 0.05 / 5
-    assert "7 paired seeds in each of 8 columns, of which 4 are claimed" in found.sentence
+    assert "7 paired seeds in each of 8 columns; 4 are claimed" in found.sentence
     assert planned(8, seeds=(6,), at_least=4).effect is None
     assert "fewer than 7 can never reach p = 0.01" in planned(8, seeds=(6,), at_least=4).sentence
 

@@ -36,7 +36,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "a study that was killed and resumed gives the same report": (
         f"{REPORT}::test_a_disturbed_study_and_an_undisturbed_one_have_equal_reports",
     ),
-    "Of a study that has not ended it says so at the top": (
+    "The report of a study that has not ended says so at the top": (
         f"{REPORT}::test_a_study_that_has_not_ended_says_so",
     ),
     "a target that was missed, and whatever is not finite, is null": (
@@ -59,15 +59,15 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "4. One search of the challenger took more than `cost_ratio` times": (
         f"{VERDICT}::test_a_challenger_that_cost_more_than_claimed_is_refuted_whatever_it_reached",
     ),
-    "by `steps`, it is the steps done": (f"{VERDICT}::test_by_steps_a_slow_machine_changes_nothing",),
-    "Compiling, which falls to whoever comes first, and waiting": (
+    "With `steps`, it is the steps done": (f"{VERDICT}::test_by_steps_a_slow_machine_changes_nothing",),
+    "Compilation and waiting have their own columns": (
         f"{VERDICT}::test_who_compiled_first_and_who_waited_is_not_charged_for_it",
     ),
-    "Over several replicates it is their mean.": (
+    "With several replicates the cost is their mean.": (
         f"{VERDICT}::test_the_cost_is_that_of_one_search_however_often_it_was_repeated",
         f"{VERDICT}::test_sides_of_unequal_replicates_are_compared_by_one_search_of_each",
     ),
-    "A setting that nothing chose costs one run": (
+    "A fixed setting costs one run": (
         f"{VERDICT}::test_failures_of_a_repeated_setting_make_it_dearer_and_not_cheaper",
     ),
     "Waste counts; confirmations do not.": (f"{VERDICT}::test_waste_is_part_of_the_cost",),
@@ -90,7 +90,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
         f"{INVERSION}::test_a_partial_conjunction_by_hand",
         f"{CELLS}::test_better_in_two_of_three_columns_is_supported_by_the_second_smallest_p_times_two",
     ),
-    "**refuted** where by the same rule the other way more than m − k columns are worse": (
+    "**refuted** if by the same rule in the other direction more than m − k columns are worse": (
         f"{CELLS}::test_too_few_columns_that_can_be_better_refute_it_by_the_same_rule_the_other_way",
         f"{CELLS}::test_with_all_columns_claimed_one_that_is_surely_worse_refutes",
     ),
@@ -101,27 +101,29 @@ RULES: Mapping[str, tuple[str, ...]] = {
         f"{CELLS}::test_a_column_without_pairs_counts_neither_way",
     ),
     "costs are summed over the columns": (f"{CELLS}::test_cost_is_summed_over_the_columns",),
-    "8. Else **undecided**.": (
+    "8. Otherwise **undecided**.": (
         f"{VERDICT}::test_a_small_difference_is_undecided_and_says_how_many_seeds_would_decide_it",
         f"{CELLS}::test_what_is_neither_within_nor_beyond_is_undecided_with_the_pairs_still_needed",
     ),
     # what is compared
-    "Where each arm chose once, a seed is the unit": (
+    "If each arm chose once, the unit is a seed": (
         f"{VERDICT}::test_a_gain_on_six_seeds_supports_the_claim",
         f"{VERDICT}::test_confirmations_in_several_replicates_of_one_search_are_seeds",
     ),
-    "Where an arm chose anew in several replicates, a replicate is the unit": (
+    "If an arm chose in several replicates, the unit is a replicate": (
         f"{VERDICT}::test_with_replicates_they_are_the_unit_and_not_the_seeds",
         f"{VERDICT}::test_one_side_that_chose_anew_makes_its_replicates_the_unit",
     ),
-    "so that nothing was chosen": (f"{VERDICT}::test_where_nothing_was_chosen_no_selection_is_spoken_of",),
-    "A diverged run enters with the worst value": (
+    "whether an arm has fixed settings from the spec": (
+        f"{VERDICT}::test_where_nothing_was_chosen_no_selection_is_spoken_of",
+    ),
+    "A diverged run counts as the worst value": (
         f"{VERDICT}::test_a_diverged_confirmation_counts_as_the_worst_run_of_the_study",
         f"{CONTRASTS}::test_a_diverged_run_counts_as_the_worst_of_its_own_column",
         f"{VERDICT}::test_a_search_that_diverged_as_a_whole_loses_its_replicate",
     ),
-    "a failed run takes its pair away": (f"{VERDICT}::test_a_failed_confirmation_takes_its_pair_away",),
-    "**Which way is better**": (
+    "A failed run removes its pair": (f"{VERDICT}::test_a_failed_confirmation_takes_its_pair_away",),
+    "**Which way is better.**": (
         f"{FRAMES}::test_which_way_is_better_follows_from_the_goal_or_the_name",
         f"{FRAMES}::test_the_goal_of_a_claim_is_that_of_its_metric",
     ),
@@ -135,7 +137,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "Any other metric is compared as it is.": (
         f"{CONTRASTS}::test_a_metric_that_is_not_above_zero_everywhere_is_compared_as_it_is",
     ),
-    'it leaves out "no difference" exactly where p is at most .05': (
+    'it excludes "no difference" exactly when p is at most .05': (
         f"{INVERSION}::test_the_interval_ends_where_the_test_begins_to_reject",
         f"{INVERSION}::test_zero_lies_outside_exactly_where_p_is_at_most_a_twentieth",
     ),
@@ -144,7 +146,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     ),
     "the seed that makes most of the gap": (f"{CONTRASTS}::test_the_seed_that_makes_the_gap_is_named",),
     "**A margin in time.**": (f"{CELLS}::test_the_margin_is_told_as_time_and_as_a_ratio",),
-    "κ is read off the study's own plain runs": (
+    "κ is estimated from the study's own plain runs": (
         f"{CELLS}::test_kappa_is_read_off_plain_runs_of_two_lengths_seed_by_seed",
         f"{CELLS}::test_runs_of_other_columns_and_of_guided_arms_say_nothing_of_kappa",
     ),
@@ -152,10 +154,10 @@ RULES: Mapping[str, tuple[str, ...]] = {
         f"{CELLS}::test_a_challenger_a_little_worse_on_every_seed_is_within_a_margin_that_is_larger",
     ),
     "κ counts as 0": (f"{CELLS}::test_where_longer_training_does_not_help_no_time_makes_up_for_a_loss",),
-    "A metric that is to be high is refused with such a claim": (
+    "A metric that should be high is refused with such a claim": (
         f"{SPEC}::test_a_claim_that_no_test_can_judge_is_refused_in_a_sentence",
     ),
-    "where a loss is zero in some run the claim stays undecided": (
+    "if a loss is zero in some run the claim stays undecided": (
         f"{CELLS}::test_a_metric_that_is_zero_somewhere_has_no_margin_in_time",
     ),
     "**What the test assumes**": (
@@ -170,18 +172,18 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "Fewer than six pairs can never reach p = .05": (
         f"{VERDICT}::test_five_seeds_decide_nothing_however_large_the_gain",
     ),
-    "With less than two pairs nothing is known of the spread": (
+    "With fewer than two pairs the spread is unknown": (
         f"{VERDICT}::test_one_seed_gives_no_interval_and_asks_for_five_more",
     ),
-    "A one-sided test needs five pairs at least": (
+    "A one-sided test needs at least five pairs": (
         f"{CELLS}::test_four_pairs_cannot_decide_on_one_side_and_one_more_is_asked_for",
         f"{POWER}::test_one_sided_pairs_reach_the_power_and_one_fewer_do_not",
         f"{POWER}::test_the_fewest_pairs_over_columns_follow_from_the_least_p_that_can_be_reached",
     ),
-    "the pairs of the k columns with the clearest effects": (
+    "the k columns with the clearest effects": (
         f"{CELLS}::test_pairs_still_needed_are_those_of_the_columns_that_are_claimed",
     ),
-    "says beforehand which effect the pairs of the spec can see": (
+    "shows in advance which effect the pairs of the spec can detect": (
         f"{POWER}::test_superiority_is_planned_by_the_two_sided_sign_flip_test_and_not_by_the_t_test",
         f"{POWER}::test_a_claim_over_columns_is_planned_at_the_level_of_one_of_them",
     ),
@@ -193,12 +195,12 @@ RULES: Mapping[str, tuple[str, ...]] = {
         f"{VERDICT}::test_controls_are_named_with_what_they_say",
         f"{CONTROLS}::test_a_control_supports_the_gain_or_undoes_it",
     ),
-    "Sure is a paired t test at 5 %": (
+    '"Clearly" means a paired t test at 5%': (
         f"{CONTROLS}::test_the_test_is_the_paired_t_test_of_another_library",
         f"{CONTROLS}::test_holm_is_over_the_columns_in_which_a_control_stands",
         f"{ALARMS}::test_the_t_test_of_controls_keeps_its_level_on_normal_differences",
     ),
-    "Where the challenger has no gain beyond the noise there is nothing to attribute": (
+    "If the challenger has no significant gain there is nothing to attribute": (
         f"{CONTROLS}::test_where_there_is_no_gain_nothing_is_attributed",
         f"{CONTROLS}::test_a_gain_that_may_be_noise_is_attributed_to_nothing",
     ),
@@ -210,14 +212,14 @@ RULES: Mapping[str, tuple[str, ...]] = {
         f"{TABLES}::test_a_row_shows_what_it_took_and_what_its_choice_reached",
     ),
     "marked with a star": (f"{TABLES}::test_marks_say_where_a_number_comes_from",),
-    "Time and runs are those of one search": (
+    "Time and runs are per search": (
         f"{TABLES}::test_time_and_runs_are_those_of_one_search_in_the_mean_over_replicates",
         f"{TABLES}::test_a_running_setting_costs_the_runs_that_are_done",
     ),
     "BLEU of the test split comes first": (
         f"{TABLES}::test_bleu_of_the_test_split_comes_first_where_it_was_scored",
     ),
-    "The paper's numbers stand beside ours": (
+    "The paper's numbers are shown next to ours": (
         f"{TABLES}::test_a_study_of_table_2_has_its_rows_columns_and_numbers",
         f"{TABLES}::test_deviations_come_from_the_spec",
     ),
@@ -243,7 +245,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "*Share* is how often": (f"{STATS}::test_the_probability_of_improvement_is_mann_and_whitneys",),
     "*d* is the mean difference": (f"{STATS}::test_effect_sizes_by_hand",),
     # worth
-    "each confirmed row of its column is told in trials of that search": (
+    "each confirmed row of its column is expressed in trials of that search": (
         f"{WORTH}::test_every_confirmed_row_of_a_column_is_told_in_trials_of_its_search",
         f"{WORTH}::test_of_a_bayesian_search_it_is_what_searches_by_another_hand_needed",
     ),
@@ -251,11 +253,11 @@ RULES: Mapping[str, tuple[str, ...]] = {
         f"{WORTH}::test_of_random_search_it_is_what_order_statistics_say",
     ),
     '"> 100" means that a hundred trials are not enough': (f"{WORTH}::test_more_than_any_is_said_in_words",),
-    "below five there is no answer": (
+    "with fewer than five there is no answer": (
         f"{WORTH}::test_a_search_of_too_few_trials_or_of_a_metric_that_is_to_be_high_tells_nothing",
     ),
     # worth in longer plain training
-    "By how much would plain training have to be lengthened to be as good as a row": (
+    "How many times longer does plain training have to be to match a row": (
         f"{SPED}::test_every_row_on_fresh_seeds_is_told_in_longer_plain_training_and_in_what_it_cost",
         f"{SPED}::test_longer_plain_training_is_known_by_its_words_where_the_spec_does_not_state_it",
         f"{SPED}::test_without_two_lengths_or_shared_seeds_or_a_loss_there_is_none",
@@ -301,7 +303,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
         f"{FIGURES}::test_where_the_incumbent_found_nothing_there_is_nothing_to_reach",
         f"{FIGURES}::test_what_an_arm_follows_is_spent_before_its_first_run",
     ),
-    "A miss is not reached, and keeps its place in the median": (
+    'A miss is "not reached" and keeps its place in the median': (
         f"{STATS}::test_a_miss_is_infinite_and_keeps_its_place_in_the_median",
     ),
     "*What a result cost*": (
@@ -331,7 +333,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "**Hyperparameters over training**": (
         f"{FIGURES}::test_trajectories_show_every_eta_and_the_static_value_beside_them",
     ),
-    "**The choices again**": (f"{FIGURES}::test_confirmations_stand_by_seed",),
+    "**Selected configs re-run on fresh seeds**": (f"{FIGURES}::test_confirmations_stand_by_seed",),
     "**Where BO looked**": (f"{FIGURES}::test_a_slice_holds_every_run_and_its_best",),
     "**Learning curves**": (f"{FIGURES}::test_learning_curves_are_those_of_the_best_runs",),
     # read with care

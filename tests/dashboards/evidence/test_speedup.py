@@ -287,7 +287,7 @@ def test_the_table_has_a_column_of_it_in_every_form() -> None:
     assert {row for row, text in texts.items() if text == "–"} == {
         "base", "plain x 1.15", "plain x 1.3", "plain x 1.7",
     }  # fmt: skip
-    assert any(note.startswith("S: by how much plain training") for note in made.notes)
+    assert any(note.startswith("S: how many times longer plain training") for note in made.notes)
     lines = {line["row"]: line for line in csv.DictReader(io.StringIO(csv_tables.to_csv(made)))}
     assert float(lines["guided"]["speedup"]) == pytest.approx(0.6)
     assert (lines["guided"]["speedup_side"], float(lines["guided"]["speedup_cost"])) == ("within", 2.0)

@@ -74,7 +74,7 @@ def test_a_study_of_table_2_has_its_rows_columns_and_numbers() -> None:
     ]
     assert table.notes[0] == "The study is waiting: these are the numbers so far."
     cancelled = tables.table(frames.read(ledger(study, {}, state=StudyState.CANCELLED), "s1"))
-    assert cancelled.notes[0] == "The study is cancelled: these are the numbers it came to."
+    assert cancelled.notes[0] == "The study is cancelled: these are the numbers at the end."
 
 
 def test_a_study_over_language_pairs_stands_beside_table_1() -> None:
@@ -97,13 +97,13 @@ def test_deviations_come_from_the_spec() -> None:
         each.what: (each.ours, each.papers) for each in paper.deviations(frame, metric="test_bleu", seeds=3)
     }
     assert "data" not in named
-    assert "hardware of a run" not in named
-    assert named["behind a number"][0] == "the choice run again on 3 fresh seeds"
+    assert "hardware" not in named
+    assert named["seeds"][0] == "the choice run again on 3 fresh seeds"
     small = frames.read(ledger(catalog.get("bo-vs-guided", "smoke"), {}), "s1")
     named = {each.what: (each.ours, each.papers) for each in paper.deviations(small, metric="loss", seeds=0)}
     assert named["training steps"] == ("40", "160,000")
-    assert named["hardware of a run"] == ("1 CPU core", "TPUv3, 16 cores (8 chips)")
-    assert named["number in the table"] == ("loss", "BLEU, beam 4")
+    assert named["hardware"] == ("1 CPU core", "TPUv3, 16 cores (8 chips)")
+    assert named["metric"] == ("loss", "BLEU, beam 4")
 
 
 def test_bleu_of_the_test_split_comes_first_where_it_was_scored() -> None:
@@ -206,9 +206,7 @@ def test_time_and_runs_are_those_of_one_search_in_the_mean_over_replicates() -> 
     frame = frames.read(ledger(study, results), "s1")
     table = tables.table(frame)
     assert [(row.hours, row.runs) for row in table.rows] == [(1.0, (1, 1)), (8.0, (4, 4)), (3.0, (3, 3))]
-    assert any(
-        note.startswith("Time and runs: of one search") and "replicates" in note for note in table.notes
-    )
+    assert any(note.startswith("Time and runs per search") and "replicates" in note for note in table.notes)
     assert frames.cost(frame, [study.arm("bo")], slots=1).run_hours == 24.0  # what was spent is the sum
 
 

@@ -207,7 +207,7 @@ def test_markdown_and_the_terminal_say_of_the_verdict_what_the_page_says() -> No
 def test_a_study_that_ended_otherwise_says_so_at_the_top(state: StudyState, reason: str, told: str) -> None:
     answer = report.gather(whole(state=state, reason=reason), "s1", slots=2)
     for text in (pages.page(answer), pages.markdown(answer)):
-        assert f"{told} Everything below is what is known so far." in text
+        assert f"{told} Everything below is preliminary." in text
         assert "and has not ended" not in text
 
 

@@ -230,7 +230,7 @@ def test_what_was_asked_for_is_shown_until_it_is_answered() -> None:
     store = filled(state=StudyState.RUNNING)
     store.wish("s1", "pause", {}, asked_at=1.0, asked_by="ann")
     text = get(served(store), "/studies/s1").text
-    assert "pause asked for, not yet answered" in text
+    assert "pause requested, not yet done" in text
     assert "ann" in text
 
 

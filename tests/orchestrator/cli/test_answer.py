@@ -96,7 +96,7 @@ def test_a_claim_is_told_by_plan_show_and_verdict_with_its_kind(orch: Orch, tmp_
     assert (told["kind"], told["level"], told["two_sided"]) == ("non-inferiority", 0.05, False)
     orch("study", "create", str(path), "--no-run")
     shown = orch("study", "show", "small").out
-    assert "Tested: random is not worse than base by more than 3 % of the training time." in shown
+    assert "Tested: random is not worse than base by more than 3% of the training time." in shown
     judged = orch("study", "verdict", "small", "--json").json["verdict"]
     assert (judged["kind"], judged["time_margin"], judged["at_least"]) == ("non-inferiority", 0.03, None)
     assert [cell["n"] for cell in judged["cells"]] == [0]

@@ -271,7 +271,7 @@ def test_a_deletion_asks_first_and_takes_the_rows_and_the_folders(
     monkeypatch.setattr(sys, "stdin", Person("n\n"))
     said = orch("study", "delete", "small")
     assert (said.code, said.out) == (output.REFUSED, "")
-    assert said.err.startswith(f"To be deleted: small at {home}, 0 trials with 0 attempts, all that they rep")
+    assert said.err.startswith(f"To be deleted: small at {home}, 0 trials with 0 attempts, their reports")
     assert said.err.endswith("Delete it for good? [y/N]: orch: Nothing was deleted.\n")
     assert cancelled.exists()
     monkeypatch.setattr(sys, "stdin", Person("y\n"))
@@ -288,7 +288,7 @@ def test_where_nobody_can_be_asked_only_a_yes_deletes(
     monkeypatch.setattr(sys, "stdin", StringIO("y\n"))
     said = orch("study", "delete", "small")
     assert said.code == output.USAGE
-    assert "It cannot be undone, and there is nobody to ask. Say so with --yes." in said.err
+    assert "Deleting cannot be undone, and there is no terminal to ask. Confirm with --yes." in said.err
     assert cancelled.exists()
     told = orch("study", "delete", "small", "--yes", "--json").json
     assert told == {"study": "small", "study_id": cancelled.name, "trials": 0, "attempts": 0, "deleted": True}

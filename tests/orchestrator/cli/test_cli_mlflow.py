@@ -156,9 +156,7 @@ def test_the_pages_need_a_store_and_a_free_port(
     store_file.unlink()
     assert orch("ui").code == output.NOT_FOUND
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:secret@mlflow.example")
-    assert (
-        orch("ui").out == "The studies are on a server, which has pages of its own: https://mlflow.example\n"
-    )
+    assert orch("ui").out == "The studies are on a server, which has its own pages: https://mlflow.example\n"
 
 
 def test_the_pages_open_at_the_newest_study_s_charts_and_ctrl_c_ends_them(

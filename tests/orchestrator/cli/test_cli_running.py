@@ -56,7 +56,7 @@ def test_one_ctrl_c_pauses_and_an_equal_create_goes_on_to_the_right_count(
     said = orch("study", "create", spec, "--json")
     assert said.code == output.INTERRUPTED
     assert said.json["status"] == "paused"
-    assert said.err.endswith("Paused. Go on with: orch study resume small\n")
+    assert said.err.endswith("Paused. Resume with: orch study resume small\n")
     store = ledger()
     assert store.live_attempts() == []
     store.close()
@@ -64,7 +64,7 @@ def test_one_ctrl_c_pauses_and_an_equal_create_goes_on_to_the_right_count(
     again = orch("study", "create", spec, "--json")
     assert again.code == 0
     assert (again.json["attached"], again.json["ended"]) == (True, 8)
-    assert "is paused: attached to it." in again.err
+    assert "is paused; resuming it." in again.err
 
 
 def test_sigterm_pauses_as_ctrl_c_does(orch: Orch, spec: str, machines: dict[int, Any]) -> None:
@@ -78,7 +78,7 @@ def test_a_second_ctrl_c_leaves_at_once(orch: Orch, home: Path, spec: str, machi
     machines[3] = machines[4] = lambda: os.kill(os.getpid(), signal.SIGINT)
     said = orch("study", "create", spec)
     assert said.code == output.INTERRUPTED
-    assert "Left at once; nothing is lost. Go on with: orch study resume small" in said.err
+    assert "Stopped. No progress lost. Resume with: orch study resume small" in said.err
     machines.clear()
     assert orch("study", "resume", "small", "--json").json["ended"] == 8
 
@@ -113,7 +113,7 @@ def test_a_study_in_which_every_run_failed_ends_with_the_one_reason_and_nothing_
     assert "Verdict" not in page
     assert "answer-table" not in page.split("</style>")[1]
     logs, retry, change = said.err.splitlines()[-3:]
-    assert logs == "What a failed run said: orch trial logs small.base.0.0"
+    assert logs == "Log of a failed run: orch trial logs small.base.0.0"
     assert retry.endswith("orch trial retry small.base.0.0, then orch study resume small")
     assert change.endswith("or under this one after: orch study delete small")
     assert "fail at step 20" in orch("trial", "logs", "small.base.0.0").out
@@ -232,7 +232,7 @@ def test_ctrl_c_beside_a_leader_ends_the_watching_and_nothing_else(
     at_each_look(lambda: os.kill(os.getpid(), signal.SIGINT))
     said = orch("study", "create", spec)
     assert said.code == output.INTERRUPTED
-    assert "Another process goes on with small." in said.err
+    assert "Another process runs small." in said.err
     assert leader.open_wishes() == []
 
 
@@ -293,7 +293,7 @@ def test_watching_ends_when_the_leader_dies(
     at_each_look(leader.release)
     said = orch("study", "watch", "small")
     assert said.code == output.REFUSED
-    assert said.err.endswith("The process that ran small has gone. Go on with: orch study resume small\n")
+    assert said.err.endswith("The process that ran small has gone. Resume with: orch study resume small\n")
 
 
 def test_an_export_into_a_pipe_leaves_it_a_pipe(

@@ -150,13 +150,13 @@ def test_on_the_service_s_machine_its_key_is_found_in_the_home(
     with Client(server.url) as client, pytest.raises(errors.NotAllowed) as refused:
         list(client.studies())
     assert str(refused.value) == (
-        f"This token is not known here. The key in {tmp_path}/key was sent, since ORCH_TOKEN is not set. Set "
+        f"Invalid token. The key in {tmp_path}/key was sent, since ORCH_TOKEN is not set. Set "
         f"ORCH_HOME to the folder of the service that answers at {server.url}, or ORCH_TOKEN to a token."
     )
     monkeypatch.setenv("ORCH_TOKEN", "orch_another")
     with Client(server.url) as client, pytest.raises(errors.NotAllowed) as refused:
         list(client.studies())
-    assert str(refused.value) == "This token is not known here."
+    assert str(refused.value) == "Invalid token."
     assert other not in str(refused.value)
 
 
