@@ -49,9 +49,9 @@ def test_a_foreground_study_ends_with_table_verdict_and_report(
 # The parts of an ending, in their order, whatever the numbers are.
 ENDING = (
     r"^[✓✗•] [A-Z][a-z ]+    [\w-]+    \d+ runs, .+ of compute time$",
-    r"^  .+ on \d+ fresh seeds   \S+ [\d.]+   \S+ [\d.]+     (lower|higher) is better$",
-    r"^  difference {9,}[\d.]+ ",
-    r"^  cost of a search {3,}[\d.]+× ",
+    r"^  .+, \d+ fresh seeds  \S+ [\d.]+   \S+ [\d.]+     (lower|higher) is better$",
+    r"^  difference {8,}[\d.]+ ",
+    r"^  cost of a search {2,}[\d.]+× ",
     r"^  \S.* +search  trials +\S",
     r"^  Report  \S+/report\.html$",
     r"^  Next    orch study \S.*$",

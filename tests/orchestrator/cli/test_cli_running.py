@@ -109,7 +109,7 @@ def test_a_study_in_which_every_run_failed_ends_with_the_one_reason_and_nothing_
     first, report = said.out.splitlines()
     assert first == f"✗ small: no run completed (6 failed, 2 were stopped or not started): {reason}"
     page = Path(report.removeprefix("Report: ")).read_text()
-    assert f"<p>No run completed (6 failed, 2 were stopped or not started): {reason}</p>" in page
+    assert f"No run completed (6 failed, 2 were stopped or not started): {reason.removesuffix('.')}" in page
     assert "Verdict" not in page
     assert "answer-table" not in page.split("</style>")[1]
     logs, retry, change = said.err.splitlines()[-3:]

@@ -94,7 +94,7 @@ def test_a_study_that_cannot_run_makes_no_ledger(orch: Orch, home: Path, spec: s
 def test_a_limit_that_is_no_number_is_refused(orch: Orch) -> None:
     said = orch("study", "plan", "bo-vs-guided", "--size", "paper", "--refuse-above", "nan")
     assert said.code == output.USAGE
-    assert "Invalid value for '--refuse-above': nan is no number." in said.err
+    assert "--refuse-above is nan. Allowed is a number of at least 0." in said.err
 
 
 def test_of_thousands_of_problems_twenty_are_shown_and_all_are_told_with_json(

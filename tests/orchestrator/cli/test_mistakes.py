@@ -70,7 +70,7 @@ MISTAKES = {
         Mistake(
             "study extend small --arm random",
             U,
-            "Say what to add: --seeds N, or --arm ARM --trials N.\nSee `orch study extend --help`.",
+            "Choose what to add: --seeds N, or --arm ARM --trials N.\nSee `orch study extend --help`.",
             "--trials",
         ),
         Mistake(
