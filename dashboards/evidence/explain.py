@@ -71,7 +71,7 @@ def _why(frame: Frame, judged: Verdict, head: Headline) -> Iterator[str]:
             f"{possessive(theirs.label)} cost by {judged.cost_by}, and {judged.cost_limit:.2f} are allowed. "
             f"The metric does not matter then."
         )
-    elif seen is None or not seen.n or (judged.more_needed == 0 and head.outcome == "undecided"):
+    elif seen is None or not seen.n or (head.outcome == "undecided" and not _seeds_would_tell(judged)):
         yield judged.why
     elif judged.cells:  # one-sided tests; the verdict's own sentence has their p
         yield f"The claim is {head.outcome}. {judged.why}"
@@ -92,6 +92,12 @@ def _why(frame: Frame, judged: Verdict, head: Headline) -> Iterator[str]:
         )
     else:
         yield judged.why
+
+
+def _seeds_would_tell(judged: Verdict) -> bool:
+    """Whether an undecided claim waits for its test, and not for a cost or a goal that nobody knows."""
+    decided = judged.contrast is None or (not judged.cells and judged.contrast.p <= ALPHA)
+    return judged.more_needed != 0 and not decided
 
 
 def _counted(seen: Contrast) -> str:
@@ -135,6 +141,8 @@ def _luck(frame: Frame, arm: Arm, side: Side, metric: str) -> float | None:
 def _flip(frame: Frame, judged: Verdict, seen: Contrast, head: Headline) -> Iterator[str]:
     if head.outcome == "refuted" and over_cost(judged):
         yield f"At a cost limit of {judged.cost_ratio:.2f} the metric would decide: {_by_metric(seen)}."
+        return
+    if head.outcome == "undecided" and not _seeds_would_tell(judged):
         return
     if head.outcome == "undecided":
         if judged.more_needed is None:
@@ -193,7 +201,7 @@ def _by_other_metric(frame: Frame, seen: Contrast) -> Iterator[str]:
 # -- how to go on ----------------------------------------------------------------------------------------
 def _command(frame: Frame, judged: Verdict, head: Headline) -> str:
     name = frame.spec.name
-    if head.outcome == "undecided" and judged.more_needed and head.n:
+    if head.outcome == "undecided" and judged.more_needed and head.n and _seeds_would_tell(judged):
         return f"orch study extend {name} --seeds {judged.more_needed}"
     if head.outcome == "no verdict yet" and frame.state in (StudyState.RUNNING, StudyState.PAUSED):
         return f"orch study resume {name}"

@@ -145,6 +145,8 @@ def _text(frame: Frame, judged: Verdict, outcome: Outcome, sides: tuple[Side, ..
         said = f"{ours.spoken} did not beat {theirs.spoken}{_at_cost(judged)}"
     elif judged.contrast is None or not judged.contrast.n:
         said = f"{ours.spoken} and {theirs.spoken} cannot be compared"
+    elif judged.contrast.p <= attribution.ALPHA:  # the test would decide; a cost or a goal is not known
+        said, about = judged.why.split(". ")[0].removesuffix("."), ""
     else:
         n, unit = judged.contrast.n, judged.contrast.unit
         said = f"{n} {unit}{'s' if n != 1 else ''} cannot tell {ours.spoken} and {theirs.spoken} apart"

@@ -139,9 +139,7 @@ def shared(answer: Answer) -> dict[str, Any]:
         "targets": spent.target_table(answer),
         "repeated": answer.frame.replicated,
         "chips": answer.frame.spec.resources.chips,
-        "rules": [
-            rule for module in (verdict, cells, contrasts, attribution) for rule in _rules(module.__doc__)
-        ],
+        "rules": rules(),
     }
     return {"answer": answer, "screen": screens.screen(answer), "given": given, **given}
 
@@ -199,6 +197,11 @@ def _range(parameter: Parameter) -> str:
         return f"{parameter.path} in {', '.join(f'{v:g}' for v in parameter.values)}"
     low, high = parameter.bounds
     return f"{parameter.path} {low:g} to {high:g} ({parameter.scale})"
+
+
+def rules() -> list[str]:
+    """The rules of the verdict, a paragraph each."""
+    return [rule for module in (verdict, cells, contrasts, attribution) for rule in _rules(module.__doc__)]
 
 
 def _rules(text: str | None) -> list[str]:

@@ -82,6 +82,7 @@ def tell(concluded: Conclusion, *, summary: str, verbose: bool = False) -> None:
         say("", *(line for remark in remarks for line in _wrapped(f"! {remark}", after="  ")))
     if verbose:
         _tell_details(concluded.told)
+        tell_rules()
     say("")
     if concluded.report is not None:
         click.echo(f"{INDENT}Report  {_link(concluded.report)}")
@@ -267,7 +268,7 @@ def table_lines(made: Table) -> Iterator[str]:
     yield from made.notes
 
 
-def tell_verdict(told: Mapping[str, Any], study: str, status: str) -> None:
+def tell_verdict(told: Mapping[str, Any], study: str, status: str, *, verbose: bool = False) -> None:
     """The headline, why, and what the claim, its condition and its controls say."""
     _title(told["headline"], study, status)
     say("", *headline_lines(told["headline"]))
@@ -275,6 +276,14 @@ def tell_verdict(told: Mapping[str, Any], study: str, status: str) -> None:
     if told["explanation"]["command"]:
         say(f"{INDENT}Next    {told['explanation']['command']}")
     _tell_details(told)
+    if verbose:
+        tell_rules()
+
+
+def tell_rules() -> None:
+    from dashboards.report.pages import rules
+
+    say("", *(line for rule in rules() for line in _wrapped(rule, after="    ")))
 
 
 def _tell_details(told: Mapping[str, Any]) -> None:

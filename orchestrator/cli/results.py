@@ -43,8 +43,9 @@ def report_(name: str, out: str | None, slots: int | None, as_json: bool, server
 @click.command("verdict")
 @click.argument("name")
 @as_json_option
+@click.option("--verbose", is_flag=True, help="Also print the rules of the verdict.")
 @server_option
-def verdict_(name: str, as_json: bool, server: str | None) -> int:
+def verdict_(name: str, as_json: bool, verbose: bool, server: str | None) -> int:
     """Show whether the claim is supported, why, what would change that, and the controls."""
     with opened(server) as site:
         study = site.study(name)
@@ -55,7 +56,7 @@ def verdict_(name: str, as_json: bool, server: str | None) -> int:
         say(summary(view))
         return NO_RESULT
     else:
-        tell_verdict(told, study.name, view.status)
+        tell_verdict(told, study.name, view.status, verbose=verbose)
     return DONE
 
 

@@ -28,7 +28,7 @@ as_json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout."
 )
 verbose_option = click.option(
-    "--verbose", is_flag=True, help="Also print the arms, the controls and the conditions at the end."
+    "--verbose", is_flag=True, help="Also print the arms, the controls and the rules at the end."
 )
 size_option = click.option("--size", type=click.Choice(SIZES), help="Size of the preset (default: quick).")
 search_option = click.option(

@@ -18,6 +18,9 @@ BETTER = (0.70, 0.74, 0.68, 0.75, 0.70, 0.73)  # on every seed
 SAME = (0.81, 0.82, 0.80, 0.83, 0.82, 0.81)  # on some
 
 
+CLAIM = {"text": "x", "challenger": "guided", "incumbent": "bo", "metric": "loss"}
+
+
 def concluded(
     guided: Sequence[float | Run] = BETTER,
     bo: Sequence[float | Run] = BO,
@@ -102,6 +105,30 @@ def test_two_arms_without_a_result_cannot_be_compared() -> None:
     assert command == ""
 
 
+def test_a_metric_that_no_run_reported_is_named() -> None:
+    claim = {**CLAIM, "metric": "tset_bleu"}
+    head, why, command = concluded(study=spec(claim=claim))
+    assert (head.outcome, head.text) == ("undecided", "Guided tuning and BO cannot be compared.")
+    assert why == "No run of guided on fresh seeds reported 'tset_bleu'; they reported: loss."
+    assert command == ""
+
+
+def test_a_cost_that_is_not_known_is_said_to_be_so() -> None:
+    claim = {**CLAIM, "cost_ratio": 1.0, "cost": "steps"}
+    head, why, command = concluded(study=spec(claim=claim))
+    said = "The cost of BO is not known, so the claim's cost cannot be judged."
+    assert (head.outcome, head.text) == ("undecided", said)
+    assert why == f"{said} No single seed makes the gap."
+    assert command == ""
+
+
+def test_two_arms_that_diverged_on_every_seed_say_that_more_seeds_would_not_help() -> None:
+    head, why, command = concluded(guided=[diverged(loss=9.0)] * 6, bo=[diverged(loss=8.0)] * 6)
+    assert head.outcome == "undecided"
+    assert why.startswith("Every run of both arms on fresh seeds diverged")
+    assert command == ""
+
+
 def test_while_it_runs_there_is_no_verdict_yet() -> None:
     head, why, command = concluded(state=StudyState.RUNNING)
     assert (head.outcome, head.title) == ("no verdict yet", "No verdict yet")
@@ -133,9 +160,6 @@ def test_a_study_in_which_nothing_completed_failed() -> None:
     assert (head.outcome, head.title) == ("failed", "Failed")
     assert head.text.startswith("All 8 runs failed")
     assert why == f"{head.text} There is nothing to judge."
-
-
-CLAIM = {"text": "x", "challenger": "guided", "incumbent": "bo", "metric": "loss"}
 
 
 @pytest.mark.parametrize(

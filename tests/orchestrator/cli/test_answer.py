@@ -72,6 +72,11 @@ def test_the_readme_shows_an_ending_of_the_form_that_is_printed(
     claim = {**CLAIM, "cost_ratio": 1}
     path.write_text(json.dumps(small_study(name="six", arms=arms, claim=claim).model_dump(mode="json")))
     printed = orch("study", "create", str(path)).out
+    # what won, by how much, on how many seeds, at what cost
+    assert "Random did not beat the default at equal cost." in printed
+    assert re.search(r"difference +[\d.]+ times base's \(95% CI [\d.]+–[\d.]+\), [\d.]+ worse", printed)
+    assert "loss, 6 fresh seeds" in printed
+    assert "1.00× base's, allowed 1.00×, by clocks" in printed
     shown = re.findall(r"^```text\n([✓✗•] .*?)^```$", (ROOT / "README.md").read_text(), re.S | re.M)
     assert len(shown) == 1
     for ending in (printed, shown[0]):
@@ -171,3 +176,11 @@ def test_the_seeds_that_are_still_needed_are_added_by_the_command_that_the_verdi
 def test_an_unknown_study_is_not_found(orch: Orch, verb: str) -> None:
     said: Any = orch("study", verb, "nothing", "--json")
     assert (said.code, said.json["error"]["kind"]) == (output.NOT_FOUND, "not-found")
+
+
+def test_verbose_adds_the_rules(orch: Orch, claimed: str, machines: Machines) -> None:
+    orch("study", "create", claimed)
+    rule = "1. No claim was registered"
+    assert rule not in orch("study", "verdict", "small").out
+    assert rule in orch("study", "verdict", "small", "--verbose").out
+    assert rule in orch("study", "watch", "small", "--verbose").out
