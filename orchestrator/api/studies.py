@@ -12,6 +12,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field, JsonValue
 
+from dashboards.report import outcomes
 from orchestrator.api.auth import Admin, Caller, Reader, Runs
 from orchestrator.api.bodies import StrictRoute
 from orchestrator.api.deps import BIGGEST, Cursor, Here, Limit, Parts, StudyName, cursor, place
@@ -68,6 +69,7 @@ class StudyLine(BaseModel):
     ended: int
     requested: int
     created_at: float
+    answer: str | None = Field(description="The claim's outcome; null for a study that has not completed.")
 
 
 class StudyPage(BaseModel):
@@ -237,7 +239,9 @@ def list_studies(
         rows = [row for row in rows if _newest_first(row) > (-at, study_id)]
     page = rows[:limit]
     more = cursor(page[-1].created_at, page[-1].study_id) if len(rows) > limit else None
-    return finite({"items": listed(parts.store, page), "next": more})
+    answers = outcomes.of_studies(parts.store, page, parts.settings.home / outcomes.FILE)
+    items = [{**line, "answer": answers[line["study_id"]]} for line in listed(parts.store, page)]
+    return finite({"items": items, "next": more})
 
 
 def _newest_first(row: StudyRow) -> tuple[float, str]:

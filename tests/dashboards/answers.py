@@ -12,6 +12,9 @@ def without_costs(answer: dict[str, Any]) -> dict[str, Any]:
     for key in COSTS:
         answer.pop(key)
     answer["verdict"].pop("cost_ratio")
+    answer["headline"].pop("cost")
+    for part in ("flip", "text", "why"):  # they name the cost beside its limit
+        answer["explanation"].pop(part)
     for cell in (cell for made in answer["tables"] for cell in made["cells"]):
         cell.pop("run_hours")
         cell["speedup"] = cell["speedup"] and cell["speedup"]["length"]  # of which none is a cost

@@ -68,7 +68,7 @@ def test_a_study_is_created_watched_and_looked_into_without_reloading(server: st
     page.get_by_role("link", name="New study").first.click()
     page.get_by_role("radio", name=re.compile("beta1-inits")).check()
     page.get_by_label("Size").select_option("smoke")
-    page.get_by_text("Values in the base configuration").click()
+    page.get_by_text("Override the base config").click()
     page.locator("[name=set]").fill("rehearsal.pace_s = 0.005")  # 40 steps: 0.2 s a run
     button = page.get_by_role("button", name=re.compile(r"Create and start \d+ runs"))
     button.wait_for()
@@ -113,7 +113,7 @@ def test_a_study_is_steered_extended_and_deleted_once_one_is_sure(server: str, p
     page.goto(f"{server}/new?preset=eta-sweep")
     page.get_by_label("Size").select_option("smoke")
     page.get_by_label("Replicates").fill("2")
-    page.get_by_text("Values in the base configuration").click()
+    page.get_by_text("Override the base config").click()
     page.locator("[name=set]").fill("rehearsal.pace_s = 0.05")  # slow enough to be steered
     page.get_by_role("button", name=re.compile(r"Create and start \d+ runs")).click()
     page.wait_for_url("**/studies/*")

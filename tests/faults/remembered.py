@@ -27,7 +27,7 @@ class RememberedStore:
         self._held: dict[str, _Held] = {}
         self._ids = count(1)
 
-    def experiment(self, name: str, *, folder: str) -> Experiment:
+    def experiment(self, name: str, *, folder: str, tags: Mapping[str, str]) -> Experiment:
         return Experiment(name, deleted=False)
 
     def runs(self, experiment: Experiment, study_id: str) -> list[Run]:

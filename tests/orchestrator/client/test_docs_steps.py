@@ -95,7 +95,7 @@ def test_the_steps_of_a_first_study_run_as_pasted(
         rehearsing.clear()
         assert said[command].code == (output.INTERRUPTED if create else 0), (command, said[command].err)
     ended = said["orch study resume bo-vs-guided-quick"].out  # after the seeds were added
-    assert re.search(r"dev loss on 6 fresh seeds   guided \S+   BO ", ended)
+    assert re.search(r"dev loss, 6 fresh seeds  guided \S+   BO ", ended)
     assert said["orch study table bo-vs-guided-quick --format latex"].out.startswith("\\begin{table}")
     assert json.loads(said["orch study show bo-vs-guided-quick --json"].out)["status"] == "completed"
     assert "bo-vs-guided-smoke" in said["orch study list --server http://127.0.0.1:8000"].out
@@ -120,7 +120,7 @@ def test_the_steps_of_an_entrypoint_of_ones_own_run_as_pasted(
     said = [orch(*pasted(command)) for command in commands]
     assert [one.code for one in said] == [0] * 4, [one.err for one in said]
     assert "Completed    my-study    16 runs" in said[1].out
-    assert re.search(r"loss on 6 fresh seeds   guided 0\.\d+   BO 0\.\d+ ", said[3].out)
+    assert re.search(r"loss, 6 fresh seeds  guided 0\.\d+   BO 0\.\d+ ", said[3].out)
     assert orch("study", "show", "guided-vs-bo", "--json").json["ended"] == 29
 
 
