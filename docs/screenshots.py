@@ -136,6 +136,10 @@ def main(home: Path, study: str) -> int:
             for name, address in pages.items():
                 wrong += photograph(browser, name, base + address, link=state)
         wrong += photograph(browser, "report", (home / "reports" / study / "report.html").as_uri())
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.goto((home / "reports" / study / "report.html").as_uri())
+        page.wait_for_timeout(2500)
+        page.locator("#figure-tradeoff").screenshot(path=OUT / "cost-against-quality.png")
         browser.close()
     print(*wrong, sep="\n")
     return bool(wrong)
