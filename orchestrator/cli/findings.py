@@ -169,7 +169,7 @@ def _is_preset(name: str) -> bool:
 
 # -- its table -------------------------------------------------------------------------------------------
 def _show_table(made: Table, head: Mapping[str, Any]) -> None:
-    from dashboards.evidence.tables import column_name, metric_name, speedup_texts
+    from dashboards.evidence.tables import column_name, metric_name
 
     columns = sorted(made.columns, key=lambda column: column != head["column"])
     shown = _rows_shown(made, head)
@@ -182,11 +182,15 @@ def _show_table(made: Table, head: Mapping[str, Any]) -> None:
     for row in shown:
         cells = {cell.column: cell for cell in row.cells}
         texts = [short_cell(cells[column], made.decimals) for column in columns]
-        texts += speedup_texts(made, row) if sped else []
+        texts += [_speedup(row, columns[0])] if sped else []
         grid.append([*_first(row), *texts, *([_papers(row, columns[0])] if papers else [])])
     best = _best(made, shown, columns[0])
     lines = table(
-        header, grid, right=set(header[1:]), width=terminal_width() or WIDTH, spare=_spare(header, columns)
+        header,
+        grid,
+        right=set(header[1:]),
+        width=(terminal_width() or WIDTH) - len(INDENT),
+        spare=_spare(header, columns),
     )
     for i, line in enumerate(lines):
         text = clean(f"{INDENT}{line}")
@@ -250,6 +254,12 @@ def short_cell(cell: Cell, decimals: int) -> str:
         return value_text(cell, decimals)
     half = max(cell.value - cell.interval.low, cell.interval.high - cell.value)
     return f"{value_text(cell, decimals)} ± {number_text(half, decimals)}"
+
+
+def _speedup(row: Row, column: str) -> str:
+    """Without its interval, which the whole table has."""
+    known = next(cell.speedup for cell in row.cells if cell.column == column)
+    return "–" if known is None else known.of_run.shown
 
 
 def _papers(row: Row, column: str) -> str:
