@@ -184,7 +184,7 @@ def _plain(frame: Frame, column: str, metric: str) -> Mapping[int, Mapping[int, 
     and of the controls that train it for longer."""
     found: dict[int, dict[int, float]] = {}
     for arm in frame.spec.arms:
-        plain = arm.known_role == "base" or (arm.phase == "control" and arm.controls_for == {"longer"})
+        plain = arm.known_role == "base" or arm.trains_longer
         if not plain or arm.column not in (column, "*") or frame.spec.confirms(arm):
             continue
         for trial in frame.confirming(arm):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dashboards.evidence import contrasts, stats, tables
+from dashboards.evidence.attribution import ALPHA
 from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Frame
 from dashboards.evidence.headline import Headline, Side, over_cost, p_text
@@ -19,7 +20,6 @@ from orchestrator.ledger.records import StudyState
 from orchestrator.study.spec import Arm
 
 LUCK = 0.1  # of the search value: less lost on fresh seeds than this is not told
-ALPHA = 0.05
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ from dashboards.evidence.cautions import Caution
 from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Frame
 from dashboards.evidence.verdict import Verdict
-from dashboards.evidence.wording import label as label
-from dashboards.evidence.wording import possessive as possessive
+from dashboards.evidence.wording import label, possessive
 from orchestrator.study.roles import RowRole
 from orchestrator.study.spec import Arm
 

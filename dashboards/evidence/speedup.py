@@ -245,7 +245,7 @@ def _plain_arms(frame: Frame, column: str) -> list[Arm]:
         if arm.column in (column, "*") and not frame.spec.confirms(arm) and not frame.learns[arm.name]
     ]
     base = [arm for arm in here if arm.known_role == "base"][:1]
-    longer = [arm for arm in here if arm.phase == "control" and arm.controls_for == {"longer"}]
+    longer = [arm for arm in here if arm.trains_longer]
     return [*base, *longer] if base else []
 
 

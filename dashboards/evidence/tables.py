@@ -185,6 +185,18 @@ def _decimals(metric: str, rows: Sequence[Row]) -> int:
     return max(3, 2 - math.floor(math.log10(largest))) if largest > 0 else 3
 
 
+def best_in(made: Table, column: str, *, among: int = 1) -> str:
+    """The row with the best number on fresh seeds in a column; "" where fewer rows than `among` have one."""
+    sign = 1 if made.lower_is_better else -1
+    values = {
+        row.name: cell.value
+        for row in made.rows
+        for cell in row.cells
+        if cell.column == column and cell.source == "confirmed" and cell.value is not None
+    }
+    return min(values, key=lambda name: sign * values[name]) if len(values) >= among else ""
+
+
 def fewest_seeds(rows: Sequence[Row]) -> int:
     """Behind a number that was confirmed; 0 where none was."""
     return min((cell.n for row in rows for cell in row.cells if cell.source == "confirmed"), default=0)

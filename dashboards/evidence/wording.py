@@ -5,6 +5,8 @@ from __future__ import annotations
 from dashboards.evidence.frames import Frame
 from orchestrator.study.spec import Arm
 
+NOT_NEEDED = "Controls: not needed, there is no gain to explain."
+
 
 def label(row: str) -> str:
     """A row's name without the table's plus."""

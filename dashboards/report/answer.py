@@ -6,7 +6,7 @@ id that differs between two runs of a study.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,8 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
     sped = speedup.speedups(frame)
     metrics = dict.fromkeys(tables.metrics(frame))
     made = tuple(tables.table(frame, metric=metric, speedups=sped) for metric in metrics)
-    judged, head, explained = conclude(frame)
+    doubts = tuple(cautions.cautions(frame, heard))
+    judged, head, explained = conclude(frame, doubts)
     return Answer(
         frame=frame,
         heard=heard,
@@ -86,17 +87,19 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
         equal=tuple(series.equal_budgets(frame, slots=slots)),
         reached=tuple(targets.reached(frame)),
         sentences=tuple(sentences.compare(ledger, frame, runs)) if runs else (),
-        cautions=tuple(cautions.cautions(frame, heard)),
+        cautions=doubts,
         deviations=_deviations(frame, made[0]),
         versions=_versions(frames.provenance(ledger, looked_at)),
         slots=slots,
     )
 
 
-def conclude(frame: Frame) -> tuple[verdict.Verdict, headline.Headline, explain.Explanation]:
-    """The verdict, the same in words, and why."""
+def conclude(
+    frame: Frame, doubts: Sequence[cautions.Caution] | None = None
+) -> tuple[verdict.Verdict, headline.Headline, explain.Explanation]:
+    """The verdict, the same in words, and why. `doubts`: the cautions, where they are known."""
     judged = verdict.judge(frame)
-    head = headline.headline(frame, judged, cautions.cautions(frame, {}))
+    head = headline.headline(frame, judged, cautions.cautions(frame, {}) if doubts is None else doubts)
     return judged, head, explain.explain(frame, judged, head)
 
 

@@ -9,11 +9,12 @@ from typing import Any
 from dashboards.evidence import series, speedup
 from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Frame
-from dashboards.evidence.headline import Side, label
+from dashboards.evidence.headline import Side
 from dashboards.evidence.series import Confirmed, Line, Slice
 from dashboards.evidence.speedup import Plain, RowSpeedup
 from dashboards.evidence.tables import GREEK, column_name, metric_name
 from dashboards.evidence.tradeoff import Tradeoff
+from dashboards.evidence.wording import label
 from dashboards.report.ink import BOLD, COLOURS, DASHES, FAINT, HEIGHT, USUAL, Inks, Plot, faint, plot
 from dashboards.report.ticks import log_axis, parameter_axis, placed, positive_axis
 

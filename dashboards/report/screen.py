@@ -11,17 +11,18 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from dashboards.evidence import stats
+from dashboards.evidence import stats, tables
 from dashboards.evidence.cautions import Caution
 from dashboards.evidence.contrasts import Contrast
-from dashboards.evidence.headline import Headline, p_text, possessive
+from dashboards.evidence.headline import Headline, p_text
 from dashboards.evidence.tables import Table, metric_name
 from dashboards.evidence.verdict import Verdict
+from dashboards.evidence.wording import NOT_NEEDED as NOT_NEEDED
+from dashboards.evidence.wording import possessive
 from dashboards.report.answer import Answer
 
 MINUS = "\N{MINUS SIGN}"
 JUDGED = ("supported", "refuted", "undecided")
-NOT_NEEDED = "Controls: not needed, there is no gain to explain."
 
 
 @dataclass(frozen=True)
@@ -140,15 +141,8 @@ def _tables(answer: Answer) -> Iterator[Table]:
 
 
 def best_in(made: Table, column: str) -> str:
-    """The row with the best number on fresh seeds in a column; "" without any."""
-    sign = 1 if made.lower_is_better else -1
-    values = {
-        row.name: cell.value
-        for row in made.rows
-        for cell in row.cells
-        if cell.column == column and cell.source == "confirmed" and cell.value is not None
-    }
-    return min(values, key=lambda name: sign * values[name]) if len(values) > 1 else ""
+    """The row to be marked as the best of a column; "" where it is the only one."""
+    return tables.best_in(made, column, among=2)
 
 
 # -- the strip of three --------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from orchestrator.engine.requests import closed, most_trials
 from orchestrator.ledger import Ledger, Store, costs
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import StudyRow, StudyState, TrialRow, TrialState, Wish
-from orchestrator.readings.overview import ArmLine, Overview, overview
+from orchestrator.readings.overview import ArmLine, Overview, overview, share_ended, work_of
 from orchestrator.readings.states import Status, status, under_way
 from orchestrator.study.spec import StudySpec
 
@@ -338,15 +338,13 @@ def left_s(
     to take. Nothing is said before a twentieth was done since then."""
     if view.status not in ("running", "waiting") or not trials or view.ended >= view.requested:
         return None
-    hours = [arm.run_hours for arm in spec.arms]
-    weights = {arm.name: 1.0 if None in hours else arm.run_hours or 1.0 for arm in spec.arms}
+    work = work_of(spec)
     again = [wish.asked_at for wish in wishes if wish.verb in AGAIN and wish.answer == ""]
     began = max([min(trial.created_at for trial in trials), *again])
-    whole = sum(line.requested * weights[line.arm] for line in view.arms)
-    done = sum(line.ended * weights[line.arm] for line in view.arms) / whole
+    whole = sum(line.requested * work[line.arm] for line in view.arms)
     recent = [trial for trial in trials if trial.ended_at is not None and trial.ended_at >= began]
-    seen = sum(weights[trial.arm] for trial in recent) / whole
-    return (now - began) * (1 - done) / seen if seen >= LEAST_SEEN else None
+    seen = sum(work[trial.arm] for trial in recent) / whole
+    return (now - began) * (1 - share_ended(view, work)) / seen if seen >= LEAST_SEEN else None
 
 
 def study_view(store: Store, answers: Answers, name: str, asked: Asked, *, now: float) -> StudyView:

@@ -79,7 +79,7 @@ def tell(concluded: Conclusion, *, summary: str, verbose: bool = False) -> None:
     _show_table(concluded.table, head)
     remarks = head["remarks"][:MOST_REMARKS]
     if remarks:
-        say("", *(line for remark in remarks for line in _wrapped(f"! {remark}", after="  ")))
+        say("", *(line for remark in remarks for line in _wrapped(f"! {remark}")))
     if verbose:
         _tell_details(concluded.told)
         tell_rules()
@@ -115,18 +115,15 @@ def headline_lines(head: Mapping[str, Any]) -> Iterator[str]:
             yield from _wrapped(f"{what:<{wide}}{said}", after=" " * (wide + len(INDENT)))
 
 
-def _wrapped(text: str, *, after: str = INDENT) -> list[str]:
-    """Broken between words at the terminal's width."""
-    width = min(terminal_width() or WIDTH, WIDTH)
-    indent = after if len(after) > len(INDENT) else INDENT
+def _wrapped(text: str, *, after: str = INDENT * 2) -> list[str]:
+    """Broken between words at the terminal's width; `after`: before each line but the first."""
     return textwrap.wrap(
         clean(text),
-        width,
+        min(terminal_width() or WIDTH, WIDTH),
         initial_indent=INDENT,
-        subsequent_indent=indent if len(after) != 2 else INDENT * 2,
+        subsequent_indent=after,
         break_long_words=False,
         break_on_hyphens=False,
-        drop_whitespace=True,
     )
 
 
@@ -169,7 +166,7 @@ def _is_preset(name: str) -> bool:
 
 # -- its table -------------------------------------------------------------------------------------------
 def _show_table(made: Table, head: Mapping[str, Any]) -> None:
-    from dashboards.evidence.tables import column_name, metric_name
+    from dashboards.evidence.tables import best_in, column_name, metric_name
 
     columns = sorted(made.columns, key=lambda column: column != head["column"])
     shown = _rows_shown(made, head)
@@ -184,7 +181,7 @@ def _show_table(made: Table, head: Mapping[str, Any]) -> None:
         texts = [short_cell(cells[column], made.decimals) for column in columns]
         texts += [_speedup(row, columns[0])] if sped else []
         grid.append([*_first(row), *texts, *([_papers(row, columns[0])] if papers else [])])
-    best = _best(made, shown, columns[0])
+    best = best_in(made, columns[0])
     lines = table(
         header,
         grid,
@@ -194,8 +191,8 @@ def _show_table(made: Table, head: Mapping[str, Any]) -> None:
     )
     for i, line in enumerate(lines):
         text = clean(f"{INDENT}{line}")
-        if i > 0 and i - 1 == best:
-            value = grid[best][3]
+        if i > 0 and shown[i - 1].name == best:
+            value = grid[i - 1][3]
             text = text.replace(value, click.style(value, bold=True), 1)
         click.echo(text)
     hidden = len(made.rows) - len(shown)
@@ -220,23 +217,14 @@ def _spare(header: tuple[str, ...], columns: list[str]) -> list[str]:
 
 def _rows_shown(made: Table, head: Mapping[str, Any]) -> list[Row]:
     """The claim's rows and the best one, then those of the search, in the table's order."""
+    from dashboards.evidence.tables import best_in
+    from dashboards.evidence.wording import label
+
     sides = {side["label"] for side in head["sides"]}
-    best = _best(made, list(made.rows), head["column"])
-    wanted = [i for i, row in enumerate(made.rows) if row.name.removeprefix("+ ") in sides or i == best]
+    best = best_in(made, head["column"])
+    wanted = [i for i, row in enumerate(made.rows) if label(row.name) in sides or row.name == best]
     wanted += [i for i, row in enumerate(made.rows) if i not in wanted and row.phase == "search"]
     return [made.rows[i] for i in sorted(wanted[:MOST_ROWS])]
-
-
-def _best(made: Table, rows: list[Row], column: str) -> int | None:
-    """The row with the best number on fresh seeds in this column."""
-    sign = 1 if made.lower_is_better else -1
-    values = {
-        i: cell.value
-        for i, row in enumerate(rows)
-        for cell in row.cells
-        if cell.column == column and cell.source == "confirmed" and cell.value is not None
-    }
-    return min(values, key=lambda i: sign * values[i], default=None)
 
 
 def _first(row: Row) -> list[str]:
@@ -293,16 +281,18 @@ def tell_verdict(told: Mapping[str, Any], study: str, status: str, *, verbose: b
 def tell_rules() -> None:
     from dashboards.report.pages import rules
 
-    say("", *(line for rule in rules() for line in _wrapped(rule, after="    ")))
+    say("", *(line for rule in rules() for line in _wrapped(rule)))
 
 
 def _tell_details(told: Mapping[str, Any]) -> None:
     details = list(detail_lines(told["verdict"], gain=told["headline"]["gain"]))
-    say(*(["", *(line for each in details for line in _wrapped(each, after="    "))] if details else ()))
+    say(*(["", *(line for each in details for line in _wrapped(each))] if details else ()))
 
 
 def detail_lines(judged: Mapping[str, Any], *, gain: bool) -> Iterator[str]:
     """The claim and its condition; the controls where there is a gain that they could explain."""
+    from dashboards.evidence.wording import NOT_NEEDED
+
     if judged["claim"]:
         yield f"Claim: {judged['claim']}"
     if judged["at_least"] is not None:
@@ -310,7 +300,7 @@ def detail_lines(judged: Mapping[str, Any], *, gain: bool) -> Iterator[str]:
     if judged["condition"]:
         yield judged["condition"]
     if not gain and (judged["controls"] or judged["controls_not_run"]):
-        yield "Controls: not needed, there is no gain to explain."
+        yield NOT_NEEDED
         return
     for control in judged["controls"]:
         yield f"Control ({control['says']}): {control['sentence']}"

@@ -19,7 +19,7 @@ from orchestrator.ground.durations import stopwatch
 from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger import Ledger, paging
 from orchestrator.ledger.records import ENDED, AttemptRow, StoredEvent, StudyRow, TrialRow
-from orchestrator.readings.overview import ArmLine, Overview, overview
+from orchestrator.readings.overview import ArmLine, Overview, overview, share_ended, work_of
 from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ class Progress:
         """`fresh`: the study has just been created, so whatever has ended is news."""
         self._sight = sight
         spec = StudySpec.stored(study.spec)
-        hours = [arm.run_hours for arm in spec.arms]
-        self._weights = {a.name: 1.0 if None in hours else a.run_hours or 1.0 for a in spec.arms}
+        self._work = work_of(spec)
         self._seen: set[str] | None = set() if fresh else None
         self._began = time.monotonic()
         self._due = 0.0
@@ -134,7 +133,7 @@ class Progress:
         ended = [] if self._seen is None else [t for t in found.ended if t.trial_id not in self._seen]
         self._seen = {t.trial_id for t in found.ended}
         if first:
-            self._done_at_first = self._done(found.view)
+            self._done_at_first = share_ended(found.view, self._work)
         return Scene(
             view=found.view,
             running=found.running,
@@ -142,14 +141,9 @@ class Progress:
             left_s=self._left_s(found.view),
         )
 
-    def _done(self, view: Overview) -> float:
-        """The share of the work that has ended, by what each run is expected to take."""
-        total = sum(line.requested * self._weights[line.arm] for line in view.arms)
-        return sum(line.ended * self._weights[line.arm] for line in view.arms) / total
-
     def _left_s(self, view: Overview) -> float | None:
         """At the pace since the first look. Nothing is said before a twentieth was seen to be done."""
-        done = self._done(view)
+        done = share_ended(view, self._work)
         seen = done - self._done_at_first
         return (time.monotonic() - self._began) * (1 - done) / seen if seen >= 0.05 else None
 

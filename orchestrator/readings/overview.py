@@ -164,6 +164,18 @@ def _failure(ledger: Ledger, study: StudyRow, lines: Sequence[ArmLine]) -> tuple
     return failure(counts, (trial.reason for trial in failed)), name
 
 
+def work_of(spec: StudySpec) -> dict[str, float]:
+    """By arm, what one run of it is of the work: its expected hours, or as much as any other."""
+    hours = [arm.run_hours for arm in spec.arms]
+    return {arm.name: 1.0 if None in hours else arm.run_hours or 1.0 for arm in spec.arms}
+
+
+def share_ended(view: Overview, work: Mapping[str, float]) -> float:
+    """Of all the work that a study asks for."""
+    whole = sum(line.requested * work[line.arm] for line in view.arms)
+    return sum(line.ended * work[line.arm] for line in view.arms) / whole
+
+
 def listed(ledger: Ledger, studies: Sequence[StudyRow]) -> list[dict[str, Any]]:
     """Studies in a list, from one query's counts: that must not grow slow with their trials."""
     counts = ledger.counts_of([study.study_id for study in studies])

@@ -204,6 +204,11 @@ class Arm(Spec):
         return self._controls_named if self.control is None else frozenset({self.control})
 
     @property
+    def trains_longer(self) -> bool:
+        """Whether it is a control that gives plain training more steps."""
+        return self.phase == "control" and self.controls_for == {"longer"}
+
+    @property
     def known_role(self) -> RowRole:
         return self.role or role_named(self.row or self.name)
 
