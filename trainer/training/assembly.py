@@ -57,6 +57,8 @@ def opened(
     mesh.start_distributed(place)
     keep_programs(home.programs())
     devices = mesh.make_mesh(config.mesh)
+    if place.process_count == 1 and all(each.platform == "cpu" for each in devices.devices.flat):
+        clocks.without_waits()
     on_devices = jax.set_mesh(devices) if devices.size > 1 else contextlib.nullcontext()
     with clocks.hearing_compiles(), on_devices:
         tokens = open_tokens(config, home=home.texts())

@@ -2,6 +2,9 @@
 
 Every second is on exactly one clock. What JAX reports as tracing and compiling goes to `compile_s`, whoever
 caused it: training, an evaluation, the first use of anything. A warm process so shows none.
+
+A run on CPUs may have to wait for a core. Those seconds are no training: they go to
+`other_s`, so that what a step costs does not depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ class Clocks:
         self._totals = dict.fromkeys((*SECONDS, *COUNTS), 0.0)
         self._on = "other_s"
         self._since = now()
+        self._cpu: Callable[[], float] | None = None
+        self._cpu_since = 0.0
         self._compiled: list[tuple[float, float]] = []  # intervals since the last switch, disjoint
         self.earlier: dict[str, float] = dict.fromkeys(self._totals, 0.0)
 
@@ -41,6 +46,11 @@ class Clocks:
             yield
         finally:
             self._switch(before)
+
+    def without_waits(self, cpu: Callable[[], float] = time.process_time) -> None:
+        """From here on, what this process spent without a core goes to `other_s`: for runs on cores alone."""
+        self._switch(self._on)
+        self._cpu, self._cpu_since = cpu, cpu()
 
     def count(self, **more: float) -> None:
         """Add to steps, tokens or flops."""
@@ -89,10 +99,24 @@ class Clocks:
         now = self._now()
         compile_s = sum(b - a for a, b in self._compiled)
         self._totals["compile_s"] += compile_s
-        self._totals[self._on] += now - self._since - compile_s
+        inside = now - self._since - compile_s
+        waited = self._waited_share(now - self._since) * inside
+        self._totals[self._on] += inside - waited
+        self._totals["other_s"] += waited
         self._compiled, self._since = [], now
         before, self._on = self._on, name
         return before
+
+    def _waited_share(self, wall_s: float) -> float:
+        """The part of the seconds since the last switch in which none of this process's threads had a core.
+
+        A lower bound where several threads compute at once: their CPU seconds add up.
+        """
+        if self._cpu is None:
+            return 0.0
+        cpu = self._cpu()
+        worked_s, self._cpu_since = cpu - self._cpu_since, cpu
+        return max(0.0, 1 - worked_s / wall_s) if wall_s > 0 else 0.0
 
 
 def peak_memory_bytes() -> int:

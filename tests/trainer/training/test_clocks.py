@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.protocol import COUNTS, SECONDS
+from trainer.config import TrainConfig
+from trainer.protocol import COUNTS, SECONDS, Place
+from trainer.training import assembly
 from trainer.training.clocks import Clocks, peak_memory_bytes
 
 
@@ -100,6 +104,44 @@ def test_what_jax_compiles_is_heard_and_only_while_asked() -> None:
     with clocks.on("train_s"):
         new_program()
     assert clocks.reading()["compile_s"] == heard["compile_s"]
+
+
+def test_seconds_without_a_core_are_no_training() -> None:
+    now, cpu = Now(), Now()
+    clocks = Clocks(now=now)
+    now.s += 2  # before it counts cores, all seconds stand on the clock that is on
+    clocks.without_waits(cpu)
+    with clocks.on("train_s"):
+        now.s, cpu.s = now.s + 10, cpu.s + 4
+    with clocks.on("eval_s"):
+        now.s, cpu.s = now.s + 5, cpu.s + 20  # several threads: nothing shows a wait
+    assert seconds(clocks) == {"train_s": 4, "eval_s": 5, "compile_s": 0, "other_s": 8}
+
+
+def test_compiling_keeps_its_seconds_when_the_process_waited_for_a_core() -> None:
+    now, cpu = Now(), Now()
+    clocks = Clocks(now=now)
+    clocks.without_waits(cpu)
+    with clocks.on("train_s"):
+        now.s, cpu.s = now.s + 10, cpu.s + 5
+        clocks.compiled(4)
+    assert seconds(clocks) == {"train_s": 3, "eval_s": 0, "compile_s": 4, "other_s": 3}
+
+
+@pytest.mark.parametrize(
+    ("gang", "waits_apart"), [(Place(), True), (Place(process_count=2, coordinator="x:1"), False)]
+)
+def test_a_run_alone_on_cores_tells_waits_apart_and_one_of_a_gang_does_not(
+    gang: Place, waits_apart: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a gang, waiting for the others is part of a step."""
+    monkeypatch.setattr(assembly.mesh, "start_distributed", lambda place: None)
+    monkeypatch.setenv("ORCH_HOME", str(tmp_path))
+    now = Now()
+    clocks = Clocks(now=now)
+    with assembly.opened(TrainConfig(steps=1), gang, clocks), clocks.on("train_s"):
+        now.s += 1e6  # hardly any CPU time is spent meanwhile
+    assert (clocks.reading()["train_s"] < 1e4) == waits_apart
 
 
 def test_counts_are_counted_and_names_are_checked() -> None:
