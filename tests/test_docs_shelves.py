@@ -36,18 +36,17 @@ def links(text: str, page: Path) -> Iterator[tuple[Path, str]]:
             yield ((page.parent / path).resolve() if path else page), anchor
 
 
+def anchor_of(heading: str) -> str:
+    shown = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+    return re.sub(r"[^\w\- ]", "", shown).replace(" ", "-")
+
+
 @cache
 def anchors(page: Path) -> frozenset[str]:
     """The anchors that GitHub makes of a page's headings."""
-    made: list[str] = []
-    for heading in re.findall(r"^#+ (.+)$", prose(page), re.M):
-        shown = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
-        anchor = re.sub(r"[^\w\- ]", "", shown).replace(" ", "-")
-        again = sum(
-            each == anchor or re.fullmatch(rf"{re.escape(anchor)}-\d+", each) is not None for each in made
-        )
-        made.append(f"{anchor}-{again}" if again else anchor)
-    return frozenset(made)
+    plain = [anchor_of(heading) for heading in re.findall(r"^#+ (.+)$", prose(page), re.M)]
+    again = (plain[:place].count(anchor) for place, anchor in enumerate(plain))
+    return frozenset(f"{anchor}-{n}" if n else anchor for anchor, n in zip(plain, again, strict=True))
 
 
 def shelves() -> dict[str, list[Path]]:
@@ -80,10 +79,17 @@ def test_every_page_can_be_reached_from_the_readme_in_two_steps() -> None:
 
 def test_the_readme_leads_to_each_shelf_and_to_its_first_page() -> None:
     linked = list(links(prose(README), README))
-    anchor = {"Start": "start", "Your model": "your-model", "Understand": "understand", "Operate": "operate"}
     for shelf, pages in shelves().items():
-        assert (INDEX, anchor[shelf]) in linked
+        assert (INDEX, anchor_of(shelf)) in linked
         assert pages[0] in {path for path, _ in linked}
+
+
+def test_every_page_leads_back_to_its_shelf() -> None:
+    for shelf, pages in shelves().items():
+        for page in pages:
+            if page.parent == DOCS:  # the results of a study are reports, and end as such
+                last = page.read_text(encoding="utf-8").splitlines()[-1]
+                assert last == f"Up: [{shelf}](README.md#{anchor_of(shelf)})", page.name
 
 
 def test_the_index_tells_each_page_by_its_own_title() -> None:
