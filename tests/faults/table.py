@@ -198,7 +198,7 @@ def page(shown: list[Shown]) -> str:
             if s.row == number
         )
         lines.append(f"| {number} | {fault} | {holds} | {tests} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", "Up: [Operate](README.md#operate)"]) + "\n"
 
 
 if __name__ == "__main__":

@@ -373,8 +373,8 @@ RULES: Mapping[str, tuple[str, ...]] = {
         f"{CAUTIONS}::test_a_grid_that_is_followed_chooses_in_each_replicate_as_its_followers_do",
     ),
 }
-# Begin what is no rule: of what the report does not say.
-NO_RULES = ("What the report cannot say",)
+# Begin what is no rule: what the report does not say, and the way back to the index.
+NO_RULES = ("What the report cannot say", "Up: ")
 
 
 def one_line(text: str) -> str:
