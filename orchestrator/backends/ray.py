@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +32,9 @@ from trainer.protocol import Reply
 NAMESPACE = "orch"
 CONNECT_S = 30.0  # also for an actor of an earlier engine to say what it holds: it may be compiling
 PATIENCE_S = 0.25  # for the answers to one poll; a round trip takes 0.001 s
+BEGIN_S = 10.0  # a worker was told to begin an attempt: in this time it has, or it never will
+NEWS_S = 2.0  # a worker that has nothing to say answers after this time
+ASKING = "asking"  # polls have threads of their own in a worker: one that waits holds up nothing else
 ASK_S = 1.0  # for an idle worker to say that it lives
 MOST_SILENCES = 10  # in a row, until an idle worker counts as hung
 # Ray ends a process a minute after the gcs that it is connected to; this process leaves and starts another.
@@ -54,6 +58,7 @@ class _Slot:
     kill_reason: str | None = None
     request: Any = None  # a poll that has not been answered yet
     request_after: int = 0
+    request_waits: bool = False  # it is answered when there is news
     unsaid: AttemptKey | None = None  # forgotten here, and the actor does not know it yet
 
 
@@ -121,17 +126,25 @@ class RayBackend:
                 else:
                     # An unanswered question stands, unless it asks for less than is wanted now.
                     if slot.request is None or slot.request_after > sequence:
-                        slot.request, slot.request_after = (
-                            slot.actor.poll.remote(key, after=sequence),
-                            sequence,
-                        )
+                        _ask(slot, key, sequence, wait_s=0.0)
                     asked.append((key, slot))
             self._tell_idle()
-            ready = self._answered([slot.request for _, slot in asked], within_s=PATIENCE_S)
+            ready = self._answered([s.request for _, s in asked if not s.request_waits], within_s=PATIENCE_S)
+            ready |= self._answered([s.request for _, s in asked if s.request_waits], within_s=0.0)
             for key, slot in asked:
                 there = slot.request in ready
                 news[key] = self._answer(slot, after[key]) if there else Progress(known=True)
+                if slot.request is None and slot.actor is not None and not slot.ended:
+                    _ask(slot, key, after[key] + len(news[key].events), wait_s=NEWS_S)
         return news
+
+    def await_news(self, within_s: float) -> None:
+        asked = [slot.request for slot in self._slots if slot.request is not None]
+        if not asked:
+            time.sleep(within_s)
+            return
+        with self._reachable():
+            self._ray.wait(asked, num_returns=1, timeout=within_s)
 
     def say(self, key: AttemptKey, verdict: Reply) -> None:
         slot = self._holder(key)
@@ -220,7 +233,7 @@ class RayBackend:
         """Give the slot a fresh actor; False when the old one's name is not free yet."""
         pinned = resources.cpus == int(resources.cpus) and not (resources.gpus or resources.tpu_chips)
         pin = (self._slots.index(slot), int(resources.cpus)) if pinned else None
-        actor = self._ray.remote(Worker).options(
+        actor = self._ray.remote(concurrency_groups={ASKING: 2})(Worker).options(
             name=slot.name,
             namespace=NAMESPACE,
             lifetime="detached",
@@ -386,6 +399,13 @@ def _connect(address: str, token_path: Path | None) -> tuple[Any, bool]:
     if in_main:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own there
     return ray, True
+
+
+def _ask(slot: _Slot, key: AttemptKey, after: int, *, wait_s: float) -> None:
+    """Ask for what was said after that sequence; the answer is waited for elsewhere."""
+    poll = slot.actor.poll.options(concurrency_group=ASKING)
+    slot.request = poll.remote(key, after=after, wait_s=wait_s, begin_s=BEGIN_S)
+    slot.request_after, slot.request_waits = after, bool(wait_s)
 
 
 def _need(resources: Resources) -> dict[str, float]:

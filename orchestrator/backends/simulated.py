@@ -192,6 +192,9 @@ class SimulatedBackend:
         self._drop_forgotten()
         return list(self._held)
 
+    def await_news(self, within_s: float) -> None:
+        """At once: this clock stands until somebody moves it."""
+
     def renew(self) -> None:
         """Nothing to do: all engines of a rehearsal share this object."""
 

@@ -74,6 +74,9 @@ class Backend(Protocol):
     def poll(self, after: Mapping[AttemptKey, int]) -> dict[AttemptKey, Progress]:
         """For each attempt asked about, what it said after that sequence. Never blocks for long."""
 
+    def await_news(self, within_s: float) -> None:
+        """Return once one of the attempts that were asked about has said more, or after `within_s`."""
+
     def say(self, key: AttemptKey, verdict: Reply) -> None:
         """The verdict that the attempt's next report is answered with."""
 

@@ -16,7 +16,7 @@ from orchestrator.ledger.records import StudyRow, StudyState
 from orchestrator.runs.folders import Storage
 from orchestrator.service.host import Host
 
-PACE_S = 0.05  # between two ticks that found nothing to do
+PACE_S = 0.25  # between two ticks that found nothing to do, unless a worker says something before
 
 
 WATCH_S = 0.2  # between two looks at what another process does
@@ -34,14 +34,15 @@ def run(
     *,
     launch: bool = True,
     on_tick: Callable[[Tick], None] = lambda tick: None,
-    wait: Callable[[float], None] = time.sleep,
+    wait: Callable[[float], None] | None = None,
 ) -> StudyRow:
     """Tick until the study has ended, or is paused, and nothing of it runs any more.
 
     A ledger or a Ray that does not answer is waited for, and a disk that cannot be written; after PATIENCE_S
     the error is raised. That a study cannot go on is raised once nothing of it runs any more. Should another
-    process lead, this one watches and takes over when it can.
+    process lead, this one watches and takes over when it can. `wait` stands in for time that passes.
     """
+    rest, sleep = wait or host.engine.backend.await_news, wait or time.sleep
 
     def look() -> tuple[Tick, StudyRow | None, bool]:
         tick = host.engine.tick(launch=launch)
@@ -50,7 +51,7 @@ def run(
 
     stuck_since: float | None = None
     while True:
-        tick, rested, stuck = _patiently(look, clock=host.clock, wait=wait)
+        tick, rested, stuck = _patiently(look, clock=host.clock, wait=sleep)
         on_tick(tick)
         if rested is not None:
             return rested
@@ -60,7 +61,7 @@ def run(
         if stuck_since is not None and now - stuck_since >= patience_s:
             raise BadSpec(tick.unrunnable[study_id])
         if tick.idle:
-            wait(PACE_S)
+            rest(PACE_S)
 
 
 def follow(

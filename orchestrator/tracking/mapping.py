@@ -81,11 +81,15 @@ def key(text: str) -> str:
 class Reports:
     """Events of one trial, in the ledger's order, as points: each metric once at each step.
 
-    An attempt that went on from a checkpoint tells some steps again; they were told before.
+    An attempt that went on from a checkpoint tells some steps again; they were told before. While a number
+    stays as it is, train reports do not repeat it: an evaluation does, and the last one before it changes is
+    told with the change, so that a curve looks as if all had been.
     """
 
     def __init__(self) -> None:
-        self._told: dict[str, set[int]] = {}
+        self._steps: dict[str, set[int]] = {}
+        self._last: dict[str, float] = {}
+        self._held: dict[str, Measurement] = {}  # the newest that was not passed on
 
     def points(self, event: Event) -> list[Measurement]:
         if event.kind == "started":  # its payload is provenance
@@ -93,14 +97,23 @@ class Reports:
         payload = event.payload
         named = [(value_name(name), value) for name, value in payload.get("values", {}).items()]
         named += [(key(f"hyper/{name}"), value) for name, value in payload.get("hyper", {}).items()]
-        return [p for name, value in named if (p := self._new(name, value, event)) is not None]
+        return [point for name, value in named for point in self._new(name, value, event)]
 
-    def _new(self, name: str, value: float, event: Event) -> Measurement | None:
-        told = self._told.setdefault(name, set())
-        if event.step in told:
-            return None
-        told.add(event.step)
-        return measurement(name, value, event.at, event.step)
+    def _new(self, name: str, value: float, event: Event) -> list[Measurement]:
+        steps, held = self._steps.setdefault(name, set()), self._held.get(name)
+        training = event.kind == "train"
+        if event.step in steps:
+            if training or held is None or held.step != event.step:
+                return []
+            return [self._held.pop(name)]
+        steps.add(event.step)
+        point, stays = measurement(name, value, event.at, event.step), self._last.get(name) == value
+        self._last[name] = value
+        if stays and training:
+            self._held[name] = point
+            return []
+        self._held.pop(name, None)
+        return [point] if held is None or stays else [held, point]
 
 
 def value_name(name: str) -> str:
