@@ -22,7 +22,7 @@ from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused
 from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, named
-from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, Wish
+from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, TrialState, Wish
 from orchestrator.readings.overview import Overview, listed, overview
 from orchestrator.runs import schedules
 from orchestrator.runs.folders import Storage
@@ -101,8 +101,8 @@ class LocalSite:
         """How many of its trials run now."""
         return len(self.store.live_attempts(study.study_id))
 
-    def trials(self, study: StudyRow, *, arm: str | None) -> list[TrialRow]:
-        return self.store.trials(study.study_id, arm=arm)
+    def trials(self, study: StudyRow, *, arm: str | None, state: TrialState | None) -> list[TrialRow]:
+        return self.store.trials(study.study_id, arm=arm, states=None if state is None else {state})
 
     def trial(self, given: str) -> TrialRow:
         return named(self.store, given)

@@ -42,7 +42,7 @@ EXIT_CODES = (
     (USAGE, "a wrong option, or a spec that cannot be run"),
     (REFUSED, "not allowed in the current state; or the study was paused or cancelled"),
     (TAKEN, "another study has that name"),
-    (NOT_FOUND, "no study, trial or preset of that name"),
+    (NOT_FOUND, "no study, arm, trial or preset of that name"),
     (UNREACHABLE, "the workers, the ledger, MLflow or the service cannot be reached"),
     (NO_RESULT, "no run of the study completed"),
     (INTERRUPTED, "interrupted (Ctrl-C)"),

@@ -98,9 +98,9 @@ class RemoteSite:
     def running(self, study: StudyRow) -> int:
         return running(self._view(study.study_id))
 
-    def trials(self, study: StudyRow, *, arm: str | None) -> list[TrialRow]:
+    def trials(self, study: StudyRow, *, arm: str | None, state: TrialState | None) -> list[TrialRow]:
         """Of their configs only the seed."""
-        found = self.client.trials(study.study_id, arm=arm)
+        found = self.client.trials(study.study_id, arm=arm, state=state)
         return [_trial({**each, "config": {"seed": each.get("seed")}}) for each in found]
 
     def trial(self, given: str) -> TrialRow:

@@ -25,10 +25,17 @@ from orchestrator.cli.spec_options import as_json_option
 from orchestrator.ground.durations import hours, stopwatch
 from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.costs import run_hours
-from orchestrator.ledger.records import ENDED, AttemptRow, AttemptState, StoredEvent, StudyState, TrialRow
+from orchestrator.ledger.records import (
+    ENDED,
+    AttemptRow,
+    AttemptState,
+    StoredEvent,
+    StudyState,
+    TrialRow,
+    TrialState,
+)
+from orchestrator.ledger.rules import no_arm
 from orchestrator.readings.overview import commit_of, event_words, fallback_words
-from orchestrator.service.asking import unknown_arm
-from orchestrator.study.spec import StudySpec
 
 FOLLOW_S = 0.2  # between two looks for new events
 PAGE = 1000
@@ -42,15 +49,17 @@ def command() -> None:
 @command.command("list")
 @click.argument("name")
 @click.option("--arm", help="Only trials of this arm.")
+@click.option("--state", type=click.Choice([s.value for s in TrialState]), help="Only trials in this state.")
 @as_json_option
 @server_option
-def list_(name: str, arm: str | None, as_json: bool, server: str | None) -> int:
+def list_(name: str, arm: str | None, state: str | None, as_json: bool, server: str | None) -> int:
     """List a study's trials, by arm, replicate and index."""
     with opened(server) as site:
         study = site.study(name)
-        if arm is not None and (unknown := unknown_arm(StudySpec.stored(study.spec), arm)):
-            raise NotFound(unknown)
-        rows = site.trials(study, arm=arm)
+        arms = [each["name"] for each in study.spec["arms"]]
+        if arm is not None and arm not in arms:
+            raise no_arm(study.name, arm, arms)
+        rows = site.trials(study, arm=arm, state=None if state is None else TrialState(state))
     told = [
         {"trial": f"{study.name}.{row.arm}.{row.replicate}.{row.index}", **_without_config(row)}
         for row in rows
@@ -58,7 +67,8 @@ def list_(name: str, arm: str | None, as_json: bool, server: str | None) -> int:
     if as_json:
         print_json({"trials": told})
     elif not told:
-        note(f"{study.name} has no trials yet{f' in {arm}' if arm else ''}.")
+        kind = f"{state} trials" if state else "trials yet"
+        note(f"{study.name} has no {kind}{f' in {arm}' if arm else ''}.")
     else:
         header = ("trial", "state", "seed", "value", "run time")
         cells = [

@@ -11,7 +11,7 @@ from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import BadSpec, MoveRefused, NotFound
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyRow, StudyState, TrialState, Wish
-from orchestrator.ledger.rules import deletable, never_began
+from orchestrator.ledger.rules import deletable, never_began, no_arm
 from orchestrator.runs.folders import Storage
 from orchestrator.study.spec import FRESH_PER_REPLICATE, MOST_TRIALS, Arm, StudySpec
 
@@ -128,7 +128,7 @@ def check_extension(store: Store, study_id: str, spec: StudySpec, more: Mapping[
     names = [arm.name for arm in spec.arms]
     for name, count in more.items():
         if name not in names:
-            raise BadSpec(_no_arm(spec, name))
+            raise no_arm(spec.name, name, names)
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise BadSpec(f"{name}: {count!r} more trials cannot be added. Give a whole number from 1.")
         refusal = closed(spec, name, begun=lambda arm: _begun(store, study_id, arm))
@@ -179,8 +179,9 @@ def more_seeds(spec: StudySpec, count: int, arm: str | None = None) -> dict[str,
         raise BadSpec(f"{spec.name} registered no claim. Name the arm whose choice is to run on more seeds.")
     found: dict[str, int] = {}
     for name in sides:
-        if name not in [each.name for each in spec.arms]:
-            raise BadSpec(_no_arm(spec, name))
+        names = [each.name for each in spec.arms]
+        if name not in names:
+            raise no_arm(spec.name, name, names)
         there = spec.confirmations(spec.arm(name))
         if not there:
             raise BadSpec(
@@ -188,10 +189,6 @@ def more_seeds(spec: StudySpec, count: int, arm: str | None = None) -> dict[str,
             )
         found |= dict.fromkeys((each.name for each in there), count)
     return found
-
-
-def _no_arm(spec: StudySpec, name: str) -> str:
-    return f"No arm is named {name!r}. The arms are: {', '.join(arm.name for arm in spec.arms)}."
 
 
 def most_trials(arm: Arm) -> int:

@@ -178,7 +178,7 @@ def test_wishes_that_cannot_be_granted_are_answered_with_a_sentence(tmp_path: Pa
     place.step(engine)
     assert [w.answer for w in place.store.wishes(study_id)] == [
         "grid is a grid: all its points are in it. Make a new study with more values.",
-        "No arm is named 'nobody'. The arms are: base, random, grid, confirm.",
+        "small has no arm 'nobody'. Did you mean 'random', 'grid' or 'base'?",
         "base: 0 more trials cannot be added. Give a whole number from 1.",
         "The trial s1.base.0.0 is running; only a failed one can be tried again.",
         "Nothing is known of 'dance'. Allowed: pause, resume, cancel, extend, retry, delete.",

@@ -252,7 +252,7 @@ def test_the_older_name_of_requests_still_answers(service: Service) -> None:
 def test_what_is_refused_at_once_is_not_stored(service: Service) -> None:
     study = service.created()
     said = service.ask("POST", f"{STUDIES}/{study}/extend", {"arms": {"rendom": 1}})
-    assert (said.status, said.json["type"]) == (422, "urn:orch:bad-spec")
+    assert (said.status, said.json["type"]) == (404, "urn:orch:not-found")
     assert "Did you mean 'random'" in said.json["detail"]
     service.ask("POST", f"{STUDIES}/{study}/cancel")
     assert service.ask("POST", f"{STUDIES}/{study}/pause").status == 409
@@ -280,7 +280,8 @@ def test_what_the_state_of_things_forbids_is_a_conflict(service: Service) -> Non
 def test_an_extension_is_checked_and_granted(service: Service) -> None:
     study = service.created()
     path = f"{STUDIES}/{study}/extend"
-    for arms in ({"nobody": 1}, {"grid": 1}, {"random": 0}, {"random": "2"}, {"random": True}, {}):
+    assert service.ask("POST", path, {"arms": {"nobody": 1}}).status == 404
+    for arms in ({"grid": 1}, {"random": 0}, {"random": "2"}, {"random": True}, {}):
         assert service.ask("POST", path, {"arms": arms}).status == 422
     for asked in ({}, {"seeds": 0}, {"seeds": 2}, {"seeds": 2, "arms": {"random": 1}}, {"arm": "random"}):
         assert service.ask("POST", path, asked).status == 422  # the study has no claim

@@ -104,7 +104,13 @@ MISTAKES = {
         ),
         Mistake(
             "study extend small --arm randon --trials 2",
-            R,
+            N,
+            "small has no arm 'randon'. Did you mean 'random', 'grid' or 'confirm'?",
+            "randon",
+        ),
+        Mistake(
+            "study extend small --arm randon --seeds 2",
+            N,
             "small has no arm 'randon'. Did you mean 'random', 'grid' or 'confirm'?",
             "randon",
         ),

@@ -180,6 +180,8 @@ def test_trials_are_listed_alike(orch: Orch) -> None:
         ("claimed", "--json"),
         ("claimed", "--arm", "grid"),
         ("claimed", "--arm", "x"),
+        ("claimed", "--state", "completed", "--arm", "base"),
+        ("claimed", "--state", "failed"),
     ):
         here, there = (orch("trial", "list", *words, remote=remote) for remote in (False, True))
         assert there == here
