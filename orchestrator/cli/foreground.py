@@ -258,6 +258,9 @@ def show_result(
     if study.state is StudyState.PAUSED:
         note(f"Paused. Resume with: orch study resume {study.name}")
         return INTERRUPTED if interrupted else REFUSED
+    if study.state is StudyState.DRAINED:
+        note(f"Drained. Resume with: orch study resume {study.name}")
+        return REFUSED
     if study.state is StudyState.CANCELLED:
         note(f"The study {study.name} was cancelled.")
         return REFUSED

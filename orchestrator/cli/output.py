@@ -40,7 +40,7 @@ EXIT_CODES = (
     (DONE, "done"),
     (UNEXPECTED, "an unexpected error, or a check that failed"),
     (USAGE, "a wrong option, or a spec that cannot be run"),
-    (REFUSED, "not allowed in the current state; or the study was paused or cancelled"),
+    (REFUSED, "not allowed in the current state; or the study was paused, drained or cancelled"),
     (TAKEN, "another study has that name"),
     (NOT_FOUND, "no study, arm, trial or preset of that name"),
     (UNREACHABLE, "the workers, the ledger, MLflow or the service cannot be reached"),

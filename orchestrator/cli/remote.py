@@ -178,6 +178,7 @@ class RemoteSite:
     def ask(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
         verbs: dict[str, Callable[[], Json]] = {
             "pause": lambda: self.client.pause(study.study_id),
+            "drain": lambda: self.client.drain(study.study_id),
             "resume": lambda: self.client.resume(study.study_id),
             "cancel": lambda: self.client.cancel(study.study_id),
             "extend": lambda: self.client.extend(study.study_id, detail),

@@ -1,4 +1,4 @@
-"""`orch study …`: create, plan, spec, list, show, watch, pause, resume, cancel, extend, delete, export.
+"""`orch study …`: create, plan, spec, list, show, watch, steer, extend, delete, export.
 
 What was found (report, verdict, table) is in `results.py`.
 """
@@ -27,7 +27,7 @@ from orchestrator.cli.spec_options import (
     verbose_option,
     workers_option,
 )
-from orchestrator.engine.requests import more_seeds
+from orchestrator.engine.requests import HELD, more_seeds
 from orchestrator.ground import durations
 from orchestrator.ground.errors import BadSpec, MoveRefused, NameTaken
 from orchestrator.ground.settings import from_environment
@@ -85,7 +85,7 @@ def create(
         if made.attached:
             status = site.overview(study).status
             note(f"The study {study.name} exists with this spec and is {status}; resuming it.")
-        if study.state is StudyState.PAUSED:
+        if study.state in HELD:
             site.ask(study, "resume", {})
         extra = {"created": not made.attached, "attached": made.attached}
         if not no_run:
@@ -237,7 +237,7 @@ def _show(site: Site, study: StudyRow, *, as_json: bool, extra: dict[str, Any] |
 @verbose_option
 @server_option
 def watch(name: str, as_json: bool, verbose: bool, server: str | None) -> int:
-    """Follow a study that another process runs, until it ends or is paused."""
+    """Follow a study that another process runs, until it ends, is paused or is drained."""
     with opened(server) as site:
         study = site.study(name)
         site.watch(study)
@@ -256,6 +256,15 @@ def pause(name: str, as_json: bool, server: str | None) -> int:
 
 @command.command()
 @click.argument("name")
+@as_json_option
+@server_option
+def drain(name: str, as_json: bool, server: str | None) -> int:
+    """Drain a study: start no more trials, and let running ones end."""
+    return _steer(name, "drain", server, as_json=as_json)
+
+
+@command.command()
+@click.argument("name")
 @workers_option
 @click.option(
     "--no-run", is_flag=True, help="Mark it as resumed without running it; another process can run it."
@@ -266,7 +275,7 @@ def pause(name: str, as_json: bool, server: str | None) -> int:
 def resume(
     name: str, workers: int | None, no_run: bool, as_json: bool, verbose: bool, server: str | None
 ) -> int:
-    """Resume a study that was paused or whose process died."""
+    """Resume a study that was paused or drained, or whose process died."""
     with opened(server) as site:
         study = site.study(name)
         site.ask(study, "resume", {})
@@ -322,8 +331,9 @@ def _answered(site: Site, study: StudyRow, *, as_json: bool) -> int:
         say(f"The study {study.name} is {site.overview(study).status}.")
         live = site.running(study)
         if live and study.state is not StudyState.RUNNING:
-            note(f"{live} of its runs are still stopping.")
-    if study.state is StudyState.PAUSED:
+            what = "go on to their end" if study.state is StudyState.DRAINED else "are still stopping"
+            note(f"{live} of its runs {what}.")
+    if study.state in HELD:
         note(f"Resume with: orch study resume {study.name}")
     elif study.state is StudyState.RUNNING:
         note(site.hint(study))

@@ -168,8 +168,9 @@ def _events(site: Site, trial: TrialRow, *, follow: bool) -> Iterator[StoredEven
     cursor, resting = 0, False
     while True:
         if follow:  # read before the events, so that none of an ended trial is missed
-            ended = site.trial(trial.trial_id).state in ENDED
-            resting = ended or site.study(trial.study_id).state is not StudyState.RUNNING
+            state = site.trial(trial.trial_id).state
+            held = site.study(trial.study_id).state is not StudyState.RUNNING
+            resting = state in ENDED or (held and state is not TrialState.RUNNING)
         page = site.events(trial, after=cursor, most=PAGE)
         yield from page
         if page:

@@ -15,7 +15,10 @@ from orchestrator.ledger.rules import deletable, never_began, no_arm
 from orchestrator.runs.folders import Storage
 from orchestrator.study.spec import FRESH_PER_REPLICATE, MOST_TRIALS, Arm, StudySpec
 
-VERBS = ("pause", "resume", "cancel", "extend", "retry", "delete")
+VERBS = ("pause", "drain", "resume", "cancel", "extend", "retry", "delete")
+
+GOING_ON = (StudyState.RUNNING, StudyState.DRAINED)  # runs of these are under way, or may be
+HELD = (StudyState.PAUSED, StudyState.DRAINED)  # nothing of these is launched until they are resumed
 
 
 def obey_all(store: Store, epoch: int, *, clock: Clock, storage: Storage | None) -> set[str]:
@@ -43,9 +46,11 @@ def obey(store: Store, epoch: int, wish: Wish, clock: Clock, storage: Storage | 
         study = store.study(wish.study_id)
         match wish.verb:
             case "pause":
-                _turn(store, epoch, study, StudyState.RUNNING, StudyState.PAUSED, verb="paused")
+                _turn(store, epoch, study, StudyState.PAUSED, "paused", after=GOING_ON)
+            case "drain":
+                _turn(store, epoch, study, StudyState.DRAINED, "drained", after=(StudyState.RUNNING,))
             case "resume":
-                _turn(store, epoch, study, StudyState.PAUSED, StudyState.RUNNING, verb="resumed")
+                _turn(store, epoch, study, StudyState.RUNNING, "resumed", after=HELD)
             case "cancel":
                 _cancel(store, epoch, study, clock)
             case "extend":
@@ -65,16 +70,22 @@ def obey(store: Store, epoch: int, wish: Wish, clock: Clock, storage: Storage | 
 
 
 def _turn(
-    store: Store, epoch: int, study: StudyRow, before: StudyState, after: StudyState, *, verb: str
+    store: Store,
+    epoch: int,
+    study: StudyRow,
+    to: StudyState,
+    verb: str,
+    *,
+    after: tuple[StudyState, ...],
 ) -> None:
     """Already there is as good as done: a wish may be obeyed twice."""
-    if study.state not in (before, after):
+    if study.state not in (to, *after):
         again = " Create it again under another name." if study.state is StudyState.CANCELLED else ""
         raise MoveRefused(
             f"The study {study.name} is {study.state} and cannot be {verb}; only one that is "
-            f"{before} can.{again}"
+            f"{' or '.join(after)} can.{again}"
         )
-    store.move_study(epoch, study.study_id, before, after)
+    store.move_study(epoch, study.study_id, study.state, to)
 
 
 def _cancel(store: Store, epoch: int, study: StudyRow, clock: Clock) -> None:

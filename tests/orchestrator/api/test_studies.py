@@ -226,6 +226,22 @@ def test_pause_and_resume_are_obeyed_by_whoever_leads(service: Service) -> None:
     ]
 
 
+def test_a_study_is_drained_and_listed_as_such(service: Service) -> None:
+    study = service.created()
+    service.engine.tick()
+    said = service.ask("POST", f"{STUDIES}/{study}/drain")
+    assert (said.status, said.json["verb"], said.json["answer"]) == (202, "drain", "")
+    assert service.ask("GET", f"{STUDIES}/{study}").json["status"] == "draining"
+    assert [s["study_id"] for s in service.ask("GET", f"{STUDIES}?state=draining").json["items"]] == [study]
+    assert service.ask("GET", f"{STUDIES}?state=drained").json["items"] == []
+    while service.store.live_attempts():
+        service.place.step(service.engine)
+    assert [s["status"] for s in service.ask("GET", f"{STUDIES}?state=drained").json["items"]] == ["drained"]
+    assert service.ask("POST", f"{STUDIES}/{study}/resume").json["answer"] == ""
+    service.place.drive(service.engine, study)
+    assert service.ask("POST", f"{STUDIES}/{study}/drain").status == 409
+
+
 def test_one_request_is_read_by_its_id(service: Service) -> None:
     study, other = service.created(), service.created(name="other")
     paused = service.ask("POST", f"{STUDIES}/{study}/pause").json

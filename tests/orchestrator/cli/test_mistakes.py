@@ -334,7 +334,7 @@ MISTAKES = {
         Mistake(
             "study resume gone",
             R,
-            "The study gone is cancelled and cannot be resumed; only one that is paused can. "
+            "The study gone is cancelled and cannot be resumed; only one that is paused or drained can. "
             "Create it again under another name.",
             "gone",
         ),

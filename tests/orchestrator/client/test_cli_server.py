@@ -155,6 +155,7 @@ def test_a_study_is_steered_alike(orch: Orch, tmp_path: Path, client: Client) ->
         ("extend", "{}", "--arm", "nothing", "--trials", "2"),
         ("extend", "{}", "--arm", "random", "--seeds", "1"),
         ("cancel", "{}"),
+        ("drain", "{}"),
         ("resume", "{}"),
         ("delete", "{}"),  # nobody can be asked
     ):
