@@ -78,6 +78,19 @@ def spec_options(function: Function) -> Function:
             metavar="PATH=VALUE",
             help="Override a value of the base config (docs/config.md); repeatable.",
         ),
+        click.option(
+            "--gpus",
+            type=click.FloatRange(min=0),
+            callback=_no_nan,
+            metavar="N",
+            help="GPUs of every trial: a share up to 1, or a whole number; 0 hides them.",
+        ),
+        click.option(
+            "--resources",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="What every trial holds: cpus, gpus, tpu_chips (or tpu), tpu_type, hosts; repeatable.",
+        ),
         search_option,
     )
     for option in reversed(options):
@@ -105,6 +118,8 @@ def read(
     pair: str | None = None,
     data_dir: str | None = None,
     sets: tuple[str, ...] = (),
+    gpus: float | None = None,
+    resources: tuple[str, ...] = (),
 ) -> Overridden:
     """The spec that NAME|FILE and the flags ask for. A name that looks like a file is one."""
     from orchestrator.study.overrides import override
@@ -123,7 +138,10 @@ def read(
     else:
         spec = catalog.get(given, size or "quick")
     sets = (*_data(spec, pair, data_dir), *sets)
-    return override(spec, name=name, trials=trials, replicates=replicates, search=search, sets=sets)
+    held = (*resources, *([] if gpus is None else [f"gpus={gpus:g}"]))
+    return override(
+        spec, name=name, trials=trials, replicates=replicates, search=search, sets=sets, resources=held
+    )
 
 
 def _data(spec: StudySpec, pair: str | None, data_dir: str | None) -> list[str]:
