@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from orchestrator.cli.completion import specs
 from orchestrator.cli.output import note
 from orchestrator.ground.errors import BadSpec
 from orchestrator.study.methods import OUR_BAYESIAN, replacing
@@ -53,7 +54,7 @@ def _no_nan(context: click.Context, option: click.Parameter, value: float | None
 def spec_options(function: Function) -> Function:
     """What names a spec and changes it: of `create`, `plan` and `spec`."""
     options = (
-        click.argument("spec", metavar="NAME|FILE"),
+        click.argument("spec", metavar="NAME|FILE", shell_complete=specs),
         size_option,
         click.option("--name", help="Name of the study (default: the name in its spec)."),
         click.option(

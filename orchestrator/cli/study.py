@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from orchestrator.cli import foreground, results
+from orchestrator.cli.completion import arms, study_argument
 from orchestrator.cli.foreground import show_overview, show_result
 from orchestrator.cli.opening import Site, opened, server_option
 from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
@@ -193,7 +194,7 @@ def list_(as_json: bool, server: str | None) -> int:
 
 
 @command.command()
-@click.argument("name")
+@study_argument
 @as_json_option
 @server_option
 def show(name: str, as_json: bool, server: str | None) -> int:
@@ -232,7 +233,7 @@ def _show(site: Site, study: StudyRow, *, as_json: bool, extra: dict[str, Any] |
 
 
 @command.command()
-@click.argument("name")
+@study_argument
 @as_json_option
 @verbose_option
 @server_option
@@ -246,7 +247,7 @@ def watch(name: str, as_json: bool, verbose: bool, server: str | None) -> int:
 
 # -- steer -----------------------------------------------------------------------------------------------
 @command.command()
-@click.argument("name")
+@study_argument
 @as_json_option
 @server_option
 def pause(name: str, as_json: bool, server: str | None) -> int:
@@ -255,7 +256,7 @@ def pause(name: str, as_json: bool, server: str | None) -> int:
 
 
 @command.command()
-@click.argument("name")
+@study_argument
 @as_json_option
 @server_option
 def drain(name: str, as_json: bool, server: str | None) -> int:
@@ -264,7 +265,7 @@ def drain(name: str, as_json: bool, server: str | None) -> int:
 
 
 @command.command()
-@click.argument("name")
+@study_argument
 @workers_option
 @click.option(
     "--no-run", is_flag=True, help="Mark it as resumed without running it; another process can run it."
@@ -286,7 +287,7 @@ def resume(
 
 
 @command.command()
-@click.argument("name")
+@study_argument
 @as_json_option
 @server_option
 def cancel(name: str, as_json: bool, server: str | None) -> int:
@@ -303,9 +304,9 @@ def _steer(name: str, verb: str, server: str | None, *, as_json: bool) -> int:
 
 
 @command.command()
-@click.argument("name")
+@study_argument
 @click.option("--seeds", type=click.IntRange(min=1), help="More fresh seeds, for both sides of the claim.")
-@click.option("--arm", help="The arm to extend; with --seeds, only this arm gets them.")
+@click.option("--arm", shell_complete=arms, help="The arm to extend; with --seeds, only this arm gets them.")
 @click.option("--trials", type=click.IntRange(min=1), help="More trials of the arm, in each replicate.")
 @as_json_option
 @server_option
@@ -341,7 +342,7 @@ def _answered(site: Site, study: StudyRow, *, as_json: bool) -> int:
 
 
 @command.command()
-@click.argument("name")
+@study_argument
 @click.option("--yes", is_flag=True, help="Delete it without asking.")
 @as_json_option
 @server_option
@@ -381,7 +382,7 @@ def _confirm(what: str) -> None:
 
 # -- export ----------------------------------------------------------------------------------------------
 @command.command("export")
-@click.argument("name")
+@study_argument
 @click.option("--to", "form", type=click.Choice(("csv", "json", "optuna")), required=True, help="The form.")
 @click.option("--out", type=click.Path(dir_okay=False), help="The file; without it, stdout (not for optuna).")
 def export_(name: str, form: str, out: str | None) -> int:

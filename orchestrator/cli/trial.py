@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.completion import arms, study_argument, trial_argument
 from orchestrator.cli.opening import Site, opened, server_option
 from orchestrator.cli.output import (
     DONE,
@@ -47,8 +48,8 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument("name")
-@click.option("--arm", help="Only trials of this arm.")
+@study_argument
+@click.option("--arm", shell_complete=arms, help="Only trials of this arm.")
 @click.option("--state", type=click.Choice([s.value for s in TrialState]), help="Only trials in this state.")
 @as_json_option
 @server_option
@@ -92,7 +93,7 @@ def _without_config(row: TrialRow) -> dict[str, Any]:
 
 
 @command.command()
-@click.argument("trial")
+@trial_argument
 @as_json_option
 @server_option
 def show(trial: str, as_json: bool, server: str | None) -> int:
@@ -137,7 +138,7 @@ def _attempt_cells(attempt: AttemptRow) -> tuple[str, ...]:
 
 
 @command.command()
-@click.argument("trial")
+@trial_argument
 @click.option("--attempt", type=click.IntRange(min=1), help="Only this attempt.")
 @click.option("--follow", is_flag=True, help="Keep printing until the trial ends.")
 @server_option
@@ -194,7 +195,7 @@ def _line(stored: StoredEvent, began: float) -> str:
 
 
 @command.command()
-@click.argument("trial")
+@trial_argument
 @as_json_option
 @server_option
 def retry(trial: str, as_json: bool, server: str | None) -> int:
