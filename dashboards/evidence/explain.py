@@ -16,7 +16,7 @@ from dashboards.evidence.frames import Frame
 from dashboards.evidence.headline import Headline, Side, over_cost, p_text
 from dashboards.evidence.verdict import Verdict
 from dashboards.evidence.wording import possessive
-from orchestrator.ledger.records import StudyState
+from orchestrator.ledger.records import NOT_ENDED, StudyState
 from orchestrator.study.spec import Arm
 
 LUCK = 0.1  # of the search value: less lost on fresh seeds than this is not told
@@ -203,6 +203,6 @@ def _command(frame: Frame, judged: Verdict, head: Headline) -> str:
     name = frame.spec.name
     if head.outcome == "undecided" and judged.more_needed and head.n and _seeds_would_tell(judged):
         return f"orch study extend {name} --seeds {judged.more_needed}"
-    if head.outcome == "no verdict yet" and frame.state in (StudyState.RUNNING, StudyState.PAUSED):
+    if head.outcome == "no verdict yet" and frame.state in NOT_ENDED:
         return f"orch study resume {name}"
     return ""

@@ -182,7 +182,7 @@ class Answers:
             view.study_id,
             named,
             lambda: self._conclude(view.study_id, named),
-            at_once=view.status not in (Status.WAITING, Status.RUNNING),
+            at_once=view.status not in (Status.WAITING, Status.RUNNING, Status.DRAINING),
         )
 
     def _conclude(self, study_id: str, version: str) -> Concluded:
@@ -325,7 +325,11 @@ class StudyView:
     def may(self) -> frozenset[str]:
         """What can be asked of it now, by somebody whose role allows that."""
         state = self.study.state
-        of_state = {StudyState.RUNNING: {"pause", "cancel"}, StudyState.PAUSED: {"resume", "cancel"}}
+        of_state = {
+            StudyState.RUNNING: {"pause", "drain", "cancel"},
+            StudyState.PAUSED: {"resume", "cancel"},
+            StudyState.DRAINED: {"resume", "cancel", *(["pause"] if self.live else [])},
+        }
         found = of_state.get(state, set() if self.live else {"delete"})
         more = {"extend"} if self.room and state is not StudyState.CANCELLED else set()
         return frozenset(found | more)

@@ -16,7 +16,7 @@ from orchestrator.api.auth import Admin, Reader
 from orchestrator.api.deps import Here, Limit, Parts
 from orchestrator.api.errors import Responses, told
 from orchestrator.api.views import view
-from orchestrator.ledger.records import AuditLine, StudyState
+from orchestrator.ledger.records import NOT_ENDED, AuditLine
 from orchestrator.readings.states import status, under_way
 
 router = APIRouter(tags=["health"])
@@ -102,7 +102,7 @@ def get_metrics(request: Request, parts: Here, _: Reader) -> PlainTextResponse:
 def _lines(parts: Parts, counts: Mapping[tuple[str, int], int]) -> Iterator[str]:
     studies = parts.store.studies()
     trials: Counter[str] = Counter()
-    going_on = [s.study_id for s in studies if s.state in (StudyState.RUNNING, StudyState.PAUSED)]
+    going_on = [s.study_id for s in studies if s.state in NOT_ENDED]
     counted = parts.store.counts_of(going_on)
     for of_study in counted.values():
         for (_, _, state), count in of_study.items():

@@ -337,9 +337,15 @@ async def pause_study(study: StudyName, parts: Here, caller: Runs) -> Any:
     return await submitted(parts, caller, study, "pause", {})
 
 
+@router.post("/studies/{study}/drain", summary="Drain a study", **STEERED)
+async def drain_study(study: StudyName, parts: Here, caller: Runs) -> Any:
+    """Nothing more is launched; running trials go on to their end."""
+    return await submitted(parts, caller, study, "drain", {})
+
+
 @router.post("/studies/{study}/resume", summary="Resume a study", **STEERED)
 async def resume_study(study: StudyName, parts: Here, caller: Runs) -> Any:
-    """Go on with a study that was paused."""
+    """Go on with a study that was paused or drained."""
     return await submitted(parts, caller, study, "resume", {})
 
 

@@ -17,6 +17,7 @@ from orchestrator.api.views import view
 from orchestrator.ledger import named, paging
 from orchestrator.ledger.codec import finite
 from orchestrator.ledger.records import AttemptRow, TrialRow, TrialState
+from orchestrator.ledger.rules import no_arm
 from orchestrator.runs import schedules
 from orchestrator.runs.folders import Storage
 from trainer.protocol import SCHEDULE
@@ -104,6 +105,9 @@ def list_study_trials(
 ) -> Any:
     """By arm, replicate and index."""
     row = parts.store.study(study)
+    arms = [each["name"] for each in row.spec["arms"]]
+    if arm is not None and arm not in arms:
+        raise no_arm(row.name, arm, arms)
     after = None if cursor_ is None else place(cursor_, str, int, int)
     found = parts.store.trials(
         row.study_id,

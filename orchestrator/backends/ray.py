@@ -25,7 +25,7 @@ from orchestrator.backends.asking import GONE, ask
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import read_journal
-from orchestrator.runs.worker import State, Worker
+from orchestrator.runs.worker import State, Worker, hidden
 from orchestrator.study.spec import Resources
 from trainer.protocol import Reply
 
@@ -242,8 +242,9 @@ class RayBackend:
             num_gpus=resources.gpus,
             resources={"TPU": resources.tpu_chips} if resources.tpu_chips else None,
         )
+        hides = hidden(resources)  # Ray leaves a worker without a GPU what it inherits
         try:
-            slot.actor = self._of_gcs(lambda: actor.remote(pin=pin, end_on_sigterm=True))
+            slot.actor = self._of_gcs(lambda: actor.remote(pin=pin, hides=hides, end_on_sigterm=True))
         except ValueError:
             return False
         slot.resources, slot.shape_key, slot.adopted, slot.silences = resources, None, False, 0

@@ -19,6 +19,18 @@ def forget_token() -> None:
     AuthenticationTokenLoader.instance().reset_cache()
 
 
+def accelerators(kind: str) -> int:
+    """How many of them a Ray that is started here would find: "GPU" or "TPU"."""
+    from ray._private.accelerators import get_accelerator_manager_for_resource
+
+    manager = get_accelerator_manager_for_resource(kind)
+    if manager is None:
+        return 0
+    found = int(manager.get_current_node_num_accelerators())
+    visible = manager.get_current_process_visible_accelerator_ids()
+    return found if visible is None else min(found, len(visible))
+
+
 def say_to(log: Callable[[Any], None]) -> None:
     """What workers print, and each worker's death, goes to `log`: Ray would print it to our stdout. And a
     driver that connects beside the main thread, as a server does, is no reason for a warning."""

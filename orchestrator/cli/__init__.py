@@ -30,6 +30,7 @@ NOUNS = {
     "token": "Create, list and revoke access tokens; print sign-in links.",
     "ui": "Open the MLflow UI on the mirrored studies.",
     "doctor": "Check the installation.",
+    "completion": "Print the completion script of bash, zsh or fish.",
     "down": "Stop the workers on this machine.",
 }
 

@@ -165,6 +165,11 @@ def _run(
                 return
         note("That process has ended; this one takes over.")
         fresh = False  # what has ended so far has been told
+    if lacks := host.lacking(settings, StudySpec.stored(study.spec).resources):
+        raise BadSpec(
+            f"A trial of {study.name} {lacks}. Run the study where there are enough (orch study resume "
+            f"{study.name}), or ask for less in a new one: --gpus, --resources."
+        )
     note("Starting the workers…")
     here = host.open_host(settings, store, workers=workers)
     try:
@@ -258,6 +263,9 @@ def show_result(
     if study.state is StudyState.PAUSED:
         note(f"Paused. Resume with: orch study resume {study.name}")
         return INTERRUPTED if interrupted else REFUSED
+    if study.state is StudyState.DRAINED:
+        note(f"Drained. Resume with: orch study resume {study.name}")
+        return REFUSED
     if study.state is StudyState.CANCELLED:
         note(f"The study {study.name} was cancelled.")
         return REFUSED

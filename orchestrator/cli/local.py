@@ -22,7 +22,15 @@ from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused
 from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, named
-from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, Wish
+from orchestrator.ledger.records import (
+    AttemptRow,
+    StoredEvent,
+    StudyRow,
+    StudyState,
+    TrialRow,
+    TrialState,
+    Wish,
+)
 from orchestrator.readings.overview import Overview, listed, overview
 from orchestrator.runs import schedules
 from orchestrator.runs.folders import Storage
@@ -101,8 +109,8 @@ class LocalSite:
         """How many of its trials run now."""
         return len(self.store.live_attempts(study.study_id))
 
-    def trials(self, study: StudyRow, *, arm: str | None) -> list[TrialRow]:
-        return self.store.trials(study.study_id, arm=arm)
+    def trials(self, study: StudyRow, *, arm: str | None, state: TrialState | None) -> list[TrialRow]:
+        return self.store.trials(study.study_id, arm=arm, states=None if state is None else {state})
 
     def trial(self, given: str) -> TrialRow:
         return named(self.store, given)
@@ -188,10 +196,12 @@ class LocalSite:
             raise MoveRefused(found.answer)
 
     def let_stop(self, study: StudyRow) -> None:
-        """After a pause or a cancellation that nobody led: tell workers that outlived their leader."""
+        """After a request that nobody led: see to runs that outlived their leader until none is left."""
         if not self.store.live_attempts(study.study_id) or self.store.lead(whoami()) is None:
             return
-        note("Runs of this study outlived the process that led them; they are told to save and stop.")
+        drains = self.store.study(study.study_id).state is StudyState.DRAINED
+        told = "this command waits until they have ended" if drains else "they are told to save and stop"
+        note(f"Runs of this study outlived the process that led them; {told}.")
         here = host.open_host(self.settings, self.store)
         try:
             drive.run(here, study.study_id, launch=False)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from orchestrator.cli import foreground
+from orchestrator.cli.completion import studies
 from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
 from orchestrator.cli.spec_options import as_json_option
 from orchestrator.ground.errors import MoveRefused
@@ -35,7 +36,7 @@ def place_of_mirror() -> Destination:
 
 
 @command.command("sync")
-@click.argument("study", required=False)
+@click.argument("study", required=False, shell_complete=studies)
 @as_json_option
 def sync_(study: str | None, as_json: bool) -> int:
     """Write to MLflow what is missing there, for one study or all; also what was deleted there."""

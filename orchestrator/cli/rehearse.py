@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from orchestrator.cli import foreground
+from orchestrator.cli.completion import specs
 from orchestrator.cli.output import DONE, NO_RESULT, counted, note, print_json, say
 from orchestrator.cli.spec_options import (
     as_json_option,
@@ -26,7 +27,7 @@ from orchestrator.study.spec import StudySpec
 
 
 @click.command("rehearse")
-@click.argument("spec", metavar="NAME|FILE")
+@click.argument("spec", metavar="NAME|FILE", shell_complete=specs)
 @size_option
 @search_option
 @workers_option

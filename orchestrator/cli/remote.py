@@ -98,9 +98,9 @@ class RemoteSite:
     def running(self, study: StudyRow) -> int:
         return running(self._view(study.study_id))
 
-    def trials(self, study: StudyRow, *, arm: str | None) -> list[TrialRow]:
+    def trials(self, study: StudyRow, *, arm: str | None, state: TrialState | None) -> list[TrialRow]:
         """Of their configs only the seed."""
-        found = self.client.trials(study.study_id, arm=arm)
+        found = self.client.trials(study.study_id, arm=arm, state=state)
         return [_trial({**each, "config": {"seed": each.get("seed")}}) for each in found]
 
     def trial(self, given: str) -> TrialRow:
@@ -178,6 +178,7 @@ class RemoteSite:
     def ask(self, study: StudyRow, verb: str, detail: Mapping[str, Any]) -> None:
         verbs: dict[str, Callable[[], Json]] = {
             "pause": lambda: self.client.pause(study.study_id),
+            "drain": lambda: self.client.drain(study.study_id),
             "resume": lambda: self.client.resume(study.study_id),
             "cancel": lambda: self.client.cancel(study.study_id),
             "extend": lambda: self.client.extend(study.study_id, detail),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.completion import study_argument
 from orchestrator.cli.findings import found, table_lines, tell_verdict
 from orchestrator.cli.opening import opened, server_option
 from orchestrator.cli.output import DONE, NO_RESULT, note, print_json, say, summary
@@ -16,7 +17,7 @@ FORMS = ("text", "md", "latex", "csv")
 
 
 @click.command("report")
-@click.argument("name")
+@study_argument
 @click.option("--out", type=click.Path(file_okay=False), help="The folder (default: ORCH_HOME/reports/NAME).")
 @click.option(
     "--slots",
@@ -41,7 +42,7 @@ def report_(name: str, out: str | None, slots: int | None, as_json: bool, server
 
 
 @click.command("verdict")
-@click.argument("name")
+@study_argument
 @as_json_option
 @click.option("--verbose", is_flag=True, help="Also print the rules of the verdict.")
 @server_option
@@ -61,7 +62,7 @@ def verdict_(name: str, as_json: bool, verbose: bool, server: str | None) -> int
 
 
 @click.command("table")
-@click.argument("name")
+@study_argument
 @click.option(
     "--format", "form", type=click.Choice(FORMS), default="text", show_default=True, help="The form."
 )

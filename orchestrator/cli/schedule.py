@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.completion import trials
 from orchestrator.cli.opening import opened, server_option
 from orchestrator.cli.output import DONE, say
 from orchestrator.ground.errors import BadSpec
@@ -18,7 +19,7 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("trial_id", metavar="TRIAL")
+@click.argument("trial_id", metavar="TRIAL", shell_complete=trials)
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="The JSON file (default: schedule.json)."
 )

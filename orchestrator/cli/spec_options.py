@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from orchestrator.cli.completion import specs
 from orchestrator.cli.output import note
 from orchestrator.ground.errors import BadSpec
 from orchestrator.study.methods import OUR_BAYESIAN, replacing
@@ -53,7 +54,7 @@ def _no_nan(context: click.Context, option: click.Parameter, value: float | None
 def spec_options(function: Function) -> Function:
     """What names a spec and changes it: of `create`, `plan` and `spec`."""
     options = (
-        click.argument("spec", metavar="NAME|FILE"),
+        click.argument("spec", metavar="NAME|FILE", shell_complete=specs),
         size_option,
         click.option("--name", help="Name of the study (default: the name in its spec)."),
         click.option(
@@ -77,6 +78,19 @@ def spec_options(function: Function) -> Function:
             multiple=True,
             metavar="PATH=VALUE",
             help="Override a value of the base config (docs/config.md); repeatable.",
+        ),
+        click.option(
+            "--gpus",
+            type=click.FloatRange(min=0),
+            callback=_no_nan,
+            metavar="N",
+            help="GPUs of every trial: a share up to 1, or a whole number; 0 hides them.",
+        ),
+        click.option(
+            "--resources",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="What every trial holds: cpus, gpus, tpu_chips (or tpu), tpu_type, hosts; repeatable.",
         ),
         search_option,
     )
@@ -105,6 +119,8 @@ def read(
     pair: str | None = None,
     data_dir: str | None = None,
     sets: tuple[str, ...] = (),
+    gpus: float | None = None,
+    resources: tuple[str, ...] = (),
 ) -> Overridden:
     """The spec that NAME|FILE and the flags ask for. A name that looks like a file is one."""
     from orchestrator.study.overrides import override
@@ -123,7 +139,10 @@ def read(
     else:
         spec = catalog.get(given, size or "quick")
     sets = (*_data(spec, pair, data_dir), *sets)
-    return override(spec, name=name, trials=trials, replicates=replicates, search=search, sets=sets)
+    held = (*resources, *([] if gpus is None else [f"gpus={gpus:g}"]))
+    return override(
+        spec, name=name, trials=trials, replicates=replicates, search=search, sets=sets, resources=held
+    )
 
 
 def _data(spec: StudySpec, pair: str | None, data_dir: str | None) -> list[str]:

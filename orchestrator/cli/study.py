@@ -1,4 +1,4 @@
-"""`orch study …`: create, plan, spec, list, show, watch, pause, resume, cancel, extend, delete, export.
+"""`orch study …`: create, plan, spec, list, show, watch, steer, extend, delete, export.
 
 What was found (report, verdict, table) is in `results.py`.
 """
@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from orchestrator.cli import foreground, results
+from orchestrator.cli.completion import arms, study_argument
 from orchestrator.cli.foreground import show_overview, show_result
 from orchestrator.cli.opening import Site, opened, server_option
 from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
@@ -27,7 +28,7 @@ from orchestrator.cli.spec_options import (
     verbose_option,
     workers_option,
 )
-from orchestrator.engine.requests import more_seeds
+from orchestrator.engine.requests import HELD, more_seeds
 from orchestrator.ground import durations
 from orchestrator.ground.errors import BadSpec, MoveRefused, NameTaken
 from orchestrator.ground.settings import from_environment
@@ -85,7 +86,7 @@ def create(
         if made.attached:
             status = site.overview(study).status
             note(f"The study {study.name} exists with this spec and is {status}; resuming it.")
-        if study.state is StudyState.PAUSED:
+        if study.state in HELD:
             site.ask(study, "resume", {})
         extra = {"created": not made.attached, "attached": made.attached}
         if not no_run:
@@ -193,7 +194,7 @@ def list_(as_json: bool, server: str | None) -> int:
 
 
 @command.command()
-@click.argument("name")
+@study_argument
 @as_json_option
 @server_option
 def show(name: str, as_json: bool, server: str | None) -> int:
@@ -232,12 +233,12 @@ def _show(site: Site, study: StudyRow, *, as_json: bool, extra: dict[str, Any] |
 
 
 @command.command()
-@click.argument("name")
+@study_argument
 @as_json_option
 @verbose_option
 @server_option
 def watch(name: str, as_json: bool, verbose: bool, server: str | None) -> int:
-    """Follow a study that another process runs, until it ends or is paused."""
+    """Follow a study that another process runs, until it ends, is paused or is drained."""
     with opened(server) as site:
         study = site.study(name)
         site.watch(study)
@@ -246,7 +247,7 @@ def watch(name: str, as_json: bool, verbose: bool, server: str | None) -> int:
 
 # -- steer -----------------------------------------------------------------------------------------------
 @command.command()
-@click.argument("name")
+@study_argument
 @as_json_option
 @server_option
 def pause(name: str, as_json: bool, server: str | None) -> int:
@@ -255,7 +256,16 @@ def pause(name: str, as_json: bool, server: str | None) -> int:
 
 
 @command.command()
-@click.argument("name")
+@study_argument
+@as_json_option
+@server_option
+def drain(name: str, as_json: bool, server: str | None) -> int:
+    """Drain a study: start no more trials, and let running ones end."""
+    return _steer(name, "drain", server, as_json=as_json)
+
+
+@command.command()
+@study_argument
 @workers_option
 @click.option(
     "--no-run", is_flag=True, help="Mark it as resumed without running it; another process can run it."
@@ -266,7 +276,7 @@ def pause(name: str, as_json: bool, server: str | None) -> int:
 def resume(
     name: str, workers: int | None, no_run: bool, as_json: bool, verbose: bool, server: str | None
 ) -> int:
-    """Resume a study that was paused or whose process died."""
+    """Resume a study that was paused or drained, or whose process died."""
     with opened(server) as site:
         study = site.study(name)
         site.ask(study, "resume", {})
@@ -277,7 +287,7 @@ def resume(
 
 
 @command.command()
-@click.argument("name")
+@study_argument
 @as_json_option
 @server_option
 def cancel(name: str, as_json: bool, server: str | None) -> int:
@@ -294,9 +304,9 @@ def _steer(name: str, verb: str, server: str | None, *, as_json: bool) -> int:
 
 
 @command.command()
-@click.argument("name")
+@study_argument
 @click.option("--seeds", type=click.IntRange(min=1), help="More fresh seeds, for both sides of the claim.")
-@click.option("--arm", help="The arm to extend; with --seeds, only this arm gets them.")
+@click.option("--arm", shell_complete=arms, help="The arm to extend; with --seeds, only this arm gets them.")
 @click.option("--trials", type=click.IntRange(min=1), help="More trials of the arm, in each replicate.")
 @as_json_option
 @server_option
@@ -322,8 +332,9 @@ def _answered(site: Site, study: StudyRow, *, as_json: bool) -> int:
         say(f"The study {study.name} is {site.overview(study).status}.")
         live = site.running(study)
         if live and study.state is not StudyState.RUNNING:
-            note(f"{live} of its runs are still stopping.")
-    if study.state is StudyState.PAUSED:
+            what = "go on to their end" if study.state is StudyState.DRAINED else "are still stopping"
+            note(f"{live} of its runs {what}.")
+    if study.state in HELD:
         note(f"Resume with: orch study resume {study.name}")
     elif study.state is StudyState.RUNNING:
         note(site.hint(study))
@@ -331,7 +342,7 @@ def _answered(site: Site, study: StudyRow, *, as_json: bool) -> int:
 
 
 @command.command()
-@click.argument("name")
+@study_argument
 @click.option("--yes", is_flag=True, help="Delete it without asking.")
 @as_json_option
 @server_option
@@ -371,7 +382,7 @@ def _confirm(what: str) -> None:
 
 # -- export ----------------------------------------------------------------------------------------------
 @command.command("export")
-@click.argument("name")
+@study_argument
 @click.option("--to", "form", type=click.Choice(("csv", "json", "optuna")), required=True, help="The form.")
 @click.option("--out", type=click.Path(dir_okay=False), help="The file; without it, stdout (not for optuna).")
 def export_(name: str, form: str, out: str | None) -> int:

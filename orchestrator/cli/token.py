@@ -7,6 +7,7 @@ from datetime import datetime
 import click
 
 from orchestrator.cli import foreground
+from orchestrator.cli.completion import tokens
 from orchestrator.cli.opening import server_option
 from orchestrator.cli.output import DONE, note, print_json, say, table, terminal_width
 from orchestrator.cli.spec_options import as_json_option
@@ -81,7 +82,7 @@ def list_(as_json: bool) -> int:
 
 
 @command.command()
-@click.argument("name")
+@click.argument("name", shell_complete=tokens)
 def revoke(name: str) -> int:
     """Revoke a token."""
     with foreground.opened(from_environment(), writing=False) as store:

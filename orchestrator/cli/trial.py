@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from orchestrator.cli.completion import arms, study_argument, trial_argument
 from orchestrator.cli.opening import Site, opened, server_option
 from orchestrator.cli.output import (
     DONE,
@@ -25,10 +26,17 @@ from orchestrator.cli.spec_options import as_json_option
 from orchestrator.ground.durations import hours, stopwatch
 from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.costs import run_hours
-from orchestrator.ledger.records import ENDED, AttemptRow, AttemptState, StoredEvent, StudyState, TrialRow
+from orchestrator.ledger.records import (
+    ENDED,
+    AttemptRow,
+    AttemptState,
+    StoredEvent,
+    StudyState,
+    TrialRow,
+    TrialState,
+)
+from orchestrator.ledger.rules import no_arm
 from orchestrator.readings.overview import commit_of, event_words, fallback_words
-from orchestrator.service.asking import unknown_arm
-from orchestrator.study.spec import StudySpec
 
 FOLLOW_S = 0.2  # between two looks for new events
 PAGE = 1000
@@ -40,17 +48,19 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument("name")
-@click.option("--arm", help="Only trials of this arm.")
+@study_argument
+@click.option("--arm", shell_complete=arms, help="Only trials of this arm.")
+@click.option("--state", type=click.Choice([s.value for s in TrialState]), help="Only trials in this state.")
 @as_json_option
 @server_option
-def list_(name: str, arm: str | None, as_json: bool, server: str | None) -> int:
+def list_(name: str, arm: str | None, state: str | None, as_json: bool, server: str | None) -> int:
     """List a study's trials, by arm, replicate and index."""
     with opened(server) as site:
         study = site.study(name)
-        if arm is not None and (unknown := unknown_arm(StudySpec.stored(study.spec), arm)):
-            raise NotFound(unknown)
-        rows = site.trials(study, arm=arm)
+        arms = [each["name"] for each in study.spec["arms"]]
+        if arm is not None and arm not in arms:
+            raise no_arm(study.name, arm, arms)
+        rows = site.trials(study, arm=arm, state=None if state is None else TrialState(state))
     told = [
         {"trial": f"{study.name}.{row.arm}.{row.replicate}.{row.index}", **_without_config(row)}
         for row in rows
@@ -58,7 +68,8 @@ def list_(name: str, arm: str | None, as_json: bool, server: str | None) -> int:
     if as_json:
         print_json({"trials": told})
     elif not told:
-        note(f"{study.name} has no trials yet{f' in {arm}' if arm else ''}.")
+        kind = f"{state} trials" if state else "trials yet"
+        note(f"{study.name} has no {kind}{f' in {arm}' if arm else ''}.")
     else:
         header = ("trial", "state", "seed", "value", "run time")
         cells = [
@@ -82,7 +93,7 @@ def _without_config(row: TrialRow) -> dict[str, Any]:
 
 
 @command.command()
-@click.argument("trial")
+@trial_argument
 @as_json_option
 @server_option
 def show(trial: str, as_json: bool, server: str | None) -> int:
@@ -127,7 +138,7 @@ def _attempt_cells(attempt: AttemptRow) -> tuple[str, ...]:
 
 
 @command.command()
-@click.argument("trial")
+@trial_argument
 @click.option("--attempt", type=click.IntRange(min=1), help="Only this attempt.")
 @click.option("--follow", is_flag=True, help="Keep printing until the trial ends.")
 @server_option
@@ -158,8 +169,9 @@ def _events(site: Site, trial: TrialRow, *, follow: bool) -> Iterator[StoredEven
     cursor, resting = 0, False
     while True:
         if follow:  # read before the events, so that none of an ended trial is missed
-            ended = site.trial(trial.trial_id).state in ENDED
-            resting = ended or site.study(trial.study_id).state is not StudyState.RUNNING
+            state = site.trial(trial.trial_id).state
+            held = site.study(trial.study_id).state is not StudyState.RUNNING
+            resting = state in ENDED or (held and state is not TrialState.RUNNING)
         page = site.events(trial, after=cursor, most=PAGE)
         yield from page
         if page:
@@ -183,7 +195,7 @@ def _line(stored: StoredEvent, began: float) -> str:
 
 
 @command.command()
-@click.argument("trial")
+@trial_argument
 @as_json_option
 @server_option
 def retry(trial: str, as_json: bool, server: str | None) -> int:

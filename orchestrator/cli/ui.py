@@ -16,6 +16,7 @@ from typing import IO
 
 import click
 
+from orchestrator.cli.completion import studies
 from orchestrator.cli.mlflow import place_of_mirror
 from orchestrator.cli.output import DONE, note, say
 from orchestrator.ground.errors import MirrorLost, NotFound
@@ -33,7 +34,7 @@ ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TE
 
 
 @click.command("ui")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=studies)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="The port.")
 def command(name: str | None, host: str, port: int) -> int:

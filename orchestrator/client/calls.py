@@ -214,6 +214,9 @@ class Client:
     def pause(self, study: str) -> Json:
         return self._ask(_study(study), "pause")
 
+    def drain(self, study: str) -> Json:
+        return self._ask(_study(study), "drain")
+
     def resume(self, study: str) -> Json:
         return self._ask(_study(study), "resume")
 
@@ -346,7 +349,7 @@ class _Deaf:
 
 def at_rest(seen: Mapping[str, Any]) -> bool:
     """Of what `Client.study` gives: nothing of it runs, and nothing will."""
-    return seen["status"] in ("paused", "completed", "cancelled") and not running(seen)
+    return seen["status"] in ("paused", "drained", "completed", "cancelled") and not running(seen)
 
 
 def running(seen: Mapping[str, Any]) -> int:

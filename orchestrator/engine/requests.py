@@ -11,11 +11,14 @@ from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import BadSpec, MoveRefused, NotFound
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyRow, StudyState, TrialState, Wish
-from orchestrator.ledger.rules import deletable, never_began
+from orchestrator.ledger.rules import deletable, never_began, no_arm
 from orchestrator.runs.folders import Storage
 from orchestrator.study.spec import FRESH_PER_REPLICATE, MOST_TRIALS, Arm, StudySpec
 
-VERBS = ("pause", "resume", "cancel", "extend", "retry", "delete")
+VERBS = ("pause", "drain", "resume", "cancel", "extend", "retry", "delete")
+
+GOING_ON = (StudyState.RUNNING, StudyState.DRAINED)  # runs of these are under way, or may be
+HELD = (StudyState.PAUSED, StudyState.DRAINED)  # nothing of these is launched until they are resumed
 
 
 def obey_all(store: Store, epoch: int, *, clock: Clock, storage: Storage | None) -> set[str]:
@@ -43,9 +46,11 @@ def obey(store: Store, epoch: int, wish: Wish, clock: Clock, storage: Storage | 
         study = store.study(wish.study_id)
         match wish.verb:
             case "pause":
-                _turn(store, epoch, study, StudyState.RUNNING, StudyState.PAUSED, verb="paused")
+                _turn(store, epoch, study, StudyState.PAUSED, "paused", after=GOING_ON)
+            case "drain":
+                _turn(store, epoch, study, StudyState.DRAINED, "drained", after=(StudyState.RUNNING,))
             case "resume":
-                _turn(store, epoch, study, StudyState.PAUSED, StudyState.RUNNING, verb="resumed")
+                _turn(store, epoch, study, StudyState.RUNNING, "resumed", after=HELD)
             case "cancel":
                 _cancel(store, epoch, study, clock)
             case "extend":
@@ -65,16 +70,22 @@ def obey(store: Store, epoch: int, wish: Wish, clock: Clock, storage: Storage | 
 
 
 def _turn(
-    store: Store, epoch: int, study: StudyRow, before: StudyState, after: StudyState, *, verb: str
+    store: Store,
+    epoch: int,
+    study: StudyRow,
+    to: StudyState,
+    verb: str,
+    *,
+    after: tuple[StudyState, ...],
 ) -> None:
     """Already there is as good as done: a wish may be obeyed twice."""
-    if study.state not in (before, after):
+    if study.state not in (to, *after):
         again = " Create it again under another name." if study.state is StudyState.CANCELLED else ""
         raise MoveRefused(
             f"The study {study.name} is {study.state} and cannot be {verb}; only one that is "
-            f"{before} can.{again}"
+            f"{' or '.join(after)} can.{again}"
         )
-    store.move_study(epoch, study.study_id, before, after)
+    store.move_study(epoch, study.study_id, study.state, to)
 
 
 def _cancel(store: Store, epoch: int, study: StudyRow, clock: Clock) -> None:
@@ -128,7 +139,7 @@ def check_extension(store: Store, study_id: str, spec: StudySpec, more: Mapping[
     names = [arm.name for arm in spec.arms]
     for name, count in more.items():
         if name not in names:
-            raise BadSpec(_no_arm(spec, name))
+            raise no_arm(spec.name, name, names)
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise BadSpec(f"{name}: {count!r} more trials cannot be added. Give a whole number from 1.")
         refusal = closed(spec, name, begun=lambda arm: _begun(store, study_id, arm))
@@ -179,8 +190,9 @@ def more_seeds(spec: StudySpec, count: int, arm: str | None = None) -> dict[str,
         raise BadSpec(f"{spec.name} registered no claim. Name the arm whose choice is to run on more seeds.")
     found: dict[str, int] = {}
     for name in sides:
-        if name not in [each.name for each in spec.arms]:
-            raise BadSpec(_no_arm(spec, name))
+        names = [each.name for each in spec.arms]
+        if name not in names:
+            raise no_arm(spec.name, name, names)
         there = spec.confirmations(spec.arm(name))
         if not there:
             raise BadSpec(
@@ -188,10 +200,6 @@ def more_seeds(spec: StudySpec, count: int, arm: str | None = None) -> dict[str,
             )
         found |= dict.fromkeys((each.name for each in there), count)
     return found
-
-
-def _no_arm(spec: StudySpec, name: str) -> str:
-    return f"No arm is named {name!r}. The arms are: {', '.join(arm.name for arm in spec.arms)}."
 
 
 def most_trials(arm: Arm) -> int:

@@ -24,6 +24,7 @@ from orchestrator.ledger import Store
 from orchestrator.ledger.base import Ending
 from orchestrator.ledger.records import (
     ENDED,
+    NOT_ENDED,
     AttemptRow,
     AttemptState,
     StudyRow,
@@ -108,11 +109,12 @@ class Engine:
             for study_id in obey_all(self.store, epoch, clock=self.clock, storage=self.storage):
                 self._courses.pop(study_id, None)
                 self._unrunnable.discard(study_id)
-            studies = {s.study_id: s for s in self.store.studies({StudyState.RUNNING, StudyState.PAUSED})}
+            studies = {s.study_id: s for s in self.store.studies(NOT_ENDED)}
             self._unrunnable.keep_only(studies)
             ended = self._collect(epoch, studies)
             running = [study for study in studies.values() if study.state is StudyState.RUNNING]
-            launched = sum(self._try_to_advance(epoch, study) for study in running) if launch else 0
+            drained = [study for study in studies.values() if study.state is StudyState.DRAINED]
+            launched = sum(self._try_to_advance(epoch, s) for s in drained + (running if launch else []))
             return Tick(
                 True,
                 launched=launched,
@@ -310,8 +312,10 @@ class Engine:
         """Launch what fits; end the study when nothing is left to do."""
         course = self._course(study)
         if course.done:
-            self.store.move_study(epoch, study.study_id, StudyState.RUNNING, StudyState.COMPLETED)
+            self.store.move_study(epoch, study.study_id, study.state, StudyState.COMPLETED)
             self._courses.pop(study.study_id)
+            return 0
+        if study.state is StudyState.DRAINED:
             return 0
         self._skip(epoch, study, course)
         self._entrypoint(course.spec.entrypoint)  # it must be found before a launch is written down

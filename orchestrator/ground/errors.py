@@ -20,7 +20,7 @@ class BadSpec(OrchError):
 
 
 class NotFound(OrchError):
-    """No study, trial or preset of that name."""
+    """No study, arm, trial or preset of that name."""
 
 
 class NameTaken(OrchError):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from orchestrator.ground.errors import NotFound, closest, did_you_mean
+from orchestrator.ground.errors import NotFound, did_you_mean
 from orchestrator.ledger.base import Desk, Ending, Ledger, Store
 from orchestrator.ledger.records import StudyRow, TrialRow
+from orchestrator.ledger.rules import no_arm
 
 __all__ = ["Desk", "Ending", "Ledger", "Store", "named", "open_ledger"]
 
@@ -32,20 +33,20 @@ def named(ledger: Ledger, given: str) -> TrialRow:
     try:
         return ledger.trial(f"{found.study_id}.{rest}")
     except NotFound:
-        raise NotFound(_missing(ledger, found, rest)) from None
+        raise _missing(ledger, found, rest) from None
 
 
-def _missing(ledger: Ledger, study: StudyRow, given: str) -> str:
+def _missing(ledger: Ledger, study: StudyRow, given: str) -> NotFound:
     """That a study has no such trial, and which are the nearest."""
     arm, *place = given.split(".")
     arms = [each["name"] for each in study.spec["arms"]]
     if arm not in arms:
-        return f"{study.name} has no arm {arm[:80]!r}.{closest(arm[:80], arms)}"
+        return no_arm(study.name, arm, arms)
     replicate, index = [int(n[:9]) if n.isdecimal() else 0 for n in (*place, "", "")[:2]]
     trials = ledger.trials(study.study_id, arm=arm)
     trials.sort(key=lambda trial: (abs(trial.replicate - replicate), abs(trial.index - index)))
     near = [f"{study.name}.{arm}.{trial.replicate}.{trial.index}" for trial in trials[:3]]
-    return (
+    return NotFound(
         f"{study.name} has no trial {given[:80]!r}.{did_you_mean(near)} "
         f"To see all: orch trial list {study.name}"
     )

@@ -36,6 +36,7 @@ UPGRADES: tuple[Upgrade, ...] = (
         "created_at DOUBLE PRECISION NOT NULL, expires_at DOUBLE PRECISION NOT NULL)",
     ),
     ("ALTER TABLE studies ADD COLUMN learns TEXT",),  # so that a reader need not ask the entrypoint
+    (),  # studies may be drained, a state that releases of before cannot read
 )
 
 

@@ -16,6 +16,7 @@ from orchestrator.ground.errors import MoveRefused
 class StudyState(enum.StrEnum):
     RUNNING = "running"
     PAUSED = "paused"
+    DRAINED = "drained"  # nothing more is launched; what runs goes on to its end
     COMPLETED = "completed"
     CANCELLED = "cancelled"
 
@@ -42,6 +43,7 @@ class AttemptState(enum.StrEnum):
 
 State = StudyState | TrialState | AttemptState
 
+NOT_ENDED = frozenset({StudyState.RUNNING, StudyState.PAUSED, StudyState.DRAINED})
 ENDED = frozenset({TrialState.COMPLETED, TrialState.DIVERGED, TrialState.STOPPED, TrialState.FAILED})
 RESULTS = frozenset({TrialState.COMPLETED, TrialState.DIVERGED})  # a failed or stopped run has none
 DAMAGED = "damaged_checkpoints"  # of an attempt's provenance: it is a part of what its result rests on
@@ -50,8 +52,9 @@ LIVE_ATTEMPT = frozenset({AttemptState.LAUNCHING, AttemptState.RUNNING})
 # By kind first: members of two StrEnums that spell alike are equal, and would share a key.
 MOVES: dict[type[State], Mapping[Any, frozenset[Any]]] = {
     StudyState: {
-        StudyState.RUNNING: frozenset({StudyState.PAUSED, StudyState.COMPLETED, StudyState.CANCELLED}),
+        StudyState.RUNNING: frozenset(set(StudyState) - {StudyState.RUNNING}),
         StudyState.PAUSED: frozenset({StudyState.RUNNING, StudyState.CANCELLED}),
+        StudyState.DRAINED: frozenset(set(StudyState) - {StudyState.DRAINED}),
         StudyState.COMPLETED: frozenset({StudyState.RUNNING}),  # extended, or a failed trial retried
     },
     TrialState: {
@@ -167,7 +170,7 @@ class Wish:
 
     wish_id: int
     study_id: str
-    verb: str  # pause, resume, cancel, extend, retry, delete
+    verb: str  # pause, drain, resume, cancel, extend, retry, delete
     detail: Mapping[str, Any]
     asked_at: float
     asked_by: str

@@ -6,10 +6,10 @@ A ledger reads rows, asks here what they become, and writes that in the same tra
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.ground.errors import Fenced, KeyUsed, MoveRefused, NotFound, nearest
+from orchestrator.ground.errors import Fenced, KeyUsed, MoveRefused, NotFound, closest, nearest
 from orchestrator.ledger.base import Ending
 from orchestrator.ledger.records import (
     DAMAGED,
@@ -230,6 +230,10 @@ def other_trial(trial: TrialRow) -> MoveRefused:
 def no_study(asked: str, names: Iterable[str]) -> NotFound:
     hint = nearest(asked, names)
     return NotFound(f"There is no study {_cut(asked)}.{hint} `orch study list` shows all.")
+
+
+def no_arm(study: str, asked: str, names: Sequence[str]) -> NotFound:
+    return NotFound(f"{study} has no arm {_cut(asked)}.{closest(asked[:80], names)}")
 
 
 def no_trial(trial_id: str) -> NotFound:

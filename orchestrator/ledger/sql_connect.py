@@ -193,7 +193,9 @@ def prepare(engine: Engine, upgrades: tuple[migrations.Upgrade, ...], *, patienc
         found = _version(connection)
         if found is None:
             _refuse_another_programs(connection)
-    if found is not None and not migrations.statements(found, upgrades, where=where):
+        else:
+            migrations.statements(found, upgrades, where=where)  # one from the future is refused
+    if found == migrations.version_after(upgrades):
         return
     if engine.dialect.name == "sqlite":
         _write_ahead(str(engine.url.database), patience_s=patience_s)

@@ -13,6 +13,8 @@ class Status(enum.StrEnum):
     RUNNING = "running"
     PAUSING = "pausing"  # its runs are still saving
     PAUSED = "paused"
+    DRAINING = "draining"  # nothing more is launched, and its runs go on to their end
+    DRAINED = "drained"
     COMPLETED = "completed"
     CANCELLED = "cancelled"
 
@@ -23,12 +25,18 @@ def status(state: StudyState, running: int) -> Status:
         return Status.WAITING
     if state is StudyState.PAUSED and running:
         return Status.PAUSING
+    if state is StudyState.DRAINED and running:
+        return Status.DRAINING
     return Status(state.value)
 
 
 def stored(shown: Status) -> StudyState:
     """The state in the ledger that a status is told of."""
-    told = {Status.WAITING: StudyState.RUNNING, Status.PAUSING: StudyState.PAUSED}
+    told = {
+        Status.WAITING: StudyState.RUNNING,
+        Status.PAUSING: StudyState.PAUSED,
+        Status.DRAINING: StudyState.DRAINED,
+    }
     return told.get(shown) or StudyState(shown.value)
 
 

@@ -23,6 +23,7 @@ from orchestrator.ledger.records import Event
 from orchestrator.runs import provenance
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import NO_ROOM, DiskFull, Journal, Storage
+from orchestrator.study.spec import Resources
 from trainer.protocol import Outcome, Place, Reply, Report, Reporter, Status, write_resume_note
 
 BURST_S = 0.02  # after the first word one who waits is told what follows within this time, too
@@ -44,12 +45,15 @@ class Worker:
         self,
         *,
         pin: tuple[int, int] | None = None,
+        hides: Mapping[str, str] | None = None,
         end_on_sigterm: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`pin`: (which slot, how many cores); before any training code is loaded."""
+        """Before any training code is loaded: `pin`, (which slot, how many cores); `hides`, variables to
+        set."""
         if pin is not None:
             _pin(*pin)
+        os.environ.update(hides or {})
         self._now = now
         self._news = threading.Condition()  # an attempt has begun, spoken or ended
         self._attempt: _Attempt | None = None
@@ -311,6 +315,13 @@ def _pin(slot: int, cores: int) -> None:
         for thread in os.listdir("/proc/self/task"):
             with contextlib.suppress(ProcessLookupError):  # it has ended
                 os.sched_setaffinity(int(thread), own)
+
+
+def hidden(resources: Resources) -> dict[str, str]:
+    """The environment in which training code sees no accelerator that its trial does not ask for."""
+    found = {} if resources.gpus else {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
+    # JAX would fail on a platform that is demanded and not there, and would take a TPU without being told.
+    return found if resources.gpus or resources.tpu_chips else {**found, "JAX_PLATFORMS": "cpu"}
 
 
 def _watch_sigterm(worker: Worker) -> None:

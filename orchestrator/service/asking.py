@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from orchestrator.engine.requests import check_extension, obey
 from orchestrator.ground.clock import Clock
-from orchestrator.ground.errors import BadSpec, MoveRefused, closest
+from orchestrator.ground.errors import MoveRefused
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyRow, Wish
 from orchestrator.ledger.rules import deletable
@@ -26,15 +26,9 @@ def submit(
     clock: Clock,
     by: str | None = None,
 ) -> Wish:
-    """Store a request. BadSpec or MoveRefused, and nothing is stored, where the refusal is known already."""
+    """Store a request. Nothing is stored where it is refused at once: BadSpec, NotFound or MoveRefused."""
     _refuse_at_once(store, study, verb, detail, clock)
     return ask(store, study, verb, detail, clock=clock, by=by)
-
-
-def unknown_arm(spec: StudySpec, name: str) -> str:
-    """A sentence with the nearest names for an arm that a study does not have; "" for one that it has."""
-    names = [arm.name for arm in spec.arms]
-    return "" if name in names else f"{spec.name} has no arm {name[:80]!r}.{closest(name[:80], names)}"
 
 
 def _refuse_at_once(
@@ -44,11 +38,7 @@ def _refuse_at_once(
         deletable(study, live=bool(store.live_attempts(study.study_id)))
         return
     if verb == "extend":
-        spec = StudySpec.stored(study.spec)
-        for name in detail:
-            if unknown := unknown_arm(spec, name):
-                raise BadSpec(unknown)
-        check_extension(store, study.study_id, spec, detail)
+        check_extension(store, study.study_id, StudySpec.stored(study.spec), detail)
     before = store.wishes(study.study_id)
     if any(each.answer is None for each in before):
         return  # what is asked for already may change what can be granted

@@ -36,7 +36,7 @@ def run(
     on_tick: Callable[[Tick], None] = lambda tick: None,
     wait: Callable[[float], None] | None = None,
 ) -> StudyRow:
-    """Tick until the study has ended, or is paused, and nothing of it runs any more.
+    """Tick until the study has ended, or is paused or drained, and nothing of it runs any more.
 
     A ledger or a Ray that does not answer is waited for, and a disk that cannot be written; after PATIENCE_S
     the error is raised. That a study cannot go on is raised once nothing of it runs any more. Should another

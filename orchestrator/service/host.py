@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TextIO
 
-from orchestrator.backends import daemon
+from orchestrator.backends import daemon, ray_private
 from orchestrator.backends.ray import RayBackend
 from orchestrator.engine.tick import Engine
 from orchestrator.ground.clock import Clock, SystemClock
@@ -17,6 +17,7 @@ from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
 from orchestrator.runs.folders import Storage
+from orchestrator.study.spec import Resources
 
 
 @dataclass
@@ -83,6 +84,21 @@ def open_host(settings: Settings, store: Store, *, workers: int | None = None) -
         raise
 
     return Host(settings, store, clock, engine, slots, alive=alive, claim=claim)
+
+
+def lacking(settings: Settings, resources: Resources) -> str:
+    """Which accelerators a trial asks for that this machine has not got; "" where workers run already, which
+    are asked themselves, and where it has them."""
+    wanted = {"GPU": resources.gpus, "TPU": resources.tpu_chips}
+    if not any(wanted.values()) or daemon.find(settings.home) is not None:
+        return ""
+    for kind, amount in wanted.items():
+        found = ray_private.accelerators(kind) if amount else 0
+        if found < amount:
+            unit = "GPU" if kind == "GPU" else "TPU chip"
+            there = f"{found}" if found else "none"
+            return f"asks for {amount:g} {unit}{'s' * (amount != 1)}, and this machine has {there}"
+    return ""
 
 
 def claimed(settings: Settings) -> TextIO | None:

@@ -7,14 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.ground.errors import BadSpec
+from orchestrator.ground.errors import BadSpec, nearest
 from orchestrator.study.configs import Reach, reach
 from orchestrator.study.entrypoint import inherit_of
 from orchestrator.study.methods import OUR_BAYESIAN, replacing
 from orchestrator.study.plan import COST_THE_SAME
-from orchestrator.study.spec import PATH, StudySpec
+from orchestrator.study.spec import PATH, Resources, StudySpec
 from orchestrator.study.spec_files import spec_from_dict
 from trainer.config.paths import value_at, with_values
+
+SHORT_RESOURCES = {"cpu": "cpus", "gpu": "gpus", "tpu": "tpu_chips"}
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,14 @@ def override(
     replicates: int | None = None,
     search: str | None = None,
     sets: Sequence[str] = (),
+    resources: Sequence[str] = (),
 ) -> Overridden:
     """The spec with the flags of a command laid over it, checked anew.
 
     `trials` goes to every arm that searches without a grid, `search` to every Bayesian arm, and
     each of `sets` ("path=value", the value as JSON or else as a string) into the base config, over which an
-    arm's own config is laid. One that changes no arm is refused.
+    arm's own config is laid. One that changes no arm is refused. Each of `resources` ("key=value") is what
+    every trial holds, whatever the spec says of it.
     """
     useless = list(_without_arms(spec, trials, replicates, search))
     data = spec.model_dump(mode="json")
@@ -51,6 +55,7 @@ def override(
             arm["trials"] = trials
         if search is not None and before.bayesian:
             arm["method"] = search
+    data["resources"].update(_resource(text) for text in resources)
     settings = dict(_setting(text) for text in sets)
     data["base"] = with_values(data["base"], settings)
     changed = spec_from_dict(data)
@@ -79,6 +84,20 @@ def _setting(text: str) -> tuple[str, Any]:
         return path, json.loads(value)
     except (ValueError, RecursionError):  # RecursionError: thousands of brackets
         return path, value
+
+
+def _resource(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    key = SHORT_RESOURCES.get(key, key)
+    if not equals or key not in Resources.model_fields:
+        raise BadSpec(
+            f"--resources {text[:60]} is not understood.{nearest(key, Resources.model_fields)} Write it like "
+            f"--resources cpus=2. Allowed: {', '.join(Resources.model_fields)}."
+        )
+    try:
+        return key, json.loads(value)
+    except (ValueError, RecursionError):
+        return key, value
 
 
 def _leaves(config: Mapping[str, Any], above: str = "") -> Iterator[str]:

@@ -20,8 +20,9 @@ from orchestrator.ledger.records import AttemptState, StudyState, TrialRow, Tria
 from orchestrator.testing.ledger_rows import T0, T1, attempt, event, study, trial
 
 STUDY_MOVES = {
-    "running": {"paused", "completed", "cancelled"},
+    "running": {"paused", "drained", "completed", "cancelled"},
     "paused": {"running", "cancelled"},
+    "drained": {"running", "paused", "completed", "cancelled"},
     "completed": {"running"},
     "cancelled": set[str](),
 }

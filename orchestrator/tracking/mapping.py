@@ -48,6 +48,7 @@ STATUS = {
 STUDY_STATUS = {
     StudyState.RUNNING: "RUNNING",
     StudyState.PAUSED: "SCHEDULED",
+    StudyState.DRAINED: "SCHEDULED",
     StudyState.COMPLETED: "FINISHED",
     StudyState.CANCELLED: "KILLED",
 }

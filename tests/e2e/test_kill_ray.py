@@ -16,10 +16,12 @@ from typing import Any, TypeVar
 import pytest
 
 from orchestrator.backends import daemon
+from orchestrator.ground.clock import SystemClock
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.ledger.costs import run_hours
-from orchestrator.ledger.records import AttemptRow, AttemptState, StudyState
+from orchestrator.ledger.records import AttemptRow, AttemptState, StudyState, TrialState
 from orchestrator.runs.folders import read_journal
+from orchestrator.service.creation import ask
 from orchestrator.study.canonical import canonical
 from tests.faults import invariants
 from tests.faults.world import small_study
@@ -138,6 +140,35 @@ def test_killed_processes_lose_no_trial_and_repeat_none(tmp_path: Path) -> None:
             assert others.pop(victim.trial_id) == 2
             assert set(others.values()) == {1}
             assert daemon.processes(home) == []
+    finally:
+        daemon.stop(home)
+
+
+@pytest.mark.fault(1, 16, real=True)
+def test_a_study_that_drains_goes_on_draining_after_a_kill(tmp_path: Path) -> None:
+    """Its runs end in their workers, the next process collects them, and launches nothing."""
+    home, spec = tmp_path / "home", _spec(tmp_path / "kill.json")
+    try:
+        with _orch(home, "study", "create", str(spec), "--json") as leader, _ledger(home, leader) as store:
+            cut = _awaited(lambda: _training(store, step=10), leader)
+            study = store.study("kill")
+            ask(store, study, "drain", {}, clock=SystemClock())
+            _awaited(lambda: store.study("kill").state is StudyState.DRAINED or None, leader)
+            leader.kill()
+            leader.wait()
+            assert {a.key for a in store.live_attempts()} == {a.key for a in cut}
+            _the_workers_train_on(home, store, cut)
+            with _orch(home, "study", "drain", "kill", "--json") as second:
+                assert _done(second)["status"] == "drained"
+            assert store.live_attempts() == []
+            found = [(t.trial_id, t.state, t.attempts) for t in store.trials(study.study_id)]
+            assert found == [(a.trial_id, TrialState.COMPLETED, 1) for a in cut]
+
+            with _orch(home, "study", "resume", "kill", "--json") as last:
+                seen = _done(last)
+            assert (seen["status"], seen["ended"]) == ("completed", TRIALS)
+            invariants.check(store, study.study_id)
+            assert {t.attempts for t in store.trials(study.study_id)} == {1}
     finally:
         daemon.stop(home)
 

@@ -91,7 +91,10 @@ ROWS = (
         "Two orchestrators share a ledger",
         "One leads. The other takes over within 30 s of its death; what the former still writes is fenced.",
     ),
-    ("Pause, cancel and extend meet trials that are just ending", "No state but an allowed one follows."),
+    (
+        "Pause, drain, cancel and extend meet trials that are just ending; a kill while a study drains",
+        "No state but an allowed one follows. What drains goes on draining.",
+    ),
     (
         "A loss or a hypergradient is NaN or infinite, α runs to 0 or overflows, all trials diverge",
         "DIVERGED with the last finite metrics; the search sees the worst value; a report without any "

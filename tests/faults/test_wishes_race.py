@@ -45,7 +45,7 @@ class Race(RuleBasedStateMachine):
             self.place.step(self.engine)
             self.only_allowed_moves()
 
-    @rule(verb=st.sampled_from(["pause", "resume", "pause", "resume", "cancel"]))
+    @rule(verb=st.sampled_from(["pause", "resume", "drain", "resume", "cancel"]))
     def wish(self, verb: str) -> None:
         study = self.place.store.study(self.study_id)
         ask(self.place.store, study, verb, {}, clock=self.place.clock)
@@ -149,8 +149,8 @@ def test_a_cancel_stops_everything_for_good(tmp_path: Path) -> None:
     cancel, resume = place.store.wishes(study_id)
     assert cancel.answer == ""
     assert resume.answer == (
-        "The study small is cancelled and cannot be resumed; only one that is paused can. "
-        "Create it again under another name."
+        "The study small is cancelled and cannot be resumed; only one that is paused or drained "
+        "can. Create it again under another name."
     )
 
 
@@ -178,10 +178,10 @@ def test_wishes_that_cannot_be_granted_are_answered_with_a_sentence(tmp_path: Pa
     place.step(engine)
     assert [w.answer for w in place.store.wishes(study_id)] == [
         "grid is a grid: all its points are in it. Make a new study with more values.",
-        "No arm is named 'nobody'. The arms are: base, random, grid, confirm.",
+        "small has no arm 'nobody'. Did you mean 'random', 'grid' or 'base'?",
         "base: 0 more trials cannot be added. Give a whole number from 1.",
         "The trial s1.base.0.0 is running; only a failed one can be tried again.",
-        "Nothing is known of 'dance'. Allowed: pause, resume, cancel, extend, retry, delete.",
+        "Nothing is known of 'dance'. Allowed: pause, drain, resume, cancel, extend, retry, delete.",
     ]
 
 

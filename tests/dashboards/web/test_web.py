@@ -181,8 +181,9 @@ def test_buttons_are_those_that_the_state_and_the_role_allow() -> None:
             r'data-verb="(\w+)"', get(served(filled(state=state), role=role), "/studies/s1").text
         )
 
-    assert buttons(StudyState.RUNNING, "run") == ["pause", "cancel"]
+    assert buttons(StudyState.RUNNING, "run") == ["pause", "drain", "cancel"]
     assert buttons(StudyState.PAUSED, "admin") == ["resume", "cancel"]
+    assert buttons(StudyState.DRAINED, "run") == ["resume", "cancel"]  # nothing runs that could be paused
     assert buttons(StudyState.COMPLETED, "admin") == ["delete"]
     assert buttons(StudyState.CANCELLED, "run") == []  # to delete takes an admin
     assert buttons(StudyState.RUNNING, "read") == []

@@ -46,7 +46,7 @@ def test_every_operation_is_a_verb_and_a_noun_and_has_a_plain_summary(make: Make
     document = make().ask("GET", "/api/v1/openapi.json").json
     names = [operation["operationId"] for _, _, operation in _operations(document)]
     assert len(names) == len(set(names))
-    verbs = "list|get|create|plan|pause|resume|cancel|extend|retry|delete|stream"
+    verbs = "list|get|create|plan|pause|drain|resume|cancel|extend|retry|delete|stream"
     assert [name for name in names if not re.fullmatch(rf"({verbs})_[a-z_]+", name)] == []
     summaries = [operation["summary"] for _, _, operation in _operations(document)]
     assert len(summaries) == len(set(summaries))

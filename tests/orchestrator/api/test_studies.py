@@ -226,6 +226,22 @@ def test_pause_and_resume_are_obeyed_by_whoever_leads(service: Service) -> None:
     ]
 
 
+def test_a_study_is_drained_and_listed_as_such(service: Service) -> None:
+    study = service.created()
+    service.engine.tick()
+    said = service.ask("POST", f"{STUDIES}/{study}/drain")
+    assert (said.status, said.json["verb"], said.json["answer"]) == (202, "drain", "")
+    assert service.ask("GET", f"{STUDIES}/{study}").json["status"] == "draining"
+    assert [s["study_id"] for s in service.ask("GET", f"{STUDIES}?state=draining").json["items"]] == [study]
+    assert service.ask("GET", f"{STUDIES}?state=drained").json["items"] == []
+    while service.store.live_attempts():
+        service.place.step(service.engine)
+    assert [s["status"] for s in service.ask("GET", f"{STUDIES}?state=drained").json["items"]] == ["drained"]
+    assert service.ask("POST", f"{STUDIES}/{study}/resume").json["answer"] == ""
+    service.place.drive(service.engine, study)
+    assert service.ask("POST", f"{STUDIES}/{study}/drain").status == 409
+
+
 def test_one_request_is_read_by_its_id(service: Service) -> None:
     study, other = service.created(), service.created(name="other")
     paused = service.ask("POST", f"{STUDIES}/{study}/pause").json
@@ -252,7 +268,7 @@ def test_the_older_name_of_requests_still_answers(service: Service) -> None:
 def test_what_is_refused_at_once_is_not_stored(service: Service) -> None:
     study = service.created()
     said = service.ask("POST", f"{STUDIES}/{study}/extend", {"arms": {"rendom": 1}})
-    assert (said.status, said.json["type"]) == (422, "urn:orch:bad-spec")
+    assert (said.status, said.json["type"]) == (404, "urn:orch:not-found")
     assert "Did you mean 'random'" in said.json["detail"]
     service.ask("POST", f"{STUDIES}/{study}/cancel")
     assert service.ask("POST", f"{STUDIES}/{study}/pause").status == 409
@@ -280,7 +296,8 @@ def test_what_the_state_of_things_forbids_is_a_conflict(service: Service) -> Non
 def test_an_extension_is_checked_and_granted(service: Service) -> None:
     study = service.created()
     path = f"{STUDIES}/{study}/extend"
-    for arms in ({"nobody": 1}, {"grid": 1}, {"random": 0}, {"random": "2"}, {"random": True}, {}):
+    assert service.ask("POST", path, {"arms": {"nobody": 1}}).status == 404
+    for arms in ({"grid": 1}, {"random": 0}, {"random": "2"}, {"random": True}, {}):
         assert service.ask("POST", path, {"arms": arms}).status == 422
     for asked in ({}, {"seeds": 0}, {"seeds": 2}, {"seeds": 2, "arms": {"random": 1}}, {"arm": "random"}):
         assert service.ask("POST", path, asked).status == 422  # the study has no claim

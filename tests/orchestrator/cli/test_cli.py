@@ -185,6 +185,10 @@ def test_requests_are_obeyed_when_nobody_leads(orch: Orch, spec: str) -> None:
     orch("study", "create", spec, "--no-run")
     assert orch("study", "pause", "small").out == "The study small is paused.\n"
     assert orch("study", "resume", "small", "--no-run", "--json").json["status"] == "waiting"
+    drained = orch("study", "drain", "small")
+    assert drained.out == "The study small is drained.\n"
+    assert drained.err == "Resume with: orch study resume small\n"
+    assert orch("study", "resume", "small", "--no-run", "--json").json["status"] == "waiting"
     assert orch("study", "extend", "small", "--arm", "random", "--trials", "2", "--json").json["trials"] == 8
     assert orch("study", "cancel", "small").out == "The study small is cancelled.\n"
     assert "asked to extend random 2: done" in orch("study", "show", "small").out

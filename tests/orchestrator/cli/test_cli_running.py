@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from orchestrator.cli import output, progress
+from orchestrator.ground.clock import SystemClock
 from orchestrator.ledger import Store
-from orchestrator.ledger.records import StudyState
+from orchestrator.ledger.records import StudyState, TrialState
 from orchestrator.service import drive
+from orchestrator.service.creation import ask
 from tests.faults.world import small_study, world
 from tests.orchestrator.conftest import Orch
 
@@ -65,6 +67,29 @@ def test_one_ctrl_c_pauses_and_an_equal_create_goes_on_to_the_right_count(
     assert again.code == 0
     assert (again.json["attached"], again.json["ended"]) == (True, 8)
     assert "is paused; resuming it." in again.err
+
+
+def test_a_study_that_is_drained_ends_the_process_that_runs_it(
+    orch: Orch, ledger: Callable[[], Store], spec: str, machines: dict[int, Any]
+) -> None:
+    store = ledger()
+
+    def drain() -> None:
+        ask(store, store.study("small"), "drain", {}, clock=SystemClock())
+
+    machines[3] = drain
+    said = orch("study", "create", spec)
+    assert said.code == output.REFUSED
+    assert "small: drained" in said.out
+    assert said.err.endswith("Drained. Resume with: orch study resume small\n")
+    assert store.live_attempts() == []
+    assert {trial.state for trial in store.trials(store.study("small").study_id)} == {TrialState.COMPLETED}
+    store.close()
+    machines.clear()
+    again = orch("study", "create", spec, "--json")
+    assert again.code == 0
+    assert (again.json["attached"], again.json["ended"]) == (True, 8)
+    assert "is drained; resuming it." in again.err
 
 
 def test_sigterm_pauses_as_ctrl_c_does(orch: Orch, spec: str, machines: dict[int, Any]) -> None:

@@ -104,7 +104,13 @@ MISTAKES = {
         ),
         Mistake(
             "study extend small --arm randon --trials 2",
-            R,
+            N,
+            "small has no arm 'randon'. Did you mean 'random', 'grid' or 'confirm'?",
+            "randon",
+        ),
+        Mistake(
+            "study extend small --arm randon --seeds 2",
+            N,
             "small has no arm 'randon'. Did you mean 'random', 'grid' or 'confirm'?",
             "randon",
         ),
@@ -328,7 +334,7 @@ MISTAKES = {
         Mistake(
             "study resume gone",
             R,
-            "The study gone is cancelled and cannot be resumed; only one that is paused can. "
+            "The study gone is cancelled and cannot be resumed; only one that is paused or drained can. "
             "Create it again under another name.",
             "gone",
         ),

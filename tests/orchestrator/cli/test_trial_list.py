@@ -49,6 +49,16 @@ def test_one_arm_s_trials_are_listed_and_as_json(orch: Orch, ended: Store) -> No
     assert "config" not in found[0]
 
 
+def test_trials_in_one_state_are_listed(orch: Orch, ended: Store) -> None:
+    found = orch("trial", "list", "small", "--state", "completed", "--arm", "grid", "--json").json["trials"]
+    assert [each["trial"] for each in found] == ["small.grid.0.0", "small.grid.0.1"]
+    said = orch("trial", "list", "small", "--state", "failed", "--arm", "grid")
+    assert (said.code, said.out, said.err) == (0, "", "small has no failed trials in grid.\n")
+    said = orch("trial", "list", "small", "--state", "broken")
+    assert said.code == output.USAGE
+    assert "'broken' is not one of 'waiting', 'running', 'completed'" in said.err
+
+
 def test_a_study_without_trials_says_so(orch: Orch, spec: str) -> None:
     orch("study", "create", spec, "--no-run")
     said = orch("trial", "list", "small")

@@ -155,6 +155,7 @@ def test_a_study_is_steered_alike(orch: Orch, tmp_path: Path, client: Client) ->
         ("extend", "{}", "--arm", "nothing", "--trials", "2"),
         ("extend", "{}", "--arm", "random", "--seeds", "1"),
         ("cancel", "{}"),
+        ("drain", "{}"),
         ("resume", "{}"),
         ("delete", "{}"),  # nobody can be asked
     ):
@@ -180,6 +181,8 @@ def test_trials_are_listed_alike(orch: Orch) -> None:
         ("claimed", "--json"),
         ("claimed", "--arm", "grid"),
         ("claimed", "--arm", "x"),
+        ("claimed", "--state", "completed", "--arm", "base"),
+        ("claimed", "--state", "failed"),
     ):
         here, there = (orch("trial", "list", *words, remote=remote) for remote in (False, True))
         assert there == here

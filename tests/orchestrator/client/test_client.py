@@ -89,6 +89,13 @@ def test_a_running_study_is_paused_resumed_and_cancelled(client: Client) -> None
         client.study(study)
 
 
+def test_a_study_is_drained_and_waited_for(client: Client) -> None:
+    study = client.create(spec=slow("drains"))["study_id"]
+    assert client.drain(study)["answer"] == ""
+    assert client.wait(study, timeout_s=60)["status"] == "drained"
+    assert client.cancel(study)["answer"] == ""
+
+
 # -- refusals --------------------------------------------------------------------------------------------
 def test_refusals_are_the_errors_of_the_command_line(client: Client, ended: str) -> None:
     with pytest.raises(errors.NotFound, match="There is no study 'nothing'"):

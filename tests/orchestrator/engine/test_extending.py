@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.engine.requests import more_seeds
-from orchestrator.ground.errors import BadSpec
+from orchestrator.ground.errors import BadSpec, NotFound
 from orchestrator.ledger.records import StudyState
 from orchestrator.service.creation import ask
 from orchestrator.study.spec import StudySpec
@@ -82,7 +82,6 @@ def test_seeds_of_one_arm_are_those_of_its_choice(tmp_path: Path, arm: str, foun
     ("arm", "said"),
     [
         (None, "small registered no claim. Name the arm whose choice is to run on more seeds."),
-        ("nobody", "No arm is named 'nobody'. The arms are: base, random, grid, confirm."),
         ("grid", "No arm of small runs what grid chose on fresh seeds. Create one that does."),
     ],
 )
@@ -90,6 +89,12 @@ def test_where_no_seeds_can_be_added_it_is_said_why(arm: str | None, said: str) 
     with pytest.raises(BadSpec) as refusal:
         more_seeds(small_study(), 2, arm)
     assert str(refusal.value) == said
+
+
+def test_seeds_for_an_arm_that_is_not_there_are_answered_with_the_arms(tmp_path: Path) -> None:
+    with pytest.raises(NotFound) as refusal:
+        more_seeds(small_study(), 2, "randon")
+    assert str(refusal.value) == "small has no arm 'randon'. Did you mean 'random', 'grid' or 'confirm'?"
 
 
 def test_a_search_that_was_confirmed_is_refused_and_what_is_possible_is_named(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from orchestrator.ledger.records import (
     Role,
     Session,
     StudyRow,
+    StudyState,
     Token,
     TrialRow,
     TrialState,
@@ -125,6 +126,8 @@ def test_a_ledger_of_any_release_opens_and_goes_on(
     assert [t.state.value for t in ledger.trials("s1")] == ["completed", "running", "waiting"]
     assert [a.state for a in ledger.attempts(T0)] == [AttemptState.LOST, AttemptState.COMPLETED]
     assert [w.detail for w in ledger.open_wishes()] == [{}]
+    drained = [study.study_id for study in ledger.studies({StudyState.DRAINED})]
+    assert drained == (["s3"] if version >= 6 else [])
     assert ledger.cursor("mlflow/4c1b/s1") == (2 if version >= 2 else 0)
     ledger.move_cursor("mlflow/4c1b/s1", 3)
     assert ledger.cursor("mlflow/4c1b/s1") == 3
@@ -209,15 +212,15 @@ def test_an_upgrade_that_fails_leaves_the_old_ledger(file: Path, opened: Callabl
 def test_a_newer_ledger_is_refused_and_left_alone(file: Path) -> None:
     url = from_dump(file, 1)
     with closing(sqlite3.connect(file)) as connection:
-        connection.execute("UPDATE schema_version SET version = 7")
+        connection.execute("UPDATE schema_version SET version = 9")
         connection.commit()
     with pytest.raises(LedgerTooNew) as caught:
         open_ledger(url)
     assert str(caught.value) == (
-        f"The ledger {url} has schema version 7, and this release of orch knows versions 1 to "
+        f"The ledger {url} has schema version 9, and this release of orch knows versions 1 to "
         f"{version_after(UPGRADES)}. Install a newer release, or use another ledger."
     )
-    assert version_of(file) == 7
+    assert version_of(file) == 9
 
 
 OPEN_AT_ONCE = """

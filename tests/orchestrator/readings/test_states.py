@@ -20,6 +20,8 @@ from tests.faults.world import World, created, small_study, world
         ("running", 2, "running"),
         ("paused", 1, "pausing"),
         ("paused", 0, "paused"),
+        ("drained", 1, "draining"),
+        ("drained", 0, "drained"),
         ("completed", 0, "completed"),
         ("cancelled", 1, "cancelled"),
         ("cancelled", 0, "cancelled"),
@@ -35,6 +37,8 @@ def test_every_word_is_told_of_one_stored_state() -> None:
         "running": "running",
         "pausing": "paused",
         "paused": "paused",
+        "draining": "drained",
+        "drained": "drained",
         "completed": "completed",
         "cancelled": "cancelled",
     }
@@ -47,6 +51,20 @@ def told(place: World) -> tuple[str, int]:
     assert listed(place.store, [study])[0]["status"] == view.status
     assert view.running == len(place.store.live_attempts("s1"))
     return view.status, view.running
+
+
+def test_a_study_drains(tmp_path: Path) -> None:
+    place = world(tmp_path, slots=2)
+    study = created(place, small_study())
+    engine = place.engine()
+    engine.tick()
+    place.clock.advance(1)
+    ask(place.store, study, "drain", {}, clock=place.clock)
+    engine.tick()
+    assert told(place) == ("draining", 2)
+    while place.store.live_attempts("s1"):
+        place.step(engine)
+    assert told(place) == ("drained", 0)
 
 
 def test_a_study_waits_runs_pauses_and_is_extended(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ import pytest
 
 from orchestrator.runs.contract import Ended, Launch, Progress
 from orchestrator.runs.folders import read_journal
-from orchestrator.runs.worker import Worker
+from orchestrator.runs.worker import Worker, hidden
+from orchestrator.study.spec import Resources
 from trainer.protocol import Reply
 
 QUICK = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 20}
@@ -375,3 +376,16 @@ def test_what_no_ledger_could_hold_fails_the_attempt_alone(
     worker.begin(job)
     ended = to_the_end(worker, job)[1]
     assert (ended.how, ended.reason) == ("raised", reason)
+
+
+@pytest.mark.parametrize(
+    ("held", "seen"),
+    [
+        (Resources(), {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}),
+        (Resources(tpu_chips=4), {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}),
+        (Resources(gpus=0.5), {}),
+        (Resources(gpus=2), {}),
+    ],
+)
+def test_what_a_trial_does_not_ask_for_is_hidden(held: Resources, seen: dict[str, str]) -> None:
+    assert hidden(held) == seen

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ground.errors import BadSpec, MoveRefused
+from orchestrator.ground.errors import BadSpec, MoveRefused, NotFound
 from orchestrator.ledger.records import StudyRow, StudyState, TrialState, Wish
 from orchestrator.service import asking
 from tests.faults.world import World, created, small_study, world
@@ -30,7 +30,7 @@ def ask(place: World, study: StudyRow, verb: str, **detail: Any) -> Wish:
 def refused(place: World, study: StudyRow, verb: str, **detail: Any) -> str:
     before = place.store.wishes(study.study_id)
     study = place.store.study(study.study_id)
-    with pytest.raises((BadSpec, MoveRefused)) as refusal:
+    with pytest.raises((BadSpec, MoveRefused, NotFound)) as refusal:
         ask(place, study, verb, **detail)
     assert place.store.wishes(study.study_id) == before
     assert place.store.study(study.study_id) == study

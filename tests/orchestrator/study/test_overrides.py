@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from orchestrator.cli import output
 from orchestrator.ground.errors import BadSpec
+from orchestrator.study.canonical import spec_hash
 from orchestrator.study.overrides import Overridden, override
-from orchestrator.study.spec import After, Arm, Parameter, StudySpec
+from orchestrator.study.spec import After, Arm, Parameter, Resources, StudySpec
 from studies import catalog
 from tests.orchestrator.conftest import Orch
 
@@ -68,6 +70,41 @@ def test_name_replicates_and_values_are_laid_over() -> None:
     assert (spec.base["data"]["pair"], spec.base["optimizer"]["beta1"]) == ("fi-en", 0.8)
     assert spec.base["optimizer"]["alpha"] == 1.0
     assert (spec.base["guidance"]["learn"], spec.base["a"]) == ([], {"b": "x=y"})
+
+
+def test_resources_are_those_of_the_flags_and_else_of_the_spec() -> None:
+    before = catalog.get("eta-sweep", "smoke")
+    before = before.model_copy(update={"resources": Resources(cpus=4, gpus=2)})
+    after = override(before, resources=("gpus=0.5", "tpu=4")).spec
+    assert after.resources == Resources(cpus=4, gpus=0.5, tpu_chips=4)
+    assert after.model_copy(update={"resources": before.resources}) == before
+    assert spec_hash(override(before).spec) == spec_hash(before)
+    assert spec_hash(override(before, resources=("cpus=4", "gpus=2")).spec) == spec_hash(before)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("gpus=1.5", "resources.gpus is 1.5. Allowed is a share of one GPU, up to 1, or a whole number"),
+        ("gpus=-1", "resources.gpus is -1. Allowed is a number of at least 0."),
+        ("cpus=lots", "resources.cpus is 'lots'. Allowed is a number."),
+        ("gpuss=1", "--resources gpuss=1 is not understood. Did you mean 'gpus'? Write it like"),
+        ("gpus", "--resources gpus is not understood."),
+        ("gpus=inf", "resources.gpus is 'inf'. Allowed is a number."),
+    ],
+)
+def test_resources_that_cannot_be_held_are_refused_in_a_sentence(given: str, sentence: str) -> None:
+    with pytest.raises(BadSpec) as refusal:
+        override(catalog.get("eta-sweep", "smoke"), resources=(given,))
+    assert str(refusal.value).startswith(sentence)
+
+
+def test_gpus_go_before_resources_and_reach_the_spec(orch: Orch) -> None:
+    said = orch("study", "spec", "eta-sweep", "--size", "smoke", "--gpus", "2", "--resources", "gpus=1")
+    assert json.loads(said.out)["resources"] == {"gpus": 2.0}
+    assert orch("study", "spec", "eta-sweep", "--gpus", "-1").err.startswith(
+        "orch: --gpus is -1.0. Allowed is a number of at least 0."
+    )
 
 
 def test_no_flag_changes_nothing() -> None:
