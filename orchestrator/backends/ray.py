@@ -230,7 +230,7 @@ class RayBackend:
             resources={"TPU": resources.tpu_chips} if resources.tpu_chips else None,
         )
         try:
-            slot.actor = self._of_gcs(lambda: actor.remote(pin=pin, end_on_sigterm=True))
+            slot.actor = self._of_gcs(lambda: actor.remote(pin=pin, end_on_sigterm=True, keeps_output=True))
         except ValueError:
             return False
         slot.resources, slot.shape_key, slot.adopted, slot.silences = resources, None, False, 0

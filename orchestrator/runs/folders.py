@@ -37,6 +37,7 @@ FILE_UNWRITTEN = "{path} could not be written. Make room there, then resume the 
 EVENT_UNWRITTEN = (
     "an event could not be written to {path}. Make room there; the trial goes on from its last checkpoint."
 )
+END_BYTES = 1_000_000  # the last line of a journal is looked for in so many
 PAGE_BYTES = 4096  # the least that a file with anything in it takes
 SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,254}")
 
@@ -227,6 +228,17 @@ def read_journal(
         if sequence > after:
             events.append(Event(trial_id, attempt, sequence, kind, step, payload, at))
     return tuple(events), None
+
+
+def read_end(folder: str | Path) -> Ended | None:
+    """How the attempt ended, by the last line of its journal alone; None where it was not written."""
+    try:
+        with (Path(folder) / JOURNAL).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - END_BYTES))
+            last = file.read().removesuffix(b"\n").rpartition(b"\n")[2]
+        return _ended(json.loads(last)["ended"])
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _found(folder: Path, pattern: str) -> list[Path]:
