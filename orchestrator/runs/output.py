@@ -1,10 +1,10 @@
 """What did an attempt print? Its stdout and stderr, in order, in one file of the attempt's folder.
 
 One file for both, as W&B and Slurm keep it, since two would lose the order: a traceback stands behind the
-line that was printed before it. A place in it is a number of bytes from the beginning. Of a long output the head
-and the newest part are kept: what lies between is taken off the disk, and `output.dropped` says where that is.
-The file keeps its size, a hole in it, so that no place ever moves and nobody who prints has to wait: not the
-process itself, nor its children, which hold the same file.
+line that was printed before it. A place in it is a number of bytes from the beginning. Of a long output the
+head and the newest part are kept: what lies between is taken off the disk, and `output.dropped` says where
+that is. The file keeps its size, a hole in it, so that no place ever moves and nobody who prints has to wait:
+not the process itself, nor its children, which hold the same file.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.ground.errors import NotFound
 from trainer.protocol import whole
 
 OUTPUT = "output.log"
@@ -66,9 +67,9 @@ def tail(folder: str | Path, *, lines: int, most: int = MOST_READ) -> Output:
     return _told(start + len(data) - len(kept), kept, end, gap)
 
 
-def everything(folder: str | Path) -> Iterator[str]:
-    """All that is kept, with a line in place of what is not."""
-    place = 0
+def everything(folder: str | Path, *, offset: int = 0) -> Iterator[str]:
+    """All that is kept from that place on, with a line in place of what is not."""
+    place = offset
     while True:
         part = read(folder, offset=place)
         if part.start > place:
@@ -77,6 +78,13 @@ def everything(folder: str | Path) -> Iterator[str]:
         if part.next <= place or part.next >= part.end:
             return
         place = part.next
+
+
+def attempt_of(trial_id: str, attempts: int, asked: int | None) -> int:
+    """The attempt whose output is meant, of a trial that has had so many: the newest by default."""
+    if asked is not None and not 1 <= asked <= attempts:
+        raise NotFound(f"The trial {trial_id} has had {attempts} attempts; there is no {asked}.")
+    return attempts if asked is None else asked
 
 
 def gap_words(count: int) -> str:

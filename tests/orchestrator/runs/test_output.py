@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.ground.errors import NotFound
 from orchestrator.runs import output
 from orchestrator.runs.output import (
     HEAD_BYTES,
@@ -125,7 +126,8 @@ def test_a_child_prints_on_into_a_file_that_was_shortened(tmp_path: Path) -> Non
         tmp_path,
         """
         import subprocess
-        from orchestrator.runs import output
+        from orchestrator.ground.errors import NotFound
+from orchestrator.runs import output
         output.NEWEST_BYTES, output.HEAD_BYTES = 1000, 100
         with Capture(folder, look_s=3600):
             child = subprocess.Popen(["sh", "-c", "echo early; read go; echo late"], stdin=subprocess.PIPE)
@@ -248,6 +250,14 @@ def test_bytes_that_are_no_text_are_read_as_marks_and_never_stop_a_reader(tmp_pa
 
 def test_an_attempt_without_output_has_an_empty_one(tmp_path: Path) -> None:
     assert read(tmp_path / "nowhere") == tail(tmp_path, lines=5) == output.Output(0, 0, 0, 0, "")
+
+
+def test_the_newest_attempt_is_meant_and_one_that_there_is_not_is_refused() -> None:
+    assert [output.attempt_of("t", 3, asked) for asked in (None, 1, 3)] == [3, 1, 3]
+    assert output.attempt_of("t", 0, None) == 0
+    for asked in (0, 4):
+        with pytest.raises(NotFound, match=f"has had 3 attempts; there is no {asked}"):
+            output.attempt_of("t", 3, asked)
 
 
 def test_colours_and_control_characters_are_not_shown_and_of_a_progress_bar_the_last(tmp_path: Path) -> None:
