@@ -17,6 +17,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -239,6 +240,11 @@ def read_end(folder: str | Path) -> Ended | None:
         return _ended(json.loads(last)["ended"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def is_large(name: str) -> bool:
+    """Whether a file of that name is a checkpoint or parameters, which `discard` deletes."""
+    return any(fnmatch(name.partition("/")[0], pattern) for pattern in PARAMETERS)
 
 
 def _found(folder: Path, pattern: str) -> list[Path]:

@@ -126,8 +126,7 @@ def test_a_child_prints_on_into_a_file_that_was_shortened(tmp_path: Path) -> Non
         tmp_path,
         """
         import subprocess
-        from orchestrator.ground.errors import NotFound
-from orchestrator.runs import output
+        from orchestrator.runs import output
         output.NEWEST_BYTES, output.HEAD_BYTES = 1000, 100
         with Capture(folder, look_s=3600):
             child = subprocess.Popen(["sh", "-c", "echo early; read go; echo late"], stdin=subprocess.PIPE)
