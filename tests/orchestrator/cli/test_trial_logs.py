@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.backends.simulated import Fault
 from orchestrator.cli import output as terminal
 from orchestrator.cli import trial as commands
 from orchestrator.ledger import Store
@@ -142,3 +143,27 @@ def test_show_lists_the_files_that_the_outcome_named(orch: Orch, ended: World, f
     assert said.out.splitlines()[-1] == f"artifact  model.pt  5 bytes  {folder}/model.pt"
     (told,) = orch("trial", "show", TRIAL, "--json").json["artifacts"]
     assert told == {"name": "model.pt", "bytes": 5, "where": f"{folder}/model.pt"}
+
+
+def test_each_attempt_has_its_own_part_and_the_newest_says_its_traceback_once(
+    orch: Orch, ledger: Callable[[], Store], home: Path, folder: Path
+) -> None:
+    home.mkdir()
+    there = world(home / "runs", store=ledger(), slots=1, faults=(Fault("*", 1, "die", after_reports=2),))
+    base = {**small_study().base, "rehearsal": {"fail_at_step": 30}}
+    created(there, small_study(arms=[{"name": "base", "method": "fixed"}], claim=None, base=base))
+    there.drive(there.engine(), "s1")
+    there.store.release()
+    second = folder.with_name("attempt-2")
+    (folder / OUTPUT).write_text("of the first\n")
+    traceback = there.store.attempts("s1.base.0.0")[1].traceback
+    (second / OUTPUT).write_text(f"of the second\n{traceback}")
+    said = orch("trial", "logs", TRIAL, "--only", "output").out.splitlines()
+    assert said[:4] == ["attempt 1  output", "of the first", "attempt 2  output", "of the second"]
+    assert said[-2].startswith("attempt 1  lost  ")
+    assert said[-1].startswith("attempt 2  failed  RuntimeError")
+    assert said.count("Traceback (most recent call last):") == 1
+    (second / OUTPUT).unlink()
+    said = orch("trial", "logs", TRIAL, "--attempt", "2").out.splitlines()
+    assert said.count("Traceback (most recent call last):") == 1
+    assert "of the first" not in said
