@@ -94,7 +94,7 @@ class Outcome:
     values: Mapping[str, float] = field(default_factory=dict)
     clocks: Mapping[str, float] = field(default_factory=dict)
     checkpoint: str | None = None
-    files: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()  # paths in `workdir` that are to be shown and kept as the trial's artifacts
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:

@@ -201,18 +201,21 @@ function swap(there, fresh) {
   regions.set(name, fresh.innerHTML);
   if ("announce" in fresh.dataset) there.dataset.announce = fresh.dataset.announce;
   const focused = there.contains(document.activeElement) ? document.activeElement.id : "";
-  const kept = [...there.querySelectorAll("details[id], .scroll[id]")].map((old) => [old.id, old.open, old.scrollLeft, old.scrollTop]);
+  const kept = [...there.querySelectorAll("details[id], .scroll[id]")].map((old) => [old.id, old.open, old.scrollLeft, atEnd(old) ? Infinity : old.scrollTop]);
   const ticked = [...there.querySelectorAll("input[type=checkbox]:checked")].map((each) => each.id);
   there.replaceChildren(...fresh.childNodes);
   for (const id of ticked) if (byId(id)) byId(id).checked = true;
   for (const [id, open, left, top] of kept) {
     const now = byId(id);
-    if (now) { now.open = open; now.scrollLeft = left; now.scrollTop = top; }
+    if (now) { now.open = open; now.scrollLeft = left; now.scrollTop = Math.min(top, now.scrollHeight); }
   }
   there.querySelectorAll(".switch input").forEach((each) => { each.checked = each.value === unit; });
   if (there.querySelector(".plot")) watchPlots();
   if (focused) byId(focused)?.focus({ preventScroll: true });
 }
+
+// What is read from its end stays there when more comes, unless its reader has scrolled up.
+const atEnd = (box) => "end" in box.dataset && box.scrollTop + box.clientHeight >= box.scrollHeight - 4;
 
 function selecting(there) {
   const selection = getSelection();
@@ -341,6 +344,7 @@ byId("login")?.addEventListener("submit", async (event) => {
   location.assign(next.origin === location.origin ? next.href : "/");
 });
 
+document.querySelectorAll("[data-end]").forEach((box) => { box.scrollTop = box.scrollHeight; });
 localTimes(document);
 if (readDrawings(document)) watchPlots();
 listen();

@@ -96,7 +96,7 @@ def router(
     routes = APIRouter(include_in_schema=False)
     files = _Files()
     shown = _Pages(files, role_of, signed_in)
-    read = _Readings(store, presets, Answers(store, slots=slots, runs=runs), mlflow, now)
+    read = _Readings(store, presets, Answers(store, slots=slots, runs=runs), runs, mlflow, now)
 
     for path, template, make in (
         ("/", "studies", read.studies),
@@ -139,10 +139,12 @@ class _Readings:
         store: Store,
         presets: Sequence[Preset],
         answers: Answers,
+        runs: Path | None,
         mlflow: Destination | None,
         now: Callable[[], float],
     ) -> None:
         self._store, self._presets, self._mlflow, self._now = store, presets, mlflow, now
+        self._runs = runs
         self._shelves, self._answers = Shelves(store), answers
 
     def studies(self, request: Request) -> Given:
@@ -169,7 +171,7 @@ class _Readings:
 
     def trial(self, request: Request) -> Given:
         shown = request.query_params.get("figures", "")
-        of = trial_view(self._store, request.path_params["name"], shown=shown)
+        of = trial_view(self._store, request.path_params["name"], runs=self._runs, shown=shown)
         return {
             "here": "trial",
             "live": f"/trials/{of.trial.trial_id}/live",

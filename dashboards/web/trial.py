@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from dashboards.evidence import frames
 from dashboards.report import figures
@@ -12,9 +13,13 @@ from dashboards.report.figures import Figure
 from orchestrator.ledger import Store, paging
 from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, TrialState
 from orchestrator.readings.overview import event_words, fallback_words
+from orchestrator.runs.artifacts import Artifact, of_trial
+from orchestrator.runs.folders import Storage
+from orchestrator.runs.output import shown_lines, tail
 from orchestrator.study.spec import StudySpec
 
 LOG_LINES = 200  # the newest; the whole is behind a link
+OUTPUT_LINES, MOST_SHOWN = 200, 200_000  # of the output, and their bytes
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,15 @@ class LogLine:
 
 
 @dataclass(frozen=True)
+class Printed:
+    """The end of what the newest attempt that printed anything has printed."""
+
+    attempt: int
+    lines: tuple[str, ...]
+    earlier: bool  # there is more before them
+
+
+@dataclass(frozen=True)
 class TrialView:
     """All that the page of one trial shows."""
 
@@ -36,6 +50,8 @@ class TrialView:
     attempts: tuple[AttemptRow, ...]
     log: tuple[LogLine, ...]
     said: int  # lines in all
+    output: Printed | None
+    artifacts: tuple[Artifact, ...]
     figures: tuple[Figure, ...]
     version: str  # changes whenever the figures may
 
@@ -61,8 +77,8 @@ def find(store: Store, given: str) -> tuple[StudyRow, TrialRow]:
     return study, store.trial(f"{study.study_id}.{rest}")
 
 
-def trial_view(store: Store, given: str, *, shown: str = "") -> TrialView:
-    """Figures of the version `shown` are not drawn again."""
+def trial_view(store: Store, given: str, *, runs: Path | None, shown: str = "") -> TrialView:
+    """`runs`: where the attempts' folders lie. Figures of the version `shown` are not drawn again."""
     study, trial = find(store, given)
     spec = StudySpec.stored(study.spec)
     said = list(paging.events(store, trial_id=trial.trial_id))
@@ -77,9 +93,25 @@ def trial_view(store: Store, given: str, *, shown: str = "") -> TrialView:
         attempts=tuple(store.attempts(trial.trial_id)),
         log=_lines(said),
         said=len(said),
+        output=None if runs is None else _printed(Storage(runs), trial),
+        artifacts=() if runs is None else _artifacts(Storage(runs), trial),
         figures=tuple(drawn),
         version=version,
     )
+
+
+def _printed(storage: Storage, trial: TrialRow) -> Printed | None:
+    for number in range(trial.attempts, 0, -1):
+        part = tail(
+            storage.folder(trial.study_id, trial.trial_id, number), lines=OUTPUT_LINES, most=MOST_SHOWN
+        )
+        if part.end:
+            return Printed(number, tuple(shown_lines(part.text)), earlier=part.start > 0)
+    return None
+
+
+def _artifacts(storage: Storage, trial: TrialRow) -> tuple[Artifact, ...]:
+    return tuple(of_trial(storage, trial.study_id, trial.trial_id, trial.attempts))
 
 
 def _lines(said: Iterable[StoredEvent]) -> tuple[LogLine, ...]:

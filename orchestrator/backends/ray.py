@@ -244,7 +244,9 @@ class RayBackend:
         )
         hides = hidden(resources)  # Ray leaves a worker without a GPU what it inherits
         try:
-            slot.actor = self._of_gcs(lambda: actor.remote(pin=pin, hides=hides, end_on_sigterm=True))
+            slot.actor = self._of_gcs(
+                lambda: actor.remote(pin=pin, hides=hides, end_on_sigterm=True, keeps_output=True)
+            )
         except ValueError:
             return False
         slot.resources, slot.shape_key, slot.adopted, slot.silences = resources, None, False, 0

@@ -32,8 +32,9 @@ from orchestrator.ledger.records import (
     Wish,
 )
 from orchestrator.readings.overview import Overview, listed, overview
-from orchestrator.runs import schedules
+from orchestrator.runs import artifacts, output, schedules
 from orchestrator.runs.folders import Storage
+from orchestrator.runs.output import Output
 from orchestrator.runs.schedules import LearnedSchedule
 from orchestrator.service import asking, creation, drive, host
 from orchestrator.study import plan as plans
@@ -120,6 +121,17 @@ class LocalSite:
 
     def events(self, trial: TrialRow, *, after: int, most: int) -> list[StoredEvent]:
         return self.store.events(after=after, trial_id=trial.trial_id, limit=most)
+
+    def output(self, trial: TrialRow, attempt: int, *, offset: int, tail: int | None) -> Output:
+        """What an attempt printed, from that byte on, or its last lines."""
+        folder = Storage(self.settings.runs).folder(trial.study_id, trial.trial_id, attempt)
+        return output.read(folder, offset=offset) if tail is None else output.tail(folder, lines=tail)
+
+    def artifacts(self, trial: TrialRow) -> list[dict[str, Any]]:
+        """The files that its outcome named, and where they lie."""
+        storage = Storage(self.settings.runs)
+        found = artifacts.of_trial(storage, trial.study_id, trial.trial_id, trial.attempts)
+        return [{"name": each.name, "bytes": each.bytes, "where": str(each.path)} for each in found]
 
     def schedule(self, trial: TrialRow) -> LearnedSchedule:
         storage = Storage(self.settings.runs)

@@ -36,6 +36,7 @@ from orchestrator.ledger.records import (
 )
 from orchestrator.readings.overview import ArmLine, Overview
 from orchestrator.readings.states import Status, stored
+from orchestrator.runs.output import Output
 from orchestrator.runs.schedules import LearnedSchedule
 from orchestrator.service.creation import Created
 from orchestrator.study.canonical import canonical
@@ -115,6 +116,19 @@ class RemoteSite:
     def events(self, trial: TrialRow, *, after: int, most: int) -> list[StoredEvent]:
         found = self.client.logs(trial.trial_id, after=after)
         return [_stored(trial.trial_id, each) for each in islice(found, most)]
+
+    def output(self, trial: TrialRow, attempt: int, *, offset: int, tail: int | None) -> Output:
+        if not attempt:
+            return Output(0, 0, 0, 0, "")
+        told = self.client.output(trial.trial_id, attempt=attempt, offset=offset, tail=tail)
+        return Output(**{field.name: told[field.name] for field in fields(Output)})
+
+    def artifacts(self, trial: TrialRow) -> list[Json]:
+        where = f"{self.client.url}/api/v1/trials/{trial.trial_id}/artifacts"
+        return [
+            {"name": each["name"], "bytes": each["bytes"], "where": f"{where}/{each['name']}"}
+            for each in self.client.artifacts(trial.trial_id)
+        ]
 
     def charts(self, study: StudyRow) -> str | None:
         """The service's page of the study links to them."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from orchestrator.cli.completion import arms, study_argument, trial_argument
 from orchestrator.cli.opening import Site, opened, server_option
 from orchestrator.cli.output import (
     DONE,
+    INTERRUPTED,
     note,
     number,
     pairs,
@@ -37,9 +39,11 @@ from orchestrator.ledger.records import (
 )
 from orchestrator.ledger.rules import no_arm
 from orchestrator.readings.overview import commit_of, event_words, fallback_words
+from orchestrator.runs.output import Output, attempt_of, gap_words, shown_lines
 
-FOLLOW_S = 0.2  # between two looks for new events
+FOLLOW_S = 0.5  # between two looks for what is new
 PAGE = 1000
+WRITTEN_OVER = re.compile(r".*\r(?=[^\r])", re.DOTALL)  # of a line that has no end yet
 
 
 @click.group()
@@ -100,11 +104,10 @@ def show(trial: str, as_json: bool, server: str | None) -> int:
     """Show a trial, its result and its attempts."""
     with opened(server) as site:
         row = site.trial(trial)
-        attempts = site.attempts(row)
+        attempts, files = site.attempts(row), site.artifacts(row)
     if as_json:
-        print_json(
-            {**asdict(row), "attempts": [{**asdict(each), "damaged": each.damaged} for each in attempts]}
-        )
+        tried = [{**asdict(each), "damaged": each.damaged} for each in attempts]
+        print_json({**asdict(row), "attempts": tried, "artifacts": files})
         return DONE
     say(f"{row.trial_id}: {row.state}." + (f" {row.reason}" if row.reason else ""))
     facts = {
@@ -122,6 +125,7 @@ def show(trial: str, as_json: bool, server: str | None) -> int:
         spare = ("commit", "host", "began")
         say("", *table(header, cells, right={"attempt", "run time"}, spare=spare, width=terminal_width()))
     say(*filter(None, map(fallback_words, attempts)))
+    say(*(f"artifact  {each['name']}  {each['bytes']:,} bytes  {each['where']}" for each in files))
     return DONE
 
 
@@ -140,46 +144,154 @@ def _attempt_cells(attempt: AttemptRow) -> tuple[str, ...]:
 @command.command()
 @trial_argument
 @click.option("--attempt", type=click.IntRange(min=1), help="Only this attempt.")
-@click.option("--follow", is_flag=True, help="Keep printing until the trial ends.")
+@click.option("-f", "--follow", is_flag=True, help="Keep printing until the trial ends.")
+@click.option("--tail", type=click.IntRange(1, 10_000), help="Only so many of the last lines of each part.")
+@click.option("--only", type=click.Choice(["reports", "output"]), help="Only what it reported, or printed.")
+@as_json_option
 @server_option
-def logs(trial: str, attempt: int | None, follow: bool, server: str | None) -> int:
-    """Print the log of a trial, and the traceback of a failed attempt."""
+def logs(
+    trial: str,
+    attempt: int | None,
+    follow: bool,
+    tail: int | None,
+    only: str | None,
+    as_json: bool,
+    server: str | None,
+) -> int:
+    """Print what a trial reported and printed, and the traceback of a failed attempt."""
+    if as_json and follow:
+        raise click.UsageError("--json shows what there is now. Leave out --follow, or --json.")
     with opened(server) as site:
         row = site.trial(trial)
-        if attempt is not None and attempt > row.attempts:
-            raise NotFound(
-                f"The trial {row.trial_id} has had {row.attempts} attempts; there is no {attempt}."
-            )
-        began: dict[int, float] = {}
-        for stored in _events(site, row, follow=follow):
-            if attempt in (None, stored.event.attempt):
-                say(_line(stored, began.setdefault(stored.event.attempt, stored.event.at)))
-        for one in site.attempts(row):
-            if attempt in (None, one.number) and one.state not in (
-                AttemptState.LAUNCHING,
-                AttemptState.RUNNING,
-            ):
-                say(f"attempt {one.number}  {one.state}" + (f"  {one.reason}" if one.reason else ""))
-                say(*one.traceback.splitlines())
+        attempt_of(row.trial_id, row.attempts, attempt)
+        log = _Log(site, row, attempt, tail, reports=only != "output", output=only != "reports")
+        if as_json:
+            print_json(log.as_dict())
+            return DONE
+        try:
+            log.show(follow=follow)
+        except KeyboardInterrupt:
+            return INTERRUPTED
     return DONE
 
 
-def _events(site: Site, trial: TrialRow, *, follow: bool) -> Iterator[StoredEvent]:
-    """All events, page by page; with `follow` also those to come, until the trial or its study rests."""
-    cursor, resting = 0, False
-    while True:
-        if follow:  # read before the events, so that none of an ended trial is missed
-            state = site.trial(trial.trial_id).state
-            held = site.study(trial.study_id).state is not StudyState.RUNNING
-            resting = state in ENDED or (held and state is not TrialState.RUNNING)
-        page = site.events(trial, after=cursor, most=PAGE)
-        yield from page
-        if page:
-            cursor = page[-1].event_id
-        elif not follow or resting:
-            return
-        elif follow:
-            time.sleep(FOLLOW_S)
+class _Log:
+    """What one trial reported and printed, of one attempt or of all."""
+
+    def __init__(
+        self, site: Site, row: TrialRow, attempt: int | None, tail: int | None, *, reports: bool, output: bool
+    ) -> None:
+        self._site, self._row, self._attempt, self._tail = site, row, attempt, tail
+        self._reports, self._output = reports, output
+        self._began: dict[int, float] = {}
+        self._seen, self._most = (
+            0,
+            tail,
+        )  # the event that was read last; how many are wanted of the first look
+        self._printing: dict[int, _Printing] = {}
+
+    def as_dict(self) -> dict[str, Any]:
+        told: dict[str, Any] = {"trial_id": self._row.trial_id}
+        if self._reports:
+            told["reports"] = [{"event_id": e.event_id, **asdict(e.event)} for e in self._events()]
+        if self._output:
+            told["output"] = [
+                {"attempt": number, **asdict(part)}
+                for number in self._numbers()
+                for part in self._all_of(number)
+            ]
+        return told
+
+    def show(self, *, follow: bool) -> None:
+        resting = not follow
+        while not resting:  # asked before it is read, so that nothing of an ended trial is missed
+            self._row = self._site.trial(self._row.trial_id)
+            held = self._site.study(self._row.study_id).state is not StudyState.RUNNING
+            resting = self._row.state in ENDED or (held and self._row.state is not TrialState.RUNNING)
+            if not resting:
+                self._show_new()
+                time.sleep(FOLLOW_S)
+        self._show_new()
+        for one in self._site.attempts(self._row):
+            if self._attempt in (None, one.number):
+                self._show_end(one)
+
+    def _show_new(self) -> None:
+        if self._reports:
+            for stored in self._events():
+                say(_line(stored, self._began.setdefault(stored.event.attempt, stored.event.at)))
+        if self._output:
+            for number in self._numbers():
+                self._show_printed(number)
+
+    def _show_printed(self, number: int) -> None:
+        printing = self._printing.setdefault(number, _Printing(self._site, self._row, number, self._tail))
+        if not printing.over:
+            printing.show()
+        if number < self._row.attempts:  # it prints no more
+            printing.finish()
+
+    def _show_end(self, one: AttemptRow) -> None:
+        printing = self._printing.get(one.number)
+        if printing is not None:
+            printing.finish()
+        if one.state not in (AttemptState.LAUNCHING, AttemptState.RUNNING):
+            say(f"attempt {one.number}  {one.state}" + (f"  {one.reason}" if one.reason else ""))
+            if printing is None or not printing.any:  # else it is the end of what was printed
+                say(*one.traceback.splitlines())
+
+    def _numbers(self) -> Iterable[int]:
+        return range(1, self._row.attempts + 1) if self._attempt is None else [self._attempt]
+
+    def _events(self) -> list[StoredEvent]:
+        """Those that came since it was asked last; at first only the last ones, if so many are wanted."""
+        found: list[StoredEvent] = []
+        while page := self._site.events(self._row, after=self._seen, most=PAGE):
+            found += page
+            self._seen = page[-1].event_id
+        found = [stored for stored in found if self._attempt in (None, stored.event.attempt)]
+        wanted, self._most = self._most, None
+        return found if wanted is None else found[-wanted:]
+
+    def _all_of(self, number: int) -> list[Output]:
+        first = self._site.output(self._row, number, offset=0, tail=self._tail)
+        parts = [first]
+        while self._tail is None and parts[-1].next < parts[-1].end:
+            parts.append(self._site.output(self._row, number, offset=parts[-1].next, tail=None))
+        return [part for part in parts if part.text]
+
+
+class _Printing:
+    """What one attempt prints, line by line."""
+
+    def __init__(self, site: Site, row: TrialRow, number: int, tail: int | None) -> None:
+        self._site, self._row, self._number, self._tail = site, row, number, tail
+        self._place = 0
+        self._rest = ""  # of a line that has no end yet
+        self.any = self.over = False
+
+    def show(self) -> None:
+        going = True
+        while going:
+            part = self._site.output(self._row, self._number, offset=self._place, tail=self._tail)
+            if part.text and not self.any:
+                say(f"attempt {self._number}  output")
+                self.any = True
+            if part.start > self._place and self._tail is None:
+                say(gap_words(part.start - self._place))
+            lines, end, self._rest = (self._rest + part.text).rpartition("\n")
+            self._rest = WRITTEN_OVER.sub("", self._rest)
+            _say_lines(lines + end)
+            going = self._place < part.next < part.end
+            self._place, self._tail = part.next, None if part.end else self._tail
+
+    def finish(self) -> None:
+        _say_lines(self._rest)
+        self._rest, self.over = "", True
+
+
+def _say_lines(text: str) -> None:
+    say(*(line.expandtabs() for line in shown_lines(text)))
 
 
 def _line(stored: StoredEvent, began: float) -> str:

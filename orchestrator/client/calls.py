@@ -152,6 +152,24 @@ class Client:
             yield from page["items"]
             following = page["next"]
 
+    def output(
+        self, trial: str, *, attempt: int | None = None, offset: int = 0, tail: int | None = None
+    ) -> Json:
+        """What an attempt printed (default: the newest), from `offset` on or its last lines. To follow it,
+        ask again with `offset` = the answer's `next`."""
+        query = {"attempt": attempt, "offset": offset, "tail": tail}
+        return self._get(f"{_trial(trial)}/output", query)
+
+    def artifacts(self, trial: str) -> list[Json]:
+        """The files that the trial's outcome named: name and bytes."""
+        return list(self._get(f"{_trial(trial)}/artifacts")["items"])
+
+    def artifact(self, trial: str, name: str, path: str | Path) -> Path:
+        """One of them, saved at that path, whole or not at all."""
+        with whole(Path(path)) as file:
+            self._wire.save(f"{_trial(trial)}/artifacts/{quote(name)}", file)
+        return Path(path)
+
     def trajectories(
         self, trial: str, *, name: str | None = None, after: int = -1, most: int = 1000
     ) -> list[Json]:

@@ -150,6 +150,19 @@ class Wire:
             self.wait(wait_s)
             tries += 1
 
+    def save(self, path: str, file: Path) -> None:
+        """The body of an answer into a file, however large it is."""
+        try:
+            with self._http.stream("GET", path) as response:
+                if not response.is_success:
+                    response.read()
+                    raise self.translated(response, None)
+                with file.open("wb") as opened:
+                    for piece in response.iter_bytes():
+                        opened.write(piece)
+        except self.lost as problem:
+            raise self.unreachable(problem) from problem
+
     @contextmanager
     def lines(self, path: str, *, headers: Mapping[str, str], silence_s: float) -> Iterator[Iterator[str]]:
         """The lines of an answer that goes on; ServiceLost where it may be asked for again."""

@@ -17,6 +17,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,6 +38,7 @@ FILE_UNWRITTEN = "{path} could not be written. Make room there, then resume the 
 EVENT_UNWRITTEN = (
     "an event could not be written to {path}. Make room there; the trial goes on from its last checkpoint."
 )
+END_BYTES = 1_000_000  # the last line of a journal is looked for in so many
 PAGE_BYTES = 4096  # the least that a file with anything in it takes
 SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,254}")
 
@@ -227,6 +229,22 @@ def read_journal(
         if sequence > after:
             events.append(Event(trial_id, attempt, sequence, kind, step, payload, at))
     return tuple(events), None
+
+
+def read_end(folder: str | Path) -> Ended | None:
+    """How the attempt ended, by the last line of its journal alone; None where it was not written."""
+    try:
+        with (Path(folder) / JOURNAL).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - END_BYTES))
+            last = file.read().removesuffix(b"\n").rpartition(b"\n")[2]
+        return _ended(json.loads(last)["ended"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def is_large(name: str) -> bool:
+    """Whether a file of that name is a checkpoint or parameters, which `discard` deletes."""
+    return any(fnmatch(name.partition("/")[0], pattern) for pattern in PARAMETERS)
 
 
 def _found(folder: Path, pattern: str) -> list[Path]:

@@ -11,6 +11,7 @@ import importlib
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -20,7 +21,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from orchestrator.ledger.records import Event
-from orchestrator.runs import provenance
+from orchestrator.runs import artifacts, provenance
+from orchestrator.runs.capture import Capture
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import NO_ROOM, DiskFull, Journal, Storage
 from orchestrator.study.spec import Resources
@@ -47,14 +49,16 @@ class Worker:
         pin: tuple[int, int] | None = None,
         hides: Mapping[str, str] | None = None,
         end_on_sigterm: bool = False,
+        keeps_output: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Before any training code is loaded: `pin`, (which slot, how many cores); `hides`, variables to
-        set."""
+        set. `keeps_output`: what this process prints during an attempt goes into the attempt's folder."""
         if pin is not None:
             _pin(*pin)
         os.environ.update(hides or {})
         self._now = now
+        self._keeps_output = keeps_output
         self._news = threading.Condition()  # an attempt has begun, spoken or ended
         self._attempt: _Attempt | None = None
         self._last: Launch | None = None
@@ -73,7 +77,7 @@ class Worker:
                 self._refused = launch.key
                 self._news.notify_all()
             return False
-        attempt = _Attempt(launch, self._now, self._news)
+        attempt = _Attempt(launch, self._now, self._news, self._keeps_output)
         with self._news:
             self._last, self._attempt, self._refused = launch, attempt, None
             self._news.notify_all()
@@ -128,8 +132,11 @@ class Worker:
 
 
 class _Attempt:
-    def __init__(self, launch: Launch, now: Callable[[], float], news: threading.Condition) -> None:
+    def __init__(
+        self, launch: Launch, now: Callable[[], float], news: threading.Condition, keeps_output: bool
+    ) -> None:
         self.launch = launch
+        self._keeps_output = keeps_output
         self.verdict = Reply.GO
         self.preempted = False
         self._answered = Reply.GO  # the last verdict that the run was given
@@ -152,10 +159,13 @@ class _Attempt:
         try:
             workdir = prepare(self.launch)
             self._append(started(self.launch, self._now()))
+            printing = Capture(workdir) if self._keeps_output else contextlib.nullcontext()
         except (DiskFull, OSError) as problem:  # the training code never runs
             ended = unwritten(problem)
         else:
-            ended = run_entrypoint(self.launch, self._report, workdir)
+            with printing:
+                ended = run_entrypoint(self.launch, self._report, workdir)
+                _print_end(ended, workdir)
         if self._unwritten is not None:
             ended = unwritten(self._unwritten)
         if self.preempted or self._answered is Reply.SAVE_AND_STOP:
@@ -209,6 +219,15 @@ def run_entrypoint(launch: Launch, reporter: Reporter, workdir: Path) -> Ended:
         return hindered(problem) if of_the_machine(problem) else raised(problem)
 
 
+def _print_end(ended: Ended, workdir: Path) -> None:
+    """What a person looks for at the end of the output: the traceback; named files that are no artifacts."""
+    files = () if ended.outcome is None else ended.outcome.files
+    notes = [f"orch: {sentence}\n" for sentence in artifacts.checked(workdir, files)[1]]
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it, or the training code has closed it
+        sys.stderr.write("".join([ended.traceback, *notes]))
+        sys.stderr.flush()
+
+
 def _plain(outcome: Outcome) -> Outcome:
     """The outcome in values that a journal and a ledger can hold, whatever library they came from."""
     if outcome.status not in (allowed := get_args(Status)):
@@ -218,7 +237,7 @@ def _plain(outcome: Outcome) -> Outcome:
         _floats(outcome.values),
         _floats(outcome.clocks),
         None if outcome.checkpoint is None else str(outcome.checkpoint),
-        tuple(map(str, outcome.files)),
+        _names(outcome.files),
         str(outcome.reason),
     )
 
@@ -294,6 +313,11 @@ def spoken(launch: Launch, sequence: int, report: Report, at: float) -> Event:
     if abs(step) >= 2**63:
         raise ValueError(f"A report's step is {step:.3e}; a database holds whole numbers below 2^63.")
     return Event(*launch.key, sequence=sequence, kind=str(report.kind), step=step, payload=payload, at=at)
+
+
+def _names(files: Any) -> tuple[str, ...]:
+    """Also of a single file, and of none."""
+    return (str(files),) if isinstance(files, str | Path) else tuple(map(str, files or ()))
 
 
 def _floats(numbers: Mapping[str, float]) -> dict[str, float]:

@@ -187,13 +187,13 @@ class MlflowStore:
                     tags=last[at] if at >= 0 else (),
                 )
 
-    def artifact(self, run_id: str, path: Path) -> None:
-        """A file, or all of a folder."""
+    def artifact(self, run_id: str, path: Path, *, folder: str | None = None) -> None:
+        """A file, or all of a folder; `folder`: where it is put there."""
         with self._answering():
             if path.is_dir():
-                self._client.log_artifacts(run_id, str(path))
+                self._client.log_artifacts(run_id, str(path), folder)
             else:
-                self._client.log_artifact(run_id, str(path))
+                self._client.log_artifact(run_id, str(path), folder)
 
     @contextmanager
     def _answering(self, what: str = "take what is mirrored") -> Iterator[None]:

@@ -16,13 +16,15 @@ from orchestrator.ground.errors import MirrorDeleted
 from orchestrator.ledger import Store, costs, paging
 from orchestrator.ledger.records import ENDED, StoredEvent, StudyRow, StudyState, TrialRow
 from orchestrator.readings import states
-from orchestrator.runs.folders import Storage
+from orchestrator.runs import artifacts
+from orchestrator.runs.folders import Storage, is_large
 from orchestrator.study.spec import StudySpec
 from orchestrator.tracking import mapping, pages
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.store import Experiment, MlflowStore, Run, precedence
 from trainer.protocol import SCHEDULE
 
+MOST_ARTIFACT_BYTES = 50_000_000  # of the files of one trial
 OF_WHAT = ("orch.kind", "orch.arm")  # by these tags a study's own run and those of its arms are told apart
 
 
@@ -243,6 +245,8 @@ class StudyMirror:
             if not run.deleted:
                 attempts = self._ledger.attempts(trial.trial_id)
                 over = trial.state in ENDED
+                if over:
+                    self._attach_artifacts(trial, run)
                 ended_at = (trial.ended_at or trial.created_at) if over else None
                 ended_ms = None if ended_at is None else mapping.milliseconds(ended_at)
                 self._sink.set_status(run.run_id, mapping.STATUS[trial.state], ended_ms=ended_ms)
@@ -340,6 +344,15 @@ class StudyMirror:
             self._sink.artifact(self._parent.run_id, path)
             self._sink.write(self._parent.run_id, tags={tag: printed})
             self._attached[tag] = printed
+
+    def _attach_artifacts(self, trial: TrialRow, run: _Told) -> None:
+        """The files that its outcome named, in that order, up to so many bytes in all. Not what `keep` may
+        delete at any moment, and not the schedule, which has a rule of its own."""
+        storage, left = Storage(self._place.runs), MOST_ARTIFACT_BYTES
+        for each in artifacts.of_trial(storage, trial.study_id, trial.trial_id, trial.attempts):
+            if each.bytes <= left and each.name != SCHEDULE and not is_large(each.name):
+                self._sink.artifact(run.run_id, each.path, folder=each.name.rpartition("/")[0] or None)
+                left -= each.bytes
 
     def _attach_schedules(self) -> None:
         """The learned schedules of each arm's best trial, and of confirmations."""

@@ -60,7 +60,7 @@ class RememberedStore:
         held.params |= params or {}
         held.run = replace(held.run, tags={**held.run.tags, **(tags or {})})
 
-    def artifact(self, run_id: str, path: Path) -> None:
+    def artifact(self, run_id: str, path: Path, *, folder: str | None = None) -> None:
         """Files are not remembered."""
 
     def look(self, study_id: str) -> dict[tuple[str, str], Seen]:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI
+from markupsafe import escape
 
 from dashboards.report import ink
 from dashboards.web import routes, words
@@ -18,9 +19,13 @@ from dashboards.web.study import Kept
 from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyState
+from orchestrator.runs.contract import Ended
+from orchestrator.runs.folders import Journal
+from orchestrator.runs.output import OUTPUT
 from tests.dashboards.asgi import Answer, get
 from tests.dashboards.ledgers import FAILED, Run, diverged, ledger, runs, searched, spec
 from tests.faults.world import created, small_study, world
+from trainer.protocol import Outcome
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 PRESETS = [routes.Preset("bo-vs-guided", "Which is better?", ("smoke", "quick"))]
@@ -114,6 +119,26 @@ def test_a_trial_s_page_has_its_curves_attempts_and_log() -> None:
     assert losses == {"loss": [1.0, 0.8], "train_loss": [1.1, 0.9]}
     assert "loss 0.8, train_loss 0.9, alpha 1.4" in text
     assert 'href="/api/v1/trials/s1.guided.0.1/logs"' in text
+
+
+def test_a_trial_s_page_has_the_end_of_its_output_and_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "s1" / "s1.guided.0.1" / "attempt-1"
+    folder.mkdir(parents=True)
+    app = served(filled(), runs=tmp_path)
+    assert "Nothing printed so far." in get(app, "/trials/s1.guided.0.1").text
+    (folder / "model.pt").write_bytes(b"1")
+    Journal(folder).end(Ended("outcome", outcome=Outcome("completed", files=("model.pt", "../secret"))))
+    lines = [f"line {i}" for i in range(400)]
+    (folder / OUTPUT).write_text("\n".join([*lines, f"\x1b[1m{EVIL}\x1b[0m"]))
+    for path in ("/trials/s1.guided.0.1", "/trials/s1.guided.0.1/live"):
+        text = get(app, path).text
+        shown = re.search(r'id="output-scroll".*?<code>(.*?)</code>', text, re.S)
+        assert shown is not None
+        assert shown[1].split("\n") == [*lines[-199:], str(escape(EVIL))]
+        assert "The last 200 lines that attempt 1 printed" in text
+        assert 'href="/api/v1/trials/s1.guided.0.1/output?format=text&amp;attempt=1"' in text
+        assert 'href="/api/v1/trials/s1.guided.0.1/artifacts/model.pt" download' in text
+        assert "secret" not in text
 
 
 def test_a_trial_that_failed_shows_why_and_can_be_tried_again() -> None:

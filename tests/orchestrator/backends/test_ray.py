@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,12 @@ from orchestrator.ground.errors import BackendLost
 from orchestrator.ledger.records import Event
 from orchestrator.runs.contract import Launch, Progress
 from orchestrator.runs.folders import read_journal
+from orchestrator.runs.output import everything
 from orchestrator.study.spec import Resources
 from trainer.protocol import Reply
 
 QUICK = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 20}
+PRINTS = "tests.orchestrator.backends.prints"
 PACED = {**QUICK, "steps": 4000, "rehearsal": {"pace_s": 0.002}}
 
 
@@ -272,3 +275,24 @@ def test_a_ray_that_has_gone_is_asked_nothing(ray_home: Path, launch: Any) -> No
         assert str(caught.value) == "The workers' Ray has gone. It is started again."
     made.close(end_workers=False)
     RayBackend(address, workers=2, token_path=token, pool="gone").close(end_workers=True)
+
+
+@pytest.mark.fault(4, real=True)
+def test_what_a_worker_prints_is_in_its_attempts_folder_also_after_kill_9(
+    backend: RayBackend, launch: Callable[..., Launch]
+) -> None:
+    first, second = (
+        replace(launch(name, {"seed": seed, "waits": seed == 1}), entrypoint=PRINTS)
+        for name, seed in (("a", 0), ("b", 1))
+    )
+    patiently(backend, first)
+    finish(backend, first)
+    backend.forget(first.key)
+    patiently(backend, second)
+    until(backend, second, lambda heard, _: len(heard) == 2)
+    os.kill(pid_of(backend, second), signal.SIGKILL)
+    _, progress = finish(backend, second)
+    assert progress.ended is not None
+    assert progress.ended.how == "lost"
+    for each, seed in ((first, 0), (second, 1)):
+        assert "".join(everything(each.folder)).splitlines() == [f"seed {seed}", "of C", "of a child"]

@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.client import Client, Heard, at_rest, calls
+from orchestrator.client import Client, Heard, NotFound, at_rest, calls
 from orchestrator.client.events import messages
 from orchestrator.ground import errors, keys
+from orchestrator.runs.contract import Ended
+from orchestrator.runs.folders import Journal
 from tests.orchestrator.client.conftest import Serve, Server, slow, spec, stop
+from trainer.protocol import Outcome
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -383,3 +386,27 @@ def test_a_look_that_outlasted_an_outage_puts_off_the_next_by_seconds_only(
     with Client("http://127.0.0.1:1", wait=waits.append) as client:
         assert client.wait("any", timeout_s=timeout_s)["status"] == "completed"
     assert waits == [waited]
+
+
+# -- what a trial leaves -----------------------------------------------------------------------------------
+def test_output_is_followed_and_files_are_saved_whole(server: Server, tmp_path: Path) -> None:
+    with Client(server.url, token=server.key) as client:
+        client.create(spec=spec("leaves", claim=None))
+        study_id = client.wait("leaves", timeout_s=120)["study_id"]
+        folder = server.home / "runs" / study_id / f"{study_id}.base.0.0" / "attempt-1"
+        trial = "leaves.base.0.0"
+        assert (client.output(trial)["text"], client.artifacts(trial)) == ("", [])
+        (folder / "output.log").write_text("one\ntwo\n")
+        assert client.output(trial, offset=4) == {**client.output(trial), "start": 4, "text": "two\n"}
+        assert client.output(trial, attempt=1, tail=1)["text"] == "two\n"
+        (folder / "plots").mkdir()
+        (folder / "plots" / "a+b.bin").write_bytes(bytes(range(256)) * 100)
+        Journal(folder).end(Ended("outcome", outcome=Outcome("completed", files=("plots/a+b.bin",))))
+        assert client.artifacts(trial) == [{"name": "plots/a+b.bin", "bytes": 25600}]
+        saved = client.artifact(trial, "plots/a+b.bin", tmp_path / "saved")
+        assert saved.read_bytes() == bytes(range(256)) * 100
+        with pytest.raises(NotFound, match="has no artifact 'b'"):
+            client.artifact(trial, "b", tmp_path / "b")
+        with pytest.raises(NotFound, match="there is no 2"):
+            client.output(trial, attempt=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]

@@ -14,6 +14,8 @@ import pytest
 from orchestrator.backends.simulated import Fault
 from orchestrator.ground.errors import MirrorDeleted, MirrorLost, MoveRefused
 from orchestrator.ledger.records import StudyState
+from orchestrator.runs.contract import Ended
+from orchestrator.runs.folders import Journal
 from orchestrator.tracking.background import Mirror
 from orchestrator.tracking.destination import Destination, writing
 from orchestrator.tracking.store import MlflowStore
@@ -22,6 +24,7 @@ from orchestrator.tracking.sync import lag, sync
 from tests.faults import mirrored
 from tests.faults.world import Killed, Tripwire, World, created, small_study, world
 from tests.orchestrator.conftest import DIES, Copied
+from trainer.protocol import Outcome
 
 # MLflow's own use of SQLAlchemy and of Python, which is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -288,6 +291,27 @@ def test_schedules_and_the_report_are_attached_once_each_time_they_change(
         again.attach(path)
     local = client.download_artifacts(runs["study", ""].run_id, "report.html", str(tmp_path))
     assert Path(local).read_text() == "<p>two</p>"
+
+
+def test_files_that_outcomes_named_are_at_their_trials_runs_up_to_so_many_bytes(
+    ended: World, place: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.tracking.study.MOST_ARTIFACT_BYTES", 10)
+    place = replace(place, runs=tmp_path / "runs")
+    folder = place.runs / "s1" / "s1.base.0.0" / "attempt-1"
+    (folder / "plots").mkdir(parents=True)
+    sizes = {"a.txt": 6, "big.txt": 5, "plots/b.txt": 4, "c.txt": 1, "params.npz": 0, "schedule.npz": 0}
+    for name, size in sizes.items():
+        (folder / name).write_bytes(b"x" * size)
+    Journal(folder).end(Ended("outcome", outcome=Outcome("completed", files=tuple(sizes))))
+    wire = Tripwire()
+    StudyMirror(ended.store, wire.around(MlflowStore(place), SINK), place, "s1").advance()
+    assert wire.seen.count("artifact") >= 2
+    run = mirrored.trials(mirrored.look(place.uri, "s1"))["s1.base.0.0"]
+    client = _client(place)
+    found = [each.path for each in client.list_artifacts(run.run_id)]
+    assert set(found) - {"schedule.npz"} == {"a.txt", "plots"}
+    assert [each.path for each in client.list_artifacts(run.run_id, "plots")] == ["plots/b.txt"]
 
 
 def test_the_report_of_a_deleted_study_is_not_that_of_the_next_of_its_name(
