@@ -26,7 +26,6 @@ from orchestrator.cli.output import (
 )
 from orchestrator.cli.spec_options import as_json_option
 from orchestrator.ground.durations import hours, stopwatch
-from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import (
     ENDED,
