@@ -26,6 +26,7 @@ from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import read_journal
 from orchestrator.runs.worker import State, Worker
 from orchestrator.study.spec import Resources
+from orchestrator.study.whereabouts import SOURCE
 from trainer.protocol import Reply
 
 NAMESPACE = "orch"
@@ -379,13 +380,18 @@ def _connect(address: str, token_path: Path | None) -> tuple[Any, bool]:
     try:
         ray.init(
             address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR,
-            configure_logging=False,
+            configure_logging=False, job_config=ray_private.only_on_path(*_uninstalled()),
         )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as problem:
         raise BackendLost(f"No Ray answers at {address!r}: {problem}") from problem
     if in_main:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own there
     return ray, True
+
+
+def _uninstalled() -> list[Path]:
+    """Where our packages lie, unless every Python of this environment finds them."""
+    return [] if SOURCE.name in ("site-packages", "dist-packages") else [SOURCE]
 
 
 def _need(resources: Resources) -> dict[str, float]:

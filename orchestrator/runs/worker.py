@@ -11,6 +11,7 @@ import importlib
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
@@ -23,6 +24,7 @@ from orchestrator.ledger.records import Event
 from orchestrator.runs import provenance
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import NO_ROOM, DiskFull, Journal, Storage
+from orchestrator.study.whereabouts import Code, beside, require_same
 from trainer.protocol import Outcome, Place, Reply, Report, Reporter, Status, write_resume_note
 
 
@@ -52,6 +54,7 @@ class Worker:
         self._attempt: _Attempt | None = None
         self._last: Launch | None = None
         self._preempted = False
+        self._path: str | None = None  # what was added to sys.path for the last attempt
         if end_on_sigterm:
             _watch_sigterm(self)
 
@@ -62,9 +65,19 @@ class Worker:
             return True
         if self._preempted or (current is not None and current.running()):
             return False
+        self._look_in(launch.code)
         self._last, self._attempt = launch, _Attempt(launch, self._now)
         self._attempt.thread.start()
         return True
+
+    def _look_in(self, code: Code | None) -> None:
+        """The person's folder on this process's path, for all its threads and children: before what is
+        installed where the entrypoint lies there, else behind it."""
+        if self._path is not None and self._path in sys.path:
+            sys.path.remove(self._path)
+        self._path = code.folder if code is not None and (code.first or code.folder not in sys.path) else None
+        if code is not None and self._path:
+            sys.path.insert(0 if code.first else len(sys.path), self._path)
 
     def poll(self, key: AttemptKey, *, after: int) -> Progress:
         attempt = self._find(key)
@@ -168,7 +181,12 @@ def prepare(launch: Launch) -> Path:
 def run_entrypoint(launch: Launch, reporter: Reporter, workdir: Path) -> Ended:
     """Whatever the training code does, also sys.exit(), comes back as an end."""
     try:
-        outcome = importlib.import_module(launch.entrypoint).run(launch.config, reporter, workdir, Place())
+        code = launch.code
+        with beside(code.folder if code is not None and code.first else None):
+            module = importlib.import_module(launch.entrypoint)
+            if code is not None:
+                require_same(launch.entrypoint, module, code)
+            outcome = module.run(launch.config, reporter, workdir, Place())
         if not isinstance(outcome, Outcome):
             raise TypeError(f"{launch.entrypoint}.run returned {outcome!r:.200}; it must return an Outcome.")
         return Ended("outcome", outcome=_plain(outcome))
