@@ -26,7 +26,7 @@ from orchestrator.ground.durations import hours, stopwatch
 from orchestrator.ground.errors import NotFound
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import ENDED, AttemptRow, AttemptState, StoredEvent, StudyState, TrialRow
-from orchestrator.readings.overview import commit_of, event_words, fallback_words
+from orchestrator.readings.overview import code_words, commit_of, event_words, fallback_words
 from orchestrator.service.asking import unknown_arm
 from orchestrator.study.spec import StudySpec
 
@@ -103,6 +103,7 @@ def show(trial: str, as_json: bool, server: str | None) -> int:
         "seed": row.config.get("seed", ""),
         "run time": hours(run_hours(row.charged)),
         "checkpoint": row.checkpoint or "",
+        "code": next(filter(None, map(code_words, reversed(attempts))), ""),
     }
     say(*(f"  {name:<10}  {value}" for name, value in facts.items() if value != ""))
     if attempts:

@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from orchestrator.ledger.records import Event
+from orchestrator.ledger.records import LOADED, Event
 from orchestrator.runs import provenance
+from orchestrator.runs.checkout import code_facts
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import NO_ROOM, DiskFull, Journal, Storage
 from orchestrator.study.whereabouts import Code, beside, require_same
@@ -138,6 +139,7 @@ class _Attempt:
             ended = unwritten(problem)
         else:
             ended = run_entrypoint(self.launch, self._report, workdir)
+            self._tell_packages()
         if self._unwritten is not None:
             ended = unwritten(self._unwritten)
         if self.preempted or self._answered is Reply.SAVE_AND_STOP:
@@ -157,9 +159,20 @@ class _Attempt:
         except (DiskFull, OSError) as problem:  # a reporter never raises: the end will say it
             self._unwritten = problem
             return Reply.STOP
+        if len(self._events) == 2:  # its first report: by now it has imported what it trains with
+            self._tell_packages()
         saves = self.preempted and self.verdict is Reply.GO
         self._answered = Reply.SAVE_AND_STOP if saves else self.verdict
         return self._answered
+
+    def _tell_packages(self) -> None:
+        """What is loaded by now, where that is more than was told."""
+        told = [event.payload["packages"] for event in self._events if "packages" in event.payload]
+        with contextlib.suppress(Exception):  # no reason for a run to fail
+            loaded = provenance.packages()
+            if told[-1:] != [loaded]:
+                payload, sequence = {"packages": loaded}, len(self._events) + 1
+                self._append(Event(*self.launch.key, sequence, LOADED, 0, payload, self._now()))
 
     def _append(self, event: Event) -> None:
         self._journal.event(event)
@@ -258,10 +271,18 @@ def started(launch: Launch, at: float) -> Event:
     """The first event of an attempt: on what it runs. That it cannot be found out fails no attempt."""
     seed = launch.config.get("seed")
     try:
-        facts = provenance.collect(**({} if seed is None else {"seed": seed}))
+        code = code_facts(launch.entrypoint, file_of(launch), Path(launch.folder).parent.parent)
+        facts = provenance.collect(code=code, **({} if seed is None else {"seed": seed}))
     except Exception as problem:
         facts = {"unknown": f"{problem!r:.500}"}
     return Event(*launch.key, sequence=1, kind="started", step=0, payload=facts, at=at)
+
+
+def file_of(launch: Launch) -> str:
+    """The entrypoint's file, as it was checked, or as this process has loaded it."""
+    if launch.code is not None:
+        return launch.code.file
+    return getattr(sys.modules.get(launch.entrypoint), "__file__", None) or ""
 
 
 def spoken(launch: Launch, sequence: int, report: Report, at: float) -> Event:
