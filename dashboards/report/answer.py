@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dashboards.evidence import (
@@ -142,10 +142,13 @@ def _versions(found: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]
     """What the runs that are looked at more closely ran on. Several values mean that they differed."""
     met: dict[str, set[str]] = {}
     for each in found:
-        git = each.get("git") or {}
+        git = each.get("code", each.get("git")) or {}  # of before: orch's own
         devices = (each.get("devices") or {}).get("jax")
         facts = {
-            "commit": git["commit"][:12] + CHANGED[git.get("dirty")] if git else None,
+            "repository": git.get("repository"),
+            "commit": git["commit"][:12] + CHANGED[git.get("dirty")] if git.get("commit") else None,
+            "diff": "/".join(PurePosixPath(git["diff"]).parts[-2:]) if git.get("diff") else None,
+            "orch": (each.get("orch") or {}).get("version"),
             "Python": each.get("python"),
             "platform": each.get("platform"),
             "cores": each.get("cpus"),

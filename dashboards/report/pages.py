@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -216,5 +217,8 @@ def _commands(answer: Answer) -> Iterator[str]:
     commits = [value for name, value in answer.versions if name == "commit"]
     if commits:
         yield f"git checkout {commits[0].split()[0]}"
+    for name, value in answer.versions:
+        if name == "diff" and " and " not in value:
+            yield f"git apply {shlex.quote(value)}"
     yield "ORCH_HOME=./again orch study create spec.json"
     yield f"ORCH_HOME=./again orch study report {answer.frame.spec.name}"

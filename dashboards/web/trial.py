@@ -12,7 +12,7 @@ from dashboards.report import figures
 from dashboards.report.figures import Figure
 from orchestrator.ledger import Store, paging
 from orchestrator.ledger.records import AttemptRow, StoredEvent, StudyRow, TrialRow, TrialState
-from orchestrator.readings.overview import event_words, fallback_words
+from orchestrator.readings.overview import code_words, event_words, fallback_words
 from orchestrator.runs.artifacts import Artifact, of_trial
 from orchestrator.runs.folders import Storage
 from orchestrator.runs.output import shown_lines, tail
@@ -63,6 +63,11 @@ class TrialView:
     def fallbacks(self) -> list[str]:
         """A sentence for each attempt that found a checkpoint damaged."""
         return [words for attempt in self.attempts if (words := fallback_words(attempt))]
+
+    @property
+    def code(self) -> str:
+        """What the newest attempt ran that was told."""
+        return next(filter(None, map(code_words, reversed(self.attempts))), "")
 
     @property
     def learned(self) -> bool:

@@ -27,6 +27,7 @@ from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import read_journal
 from orchestrator.runs.worker import State, Worker, hidden
 from orchestrator.study.spec import Resources
+from orchestrator.study.whereabouts import SOURCE
 from trainer.protocol import Reply
 
 NAMESPACE = "orch"
@@ -395,7 +396,7 @@ def _connect(address: str, token_path: Path | None) -> tuple[Any, bool]:
     try:
         ray.init(
             address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR,
-            configure_logging=False,
+            configure_logging=False, job_config=ray_private.only_on_path(*_uninstalled()),
         )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as problem:
         raise BackendLost(f"No Ray answers at {address!r}: {problem}") from problem
@@ -409,6 +410,11 @@ def _ask(slot: _Slot, key: AttemptKey, after: int, *, wait_s: float) -> None:
     poll = slot.actor.poll.options(concurrency_group=ASKING)
     slot.request = poll.remote(key, after=after, wait_s=wait_s, begin_s=BEGIN_S)
     slot.request_after, slot.request_waits = after, bool(wait_s)
+
+
+def _uninstalled() -> list[Path]:
+    """Where our packages lie, unless every Python of this environment finds them."""
+    return [] if SOURCE.name in ("site-packages", "dist-packages") else [SOURCE]
 
 
 def _need(resources: Resources) -> dict[str, float]:

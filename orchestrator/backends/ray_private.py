@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 # Settings of Ray's core that its documentation does not list, by what they are for.
@@ -29,6 +30,18 @@ def accelerators(kind: str) -> int:
     found = int(manager.get_current_node_num_accelerators())
     visible = manager.get_current_process_visible_accelerator_ids()
     return found if visible is None else min(found, len(visible))
+
+
+def only_on_path(*folders: Path) -> Any:
+    """A job whose workers have these folders on their path. Ray would put in front of all else the folder
+    that this process stands in, which is a person's: their `trainer/` would come before ours."""
+    from ray.job_config import JobConfig
+
+    class Job(JobConfig):
+        def _runtime_env_has_working_dir(self) -> bool:
+            return True  # then Ray adds nothing
+
+    return Job(_py_driver_sys_path=[str(folder) for folder in folders])
 
 
 def say_to(log: Callable[[Any], None]) -> None:

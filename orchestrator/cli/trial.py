@@ -37,7 +37,7 @@ from orchestrator.ledger.records import (
     TrialState,
 )
 from orchestrator.ledger.rules import no_arm
-from orchestrator.readings.overview import commit_of, event_words, fallback_words
+from orchestrator.readings.overview import code_words, commit_of, event_words, fallback_words
 from orchestrator.runs.output import Output, attempt_of, gap_words, shown_lines
 
 FOLLOW_S = 0.5  # between two looks for what is new
@@ -116,6 +116,7 @@ def show(trial: str, as_json: bool, server: str | None) -> int:
         "seed": row.config.get("seed", ""),
         "run time": hours(run_hours(row.charged)),
         "checkpoint": row.checkpoint or "",
+        "code": next(filter(None, map(code_words, reversed(attempts))), ""),
     }
     say(*(f"  {name:<10}  {value}" for name, value in facts.items() if value != ""))
     if attempts:

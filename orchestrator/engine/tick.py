@@ -38,7 +38,7 @@ from orchestrator.ledger.rules import heard
 from orchestrator.runs.contract import AttemptKey, Backend, Ended, Launch, Progress
 from orchestrator.runs.folders import NotWritten, Storage
 from orchestrator.study.configs import trial_config
-from orchestrator.study.entrypoint import find_entrypoint, find_shape_key
+from orchestrator.study.entrypoint import code_of, find_entrypoint, find_shape_key
 from orchestrator.study.spec import StudySpec
 from trainer.protocol import Reply
 
@@ -444,6 +444,7 @@ class Engine:
                 folder=str(self.storage.folder(trial.study_id, trial.trial_id, attempt.number)),
                 resume_from=attempt.resumed_from,
                 resources=spec.resources,
+                code=code_of(entrypoint, spec.entrypoint),
             )
         )
         if taken:

@@ -31,6 +31,7 @@ from orchestrator.entrypoints.exploit import Exploiting, Move, start_point
 from orchestrator.entrypoints.tune import TRAINER, Training, copied
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger.costs import added
+from orchestrator.study.entrypoint import find_entrypoint, find_shape_key, objections
 from orchestrator.study.spec import Parameter, Spec
 from orchestrator.study.spec_files import validated
 from trainer.config.inherit import inherit as inherit
@@ -106,7 +107,7 @@ def shape_key(config: Mapping[str, Any]) -> str:
     """A member's: a worker that is warm for it is warm for the population."""
     plain, section = _split(config)
     name = TRAINER if section is None else section.get("entrypoint", TRAINER)
-    return str(importlib.import_module(name).shape_key(plain))
+    return find_shape_key(find_entrypoint(name), name, plain)
 
 
 def run(config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Place) -> Outcome:
@@ -121,13 +122,11 @@ def _split(config: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
     return {key: value for key, value in config.items() if key != SECTION}, config.get(SECTION)
 
 
-def _asked(entrypoint: str, config: Mapping[str, Any]) -> list[str]:
+def _asked(entrypoint: str, config: dict[str, Any]) -> list[str]:
     try:
-        return list(importlib.import_module(entrypoint).check(config))
-    except ImportError as why:
-        return [
-            f"population.entrypoint is {entrypoint[:80]!r}, and it cannot be imported ({why}). Name another."
-        ]
+        return objections(find_entrypoint(entrypoint), entrypoint, config)
+    except BadSpec as why:
+        return [f"population.entrypoint is {entrypoint[:80]!r}. {why}"]
 
 
 @dataclass(frozen=True)

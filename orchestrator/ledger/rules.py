@@ -15,6 +15,7 @@ from orchestrator.ledger.records import (
     DAMAGED,
     ENDED,
     LIVE_ATTEMPT,
+    LOADED,
     AttemptRow,
     AttemptState,
     Event,
@@ -167,6 +168,9 @@ def heard(attempt: AttemptRow, event: Event) -> AttemptRow:
     after = replace(attempt, sequence=event.sequence, clocks=clocks)
     if event.kind == "started":
         return replace(after, provenance=event.payload)
+    packages = event.payload.get("packages")
+    if event.kind == LOADED and isinstance(packages, dict):
+        return replace(after, provenance={**attempt.provenance, "packages": packages})
     if event.kind == FALLBACK:
         damaged = event.payload.get("damaged")
         facts = {**attempt.provenance, DAMAGED: damaged if isinstance(damaged, list) else []}

@@ -13,6 +13,7 @@ from orchestrator.ledger.base import Tally
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import (
     ENDED,
+    LOADED,
     RESULTS,
     AttemptRow,
     Event,
@@ -26,6 +27,12 @@ from orchestrator.readings import states
 from orchestrator.readings.failures import failure, stopped_alike
 from orchestrator.study.spec import Arm, StudySpec
 from trainer.protocol import FALLBACK
+
+CHANGES = {  # what is known of a checkout
+    True: "with uncommitted changes",
+    False: "without uncommitted changes",
+    None: "and whether it had uncommitted changes is not known",
+}
 
 
 @dataclass(frozen=True)
@@ -245,6 +252,8 @@ def event_words(event: Event) -> str:
     path = event.payload.get("path")
     if event.kind == "started":
         return f"on {event.payload.get('host', 'an unknown host')}"
+    if event.kind == LOADED:
+        return f"{len(event.payload.get('packages', ()))} packages"
     if event.kind == FALLBACK:
         return passed_over(path, event.payload.get("damaged", ()))
     if path is not None:
@@ -258,9 +267,26 @@ def _five_digits(value: Any) -> str:
 
 
 def commit_of(attempt: AttemptRow) -> str:
-    """The first ten digits of the commit that it ran; "" where that is not known."""
-    git = attempt.provenance.get("git")
+    """The first ten digits of the commit that it ran; "" where that is not known. Attempts of before were
+    told that of orch instead, as `git`."""
+    git = attempt.provenance.get("code", attempt.provenance.get("git"))
     return str((git.get("commit") if isinstance(git, Mapping) else git) or "")[:10]
+
+
+def code_words(attempt: AttemptRow) -> str:
+    """Whose code it ran, at which commit and with what changes; "" for attempts that were not told."""
+    code = attempt.provenance.get("code")
+    if not isinstance(code, Mapping) or not code:
+        return ""
+    notes = [str(note) for note in code.get("notes", ())]
+    if "distribution" in code:
+        told = f"{code['distribution']} {code.get('version')}, as it is installed"
+    elif not code.get("commit"):
+        told = str(code.get("root") or code.get("file") or code.get("entrypoint"))
+    else:
+        changes = CHANGES[code.get("dirty")] + (f" (diff: {code['diff']})" if "diff" in code else "")
+        told = f"{code.get('repository') or code.get('root')} at {code['commit'][:10]}, {changes}"
+    return " ".join((f"{told}.", *notes)) if notes else told
 
 
 def passed_over(used: str | None, damaged: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from orchestrator.ledger.records import Event
 from orchestrator.study.spec import Resources
+from orchestrator.study.whereabouts import Code
 from trainer.protocol import Outcome, Reply
 
 AttemptKey = tuple[str, int]  # (trial_id, number)
@@ -30,6 +31,7 @@ class Launch:
     #                                 `workdir/resume.json` as {"checkpoint": path}, and as "earlier" the
     #                                 folders of earlier attempts that are there
     resources: Resources = field(default_factory=Resources)
+    code: Code | None = None  # the entrypoint as it was checked; None: whatever has that name
 
     @property
     def key(self) -> AttemptKey:

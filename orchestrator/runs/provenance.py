@@ -1,4 +1,4 @@
-"""On what did an attempt run? Versions, commit, host, devices, threads and seeds, as plain JSON."""
+"""On what did an attempt run? Its code, packages, host, devices, threads and seeds, as plain JSON."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import functools
 import os
 import platform
 import socket
-import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = (
-    "orch", "flax", "jax", "jaxlib", "numpy", "optax", "optuna", "ray", "sacrebleu", "scipy",
-    "tensorflow-datasets", "torch",
-)  # fmt: skip
+from orchestrator.runs.checkout import distributions, look
+from orchestrator.study.whereabouts import SOURCE
+
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS")
 ACCELERATORS = (
     "CUDA_VISIBLE_DEVICES",
@@ -26,12 +25,14 @@ ACCELERATORS = (
 )
 
 
-def collect(**seeds: int) -> dict[str, Any]:
-    """All that is recorded with an attempt. What cannot change within a process is looked up once."""
+def collect(*, code: Mapping[str, Any] | None = None, **seeds: int) -> dict[str, Any]:
+    """All that is recorded with an attempt. What cannot change within a process is looked up once. `code`:
+    what is known of the entrypoint's (checkout.py)."""
     return {
         **_constant(),
+        "code": dict(code or {}),
+        "packages": packages(),
         "pid": os.getpid(),
-        "git": _git(_here()),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": _environment(THREADS),
         "devices": _devices(),
@@ -39,17 +40,17 @@ def collect(**seeds: int) -> dict[str, Any]:
     }
 
 
-def _here() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:  # deleted since; no reason for a trial to fail
-        return "/"
+def packages() -> dict[str, str]:
+    """The distributions of all modules that this process has loaded, with their versions."""
+    tops = {name.partition(".")[0] for name in tuple(sys.modules)}
+    names = {name for top in tops for name in distributions().get(top, ())}
+    return {name: version for name in sorted(names, key=str.lower) if (version := _version(name))}
 
 
 @functools.cache
 def _constant() -> dict[str, Any]:
     return {
-        "packages": {name: _version(name) for name in PACKAGES},
+        "orch": _orch(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": socket.gethostname(),
@@ -68,6 +69,7 @@ def machine() -> str:
         return socket.gethostname()
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -75,25 +77,14 @@ def _version(package: str) -> str | None:
         return None
 
 
-@functools.cache
-def _git(folder: str) -> dict[str, Any] | None:
-    """Commit and dirtiness of the checkout that this code lies in, else of the working directory."""
-    for place in (str(Path(__file__).parent), folder):
-        commit = _ask_git(place, "rev-parse", "HEAD")
-        if commit is not None:
-            changes = _ask_git(place, "status", "--porcelain")
-            return {"commit": commit, "dirty": None if changes is None else bool(changes)}  # None: not known
-    return None
-
-
-def _ask_git(folder: str, *words: str) -> str | None:
-    # --no-optional-locks: a look at the status must not get in the way of the person's own git.
-    command = ["git", "--no-optional-locks", "-C", folder, *words]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.decode(errors="replace").strip()  # a file may have any bytes as its name
+def _orch() -> dict[str, Any]:
+    """Which release of orch ran it; its commit, where it is a checkout."""
+    (name, *_) = distributions().get(__name__.partition(".")[0], ["orch"])
+    found: dict[str, Any] = {"version": _version(name)}
+    if (SOURCE / ".git").exists():
+        ours = look(Path(__file__)).facts
+        found |= {key: ours[key] for key in ("commit", "dirty") if key in ours}
+    return found
 
 
 def _environment(names: tuple[str, ...]) -> dict[str, str]:

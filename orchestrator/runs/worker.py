@@ -20,12 +20,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from orchestrator.ledger.records import Event
+from orchestrator.ledger.records import LOADED, Event
 from orchestrator.runs import artifacts, provenance
 from orchestrator.runs.capture import Capture
+from orchestrator.runs.checkout import code_facts
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import NO_ROOM, DiskFull, Journal, Storage
 from orchestrator.study.spec import Resources
+from orchestrator.study.whereabouts import Code, beside, require_same
 from trainer.protocol import Outcome, Place, Reply, Report, Reporter, Status, write_resume_note
 
 BURST_S = 0.02  # after the first word one who waits is told what follows within this time, too
@@ -64,6 +66,7 @@ class Worker:
         self._last: Launch | None = None
         self._refused: AttemptKey | None = None  # what it was asked to begin last, and did not
         self._preempted = False
+        self._path: str | None = None  # what was added to sys.path for the last attempt
         if end_on_sigterm:
             _watch_sigterm(self)
 
@@ -77,12 +80,22 @@ class Worker:
                 self._refused = launch.key
                 self._news.notify_all()
             return False
+        self._look_in(launch.code)
         attempt = _Attempt(launch, self._now, self._news, self._keeps_output)
         with self._news:
             self._last, self._attempt, self._refused = launch, attempt, None
             self._news.notify_all()
         attempt.thread.start()
         return True
+
+    def _look_in(self, code: Code | None) -> None:
+        """The person's folder on this process's path, for all its threads and children: before what is
+        installed where the entrypoint lies there, else behind it."""
+        if self._path is not None and self._path in sys.path:
+            sys.path.remove(self._path)
+        self._path = code.folder if code is not None and (code.first or code.folder not in sys.path) else None
+        if code is not None and self._path:
+            sys.path.insert(0 if code.first else len(sys.path), self._path)
 
     def poll(self, key: AttemptKey, *, after: int, wait_s: float = 0.0, begin_s: float = 0.0) -> Progress:
         """What it said after that sequence; with `wait_s` it may take so long until there is something.
@@ -166,6 +179,7 @@ class _Attempt:
             with printing:
                 ended = run_entrypoint(self.launch, self._report, workdir)
                 _print_end(ended, workdir)
+            self._tell_packages()
         if self._unwritten is not None:
             ended = unwritten(self._unwritten)
         if self.preempted or self._answered is Reply.SAVE_AND_STOP:
@@ -186,9 +200,20 @@ class _Attempt:
         except (DiskFull, OSError) as problem:  # a reporter never raises: the end will say it
             self._unwritten = problem
             return Reply.STOP
+        if len(self._events) == 2:  # its first report: by now it has imported what it trains with
+            self._tell_packages()
         saves = self.preempted and self.verdict is Reply.GO
         self._answered = Reply.SAVE_AND_STOP if saves else self.verdict
         return self._answered
+
+    def _tell_packages(self) -> None:
+        """What is loaded by now, where that is more than was told."""
+        told = [event.payload["packages"] for event in self._events if "packages" in event.payload]
+        with contextlib.suppress(Exception):  # no reason for a run to fail
+            loaded = provenance.packages()
+            if told[-1:] != [loaded]:
+                payload, sequence = {"packages": loaded}, len(self._events) + 1
+                self._append(Event(*self.launch.key, sequence, LOADED, 0, payload, self._now()))
 
     def _append(self, event: Event) -> None:
         self._journal.event(event)
@@ -211,7 +236,12 @@ def prepare(launch: Launch) -> Path:
 def run_entrypoint(launch: Launch, reporter: Reporter, workdir: Path) -> Ended:
     """Whatever the training code does, also sys.exit(), comes back as an end."""
     try:
-        outcome = importlib.import_module(launch.entrypoint).run(launch.config, reporter, workdir, Place())
+        code = launch.code
+        with beside(code.folder if code is not None and code.first else None):
+            module = importlib.import_module(launch.entrypoint)
+            if code is not None:
+                require_same(launch.entrypoint, module, code)
+            outcome = module.run(launch.config, reporter, workdir, Place())
         if not isinstance(outcome, Outcome):
             raise TypeError(f"{launch.entrypoint}.run returned {outcome!r:.200}; it must return an Outcome.")
         return Ended("outcome", outcome=_plain(outcome))
@@ -292,10 +322,18 @@ def started(launch: Launch, at: float) -> Event:
     """The first event of an attempt: on what it runs. That it cannot be found out fails no attempt."""
     seed = launch.config.get("seed")
     try:
-        facts = provenance.collect(**({} if seed is None else {"seed": seed}))
+        code = code_facts(launch.entrypoint, file_of(launch), Path(launch.folder).parent.parent)
+        facts = provenance.collect(code=code, **({} if seed is None else {"seed": seed}))
     except Exception as problem:
         facts = {"unknown": f"{problem!r:.500}"}
     return Event(*launch.key, sequence=1, kind="started", step=0, payload=facts, at=at)
+
+
+def file_of(launch: Launch) -> str:
+    """The entrypoint's file, as it was checked, or as this process has loaded it."""
+    if launch.code is not None:
+        return launch.code.file
+    return getattr(sys.modules.get(launch.entrypoint), "__file__", None) or ""
 
 
 def spoken(launch: Launch, sequence: int, report: Report, at: float) -> Event:

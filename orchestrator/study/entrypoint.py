@@ -5,50 +5,71 @@ An entrypoint is a module (trainer/protocol.py), and a person's own code.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from orchestrator.ground.errors import BadSpec
+from orchestrator.study.whereabouts import Code, beside, here, located, require_from_there
 
 OFFERED = ("check", "shape_key", "run")
 # What an arm starts from that takes this of a run with that config; sentences where it cannot.
 Inherit = Callable[[str, Mapping[str, Any]], dict[str, Any] | list[str]]
+# Those found so far: by name and the folder that this process stood in, the module and its own folder.
+_found: dict[tuple[str, str | None], tuple[ModuleType, str | None]] = {}
 
 
 def find_entrypoint(name: str) -> ModuleType:
-    """The module of that dotted name, from the path or the current folder. BadSpec when it is none."""
-    with contextlib.suppress(FileNotFoundError):  # the current folder has been deleted
-        here = str(Path.cwd())
-        if here not in sys.path:
-            sys.path.append(here)
+    """The module of that dotted name, from the current folder or what is installed. BadSpec when it is none,
+    or lies in both."""
+    module, _ = _found.get((name, here()), (None, None))
+    if module is not None and sys.modules.get(name) is module:
+        return module
     try:
         if not all(part.isidentifier() for part in name.split(".")):
             raise ImportError("it is no dotted name")
-        module = importlib.import_module(name)
+        where = located(name)
+        with beside(where.folder):
+            module = importlib.import_module(name)
+    except BadSpec:
+        raise
     except (Exception, SystemExit) as why:  # it runs the person's own code
         raise BadSpec(
             f"The entrypoint {name[:80]!r} cannot be imported ({reason(why)}). "
             f"Name a module on the Python path that offers {', '.join(OFFERED)}, "
             f"such as 'orchestrator.rehearsal'."
         ) from why
+    require_from_there(name, where)
     missing = [what for what in OFFERED if not callable(getattr(module, what, None))]
     if missing:
         raise BadSpec(
             f"The entrypoint {name[:80]!r} does not offer {', '.join(missing)}. "
             f"An entrypoint is a module with {', '.join(OFFERED)} (see trainer/protocol.py)."
         )
+    _found[name, here()] = module, where.folder
     return module
+
+
+def code_of(module: Any, name: str) -> Code:
+    """What its runs are to load."""
+    folder = _found.get((name, here()), (None, None))[1]
+    return Code(here() or "", folder is not None, getattr(module, "__file__", None) or "")
+
+
+def _asking(name: str) -> AbstractContextManager[None]:
+    """While its functions are called: imports inside them are looked for where it lies."""
+    return beside(_found.get((name, here()), (None, None))[1])
 
 
 def find_shape_key(entrypoint: Any, name: str, config: Mapping[str, Any]) -> str:
     """What the entrypoint says of a config's program. BadSpec when it raises."""
     try:
-        return str(entrypoint.shape_key(config))
+        with _asking(name):
+            return str(entrypoint.shape_key(config))
     except Exception as why:
         raise BadSpec(f"{name}.shape_key failed on a trial's config ({reason(why)}). Mend it.") from why
 
@@ -56,7 +77,8 @@ def find_shape_key(entrypoint: Any, name: str, config: Mapping[str, Any]) -> str
 def objections(entrypoint: Any, name: str, config: dict[str, Any]) -> list[str]:
     """What the entrypoint has against a config, a sentence each."""
     try:
-        said = _sentences(entrypoint.check(config))
+        with _asking(name):
+            said = _sentences(entrypoint.check(config))
     except Exception as why:
         return [f"{name}.check failed ({reason(why)}). Mend it, or the config that it was asked about."]
     if not said:
@@ -67,7 +89,8 @@ def objections(entrypoint: Any, name: str, config: dict[str, Any]) -> list[str]:
 def learned(entrypoint: Any, name: str, config: Mapping[str, Any]) -> list[str]:
     """The hyperparameters that a run learns; an entrypoint that offers no `learns` learns none."""
     try:
-        return _sentences(entrypoint.learns(config)) if hasattr(entrypoint, "learns") else []
+        with _asking(name):
+            return _sentences(entrypoint.learns(config)) if hasattr(entrypoint, "learns") else []
     except Exception as why:
         raise BadSpec(f"{name}.learns failed on an arm's config ({reason(why)}). Mend it.") from why
 
@@ -88,7 +111,8 @@ def inherited(
         return [f"The entrypoint {name} offers no inherit. Allowed is take: config."]
     try:
         more = (tuple(others),) if others else ()  # an inherit of three parameters goes on working
-        taken = entrypoint.inherit(take, config, folder, *more)
+        with _asking(name):
+            taken = entrypoint.inherit(take, config, folder, *more)
         return dict(taken) if isinstance(taken, Mapping) else _sentences(taken)
     except OSError:  # the disk's, which whoever runs the study can name
         raise

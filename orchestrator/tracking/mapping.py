@@ -21,6 +21,7 @@ from orchestrator.ledger.costs import added, run_hours, wasted_hours
 from orchestrator.ledger.records import (
     ENDED,
     LIVE_ATTEMPT,
+    LOADED,
     AttemptRow,
     Event,
     StudyRow,
@@ -93,7 +94,7 @@ class Reports:
         self._held: dict[str, Measurement] = {}  # the newest that was not passed on
 
     def points(self, event: Event) -> list[Measurement]:
-        if event.kind == "started":  # its payload is provenance
+        if event.kind in ("started", LOADED):  # their payload is provenance
             return []
         payload = event.payload
         named = [(value_name(name), value) for name, value in payload.get("values", {}).items()]
@@ -176,11 +177,15 @@ def state_tags(state: str, **more: object) -> dict[str, str]:
 
 
 def provenance_tags(facts: Mapping[str, Any]) -> dict[str, str]:
-    """On what an attempt runs: versions, commit, host, devices, as one text."""
+    """On what an attempt runs: code, versions, host, devices, as one text; the code's commit and repository
+    also by MLflow's names."""
     known = {name: value for name, value in facts.items() if value not in (None, [], {})}
     tags = {"orch.provenance": _cut(storable(json.dumps(known, default=str)), PROVENANCE_CHARS)}
-    commit = flat(facts).get("git.commit", "null")
-    return tags if commit == "null" else tags | {"mlflow.source.git.commit": _cut(commit, TAG_CHARS)}
+    code = (
+        facts.get("code", facts.get("git")) or {}
+    )  # attempts of before were told the commit of orch, as git
+    named = {"commit": "mlflow.source.git.commit", "repository": "mlflow.source.git.repoURL"}
+    return tags | {tag: _cut(storable(code[key]), TAG_CHARS) for key, tag in named.items() if code.get(key)}
 
 
 def result_points(spec: StudySpec, trial: TrialRow, attempts: Sequence[AttemptRow]) -> list[Measurement]:

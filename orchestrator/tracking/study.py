@@ -14,7 +14,7 @@ from pathlib import Path
 
 from orchestrator.ground.errors import MirrorDeleted
 from orchestrator.ledger import Store, costs, paging
-from orchestrator.ledger.records import ENDED, StoredEvent, StudyRow, StudyState, TrialRow
+from orchestrator.ledger.records import ENDED, LOADED, StoredEvent, StudyRow, StudyState, TrialRow
 from orchestrator.readings import states
 from orchestrator.runs import artifacts
 from orchestrator.runs.folders import Storage, is_large
@@ -199,8 +199,11 @@ class StudyMirror:
             if event.trial_id not in self._reports:
                 self._reports[event.trial_id] = self._reports_until(event.trial_id, stored.event_id)
             points.setdefault(event.trial_id, []).extend(self._reports[event.trial_id].points(event))
-            if event.kind == "started":
-                tags.setdefault(event.trial_id, {}).update(mapping.provenance_tags(event.payload))
+            if event.kind in ("started", LOADED):
+                for attempt in self._ledger.attempts(event.trial_id):
+                    if attempt.number == event.attempt:
+                        told = mapping.provenance_tags(attempt.provenance)
+                        tags.setdefault(event.trial_id, {}).update(told)
         for trial_id, said in points.items():
             run = self._run_of(self._ledger.trial(trial_id))
             if not run.deleted:

@@ -43,7 +43,7 @@ class Rehearsing:
         self._backend = backend
 
     def submit(self, launch: Launch) -> bool:
-        return self._backend.submit(replace(launch, entrypoint=rehearse.REHEARSAL))
+        return self._backend.submit(replace(launch, entrypoint=rehearse.REHEARSAL, code=None))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)

@@ -59,7 +59,7 @@ def rehearsing(machines: dict[int, Any], monkeypatch: pytest.MonkeyPatch) -> dic
     submit = SimulatedBackend.submit
 
     def rehearse(backend: SimulatedBackend, launch: Launch) -> bool:
-        return submit(backend, replace(launch, entrypoint=REHEARSAL))
+        return submit(backend, replace(launch, entrypoint=REHEARSAL, code=None))
 
     monkeypatch.setattr(SimulatedBackend, "submit", rehearse)
     return machines

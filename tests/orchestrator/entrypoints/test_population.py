@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -223,6 +224,18 @@ def test_a_config_without_a_population_is_the_trainers() -> None:
     assert population.check({**PLAIN, "stpes": 3})[0].startswith("Unknown key 'stpes'")
 
 
+def test_members_may_be_trained_by_a_module_in_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "from orchestrator.rehearsal import check, run\ndef shape_key(c): return 'a member'\n"
+    (tmp_path / "a_member_of_mine.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    config = {**PLAIN, "population": {**SECTION, "entrypoint": "a_member_of_mine"}}
+    assert population.check(config) == []
+    assert population.shape_key(config) == "a member"
+    del sys.modules["a_member_of_mine"]
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
@@ -238,7 +251,7 @@ def test_a_config_without_a_population_is_the_trainers() -> None:
         ),
         (
             {"entrypoint": "no.such"},
-            "population.entrypoint is 'no.such', and it cannot be imported (No module",
+            "population.entrypoint is 'no.such'. The entrypoint 'no.such' cannot be imported (No module",
         ),
         (
             {"space": [{"path": "optimizer.alpha", "values": [1.0]}]},

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from orchestrator.ground.errors import BadSpec
-from orchestrator.runs import provenance
 from orchestrator.runs.folders import Storage
 
 
@@ -100,45 +97,6 @@ def test_a_checkpoint_that_cannot_be_deleted_stays_and_the_others_go(
     storage.discard(folder)
     assert os.listdir(folder) == ["checkpoint-20.json"]
     assert caplog.messages == [f"{busy} cannot be deleted now; it stays"]
-
-
-def test_provenance_is_json_and_names_versions_commit_host_and_seeds() -> None:
-    facts = provenance.collect(seed=7)
-    assert json.loads(json.dumps(facts)) == facts
-    assert facts["packages"]["orch"]
-    assert facts["seeds"] == {"seed": 7}
-    assert facts["pid"] == os.getpid()
-    assert facts["git"] is None or set(facts["git"]) == {"commit", "dirty"}
-
-
-def test_a_file_whose_name_is_no_text_makes_a_checkout_unclean_and_no_trouble(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "core.quotePath=false", "-C")
-    for words in (
-        ("init", "-q"),
-        ("config", "core.quotePath", "false"),
-        ("commit", "-qm", "x", "--allow-empty"),
-    ):
-        subprocess.run([*git, str(tmp_path), *words], check=True)
-    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("Latin-1")
-    monkeypatch.setattr(provenance, "__file__", "/elsewhere/provenance.py")
-    provenance._git.cache_clear()
-    found = provenance._git(str(tmp_path))
-    provenance._git.cache_clear()
-    assert found is not None
-    assert found["dirty"] is True
-
-
-@pytest.mark.parametrize(("status", "dirty"), [(None, None), ("", False), (" M a.py", True)])
-def test_a_checkout_whose_status_is_not_known_is_not_called_clean(
-    monkeypatch: pytest.MonkeyPatch, status: str | None, dirty: bool | None
-) -> None:
-    answers = {"rev-parse": "c0ffee", "status": status}
-    monkeypatch.setattr(provenance, "_ask_git", lambda folder, *words: answers[words[0]])
-    provenance._git.cache_clear()
-    assert provenance._git("/") == {"commit": "c0ffee", "dirty": dirty}
-    provenance._git.cache_clear()
 
 
 def test_what_an_attempt_left_is_found_though_the_last_one_left_nothing(tmp_path: Path) -> None:

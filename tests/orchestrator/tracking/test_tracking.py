@@ -61,7 +61,7 @@ def test_a_study_with_lost_workers_is_in_mlflow_as_the_ledger_has_it(
     assert run.params["eval_every_steps"] == "20"
     newest = ended.store.attempts(trial.trial_id)[-1].provenance
     assert json.loads(run.tags["orch.provenance"])["packages"] == newest["packages"]
-    assert run.tags["mlflow.source.git.commit"] == newest["git"]["commit"]
+    assert run.tags["mlflow.source.git.commit"] == newest["code"]["commit"]
     assert run.metrics["objective"][-1][2] == trial.value
     costs = {name: points for name, points in run.metrics.items() if name.startswith(("clock/", "cost/"))}
     assert all(name.startswith("cost/") and len(points) == 1 for name, points in costs.items())

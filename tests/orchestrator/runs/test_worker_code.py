@@ -1,0 +1,93 @@
+"""Does a worker load the code that was checked, with its siblings, and tell what it loaded?"""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.ledger.records import AttemptRow, AttemptState
+from orchestrator.ledger.rules import heard
+from orchestrator.runs.folders import read_journal
+from orchestrator.runs.worker import Worker
+from orchestrator.study.whereabouts import Code
+from tests.orchestrator.runs.test_worker import entrypoint as entrypoint
+from tests.orchestrator.runs.test_worker import launch as launch
+from tests.orchestrator.runs.test_worker import to_the_end
+
+
+def test_what_a_run_loads_after_it_began_is_told_with_its_first_report(
+    launch: Any, entrypoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most training code imports what it trains with inside `run`."""
+    loaded = {"numpy": "1"}
+    monkeypatch.setattr("orchestrator.runs.provenance.packages", lambda: dict(loaded))
+    monkeypatch.setitem(sys.modules, "imports_late", types.SimpleNamespace(now=loaded.update))
+    name = entrypoint(
+        "import imports_late",
+        "imports_late.now(jax='2')",
+        "reporter(Report(1, 'train', {'a': 1.0}))",
+        "reporter(Report(2, 'train', {'a': 1.0}))",
+        "imports_late.now(scipy='3')",
+        "return Outcome('completed', {})",
+    )
+    worker, job = Worker(), launch(entrypoint=name)
+    worker.begin(job)
+    progress, _ = to_the_end(worker, job)
+    assert [event.kind for event in progress.events] == ["started", "train", "loaded", "train", "loaded"]
+    assert [event.sequence for event in progress.events] == [1, 2, 3, 4, 5]
+    assert read_journal(job.folder, *job.key)[0] == progress.events
+    row = reduce(heard, progress.events, AttemptRow(*job.key, AttemptState.RUNNING, 0.0))
+    assert row.provenance["packages"] == {"numpy": "1", "jax": "2", "scipy": "3"}
+    assert row.provenance["pid"] == os.getpid()
+
+
+def test_a_run_in_the_person_s_folder_finds_its_siblings_in_all_its_threads(
+    launch: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before what is installed of the same name; a run of an installed entrypoint does not."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    own, installed = tmp_path / "own", tmp_path / "installed"
+    for folder in (own, installed):
+        folder.mkdir()
+        (folder / "sibling_layers.py").write_text(f"FROM = {str(folder)!r}\n")
+    monkeypatch.syspath_prepend(str(installed))
+    text = (
+        "import threading\nfrom trainer.protocol import *\n"
+        "def run(config, reporter, workdir, place):\n    found = []\n"
+        "    def late():\n        import sibling_layers\n        found.append(sibling_layers.FROM)\n"
+        "    thread = threading.Thread(target=late)\n    thread.start()\n    thread.join()\n"
+        "    return Outcome('completed', {}, reason=found[0])\n"
+    )
+    (own / "with_a_thread.py").write_text(text)
+    (installed / "installed_with_a_thread.py").write_text(text)
+    worker = Worker()
+    for name, folder, first in (
+        ("with_a_thread", own, True),
+        ("installed_with_a_thread", installed, False),
+    ):
+        code = Code(str(own), first, str(folder / f"{name}.py"))
+        job = launch(name, entrypoint=name, code=code)
+        worker.begin(job)
+        _, ended = to_the_end(worker, job)
+        assert ended.outcome is not None, ended
+        assert ended.outcome.reason == str(folder)
+        assert sys.path.count(str(own)) == 1
+        del sys.modules["sibling_layers"], sys.modules[name]
+
+
+def test_a_worker_that_finds_another_file_than_was_checked_does_not_run_it(
+    launch: Any, entrypoint: Any, tmp_path: Path
+) -> None:
+    name = entrypoint("return Outcome('completed', {})")
+    job = launch(entrypoint=name, code=Code(str(tmp_path), False, "/checked/net.py"))
+    worker = Worker()
+    worker.begin(job)
+    _, ended = to_the_end(worker, job)
+    assert ended.how == "raised"
+    assert f"The entrypoint {name!r} was checked as /checked/net.py, and the worker has" in ended.reason
