@@ -426,13 +426,12 @@ class Engine:
         if best is None or lane.arm.after is None or lane.follows_nothing(lane.next_index):
             return None
         name, pool = lane.spec.entrypoint, lane.on_other_seeds(lane.next_index)
-        entrypoint = self._entrypoint(name)
-        return taken(lane.arm.after.take, best, self.storage, entrypoint, name, pool=pool, follower=follower)
+        code = self._entrypoint(name)
+        return taken(lane.arm.after.take, best, self.storage, code, name, pool=pool, follower=follower)
 
     def _submit(self, spec: StudySpec, trial: TrialRow, attempt: AttemptRow) -> None:
         """Hand it to the workers. One that finds no room stays LAUNCHING and is submitted again."""
         entrypoint = self._entrypoint(spec.entrypoint)
-        shape_key = find_shape_key(entrypoint, spec.entrypoint, trial.config)
         self._heard[attempt.key] = self.clock.monotonic()
         taken = self.backend.submit(
             Launch(
@@ -440,7 +439,7 @@ class Engine:
                 attempt=attempt.number,
                 entrypoint=spec.entrypoint,
                 config=trial.config,
-                shape_key=shape_key,
+                shape_key=find_shape_key(entrypoint, spec.entrypoint, trial.config),
                 folder=str(self.storage.folder(trial.study_id, trial.trial_id, attempt.number)),
                 resume_from=attempt.resumed_from,
                 resources=spec.resources,
