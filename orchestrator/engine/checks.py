@@ -17,6 +17,7 @@ from orchestrator.study.entrypoint import (
     learned,
     objections,
 )
+from orchestrator.study.space import corners
 from orchestrator.study.spec import Arm, StudySpec
 from trainer.config.paths import with_values
 
@@ -111,18 +112,21 @@ def _nothing_to_take(spec: StudySpec, arm: Arm, entrypoint: Any, expected: Expec
     take, name = arm.after.take, spec.entrypoint
     wanted: set[str] = set()
     for source in map(spec.arm, arm.after.arms):
-        config = with_values(expected[source.name], {p.path: p.bounds[0] for p in source.space})
         of = f"arm {arm.name}: it takes {take!r} of {source.name}."
-        taken = inherited(entrypoint, name, take, config)
-        if not isinstance(taken, dict):
-            yield f"{of} {' '.join(taken)}"
-            return
-        if arm.after.pools:
-            found = set(learned(entrypoint, name, config))
-            wanted = wanted or found
-            if wanted - found:
-                lacking = ", ".join(sorted(wanted - found))
-                yield f"{of} Its runs do not learn {lacking}, as those of {arm.after.arm} do. Leave it out."
+        for point in corners(source.space) or [{}]:
+            config = with_values(expected[source.name], point)
+            taken = inherited(entrypoint, name, take, config)
+            if not isinstance(taken, dict):
+                yield f"{of} {' '.join(taken)}"
+                return
+            if arm.after.pools:
+                found = set(learned(entrypoint, name, config))
+                wanted = wanted or found
+                if wanted - found:
+                    lacking = ", ".join(sorted(wanted - found))
+                    first = arm.after.arm
+                    yield f"{of} Its runs do not learn {lacking}, as those of {first} do. Leave it out."
+                    break
     yield from _own_seed_alone(spec, arm)
 
 
@@ -157,8 +161,7 @@ def _rungs_out_of_reach(arm: Arm, expected: Expected) -> list[str]:
 
 
 def _probes(spec: StudySpec, arm: Arm, expected: Expected) -> Iterator[dict[str, Any]]:
-    """The arm's config as it stands and at both ends of its space, complete with a seed."""
+    """The arm's config as it stands, at both ends of its space and at every choice, complete with a seed."""
     found = expected[arm.name]
-    ends = [{p.path: p.bounds[end] for p in arm.space} for end in (0, 1)] if arm.space else []
-    for point in ({}, *ends):
+    for point in ({}, *corners(arm.space)):
         yield trial_config(spec, arm, replicate=0, index=0, point=point, found=found)

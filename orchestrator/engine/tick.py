@@ -38,6 +38,7 @@ from orchestrator.runs.contract import AttemptKey, Backend, Ended, Launch, Progr
 from orchestrator.runs.folders import NotWritten, Storage
 from orchestrator.study.configs import trial_config
 from orchestrator.study.entrypoint import find_entrypoint, find_shape_key
+from orchestrator.study.space import Point
 from orchestrator.study.spec import StudySpec
 from trainer.protocol import Reply
 
@@ -394,7 +395,7 @@ class Engine:
         for lane, trial, attempt in intended:
             self._submit(lane.spec, trial, attempt)
 
-    def _new_trial(self, lane: Lane, point: Mapping[str, float], study_id: str) -> TrialRow:
+    def _new_trial(self, lane: Lane, point: Point, study_id: str) -> TrialRow:
         index = lane.next_index
         return TrialRow(
             trial_id=trial_id(study_id, lane.arm.name, lane.replicate, index),
