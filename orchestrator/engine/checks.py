@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice, product
 from typing import Any
 
 from orchestrator.ground.errors import BadSpec
@@ -17,11 +18,12 @@ from orchestrator.study.entrypoint import (
     learned,
     objections,
 )
-from orchestrator.study.space import corners
+from orchestrator.study.space import Value, corners
 from orchestrator.study.spec import Arm, StudySpec
 from trainer.config.paths import with_values
 
 Expected = Mapping[str, Mapping[str, Any]]  # what an arm's runs start from, by the arm's name
+MOST_VARIED = 200  # points of an arm that are asked about
 ENOUGH = 100  # problems: nobody reads more at once
 MOST_CHARACTERS = 20_000_000  # of all arms' configs, as JSON: seconds of an entrypoint's checks
 
@@ -78,8 +80,27 @@ def programs(spec: StudySpec) -> int:
     """How many programs a runnable study compiles, where none of them has been kept."""
     expected = expected_starts(spec)
     entrypoint = find_entrypoint(spec.entrypoint)
-    as_it_stands = (next(_probes(spec, arm, expected)) for arm in spec.arms)
-    return len({find_shape_key(entrypoint, spec.entrypoint, config) for config in as_it_stands})
+    keys: set[str] = set()
+    for arm in spec.arms:
+        own = dict.fromkeys(
+            find_shape_key(
+                entrypoint,
+                spec.entrypoint,
+                trial_config(spec, arm, replicate=0, index=0, point=point, found=expected[arm.name]),
+            )
+            for point in _whole_points(arm)
+        )
+        keys.update(islice(own, arm.trials * spec.replicates_of(arm)))
+    return len(keys)
+
+
+def _whole_points(arm: Arm) -> Iterator[dict[str, Value]]:
+    """The arm as it stands, and what whole numbers and choices, which may change a program, make of it."""
+    varied = [p for p in arm.space if p.kind != "float"]
+    yield {}
+    if varied:
+        for values in islice(product(*(p.listed[:MOST_VARIED] for p in varied)), MOST_VARIED):
+            yield {p.path: value for p, value in zip(varied, values, strict=True)}
 
 
 def learned_by_arms(spec: StudySpec) -> dict[str, list[str]]:

@@ -23,7 +23,6 @@ LARGEST_WHOLE = 10**12  # up to here a place in the range, a float from 0 to 1, 
 MOST_CHOICES = 100
 LONGEST_CHOICE = 200  # characters
 SHOWN = 40  # characters of a text in a sentence or a table
-BOOLEAN = [False, True]
 
 Choice = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean"]})]
 
@@ -52,17 +51,9 @@ class Parameter(Spec):
     high: float | None = None
     scale: Scale = "linear"
     values: tuple[float, ...] = ()  # for `grid`: these, and no range
-    type: Annotated[Literal["float", "int"], LATER] = "float"
+    type: Annotated[Literal["float", "int", "bool"], LATER] = "float"
     step: Annotated[int, LATER, Field(ge=1)] = 1  # of a range of whole numbers
     choices: Annotated[tuple[Choice, ...], LATER, Field(max_length=MOST_CHOICES)] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _boolean(cls, data: Any) -> Any:
-        """`type: bool` is short for its two choices, which alone are written down and hashed."""
-        if isinstance(data, Mapping) and data.get("type") == "bool" and not data.get("choices"):
-            return {**{key: value for key, value in data.items() if key != "type"}, "choices": BOOLEAN}
-        return data
 
     @model_serializer(mode="wrap")
     def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -85,6 +76,9 @@ class Parameter(Spec):
             raise ValueError(
                 f"The path {self.path[:60]!r} is not a dotted name. Write it like 'optimizer.alpha'."
             )
+        if self.type == "bool" and not self.choices:
+            # short for its two choices, which alone are written down and hashed; the model is frozen
+            self.__dict__.update(type="float", choices=(False, True))
         checks = self._of_choices if self.choices else self._of_values if self.values else self._of_range
         for problem in checks():
             raise ValueError(f"{self.path}: {problem}")
@@ -100,9 +94,11 @@ class Parameter(Spec):
             if problem := _no_choice(choice):
                 yield problem
                 continue
-            twin = seen.setdefault(number_key(choice), choice)
-            if twin is not choice:
-                yield f"{value_text(twin)} and {value_text(choice)} are the same choice. Keep one of them."
+            key = number_key(choice)
+            if key in seen:
+                twins = f"{value_text(seen[key])} and {value_text(choice)}"
+                yield f"{twins} are the same choice. Keep one of them."
+            seen[key] = choice
         if len(self.choices) == 1:
             yield (
                 f"{value_text(self.choices[0])} is its only choice. Allowed are two or more. "
@@ -172,7 +168,7 @@ class Parameter(Spec):
     # -- what it can be ----------------------------------------------------------------------------------
     @property
     def kind(self) -> Kind:
-        return "choice" if self.choices else self.type
+        return "choice" if self.choices else "int" if self.type == "int" else "float"
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -234,10 +230,12 @@ class Parameter(Spec):
             return self.position(value) is not None
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
+        if self.values:
+            return value in self.values
         low, high = self.bounds
-        if self.type == "float" and not self.values:
-            return low <= value <= high
-        return value in self.listed
+        within = low <= value <= high
+        # no `in` of a range: for a float it walks through all of it
+        return within and (self.type == "float" or (value - low) % self.step == 0)
 
 
 def corners(space: Sequence[Parameter]) -> list[dict[str, Value]]:

@@ -242,7 +242,7 @@ def test_a_config_without_a_population_is_the_trainers() -> None:
         ),
         (
             {"space": [{"path": "optimizer.alpha", "values": [1.0]}]},
-            "population.space: optimizer.alpha is a list of values. Give low and high.",
+            "population.space: optimizer.alpha is a list of values. Give low and high, or choices.",
         ),
         ({"space": [{"path": "optimizer.alhpa", "low": 1.0, "high": 2.0}]}, "Unknown key 'optimizer.alhpa'"),
     ],
