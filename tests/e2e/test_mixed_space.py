@@ -84,7 +84,7 @@ def test_every_trial_holds_its_values_in_their_types_and_a_confirmation_those_th
 
 def test_the_report_has_a_verdict_and_shows_names_as_names(store: Store) -> None:
     answer = report.gather(store, "s1", slots=2)
-    assert answer.verdict.outcome
+    assert answer.verdict.answer
     text = pages.markdown(answer)
     space = (
         r"optimizer.alpha 0.1 to 10 (log); batch.sentences 16 to 64 in steps of 8 (whole numbers, linear); "
