@@ -380,6 +380,6 @@ def test_a_path_that_changes_the_program_is_refused() -> None:
     section = {**SECTION, "entrypoint": "trainer.run", "metric": "dev_loss", "space": [layers]}
     assert population.check({**PLAIN, "population": section}) == [
         "population.space: model.layers = 2 is another program than model.layers = 1, and members hand on "
-        "their parameters. Allowed are paths that leave the program as it is (its shape_key). Take it out, or "
-        "search it with another method."
+        "their parameters. Allowed are paths that leave the program as it is (its shape_key). Take it out, "
+        "or search it with another method."
     ]
