@@ -94,11 +94,11 @@ class Parameter(Spec):
             if problem := _no_choice(choice):
                 yield problem
                 continue
-            key = number_key(choice)
-            if key in seen:
-                twins = f"{value_text(seen[key])} and {value_text(choice)}"
+            known = number_key(choice)
+            if known in seen:
+                twins = f"{value_text(seen[known])} and {value_text(choice)}"
                 yield f"{twins} are the same choice. Keep one of them."
-            seen[key] = choice
+            seen[known] = choice
         if len(self.choices) == 1:
             yield (
                 f"{value_text(self.choices[0])} is its only choice. Allowed are two or more. "

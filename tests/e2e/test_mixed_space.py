@@ -218,6 +218,6 @@ def test_a_study_of_an_own_module_ends_with_a_verdict_on_ray(tmp_path: Path) -> 
         assert [type(best[path]) for path in ("layers", "optimizer.name")] == [int, str]
         assert json.loads(orch("study", "verdict", "own-mixed", "--json"))
         told = json.loads(orch("trial", "show", "own-mixed.random.0.0", "--json"))
-        assert type(told["trial"]["point"]["layers"]) is int
+        assert type(told["point"]["layers"]) is int
     finally:
         daemon.stop(home)
