@@ -227,6 +227,11 @@ class SearcherContract:
     def suggest(self, index: int = 8, **changes: Any) -> dict[str, Value]:
         return suggest(self.method, index, **changes)
 
+    @property
+    def indices(self) -> range:
+        """Of a mixed space: a model takes its time, and what is drawn has to come to every choice."""
+        return range(2, 7) if METHODS[self.method].bayesian else range(24)
+
     def suggest_mixed(self, index: int = 8, **changes: Any) -> dict[str, Value]:
         return suggest_mixed(self.method, index, **changes)
 
@@ -245,7 +250,7 @@ class SearcherContract:
 
     def test_a_value_of_each_kind_has_its_own_type(self) -> None:
         space = mixed_space(self.method)
-        for index in range(24):
+        for index in self.indices:
             point = self.suggest_mixed(index)
             assert is_inside(point, space), point
         kinds = {"float": float, "int": int}
@@ -253,8 +258,8 @@ class SearcherContract:
 
     def test_of_a_mixed_space_the_same_request_gives_the_same_point_and_every_choice_comes(self) -> None:
         space = mixed_space(self.method)
-        found = [self.suggest_mixed(index) for index in range(24)]
-        assert list(map(typed, found)) == [typed(self.suggest_mixed(index)) for index in range(24)]
+        found = [self.suggest_mixed(index) for index in self.indices]
+        assert list(map(typed, found)) == [typed(self.suggest_mixed(index)) for index in self.indices]
         if not METHODS[self.method].bayesian:
             for p in space:
                 assert {p.position(point[p.path]) for point in found} >= set(range(len(p.choices)))
