@@ -15,6 +15,7 @@ from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Curves, Frame, Trial
 from orchestrator.ledger.records import StudyState, TrialState
 from orchestrator.readings.failures import stopped_alike
+from orchestrator.study.space import Value, value_text
 from orchestrator.study.spec import Arm, Claim, Parameter, StudySpec
 from trainer.config.paths import value_at
 from trainer.config.scales import to_working
@@ -183,30 +184,29 @@ def _on_the_edge(frame: Frame, arm: Arm) -> Iterator[Caution]:
         return
     choices = frame.choices(arm)
     for parameter in arm.space:
-        ends: dict[str, list[float]] = {}
+        ends: dict[str, list[Value]] = {}
         for value in (choice.point.get(parameter.path) for choice in choices):
             end = None if value is None else edge(parameter, value)
             if end is not None and value is not None:
                 ends.setdefault(end, []).append(value)
         for end, values in ends.items():
-            low, high = parameter.bounds
-            if parameter.values:
-                what = f"the {end} end of its grid ({', '.join(f'{v:g}' for v in sorted(parameter.values))})"
-            else:
-                what = f"the {end} edge of its range ({low:g} to {high:g})"
-            found = ", ".join(f"{value:.4g}" for value in values)
+            what = f"{end} end of its grid" if arm.is_grid else f"{end} edge of its range"
+            found = ", ".join(map(value_text, values))
             begins = "The" if len(choices) == 1 else f"In {len(values)} of {len(choices)} replicates the"
             yield Caution(
-                "end of the grid" if parameter.values else "edge of the space",
+                "end of the grid" if arm.is_grid else "edge of the space",
                 arm.name,
-                f"{begins} best point of {arm.name} has {parameter.path} = {found}, at {what}: "
-                f"a better value may be outside.",
-                f"Widen {'the grid' if parameter.values else 'the range'} and search again.",
+                f"{begins} best point of {arm.name} has {parameter.path} = {found}, at the {what} "
+                f"({parameter.text}): a better value may be outside.",
+                f"Widen {'the grid' if arm.is_grid else 'the range'} and search again.",
             )
 
 
-def edge(parameter: Parameter, value: float) -> str | None:
-    """'lower' or 'upper' where a value lies on an end of its range; of a grid, where it is the end value."""
+def edge(parameter: Parameter, value: Value) -> str | None:
+    """'lower' or 'upper' where a value lies on an end of its range; of a grid, where it is the end value.
+    Choices have no ends."""
+    if parameter.choices or isinstance(value, str):
+        return None
     low, high = parameter.bounds
     if parameter.values:
         if low == high:

@@ -2,14 +2,16 @@
 
 One search says little: how lucky it was outweighs how long it was. So a surface of the log loss is fitted to
 all trials of the search in the ledger (a Gaussian process with noise, over the unit cube of its space),
-surfaces are drawn from it, and searches are replayed on each. A search chooses by what it saw, with noise;
-its choice counts with the surface's own value, at the level of fresh seeds: shifted by what ran on them.
+surfaces are drawn from it, and searches are replayed on each. A choice from a list is an axis for each of
+the list's entries, so that any two of them are equally far apart. A search chooses by what it saw, with
+noise; its choice counts with the surface's own value, at the level of fresh seeds: shifted by what ran on
+them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +20,9 @@ import numpy as np
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Frame
 from dashboards.evidence.stats import LEVEL, Array
-from orchestrator.search.scales import to_unit
+from orchestrator.search.scales import from_unit, to_unit
 from orchestrator.study.configs import default_point
+from orchestrator.study.space import Parameter, Point
 from orchestrator.study.spec import Arm
 
 SPREAD, NEAR = 128, 64  # points of a surface: evenly in the cube, and around where it seems lowest
@@ -29,6 +32,8 @@ MOST = 100  # trials; beyond, "more than"
 LENGTHS = (0.1, 0.2, 0.4, 0.8, 1.6)  # of the surface, in units of the cube
 NOISES = (1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0)  # variances, over the surface's own
 FEWEST = 5  # trials, to fit a surface to
+REDRAWN = 0.25  # of the places near the lowest: how often a choice is another one
+CORNER = math.sqrt(0.5)  # from 0 on its own axis: any two choices are 1 apart, as the ends of a range are
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,27 @@ class _Surface:
         return found
 
 
+@dataclass(frozen=True)
+class Axes:
+    """How points of the unit cube lie on the axes of a surface. `choices`: by dimension of the cube how many
+    there are to choose from, 0 where it is a range. `snap` gives every place the value that a search would
+    run there."""
+
+    choices: tuple[int, ...]
+    snap: Callable[[Array], Array] = lambda cube: cube
+
+    def __call__(self, cube: Array) -> Array:
+        """By place and axis: a range has one axis, a choice as many as there are."""
+        snapped = self.snap(cube)
+        columns = []
+        for values, count in zip(snapped.T, self.choices, strict=True):
+            if count:
+                columns += list(CORNER * np.eye(count)[np.minimum(values * count, count - 1).astype(int)].T)
+            else:
+                columns.append(values)
+        return np.column_stack(columns)
+
+
 def equivalent(curves: Array, row: Sequence[float]) -> Equivalent:
     """The trials that a search (its `replays`) needs to be as good as a row with these fresh losses."""
     random, most = np.random.default_rng(1), curves.shape[1]
@@ -92,24 +118,28 @@ def replays(
     default: Sequence[float] | None,
     startup: int,
     most: int = MOST,
+    axes: Axes | None = None,
 ) -> Array | None:
     """By surface: the log loss, on fresh seeds, of what a search has chosen after each trial.
 
-    Points lie in the unit cube. A Bayesian search begins at `default` and draws its first `startup` points;
-    default None: a random search, whose best is known by order statistics. None where there is too little to
-    fit a surface to, or a loss has no logarithm.
+    Points lie in the unit cube; `axes` None: all its dimensions are ranges of floats. A Bayesian search
+    begins at `default` and draws its first `startup` points; default None: a random search, whose best is
+    known by order statistics. None where there is too little to fit a surface to, or a loss has no logarithm.
     """
     if len(losses) < FEWEST or not confirmed:
         return None
     if min(*losses, *(loss for each in confirmed for loss in each.losses)) <= 0:
         return None
-    x, y = np.asarray(points, float), np.log(np.asarray(losses, float))
+    tried, y = np.asarray(points, float), np.log(np.asarray(losses, float))
+    wide = tried.shape[1]
+    axes = axes or Axes((0,) * wide)
+    x = axes(tried)
     surface, random = _fitted(x, y), np.random.default_rng(0)
-    spread = _evenly(x.shape[1], SPREAD)
-    lowest = x[np.argmin(_posterior(surface, x, y, x)[0])]
-    near = np.clip(lowest + RADIUS * random.standard_normal((NEAR, x.shape[1])), 0, 1)
-    known = np.array([each.point for each in confirmed], float)
-    begin = np.array([] if default is None else [default], float).reshape(-1, x.shape[1])
+    spread = axes(_evenly(wide, SPREAD))
+    lowest = tried[np.argmin(_posterior(surface, x, y, x)[0])]
+    near = axes(_around(lowest, axes, random))
+    known = axes(np.array([each.point for each in confirmed], float))
+    begin = axes(np.array([] if default is None else [default], float).reshape(-1, wide))
     places = np.vstack([spread, near, begin])
     drawn = _drawn(surface, x, y, np.vstack([places, known]), random)  # by surface and place
     values, at_known = drawn[:, : len(places)], drawn[:, len(places) :]
@@ -136,6 +166,15 @@ def _evenly(dimensions: int, count: int) -> Array:
 
     found: Array = qmc.Sobol(dimensions, scramble=True, rng=0).random(count)
     return found
+
+
+def _around(lowest: Array, axes: Axes, random: np.random.Generator) -> Array:
+    """Places of the cube near one: in a range a small step away, of choices now and then another one."""
+    near: Array = np.clip(lowest + RADIUS * random.standard_normal((NEAR, len(lowest))), 0, 1)
+    for column in (i for i, count in enumerate(axes.choices) if count):
+        anew = random.random(NEAR) < REDRAWN
+        near[:, column] = np.where(anew, random.random(NEAR), lowest[column])
+    return near
 
 
 def _fitted(x: Array, y: Array) -> _Surface:
@@ -255,18 +294,34 @@ def worth(frame: Frame) -> list[Worth]:
     return found
 
 
+def _axes(space: Sequence[Parameter]) -> Axes:
+    def snapped(cube: Array) -> Array:
+        """Whole numbers are no places in between."""
+        found = cube.copy()
+        for i in (i for i, p in enumerate(space) if p.type == "int"):
+            found[:, i] = [to_unit(space[i], from_unit(space[i], float(unit))) for unit in cube[:, i]]
+        return found
+
+    return Axes(tuple(len(p.choices) for p in space), snapped)
+
+
 def _worth_beside(frame: Frame, search: Arm, column: str, metric: str) -> list[Worth]:
     def fresh(arm: Arm) -> list[float]:
         return list(sample(frame, arm, metric, diverged_too=False).values.values())
 
-    def units(point: Mapping[str, float]) -> list[float]:
+    def units(point: Point) -> list[float]:
         return [to_unit(p, point[p.path]) for p in search.space]
 
-    tried = [t for t in frame.of(search) if t.value is not None and t.point]
+    def known(point: Point) -> bool:
+        return all(not p.choices or p.takes(point.get(p.path)) for p in search.space)
+
+    tried = [t for t in frame.of(search) if t.value is not None and t.point and known(t.point)]
     default = default_point(frame.spec, search)
-    whole = len(default) == len(search.space)
+    whole = len(default) == len(search.space) and known(default)
     confirmed = [
-        Confirmed(units(choice.point), fresh(search)) for choice in frame.choices(search)[:1] if choice.point
+        Confirmed(units(choice.point), fresh(search))
+        for choice in frame.choices(search)[:1]
+        if choice.point and known(choice.point)
     ]
     rows = {row: frame.arm_at(row, column) for row in dict.fromkeys(map(frame.row_of, frame.spec.arms))}
     plain = next(
@@ -280,6 +335,7 @@ def _worth_beside(frame: Frame, search: Arm, column: str, metric: str) -> list[W
         confirmed=[each for each in confirmed if each.losses],
         default=units(default) if search.bayesian and whole else None,
         startup=search.startup_trials,
+        axes=_axes(search.space),
     )
     others = {row: fresh(arm) for row, arm in rows.items() if arm is not None and arm != search}
     return [

@@ -21,6 +21,7 @@ from orchestrator.ledger.records import ENDED, RESULTS, StoredEvent, StudyState,
 from orchestrator.readings import states
 from orchestrator.readings.failures import failure
 from orchestrator.study.configs import expected_configs
+from orchestrator.study.space import Point
 from orchestrator.study.spec import Arm, StudySpec
 from trainer.config.inherit import inherit, learns
 from trainer.protocol import COUNTS, SECONDS
@@ -39,7 +40,7 @@ class Trial:
     replicate: int
     index: int
     seed: int
-    point: Mapping[str, float]
+    point: Point
     config: Mapping[str, Any]
     state: TrialState
     value: float | None
@@ -74,7 +75,7 @@ class Choice:
     runs: tuple[Trial, ...]
 
     @property
-    def point(self) -> Mapping[str, float]:
+    def point(self) -> Point:
         return self.runs[0].point
 
     @property

@@ -16,6 +16,7 @@ from dashboards.evidence import stats
 from dashboards.evidence.cautions import edge
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Curve, Curves, Frame, Trial, schedule
+from orchestrator.study.space import Value, value_text
 from orchestrator.study.spec import Arm, Parameter
 from trainer.config.paths import value_at
 from trainer.protocol import COUNTS
@@ -239,9 +240,10 @@ def _setting(arm: Arm, trial: Trial) -> str:
     """Which of its arm's settings a learned run has: what the arm searches, and else η̂."""
     values = {path: value_at(trial.config, path) for path in [p.path for p in arm.space] or [ETA]}
     return " ".join(
-        f"{'η̂' if path == ETA else path.rpartition('.')[2]} {value:.2g}"
+        f"{'η̂' if path == ETA else path.rpartition('.')[2]} "
+        f"{f'{value:.2g}' if isinstance(value, float) else value_text(value)}"
         for path, value in values.items()
-        if isinstance(value, int | float)
+        if isinstance(value, bool | int | float | str)
     )
 
 
@@ -279,7 +281,7 @@ class Slice:
     arm: str
     row: str
     parameter: Parameter
-    x: tuple[float, ...]
+    x: tuple[Value, ...]
     y: tuple[float, ...]
     index: tuple[int, ...]
     best: int | None  # its position in x
@@ -287,14 +289,21 @@ class Slice:
 
 
 def slices(frame: Frame, column: str) -> list[Slice]:
-    """Of the Bayesian arms in a column. Runs without a value are left out; they have no height."""
+    """Of the Bayesian arms in a column. Runs without a value are left out, which have no height, and those
+    with what is none of the choices, which have no place."""
     found = []
     for arm in frame.spec.arms:
         if not arm.bayesian or arm.column not in (column, "*"):
             continue
         best = frame.best(arm)
         for parameter in arm.space:
-            shown = [t for t in frame.of(arm) if t.value is not None and parameter.path in t.point]
+            shown = [
+                t
+                for t in frame.of(arm)
+                if t.value is not None
+                and parameter.path in t.point
+                and (not parameter.choices or parameter.takes(t.point[parameter.path]))
+            ]
             at = [t.name for t in shown].index(best.name) if best in shown and best is not None else None
             found.append(
                 Slice(

@@ -23,6 +23,7 @@ from dashboards.report import screen as screens
 from dashboards.report.answer import Answer
 from orchestrator.ground.durations import hours
 from orchestrator.ledger.codec import finite
+from orchestrator.study.space import value_text
 from orchestrator.study.spec import Arm, Parameter
 
 if TYPE_CHECKING:
@@ -190,14 +191,14 @@ def _chosen_by(choice: Choice) -> str:
 
 
 def _point(choice: Choice) -> str:
-    return ", ".join(f"{k} {v:.4g}" for k, v in choice.point.items()) or "default config"
+    return ", ".join(f"{k} {value_text(v)}" for k, v in choice.point.items()) or "default config"
 
 
 def _range(parameter: Parameter) -> str:
-    if parameter.values:
-        return f"{parameter.path} in {', '.join(f'{v:g}' for v in parameter.values)}"
-    low, high = parameter.bounds
-    return f"{parameter.path} {low:g} to {high:g} ({parameter.scale})"
+    if parameter.values or parameter.choices:
+        return f"{parameter.path} in {parameter.text}"
+    whole = "whole numbers, " if parameter.type == "int" else ""
+    return f"{parameter.path} {parameter.text} ({whole}{parameter.scale})"
 
 
 def rules() -> list[str]:

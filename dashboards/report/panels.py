@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import fmean, geometric_mean
 from typing import Any
 
@@ -17,6 +18,7 @@ from dashboards.evidence.tradeoff import Tradeoff
 from dashboards.evidence.wording import label
 from dashboards.report.ink import BOLD, COLOURS, DASHES, FAINT, HEIGHT, USUAL, Inks, Plot, faint, plot
 from dashboards.report.ticks import log_axis, parameter_axis, placed, positive_axis
+from orchestrator.study.space import value_text
 
 SETTING_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # of one row
 WIDE = 20  # times: beyond, one bad first run would flatten all that is of interest
@@ -237,14 +239,15 @@ def _at_their_cost(rows: Sequence[RowSpeedup], inks: Inks) -> list[dict[str, Any
 
 def space(each: Slice, metric: str, column: str, inks: Inks) -> Plot:
     colour, _, marker = inks(each.row)
-    x = [placed(each.parameter, value) for value in each.x]
+    stands = partial(placed, each.parameter)
+    x = [stands(value) for value in each.x]
     shade = {
         "color": each.index,
         "colorscale": [[0, faint(colour, 0.45)], [1, colour]],
         "symbol": marker,
         "size": 8,
     }
-    hover = [f"run {i}: {value:.4g}" for i, value in zip(each.index, each.x, strict=True)]
+    hover = [f"run {i}: {value_text(value)}" for i, value in zip(each.index, each.x, strict=True)]
     traces: list[dict[str, Any]] = []
     if x:
         dots = {"x": x, "y": each.y, "text": hover, "mode": "markers", "marker": shade}
@@ -266,7 +269,7 @@ def space(each: Slice, metric: str, column: str, inks: Inks) -> Plot:
     edges = [
         {"type": "line", "x0": end, "x1": end, "y0": 0, "y1": 1, "yref": "paper",
          "line": {"width": 1, "dash": "dot"}}
-        for end in (placed(each.parameter, bound) for bound in each.parameter.bounds)
+        for end in (() if each.parameter.choices else map(stands, each.parameter.bounds))
     ]  # fmt: skip
     where = column_name(column)
     title = f"{name} of {label(each.row)}" + (f", tuning {where}" if where else "")

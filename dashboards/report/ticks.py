@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from orchestrator.study.space import Value, value_text
 from orchestrator.study.spec import Parameter
 from trainer.config.scales import to_working
 
@@ -38,22 +39,32 @@ def positive_axis(values: Sequence[float]) -> dict[str, Any]:
     return log_axis(values) if values and min(values) > 0 else {}
 
 
-def placed(parameter: Parameter, value: float) -> float:
-    """Where a value stands on an axis of its parameter's own scale."""
+def placed(parameter: Parameter, value: Value) -> float:
+    """Where a value stands on an axis of its parameter's own scale; choices in their order, one apart."""
+    if parameter.choices or isinstance(value, str):
+        return float(parameter.position(value) or 0)
     return math.log10(value) if parameter.scale == "log" else to_working(parameter.scale, value)
 
 
 def parameter_axis(parameter: Parameter) -> dict[str, Any]:
-    """Over the whole range of a parameter, in its own scale, labelled with its values."""
+    """Over the whole range of a parameter, in its own scale, labelled with its values or choices."""
+    if parameter.choices:
+        texts = [value_text(choice).replace("<", "&lt;") for choice in parameter.choices]  # no markup
+        return {"range": [-0.5, len(texts) - 0.5], "tickvals": list(range(len(texts))), "ticktext": texts}
     low, high = (placed(parameter, end) for end in parameter.bounds)
     margin = EDGE * (high - low)
     axis: dict[str, Any] = {"range": [low - margin, high + margin]}
     if parameter.scale == "linear":
-        return axis
+        if parameter.type == "float":
+            return axis
+        ticks = [float(v) for v in parameter.listed[:: math.ceil(len(parameter.listed) / MOST_TICKS)]]
+        return {**axis, "tickvals": ticks, "ticktext": [f"{tick:.0f}" for tick in ticks]}
     if parameter.scale == "logit":
         ticks = [t for t in LOGIT_TICKS if parameter.bounds[0] <= t <= parameter.bounds[1]]
     else:
         ticks = _doublings(*parameter.bounds) or log_axis(parameter.bounds)["tickvals"]
+    if parameter.type == "int":
+        ticks = [tick for tick in ticks if tick == int(tick)]
     texts = [f"{tick:g}" for tick in ticks]
     return {**axis, "tickvals": [placed(parameter, tick) for tick in ticks], "ticktext": texts}
 

@@ -16,6 +16,7 @@ from dashboards.web.study import wasted_hours
 from orchestrator.ground.durations import hours, stopwatch
 from orchestrator.ledger.costs import run_hours
 from orchestrator.readings.overview import commit_of
+from orchestrator.study.space import Value, value_text
 
 
 def filters() -> dict[str, Callable[..., Any]]:
@@ -64,10 +65,10 @@ def left(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if 90 <= seconds < 5400 else hours(round(seconds) / 3600)
 
 
-def point(values: Mapping[str, float]) -> str:
+def point(values: Mapping[str, Value]) -> str:
     """optimizer.alpha 1.6 as α 1.6: the last word of a path says enough beside its arm."""
     named = ((column_name(path.rpartition(".")[2]), value) for path, value in values.items())
-    return ", ".join(f"{name} {value:.4g}" for name, value in named) or "–"
+    return ", ".join(f"{name} {value_text(value)}" for name, value in named) or "–"
 
 
 def iso(at: float) -> str:

@@ -8,11 +8,14 @@ from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import BaseModel, JsonValue, create_model
 
+from orchestrator.study.space import Point, Value
+
 Model = TypeVar("Model", bound=BaseModel)
 # What stands for the types of a record; a record that has its model stands here as well.
 TOLD: dict[Any, Any] = {
     Mapping[str, float]: dict[str, float | None],
     Mapping[str, Any]: dict[str, JsonValue],
+    Point: dict[str, Value],
 }
 
 

@@ -31,6 +31,7 @@ from orchestrator.ground.errors import (
     telling,
 )
 from orchestrator.ledger.codec import finite
+from orchestrator.study.space import value_text
 
 if TYPE_CHECKING:
     from orchestrator.readings.overview import ArmLine, Overview
@@ -169,8 +170,10 @@ def counted(count: int, what: str) -> str:
 
 
 def pairs(values: Any) -> str:
-    """A dict of numbers on one line: loss 2.1, dev_loss 2.2."""
-    return ", ".join(f"{k} {number(v) if isinstance(v, float) else v}" for k, v in dict(values).items())
+    """A dict of values on one line: loss 2.1, dev_loss 2.2; of a point also tied true, name adam."""
+    return ", ".join(
+        f"{k} {number(v) if isinstance(v, float) else value_text(v)}" for k, v in dict(values).items()
+    )
 
 
 # -- tables ----------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ Row = TypeVar("Row", TrialRow, AttemptRow, ArmLine)
 REQUEST = ("study_id", "verb", "detail", "asked_at", "asked_by", "answer")
 LOOK_EVERY_S = 1.0  # at least, also when no trial says anything
 NEWS_S = 0.25  # at most so often, however much they say
-NUMBERS = ("point", "values", "charged", "productive", "clocks", "saved_clocks", "best_point")
+NUMBERS = ("values", "charged", "productive", "clocks", "saved_clocks")
 TRIAL = re.compile(rf"{NAME.pattern}\.{NAME.pattern}\.[0-9]{{1,9}}\.[0-9]{{1,9}}")
 
 

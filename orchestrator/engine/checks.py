@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice, product
 from typing import Any
 
 from orchestrator.ground.errors import BadSpec
@@ -17,10 +18,12 @@ from orchestrator.study.entrypoint import (
     learned,
     objections,
 )
+from orchestrator.study.space import Value, corners
 from orchestrator.study.spec import Arm, StudySpec
 from trainer.config.paths import with_values
 
 Expected = Mapping[str, Mapping[str, Any]]  # what an arm's runs start from, by the arm's name
+MOST_VARIED = 200  # points of an arm that are asked about
 ENOUGH = 100  # problems: nobody reads more at once
 MOST_CHARACTERS = 20_000_000  # of all arms' configs, as JSON: seconds of an entrypoint's checks
 
@@ -77,8 +80,27 @@ def programs(spec: StudySpec) -> int:
     """How many programs a runnable study compiles, where none of them has been kept."""
     expected = expected_starts(spec)
     entrypoint = find_entrypoint(spec.entrypoint)
-    as_it_stands = (next(_probes(spec, arm, expected)) for arm in spec.arms)
-    return len({find_shape_key(entrypoint, spec.entrypoint, config) for config in as_it_stands})
+    keys: set[str] = set()
+    for arm in spec.arms:
+        own = dict.fromkeys(
+            find_shape_key(
+                entrypoint,
+                spec.entrypoint,
+                trial_config(spec, arm, replicate=0, index=0, point=point, found=expected[arm.name]),
+            )
+            for point in _whole_points(arm)
+        )
+        keys.update(islice(own, arm.trials * spec.replicates_of(arm)))
+    return len(keys)
+
+
+def _whole_points(arm: Arm) -> Iterator[dict[str, Value]]:
+    """The arm as it stands, and what whole numbers and choices, which may change a program, make of it."""
+    varied = [p for p in arm.space if p.kind != "float"]
+    yield {}
+    if varied:
+        for values in islice(product(*(p.listed[:MOST_VARIED] for p in varied)), MOST_VARIED):
+            yield {p.path: value for p, value in zip(varied, values, strict=True)}
 
 
 def learned_by_arms(spec: StudySpec) -> dict[str, list[str]]:
@@ -111,18 +133,21 @@ def _nothing_to_take(spec: StudySpec, arm: Arm, entrypoint: Any, expected: Expec
     take, name = arm.after.take, spec.entrypoint
     wanted: set[str] = set()
     for source in map(spec.arm, arm.after.arms):
-        config = with_values(expected[source.name], {p.path: p.bounds[0] for p in source.space})
         of = f"arm {arm.name}: it takes {take!r} of {source.name}."
-        taken = inherited(entrypoint, name, take, config)
-        if not isinstance(taken, dict):
-            yield f"{of} {' '.join(taken)}"
-            return
-        if arm.after.pools:
-            found = set(learned(entrypoint, name, config))
-            wanted = wanted or found
-            if wanted - found:
-                lacking = ", ".join(sorted(wanted - found))
-                yield f"{of} Its runs do not learn {lacking}, as those of {arm.after.arm} do. Leave it out."
+        for point in corners(source.space) or [{}]:
+            config = with_values(expected[source.name], point)
+            taken = inherited(entrypoint, name, take, config)
+            if not isinstance(taken, dict):
+                yield f"{of} {' '.join(taken)}"
+                return
+            if arm.after.pools:
+                found = set(learned(entrypoint, name, config))
+                wanted = wanted or found
+                if wanted - found:
+                    lacking = ", ".join(sorted(wanted - found))
+                    first = arm.after.arm
+                    yield f"{of} Its runs do not learn {lacking}, as those of {first} do. Leave it out."
+                    break
     yield from _own_seed_alone(spec, arm)
 
 
@@ -157,8 +182,7 @@ def _rungs_out_of_reach(arm: Arm, expected: Expected) -> list[str]:
 
 
 def _probes(spec: StudySpec, arm: Arm, expected: Expected) -> Iterator[dict[str, Any]]:
-    """The arm's config as it stands and at both ends of its space, complete with a seed."""
+    """The arm's config as it stands, at both ends of its space and at every choice, complete with a seed."""
     found = expected[arm.name]
-    ends = [{p.path: p.bounds[end] for p in arm.space} for end in (0, 1)] if arm.space else []
-    for point in ({}, *ends):
+    for point in ({}, *corners(arm.space)):
         yield trial_config(spec, arm, replicate=0, index=0, point=point, found=found)

@@ -19,6 +19,7 @@ from orchestrator.ledger.records import ENDED, StudyRow, TrialRow, TrialState, l
 from orchestrator.search import derive_seed, searcher
 from orchestrator.search.base import Observation, Point, Request, Searcher
 from orchestrator.study.configs import default_point, training_seed
+from orchestrator.study.space import Value
 from orchestrator.study.spec import After, Arm, StudySpec
 
 
@@ -32,7 +33,7 @@ class _Gone:
     def check(self, arm: Arm) -> list[str]:
         return [str(self.why)]
 
-    def suggest(self, request: Request) -> dict[str, float]:
+    def suggest(self, request: Request) -> dict[str, Value]:
         raise self.why
 
 

@@ -39,6 +39,7 @@ from orchestrator.runs.contract import AttemptKey, Backend, Ended, Launch, Progr
 from orchestrator.runs.folders import NotWritten, Storage
 from orchestrator.study.configs import trial_config
 from orchestrator.study.entrypoint import code_of, find_entrypoint, find_shape_key
+from orchestrator.study.space import Point
 from orchestrator.study.spec import StudySpec
 from trainer.protocol import Reply
 
@@ -346,9 +347,7 @@ class Engine:
         if any(lane.running for lane in course.lanes.values()):
             return
         stop_waiting(self.store, epoch, study.study_id, self.clock, reason=sentence)
-        self.store.move_study(
-            epoch, study.study_id, StudyState.RUNNING, StudyState.COMPLETED, reason=sentence
-        )
+        self.store.move_study(epoch, study.study_id, study.state, StudyState.COMPLETED, reason=sentence)
         self._courses.pop(study.study_id)
 
     def _skip(self, epoch: int, study: StudyRow, course: Course) -> None:
@@ -398,10 +397,11 @@ class Engine:
         for lane, trial, attempt in intended:
             self._submit(lane.spec, trial, attempt)
 
-    def _new_trial(self, lane: Lane, point: Mapping[str, float], study_id: str) -> TrialRow:
+    def _new_trial(self, lane: Lane, point: Point, study_id: str) -> TrialRow:
         index = lane.next_index
+        name = trial_id(study_id, lane.arm.name, lane.replicate, index)
         return TrialRow(
-            trial_id=trial_id(study_id, lane.arm.name, lane.replicate, index),
+            trial_id=name,
             study_id=study_id,
             arm=lane.arm.name,
             replicate=lane.replicate,
@@ -413,7 +413,7 @@ class Engine:
                 replicate=lane.replicate,
                 index=index,
                 point=point,
-                found=self._found(lane, trial_id(study_id, lane.arm.name, lane.replicate, index)),
+                found=self._found(lane, name),
             ),
             state=TrialState.WAITING,
             created_at=self.clock.time(),
@@ -431,20 +431,20 @@ class Engine:
 
     def _submit(self, spec: StudySpec, trial: TrialRow, attempt: AttemptRow) -> None:
         """Hand it to the workers. One that finds no room stays LAUNCHING and is submitted again."""
-        entrypoint = self._entrypoint(spec.entrypoint)
+        code = self._entrypoint(spec.entrypoint)
         self._heard[attempt.key] = self.clock.monotonic()
-        taken = self.backend.submit(
+        accepted = self.backend.submit(
             Launch(
                 trial_id=trial.trial_id,
                 attempt=attempt.number,
                 entrypoint=spec.entrypoint,
                 config=trial.config,
-                shape_key=find_shape_key(entrypoint, spec.entrypoint, trial.config),
+                shape_key=find_shape_key(code, spec.entrypoint, trial.config),
                 folder=str(self.storage.folder(trial.study_id, trial.trial_id, attempt.number)),
                 resume_from=attempt.resumed_from,
                 resources=spec.resources,
-                code=code_of(entrypoint, spec.entrypoint),
+                code=code_of(code, spec.entrypoint),
             )
         )
-        if taken:
+        if accepted:
             self._handed[attempt.key] = self._handed.get(attempt.key, 0) + 1

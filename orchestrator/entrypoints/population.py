@@ -32,6 +32,7 @@ from orchestrator.entrypoints.tune import TRAINER, Training, copied
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger.costs import added
 from orchestrator.study.entrypoint import find_entrypoint, find_shape_key, objections
+from orchestrator.study.space import Value, corners, value_text
 from orchestrator.study.spec import Parameter, Spec
 from orchestrator.study.spec_files import validated
 from trainer.config.inherit import inherit as inherit
@@ -74,7 +75,9 @@ class Population(Spec):
     def _ranges(self) -> Population:
         for p in self.space:
             if p.values:
-                raise ValueError(f"population.space: {p.path} is a list of values. Give low and high.")
+                raise ValueError(
+                    f"population.space: {p.path} is a list of values. Give low and high, or choices."
+                )
         return self
 
 
@@ -98,9 +101,23 @@ def check(config: Mapping[str, Any]) -> list[str]:
             f"population.every_steps is {population.every_steps} and eval_every_steps is {between}. "
             f"Allowed is a multiple of it: members are compared at evaluations."
         ]
-    ends = [{p.path: p.bounds[end] for p in population.space} for end in (0, 1)]
-    problems = [s for point in ({}, *ends) for s in _asked(population.entrypoint, with_values(plain, point))]
-    return list(dict.fromkeys(problems))
+    points: list[dict[str, Value]] = [{}, *corners(population.space)]
+    problems = [s for point in points for s in _asked(population.entrypoint, with_values(plain, point))]
+    return list(dict.fromkeys(problems)) or _other_programs(population, plain)
+
+
+def _other_programs(population: Population, plain: Mapping[str, Any]) -> list[str]:
+    """Members hand on their parameters, which only fit the same program."""
+    shapes = importlib.import_module(population.entrypoint).shape_key
+    return [
+        f"population.space: {p.path} = {value_text(value)} is another program than {p.path} = "
+        f"{value_text(p.probes[0])}, and members hand on their parameters. Allowed are paths that leave the "
+        f"program as it is (its shape_key). Take it out, or search it with another method."
+        for p in population.space
+        if p.kind != "float"
+        for value in p.probes[1:]
+        if shapes(with_values(plain, {p.path: value})) != shapes(with_values(plain, {p.path: p.probes[0]}))
+    ]
 
 
 def shape_key(config: Mapping[str, Any]) -> str:
@@ -135,7 +152,7 @@ class _Stretch:
 
     member: int
     step: int
-    point: dict[str, float]
+    point: dict[str, Value]
     values: dict[str, float]
     checkpoint: str | None
     status: Status
@@ -282,7 +299,10 @@ class _Run:
         path: str | None = None,
     ) -> None:
         told = {**values, "member": float(number)}
-        verdict = self.reporter(Report(step, kind, told, dict(self.points[number]), clocks, path))
+        numbers = {
+            name: value for name, value in self.points[number].items() if not isinstance(value, bool | str)
+        }
+        verdict = self.reporter(Report(step, kind, told, numbers, clocks, path))
         if self.verdict is Reply.GO:  # one that was heard is not forgotten
             self.verdict = verdict
 

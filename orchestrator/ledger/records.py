@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.ground.errors import MoveRefused
+from orchestrator.study.space import Point
 
 
 class StudyState(enum.StrEnum):
@@ -102,7 +103,7 @@ class TrialRow:
     arm: str
     replicate: int
     index: int
-    point: Mapping[str, float]
+    point: Point
     config: Mapping[str, Any]
     state: TrialState
     created_at: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
@@ -17,6 +18,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.ledger.codec import finite
 from orchestrator.ledger.records import StudyRow, TrialRow, TrialState
 from orchestrator.search.bayes import quiet, worst
+from orchestrator.study.space import Value
 from orchestrator.study.spec import Arm, Parameter, StudySpec
 from trainer.protocol import COUNTS, SECONDS
 
@@ -160,7 +162,8 @@ def _frozen_trials(
 
     def frozen(t: TrialRow) -> optuna.trial.FrozenTrial:
         state, value = _state_and_value(t, bad)
-        inside = [p for p in arm.space if p.path in t.point and _may_take(p, t.point[p.path])]
+        # Trial 0 of an arm that follows another may lie outside the space; Optuna refuses such a value.
+        inside = [p for p in arm.space if p.path in t.point and p.takes(t.point[p.path])]
         attempts = ledger.attempts(t.trial_id)
         begun = attempts[0].started_at if attempts else t.created_at
         return optuna.trial.FrozenTrial(
@@ -171,7 +174,7 @@ def _frozen_trials(
             # naive local times, as Optuna's own
             datetime_start=None if t.state is TrialState.WAITING else datetime.fromtimestamp(begun),
             datetime_complete=datetime.fromtimestamp(t.ended_at or begun) if state.is_finished() else None,
-            params={p.path: t.point[p.path] for p in inside},
+            params={p.path: _told(p, t.point[p.path]) for p in inside},
             distributions={p.path: _distribution(p) for p in inside},
             user_attrs=_noted(t, [p.path for p in inside]),
             system_attrs={},
@@ -213,17 +216,23 @@ def _state_and_value(t: TrialRow, bad: float | None) -> tuple[optuna.trial.Trial
             return Theirs.FAIL, None
 
 
-def _may_take(parameter: Parameter, value: float) -> bool:
-    """Trial 0 of an arm that follows another may lie outside the space; Optuna refuses such a value."""
-    low, high = parameter.bounds
-    return value in parameter.values if parameter.values else low <= value <= high
+def _told(parameter: Parameter, value: Value) -> Value:
+    """The value itself; a choice as JSON text where two of its list are equal for Python, as 1 and true."""
+    if len(set(parameter.choices)) == len(parameter.choices):
+        return value
+    return json.dumps(value)
 
 
 def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if parameter.values:
-        return CategoricalDistribution(parameter.values)
+        return CategoricalDistribution(tuple(parameter.listed))
+    if parameter.choices:
+        return CategoricalDistribution([_told(parameter, choice) for choice in parameter.choices])
+    if parameter.type == "int":
+        low, high = map(int, parameter.bounds)
+        return IntDistribution(low, high, log=parameter.scale == "log", step=parameter.step)
     return FloatDistribution(*parameter.bounds, log=parameter.scale == "log")
 
 
@@ -235,5 +244,8 @@ def _clocks(trials: Iterable[TrialRow]) -> list[str]:
 
 
 def _cell(value: object) -> object:
-    """Numbers go out as they are, also negative ones; a text is never left to be a formula."""
+    """Numbers go out as they are, also negative ones, and booleans as in JSON; a text is never left to be a
+    formula."""
+    if isinstance(value, bool):
+        return json.dumps(value)
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value

@@ -25,6 +25,7 @@ from orchestrator.ledger.records import (
 )
 from orchestrator.readings import states
 from orchestrator.readings.failures import failure, stopped_alike
+from orchestrator.study.space import Point
 from orchestrator.study.spec import Arm, StudySpec
 from trainer.protocol import FALLBACK
 
@@ -47,7 +48,7 @@ class ArmLine:
     states: dict[str, int]
     best: float | None
     best_trial: str | None
-    best_point: Mapping[str, float]
+    best_point: Point
     run_hours: float  # charged: all attempts, also lost ones
     chip_hours: float
     wasted_hours: float  # charged and not part of a result

@@ -7,7 +7,8 @@ import math
 from orchestrator.ground.errors import BadSpec, nearest
 from orchestrator.search.base import Observation, Point, Request, Searcher, derive_seed
 from orchestrator.study.methods import METHODS
-from orchestrator.study.spec import Arm
+from orchestrator.study.space import Value, value_text
+from orchestrator.study.spec import Arm, Parameter
 from trainer.config.registry import code
 from trainer.config.scales import to_working
 
@@ -47,22 +48,38 @@ def check_arm(arm: Arm, default: Point) -> list[str]:
     if not arm.bayesian:
         return problems  # they never propose the default
     for p in arm.space:
-        low, high = p.bounds
-        value = default.get(p.path)
-        if value is None:
-            problems.append(
-                f"arm {arm.name}: the default configuration has no number at {p.path}, and it is trial 0 of "
-                f"every {arm.method} arm. Give {p.path} a value in the base."
-            )
-        elif not math.isfinite(to_working(p.scale, value)):
-            problems.append(
-                f"arm {arm.name}: the default configuration has {p.path} = {value:g}, which lies at infinity "
-                f"on a {p.scale} scale. Choose a value from {low:g} to {high:g}, or use scale 'linear'."
-            )
-        elif not low <= value <= high:
-            problems.append(
-                f"arm {arm.name}: the default configuration has {p.path} = {value:g}, outside the range "
-                f"{low:g} to {high:g}, and it is trial 0 of every {arm.method} arm. "
-                f"Widen the range, or change the base."
-            )
+        if problem := _of_default(p, default.get(p.path), arm.method):
+            problems.append(f"arm {arm.name}: the default configuration has {problem}")
     return problems
+
+
+def _of_default(p: Parameter, value: Value | None, method: str) -> str:
+    """What is wrong with the default configuration's value, which trial 0 runs; empty if nothing is."""
+    first = f"it is trial 0 of every {method} arm."
+    if value is None:
+        what = {"float": "number", "int": "whole number", "choice": "text, number, true or false"}[p.kind]
+        return f"no {what} at {p.path}, and {first} Give {p.path} a value in the base."
+    if p.choices:
+        if p.takes(value):
+            return ""
+        shown = value_text(value)
+        return (
+            f"{p.path} = {shown}, which is none of its choices ({p.text}), and {first} "
+            f"Add it, or change the base."
+        )
+    assert not isinstance(value, str)
+    low, high = p.bounds
+    shown = f"{value}" if isinstance(value, int) else f"{value:g}"
+    if not math.isfinite(to_working(p.scale, value)):
+        return (
+            f"{p.path} = {shown}, which lies at infinity on a {p.scale} scale. "
+            f"Choose a value from {low:g} to {high:g}, or use scale 'linear'."
+        )
+    if not low <= value <= high:
+        return (
+            f"{p.path} = {shown}, outside the range {p.text}, and {first} "
+            f"Widen the range, or change the base."
+        )
+    if not p.takes(value):
+        return f"{p.path} = {shown}, between the steps of {p.text}, and {first} Change the step, or the base."
+    return ""

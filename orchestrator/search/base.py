@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Protocol
 
 from orchestrator.ground.errors import MissingPackage
+from orchestrator.study.space import Point as Point
+from orchestrator.study.space import Value
 from orchestrator.study.spec import Arm, Parameter
 
 SEED_BITS = 63  # so that a seed also fits a database's signed integer
 HINTS = {"torch": " (a CPU build is enough)"}
-
-Point = Mapping[str, float]  # path -> value
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,8 @@ class Searcher(Protocol):
     def check(self, arm: Arm) -> list[str]:
         """Sentences on what would go wrong later: a missing library, a space it cannot search."""
 
-    def suggest(self, request: Request) -> dict[str, float]:
-        """A value for each path, inside its range."""
+    def suggest(self, request: Request) -> dict[str, Value]:
+        """A value for each path that its parameter takes: a float, a whole number, or one of its choices."""
 
 
 # -- seeds -----------------------------------------------------------------------------------------------

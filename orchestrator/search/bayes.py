@@ -1,23 +1,26 @@
 """Which point comes next when history teaches? A Gaussian process or TPE, by Optuna, rebuilt each time.
 
-Optuna sees an in-memory study on the unit cube, made anew from the request at every call, so that
-nothing has to survive a restart. Trial 0 is the default configuration and the start-up points are those
-of random search: the model speaks from `startup_trials` on.
+Optuna sees an in-memory study, made anew from the request at every call, so that nothing has to survive a
+restart. Ranges of floats are the unit cube there; whole numbers and choices are Optuna's own kinds of
+parameter. Trial 0 is the default configuration and the start-up points are those of random search: the
+model speaks from `startup_trials` on.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.search.base import Observation, Point, Request, derive_seed, missing_packages, require
 from orchestrator.search.drawn import random_point
 from orchestrator.search.scales import from_unit, to_unit
-from orchestrator.study.spec import Arm
+from orchestrator.study.space import Value
+from orchestrator.study.spec import Arm, Parameter
 
 if TYPE_CHECKING:
     import optuna
@@ -46,30 +49,28 @@ class BayesianSearch:
     def check(self, arm: Arm) -> list[str]:
         return missing_packages(self.method, *self.packages)
 
-    def suggest(self, request: Request) -> dict[str, float]:
+    def suggest(self, request: Request) -> dict[str, Value]:
         if request.index == 0:
-            return {p.path: float(request.default[p.path]) for p in request.space}
+            return {p.path: request.default[p.path] for p in request.space}
         told = _told(request)
         if request.index < request.startup_trials or not told:
             return random_point(request)
         require(self.method, *self.packages)
         threads = _single_threaded() if self.method == "gp" else nullcontext()
         with _ONE_ASK_AT_A_TIME, quiet(), threads:
-            units = self._ask(request, told)
-        return {p.path: from_unit(p, units[p.path]) for p in request.space}
+            params = self._ask(request, told)
+        return {p.path: _from_optuna(p, params[p.path]) for p in request.space}
 
-    def _ask(self, request: Request, told: list[tuple[Observation, float]]) -> dict[str, float]:
+    def _ask(self, request: Request, told: list[tuple[Observation, float]]) -> dict[str, Any]:
         import optuna
 
-        axes: dict[str, optuna.distributions.BaseDistribution] = {
-            p.path: optuna.distributions.FloatDistribution(0.0, 1.0) for p in request.space
-        }
+        axes = {p.path: _axis(p) for p in request.space}
 
         def trial(point: Point, value: float | None) -> optuna.trial.FrozenTrial:
             running = optuna.trial.TrialState.RUNNING
             return optuna.trial.create_trial(
                 state=running if value is None else optuna.trial.TrialState.COMPLETE,
-                params={p.path: to_unit(p, point[p.path]) for p in request.space},
+                params={p.path: _to_optuna(p, point[p.path]) for p in request.space},
                 distributions=axes,
                 value=value,
             )
@@ -79,10 +80,12 @@ class BayesianSearch:
         )
         study.add_trials(trial(o.point, value) for o, value in told)
         # a pending point has no index, so its coordinates order it
-        order = [p.path for p in request.space]
-        pending = sorted(request.pending, key=lambda point: [point[path] for path in order])
+        pending = sorted(
+            (point for point in request.pending if _known(request, point)),
+            key=lambda point: [_rank(p, point[p.path]) for p in request.space],
+        )
         study.add_trials(trial(point, None) for point in pending)
-        params: dict[str, float] = study.ask(axes).params
+        params: dict[str, Any] = study.ask(axes).params
         return params
 
     def _sampler(self, request: Request) -> optuna.samplers.BaseSampler:
@@ -95,6 +98,42 @@ class BayesianSearch:
         if self.method == "gp":
             return optuna.samplers.GPSampler(seed=seed, n_startup_trials=0)
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, constant_liar=True)
+
+
+# -- parameters as Optuna's ------------------------------------------------------------------------------
+def _axis(p: Parameter) -> optuna.distributions.BaseDistribution:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if p.choices:  # as texts, since Optuna takes 1 and true for one choice
+        return CategoricalDistribution([json.dumps(choice) for choice in p.choices])
+    if p.type == "int":
+        low, high = p.bounds
+        return IntDistribution(int(low), int(high), log=p.scale == "log", step=p.step)
+    return FloatDistribution(0.0, 1.0)
+
+
+def _to_optuna(p: Parameter, value: Value) -> Any:
+    """A whole number outside the range, or between two steps, counts as the nearest."""
+    if p.choices:
+        return json.dumps(p.choices[_rank(p, value)])
+    unit = to_unit(p, value)
+    return from_unit(p, unit) if p.type == "int" else unit
+
+
+def _from_optuna(p: Parameter, given: Any) -> Value:
+    if p.choices:
+        return next(choice for choice in p.choices if json.dumps(choice) == given)  # type: ignore[no-any-return]
+    return int(given) if p.type == "int" else from_unit(p, given)
+
+
+def _rank(p: Parameter, value: Value) -> Any:
+    """What orders the values of a parameter: they themselves, or the places of its choices."""
+    return p.position(value) if p.choices else value
+
+
+def _known(request: Request, point: Point) -> bool:
+    """False where it holds something that is none of the choices, which no model can be told."""
+    return all(not p.choices or p.position(point[p.path]) is not None for p in request.space)
 
 
 def gp() -> BayesianSearch:
@@ -115,6 +154,7 @@ def _told(request: Request) -> list[tuple[Observation, float]]:
     failed says nothing about its point and is left out.
     """
     ended = sorted((o for o in request.finished if o.diverged or o.value is not None), key=lambda o: o.index)
+    ended = [o for o in ended if _known(request, o.point)]
     bad = worst((o.value for o in ended if not o.diverged), minimize=request.minimize)
     if bad is None:
         return []

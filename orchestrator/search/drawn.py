@@ -7,12 +7,13 @@ import math
 from orchestrator.ground.errors import BadSpec
 from orchestrator.search.base import SEED_BITS, Request, derive_seed, missing_packages, require
 from orchestrator.search.scales import from_unit
+from orchestrator.study.space import Value
 from orchestrator.study.spec import Arm
 
 SOBOL_MAX_DIMENSIONS = 21201  # scipy.stats.qmc.Sobol.MAXDIM: the table of Joe and Kuo ends there
 
 
-def random_point(request: Request) -> dict[str, float]:
+def random_point(request: Request) -> dict[str, Value]:
     """Uniform on each scale. A value depends on (seed, index, path) alone, not on the space's other paths."""
     return {
         p.path: from_unit(p, derive_seed(request.seed, request.index, p.path) / 2**SEED_BITS)
@@ -32,14 +33,14 @@ class _Drawn:
 class FixedSearch(_Drawn):
     """The arm's own configuration, every time."""
 
-    def suggest(self, request: Request) -> dict[str, float]:
+    def suggest(self, request: Request) -> dict[str, Value]:
         return {}
 
 
 class RandomSearch(_Drawn):
     """Independent draws."""
 
-    def suggest(self, request: Request) -> dict[str, float]:
+    def suggest(self, request: Request) -> dict[str, Value]:
         return random_point(request)
 
 
@@ -55,7 +56,7 @@ class SobolSearch(_Drawn):
             )
         return problems
 
-    def suggest(self, request: Request) -> dict[str, float]:
+    def suggest(self, request: Request) -> dict[str, Value]:
         require("sobol", "scipy")
         from scipy.stats import qmc
 
@@ -68,17 +69,18 @@ class SobolSearch(_Drawn):
 
 
 class GridSearch(_Drawn):
-    """Every combination of the listed values, the last path moving fastest."""
+    """Every combination of the listed values, choices and whole numbers, the last path moving fastest."""
 
-    def suggest(self, request: Request) -> dict[str, float]:
-        size = math.prod(len(p.values) for p in request.space)
+    def suggest(self, request: Request) -> dict[str, Value]:
+        size = math.prod(len(p.listed) for p in request.space)
         if not 0 <= request.index < size:
             raise BadSpec(
                 f"The grid has {size} points, and point {request.index + 1} was asked for. "
                 f"A grid cannot be extended: make a new study with more values."
             )
-        point, rest = {}, request.index
+        point: dict[str, Value] = {}
+        rest = request.index
         for p in reversed(request.space):
-            rest, position = divmod(rest, len(p.values))
-            point[p.path] = float(p.values[position])
+            rest, position = divmod(rest, len(p.listed))
+            point[p.path] = p.listed[position]
         return {p.path: point[p.path] for p in request.space}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.study.entrypoint import Inherit
+from orchestrator.study.space import Point, Value
 from orchestrator.study.spec import FRESH_PER_REPLICATE, Arm, StudySpec
 from trainer.config.paths import copied, value_at, with_values
 
@@ -38,15 +39,12 @@ def training_seed(spec: StudySpec, arm: Arm, replicate: int, index: int) -> int:
     return spec.seeds.search + replicate
 
 
-def default_point(spec: StudySpec, arm: Arm) -> dict[str, float]:
-    """The default configuration as a point of the arm's space, where the config states it."""
+def default_point(spec: StudySpec, arm: Arm) -> dict[str, Value]:
+    """The default configuration as a point of the arm's space, where the config states a value of the
+    parameter's kind."""
     config = _joined(spec.base, arm.config)
-    stated = {p.path: value_at(config, p.path) for p in arm.space}
-    return {
-        path: float(value)
-        for path, value in stated.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    stated = {p.path: p.own(value_at(config, p.path)) for p in arm.space}
+    return {path: value for path, value in stated.items() if value is not None}
 
 
 def expected_configs(spec: StudySpec, inherit: Inherit) -> Iterator[tuple[Arm, dict[str, Any]]]:
@@ -108,7 +106,7 @@ def trial_config(
     *,
     replicate: int,
     index: int,
-    point: Mapping[str, float],
+    point: Point,
     found: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The full config of one trial. `found` is the config that the arm it follows has chosen."""

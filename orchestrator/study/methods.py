@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from orchestrator.study.space import KINDS, Kind
 from trainer.config.registry import Registry
 
 
@@ -20,6 +21,8 @@ class Method:
     words: str  # one line of docs/specs.md
     # what each path of the arm's space has: a range, or a list of values whose combinations are all run
     space: Literal["none", "range", "values"] = "range"
+    # what it can search; a package's method that does not say so knows ranges of floats alone
+    kinds: tuple[Kind, ...] = ("float",)
     bayesian: bool = False  # learns from results: trial 0 is the default configuration, and it has a window
 
 
@@ -30,21 +33,26 @@ METHODS = Registry(
         "fixed": Method(
             "orchestrator.search.drawn:FixedSearch", "the arm's own configuration, every time", space="none"
         ),
-        "random": Method("orchestrator.search.drawn:RandomSearch", "independent uniform draws on each scale"),
-        "sobol": Method("orchestrator.search.drawn:SobolSearch", "a scrambled Sobol sequence"),
+        "random": Method(
+            "orchestrator.search.drawn:RandomSearch", "independent uniform draws on each scale", kinds=KINDS
+        ),
+        "sobol": Method("orchestrator.search.drawn:SobolSearch", "a scrambled Sobol sequence", kinds=KINDS),
         "grid": Method(
             "orchestrator.search.drawn:GridSearch",
             "every combination of the listed values",
             space="values",
+            kinds=KINDS,
         ),
         "gp": Method(
             "orchestrator.search.bayes:gp",
             "Bayesian optimization by a Gaussian process and log expected improvement",
+            kinds=KINDS,
             bayesian=True,
         ),
         "tpe": Method(
             "orchestrator.search.bayes:tpe",
             "Bayesian optimization by tree-structured Parzen estimators",
+            kinds=KINDS,
             bayesian=True,
         ),
     },

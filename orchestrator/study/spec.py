@@ -24,9 +24,11 @@ from orchestrator.study.named import STORED, OneOf
 from orchestrator.study.roles import ControlKind as ControlKind
 from orchestrator.study.roles import RowRole as RowRole
 from orchestrator.study.roles import controls_named, role_named
+from orchestrator.study.space import KIND_WORDS
+from orchestrator.study.space import PATH as PATH
+from orchestrator.study.space import Parameter as Parameter
 from orchestrator.study.strict import LATER as LATER
 from orchestrator.study.strict import Spec as Spec
-from trainer.config.scales import Scale
 
 Phase = Literal["search", "confirm", "control"]
 
@@ -35,7 +37,6 @@ MOST_TRIALS = 1_000_000  # of an arm in one replicate
 FRESH_PER_REPLICATE = 1000  # fresh seeds that one replicate may use
 FALLING = frozenset({"loss", "error", "perplexity", "ppl", "nll", "mse", "rmse", "mae", "wer", "cer"})
 RISING = frozenset({"bleu", "chrf", "acc", "accuracy", "f1", "auc", "mcc", "recall", "pearson", "spearman"})
-PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
 def _name(value: str, what: str) -> str:
@@ -46,56 +47,6 @@ def _name(value: str, what: str) -> str:
             f"beginning with a letter or digit."
         )
     return value
-
-
-class Parameter(Spec):
-    """One dimension of a search space: a dotted path into the config, and its range or its values."""
-
-    path: str
-    low: float | None = None
-    high: float | None = None
-    scale: Scale = "linear"
-    values: tuple[float, ...] = ()  # for `grid`: these, and no range
-
-    @model_validator(mode="after")
-    def _range(self) -> Self:
-        if not PATH.fullmatch(self.path):
-            raise ValueError(
-                f"The path {self.path[:60]!r} is not a dotted name. Write it like 'optimizer.alpha'."
-            )
-        if self.values:
-            if self.low is not None or self.high is not None:
-                raise ValueError(f"{self.path}: give either values or low and high, not both.")
-            return self
-        if self.low is None or self.high is None:
-            raise ValueError(
-                f"{self.path}: a range needs both low and high (or a list of values, for a grid)."
-            )
-        if not self.low < self.high:
-            raise ValueError(
-                f"{self.path}: the range is upside down: low {self.low:g} is not below high {self.high:g}. "
-                f"Swap them."
-            )
-        if self.scale == "log" and self.low <= 0:
-            raise ValueError(
-                f"{self.path}: a log scale needs low above 0, and low is {self.low:g}. "
-                f"Raise low, or use scale 'linear'."
-            )
-        if self.scale == "logit" and not (self.low > 0 and self.high < 1):
-            raise ValueError(
-                f"{self.path}: a logit scale needs 0 < low < high < 1, and the range is "
-                f"{self.low:g} to {self.high:g}. Narrow it, or use scale 'linear'."
-            )
-        return self
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The range; for a list of values, its ends."""
-        if self.values:
-            return min(self.values), max(self.values)
-        assert self.low is not None
-        assert self.high is not None
-        return self.low, self.high
 
 
 class Rungs(Spec):
@@ -164,7 +115,13 @@ class Arm(Spec):
                 f"{self.method!r} has one. Drop the rungs, or choose a method that searches."
             )
         for p in self.space:
-            if bool(p.values) != (kind == "values"):
+            if p.kind not in METHODS[self.method].kinds:
+                raise ValueError(
+                    f"arm {self.name}: {p.path}: method {self.method!r} does not search "
+                    f"{KIND_WORDS[p.kind]}. Choose one of ours, such as 'random'."
+                )
+            misplaced = not p.listed if kind == "values" else p.values
+            if misplaced:
                 valued = self.method if kind == "values" else "grid"
                 raise ValueError(
                     f"arm {self.name}: {p.path}: a list of values goes with method {valued!r} and a range "
@@ -192,11 +149,15 @@ class Arm(Spec):
 
     @property
     def is_grid(self) -> bool:
-        return any(p.values for p in self.space)
+        """Whether all combinations are run; of a method that is no longer installed its values tell."""
+        try:
+            return METHODS[self.method].space == "values"
+        except (KeyError, ValueError):
+            return any(p.values for p in self.space)
 
     @property
     def grid_size(self) -> int:
-        return math.prod(len(p.values) for p in self.space)
+        return math.prod(len(p.listed) for p in self.space)
 
     @property
     def controls_for(self) -> frozenset[ControlKind]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestrator.ground.errors import Fenced, MoveRefused, NameTaken, NotFound
 from orchestrator.ledger import Store
@@ -225,6 +229,33 @@ class StudiesContract(OpenedLedger):
         refusal(MoveRefused, lambda: ledger.add_trial(epoch, trial(7, trial_id=T0)))
         refusal(MoveRefused, lambda: ledger.add_trial(epoch, trial(8, state=TrialState.COMPLETED)))
         assert ledger.trials("s1") == [trial(0)]
+
+    def test_a_value_of_a_point_comes_back_in_its_own_type(self, ledger: Store) -> None:
+        point = {"layers": 3, "rate": 3.0, "tied": True, "off": False, "name": "3", "text": "true", "one": 1}
+        epoch = led(ledger)
+        ledger.create_study(study())
+        ledger.add_trial(epoch, trial(0, point=point, config={"model": point, "seed": 1}))
+        found = ledger.trial(T0)
+        assert json.dumps(dict(found.point)) == json.dumps(point)
+        assert json.dumps(dict(found.config)) == json.dumps({"model": point, "seed": 1})
+
+    def test_any_point_comes_back_as_it_was_written(self, ledger: Store) -> None:
+        epoch = led(ledger)
+        ledger.create_study(study())
+        numbers = count()
+        one = st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=9)
+
+        @settings(max_examples=25, deadline=None)
+        @given(point=st.dictionaries(st.sampled_from("abcd"), one, min_size=1))
+        def comes_back(point: dict[str, Any]) -> None:
+            index = next(numbers)
+            written = ledger.add_trial(epoch, trial(index, point=point))
+            found = ledger.trial(written.trial_id)
+            assert [(k, type(v), v) for k, v in found.point.items()] == [
+                (k, type(v), v) for k, v in point.items()
+            ]
+
+        comes_back()
 
     def test_trials_come_in_order_and_by_filter(self, ledger: Store) -> None:
         epoch = led(ledger)

@@ -20,13 +20,20 @@ from orchestrator.study.methods import METHODS
 from orchestrator.study.spec import Parameter
 from orchestrator.testing.searchers import (
     DEFAULT,
+    MIXED_DEFAULT,
     SPACE,
     BayesianContract,
     SearcherContract,
     bowl,
+    choices,
     history,
+    is_inside,
+    landscape,
     parameters,
     suggest,
+    suggest_mixed,
+    typed,
+    whole_numbers,
 )
 from trainer.config.scales import from_working, to_working
 
@@ -170,6 +177,56 @@ def test_proposals_do_not_depend_on_threads_and_settings_are_put_back():
     assert points[0] == points[1]
 
 
+def mixed_search(method: str, trials: int, *, seed: int) -> float:
+    """The best value of a whole arm over all kinds of parameter."""
+    finished: list[Observation] = []
+    for index in range(trials):
+        point = suggest_mixed(method, index, seed=seed, finished=tuple(finished))
+        finished.append(Observation(index, point, value=landscape(point)))
+    return min(o.value for o in finished)
+
+
+@pytest.mark.parametrize(("method", "trials", "gain"), [("gp", 16, 2), ("tpe", 60, 1.5)])
+def test_the_model_finds_the_best_of_a_mixed_space_better_than_random_at_equal_count(method, trials, gain):
+    ours, random = (
+        statistics.median(mixed_search(m, trials, seed=seed) for seed in (1, 2, 3))
+        for m in (method, "random")
+    )
+    assert ours * gain < random
+
+
+@pytest.mark.parametrize("method", BAYESIAN)
+def test_optuna_searches_whole_numbers_and_choices_as_its_own(method, monkeypatch):
+    import optuna
+
+    asked = []
+    ask = optuna.Study.ask
+    monkeypatch.setattr(
+        optuna.Study, "ask", lambda study, axes: asked.append((study.get_trials(), axes)) or ask(study, axes)
+    )
+    suggest_mixed(method, pending=(MIXED_DEFAULT,))
+    ((told, axes),) = asked
+    assert axes == {
+        "optimizer.alpha": optuna.distributions.FloatDistribution(0, 1),
+        "layers": optuna.distributions.IntDistribution(1, 12),
+        "width": optuna.distributions.IntDistribution(16, 1024, log=True),
+        "batch": optuna.distributions.IntDistribution(8, 64, step=8),
+        "optimizer.name": optuna.distributions.CategoricalDistribution(('"sgd"', '"adam"', '"lion"')),
+        "tied": optuna.distributions.CategoricalDistribution(("false", "true")),
+        "cache": optuna.distributions.CategoricalDistribution(("1", '"1"', "true", "2.5")),
+    }
+    assert told[-1].state == optuna.trial.TrialState.RUNNING
+    assert told[-1].params | {"optimizer.alpha": None} == {
+        "optimizer.alpha": None,
+        "layers": 6,
+        "width": 64,
+        "batch": 16,
+        "optimizer.name": '"sgd"',
+        "tied": "false",
+        "cache": "true",
+    }
+
+
 # -- methods that draw by index -------------------------------------------------------------------
 
 
@@ -180,6 +237,35 @@ def test_a_fixed_arm_changes_nothing():
 def test_a_grid_goes_through_all_combinations_the_last_path_first():
     found = [tuple(suggest("grid", i).values()) for i in range(12)]
     assert found == list(itertools.product((1.0, 2.0), (0.1, 0.2, 0.3), (7.0, 5.0)))
+
+
+def test_a_grid_goes_through_whole_numbers_and_choices_too():
+    found = [tuple(suggest_mixed("grid", i).values()) for i in range(24)]
+    assert found == list(itertools.product((2, 3, 4), (8, 64), (False, True), (0.5, 1.0)))
+    assert {tuple(map(type, values)) for values in found} == {(int, int, bool, float)}
+
+
+@pytest.mark.parametrize("method", ["random", "sobol"])
+def test_whole_numbers_and_choices_are_drawn_with_the_chance_of_their_share(method):
+    space = (
+        Parameter(path="linear", type="int", low=2, high=10, step=2),
+        Parameter(path="log", type="int", low=1, high=4, scale="log"),
+        Parameter(path="choice", choices=("a", "b", "c")),
+    )
+    count = 2048
+    drawn = [suggest(method, i, space=space) for i in range(count)]
+    width = math.log(4.5 / 0.5)
+    chances = {
+        "linear": dict.fromkeys((2, 4, 6, 8, 10), 0.2),
+        "log": {k: math.log((k + 0.5) / (k - 0.5)) / width for k in (1, 2, 3, 4)},
+        "choice": dict.fromkeys("abc", 1 / 3),
+    }
+    for path, expected in chances.items():
+        found = [point[path] for point in drawn]
+        assert set(found) == set(expected)
+        for value, chance in expected.items():
+            deviation = math.sqrt(chance * (1 - chance) / count)
+            assert abs(found.count(value) / count - chance) < 4 * deviation, (path, value)
 
 
 def test_a_grid_has_no_point_beyond_its_last():
@@ -252,6 +338,26 @@ def test_any_unit_coordinate_falls_inside_any_range_and_the_ends_are_exact(param
     assert 0 <= to_unit(parameter, value) <= 1
     for end in parameter.bounds:
         assert from_unit(parameter, to_unit(parameter, end)) == end
+
+
+@given(
+    parameter=whole_numbers("a") | choices("a"),
+    share=st.floats(0, 1, exclude_max=True),
+    unit=st.floats(-1, 2),
+)
+@settings(max_examples=300, deadline=None)
+def test_whole_numbers_and_choices_come_back_as_themselves_from_the_unit_cube(parameter, share, unit):
+    value = parameter.listed[int(share * len(parameter.listed))]
+    assert 0 < to_unit(parameter, value) < 1
+    assert typed({"a": from_unit(parameter, to_unit(parameter, value))}) == typed({"a": value})
+    assert is_inside({"a": from_unit(parameter, unit)}, (parameter,))
+    assert typed({"a": from_unit(parameter, 0)}) == typed({"a": parameter.listed[0]})
+    assert typed({"a": from_unit(parameter, 1)}) == typed({"a": parameter.listed[-1]})
+
+
+def test_what_is_none_of_the_choices_has_no_place():
+    with pytest.raises(ValueError, match=r"^a is 'z'\. Allowed are: x, true\.$"):
+        to_unit(Parameter(path="a", choices=("x", True)), "z")
 
 
 @given(unit=st.floats(0, 1), parameter=st.sampled_from(SPACE))

@@ -11,6 +11,7 @@ from dashboards.evidence.cautions import Caution, cautions, edge
 from dashboards.report import answer as report
 from dashboards.report import pages
 from orchestrator.ledger.records import StudyState, TrialState
+from orchestrator.study.space import Value
 from orchestrator.study.spec import Parameter, StudySpec
 from tests.dashboards.ledgers import (
     ALPHA,
@@ -90,10 +91,16 @@ def test_lagged_anneals_on_purpose() -> None:
         ({"values": (1.0, 2.0, 3.0)}, 2.0, None),
         ({"values": (1.0, 2.0, 3.0)}, 1.0, "lower"),
         ({"values": (1.0,)}, 1.0, None),
+        ({"type": "int", "low": 1, "high": 8}, 1, "lower"),
+        ({"type": "int", "low": 1, "high": 8}, 2, None),
+        ({"type": "int", "low": 1, "high": 8}, 8, "upper"),
+        ({"type": "int", "low": 16, "high": 1024, "scale": "log"}, 1024, "upper"),
+        ({"choices": ("adam", "sgd")}, "sgd", None),  # no order, so no end
+        ({"choices": (1, 2, 3)}, 3, None),
     ],
 )
 def test_an_edge_is_one_in_the_parameters_own_scale(
-    parameter: dict[str, object], value: float, end: str | None
+    parameter: dict[str, object], value: Value, end: str | None
 ) -> None:
     assert edge(Parameter.model_validate({"path": "x", **parameter}), value) == end
 
@@ -102,6 +109,21 @@ def test_a_best_point_on_an_edge_or_at_the_end_of_a_grid_is_told() -> None:
     at_edge = [Run(v, point={"optimizer.alpha": x}) for v, x in ((1.0, 1.0), (0.5, 9.9))]
     at_end = [Run(v, point={"guidance.eta": x}) for v, x in ((0.7, 0.02), (0.6, 0.04))]
     assert kinds(bo=at_edge, guided=at_end) == [("edge of the space", "bo"), ("end of the grid", "guided")]
+
+
+def test_a_whole_number_on_the_edge_is_told_as_one_and_a_choice_never() -> None:
+    space = [
+        {"path": "layers", "type": "int", "low": 1, "high": 2000000},
+        {"path": "name", "choices": ["adam", "sgd"]},
+    ]
+    study = spec()
+    arms = [{**a, "space": space} if a["name"] == "bo" else a for a in study.model_dump(mode="json")["arms"]]
+    runs_ = [Run(v, point={"layers": x, "name": "sgd"}) for v, x in ((1.0, 1000), (0.5, 2000000))]
+    (caution,) = found(study=spec(arms=arms), bo=runs_)
+    assert caution.sentence == (
+        "The best point of bo has layers = 2000000, at the upper edge of its range (1 to 2000000): a better "
+        "value may be outside."
+    )
 
 
 def test_too_few_seeds_are_told_with_how_many_it_takes() -> None:

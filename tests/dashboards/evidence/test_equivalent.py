@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dashboards.evidence import frames
-from dashboards.evidence.equivalent import Confirmed, Equivalent, Worth, equivalent, replays, worth
+from dashboards.evidence.equivalent import Axes, Confirmed, Equivalent, Worth, equivalent, replays, worth
 from orchestrator.search import Observation, Request, searcher
 from orchestrator.study.spec import Parameter, StudySpec
 from tests.dashboards.ledgers import Run, ledger, spec
@@ -60,6 +60,50 @@ def test_of_random_search_it_is_what_order_statistics_say(above: float) -> None:
     assert found.low is not None
     assert found.low <= truly <= (found.high or 101)
     assert found.trials == pytest.approx(truly, rel=0.35)
+
+
+def test_any_two_choices_are_as_far_apart_as_the_ends_of_a_range() -> None:
+    axes = Axes((0, 3, 2))
+    cube = np.array([[0.25, (k + 0.5) / 3, (j + 0.5) / 2] for k in range(3) for j in range(2)])
+    places = axes(cube)
+    assert places.shape == (6, 1 + 3 + 2)
+    apart = ((places[:, None] - places[None]) ** 2).sum(axis=-1)
+    differing = [[(a // 2 != b // 2) + (a % 2 != b % 2) for b in range(6)] for a in range(6)]
+    assert apart == pytest.approx(np.array(differing, float))
+    assert Axes((0, 0))(cube[:, :2]) == pytest.approx(cube[:, :2])  # ranges are what they were
+
+
+def test_over_a_choice_it_is_what_order_statistics_say() -> None:
+    """One range, and three choices of which the listed order says nothing: the second is far the worst."""
+    worse = np.array([0.1, 1.5, 0.0])
+
+    def log_loss(cube: np.ndarray) -> np.ndarray:
+        at = np.minimum(cube[:, 1] * 3, 2).astype(int)
+        found: np.ndarray = np.log(0.2) + 2.0 * (cube[:, 0] - 0.3) ** 2 + worse[at]
+        return found
+
+    random = np.random.default_rng(7)
+    tried = random.random((60, 2))
+    tried[:, 1] = (np.minimum(tried[:, 1] * 3, 2).astype(int) + 0.5) / 3
+    losses = np.exp(log_loss(tried) + 0.01 * random.standard_normal(60))
+    best = tried[losses.argmin()]
+    fresh = list(np.exp(log_loss(best[None]) + 0.01 * random.standard_normal(6)))
+    curves = replays(
+        tried.tolist(),
+        losses.tolist(),
+        confirmed=[Confirmed(tuple(best), fresh)],
+        default=None,
+        startup=5,
+        axes=Axes((0, 3)),
+    )
+    assert curves is not None
+    above = 0.15
+    draws = log_loss(np.random.default_rng(0).random((2000 * 60, 2))).reshape(2000, 60) - np.log(0.2)
+    truly = int(np.flatnonzero(np.minimum.accumulate(draws, axis=1).mean(axis=0) <= above)[0]) + 1
+    row = list(np.exp(np.log(0.2) + above + 0.01 * random.standard_normal(6)))
+    found = equivalent(curves, row)
+    assert found.trials is not None
+    assert abs(found.trials - truly) <= max(2, 0.5 * truly)
 
 
 @pytest.mark.slow  # forty searches by Optuna's Gaussian process

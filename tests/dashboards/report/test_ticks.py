@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
-from dashboards.report.ticks import log_axis, parameter_axis
+from dashboards.report.ticks import log_axis, parameter_axis, placed
 from orchestrator.study.spec import Parameter
 
 
@@ -54,3 +55,27 @@ def test_a_parameter_s_axis_is_labelled_with_its_values_at_their_place(
     places = [math.log10(v) if scale == "log" else math.log(v / (1 - v)) for v in values]
     assert axis["tickvals"] == pytest.approx(places)
     assert axis["range"][0] < min(places) < max(places) < axis["range"][1]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "shown", "range_"),
+    [
+        ({"choices": ["adam", "<b>", True, 3]}, ["adam", "&lt;b>", "true", "3"], [-0.5, 3.5]),
+        ({"type": "int", "low": 1, "high": 4}, ["1", "2", "3", "4"], [0.82, 4.18]),
+        ({"type": "int", "low": 0, "high": 100, "step": 10}, ["0", "20", "40", "60", "80", "100"], [-6, 106]),
+        ({"type": "int", "low": 8, "high": 64, "scale": "log"}, ["8", "16", "32", "64"], None),
+        ({"type": "int", "low": 1, "high": 6, "scale": "log"}, ["1", "2", "5"], None),
+    ],
+)
+def test_whole_numbers_and_choices_have_ticks_at_values_that_there_are(
+    parameter: dict[str, Any], shown: list[str], range_: list[float] | None
+) -> None:
+    made = Parameter.model_validate({"path": "x", **parameter})
+    axis = parameter_axis(made)
+    assert axis["ticktext"] == shown
+    if made.choices:
+        assert axis["tickvals"] == [placed(made, choice) for choice in made.choices]
+    else:
+        assert axis["tickvals"] == pytest.approx([placed(made, int(text)) for text in shown])
+    if range_ is not None:
+        assert axis["range"] == pytest.approx(range_)

@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.engine.checks import ENOUGH, expected_starts, programs, require_runnable
 from orchestrator.ground.errors import BadSpec
-from orchestrator.study.configs import expected_configs, laid_over
+from orchestrator.search import check_arm
+from orchestrator.study.configs import default_point, expected_configs, laid_over
 from orchestrator.study.entrypoint import find_entrypoint, inherit_of
 from orchestrator.study.spec import MOST_TRIALS, StudySpec
 from tests.faults.world import small_study
@@ -177,3 +178,78 @@ def test_an_entrypoint_that_finds_much_is_not_asked_again(module: Write) -> None
     arms = [{"name": "a", "method": "random", "space": space}]
     assert len(_problems(small_study(entrypoint=name, arms=arms))) == 200
     assert len(find_entrypoint(name).asked) == 1
+
+
+CHOOSY = """
+ASKED = []
+def check(config):
+    ASKED.append((config["name"], config["layers"]))
+    return [f"There is no {config['name']}."] if config["name"] == "lion" else []
+def shape_key(config):
+    return f"{config['name']} {config['layers']}"
+def run(*args): ...
+"""
+CHOICES = [
+    {"path": "name", "choices": ["sgd", "adam", "lion"]},
+    {"path": "layers", "type": "int", "low": 1, "high": 4},
+]
+
+
+def choosing(entrypoint: str, *, method: str = "random", trials: int = 30) -> StudySpec:
+    arm = {"name": "a", "method": method, "space": CHOICES, "trials": trials}
+    return small_study(entrypoint=entrypoint, base={"name": "sgd", "layers": 2}, arms=[arm])
+
+
+def test_the_entrypoint_is_asked_about_every_choice_and_both_ends(module: Write) -> None:
+    name = module(CHOOSY)
+    assert _problems(choosing(name)) == ["arm a: There is no lion."]
+    asked = find_entrypoint(name).ASKED
+    assert {a for a, _ in asked} == {"sgd", "adam", "lion"}
+    assert {layers for _, layers in asked} == {1, 2, 4}
+
+
+def test_whole_numbers_and_choices_may_each_be_a_program(module: Write) -> None:
+    name = module(CHOOSY)
+    assert programs(choosing(name)) == 12
+    assert programs(choosing(name, trials=5)) == 5
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        (
+            {"name": "adamw", "layers": 2},
+            "arm a: the default configuration has name = adamw, which is none of its choices (sgd, adam, "
+            "lion), and it is trial 0 of every tpe arm. Add it, or change the base.",
+        ),
+        (
+            {"layers": 2},
+            "arm a: the default configuration has no text, number, true or false at name, and it is trial 0 "
+            "of every tpe arm. Give name a value in the base.",
+        ),
+        (
+            {"name": "sgd", "layers": 2.5},
+            "arm a: the default configuration has no whole number at layers, and it is trial 0 of every tpe "
+            "arm. Give layers a value in the base.",
+        ),
+        (
+            {"name": "sgd", "layers": 9},
+            "arm a: the default configuration has layers = 9, outside the range 1 to 4, and it is trial 0 of "
+            "every tpe arm. Widen the range, or change the base.",
+        ),
+    ],
+)
+def test_a_default_that_the_space_does_not_hold_is_refused(base: dict[str, Any], said: str) -> None:
+    study = choosing("orchestrator.rehearsal", method="tpe").model_copy(update={"base": base})
+    assert check_arm(study.arms[0], default_point(study, study.arms[0])) == [said]
+
+
+def test_a_default_between_two_steps_is_refused() -> None:
+    space = [{"path": "batch", "type": "int", "low": 8, "high": 64, "step": 8}]
+    study = small_study(
+        base={"batch": 20}, arms=[{"name": "a", "method": "tpe", "space": space, "trials": 3}]
+    )
+    assert check_arm(study.arms[0], default_point(study, study.arms[0])) == [
+        "arm a: the default configuration has batch = 20, between the steps of 8 to 64 in steps of 8, and it "
+        "is trial 0 of every tpe arm. Change the step, or the base."
+    ]

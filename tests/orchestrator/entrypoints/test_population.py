@@ -255,7 +255,7 @@ def test_members_may_be_trained_by_a_module_in_the_current_folder(
         ),
         (
             {"space": [{"path": "optimizer.alpha", "values": [1.0]}]},
-            "population.space: optimizer.alpha is a list of values. Give low and high.",
+            "population.space: optimizer.alpha is a list of values. Give low and high, or choices.",
         ),
         ({"space": [{"path": "optimizer.alhpa", "low": 1.0, "high": 2.0}]}, "Unknown key 'optimizer.alhpa'"),
     ],
@@ -323,3 +323,76 @@ def test_a_study_holds_one_as_one_trial_on_one_slot_and_survives_its_worker(tmp_
     for trial in calm.store.trials("s1"):
         kept = list((tmp_path / "0" / "s1" / trial.trial_id).rglob("checkpoint*"))
         assert [str(path) for path in kept] == [trial.checkpoint]
+
+
+# -- whole numbers and choices -------------------------------------------------------------------------------
+MIXED = (
+    Parameter(path="batch", type="int", low=8, high=64, step=8),
+    Parameter(path="layers", type="int", low=-2, high=3),
+    Parameter(path="name", choices=("a", "b", "c")),
+    Parameter(path="tied", choices=(False, True)),
+)
+
+
+def moved(point: dict[str, Any], *, resample: float, seed: int) -> dict[str, Any]:
+    """What the worse of two members takes over of the better."""
+    exploiting = Exploiting(
+        [point, point], space=MIXED, minimize=True, quantile=0.5, resample=resample, seed=seed
+    )
+    (move,) = exploiting.round([0.0, 1.0], ["here", "there"]).values()
+    assert all(p.takes(move.point[p.path]) for p in MIXED)
+    return move.point
+
+
+def test_a_whole_number_is_moved_by_a_step_at_least_and_a_choice_stays_the_donors() -> None:
+    point = {"batch": 16, "layers": 0, "name": "b", "tied": True}
+    found = [moved(point, resample=0, seed=seed) for seed in range(40)]
+    assert {p["batch"] for p in found} == {8, 24}  # 16 · 0.8 and 16 · 1.2 round to 16
+    assert {p["layers"] for p in found} == {-1, 1}
+    assert {(p["name"], p["tied"]) for p in found} == {("b", True)}
+    large = {**point, "batch": 48, "layers": 3}
+    assert {moved(large, resample=0, seed=s)["batch"] for s in range(40)} == {40, 56}  # 38.4 and 57.6
+    assert {moved(large, resample=0, seed=s)["layers"] for s in range(40)} == {2, 3}  # 3 is the end
+
+
+def test_whole_numbers_and_choices_are_drawn_anew_over_their_whole_space() -> None:
+    point = {"batch": 16, "layers": 0, "name": "b", "tied": True}
+    found = [moved(point, resample=1, seed=seed) for seed in range(300)]
+    assert {p["batch"] for p in found} == set(range(8, 65, 8))
+    assert {p["layers"] for p in found} == set(range(-2, 4))
+    assert {p["name"] for p in found} == {"a", "b", "c"}
+    assert {type(p["tied"]) for p in found} == {bool}
+    assert found[:5] == [moved(point, resample=1, seed=seed) for seed in range(5)]
+
+
+def test_the_first_member_begins_at_the_default_in_its_types() -> None:
+    config = {"batch": 32, "layers": 1, "name": "c", "tied": True}
+    assert json.dumps(start_point(MIXED, config, seed=1, member=0)) == json.dumps(config)
+    others = [start_point(MIXED, config, seed=1, member=n) for n in range(1, 30)]
+    assert all(p.takes(point[p.path]) for point in others for p in MIXED)
+
+
+def test_a_population_trains_over_whole_numbers_and_choices(tmp_path: Path) -> None:
+    space = [
+        {"path": "optimizer.alpha", "low": 0.1, "high": 10, "scale": "log"},
+        {"path": "batch.sentences", "type": "int", "low": 16, "high": 64},
+        {"path": "model.remat", "choices": [False, True]},
+    ]
+    config = {**CONFIG, "population": {**SECTION, "space": space}}
+    assert population.check(config) == []
+    outcome, said = run(tmp_path / "run", population={**SECTION, "space": space})
+    assert outcome.status == "completed"
+    points = [stretch["point"] for stretch in history(tmp_path / "run")]
+    assert {tuple(map(type, point.values())) for point in points} == {(float, int, bool)}
+    assert all(set(report.hyper) <= {"optimizer.alpha", "batch.sentences"} for report in said)
+
+
+def test_a_path_that_changes_the_program_is_refused() -> None:
+    """Members hand on their parameters."""
+    layers = {"path": "model.layers", "type": "int", "low": 1, "high": 2}
+    section = {**SECTION, "entrypoint": "trainer.run", "metric": "dev_loss", "space": [layers]}
+    assert population.check({**PLAIN, "population": section}) == [
+        "population.space: model.layers = 2 is another program than model.layers = 1, and members hand on "
+        "their parameters. Allowed are paths that leave the program as it is (its shape_key). Take it out, "
+        "or search it with another method."
+    ]
