@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -402,28 +401,6 @@ def here(orch: Orch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         assert orch("study", "create", *arguments, "--no-run").code == 0
     assert orch("study", "cancel", "gone").code == 0
     return folder
-
-
-@pytest.mark.parametrize("verb", ["create", "plan"])
-@pytest.mark.parametrize(
-    ("name", "entrypoint"), [("trainer/__init__.py", "trainer.run"), ("studies.py", "studies")]
-)
-def test_a_module_of_the_person_s_is_not_silently_ours(
-    orch: Orch, here: Path, verb: str, name: str, entrypoint: str
-) -> None:
-    file = here / name
-    file.parent.mkdir(exist_ok=True)
-    file.write_text("def check(c): return []\ndef shape_key(c): return ''\ndef run(*a): pass\n")
-    (here / "theirs.json").write_text(json.dumps({**SMALL, "name": "theirs", "entrypoint": entrypoint}))
-    path = list(sys.path)
-    said = orch("study", verb, "theirs.json")
-    assert (said.code, said.out) == (U, "")
-    own, ours = here / name.partition("/")[0], Path(catalog.__file__).parents[1] / entrypoint.split(".")[0]
-    assert said.err == (
-        f"orch: The entrypoint {entrypoint!r} is found in two places: {own}, in the folder that orch was "
-        f"called from, and {ours}, which is installed. Rename the first, or call orch from another folder.\n"
-    )
-    assert sys.path == path
 
 
 def test_three_mistakes_or_more_of_each_kind_and_thirty_in_all() -> None:
