@@ -5,13 +5,13 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
+from orchestrator import __version__
 from orchestrator.api.auth import Admin, Reader
 from orchestrator.api.deps import Here, Limit, Parts
 from orchestrator.api.errors import Responses, told
@@ -71,11 +71,7 @@ def get_readiness(parts: Here) -> Any:
 
 @router.get("/version", summary="Get the version", response_model=Version, responses=told())
 async def get_version() -> Any:
-    try:
-        release = version("orch")
-    except PackageNotFoundError:
-        release = "unknown"
-    return {"version": release, "api": "v1", "python": platform.python_version()}
+    return {"version": __version__, "api": "v1", "python": platform.python_version()}
 
 
 @router.get("/audit", summary="List the audit log", response_model=AuditLog, responses=told(401, 403))

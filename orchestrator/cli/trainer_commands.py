@@ -13,6 +13,7 @@ from typing import NoReturn
 
 import click
 
+from orchestrator.cli import needs
 from orchestrator.ground.settings import from_environment
 
 ALL = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
@@ -20,6 +21,8 @@ ALL = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_na
 
 def run(module: str, arguments: Sequence[str]) -> NoReturn:
     """Its exit code is this one's."""
+    if not {"-h", "--help"} & set(arguments):
+        needs.require("run")
     environment = {**os.environ, "ORCH_HOME": str(from_environment().home)}
     sys.stdout.flush()
     sys.stderr.flush()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from orchestrator.ground import keys
+from orchestrator.ground import extras, keys
 from orchestrator.ground.errors import (
     TELLINGS,
     BadSpec,
@@ -75,7 +75,8 @@ class Wire:
             import httpx
         except ImportError:
             raise MissingPackage(
-                "To speak to a service the package httpx is needed. Install it: pip install httpx"
+                f"The client of a service needs httpx, which is not installed. Install it: pip install "
+                f"{extras.DISTRIBUTION}"
             ) from None
         self.url = _checked(url or os.environ.get("ORCH_URL") or "")
         token = _fit_for_a_header(token or os.environ.get("ORCH_TOKEN") or "")

@@ -12,8 +12,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from orchestrator import __version__
+
 PACKAGES = (
-    "orch", "flax", "jax", "jaxlib", "numpy", "optax", "optuna", "ray", "sacrebleu", "scipy",
+    "flax", "jax", "jaxlib", "numpy", "optax", "optuna", "ray", "sacrebleu", "scipy",
     "tensorflow-datasets", "torch",
 )  # fmt: skip
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS")
@@ -49,7 +51,7 @@ def _here() -> str:
 @functools.cache
 def _constant() -> dict[str, Any]:
     return {
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {"orch": __version__, **{name: _version(name) for name in PACKAGES}},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": socket.gethostname(),

