@@ -11,11 +11,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field
 
-from orchestrator import __version__
 from orchestrator.api.auth import Admin, Reader
 from orchestrator.api.deps import Here, Limit, Parts
 from orchestrator.api.errors import Responses, told
 from orchestrator.api.views import view
+from orchestrator.ground.release import VERSION
 from orchestrator.ledger.records import AuditLine, StudyState
 from orchestrator.readings.states import status, under_way
 
@@ -71,7 +71,7 @@ def get_readiness(parts: Here) -> Any:
 
 @router.get("/version", summary="Get the version", response_model=Version, responses=told())
 async def get_version() -> Any:
-    return {"version": __version__, "api": "v1", "python": platform.python_version()}
+    return {"version": VERSION, "api": "v1", "python": platform.python_version()}
 
 
 @router.get("/audit", summary="List the audit log", response_model=AuditLog, responses=told(401, 403))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from orchestrator.ground import extras, keys
+from orchestrator.ground import keys
 from orchestrator.ground.errors import (
     TELLINGS,
     BadSpec,
@@ -24,6 +24,7 @@ from orchestrator.ground.errors import (
     OrchError,
     ServiceLost,
 )
+from orchestrator.ground.release import DISTRIBUTION
 from orchestrator.ground.settings import home_of
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Wire:
         except ImportError:
             raise MissingPackage(
                 f"The client of a service needs httpx, which is not installed. Install it: pip install "
-                f"{extras.DISTRIBUTION}"
+                f"{DISTRIBUTION}"
             ) from None
         self.url = _checked(url or os.environ.get("ORCH_URL") or "")
         token = _fit_for_a_header(token or os.environ.get("ORCH_TOKEN") or "")

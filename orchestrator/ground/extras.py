@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from orchestrator.ground.errors import MissingPackage
+from orchestrator.ground.release import DISTRIBUTION
 
-DISTRIBUTION = "orch-studies"
 NAMED = 3  # of the missing packages in a sentence
 
 

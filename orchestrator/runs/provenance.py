@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from orchestrator import __version__
+from orchestrator.ground.release import VERSION
 
 PACKAGES = (
     "flax", "jax", "jaxlib", "numpy", "optax", "optuna", "ray", "sacrebleu", "scipy",
@@ -51,7 +51,7 @@ def _here() -> str:
 @functools.cache
 def _constant() -> dict[str, Any]:
     return {
-        "packages": {"orch": __version__, **{name: _version(name) for name in PACKAGES}},
+        "packages": {"orch": VERSION, **{name: _version(name) for name in PACKAGES}},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": socket.gethostname(),

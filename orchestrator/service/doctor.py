@@ -15,6 +15,7 @@ from importlib import metadata
 
 from orchestrator.ground import extras
 from orchestrator.ground.errors import BadSpec, OrchError
+from orchestrator.ground.release import DISTRIBUTION
 from orchestrator.ground.settings import Settings, cores, from_environment, without_secrets
 
 PYTHON = (3, 11)
@@ -77,7 +78,7 @@ def _package(module: str, purpose: str, *, needed: bool) -> Finding:
     """What to do about a missing one says its extra; about one of the base, this."""
     name = extras.pip_name(module)
     if extras.absent([module]):  # nothing is imported: that would take seconds
-        advice = "" if module not in extras.BASE else f"Install it: pip install {extras.DISTRIBUTION}"
+        advice = "" if module not in extras.BASE else f"Install it: pip install {DISTRIBUTION}"
         return Finding(name, False, needed, "not installed", purpose, advice)
     try:
         return Finding(name, True, needed, metadata.version(name), purpose)
