@@ -13,13 +13,14 @@ from benchmarks.measuring import Result, table
 
 HERE = Path(__file__).parent
 NOT_BENCHMARKS = {"__init__", "__main__", "measuring", "noop"}
+# These take many minutes, and are run by hand.
 LONG = {
     "reached_bleu",
     "study_speed",
     "estimator_ablation",
     "api_load",
     "install_size",
-}  # many minutes: run by hand
+}
 PASSED_OVER = "decode_speed is passed over: transformers is not installed (the extra bench-decode brings it)."
 
 

@@ -82,8 +82,10 @@ def measured(names: list[str], folder: Path) -> dict[str, tuple[float, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Sizes and seconds of installing.")
-    parser.add_argument("rows", nargs="*", choices=[*ROWS, []], help="default: all")
+    parser.add_argument("rows", nargs="*", help=f"some of {', '.join(ROWS)} (default: all)")
     names = parser.parse_args().rows or list(ROWS)
+    if unknown := set(names) - ROWS.keys():
+        parser.error(f"There is no row {min(unknown)!r}. Allowed: {', '.join(ROWS)}.")
     git = ["git", "rev-parse", "--short", "HEAD"]
     commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     with tempfile.TemporaryDirectory(prefix="orch-install-") as folder:
