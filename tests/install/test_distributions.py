@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import tarfile
+from datetime import date
 from pathlib import Path
 from zipfile import ZipFile
 
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from orchestrator.ground.extras import BASE, EXTRAS, pip_name
 from orchestrator.ground.release import DISTRIBUTION, VERSION
@@ -82,6 +84,17 @@ def test_all_is_every_extra_and_each_is_offered(built: Built) -> None:
     (all_,) = requirements(built, "all").values()
     assert (all_.name, all_.extras) == (DISTRIBUTION, set(EXTRAS))
     assert {*EXTRAS, "all", "gpu", "tpu", "tfds-prepare", "dev"} <= set(built.metadata()["Provides-Extra"])
+
+
+def test_the_changelog_dates_each_release_and_ours_is_not_older_than_the_newest() -> None:
+    first, *released = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert first == "Unreleased"
+    found = [re.fullmatch(r"(\d+\.\d+\.\d+), (\d{4}-\d\d-\d\d)", heading) for heading in released]
+    assert all(found), released
+    dates = [date.fromisoformat(each[2]) for each in found if each]
+    versions = [Version(each[1]) for each in found if each]
+    assert (dates, versions) == (sorted(dates, reverse=True), sorted(versions, reverse=True))
+    assert Version(VERSION) >= versions[0]
 
 
 def pins(lock: str) -> dict[str, str]:
