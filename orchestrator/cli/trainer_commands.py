@@ -19,10 +19,14 @@ from orchestrator.ground.settings import from_environment
 ALL = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 
 
-def run(module: str, arguments: Sequence[str]) -> NoReturn:
-    """Its exit code is this one's."""
+def require(arguments: Sequence[str]) -> None:
+    """The trainer's extra, unless help alone is asked for."""
     if not {"-h", "--help"} & set(arguments):
         needs.require("run")
+
+
+def run(module: str, arguments: Sequence[str]) -> NoReturn:
+    """Its exit code is this one's."""
     environment = {**os.environ, "ORCH_HOME": str(from_environment().home)}
     sys.stdout.flush()
     sys.stderr.flush()
@@ -35,6 +39,7 @@ def to(name: str, module: str, about: str) -> click.Command:
     @click.command(name, context_settings=ALL, help=about)
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def command(arguments: tuple[str, ...]) -> NoReturn:
+        require(arguments)
         run(module, arguments)
 
     return command

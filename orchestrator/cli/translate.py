@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import click
 
-from orchestrator.cli import foreground, needs, trainer_commands
+from orchestrator.cli import foreground, trainer_commands
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import named
 from orchestrator.runs.folders import Storage
@@ -23,8 +23,7 @@ def command(arguments: tuple[str, ...]) -> NoReturn:
             f"The run or trial comes first, then its options, and the first word is {arguments[0][:60]}. "
             f"Write it like orch translate STUDY.ARM.0.0 --text 'A sentence.'"
         )
-    if not {"-h", "--help"} & set(arguments):
-        needs.require("run")
+    trainer_commands.require(arguments)
     first = [_folder(argument) for argument in arguments[:1]]
     trainer_commands.run("trainer.terminal.translate", [*first, *arguments[1:]])
 
