@@ -8,10 +8,16 @@ TEST_PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --upgrade \
+  --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: setup study test test-slow check format bench screenshots lock clean
+.PHONY: setup setup-dev study test test-slow check format bench screenshots lock clean
 
+# What studies need; `setup-dev` adds the tools of the tests and checks.
 setup: $(READY)
+
+setup-dev: $(READY_DEV)
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "orch needs Python 3.11 or newer; $$($(PYTHON) --version) was found. Name another: make setup PYTHON=python3.12"; exit 1; }
@@ -21,37 +27,42 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $(READY)
 
+$(READY_DEV): $(READY) requirements-dev.lock
+	$(BIN)/python -m pip install --quiet -r requirements-dev.lock
+	@touch $(READY_DEV)
+
 study: $(READY)
 	$(BIN)/orch study create bo-vs-guided --size quick
 
 # Whole files go to two processes, in the order of their names: the long ones are not the last.
-test: $(READY)
+test: $(READY_DEV)
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test-slow: $(READY)
+test-slow: $(READY_DEV)
 	$(BIN)/python -m pytest -m slow
 
-check: $(READY)
+check: $(READY_DEV)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_architecture.py
 
-format: $(READY)
+format: $(READY_DEV)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)
+bench: $(READY_DEV)
 	$(BIN)/python -m benchmarks
 
 # Of the finished quick study in the home; needs an installed Chromium.
-screenshots: $(READY)
+screenshots: $(READY_DEV)
 	$(BIN)/python docs/screenshots.py $${ORCH_HOME:-orch-data} bo-vs-guided-quick
 
-# Resolve anew with uv (not needed to install). One set of versions for every supported Python.
+# Resolve anew with uv (not needed to install). One set of versions for every supported Python; the second lock
+# has all pins of the first.
 lock:
-	uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --extra dev --extra bench \
-	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -o requirements.lock
+	$(LOCK) --extra all -o requirements.lock
+	$(LOCK) --extra all --extra dev --extra bench --constraint requirements.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

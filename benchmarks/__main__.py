@@ -13,7 +13,14 @@ from benchmarks.measuring import Result, table
 
 HERE = Path(__file__).parent
 NOT_BENCHMARKS = {"__init__", "__main__", "measuring", "noop"}
-LONG = {"reached_bleu", "study_speed", "estimator_ablation", "api_load"}  # many minutes: run by hand
+# These take many minutes, and are run by hand.
+LONG = {
+    "reached_bleu",
+    "study_speed",
+    "estimator_ablation",
+    "api_load",
+    "install_size",
+}
 PASSED_OVER = "decode_speed is passed over: transformers is not installed (the extra bench-decode brings it)."
 
 

@@ -13,17 +13,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Frame
 from dashboards.evidence.stats import LEVEL, Array
+from orchestrator.ground import extras
 from orchestrator.search.scales import from_unit, to_unit
 from orchestrator.study.configs import default_point
 from orchestrator.study.space import Parameter, Point
 from orchestrator.study.spec import Arm
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = extras.Later("numpy")
 
 SPREAD, NEAR = 128, 64  # points of a surface: evenly in the cube, and around where it seems lowest
 RADIUS = 0.1  # of the latter, a standard deviation in units of the cube

@@ -16,7 +16,6 @@ from orchestrator.ledger import Ledger
 from orchestrator.ledger.records import study_of
 from orchestrator.runs.folders import Storage
 from trainer.protocol import TRANSLATIONS
-from trainer.scoring import metrics
 
 Texts = tuple[list[str], list[str]]  # references, translations
 
@@ -71,6 +70,8 @@ def _translations(ledger: Ledger, trial: Trial, storage: Storage) -> Texts | Non
 
 
 def _compared(seed: int, ours: Texts, theirs: Texts) -> Compared:
+    from trainer.scoring import metrics  # with numpy, which tables of a service are shown without
+
     (references, challenger), (_, incumbent) = ours, theirs
     drawn = metrics.paired_bootstrap(incumbent, challenger, references, samples=DRAWS, seed=SEED)
     swapped = metrics.approximate_randomisation(incumbent, challenger, references, samples=SWAPS, seed=SEED)

@@ -8,18 +8,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from dashboards.evidence import stats
 from dashboards.evidence.cautions import edge
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Curve, Curves, Frame, Trial, schedule
+from orchestrator.ground import extras
 from orchestrator.study.space import Value, value_text
 from orchestrator.study.spec import Arm, Parameter
 from trainer.config.paths import value_at
 from trainer.protocol import COUNTS
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = extras.Later("numpy")
 
 UNITS = ("chip-hours", "runs", "steps", "run-hours")  # the one switch of the anytime curve
 WALL_CLOCK = "wall-clock hours"

@@ -12,15 +12,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from dashboards.evidence.contrasts import Sample, paired, sample
 from dashboards.evidence.frames import Frame, Trial
 from dashboards.evidence.stats import LEVEL, Array, Interval, fewest_pairs, sign_flip_p
+from orchestrator.ground import extras
 from orchestrator.ledger.records import TrialState
 from orchestrator.study.spec import Arm, CostBy
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = extras.Later("numpy")
 
 POINTS = 201  # of the curve, evenly on the log of the length; beside them the lengths themselves
 

@@ -10,11 +10,17 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from orchestrator.ground import extras
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+else:
+    np, Array = extras.Later("numpy"), Any  # tables of a service are shown without it
 Statistic = Callable[[Array], Array]  # along the last axis
 
 LEVEL = 0.95

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -16,6 +15,7 @@ from orchestrator.api.auth import Admin, Reader
 from orchestrator.api.deps import Here, Limit, Parts
 from orchestrator.api.errors import Responses, told
 from orchestrator.api.views import view
+from orchestrator.ground.release import VERSION
 from orchestrator.ledger.records import NOT_ENDED, AuditLine
 from orchestrator.readings.states import status, under_way
 
@@ -71,11 +71,7 @@ def get_readiness(parts: Here) -> Any:
 
 @router.get("/version", summary="Get the version", response_model=Version, responses=told())
 async def get_version() -> Any:
-    try:
-        release = version("orch")
-    except PackageNotFoundError:
-        release = "unknown"
-    return {"version": release, "api": "v1", "python": platform.python_version()}
+    return {"version": VERSION, "api": "v1", "python": platform.python_version()}
 
 
 @router.get("/audit", summary="List the audit log", response_model=AuditLog, responses=told(401, 403))

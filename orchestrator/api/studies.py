@@ -19,6 +19,7 @@ from orchestrator.api.deps import BIGGEST, Cursor, Here, Limit, Parts, StudyName
 from orchestrator.api.errors import told
 from orchestrator.api.presets import Asked, Strict, example, wanted
 from orchestrator.api.views import view
+from orchestrator.engine.checks import require_installed
 from orchestrator.engine.requests import more_seeds
 from orchestrator.ground.errors import BadSpec, KeyUsed, MoveRefused, NotFound
 from orchestrator.ledger.codec import finite
@@ -182,6 +183,7 @@ def create_study(
     if key is not None and (before := parts.store.receipt(key)) is not None:
         return _again(before, digest)
     spec = wanted(asked, slots=parts.settings.workers)
+    require_installed(spec)
     row = creation.new_study(spec, study_id=parts.new_id(), created_at=parts.clock.time())
     answer = _made(row, running=0, attached=False)
     receipt = None if key is None else Receipt(key, digest, row.study_id, answer)

@@ -16,6 +16,7 @@ import click
 
 from orchestrator.cli.output import EXIT_CODES, exit_code, note, show_error
 from orchestrator.ground.errors import UNEXPECTED, nearest
+from orchestrator.ground.release import VERSION
 
 NOUNS = {
     "study": "Create, plan, list, watch and control studies.",
@@ -69,7 +70,7 @@ EPILOG = "\n".join(["\b", "Exit codes:", *(f"{code:>3}  {meaning}" for code, mea
 @click.group(
     cls=LazyGroup, nouns=NOUNS, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
 )
-@click.version_option(package_name="orch", prog_name="orch", message="%(prog)s %(version)s")
+@click.version_option(VERSION, prog_name="orch", message="%(prog)s %(version)s")
 def orch() -> None:
     """Learn hyperparameters while the model trains, and check the gain against Bayesian optimization.
 

@@ -26,7 +26,7 @@ def command(as_json: bool) -> int:
         rows = [(_mark(f.ok, f.needed), f.what, f.found, f.purpose) for f in findings]
         say(*table(("", "what", "found", "what for"), rows, spare=("what for",), width=terminal_width()))
         for finding in findings:
-            if not finding.ok:
+            if not finding.ok and finding.advice:
                 note(f"{finding.what}: {finding.advice}")
     return UNEXPECTED if lacking else DONE
 

@@ -15,8 +15,9 @@ from orchestrator.cli import foreground
 from orchestrator.cli.findings import Conclusion
 from orchestrator.cli.output import note
 from orchestrator.cli.progress import InLedger, shown
-from orchestrator.engine.checks import programs, require_runnable
+from orchestrator.engine.checks import programs, require_installed, require_runnable
 from orchestrator.engine.tick import Tick
+from orchestrator.ground import extras
 from orchestrator.ground.clock import SystemClock
 from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused
 from orchestrator.ground.identity import whoami
@@ -75,7 +76,11 @@ class LocalSite:
 
         require_runnable(spec)
         found = plans.plan(spec, slots=slots or self.settings.workers)
-        found = replace(found, programs=programs(spec), claim=power.of_claim(spec))
+        found = replace(found, programs=programs(spec))
+        if spec.claim is not None and (lack := extras.lacking("What the claim can show", ("numpy", "scipy"))):
+            found = replace(found, notes=(*found.notes, f"{lack}."))
+        else:
+            found = replace(found, claim=power.of_claim(spec))
         if refuse_above is not None:
             plans.refuse_above(found, refuse_above)
         return found
@@ -85,6 +90,7 @@ class LocalSite:
         if refuse_above is not None:
             self.plan(spec, slots=workers, refuse_above=refuse_above)
         require_runnable(spec)
+        require_installed(spec)
         self._store = self._opening(True)
         return creation.create(self._store, spec, clock=SystemClock())
 
@@ -163,6 +169,9 @@ class LocalSite:
 
         answer = gather(self.store, study.study_id, slots=self.settings.workers, runs=self.settings.runs)
         outcomes.of_studies(self.store, [study], self.settings.home / outcomes.FILE)  # for the next list
+        if lack := extras.lacking("The report", extras.EXTRAS["report"].modules, extras=["report"]):
+            note(f"{lack}; then: orch study report {study.name}")
+            return _conclusion(answer, None)
         try:
             path = files.write(answer, self.settings.reports / study.name)
         except OSError as problem:

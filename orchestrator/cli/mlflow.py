@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import foreground
+from orchestrator.cli import foreground, needs
 from orchestrator.cli.completion import studies
 from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
 from orchestrator.cli.spec_options import as_json_option
@@ -41,6 +41,7 @@ def place_of_mirror() -> Destination:
 def sync_(study: str | None, as_json: bool) -> int:
     """Write to MLflow what is missing there, for one study or all; also what was deleted there."""
     settings, place = from_environment(), place_of_mirror()
+    needs.require("mlflow")
     written: dict[str, int] = {}
     told_at = time.monotonic()
 

@@ -40,7 +40,7 @@ DONE, NO_RESULT, INTERRUPTED = 0, 7, 130
 EXIT_CODES = (
     (DONE, "done"),
     (UNEXPECTED, "an unexpected error, or a check that failed"),
-    (USAGE, "a wrong option, or a spec that cannot be run"),
+    (USAGE, "a wrong option, a spec that cannot be run, or a package that is not installed"),
     (REFUSED, "not allowed in the current state; or the study was paused, drained or cancelled"),
     (TAKEN, "another study has that name"),
     (NOT_FOUND, "no study, arm, trial or preset of that name"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import foreground
+from orchestrator.cli import foreground, needs
 from orchestrator.cli.completion import specs
 from orchestrator.cli.output import DONE, NO_RESULT, counted, note, print_json, say
 from orchestrator.cli.spec_options import (
@@ -37,6 +37,7 @@ def command(spec: str, workers: int | None, as_json: bool, **changes: Any) -> in
 
     It shows that the study can run, and what it would propose and count. Nothing is written to the ledger.
     """
+    needs.require("run")
     wanted = read(spec, **changes).spec
     tell_question(wanted)
     slots = workers or from_environment().workers

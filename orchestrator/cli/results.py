@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli import needs
 from orchestrator.cli.completion import study_argument
 from orchestrator.cli.findings import found, table_lines, tell_verdict
 from orchestrator.cli.opening import opened, server_option
@@ -28,6 +29,8 @@ FORMS = ("text", "md", "latex", "csv")
 @server_option
 def report_(name: str, out: str | None, slots: int | None, as_json: bool, server: str | None) -> int:
     """Write the report: one HTML file that needs no network, Markdown, and tables. Also before the end."""
+    if not server:
+        needs.require("report")
     with opened(server) as site:
         study = site.study(name)
         folder = Path(out) if out else from_environment().reports / study.name

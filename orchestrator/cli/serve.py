@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from orchestrator.cli import foreground
+from orchestrator.cli import foreground, needs
 from orchestrator.cli.output import DONE, note, say
 from orchestrator.cli.spec_options import workers_option
 from orchestrator.ground.settings import from_environment
@@ -36,6 +36,7 @@ def command(host: str, port: int, engine_only: bool, api_only: bool, open_: bool
     --host 0.0.0.0 to allow other machines. Ctrl-C or SIGTERM stops the server; trials continue in their
     workers, and the next `orch serve` picks them up.
     """
+    needs.require("run", *(() if engine_only else ("report",)))
     from orchestrator.server.process import Address, link_command, serve
 
     if engine_only and api_only:

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import foreground, results
+from orchestrator.cli import foreground, needs, results
 from orchestrator.cli.completion import arms, study_argument
 from orchestrator.cli.foreground import show_overview, show_result
 from orchestrator.cli.opening import Site, opened, server_option
@@ -29,8 +29,8 @@ from orchestrator.cli.spec_options import (
     workers_option,
 )
 from orchestrator.engine.requests import HELD, more_seeds
-from orchestrator.ground import durations
-from orchestrator.ground.errors import BadSpec, MoveRefused, NameTaken
+from orchestrator.ground import durations, extras
+from orchestrator.ground.errors import BadSpec, MissingPackage, MoveRefused, NameTaken
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyRow, StudyState
@@ -74,6 +74,8 @@ def create(
     If a study with the same name and spec exists, it is resumed. With --server the server
     runs the study and this command follows it; Ctrl-C only stops following.
     """
+    if not server:
+        needs.require("run")
     asked = read(spec, **changes)
     tell_question(asked.spec, asked.notes)
     with opened(server) as site:
@@ -277,6 +279,8 @@ def resume(
     name: str, workers: int | None, no_run: bool, as_json: bool, verbose: bool, server: str | None
 ) -> int:
     """Resume a study that was paused or drained, or whose process died."""
+    if not server and not no_run:
+        needs.require("run")
     with opened(server) as site:
         study = site.study(name)
         site.ask(study, "resume", {})
@@ -391,6 +395,8 @@ def export_(name: str, form: str, out: str | None) -> int:
 
     if form == "optuna" and out is None:
         raise click.UsageError("An Optuna storage is a file. Name it: --out FILE.db")
+    if form == "optuna" and (lack := extras.lacking("An Optuna storage", ["optuna"])):
+        raise MissingPackage(lack)
     with foreground.opened(from_environment(), writing=False) as store:
         store.study(name)
         if form == "optuna":

@@ -13,9 +13,16 @@ from typing import NoReturn
 
 import click
 
+from orchestrator.cli import needs
 from orchestrator.ground.settings import from_environment
 
 ALL = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+
+
+def require(arguments: Sequence[str]) -> None:
+    """The trainer's extra, unless help alone is asked for."""
+    if not {"-h", "--help"} & set(arguments):
+        needs.require("run")
 
 
 def run(module: str, arguments: Sequence[str]) -> NoReturn:
@@ -32,6 +39,7 @@ def to(name: str, module: str, about: str) -> click.Command:
     @click.command(name, context_settings=ALL, help=about)
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
     def command(arguments: tuple[str, ...]) -> NoReturn:
+        require(arguments)
         run(module, arguments)
 
     return command

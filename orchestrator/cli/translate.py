@@ -23,6 +23,7 @@ def command(arguments: tuple[str, ...]) -> NoReturn:
             f"The run or trial comes first, then its options, and the first word is {arguments[0][:60]}. "
             f"Write it like orch translate STUDY.ARM.0.0 --text 'A sentence.'"
         )
+    trainer_commands.require(arguments)
     first = [_folder(argument) for argument in arguments[:1]]
     trainer_commands.run("trainer.terminal.translate", [*first, *arguments[1:]])
 

@@ -16,6 +16,7 @@ from typing import IO
 
 import click
 
+from orchestrator.cli import needs
 from orchestrator.cli.completion import studies
 from orchestrator.cli.mlflow import place_of_mirror
 from orchestrator.cli.output import DONE, note, say
@@ -43,6 +44,7 @@ def command(name: str | None, host: str, port: int) -> int:
     if place.is_server:
         say(f"The studies are on a server, which has its own pages: {place.shown}")
         return DONE
+    needs.require("mlflow")
     if place.is_emptied:
         raise NotFound(
             f"Nothing has been mirrored to {place.file} yet. Run a study first; or write what the ledger "

@@ -24,6 +24,7 @@ from orchestrator.ground.errors import (
     OrchError,
     ServiceLost,
 )
+from orchestrator.ground.release import DISTRIBUTION
 from orchestrator.ground.settings import home_of
 
 if TYPE_CHECKING:
@@ -75,7 +76,8 @@ class Wire:
             import httpx
         except ImportError:
             raise MissingPackage(
-                "To speak to a service the package httpx is needed. Install it: pip install httpx"
+                f"The client of a service needs httpx, which is not installed. Install it: pip install "
+                f"{DISTRIBUTION}"
             ) from None
         self.url = _checked(url or os.environ.get("ORCH_URL") or "")
         token = _fit_for_a_header(token or os.environ.get("ORCH_TOKEN") or "")

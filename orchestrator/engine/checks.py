@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from itertools import islice, product
 from typing import Any
 
-from orchestrator.ground.errors import BadSpec
-from orchestrator.search import check_arm
+from orchestrator.ground import extras
+from orchestrator.ground.errors import BadSpec, MissingPackage
+from orchestrator.search import arm_lacks, check_arm
 from orchestrator.study.configs import default_point, expected_configs, training_seed, trial_config
 from orchestrator.study.entrypoint import (
     find_entrypoint,
@@ -20,7 +21,8 @@ from orchestrator.study.entrypoint import (
 )
 from orchestrator.study.space import Value, corners
 from orchestrator.study.spec import Arm, StudySpec
-from trainer.config.paths import with_values
+from trainer.config.choices import source_of
+from trainer.config.paths import value_at, with_values
 
 Expected = Mapping[str, Mapping[str, Any]]  # what an arm's runs start from, by the arm's name
 MOST_VARIED = 200  # points of an arm that are asked about
@@ -50,6 +52,21 @@ def require_runnable(spec: StudySpec) -> None:
             break
     if problems:
         raise BadSpec(list(problems.values()))
+
+
+def require_installed(spec: StudySpec) -> None:
+    """Raise MissingPackage for packages that its searches and its text need here. Asked apart from the above,
+    since a study may be planned on one machine and run on another."""
+    found: dict[str, str] = {}
+    for arm in spec.arms:
+        found.setdefault(arm.method, arm_lacks(arm))
+    if spec.entrypoint.startswith("trainer."):
+        for config in expected_starts(spec).values():
+            source = str(value_at(config, "data.source"))
+            reads = filter(None, [source_of(source).package])
+            found.setdefault(source, extras.lacking(f"data.source {source!r:.80}", reads))
+    if sentences := [sentence for sentence in found.values() if sentence]:
+        raise MissingPackage("\n".join(sentences))
 
 
 def _own_seeds(spec: StudySpec) -> Iterator[str]:

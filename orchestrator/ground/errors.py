@@ -59,7 +59,7 @@ class LedgerTooNew(OrchError):
 
 
 class MissingPackage(OrchError):
-    """A library that this study needs is not installed."""
+    """A package that this needs is not installed; the sentence names the extra that brings it."""
 
 
 class BackendLost(OrchError):
@@ -95,10 +95,7 @@ class Telling(NamedTuple):
 # The first that fits an error tells it, and of one kind the first is what a client raises.
 TELLINGS: tuple[tuple[type[OrchError], Telling], ...] = (
     (BadSpec, Telling("bad-spec", USAGE, 422, "This cannot be run as it is written")),
-    (
-        MissingPackage,
-        Telling("missing-package", UNEXPECTED, 422, "A library that this needs is not installed"),
-    ),
+    (MissingPackage, Telling("missing-package", USAGE, 422, "A package that this needs is not installed")),
     (KeyUsed, Telling("key-used", REFUSED, 422, "The idempotency key belongs to another request")),
     (NotFound, Telling("not-found", NOT_FOUND, 404, "There is none of that name")),
     (NameTaken, Telling("name-taken", TAKEN, 409, "Another study has that name")),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.ground.errors import NotFound, did_you_mean
+from orchestrator.ground import extras
+from orchestrator.ground.errors import MissingPackage, NotFound, did_you_mean
+from orchestrator.ground.settings import FILE
 from orchestrator.ledger.base import Desk, Ending, Ledger, Store
 from orchestrator.ledger.records import StudyRow, TrialRow
 from orchestrator.ledger.rules import no_arm
@@ -16,6 +18,10 @@ def open_ledger(url: str) -> Store:
         from orchestrator.ledger.memory import MemoryLedger
 
         return MemoryLedger()
+    needed = ("sqlalchemy",) if url.startswith(FILE) else ("sqlalchemy", "psycopg")
+    who = "A ledger" if url.startswith(FILE) else "A ledger in PostgreSQL"
+    if sentence := extras.lacking(who, needed, instead=". Or name a service with --server."):
+        raise MissingPackage(sentence)
     from orchestrator.ledger.sql import SqlLedger
 
     return SqlLedger(url)

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from orchestrator.ground.release import VERSION
 from orchestrator.runs.checkout import distributions, look
 from orchestrator.study.whereabouts import SOURCE
 
@@ -79,8 +80,7 @@ def _version(package: str) -> str | None:
 
 def _orch() -> dict[str, Any]:
     """Which release of orch ran it; its commit, where it is a checkout."""
-    (name, *_) = distributions().get(__name__.partition(".")[0], ["orch"])
-    found: dict[str, Any] = {"version": _version(name)}
+    found: dict[str, Any] = {"version": VERSION}
     if (SOURCE / ".git").exists():
         ours = look(Path(__file__)).facts
         found |= {key: ours[key] for key in ("commit", "dirty") if key in ours}

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from orchestrator.ground import extras
 from orchestrator.ground.errors import BadSpec, NotFound
 from trainer.config import TrainConfig
 from trainer.config.inherit import MULTIPLIER, curves_in
 from trainer.config.paths import value_at
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    np = extras.Later("numpy")
 
 LearnedSchedule = dict[str, list[Any]]
 

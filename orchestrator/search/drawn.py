@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from orchestrator.ground.errors import BadSpec
-from orchestrator.search.base import SEED_BITS, Request, derive_seed, missing_packages, require
+from orchestrator.search.base import SEED_BITS, Request, derive_seed, require
 from orchestrator.search.scales import from_unit
 from orchestrator.study.space import Value
 from orchestrator.study.spec import Arm
@@ -47,17 +47,18 @@ class RandomSearch(_Drawn):
 class SobolSearch(_Drawn):
     """The scrambled Sobol sequence of the arm's seed."""
 
+    packages = ("scipy",)
+
     def check(self, arm: Arm) -> list[str]:
-        problems = missing_packages(arm.method, "scipy")
-        if len(arm.space) > SOBOL_MAX_DIMENSIONS:
-            problems.append(
-                f"arm {arm.name}: its space has {len(arm.space)} dimensions and a Sobol sequence has at most "
-                f"{SOBOL_MAX_DIMENSIONS}. Search fewer paths, or use method 'random'."
-            )
-        return problems
+        if len(arm.space) <= SOBOL_MAX_DIMENSIONS:
+            return []
+        return [
+            f"arm {arm.name}: its space has {len(arm.space)} dimensions and a Sobol sequence has at most "
+            f"{SOBOL_MAX_DIMENSIONS}. Search fewer paths, or use method 'random'."
+        ]
 
     def suggest(self, request: Request) -> dict[str, Value]:
-        require("sobol", "scipy")
+        require("sobol", *self.packages)
         from scipy.stats import qmc
 
         sequence = qmc.Sobol(len(request.space), scramble=True, rng=derive_seed(request.seed, "sobol"))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.engine.checks import learned_by_arms, require_runnable
+from orchestrator.engine.checks import learned_by_arms, require_installed, require_runnable
 from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import NameTaken
 from orchestrator.ground.identity import whoami
@@ -32,6 +32,7 @@ def create(
 ) -> Created:
     """Write a study down once it is known to run. An equal spec under its name attaches to it."""
     require_runnable(spec)
+    require_installed(spec)
     return written(store, new_study(spec, study_id=new_id(), created_at=clock.time()))
 
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
-from importlib.util import find_spec
 
+from orchestrator.ground import extras
 from orchestrator.ground.errors import BadSpec, OrchError
+from orchestrator.ground.release import DISTRIBUTION
 from orchestrator.ground.settings import Settings, cores, from_environment, without_secrets
-from orchestrator.study.methods import OUR_BAYESIAN
 
 PYTHON = (3, 11)
 ANSWER_WITHIN_S = 3.0  # a server of MLflow
@@ -35,34 +35,9 @@ class Finding:
     advice: str = ""
 
 
-@dataclass(frozen=True)
-class _Package:
-    name: str  # as pip and Python know it
-    needed: bool
-    purpose: str
-    advice: str = ""
-
-
-PACKAGES = (
-    _Package("ray", True, "the workers"),
-    _Package("sqlalchemy", True, "the ledger"),
-    _Package("pydantic", True, "specs"),
-    _Package("click", True, "the command line"),
-    _Package("rich", True, "live progress on a terminal"),
-    _Package("numpy", True, "drawn points"),
-    _Package("optuna", True, f"Bayesian optimization ({', '.join(OUR_BAYESIAN)})"),
-    _Package("scipy", True, "Bayesian optimization by a GP, and Sobol points"),
-    _Package("torch", True, "Bayesian optimization by a GP", "a CPU build is enough"),
-    _Package("greenlet", False, "halves the time of a GP proposal"),
-    _Package("psycopg", False, "a ledger on PostgreSQL"),
-    _Package("mlflow", False, "the mirror to MLflow"),
-    _Package("jax", False, "training models; a rehearsal needs none"),
-)
-
-
 def examine(environ: Mapping[str, str]) -> list[Finding]:
     """All findings, in the order in which to mend them."""
-    findings = [_python(), *(_package(p) for p in PACKAGES)]
+    findings = [_python(), *_packages()]
     findings.append(Finding("cores", True, True, str(cores()), "one run on each at a time"))
     try:
         settings = from_environment(environ)
@@ -82,16 +57,33 @@ def _python() -> Finding:
     )
 
 
-def _package(package: _Package) -> Finding:
-    advice = f"Install it with `pip install {package.name}`" + (
-        f" ({package.advice})." if package.advice else "."
-    )
-    there = find_spec(package.name) is not None  # nothing is imported: that would take seconds
+def _packages() -> Iterator[Finding]:
+    """Those of the base, then each extra and its own. Nobody has to want an extra; one without which studies
+    cannot run is missing only where a part of it is here."""
+    yield from (_package(module, purpose, needed=True) for module, purpose in extras.BASE.items())
+    told: set[str] = set()
+    for extra in extras.EXTRAS.values():
+        gone = extras.absent(extra.modules)
+        needed = extra.name == "run" and "ray" not in gone
+        found = "here" if not gone else "in part" if len(gone) < len(extra.modules) else "not installed"
+        advice = f"Install it: {extras.command(extra.name)}" if gone else ""
+        yield Finding(f"[{extra.name}]", not gone, needed, found, extra.purpose, advice)
+        for module, purpose in extra.modules.items():
+            if module not in told:
+                yield _package(module, purpose, needed=needed)
+        told |= extra.modules.keys()
+
+
+def _package(module: str, purpose: str, *, needed: bool) -> Finding:
+    """What to do about a missing one says its extra; about one of the base, this."""
+    name = extras.pip_name(module)
+    if extras.absent([module]):  # nothing is imported: that would take seconds
+        advice = "" if module not in extras.BASE else f"Install it: pip install {DISTRIBUTION}"
+        return Finding(name, False, needed, "not installed", purpose, advice)
     try:
-        found = metadata.version(package.name) if there else "not installed"
+        return Finding(name, True, needed, metadata.version(name), purpose)
     except metadata.PackageNotFoundError:
-        found = "installed, version unknown"
-    return Finding(package.name, there, package.needed, found, package.purpose, "" if there else advice)
+        return Finding(name, True, needed, "version unknown", purpose)
 
 
 def _home(settings: Settings) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 
+from orchestrator.ground import extras
 from orchestrator.ground.clock import Clock, SystemClock
 from orchestrator.ground.errors import LedgerBusy, LedgerDamaged, MirrorDeleted, MirrorLost, NotFound
 from orchestrator.ground.settings import Settings
@@ -37,6 +38,22 @@ class NoMirror:
 
     def finish(self, within_s: float = FLUSH_S, *, leave: Callable[[], bool] = lambda: False) -> list[str]:
         return []
+
+
+class MissingMirror(NoMirror):
+    """The mirror where MLflow is not installed: said once, as soon as there is something to be mirrored."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say, self._said = say, False
+
+    def begin(self) -> None:
+        if not self._said:
+            self._said = True
+            self._say(
+                f"The mirror is off: MLflow is not installed. Studies run all the same. Install it: "
+                f"{extras.command('mlflow')}; then orch mlflow sync writes what is missing. To hear no more "
+                f"of it, set ORCH_MLFLOW=off."
+            )
 
 
 class Mirror:
@@ -270,4 +287,8 @@ def mirror(
 ) -> Mirror | NoMirror:
     """The mirror of a process that runs this study, or all; nothing is loaded or written before `begin`."""
     place = destination(settings)
-    return NoMirror() if place is None else Mirror(ledger, place, study_id, say=say)
+    if place is None:
+        return NoMirror()
+    if extras.absent(["mlflow"]):
+        return MissingMirror(say)
+    return Mirror(ledger, place, study_id, say=say)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.ground import extras
 from orchestrator.ground.errors import MirrorLost
 from orchestrator.ground.settings import FILE, without_secrets
 from orchestrator.tracking.destination import Destination
@@ -67,7 +68,7 @@ class MlflowStore:
             from mlflow import MlflowClient
         except ImportError as problem:
             raise MirrorLost(
-                f"MLflow cannot be imported ({problem}). Install it with `pip install mlflow`, or set "
+                f"MLflow cannot be imported ({problem}). Install it: {extras.command('mlflow')}, or set "
                 f"ORCH_MLFLOW=off."
             ) from problem
         with self._answering():

@@ -110,6 +110,7 @@ class SourceChoice:
     own_files: bool = False  # `data.path` names files that may be edited between two runs
     pieces: Mapping[str, int] = field(default_factory=dict)  # by `data.level`; else 32,000
     longest_tokens: Mapping[str, int] = field(default_factory=dict)  # by `data.level`; else 256
+    package: str = ""  # the module of another package that reads it
 
 
 SOURCES = Registry(
@@ -135,6 +136,7 @@ SOURCES = Registry(
             "trainer.data.sources:from_wmt19",
             "the paper's text, prepared by TensorFlow Datasets in --data-dir",
             pairs=("cs-en", "de-en", "fi-en", "fr-de", "gu-en", "kk-en", "lt-en", "ru-en", "zh-en"),
+            package="tensorflow_datasets",
         ),
     },
 )
@@ -144,7 +146,9 @@ PREPARED = r"tfds:[\w/.-]+"  # any other translation set of TensorFlow Datasets,
 def source_of(name: str) -> SourceChoice:
     """One by name, or what is true of every prepared set."""
     return SOURCES.get(name) or SourceChoice(
-        "trainer.data.sources:from_prepared", needs_path="Name the folder of the sets."
+        "trainer.data.sources:from_prepared",
+        needs_path="Name the folder of the sets.",
+        package="tensorflow_datasets",
     )
 
 

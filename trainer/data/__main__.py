@@ -13,11 +13,8 @@ from typing import Any
 
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.choices import LEVELS, SOURCES
-from trainer.data import home, tfds
+from trainer.data import home
 from trainer.data.contract import Corpus, DataError
-from trainer.data.corpus import open_corpus, openings
-from trainer.data.filters import in_order
-from trainer.data.prepare import prepare, set_of
 
 _TYPED_PAIRS = 200_000  # of train, whose words are counted as types
 _SAMPLES = 5
@@ -83,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _describe(options: argparse.Namespace) -> str:
+    from trainer.data import tfds
+    from trainer.data.corpus import open_corpus
+    from trainer.data.filters import in_order
+
     path = options.path
     if options.source == "wmt19" or options.source.startswith("tfds:"):
         path = options.data_dir or path or str(tfds.default_folder())
@@ -111,6 +112,8 @@ def _describe(options: argparse.Namespace) -> str:
 
 def _types(corpus: Corpus) -> dict[str, int]:
     """Different words a side, in at most the first 200,000 pairs of train."""
+    from trainer.data.filters import in_order
+
     sides: tuple[set[str], set[str]] = (set(), set())
     for pair in islice(in_order(corpus.train), _TYPED_PAIRS):
         for side, text in zip(sides, pair, strict=True):
@@ -142,6 +145,9 @@ def _for_people(found: dict[str, Any]) -> str:
 
 
 def _prepare(options: argparse.Namespace) -> str:
+    from trainer.data import tfds
+    from trainer.data.prepare import prepare, set_of
+
     name = set_of(options.source, pair=options.pair, data_dir=options.data_dir)
     place = prepare(name, data_dir=options.data_dir)
     splits = tfds.splits(name, data_dir=options.data_dir)
@@ -152,6 +158,8 @@ def _prepare(options: argparse.Namespace) -> str:
 
 
 def _openings(options: argparse.Namespace) -> str:
+    from trainer.data.corpus import openings
+
     found = openings(home.texts())
     if options.json:
         return json.dumps(found, ensure_ascii=False, indent=2)

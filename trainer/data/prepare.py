@@ -15,7 +15,7 @@ from typing import Any
 from trainer.data import tfds
 from trainer.data.contract import DataError
 
-EXTRA = "Install it with `.venv/bin/pip install -e '.[tfds-prepare]'` in the checkout"
+EXTRA = "Install it: pip install 'orch-studies[tfds-prepare]'"
 FORMAT = "array_record"  # the one that is read by number
 # A builder is found by its name once its module is imported; the library's own search stops silently at a
 # module that lacks a package.

@@ -159,8 +159,9 @@ def library() -> Any:
         import tensorflow_datasets
     except ImportError as error:
         raise DataError(
-            f"tensorflow-datasets cannot be imported here: {error}. It exists for Linux and for macOS on "
-            f"arm64; elsewhere take the source `cldr` or `files`."
+            f"tensorflow-datasets cannot be imported here: {error}. Install it: pip install "
+            f"'orch-studies[tfds]'. It exists for Linux and for macOS on arm64; elsewhere take the source "
+            f"`cldr` or `files`."
         ) from None
     return tensorflow_datasets
 

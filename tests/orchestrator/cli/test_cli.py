@@ -21,7 +21,6 @@ from orchestrator.ground.clock import SystemClock
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import StudyRow, StudyState
 from orchestrator.runs.folders import Storage
-from orchestrator.service import doctor
 from orchestrator.study.overrides import override
 from orchestrator.study.spec_files import read_spec
 from studies import catalog
@@ -354,13 +353,14 @@ def test_the_doctor_finds_what_is_here(orch: Orch) -> None:
 def test_the_doctor_says_what_to_do_about_what_is_missing(
     orch: Orch, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    package = doctor._Package("no_such_torch", True, "GP", "a CPU build is enough")
-    monkeypatch.setattr(doctor, "PACKAGES", (package,))
+    for module in ("ray", "torch"):
+        monkeypatch.setitem(sys.modules, module, None)  # what makes an import of it fail
     home.mkdir()
     (home / "ledger.db").write_text("this is no database, and it is long enough to be read as one" * 20)
     said = orch("doctor")
     assert said.code == output.UNEXPECTED
-    assert "no_such_torch: Install it with `pip install no_such_torch` (a CPU build is enough)." in said.err
+    assert "[run]: Install it: pip install 'orch-studies[run]'\n" in said.err
+    assert "[gp]: Install it: pip install 'orch-studies[gp]'\n" in said.err
     assert "ledger: " in said.err
     assert "the file is no SQLite database" in said.err
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import sys
 import threading
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -299,3 +300,22 @@ def test_nothing_begins_without_a_trial_and_nothing_at_all_when_switched_off(
     off.begin()
     assert (on.finish(), off.finish()) == ([], [])
     assert not home.exists()
+
+
+def test_where_mlflow_is_not_installed_it_is_said_once_and_the_study_goes_on(
+    ended: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # what makes an import of it fail
+    said: list[str] = []
+    settings = Settings(tmp_path, "memory://", 1, f"sqlite:///{tmp_path / 'mlflow.db'}")
+    off = mirror(settings, ended.store, "s1", say=said.append)
+    off.begin_if_cut_short()
+    assert said == []  # there is nothing to be mirrored yet
+    off.begin()
+    off.begin()
+    assert off.finish() == []
+    assert said == [
+        "The mirror is off: MLflow is not installed. Studies run all the same. Install it: pip install "
+        "'orch-studies[mlflow]'; then orch mlflow sync writes what is missing. To hear no more of it, set "
+        "ORCH_MLFLOW=off."
+    ]

@@ -87,8 +87,8 @@ def test_a_set_of_archives_names_the_extra_that_unpacks_them(
     assert main(["prepare", "fetched_archive", "--data-dir", str(tmp_path)]) == 2
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said == (
-        "Preparing fetched_archive needs TensorFlow, which is not installed. Install it with "
-        "`.venv/bin/pip install -e '.[tfds-prepare]'` in the checkout, and run the same again."
+        "Preparing fetched_archive needs TensorFlow, which is not installed. Install it: "
+        "pip install 'orch-studies[tfds-prepare]', and run the same again."
     )
 
 

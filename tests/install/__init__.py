@@ -1,0 +1,1 @@
+"""What does somebody get who installs a wheel, apart from this checkout?"""

@@ -1,0 +1,12 @@
+"""The sdist and the wheel, made once."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.install.environments import Built, build
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return build(tmp_path_factory.mktemp("built"))
