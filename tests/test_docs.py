@@ -61,7 +61,11 @@ def test_the_keys_inside_a_study_s_sections_are_documented() -> None:
 
 
 def test_every_method_is_documented() -> None:
-    spaces = {"none": "none", "range": "ranges", "values": "lists of values"}
+    spaces = {
+        "none": "none",
+        "range": "ranges, choices",
+        "values": "lists of values, choices, ranges of whole numbers",
+    }
     part = (DOCS / "specs.md").read_text().split("\n## Methods\n", 1)[1].split("\n## ", 1)[0]
     rows = [line for line in part.splitlines() if line.startswith("| `")]
     assert rows == [f"| `{name}` | {spaces[m.space]} | {m.words} |" for name, m in METHODS.ours.items()]
