@@ -90,7 +90,7 @@ def test_a_service_is_asked_with_the_wheel_alone(base: Environment, served: Serv
     table = orch("study", "table", "eta-sweep-smoke")
     assert (table.returncode, table.stderr) == (0, "")
     assert "dev_loss" in table.stdout
-    for verb in ("show", "verdict", "plan", "report", "pause"):
+    for verb in ("show", "verdict", "plan", "report"):
         said = orch("study", verb, "eta-sweep" if verb == "plan" else "eta-sweep-smoke")
         assert said.returncode == 0, said.stderr
         assert "Traceback" not in said.stderr
