@@ -82,6 +82,7 @@ EXTRAS = {
         Extra("mlflow", "the mirror of all runs in MLflow", {"mlflow": "the mirror to MLflow"}),
         Extra("tfds", "text of TensorFlow Datasets", {"tensorflow_datasets": "text of TensorFlow Datasets"}),
         Extra("postgres", "a ledger in PostgreSQL", {"psycopg": "a ledger in PostgreSQL"}),
+        Extra("tune", "runs as trials of Ray Tune", {"tensorboardX": "Ray Tune", "ray": "the workers"}),
     )
 }
 
@@ -92,7 +93,7 @@ def absent(modules: Iterable[str]) -> list[str]:
 
 
 def pip_name(module: str) -> str:
-    return {"yaml": "pyyaml"}.get(module, module.replace("_", "-"))
+    return {"yaml": "pyyaml"}.get(module, module.replace("_", "-").lower())
 
 
 def command(*extras: str) -> str:

@@ -11,7 +11,7 @@ from trainer.protocol import Outcome, Reply, Report
 
 
 def check(config):
-    return [f"Unknown key {key!r}." for key in config if key not in ("seed", "steps", "lr")]
+    return [f"Unknown key {key!r}." for key in config if key not in ("seed", "steps", "lr", "width", "kind")]
 
 
 def shape_key(config):
@@ -19,8 +19,10 @@ def shape_key(config):
 
 
 def run(config, reporter, workdir, place):
+    print("width", type(config["width"]).__name__, config["width"], config["kind"])
     for step in range(1, config["steps"] + 1):
         loss = (config["lr"] - 0.3) ** 2 + 0.01 * (config["seed"] % 7) + 1 / step
+        loss += 0.01 * abs(config["width"] - 5) + 0.1 * (config["kind"] == "wide")
         clocks = {"train_s": 0.01 * step, "steps": step}
         if reporter(Report(step, "train", {"loss": loss}, {}, clocks)) is not Reply.GO:
             return Outcome("stopped", {"loss": loss}, clocks)
@@ -29,12 +31,18 @@ def run(config, reporter, workdir, place):
 SPEC = """\
 name: parabola
 entrypoint: curve
-base: {steps: 5, lr: 0.1}
+base: {steps: 5, lr: 0.1, width: 2, kind: wide}
 claim:
   {text: Searching beats the default., challenger: confirm, incumbent: base, metric: loss, cost: steps}
 arms:
   - {name: base, method: fixed, trials: 6, phase: confirm, fresh_seeds: true}
-  - {name: search, method: random, trials: 4, space: [{path: lr, low: 0.05, high: 0.9}]}
+  - name: search
+    method: random
+    trials: 8
+    space:
+      - {path: lr, low: 0.05, high: 0.9}
+      - {path: width, type: int, low: 1, high: 9}
+      - {path: kind, choices: [wide, deep]}
   - {name: confirm, method: fixed, trials: 6, phase: confirm, fresh_seeds: true, after: {arm: search}}
 """
 

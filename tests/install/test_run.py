@@ -44,6 +44,12 @@ def test_a_study_of_ones_own_module_runs_to_its_verdict(run: Environment, folder
     assert verdict["status"] == "completed"
     logs = run.orch("trial", "logs", "parabola.search.0.0", cwd=folder)
     assert "attempt 1  completed" in logs.stdout
+    trial = json.loads(run.orch("trial", "show", "parabola.search.0.1", "--json", cwd=folder).stdout)
+    point = trial["point"]
+    assert isinstance(point["width"], int)
+    assert point["kind"] in ("wide", "deep")
+    logs = run.orch("trial", "logs", "parabola.search.0.1", cwd=folder)
+    assert f"width int {point['width']} {point['kind']}" in logs.stdout
 
 
 @pytest.mark.parametrize(
