@@ -3,7 +3,8 @@
 A `tiny` trial as on a warm worker: 400 steps of 32 sentences, five evaluations of 500 pairs, two checkpoints,
 all reports, no decoding; over the same steps on batches that lie ready. CPU time, one thread on one core,
 in turn. `warm_over_cold`: CPU time up to the end of the first step in a new process, with the programs of
-another one on disk over without.  python -m benchmarks.loop_overhead
+another one on disk over without. `worker_mb`: what a process holds that has compiled and run the programs of
+`bo-vs-guided --size quick`, as its worker does.  python -m benchmarks.loop_overhead
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if hasattr(os, "sched_setaffinity"):  # Linux only
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -31,6 +33,9 @@ from typing import Any
 import jax
 
 from benchmarks.measuring import Result, result, show, spread
+from orchestrator.study.configs import expected_configs
+from orchestrator.study.entrypoint import inherit_of
+from studies import catalog
 from trainer.config import TrainConfig
 from trainer.data import home
 from trainer.data.tokens import open_tokens
@@ -39,7 +44,12 @@ from trainer.protocol import Place, Reply, Report
 from trainer.training import entrypoint
 from trainer.training.assembly import job_of
 
-WANTS = {"loop_over_bare": "≤ 1.3", "warm_over_cold": "≤ 0.33", "warm_over_cold_guided": "≤ 0.33"}
+WANTS = {
+    "worker_mb": "≤ 800",
+    "loop_over_bare": "≤ 1.3",
+    "warm_over_cold": "≤ 0.33",
+    "warm_over_cold_guided": "≤ 0.33",
+}
 ROUNDS, STARTS = 4, 2
 CONFIG: dict[str, Any] = {
     "steps": 400,
@@ -66,6 +76,18 @@ def heard(report):
         print(time.process_time(), flush=True)
     return Reply.STOP
 run.run(json.loads(sys.argv[1]), heard, Path(tempfile.mkdtemp(dir=sys.argv[2])), Place())
+"""
+# Trains a chunk with each of these configs, the first of them to its end; prints the MB that it holds then.
+HOLDS = """
+import json, sys, tempfile
+from pathlib import Path
+from trainer import run
+from trainer.protocol import Place, Reply
+for number, config in enumerate(json.loads(sys.argv[1])):
+    answer = Reply.GO if number == 0 else Reply.STOP
+    outcome = run.run(config, lambda report: answer, Path(tempfile.mkdtemp(dir=sys.argv[2])), Place())
+    assert outcome.status == ("completed" if number == 0 else "stopped"), outcome
+print(int(next(line for line in open("/proc/self/status") if line.startswith("VmRSS")).split()[1]) / 1000)
 """
 
 
@@ -126,6 +148,23 @@ def starts(config: dict[str, Any], folder: Path) -> tuple[list[float], list[floa
     return sides
 
 
+def worker_mb(folder: Path) -> float:
+    """Of one that finds no program on disk. Linux only."""
+    spec, programs = catalog.get("bo-vs-guided", "quick"), dict[str, dict[str, Any]]()
+    for _, config in expected_configs(spec, inherit_of(spec.entrypoint)):
+        programs.setdefault(entrypoint.shape_key(config), {**config, "seed": 0})
+    (folder / "holds").mkdir()
+    (folder / "holds" / "data").symlink_to(home.texts())
+    done = subprocess.run(
+        [sys.executable, "-c", HOLDS, json.dumps(list(programs.values())), str(folder)],
+        env={**os.environ, "ORCH_HOME": str(folder / "holds")},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return float(done.stdout.split()[-1])
+
+
 def measure() -> Result:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -139,11 +178,13 @@ def measure() -> Result:
             times["bare"].append(cpu_s(bare))
         cold, warm = starts(ONE_STEP, folder)
         guided_cold, guided_warm = starts({**ONE_STEP, **GUIDED}, folder)
+        held_mb = worker_mb(folder) if sys.platform == "linux" else math.nan
     medians = {name: statistics.median(samples) for name, samples in times.items()}
     median = statistics.median
     return result(
         "loop_overhead",
         ratios={
+            "worker_mb": held_mb,
             "loop_over_bare": medians["trial"] / medians["bare"],
             "warm_over_cold": median(warm) / median(cold),
             "warm_over_cold_guided": median(guided_warm) / median(guided_cold),

@@ -28,6 +28,7 @@ from trainer.scoring.scores import Scorer
 from trainer.training import flops
 from trainer.training.clocks import Clocks
 from trainer.training.loop import Cadence, Host, Job, train
+from trainer.training.memory import give_back_after_compiling
 from trainer.training.recipes import loss_of, recipe_of
 from trainer.training.state import Recipe, TrainState, begin
 from trainer.training.step import Metrics, compiled_scan
@@ -56,6 +57,7 @@ def opened(
     """A run's text, its model's settings and its devices; what JAX compiles meanwhile is on its clock."""
     mesh.start_distributed(place)
     keep_programs(home.programs())
+    give_back_after_compiling()
     devices = mesh.make_mesh(config.mesh)
     if place.process_count == 1 and all(each.platform == "cpu" for each in devices.devices.flat):
         clocks.without_waits()
