@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.ground.errors import MoveRefused
-from orchestrator.study.space import Point
+from orchestrator.study.point import Point
 
 
 class StudyState(enum.StrEnum):

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, WithJsonSchema, model_serializer, model_validator
 
+from orchestrator.study.point import Point as Point
+from orchestrator.study.point import Value as Value
 from orchestrator.study.strict import LATER, Spec
 from trainer.config.scales import Scale
 
-Value = bool | int | float | str  # of one parameter
-Point = Mapping[str, Value]  # path -> value
 Kind = Literal["float", "int", "choice"]
 KINDS: tuple[Kind, ...] = ("float", "int", "choice")
 KIND_WORDS: Mapping[Kind, str] = {"float": "floats", "int": "whole numbers", "choice": "choices"}

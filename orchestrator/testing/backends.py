@@ -116,7 +116,7 @@ class BackendContract:
             "train", "eval", "train", "eval", "checkpoint",
         ]  # fmt: skip
         assert events[0].payload["seeds"] == {"seed": 1}
-        assert events[0].payload["packages"]["ray"]
+        assert events[0].payload["orch"]["version"]
         assert set(events[1].payload) == {"values", "hyper", "clocks"}
         assert Path(events[5].payload["path"]).exists()
         assert [e.at for e in events] == sorted(e.at for e in events)

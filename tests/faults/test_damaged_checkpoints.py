@@ -124,7 +124,7 @@ def test_a_run_falls_back_over_attempts_and_the_ledger_names_what_it_used_and_wh
     trial, calm = there.store.trial(TRIAL), runs.calm.store.trial(TRIAL)
     assert (trial.state, trial.value) == (TrialState.COMPLETED, calm.value)
     assert three.clocks["steps"] == 12
-    view = trial_view(there.store, TRIAL)
+    view = trial_view(there.store, TRIAL, runs=None)
     assert view.fallbacks == [fallback_words(two), fallback_words(three)]
     line = next(line for line in view.log if line.kind == "fallback")
     assert line.words == f"went on from {good}, since {damaged[1]} is damaged"
