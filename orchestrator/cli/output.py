@@ -31,7 +31,7 @@ from orchestrator.ground.errors import (
     telling,
 )
 from orchestrator.ledger.codec import finite
-from orchestrator.study.space import value_text
+from orchestrator.study.point import value_text
 
 if TYPE_CHECKING:
     from orchestrator.readings.overview import ArmLine, Overview

@@ -11,6 +11,8 @@ from pydantic import Field, SerializerFunctionWrapHandler, WithJsonSchema, model
 
 from orchestrator.study.point import Point as Point
 from orchestrator.study.point import Value as Value
+from orchestrator.study.point import number_key as number_key
+from orchestrator.study.point import value_text as value_text
 from orchestrator.study.strict import LATER, Spec
 from trainer.config.scales import Scale
 
@@ -22,25 +24,8 @@ PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 LARGEST_WHOLE = 10**12  # up to here a place in the range, a float from 0 to 1, tells any two of them apart
 MOST_CHOICES = 100
 LONGEST_CHOICE = 200  # characters
-SHOWN = 40  # characters of a text in a sentence or a table
 
 Choice = Annotated[Any, WithJsonSchema({"type": ["string", "number", "boolean"]})]
-
-
-def value_text(value: Value) -> str:
-    """true, 3, 0.001, adam: short enough for a sentence or a cell of a table."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return value if len(value) <= SHOWN else f"{value[: SHOWN - 1]}…"
-    return f"{value}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def number_key(value: object) -> tuple[str, object]:
-    """Equal for values that JSON cannot tell apart: 1 and 1.0 are one number; 1, true and "1" are three
-    values, though Python calls 1 and True equal."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return "number" if is_number else type(value).__name__, value
 
 
 class Parameter(Spec):
