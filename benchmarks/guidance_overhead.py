@@ -43,6 +43,7 @@ from trainer.models import Settings, forward, init_params, model_settings, param
 from trainer.models.losses import token_cross_entropy
 from trainer.optim import optimizers, schedules
 from trainer.optim.hyperparameters import layout
+from trainer.training.recipes import vector_if_small
 from trainer.training.state import Recipe, TrainState, begin, declared, settings_of
 from trainer.training.step import compiled_scan, compiled_step
 
@@ -95,6 +96,7 @@ def begun(way: str, settings: Settings, params: Any, guidance_batch: Any) -> tup
     numbers = settings_of(
         recipe, hypers, learning_rate=0.4, schedule=schedules.numbers_of(warmup_steps=40, steps=400)
     )
+    params = vector_if_small(settings, recipe, params, devices=1)
     return recipe, begin(recipe, params, hypers, settings=numbers, guidance_batch=guidance_batch)
 
 

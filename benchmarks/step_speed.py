@@ -36,7 +36,7 @@ from trainer.models import Settings, init_params, model_settings
 from trainer.optim import optimizers, schedules
 from trainer.optim.hyperparameters import layout
 from trainer.training import flops
-from trainer.training.recipes import loss_of
+from trainer.training.recipes import loss_of, vector_if_small
 from trainer.training.state import Recipe, begin, declared, settings_of
 from trainer.training.step import compiled_scan
 
@@ -79,7 +79,7 @@ def ours(
     held = [
         begin(
             recipe,
-            init_params(settings, 0),
+            vector_if_small(settings, recipe, init_params(settings, 0), devices=1),
             hypers,
             settings=numbers,
             guidance_batch=batch if estimator else None,

@@ -43,7 +43,7 @@ from trainer.protocol import Outcome, Place, Report, Reporter, resume_note, whol
 from trainer.training import assembly
 from trainer.training.clocks import Clocks
 from trainer.training.loop import Batches, Host, Job, train
-from trainer.training.recipes import loss_of, recipe_of
+from trainer.training.recipes import loss_of, recipe_of, vector_if_small
 from trainer.training.state import Recipe, TrainState, begin
 from trainer.training.step import Metrics
 
@@ -90,7 +90,7 @@ def _job(
     several = devices.size > 1
     put = functools.partial(mesh.place_batch, mesh=devices) if several else jax.device_put
     plain, _, _ = recipe_of(config, loss_of(settings))
-    recipe, state = _observed(audit, config, tokens, settings)
+    recipe, state = _observed(audit, config, tokens, settings, devices)
     steps = audit.steps_of(config)
     forking = Forking(
         recipe=plain,
@@ -117,7 +117,7 @@ def _job(
 
 
 def _observed(
-    audit: Audit, config: TrainConfig, tokens: Tokens, settings: Settings
+    audit: Audit, config: TrainConfig, tokens: Tokens, settings: Settings, devices: jax.sharding.Mesh
 ) -> tuple[Recipe, TrainState]:
     """The same run with the estimators looking on, and its first state."""
     learning = TrainConfig.from_dict(observed(audit, config.to_dict()))
@@ -125,7 +125,8 @@ def _observed(
     watched = estimators(audit, config)
     recipe = replace(recipe, estimator=watched, per_tensor=True)
     numbers = {**numbers, "estimator": watched.numbers()}
-    params, batch = init_params(settings, config.seed), tokens.guidance_batch(config)
+    params = vector_if_small(settings, recipe, init_params(settings, config.seed), devices=devices.size)
+    batch = tokens.guidance_batch(config)
     return recipe, begin(recipe, params, hypers, settings=numbers, guidance_batch=batch)
 
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from trainer.data.batches import Batch
+from trainer.optim import flat
 from trainer.optim.hyperparameters import Raw
 from trainer.training.clocks import Clocks
 from trainer.training.state import Recipe, TrainState
@@ -80,7 +81,7 @@ class Forking:
                     jax.block_until_ready(now.params)
                     with self.clocks.on("eval_s"):
                         params = self.recipe.optimizer.eval_params(now.opt_state, now.params)
-                        found.append(self.losses(params))
+                        found.append(self.losses(flat.as_trees(params)))
         return found
 
 

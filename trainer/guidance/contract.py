@@ -106,6 +106,11 @@ class Estimator(ABC):
         """Do its hypergradients come per tensor too?"""
         return False
 
+    @property
+    def by_vector(self) -> bool:
+        """May the parameters be one `trainer.optim.flat.Vector`, a tree like any other?"""
+        return False
+
     def own_eta(self, name: str) -> float:
         """η̂ of a hyperparameter where a config states neither eta nor reach."""
         return ETA

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from trainer.config import TrainConfig
 from trainer.guidance.contract import Advance, Estimator, Reading, Scene, Tree, added, apart, zeros
 from trainer.guidance.next_batch import read_tangents
+from trainer.optim.flat import as_trees, like
 from trainer.optim.hyperparameters import Layout
 from trainer.optim.optimizers import Optimizer
 
@@ -39,6 +40,7 @@ class Discounted(Estimator):
     discount: float = field(default=0.9, compare=False)  # a number of the state: it shapes no program
 
     through_state = True
+    by_vector = True
     per_tensor = True
 
     def __post_init__(self) -> None:
@@ -49,6 +51,7 @@ class Discounted(Estimator):
         return {"discount": jnp.asarray(self.discount, jnp.result_type(float))}
 
     def init(self, layout: Layout, params: Tree, opt_state: Tree, *, optimizer: Optimizer) -> dict[str, Any]:
+        opt_state = as_trees(opt_state)
         leaves = jax.tree.leaves(opt_state)
         return {
             name: {
@@ -75,16 +78,18 @@ def from_config(config: TrainConfig) -> Discounted:
 
 
 def _pushed(kept: dict[str, Any], scene: Scene, name: str) -> dict[str, Any]:
-    leaves, structure = jax.tree.flatten(scene.opt_state)
-    followed = _followed(scene.opt_state, name, scene.optimizer)
+    trees = as_trees(scene.opt_state)
+    leaves, structure = jax.tree.flatten(trees)
+    followed = _followed(trees, name, scene.optimizer)
 
     def step(value: jax.Array, params: Tree, moving: list[jax.Array]) -> tuple[Tree, list[jax.Array]]:
         every = list(leaves)
         for i, leaf in zip(followed, moving, strict=True):
             every[i] = leaf
         raw = {**scene.raw, name: value}
-        updates, state = scene.move(raw, params, jax.tree.unflatten(structure, every), scene.grads)
-        after = jax.tree.leaves(state)
+        opt_state = like(scene.opt_state, jax.tree.unflatten(structure, every))
+        updates, state = scene.move(raw, params, opt_state, scene.grads)
+        after = jax.tree.leaves(as_trees(state))
         return added(params, updates), [after[i] for i in followed]
 
     raw = scene.raw[name]

@@ -23,6 +23,7 @@ def from_config(config: TrainConfig) -> Forward:
 @dataclass(frozen=True)
 class Forward(Estimator):
     through_gradient = True
+    by_vector = True
     needs_guidance_batch = True
 
     def over_plain(self, learned: int) -> float:

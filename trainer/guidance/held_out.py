@@ -51,6 +51,7 @@ class HeldOut(Estimator):
     batch_fraction: float = 1.0
 
     needs_guidance_batch = True
+    by_vector = True
 
     def __post_init__(self) -> None:
         if self.mode not in ("dot", "reverse"):

@@ -69,6 +69,7 @@ class Lagged(Estimator):
     steps: int | None = field(default=None, compare=False)
 
     watches_loss = True  # for alpha's guard
+    by_vector = True
 
     def __post_init__(self) -> None:
         if self.recent_steps < 1 or self.lag_steps < 0:

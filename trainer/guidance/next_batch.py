@@ -29,6 +29,7 @@ from trainer.optim.optimizers import Optimizer
 @dataclass(frozen=True)
 class NextBatch(Estimator):
     per_tensor = True
+    by_vector = True
 
     def init(self, layout: Layout, params: Tree, opt_state: Tree, *, optimizer: Optimizer) -> dict[str, Tree]:
         return {name: zeros(params) for name in layout.learned}

@@ -28,6 +28,10 @@ class Observed(Estimator):
     def needs_guidance_batch(self) -> bool:
         return any(each.needs_guidance_batch for _, each in self.watched)
 
+    @property
+    def by_vector(self) -> bool:
+        return all(each.by_vector for _, each in self.watched)
+
     def numbers(self) -> dict[str, Any]:
         return {name: each.numbers() for name, each in self.watched}
 

@@ -148,6 +148,11 @@ def pin_rows(x: jax.Array, last_axis: str | None = None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, spec)
 
 
+def is_split() -> bool:
+    """Is the program traced for several devices?"""
+    return _ambient() is not None
+
+
 def _ambient() -> AbstractMesh | None:
     """The mesh that the program is traced for, if it is like ours and has several devices."""
     mesh = jax.sharding.get_abstract_mesh()

@@ -22,6 +22,7 @@ import optax
 
 from trainer.config.choices import OPTIMIZERS
 from trainer.config.registry import code
+from trainer.optim.flat import Vector
 
 EPS_ROOT = 1e-16
 BESIDE_V = ("alpha", "beta1", "eps", "weight_decay")  # what acts on an update without going through v
@@ -46,6 +47,7 @@ class Optimizer:
     second: tuple[str, ...] = ()  # parts of the state that depend on the gradients …
     second_moved_by: tuple[str, ...] = ()  # … and on these hyperparameters alone
     eval_params: Callable[[Any, Params], Params] = _same
+    by_vector: bool = False  # its parameters may be one `Vector`
 
     @property
     def hypers(self) -> set[str]:
@@ -62,16 +64,30 @@ def _numbers(name: str) -> tuple[tuple[str, float], ...]:
 
 def lamb() -> Optimizer:
     """You et al., 2019; the trust ratio is 1 where either norm is zero, as in optax."""
-    return Optimizer(_adam_init, _lamb_update, _numbers("lamb"), second=_SECOND, second_moved_by=("beta2",))
+    return Optimizer(
+        _adam_init,
+        _lamb_update,
+        _numbers("lamb"),
+        second=_SECOND,
+        second_moved_by=("beta2",),
+        by_vector=True,
+    )
 
 
 def adamw() -> Optimizer:
-    return Optimizer(_adam_init, _adamw_update, _numbers("adamw"), second=_SECOND, second_moved_by=("beta2",))
+    return Optimizer(
+        _adam_init,
+        _adamw_update,
+        _numbers("adamw"),
+        second=_SECOND,
+        second_moved_by=("beta2",),
+        by_vector=True,
+    )
 
 
 def sgd() -> Optimizer:
     """Momentum as an average, its bias corrected, so that beta1 does not scale the step."""
-    return Optimizer(_sgd_init, _sgd_update, _numbers("sgd"))
+    return Optimizer(_sgd_init, _sgd_update, _numbers("sgd"), by_vector=True)
 
 
 @functools.cache
@@ -154,8 +170,12 @@ def _average(old: Any, new: Any, decay: Any) -> Any:
 
 
 def _rms(x: jax.Array, *, floor: float = 0.0) -> jax.Array:
-    """Root mean square, at least `floor`, whose derivative at zero is zero and not NaN."""
-    mean = jnp.mean(jnp.square(x))
+    """Root mean square, at least `floor`."""
+    return _root(jnp.mean(jnp.square(x)), floor=floor)
+
+
+def _root(mean: jax.Array, *, floor: float = 0.0) -> jax.Array:
+    """The root, at least `floor`, whose derivative at zero is zero and not NaN."""
     above = mean > floor**2
     return jnp.where(above, jnp.sqrt(jnp.where(above, mean, 1.0)), floor)
 
@@ -193,11 +213,14 @@ def _adam(step: Callable[..., Any], grads: Params, state: Any, params: Params, h
 
 
 def _lamb_update(grads: Params, state: Any, params: Params, hyper: Hypers) -> tuple[Params, Any]:
+    parts = params.parts if isinstance(params, Vector) else None
+
     def step(h: Hypers, p: jax.Array, direction: jax.Array) -> jax.Array:
         # Norms as root mean squares: the ratio is the same, and a large tensor does not overflow.
-        size, length = _rms(p), _rms(direction)
+        size, length = (_rms(x) if parts is None else _root(parts.mean_squares(x)) for x in (p, direction))
         ratio = jnp.where((size > 0) & (length > 0), size / jnp.where(length > 0, length, 1.0), 1.0)
-        taken: jax.Array = (-_rate(h) * ratio) * direction
+        factor = -_rate(h) * ratio
+        taken: jax.Array = (factor if parts is None else parts.spread(factor)) * direction
         return taken
 
     return _adam(step, grads, state, params, hyper)

@@ -22,6 +22,7 @@ from trainer.data import home
 from trainer.data.batches import Batch
 from trainer.data.tokens import Tokens, open_tokens
 from trainer.models import Settings, init_params, mesh, model_settings
+from trainer.optim import flat
 from trainer.protocol import Outcome, Place, Reporter
 from trainer.scoring.evaluation import split_loss
 from trainer.scoring.scores import Scorer
@@ -29,7 +30,7 @@ from trainer.training import flops
 from trainer.training.clocks import Clocks
 from trainer.training.loop import Cadence, Host, Job, train
 from trainer.training.memory import give_back_after_compiling
-from trainer.training.recipes import loss_of, recipe_of
+from trainer.training.recipes import loss_of, recipe_of, vector_if_small
 from trainer.training.state import Recipe, TrainState, begin
 from trainer.training.step import Metrics, compiled_scan
 
@@ -83,7 +84,7 @@ def job_of(config: TrainConfig, tokens: Tokens, settings: Settings, devices: jax
     over_plain = 1.0 if estimator is None else estimator.over_plain(len(recipe.layout.learned))
     state = begin(
         recipe,
-        init_params(settings, config.seed),
+        vector_if_small(settings, recipe, init_params(settings, config.seed), devices=devices.size),
         hypers,
         settings=numbers,
         guidance_batch=tokens.guidance_batch(config) if guided_by_text else None,
@@ -118,7 +119,7 @@ def scan_pieces(
 
 
 def _eval_params(recipe: Recipe, state: TrainState) -> Any:
-    return recipe.optimizer.eval_params(state.opt_state, state.params)
+    return flat.as_trees(recipe.optimizer.eval_params(state.opt_state, state.params))
 
 
 def _evaluate(settings: Settings, batches: Batch, params: Any) -> Mapping[str, float]:

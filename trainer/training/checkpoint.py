@@ -4,7 +4,7 @@ A checkpoint is a folder `checkpoint-<step>`: `arrays.npz` (one .npy in it per a
 `manifest.json` (shapes, types, what is no array, the hash of the arrays) and, written last, `COMPLETE` with
 the hash of the manifest. It is written under another name and renamed once it is whole. Sharded arrays are
 gathered by every host (so the state must fit into its memory): a checkpoint is the same whatever the mesh,
-and may be restored on another one.
+and may be restored on another one. Parameters that are one vector in memory stand here as the tree.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
+
+from trainer.optim import flat
 
 ARRAYS, MANIFEST, MARKER = "arrays.npz", "manifest.json", "COMPLETE"
 KEPT = 2
@@ -165,7 +167,7 @@ def _storable(array: np.ndarray) -> np.ndarray:
 
 
 def _named(tree: Any) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    leaves = jax.tree_util.tree_leaves_with_path(flat.as_trees(tree))
     return {f"state/{jax.tree_util.keystr(path, simple=True, separator='/')}": leaf for path, leaf in leaves}
 
 
@@ -225,7 +227,8 @@ def read(path: Path, target: Any, *, fingerprint: str | None) -> Snapshot:
         if hashlib.file_digest(file, "sha256").hexdigest() != manifest["sha256"]:
             raise Damaged(f"{path} is damaged: its {ARRAYS} is not what was written.")
     table = manifest.pop("arrays")
-    wanted = _named(target)
+    shapes = flat.as_trees(target)
+    wanted = _named(shapes)
     held = {name for name in table if name.startswith("state/")}
     wrong = sorted(held ^ wanted.keys()) or [n for n in wanted if not _fits(table[n], wanted[n])]
     if wrong:
@@ -241,7 +244,7 @@ def read(path: Path, target: Any, *, fingerprint: str | None) -> Snapshot:
 
         leaves = [_placed(array(name), leaf) for name, leaf in wanted.items()]
         curves = {n.removeprefix(f"{_CURVES}/"): array(n) for n in table if n.startswith(f"{_CURVES}/")}
-    state = jax.tree.unflatten(jax.tree.structure(target), leaves)
+    state = flat.like(target, jax.tree.unflatten(jax.tree.structure(shapes), leaves))
     told = {name: manifest[name] for name in _TOLD}
     return Snapshot(state=state, curves=curves, **told)
 

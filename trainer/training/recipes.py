@@ -22,11 +22,15 @@ from trainer.config.registry import code
 from trainer.guidance import Hyper, eta_for_reach
 from trainer.guidance.contract import Estimator
 from trainer.guidance.meta import SKIPPED_FIRST, meta_optimizer
-from trainer.models import Settings, forward
+from trainer.models import Settings, count_parameters, forward
 from trainer.models.losses import token_cross_entropy
-from trainer.optim import hyperparameters, optimizers, schedules
+from trainer.optim import flat, hyperparameters, optimizers, schedules
 from trainer.optim.optimizers import Optimizer
 from trainer.training.state import Recipe, declared, settings_of
+
+# 2 MB. At `tiny` (0.25 M) a vector saves 3 to 6 % of a step and a third of its compilation; at `small`
+# (7.6 M) splitting and joining it cost 6 %.
+MOST_IN_A_VECTOR = 500_000
 
 
 @functools.cache  # equal settings share one function, and so one program
@@ -38,6 +42,17 @@ def loss_of(settings: Settings) -> Callable[..., jax.Array]:
         return token_cross_entropy(logits, batch["target_out"], label_smoothing=label_smoothing)
 
     return loss_fn
+
+
+def vector_if_small(settings: Settings, recipe: Recipe, params: Any, *, devices: int) -> Any:
+    """The parameters of a small model as one vector, where optimizer and estimator allow it; else the tree.
+
+    The config alone decides, never the machine, so that a run goes on elsewhere in the same program."""
+    small = count_parameters(params) <= MOST_IN_A_VECTOR and flat.parts_of(params).block >= flat.LEAST_BLOCK
+    computed = settings.dtype == "float32" and not settings.scan_layers
+    whole = devices == 1 and not recipe.layout.groups
+    allowed = recipe.optimizer.by_vector and (recipe.estimator is None or recipe.estimator.by_vector)
+    return flat.flattened(params) if small and computed and whole and allowed else params
 
 
 def recipe_of(

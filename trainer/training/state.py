@@ -62,7 +62,7 @@ class Recipe:
 
 
 class TrainState(NamedTuple):
-    params: Any
+    params: Any  # a tree, or a `trainer.optim.flat.Vector`; opt_state and carry likewise
     opt_state: Any
     raw: Raw  # hyperparameters before their activation
     meta: metas.MetaState

@@ -16,6 +16,7 @@ from trainer.guidance.contract import Scene, added
 from trainer.guidance.drive import Guided, guided_update
 from trainer.models.mesh import pin_state
 from trainer.optim import schedules
+from trainer.optim.flat import as_trees
 from trainer.optim.hyperparameters import Raw
 from trainer.training.state import Recipe, TrainState, key_for
 
@@ -35,10 +36,13 @@ def train_step(recipe: Recipe, state: TrainState, batch: Any, key: jax.Array) ->
     def values(raw: Raw) -> Raw:
         return {**recipe.layout.values(raw), **recorded}
 
+    def loss_at(params: Any, *others: Any, **in_loss: Any) -> jax.Array:
+        return recipe.loss_fn(as_trees(params), *others, **in_loss)
+
     def loss_and_gradient(raw: Raw) -> tuple[jax.Array, Any]:
         now = values(raw)
         in_loss = {name: now[name] for name in recipe.layout.in_loss}
-        return jax.value_and_grad(recipe.loss_fn)(state.params, batch, dropout, True, **in_loss)
+        return jax.value_and_grad(loss_at)(state.params, batch, dropout, True, **in_loss)
 
     def move(raw: Raw, params: Any, opt_state: Any, grads: Any) -> tuple[Any, Any]:
         spread = recipe.layout.spread(values(raw), params)
@@ -58,7 +62,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Any, key: jax.Array) ->
         numbers=state.settings["estimator"],
         move=move,
         gradient=(lambda raw: loss_and_gradient(raw)[1]) if recipe.layout.in_loss else None,
-        guidance_loss=lambda params, held_out: recipe.loss_fn(params, held_out, guidance_key, False),
+        guidance_loss=lambda params, held_out: loss_at(params, held_out, guidance_key, False),
         guidance_batch=state.guidance_batch,
         optimizer=recipe.optimizer,
     )

@@ -23,6 +23,7 @@ from trainer.models import (
     start_decoding,
 )
 from trainer.models.dropout import Noise
+from trainer.models.layers import Projection
 from trainer.models.positions import positions_in_segments, relative_buckets, sinusoids
 
 NMT = Settings(d_model=16, d_attention=8, d_ff=24, heads=2, layers=2, vocabulary=19)
@@ -327,3 +328,27 @@ def test_settings_come_from_a_config() -> None:
     settings = model_settings(config.model, vocabulary=77)
     assert (settings.layers, settings.norm, settings.positions) == (2, "layer", "relative")
     assert (settings.vocabulary, settings.dropout, settings.head_dim) == (77, 0.0, 64)
+
+
+@pytest.mark.parametrize(("width", "features"), [(6, 9), (9, 6)])
+def test_a_narrow_products_derivatives_are_those_of_a_plain_one_in_both_modes(
+    width: int, features: int
+) -> None:
+    rng = np.random.default_rng(0)
+    x, kernel, g = (
+        jnp.asarray(rng.normal(size=shape), jnp.float32)
+        for shape in ((2, 5, width), (width, features), (2, 5, features))
+    )
+    projection = Projection(features, jnp.float32)
+
+    def ours(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return projection.apply({"params": {"kernel": kernel}}, x)
+
+    y, back = jax.vjp(ours, x, kernel)
+    rows = np.asarray(x, np.float64).reshape(-1, width)
+    np.testing.assert_allclose(y, np.asarray(x) @ np.asarray(kernel), rtol=1e-5, atol=1e-6)
+    dx, dk = back(g)
+    np.testing.assert_allclose(dx, np.asarray(g) @ np.asarray(kernel).T, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(dk, rows.T @ np.asarray(g).reshape(-1, features), rtol=1e-5, atol=1e-5)
+    along = jax.jvp(ours, (x, kernel), (x, 2 * kernel))[1]
+    np.testing.assert_allclose(along, 3 * np.asarray(y), rtol=1e-5, atol=1e-5)

@@ -16,8 +16,9 @@ from trainer.config.reading import ConfigError
 from trainer.guidance import Discounted, Forward, HeldOut, Lagged, NextBatch
 from trainer.models import init_params, model_settings
 from trainer.optim import optimizers, schedules
+from trainer.optim.flat import Vector
 from trainer.training import entrypoint
-from trainer.training.recipes import estimator_of, loss_of, recipe_of
+from trainer.training.recipes import estimator_of, loss_of, recipe_of, vector_if_small
 from trainer.training.state import begin
 
 
@@ -327,3 +328,43 @@ def test_every_optimizer_begins_on_a_transformer() -> None:
         )
         state = begin(made, params, hypers, settings=numbers)
         assert made.optimizer.eval_params(state.opt_state, state.params).keys() == params.keys()
+
+
+PHRASES = {"model": {"size": "tiny", "layers": 1}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "devices", "one"),
+    [
+        ({}, 1, True),
+        ({"optimizer": {"name": "adamw"}}, 1, True),
+        ({"guidance": {"estimator": "lagged", "learn": ["alpha", "beta1"]}}, 1, True),
+        ({}, 2, False),
+        ({"optimizer": {"name": "adafactor"}}, 1, False),
+        ({"optimizer": {"name": "optax.lion"}}, 1, False),
+        ({"model": {"size": "tiny", "scan_layers": True}}, 1, False),
+        ({"model": {"size": "tiny", "dtype": "bfloat16"}}, 1, False),
+        ({"model": {"size": "tiny", "d_model": 60, "d_attention": 60}}, 1, False),
+        ({"model": {"size": "small"}}, 1, False),
+        (
+            {
+                "guidance": {
+                    "estimator": "held-out",
+                    "learn": ["alpha"],
+                    "groups": {"table": "embedding"},
+                    "hypers": {"alpha": {"per_group": True}},
+                }
+            },
+            1,
+            False,
+        ),
+    ],
+)
+def test_the_config_decides_whether_parameters_are_one_vector(
+    changes: dict[str, Any], devices: int, one: bool
+) -> None:
+    config = TrainConfig.from_dict({**PHRASES, **changes})
+    settings = model_settings(config.model, vocabulary=320)
+    recipe, _, _ = recipe_of(config, loss_of(settings))
+    made = vector_if_small(settings, recipe, init_params(settings, 0), devices=devices)
+    assert isinstance(made, Vector) is one
