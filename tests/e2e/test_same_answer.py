@@ -132,4 +132,5 @@ def test_kill_9_and_ctrl_c_on_the_way_change_nothing_but_the_costs(tmp_path: Pat
             daemon.stop(home)
     assert undisturbed["status"] == "completed"
     assert undisturbed["verdict"]["contrast"]["n"] == 2
+    undisturbed["versions"].pop("babel")  # made the text, which the other found: it did not load that
     assert disturbed == undisturbed
