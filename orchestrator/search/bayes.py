@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Optuna standardises values by mean and deviation; the square of a larger one would overflow to NaN.
 LARGEST_TOLD = 1e100
+MOST_LISTED = 10_000  # whole numbers of one range: Optuna's Gaussian process lists all of them
 
 # An ask changes settings of the whole process (torch's threads, a log level) and puts them back.
 _ONE_ASK_AT_A_TIME = threading.Lock()
@@ -106,10 +107,16 @@ def _axis(p: Parameter) -> optuna.distributions.BaseDistribution:
 
     if p.choices:  # as texts, since Optuna takes 1 and true for one choice
         return CategoricalDistribution([json.dumps(choice) for choice in p.choices])
-    if p.type == "int":
+    if _is_listed(p):
         low, high = p.bounds
         return IntDistribution(int(low), int(high), log=p.scale == "log", step=p.step)
     return FloatDistribution(0.0, 1.0)
+
+
+def _is_listed(p: Parameter) -> bool:
+    """Whether it is whole numbers that Optuna is told of as such. Its Gaussian process makes a list of them:
+    of a wide range it is given the place in the range instead, as of floats."""
+    return p.type == "int" and len(p.listed) <= MOST_LISTED
 
 
 def _to_optuna(p: Parameter, value: Value) -> Any:
@@ -117,13 +124,13 @@ def _to_optuna(p: Parameter, value: Value) -> Any:
     if p.choices:
         return json.dumps(p.choices[_rank(p, value)])
     unit = to_unit(p, value)
-    return from_unit(p, unit) if p.type == "int" else unit
+    return from_unit(p, unit) if _is_listed(p) else unit
 
 
 def _from_optuna(p: Parameter, given: Any) -> Value:
     if p.choices:
         return next(choice for choice in p.choices if json.dumps(choice) == given)  # type: ignore[no-any-return]
-    return int(given) if p.type == "int" else from_unit(p, given)
+    return int(given) if _is_listed(p) else from_unit(p, given)
 
 
 def _rank(p: Parameter, value: Value) -> Any:

@@ -227,6 +227,16 @@ def test_optuna_searches_whole_numbers_and_choices_as_its_own(method, monkeypatc
     }
 
 
+@pytest.mark.parametrize("method", BAYESIAN)
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_a_range_of_a_million_million_whole_numbers_is_searched_without_a_list_of_them(method, scale):
+    wide = Parameter(path="width", type="int", low=1, high=10**12, scale=scale)
+    told = tuple(Observation(i, {"width": 10 ** (3 * i)}, value=float(i)) for i in range(5))
+    point = suggest(method, 8, space=(wide,), default={"width": 5}, finished=told)
+    assert isinstance(point["width"], int)
+    assert wide.takes(point["width"])
+
+
 # -- methods that draw by index -------------------------------------------------------------------
 
 

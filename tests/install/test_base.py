@@ -100,7 +100,7 @@ def test_a_spec_of_ones_own_module_is_checked(base: Environment, folder: Path) -
     planned = base.orch("study", "plan", "study.yaml", "--json", cwd=folder)
     assert planned.returncode == 0, planned.stderr
     told = json.loads(planned.stdout)
-    assert told["total"]["runs"] == 16
+    assert told["total"]["runs"] == 20
     assert told["notes"][-1] == (
         "What the claim can show needs numpy and scipy, which are not installed. Install them: pip install "
         "'orch-studies[run]'."
