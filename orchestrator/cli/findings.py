@@ -116,15 +116,17 @@ def headline_lines(head: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _wrapped(text: str, *, after: str = INDENT * 2) -> list[str]:
-    """Broken between words at the terminal's width; `after`: before each line but the first."""
-    return textwrap.wrap(
-        clean(text),
+    """Broken between words at the terminal's width, not within "p = .031"; `after`: before each line but the
+    first."""
+    lines = textwrap.wrap(
+        clean(text).replace("p = .", "p\0=\0."),
         min(terminal_width() or WIDTH, WIDTH),
         initial_indent=INDENT,
         subsequent_indent=after,
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return [line.replace("\0", " ") for line in lines]
 
 
 def _link(place: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli import output
+from orchestrator.cli import findings, output
 from tests.faults.world import small_study
 from tests.orchestrator.conftest import Orch
 
@@ -184,3 +184,10 @@ def test_verbose_adds_the_rules(orch: Orch, claimed: str, machines: Machines) ->
     assert rule not in orch("study", "verdict", "small").out
     assert rule in orch("study", "verdict", "small", "--verbose").out
     assert rule in orch("study", "watch", "small", "--verbose").out
+
+
+@pytest.mark.parametrize("width", range(30, 60))
+def test_a_p_value_is_not_broken_over_two_lines(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "terminal_width", lambda: width)
+    lines = findings._wrapped("0.196 worse, on 6 of 6 seeds, p = .031, by dev loss")
+    assert any("p = .031" in line for line in lines)
