@@ -32,6 +32,7 @@ from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Cost, Curves, Frame
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger import Ledger
+from orchestrator.runs.provenance import code_told
 
 CHANGED = {True: " (changed)", False: "", None: " (whether changed is not known)"}  # the checkout
 
@@ -142,12 +143,12 @@ def _versions(found: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]
     """What the runs that are looked at more closely ran on. Several values mean that they differed."""
     met: dict[str, set[str]] = {}
     for each in found:
-        git = each.get("code", each.get("git")) or {}  # of before: orch's own
+        code = code_told(each)
         devices = (each.get("devices") or {}).get("jax")
         facts = {
-            "repository": git.get("repository"),
-            "commit": git["commit"][:12] + CHANGED[git.get("dirty")] if git.get("commit") else None,
-            "diff": "/".join(PurePosixPath(git["diff"]).parts[-2:]) if git.get("diff") else None,
+            "repository": code.get("repository"),
+            "commit": code["commit"][:12] + CHANGED[code.get("dirty")] if code.get("commit") else None,
+            "diff": "/".join(PurePosixPath(code["diff"]).parts[-2:]) if code.get("diff") else None,
             "orch": (each.get("orch") or {}).get("version"),
             "Python": each.get("python"),
             "platform": each.get("platform"),

@@ -27,7 +27,7 @@ from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import read_journal
 from orchestrator.runs.worker import State, Worker, hidden
 from orchestrator.study.spec import Resources
-from orchestrator.study.whereabouts import SOURCE
+from orchestrator.study.whereabouts import INSTALLED, SOURCE
 from trainer.protocol import Reply
 
 NAMESPACE = "orch"
@@ -414,7 +414,7 @@ def _ask(slot: _Slot, key: AttemptKey, after: int, *, wait_s: float) -> None:
 
 def _uninstalled() -> list[Path]:
     """Where our packages lie, unless every Python of this environment finds them."""
-    return [] if SOURCE.name in ("site-packages", "dist-packages") else [SOURCE]
+    return [] if SOURCE.name in INSTALLED else [SOURCE]
 
 
 def _need(resources: Resources) -> dict[str, float]:

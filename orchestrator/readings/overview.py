@@ -25,6 +25,7 @@ from orchestrator.ledger.records import (
 )
 from orchestrator.readings import states
 from orchestrator.readings.failures import failure, stopped_alike
+from orchestrator.runs.provenance import code_told
 from orchestrator.study.space import Point
 from orchestrator.study.spec import Arm, StudySpec
 from trainer.protocol import FALLBACK
@@ -268,10 +269,8 @@ def _five_digits(value: Any) -> str:
 
 
 def commit_of(attempt: AttemptRow) -> str:
-    """The first ten digits of the commit that it ran; "" where that is not known. Attempts of before were
-    told that of orch instead, as `git`."""
-    git = attempt.provenance.get("code", attempt.provenance.get("git"))
-    return str((git.get("commit") if isinstance(git, Mapping) else git) or "")[:10]
+    """The first ten digits of the commit that it ran; "" where that is not known."""
+    return str(code_told(attempt.provenance).get("commit") or "")[:10]
 
 
 def code_words(attempt: AttemptRow) -> str:

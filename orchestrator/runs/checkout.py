@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from orchestrator.study.whereabouts import INSTALLED
 from trainer.protocol import whole
 
 CODE = "code"  # in a study's folder: the diffs of its entrypoints
@@ -29,7 +30,6 @@ MOST_DIFF = 256 * 1024  # bytes that are kept
 MOST_UNTRACKED = 100  # files that are named
 MOST_STATUS = 1024 * 1024  # bytes of a status that are read
 WITHIN_S = 10.0  # for all that is asked of one checkout
-INSTALLED = frozenset({"site-packages", "dist-packages"})
 ELSEWHERE = frozenset(  # would lead git to another repository than the one that a file lies in
     {"GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_PREFIX"}
 )

@@ -59,6 +59,13 @@ def _constant() -> dict[str, Any]:
     }
 
 
+def code_told(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an attempt's provenance says of the code that it ran. Attempts of before were told the commit of
+    orch instead, as `git`."""
+    code = facts.get("code", facts.get("git")) or {}
+    return code if isinstance(code, Mapping) else {"commit": code}
+
+
 def machine() -> str:
     """What stays as it is for as long as a process can live, and whose processes are seen by one another:
     the kernel's boot and the PID namespace (a container's). Host names change, and two machines may share

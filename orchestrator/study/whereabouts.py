@@ -26,6 +26,7 @@ from orchestrator.ground.errors import BadSpec
 
 OURS = ("dashboards", "orchestrator", "studies", "trainer")
 SOURCE = Path(__file__).parents[2]  # where they lie
+INSTALLED = frozenset({"site-packages", "dist-packages"})  # the names of folders that pip installs into
 
 _asked: ContextVar[str | None] = ContextVar("asked", default=None)
 

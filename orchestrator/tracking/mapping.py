@@ -29,6 +29,7 @@ from orchestrator.ledger.records import (
     TrialRow,
     TrialState,
 )
+from orchestrator.runs.provenance import code_told
 from orchestrator.study.spec import Arm, StudySpec
 
 KEY_CHARS, PARAM_CHARS = 250, 6000  # MLflow's own limits
@@ -181,9 +182,7 @@ def provenance_tags(facts: Mapping[str, Any]) -> dict[str, str]:
     also by MLflow's names."""
     known = {name: value for name, value in facts.items() if value not in (None, [], {})}
     tags = {"orch.provenance": _cut(storable(json.dumps(known, default=str)), PROVENANCE_CHARS)}
-    code = (
-        facts.get("code", facts.get("git")) or {}
-    )  # attempts of before were told the commit of orch, as git
+    code = code_told(facts)
     named = {"commit": "mlflow.source.git.commit", "repository": "mlflow.source.git.repoURL"}
     return tags | {tag: _cut(storable(code[key]), TAG_CHARS) for key, tag in named.items() if code.get(key)}
 
