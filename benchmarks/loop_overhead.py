@@ -129,22 +129,32 @@ def cpu_s(work: Callable[[], None]) -> float:
     return time.process_time() - begun
 
 
+def new_home(place: Path) -> Path:
+    """Of processes that find no programs. Text they do: it is not what is measured."""
+    place.mkdir()
+    (place / "data").symlink_to(home.texts())
+    return place
+
+
+def printed(program: str, given: Any, folder: Path, place: Path) -> list[str]:
+    """The words that a new process of that home prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(given), str(folder)],
+        env={**os.environ, "ORCH_HOME": str(place)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
 def starts(config: dict[str, Any], folder: Path) -> tuple[list[float], list[float]]:
     """CPU seconds to the first report: of the processes that find no programs, and that find some."""
     sides: tuple[list[float], list[float]] = ([], [])
     for number in range(STARTS):
-        place = folder / f"start-{number}-{len(config)}"
-        (place / "data").parent.mkdir()
-        (place / "data").symlink_to(home.texts())  # text is not what is measured
+        place = new_home(folder / f"start-{number}-{len(config)}")
         for side in sides:
-            done = subprocess.run(
-                [sys.executable, "-c", PROGRAM, json.dumps(config), str(folder)],
-                env={**os.environ, "ORCH_HOME": str(place)},
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
-            side.append(float(done.stdout.split()[0]))
+            side.append(float(printed(PROGRAM, config, folder, place)[0]))
     return sides
 
 
@@ -153,16 +163,7 @@ def worker_mb(folder: Path) -> float:
     spec, programs = catalog.get("bo-vs-guided", "quick"), dict[str, dict[str, Any]]()
     for _, config in expected_configs(spec, inherit_of(spec.entrypoint)):
         programs.setdefault(entrypoint.shape_key(config), {**config, "seed": 0})
-    (folder / "holds").mkdir()
-    (folder / "holds" / "data").symlink_to(home.texts())
-    done = subprocess.run(
-        [sys.executable, "-c", HOLDS, json.dumps(list(programs.values())), str(folder)],
-        env={**os.environ, "ORCH_HOME": str(folder / "holds")},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    return float(done.stdout.split()[-1])
+    return float(printed(HOLDS, list(programs.values()), folder, new_home(folder / "holds"))[-1])
 
 
 def measure() -> Result:
