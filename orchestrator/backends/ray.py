@@ -1,58 +1,55 @@
-"""How do attempts run on Ray? In detached, named actors, one per slot, that outlive the engine.
+"""How do attempts run on Ray? In detached, named actors on its hosts, that outlive the engine.
 
-A slot's actor stays warm from trial to trial. What it holds is asked of the actor itself, so that a new
-engine finds what an earlier one began; then that actor's days are over, since its code may be of another
-release. A dead actor's last words are in its attempt's journal.
+An actor stays warm from trial to trial. What it holds is asked of the actor itself, so that a new engine
+finds what an earlier one began; then that actor's days are over, since its code may be of another release. A
+dead actor's last words are in its attempt's journal. Its name ends in a word of its own, so that an actor on
+a host that cannot be reached holds up no other.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
-import signal
-import socket
-import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orchestrator.backends import daemon, ray_private
 from orchestrator.backends.asking import GONE, ask
+from orchestrator.backends.connection import CONNECT_S, NAMESPACE, connect
+from orchestrator.backends.nodes import Nodes
+from orchestrator.backends.placement import Need, Node, count, in_all, need, open_to
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import read_journal
 from orchestrator.runs.worker import State, Worker, hidden
 from orchestrator.study.spec import Resources
-from orchestrator.study.whereabouts import INSTALLED, SOURCE
 from trainer.protocol import Reply
 
-NAMESPACE = "orch"
-CONNECT_S = 30.0  # also for an actor of an earlier engine to say what it holds: it may be compiling
 PATIENCE_S = 0.25  # for the answers to one poll; a round trip takes 0.001 s
 BEGIN_S = 10.0  # a worker was told to begin an attempt: in this time it has, or it never will
 NEWS_S = 2.0  # a worker that has nothing to say answers after this time
 ASKING = "asking"  # polls have threads of their own in a worker: one that waits holds up nothing else
 ASK_S = 1.0  # for an idle worker to say that it lives
 MOST_SILENCES = 10  # in a row, until an idle worker counts as hung
-# Ray ends a process a minute after the gcs that it is connected to; this process leaves and starts another.
-NEVER_ENDED = (ray_private.GCS_PATIENCE, "1000000")  # 11 days
+DIED = "The worker died: ended from outside, out of memory, or crashed."
 
 T = TypeVar("T")
 
 
 @dataclass(eq=False)
 class _Slot:
-    name: str
-    adopted: bool = False  # its actor was made by an earlier engine, and is ended rather than used again
-    silences: int = 0  # so often in a row its idle actor did not answer
-    spare: bool = False  # beyond the number of workers: left by a larger pool, ended when it is free
-    actor: Any = None
-    resources: Resources | None = None  # the actor's
-    shape_key: str | None = None  # what the actor is warm for
+    """One actor, and what it is at work on."""
+
+    node_id: str
+    place: int  # within its host: which cores are its own
+    actor: Any  # None once it is dead
+    resources: Resources
+    shape_key: str | None = None  # what it is warm for
+    adopted: bool = False  # made by an earlier engine, and ended rather than used again
+    silences: int = 0  # so often in a row it did not answer while idle
     launch: Launch | None = None
     ended: bool = False  # the attempt is known to be over
     lost: str | None = None  # the actor is dead: why
@@ -61,53 +58,50 @@ class _Slot:
     request_after: int = 0
     request_waits: bool = False  # it is answered when there is news
     unsaid: AttemptKey | None = None  # forgotten here, and the actor does not know it yet
+    told_to_leave: bool = False  # its host drains
 
 
 class RayBackend:
-    """A pool of `workers` slots on the Ray at `address`."""
+    """Workers on the hosts of the Ray at `address`: one a CPU at most, `workers` on this process's own."""
 
     def __init__(
         self,
         address: str,
         *,
-        workers: int,
+        workers: int | None = None,
         token_path: Path | None = None,
         pool: str = "orch",
         alive: Callable[[], bool] = lambda: True,
     ) -> None:
         """`alive`: whether that Ray still runs, asked before each call into it."""
-        self._pool, self._workers, self._alive = pool, workers, alive
-        self._ray, self._connected_here = _connect(address, token_path)
+        self._pool, self._alive = pool, alive
+        self._ray, self._connected_here = connect(address, token_path)
         self._slots: list[_Slot] = []
         with self._reachable():
-            self._total: dict[str, float] = self._of_gcs(self._ray.cluster_resources)
+            self._nodes = Nodes(self._ray, self._of_gcs, most_here=workers)
         self.renew()
 
     def slots(self, resources: Resources) -> int:
-        if resources.hosts > 1:
-            return 0  # gangs of workers come with the cluster
-        fits = [int(self._total.get(name, 0) / amount) for name, amount in _need(resources).items() if amount]
-        return min([sum(1 for s in self._slots if not s.spare), *fits])
+        return in_all(self._usable(), resources)
 
     def room(self) -> str:
-        held = ", ".join(f"{self._total.get(name, 0):g} {name}" for name in _need(Resources()))
-        return f"{self._workers} workers on a Ray with {held}, where a trial has one host"
+        hosts = sorted(self._usable(), key=lambda node: node.name)
+        words = ", ".join(node.words for node in hosts[:5]) + (", …" if len(hosts) > 5 else "")
+        return f"{len(hosts)} host{'s' * (len(hosts) != 1)}: {words}" if hosts else "no hosts"
 
-    def submit(self, launch: Launch) -> bool:
+    def free(self, resources: Resources, ahead: Sequence[Resources] = ()) -> int:
+        if resources.hosts > 1:
+            return 0  # gangs of workers are not built yet
+        return sum(self._open_to(resources, ahead).values())
+
+    def submit(self, launch: Launch, ahead: Sequence[Resources] = ()) -> bool:
         if any(s.launch is not None and s.launch.key == launch.key for s in self._slots):
             return True
-        if not self.slots(launch.resources):
+        if launch.resources.hosts > 1:
             return False
-        free = [s for s in self._slots if s.launch is None and not s.spare]
-        if not free:
-            return False
-        slot = min(free, key=lambda s: _preference(s, launch))
         with self._reachable():
-            if not self._make_room(slot, launch.resources):
-                return False
-            if slot.actor is not None and not self._answers(slot):
-                return False
-            if slot.actor is None and not self._hire(slot, launch.resources):
+            slot = self._for(launch, ahead)
+            if slot is None:
                 return False
             # Not waited for: calls of one caller are carried out in order, and `begin` never raises.
             slot.actor.begin.remote(launch)
@@ -118,6 +112,7 @@ class RayBackend:
         news: dict[AttemptKey, Progress] = {}
         asked: list[tuple[AttemptKey, _Slot]] = []
         with self._reachable():
+            self._heed_hosts()
             for key, sequence in after.items():
                 slot = self._holder(key)
                 if slot is None:
@@ -165,11 +160,14 @@ class RayBackend:
         if slot is None:
             return
         over = slot.ended or slot.lost is not None
-        if slot.spare or slot.adopted or slot.kill_reason is not None or not over:
+        if slot.adopted or slot.told_to_leave or slot.kill_reason is not None or not over:
             with self._reachable():
                 self._end(slot)
-        slot.unsaid = key if slot.actor is not None else None
-        slot.launch, slot.ended, slot.lost, slot.kill_reason, slot.request = None, False, None, None, None
+        if slot.actor is None:
+            self._slots.remove(slot)
+            return
+        slot.unsaid = key
+        slot.launch, slot.ended, slot.request = None, False, None
 
     def attempts(self) -> list[AttemptKey]:
         return [slot.launch.key for slot in self._slots if slot.launch is not None]
@@ -183,8 +181,9 @@ class RayBackend:
             return sorted(actor["name"] for actor in listed)
 
     def renew(self) -> None:
-        self._slots = [_Slot(f"{self._pool}.{i}") for i in range(self._workers)]
+        self._slots = []
         with self._reachable():
+            self._nodes.look(again=True)
             self._adopt()
 
     def close(self, *, end_workers: bool) -> None:
@@ -204,57 +203,88 @@ class RayBackend:
     def _holder(self, key: AttemptKey) -> _Slot | None:
         return next((s for s in self._slots if s.launch is not None and s.launch.key == key), None)
 
-    def _make_room(self, slot: _Slot, wanted: Resources) -> bool:
-        """End idle workers of another kind while they hold what this trial needs.
+    def _usable(self) -> list[Node]:
+        with self._reachable():
+            return [node for node in self._nodes.look().values() if not node.draining]
 
-        False when those at work leave too little: Ray would let a worker wait for them, and its silence
-        would count as a hang.
-        """
-        if slot.actor is not None and slot.resources == wanted:
-            return True
-        others = [s for s in self._slots if s is not slot and s.actor is not None]
-        idle = [s for s in others if s.launch is None]
-        held = [_need(s.resources) for s in others if s.resources is not None and s.launch is not None]
-        if not self._has(_need(wanted), beside=held):
-            return False
-        self._end(slot)
-        for other in sorted(idle, key=lambda s: s.resources == wanted):
-            need = _need(other.resources or wanted)
-            if self._has(_need(wanted), beside=[*held, need]):
-                held.append(need)
-            else:
-                self._end(other)
-        return True
+    def _open_to(self, resources: Resources, ahead: Sequence[Resources] = ()) -> dict[str, int]:
+        """How many such trials could begin on each host now; idle workers make way."""
+        held: dict[str, list[Need]] = {}
+        for slot in self._slots:
+            if slot.launch is not None and slot.actor is not None:
+                held.setdefault(slot.node_id, []).append(need(slot.resources))
+        return open_to(self._usable(), held, need(resources), [need(other) for other in ahead])
 
-    def _has(self, wanted: Mapping[str, float], *, beside: Sequence[Mapping[str, float]]) -> bool:
-        used = {name: amount + sum(held[name] for held in beside) for name, amount in wanted.items()}
-        return all(used[name] <= self._total.get(name, 0) for name, amount in wanted.items() if amount)
+    def _for(self, launch: Launch, ahead: Sequence[Resources]) -> _Slot | None:
+        """A slot for it: warm for this program first, then a new one where nobody has to make way, then any
+        that is idle."""
+        resources = launch.resources
+        room = {node for node, free in self._open_to(resources, ahead).items() if free}
+        if not room:
+            return None
+        idle = [
+            slot
+            for slot in self._slots
+            if slot.launch is None and slot.node_id in room and slot.resources == resources
+        ]
+        warm = [slot for slot in idle if slot.shape_key == launch.shape_key]
+        if not warm:
+            nodes = {node_id: self._nodes.look()[node_id] for node_id in room}
+            empty = [
+                node for node in nodes.values() if count(node, need(resources), self._needs_at(node.node_id))
+            ]
+            if empty:
+                return self._hire(min(empty, key=self._load), resources)
+            if not idle:
+                node = min(nodes.values(), key=self._load)
+                self._make_way(node, need(resources))
+                return self._hire(node, resources)
+        slot = min(warm or idle, key=lambda slot: self._load(self._nodes.look()[slot.node_id]))
+        return self._answering(slot)
 
-    def _hire(self, slot: _Slot, resources: Resources) -> bool:
-        """Give the slot a fresh actor; False when the old one's name is not free yet."""
+    def _load(self, node: Node) -> tuple[int, str]:
+        at_work = [s for s in self._slots if s.node_id == node.node_id and s.launch is not None]
+        return len(at_work), node.name
+
+    def _needs_at(self, node_id: str) -> list[Need]:
+        return [need(s.resources) for s in self._slots if s.node_id == node_id and s.actor is not None]
+
+    def _make_way(self, node: Node, wanted: Need) -> None:
+        """End idle workers of another kind there while they hold what this trial needs."""
+        for slot in [s for s in self._slots if s.node_id == node.node_id and s.launch is None]:
+            if count(node, wanted, self._needs_at(node.node_id)):
+                return
+            self._end(slot)
+            self._slots.remove(slot)
+
+    def _hire(self, node: Node, resources: Resources) -> _Slot:
+        """A slot with a fresh actor on this host."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        taken = {slot.place for slot in self._slots if slot.node_id == node.node_id}
+        place = next(i for i in range(len(taken) + 1) if i not in taken)
         pinned = resources.cpus == int(resources.cpus) and not (resources.gpus or resources.tpu_chips)
-        pin = (self._slots.index(slot), int(resources.cpus)) if pinned else None
+        pin = (place, int(resources.cpus)) if pinned else None
         actor = self._ray.remote(concurrency_groups={ASKING: 2})(Worker).options(
-            name=slot.name,
+            name=f"{self._pool}.{node.node_id}.{place}.{uuid.uuid4().hex}",
             namespace=NAMESPACE,
             lifetime="detached",
             max_restarts=0,
             num_cpus=resources.cpus,
             num_gpus=resources.gpus,
             resources={"TPU": resources.tpu_chips} if resources.tpu_chips else None,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),
         )
         hides = hidden(resources)  # Ray leaves a worker without a GPU what it inherits
-        try:
-            slot.actor = self._of_gcs(
-                lambda: actor.remote(pin=pin, hides=hides, end_on_sigterm=True, keeps_output=True)
-            )
-        except ValueError:
-            return False
-        slot.resources, slot.shape_key, slot.adopted, slot.silences = resources, None, False, 0
-        return True
+        made = self._of_gcs(
+            lambda: actor.remote(pin=pin, hides=hides, end_on_sigterm=True, keeps_output=True)
+        )
+        slot = _Slot(node.node_id, place, made, resources)
+        self._slots.append(slot)
+        return slot
 
-    def _answers(self, slot: _Slot) -> bool:
-        """Whether its idle actor may be given something, or is known to be dead and let go of: what it never
+    def _answering(self, slot: _Slot) -> _Slot | None:
+        """The slot, if its idle actor may be given something; a fresh one where that has died: what it never
         began must not count as lost."""
         from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 
@@ -264,16 +294,34 @@ class RayBackend:
             slot.silences += 1
             if slot.silences >= MOST_SILENCES:
                 self._end(slot)
-            return False
+                self._slots.remove(slot)
+            return None
         except RayActorError:
-            slot.actor, slot.resources, slot.shape_key, slot.unsaid = None, None, None, None
+            self._slots.remove(slot)
+            return self._hire(self._nodes.look()[slot.node_id], slot.resources)
         slot.silences = 0
-        return True
+        return slot
 
     def _end(self, slot: _Slot) -> None:
         if slot.actor is not None:
             self._ray.kill(slot.actor)
-        slot.actor, slot.resources, slot.shape_key, slot.unsaid = None, None, None, None
+        slot.actor, slot.shape_key, slot.unsaid = None, None, None
+
+    def _heed_hosts(self) -> None:
+        """A host that has gone takes its workers along; one that drains is left: trials save and go on
+        elsewhere."""
+        nodes = self._nodes.look()
+        for slot in list(self._slots):
+            node = nodes.get(slot.node_id)
+            if node is None and slot.lost is None:
+                slot.actor, slot.lost = None, slot.kill_reason or "Its host has gone."
+                slot.request = None
+            if node is not None and node.draining and slot.actor is not None and not slot.told_to_leave:
+                slot.told_to_leave = True
+                slot.actor.leave.remote()
+            if slot.launch is None and (slot.actor is None or slot.told_to_leave):
+                self._end(slot)
+                self._slots.remove(slot)
 
     def _answer(self, slot: _Slot, sequence: int) -> Progress:
         """What the actor said to the slot's question, without what is known already."""
@@ -286,22 +334,20 @@ class RayBackend:
         except ActorUnavailableError:  # for now: Ray does not know yet whether it lives
             return Progress(known=True)
         except RayActorError:
-            return self._bury(
-                slot, "The worker died: ended from outside, out of memory, or crashed.", sequence
-            )
+            return self._bury(slot, DIED, sequence)
         except RayTaskError as problem:  # its code is another than ours: an upgrade while it ran
             self._ray.kill(slot.actor)
             return self._bury(slot, f"The worker does not understand this release: {problem.cause}", sequence)
         if not progress.known:  # it refused to begin: its machine is being taken
             self._end(slot)  # another actor is to begin it
-            slot.launch = None
+            self._slots.remove(slot)
             return progress
         slot.ended = progress.ended is not None
         return Progress(known=True, events=progress.events[skip:], ended=progress.ended)
 
     def _bury(self, slot: _Slot, reason: str, sequence: int) -> Progress:
         slot.lost = slot.kill_reason or reason
-        slot.actor, slot.resources, slot.shape_key = None, None, None
+        slot.actor, slot.shape_key = None, None
         return _last_words(slot, sequence)
 
     def _tell_idle(self) -> list[Any]:
@@ -316,19 +362,14 @@ class RayBackend:
     def _adopt(self) -> None:
         """Find what an earlier engine left. An actor that holds nothing is ended, and so is one that does not
         answer: it hangs."""
-        prefix = f"{self._pool}."
-        known = {slot.name: slot for slot in self._slots}
         asked = []
         for name in self.actors():
-            if name.startswith(prefix) and name.removeprefix(prefix).isdigit():
-                if name not in known:
-                    known[name] = _Slot(name, spare=True)
-                    self._slots.append(known[name])
+            if name.startswith(f"{self._pool}."):
                 with contextlib.suppress(ValueError):  # died meanwhile
                     actor = self._of_gcs(partial(self._ray.get_actor, name, namespace=NAMESPACE))
-                    asked.append((known[name], actor, actor.state.remote()))
+                    asked.append((name, actor, actor.state.remote()))
         ready = self._answered([request for _, _, request in asked], within_s=CONNECT_S)
-        for slot, actor, request in asked:
+        for name, actor, request in asked:
             try:
                 if request not in ready:
                     raise TimeoutError
@@ -336,12 +377,21 @@ class RayBackend:
             except Exception:  # dead, hung, or of another release: its attempt is unknown from here on
                 self._ray.kill(actor)
                 continue
-            slot.actor, slot.adopted = actor, True
             if state.last is None or not state.holds:
-                self._end(slot)
-            else:
-                slot.launch = state.last
-                slot.resources, slot.shape_key = state.last.resources, state.last.shape_key
+                self._ray.kill(actor)
+                continue
+            node_id, place = _where(name.removeprefix(f"{self._pool}."))
+            self._slots.append(
+                _Slot(
+                    node_id or self._nodes.here,
+                    place,
+                    actor,
+                    state.last.resources,
+                    state.last.shape_key,
+                    adopted=True,
+                    launch=state.last,
+                )
+            )
 
     def _answered(self, requests: list[Any], *, within_s: float) -> set[Any]:
         """Those of them that are answered by then."""
@@ -365,46 +415,6 @@ class RayBackend:
             raise BackendLost(f"Ray does not answer: {problem}") from problem
 
 
-def _connect(address: str, token_path: Path | None) -> tuple[Any, bool]:
-    """The ray module, connected; and whether that was done here."""
-    if token_path is not None:
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_path)
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.update([daemon.NO_TASK_EVENTS, NEVER_ENDED])
-    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"  # else a call without a connection starts a Ray of its own
-    import ray
-
-    if ray.is_initialized():
-        connected = ray.get_runtime_context().gcs_address
-        if connected != address:
-            raise BackendLost(
-                f"This process is connected to the Ray at {connected}; close that backend first."
-            )
-        return ray, False
-    # Ray would try for ever.
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
-    except (OSError, ValueError) as problem:
-        raise BackendLost(f"No Ray answers at {address!r}: {problem}") from problem
-    if token_path is not None:
-        ray_private.forget_token()
-    ray_private.say_to(lambda lines: logging.getLogger(__name__).info("%s", lines))
-    in_main = threading.current_thread() is threading.main_thread()
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(
-            address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR,
-            configure_logging=False, job_config=ray_private.only_on_path(*_uninstalled()),
-        )  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError) as problem:
-        raise BackendLost(f"No Ray answers at {address!r}: {problem}") from problem
-    if in_main:
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray puts its own there
-    return ray, True
-
-
 def _ask(slot: _Slot, key: AttemptKey, after: int, *, wait_s: float) -> None:
     """Ask for what was said after that sequence; the answer is waited for elsewhere."""
     poll = slot.actor.poll.options(concurrency_group=ASKING)
@@ -412,21 +422,11 @@ def _ask(slot: _Slot, key: AttemptKey, after: int, *, wait_s: float) -> None:
     slot.request_after, slot.request_waits = after, bool(wait_s)
 
 
-def _uninstalled() -> list[Path]:
-    """Where our packages lie, unless every Python of this environment finds them."""
-    return [] if SOURCE.name in INSTALLED else [SOURCE]
-
-
-def _need(resources: Resources) -> dict[str, float]:
-    """What a trial holds, by Ray's names."""
-    return {"CPU": resources.cpus, "GPU": resources.gpus, "TPU": resources.tpu_chips}
-
-
-def _preference(slot: _Slot, launch: Launch) -> int:
-    """Warm for this program first, then an empty slot, then any."""
-    if slot.actor is None:
-        return 1
-    return 0 if (slot.shape_key, slot.resources) == (launch.shape_key, launch.resources) else 2
+def _where(name: str) -> tuple[str, int]:
+    """The node id and the place in the rest of an actor's name. A former release's is a number: its Ray has
+    one host."""
+    node_id, _, rest = name.partition(".")
+    return (node_id, int(rest.partition(".")[0])) if rest else ("", int(node_id))
 
 
 def _last_words(slot: _Slot, sequence: int) -> Progress:

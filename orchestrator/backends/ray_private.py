@@ -32,6 +32,13 @@ def accelerators(kind: str) -> int:
     return found if visible is None else min(found, len(visible))
 
 
+def draining() -> set[str]:
+    """The ids of the nodes that are about to be taken away."""
+    from ray._private.state import state
+
+    return set(state.get_draining_nodes())
+
+
 def only_on_path(*folders: Path) -> Any:
     """A job whose workers have these folders on their path. Ray would put in front of all else the folder
     that this process stands in, which is a person's: their `trainer/` would come before ours."""

@@ -8,7 +8,7 @@ its config, its folder and the answers it gets, as every rehearsal is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -128,14 +128,18 @@ class SimulatedBackend:
     def slots(self, resources: Resources) -> int:
         return self._slots
 
+    def free(self, resources: Resources, ahead: Sequence[Resources] = ()) -> int:
+        self._drop_forgotten()
+        return max(0, self._slots - len(self._held) - len(ahead))
+
     def room(self) -> str:
         return f"{self._slots} simulated workers"
 
-    def submit(self, launch: Launch) -> bool:
+    def submit(self, launch: Launch, ahead: Sequence[Resources] = ()) -> bool:
         self._drop_forgotten()
         if launch.key in self._held:
             return True
-        if len(self._held) >= self._slots:
+        if not self.free(launch.resources, ahead):
             return False
         fault = next((f for f in self._faults if f.strikes(launch.key)), None)
         wait_s = self._begins_after_s

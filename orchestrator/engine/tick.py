@@ -18,6 +18,7 @@ from orchestrator.engine.lanes import Course, Lane
 from orchestrator.engine.orphans import Elsewhere, never_taken
 from orchestrator.engine.requests import obey_all, stop_waiting
 from orchestrator.engine.skipping import not_started
+from orchestrator.engine.waits import Waits
 from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import BackendLost, BadSpec, Fenced, LedgerBusy
 from orchestrator.ledger import Store
@@ -40,7 +41,7 @@ from orchestrator.runs.folders import NotWritten, Storage
 from orchestrator.study.configs import trial_config
 from orchestrator.study.entrypoint import code_of, find_entrypoint, find_shape_key
 from orchestrator.study.space import Point
-from orchestrator.study.spec import StudySpec
+from orchestrator.study.spec import Resources, StudySpec
 from trainer.protocol import Reply
 
 AWAY = (LedgerBusy, BackendLost, Fenced)  # no fault of a study: the whole tick is made again
@@ -89,6 +90,7 @@ class Engine:
         self._heard: dict[AttemptKey, float] = {}  # monotonic time of the last news
         self._handed: dict[AttemptKey, int] = {}  # how often the backend took it, in this life
         self._unrunnable = Unrunnable(clock)
+        self._waits = Waits(clock)
         self._elsewhere = Elsewhere(storage, clock)
 
     def tick(self, *, launch: bool = True) -> Tick:
@@ -115,7 +117,9 @@ class Engine:
             ended = self._collect(epoch, studies)
             running = [study for study in studies.values() if study.state is StudyState.RUNNING]
             drained = [study for study in studies.values() if study.state is StudyState.DRAINED]
-            launched = sum(self._try_to_advance(epoch, s) for s in drained + (running if launch else []))
+            self._waits.keep_only({study.study_id for study in running})
+            ready = drained + (self._waits.in_turn(running) if launch else [])
+            launched = sum(self._try_to_advance(epoch, study) for study in ready)
             return Tick(
                 True,
                 launched=launched,
@@ -304,6 +308,7 @@ class Engine:
             raise
         except Exception as why:  # whatever its files and its entrypoint come up with is its own trouble
             self._unrunnable.add(study.study_id, why)
+            self._waits.ends(study.study_id)
             self._courses.pop(study.study_id, None)
             return 0
         self._unrunnable.discard(study.study_id)
@@ -326,21 +331,34 @@ class Engine:
                 f"A trial of it asks for {course.spec.resources.words}, and none such fits: there are "
                 f"{self.backend.room()}. Run it where there is more, or make a new study that asks for less."
             )
-        free = slots - len(self._heard)
+        ahead = self._waits.ahead(study.study_id)
+        chosen = self._chosen(epoch, study, course, ahead)
+        if chosen:
+            self.storage.require_room(study.study_id)
+        self._launch(epoch, chosen, ahead)
+        return len(chosen)
+
+    def _chosen(
+        self, epoch: int, study: StudyRow, course: Course, ahead: Sequence[Resources]
+    ) -> list[tuple[Lane, TrialRow, bool]]:
+        """The next trials that there is room for now. A study that finds none waits for its turn."""
+        wanted = course.spec.resources
+        on_their_way = len(self._heard.keys() - self.backend.attempts())
+        free = self.backend.free(wanted, ahead) - on_their_way
         chosen: list[tuple[Lane, TrialRow, bool]] = []
-        while len(chosen) < free:
+        while (lane := course.next_lane()) is not None:
             spent = course.budget_spent()
             if spent is not None:
                 self._end_by_budget(epoch, study, course, spent)
                 break
-            lane = course.next_lane()
-            if lane is None:
-                break
+            if len(chosen) >= free:
+                if chosen:
+                    self._waits.ends(study.study_id)
+                self._waits.begins(study.study_id, wanted)
+                return chosen
             chosen.append(self._choose(study, lane))
-        if chosen:
-            self.storage.require_room(study.study_id)
-        self._launch(epoch, chosen)
-        return len(chosen)
+        self._waits.ends(study.study_id)
+        return chosen
 
     def _end_by_budget(self, epoch: int, study: StudyRow, course: Course, sentence: str) -> None:
         """Nothing is launched any more; once nothing runs, the study is complete."""
@@ -378,7 +396,9 @@ class Engine:
             lane.added(self._new_trial(lane, point, study.study_id))
         return lane, lane.waiting.pop(0), new
 
-    def _launch(self, epoch: int, chosen: Sequence[tuple[Lane, TrialRow, bool]]) -> None:
+    def _launch(
+        self, epoch: int, chosen: Sequence[tuple[Lane, TrialRow, bool]], ahead: Sequence[Resources]
+    ) -> None:
         """Write down these trials and their attempts, then submit them."""
         if not chosen:
             return
@@ -395,7 +415,7 @@ class Engine:
                 )
                 intended.append((lane, trial, self.store.start_attempt(epoch, attempt)))
         for lane, trial, attempt in intended:
-            self._submit(lane.spec, trial, attempt)
+            self._submit(lane.spec, trial, attempt, ahead)
 
     def _new_trial(self, lane: Lane, point: Point, study_id: str) -> TrialRow:
         index = lane.next_index
@@ -429,7 +449,9 @@ class Engine:
         code = self._entrypoint(name)
         return taken(lane.arm.after.take, best, self.storage, code, name, pool=pool, follower=follower)
 
-    def _submit(self, spec: StudySpec, trial: TrialRow, attempt: AttemptRow) -> None:
+    def _submit(
+        self, spec: StudySpec, trial: TrialRow, attempt: AttemptRow, ahead: Sequence[Resources] = ()
+    ) -> None:
         """Hand it to the workers. One that finds no room stays LAUNCHING and is submitted again."""
         code = self._entrypoint(spec.entrypoint)
         self._heard[attempt.key] = self.clock.monotonic()
@@ -444,7 +466,8 @@ class Engine:
                 resume_from=attempt.resumed_from,
                 resources=spec.resources,
                 code=code_of(code, spec.entrypoint),
-            )
+            ),
+            ahead,
         )
         if accepted:
             self._handed[attempt.key] = self._handed.get(attempt.key, 0) + 1

@@ -5,7 +5,7 @@ A backend holds no truth. It may be asked anything twice, and it may have forgot
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -67,11 +67,16 @@ class Backend(Protocol):
     def slots(self, resources: Resources) -> int:
         """How many such trials this backend can hold in all (not only those free now)."""
 
+    def free(self, resources: Resources, ahead: Sequence[Resources] = ()) -> int:
+        """How many such trials could begin now, once those `ahead`, which have waited longer, are given
+        room: where none has it yet, a host that can is kept for it."""
+
     def room(self) -> str:
         """What there is for all trials, in words: for a person who asks for more."""
 
-    def submit(self, launch: Launch) -> bool:
-        """Start an attempt; False when nothing is free. An attempt it already has: True, nothing done."""
+    def submit(self, launch: Launch, ahead: Sequence[Resources] = ()) -> bool:
+        """Start an attempt where `free` has room; False when nothing is free. An attempt it already has:
+        True, nothing done."""
 
     def poll(self, after: Mapping[AttemptKey, int]) -> dict[AttemptKey, Progress]:
         """For each attempt asked about, what it said after that sequence. Never blocks for long."""

@@ -134,10 +134,15 @@ class Worker:
 
     def preempt(self) -> None:
         """This machine will be taken: the attempt saves at its next report. Returns once it has ended."""
+        self.leave()
+        if self._attempt is not None:
+            self._attempt.thread.join()
+
+    def leave(self) -> None:
+        """The same, without waiting for it."""
         self._preempted = True
         if self._attempt is not None:
             self._attempt.preempted = True
-            self._attempt.thread.join()
 
     def _find(self, key: AttemptKey) -> _Attempt | None:
         attempt = self._attempt

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,6 +24,7 @@ from orchestrator.ledger import Store
 from orchestrator.runs.contract import Launch
 from orchestrator.runs.folders import Storage
 from orchestrator.service import host, rehearse
+from orchestrator.study.spec import Resources
 
 # A step of the rehearsal lasts a twentieth of a second, here a 400th.
 SPEED = float(os.environ.get("ORCH_TEST_SPEED", "20"))
@@ -42,8 +44,8 @@ class Rehearsing:
     def __init__(self, backend: SimulatedBackend) -> None:
         self._backend = backend
 
-    def submit(self, launch: Launch) -> bool:
-        return self._backend.submit(replace(launch, entrypoint=rehearse.REHEARSAL, code=None))
+    def submit(self, launch: Launch, ahead: Sequence[Resources] = ()) -> bool:
+        return self._backend.submit(replace(launch, entrypoint=rehearse.REHEARSAL, code=None), ahead)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)

@@ -1,0 +1,75 @@
+"""On which host does a trial run? It lies within one, so sums over hosts say nothing.
+
+Pure: of what hosts have and of what is held on them. Small trials cannot starve a large one: what waits
+longest is given room first, and where none has it yet, a host is kept for it until it is empty enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from orchestrator.study.spec import Resources
+
+Need = Mapping[str, float]  # by Ray's names
+Held = Mapping[str, Sequence[Need]]  # by the node's id
+ROUNDING = 1e-6  # Ray counts in units of 0.0001
+
+
+@dataclass(frozen=True)
+class Node:
+    """A host as Ray knows it."""
+
+    node_id: str
+    name: str
+    has: Need
+    labels: Mapping[str, str] = field(default_factory=dict)
+    draining: bool = False
+    most: int | None = None  # trials at a time, where that is fewer than it has CPUs
+
+    @property
+    def places(self) -> int:
+        """How many trials at a time: one a CPU, at most."""
+        cpus = int(self.has.get("CPU", 0))
+        return cpus if self.most is None else min(cpus, self.most)
+
+    @property
+    def words(self) -> str:
+        has = [(self.has.get(kind, 0), kind) for kind in ("CPU", "GPU", "TPU")]
+        return f"{self.name} ({', '.join(f'{n:g} {kind}' for n, kind in has if n or kind == 'CPU')})"
+
+
+def need(resources: Resources) -> dict[str, float]:
+    """What a trial holds on its host."""
+    return {"CPU": resources.cpus, "GPU": resources.gpus, "TPU": resources.tpu_chips}
+
+
+def count(node: Node, wanted: Need, beside: Sequence[Need] = ()) -> int:
+    """How many more such trials the node can hold beside these."""
+    left = [node.places - len(beside)]
+    for kind, amount in wanted.items():
+        if amount:
+            free = node.has.get(kind, 0) - sum(each.get(kind, 0) for each in beside)
+            left.append(int((free + ROUNDING) // amount))
+    return max(0, min(left))
+
+
+def in_all(nodes: Sequence[Node], resources: Resources) -> int:
+    """How many such trials these hosts can hold when nothing else runs."""
+    return 0 if resources.hosts > 1 else sum(count(node, need(resources)) for node in nodes)
+
+
+def open_to(nodes: Sequence[Node], held: Held, wanted: Need, ahead: Sequence[Need] = ()) -> dict[str, int]:
+    """How many such trials each host has room for now, by the node's id, once those `ahead`, which have
+    waited longer, are given theirs."""
+    left, taken = list(nodes), {node.node_id: list(held.get(node.node_id, ())) for node in nodes}
+    for other in ahead:
+        now = [node for node in left if count(node, other, taken[node.node_id])]
+        if now:
+            tightest = min(now, key=lambda node: (count(node, other, taken[node.node_id]), node.name))
+            taken[tightest.node_id].append(other)
+            continue
+        able = [node for node in left if count(node, other)]
+        if able:  # kept for it: nothing else begins there
+            left.remove(min(able, key=lambda node: (len(taken[node.node_id]), node.name)))
+    return {node.node_id: count(node, wanted, taken[node.node_id]) for node in left}
