@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from orchestrator.backends.placement import Need, Node, in_all, need, open_to
 from orchestrator.ground.clock import Clock
 from orchestrator.ledger.records import Event
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
@@ -89,6 +90,7 @@ class _Attempt:
     ended_s: float = 0.0
     seen: int = 0  # events that a poll has given out
     end_seen: bool = False
+    host: str = ""
 
     def said(self, now_s: float) -> int:
         """How many events are out at that moment. Clocks are totals, so moments never go back."""
@@ -115,25 +117,42 @@ class SimulatedBackend:
     """The machines of a rehearsal. It outlives an engine, as machines do."""
 
     def __init__(
-        self, clock: Clock, *, slots: int, faults: tuple[Fault, ...] = (), begins_after_s: float = 0.0
+        self,
+        clock: Clock,
+        *,
+        slots: int = 0,
+        hosts: Sequence[Node] = (),
+        faults: tuple[Fault, ...] = (),
+        begins_after_s: float = 0.0,
     ) -> None:
-        """`begins_after_s`: from submit until a worker takes an attempt. What was submitted by a process that
-        dies within that time may never arrive: `lose_submitted`."""
+        """`slots` of any size, or `hosts`, where trials hold what they ask for. `begins_after_s`: from submit
+        until a worker takes an attempt. What was submitted by a process that dies within that time may never
+        arrive: `lose_submitted`."""
         self._begins_after_s = begins_after_s
         self._clock = clock
         self._slots = slots
+        self.hosts = list(hosts)
         self._faults = faults
         self._held: dict[AttemptKey, _Attempt] = {}
 
     def slots(self, resources: Resources) -> int:
-        return self._slots
+        return in_all(self.hosts, resources) if self.hosts else self._slots
 
     def free(self, resources: Resources, ahead: Sequence[Resources] = ()) -> int:
         self._drop_forgotten()
+        if self.hosts:
+            return sum(self._open_to(resources, ahead).values())
         return max(0, self._slots - len(self._held) - len(ahead))
 
+    def _open_to(self, resources: Resources, ahead: Sequence[Resources]) -> dict[str, int]:
+        held: dict[str, list[Need]] = {}
+        for attempt in self._held.values():
+            held.setdefault(attempt.host, []).append(need(attempt.launch.resources))
+        return open_to(self.hosts, held, need(resources), [need(other) for other in ahead])
+
     def room(self) -> str:
-        return f"{self._slots} simulated workers"
+        words = ", ".join(host.words for host in self.hosts)
+        return words or f"{self._slots} simulated workers"
 
     def submit(self, launch: Launch, ahead: Sequence[Resources] = ()) -> bool:
         self._drop_forgotten()
@@ -144,6 +163,9 @@ class SimulatedBackend:
         fault = next((f for f in self._faults if f.strikes(launch.key)), None)
         wait_s = self._begins_after_s
         attempt = _Attempt(launch, self._clock.monotonic() + wait_s, self._clock.time() + wait_s, fault)
+        if self.hosts:
+            room = self._open_to(launch.resources, ahead)
+            attempt.host = max(room, key=lambda host: room[host])
         self._held[launch.key] = attempt
         self._run(attempt)
         return True

@@ -13,11 +13,11 @@ from typing import Any
 
 from orchestrator.engine.blocked import Unrunnable
 from orchestrator.engine.endings import ending
-from orchestrator.engine.inherit import taken
 from orchestrator.engine.lanes import Course, Lane
 from orchestrator.engine.orphans import Elsewhere, never_taken
 from orchestrator.engine.requests import obey_all, stop_waiting
 from orchestrator.engine.skipping import not_started
+from orchestrator.engine.trials import next_trial
 from orchestrator.engine.waits import Waits
 from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import BackendLost, BadSpec, Fenced, LedgerBusy
@@ -33,12 +33,10 @@ from orchestrator.ledger.records import (
     TrialRow,
     TrialState,
     study_of,
-    trial_id,
 )
 from orchestrator.ledger.rules import heard
 from orchestrator.runs.contract import AttemptKey, Backend, Ended, Launch, Progress
 from orchestrator.runs.folders import NotWritten, Storage
-from orchestrator.study.configs import trial_config
 from orchestrator.study.entrypoint import code_of, find_entrypoint, find_shape_key
 from orchestrator.study.space import Point
 from orchestrator.study.spec import Resources, StudySpec
@@ -90,7 +88,7 @@ class Engine:
         self._heard: dict[AttemptKey, float] = {}  # monotonic time of the last news
         self._handed: dict[AttemptKey, int] = {}  # how often the backend took it, in this life
         self._unrunnable = Unrunnable(clock)
-        self._waits = Waits(clock)
+        self._waits = Waits()
         self._elsewhere = Elsewhere(storage, clock)
 
     def tick(self, *, launch: bool = True) -> Tick:
@@ -418,36 +416,9 @@ class Engine:
             self._submit(lane.spec, trial, attempt, ahead)
 
     def _new_trial(self, lane: Lane, point: Point, study_id: str) -> TrialRow:
-        index = lane.next_index
-        name = trial_id(study_id, lane.arm.name, lane.replicate, index)
-        return TrialRow(
-            trial_id=name,
-            study_id=study_id,
-            arm=lane.arm.name,
-            replicate=lane.replicate,
-            index=index,
-            point=point,
-            config=trial_config(
-                lane.spec,
-                lane.arm,
-                replicate=lane.replicate,
-                index=index,
-                point=point,
-                found=self._found(lane, name),
-            ),
-            state=TrialState.WAITING,
-            created_at=self.clock.time(),
+        return next_trial(
+            lane, point, study_id, storage=self.storage, entrypoint=self._entrypoint, at=self.clock.time()
         )
-
-    def _found(self, lane: Lane, follower: str) -> Mapping[str, Any] | None:
-        """What the lane's next trial takes of the lane that it follows, which has ended. A file that it takes
-        is there before the trial is written down that names it."""
-        best = lane.source.best if lane.source is not None else None
-        if best is None or lane.arm.after is None or lane.follows_nothing(lane.next_index):
-            return None
-        name, pool = lane.spec.entrypoint, lane.on_other_seeds(lane.next_index)
-        code = self._entrypoint(name)
-        return taken(lane.arm.after.take, best, self.storage, code, name, pool=pool, follower=follower)
 
     def _submit(
         self, spec: StudySpec, trial: TrialRow, attempt: AttemptRow, ahead: Sequence[Resources] = ()

@@ -4,34 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from orchestrator.ground.clock import Clock
 from orchestrator.ledger.records import StudyRow
 from orchestrator.study.spec import Resources
 
 
 class Waits:
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._since: dict[str, tuple[float, Resources]] = {}  # study -> monotonic, and what a trial asks for
+    def __init__(self) -> None:
+        self._waiting: dict[str, Resources] = {}  # study -> what a trial asks for; the longest wait first
 
     def begins(self, study_id: str, wanted: Resources) -> None:
-        """It has a trial to launch and there is no room. One that waits already goes on waiting."""
-        self._since.setdefault(study_id, (self._clock.monotonic(), wanted))
+        """It has a trial to launch and there is no room. One that waits already keeps its turn."""
+        self._waiting.setdefault(study_id, wanted)
 
     def ends(self, study_id: str) -> None:
-        self._since.pop(study_id, None)
+        self._waiting.pop(study_id, None)
 
     def keep_only(self, study_ids: Collection[str]) -> None:
-        self._since = {study_id: since for study_id, since in self._since.items() if study_id in study_ids}
+        self._waiting = {study: wanted for study, wanted in self._waiting.items() if study in study_ids}
 
     def in_turn(self, studies: Iterable[StudyRow]) -> list[StudyRow]:
         """Those that wait first, the longest wait before the others; the rest as they come."""
-        return sorted(studies, key=lambda s: self._since[s.study_id][0] if s.study_id in self._since else 1e300)
+        turns = {study: turn for turn, study in enumerate(self._waiting)}
+        return sorted(studies, key=lambda study: turns.get(study.study_id, len(turns)))
 
     def ahead(self, study_id: str) -> tuple[Resources, ...]:
         """What trials of the studies ask for that have waited longer than this one."""
-        own = self._since.get(study_id)
-        order = sorted(self._since.items(), key=lambda each: each[1][0])
-        return tuple(
-            wanted for other, (at, wanted) in order if other != study_id and (own is None or at < own[0])
-        )
+        turns = list(self._waiting)
+        before = turns[: turns.index(study_id)] if study_id in turns else turns
+        return tuple(self._waiting[study] for study in before)

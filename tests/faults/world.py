@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchestrator.backends.placement import Node
 from orchestrator.backends.simulated import Fault, SimulatedBackend, VirtualClock
 from orchestrator.engine.tick import Engine, Tick
 from orchestrator.ground.errors import LedgerBusy
@@ -121,9 +122,18 @@ class World:
         raise AssertionError(f"the study still runs after {most_ticks} ticks")
 
 
-def world(folder: Path, *, slots: int = 3, faults: Sequence[Fault] = (), store: Store | None = None) -> World:
+def world(
+    folder: Path,
+    *,
+    slots: int = 3,
+    hosts: Sequence[Node] = (),
+    faults: Sequence[Fault] = (),
+    store: Store | None = None,
+) -> World:
     clock = VirtualClock()
-    backend = SimulatedBackend(clock, slots=slots, faults=tuple(faults), begins_after_s=BEGINS_AFTER_S)
+    backend = SimulatedBackend(
+        clock, slots=slots, hosts=hosts, faults=tuple(faults), begins_after_s=BEGINS_AFTER_S
+    )
     return World(store or MemoryLedger(), backend, clock, folder)
 
 
