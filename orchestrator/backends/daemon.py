@@ -32,7 +32,7 @@ from typing import TextIO
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from orchestrator.backends import ray_private
-from orchestrator.ground.errors import BackendLost
+from orchestrator.ground.errors import BackendLost, MoveRefused
 from orchestrator.runs.provenance import machine
 from trainer.protocol import whole
 
@@ -75,6 +75,12 @@ class _Record:
     address: str
     mark: str
     temp_dir: str
+    joined: bool = False  # a node of another machine's Ray, not one with a head of its own
+
+    @property
+    def core(self) -> tuple[str, ...]:
+        """Its processes without which there is no such node."""
+        return CORE[1:] if self.joined else CORE
 
 
 def folder(home: str | Path) -> Path:
@@ -106,6 +112,25 @@ def start(home: str | Path, *, cpus: int) -> str:
             return address
         _end(home)  # what is left of one that died
         return _start(home, cpus)
+
+
+def join(home: str | Path, address: str, *, cpus: int, token: str | None = None) -> str:
+    """Make this machine a node of the Ray at `address`, unless it is one. `token`: that Ray's; None: this
+    process's environment says it by Ray's own variables."""
+    with _made(home):
+        record = _record(home)
+        if record is not None and find(home) is not None:
+            if record.joined and record.address == address:
+                return address
+            what = f"joined the Ray at {record.address}" if record.joined else "run a Ray of their own"
+            raise MoveRefused(
+                f"The workers of {home} on this machine {what}, and so cannot join the Ray at {address}. End "
+                f"them with `orch down`, or name another folder in ORCH_HOME."
+            )
+        _end(home)
+        if token is not None:
+            _write_token(token_path(home), token)
+        return _start(home, cpus, joins=address, rays_own=token is None)
 
 
 def claim(home: str | Path, ledger: str) -> TextIO | None:
@@ -140,19 +165,20 @@ def find(home: str | Path) -> str | None:
     record = _record(home)
     if record is None:
         return None
-    names = {name for pid in _marked(record.mark) for name in CORE if name in _command(pid)}
-    return record.address if names == set(CORE) else None
+    names = {name for pid in _marked(record.mark) for name in record.core if name in _command(pid)}
+    return record.address if names == set(record.core) else None
 
 
 def pulse(home: str | Path) -> Callable[[], bool]:
     """Whether the daemon that runs now still does: a look that takes microseconds, where `find` reads all of
     /proc. It is for before each call into Ray, and during one: it would wait for a dead gcs."""
     record = _record(home)
-    core = [] if record is None else [pid for pid in _marked(record.mark) if _command(pid) in CORE]
-    begun = {pid: _began(pid) for pid in core}
+    if record is None:
+        return lambda: False
+    begun = {pid: _began(pid) for pid in _marked(record.mark) if _command(pid) in record.core}
 
     def beats() -> bool:
-        return len(begun) == len(CORE) and all(
+        return len(begun) == len(record.core) and all(
             at is not None and _began(pid) == at for pid, at in begun.items()
         )
 
@@ -166,25 +192,32 @@ def stop(home: str | Path) -> None:
             _end(home)
 
 
-def _start(home: str | Path, cpus: int) -> str:
-    if not token_path(home).exists():
+def _start(home: str | Path, cpus: int, *, joins: str = "", rays_own: bool = False) -> str:
+    """`joins`: the address of the Ray whose node this becomes; `rays_own`: let in by the variables that Ray
+    reads."""
+    if not joins and not token_path(home).exists():
         _write_token(token_path(home), secrets.token_hex(32))
     mark = uuid.uuid4().hex
     temp_dir = _temporary()
     # Written before the start, so that whoever comes after a kill -9 of this process finds what to end.
-    _write(home, _Record("", mark, temp_dir))
+    _write(home, _Record(joins, mark, temp_dir, bool(joins)))
     command = [
-        sys.executable, "-m", "ray.scripts.scripts", "start", "--head",
-        "--port=0", "--min-worker-port=0", "--max-worker-port=0",
+        sys.executable, "-m", "ray.scripts.scripts", "start",
+        *([f"--address={joins}"] if joins else ["--head", "--port=0", "--include-dashboard=false"]),
+        "--min-worker-port=0", "--max-worker-port=0",
         f"--num-cpus={cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={temp_dir}/{RAYS}",
-        "--include-dashboard=false", "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats",
+        "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats",
     ]  # fmt: skip
+    ours = environment(home)
+    if rays_own:
+        ours = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH_")}
+        ours |= {"ORCH_HOME": str(Path(home).absolute()), "RAY_USAGE_STATS_ENABLED": "0"}
     log = folder(home) / "start.log"
     with log.open("wb") as output:
         try:
             done = subprocess.run(
                 command,
-                env={**inherited(os.environ), **OURS, **environment(home), MARK: mark},
+                env={**inherited(os.environ), **OURS, **ours, MARK: mark},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -201,8 +234,8 @@ def _start(home: str | Path, cpus: int) -> str:
     if problem:
         _end(home)
         raise BackendLost(f"The Ray daemon could not be started: {problem}. Its words are in {log}.")
-    address = address_file.read_text().strip()
-    _write(home, _Record(address, mark, temp_dir))
+    address = joins or address_file.read_text().strip()
+    _write(home, _Record(address, mark, temp_dir, bool(joins)))
     return address
 
 
