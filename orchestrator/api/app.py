@@ -9,7 +9,19 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 
-from orchestrator.api import docs, errors, events, files, health, presets, results, sessions, studies, trials
+from orchestrator.api import (
+    docs,
+    errors,
+    events,
+    files,
+    health,
+    hosts,
+    presets,
+    results,
+    sessions,
+    studies,
+    trials,
+)
 from orchestrator.api.audit import Audit
 from orchestrator.api.deps import Parts
 from orchestrator.api.middleware import Buckets, Guard
@@ -44,7 +56,7 @@ def build(page: APIRouter | None = None) -> FastAPI:
     errors.install(app)
     app.add_middleware(Guard)
     nouns = (presets.router, studies.router, trials.router, files.router, results.router, events.router)
-    for router in (*nouns, health.router, sessions.router):
+    for router in (*nouns, hosts.router, health.router, sessions.router):
         app.include_router(router, prefix=PREFIX, dependencies=[Depends(_known_queries)])
     app.include_router(sessions.router, include_in_schema=False)
     app.include_router(docs.router)

@@ -188,6 +188,10 @@ class Client:
     def version(self) -> str:
         return str(self._get("/version")["version"])
 
+    def cluster(self) -> Json:
+        """What a host needs to join: `address` and `token` of the workers' Ray, and `versions`."""
+        return self._get("/cluster")
+
     def link(self) -> Json:
         """`url`: where a browser signs in with this client's token, once; it works for `expires_in_s`."""
         made = self._wire.read(self._wire.ask("POST", "/session/links"))

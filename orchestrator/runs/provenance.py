@@ -41,6 +41,11 @@ def collect(*, code: Mapping[str, Any] | None = None, **seeds: int) -> dict[str,
     }
 
 
+def of_hosts() -> dict[str, str]:
+    """The versions that must be the same on all hosts of one Ray."""
+    return {"python": platform.python_version(), "ray": _version("ray") or "none", "orch": VERSION}
+
+
 def packages() -> dict[str, str]:
     """The distributions of all modules that this process has loaded, with their versions."""
     tops = {name.partition(".")[0] for name in tuple(sys.modules)}

@@ -1,0 +1,61 @@
+"""`orch join`: this machine runs trials of another machine's `orch serve`."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import click
+
+from orchestrator.cli import needs
+from orchestrator.cli.output import DONE, say
+from orchestrator.cli.spec_options import workers_option
+from orchestrator.ground.errors import BadSpec, MoveRefused
+from orchestrator.ground.settings import from_environment
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@click.command("join")
+@click.argument("url")
+@workers_option
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="Allow http:// to another machine: your token and Ray's cross the network unencrypted.",
+)
+def command(url: str, workers: int | None, insecure: bool) -> int:
+    """Make this machine a host of the server at URL: its trials run here too.
+
+    It needs a token of the role admin in ORCH_TOKEN, the same Python, Ray and orch as the server, and the
+    same ORCH_HOME, mounted at the same path. The workers run in the background until `orch down`.
+
+    \b
+    orch join https://studies.example.org
+    orch join http://10.0.0.5:8000 --insecure --workers 8
+    """
+    needs.require("run")
+    settings = from_environment()
+    parts = urlsplit(url)
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK and not insecure:
+        raise BadSpec(
+            f"{url} is not encrypted, and the tokens of the server and of its Ray would cross the network as "
+            f"they are. Use its https:// address, or add --insecure on a network that you trust."
+        )
+    from orchestrator.backends import daemon
+    from orchestrator.client import Client
+    from orchestrator.runs import provenance
+
+    with Client(url, refused_s=0.0) as client:
+        cluster = client.cluster()
+    own = provenance.of_hosts()
+    other = [
+        f"{name} {theirs}, and this machine has {own.get(name, 'none')}"
+        for name, theirs in cluster["versions"].items()
+        if own.get(name) != theirs
+    ]
+    if other:
+        raise MoveRefused(f"{url} runs {'; it runs '.join(other)}. Install the same versions here.")
+    cpus = workers or settings.workers
+    daemon.join(settings.home, cluster["address"], cpus=cpus, token=cluster["token"])
+    say(f"Joined {url} with {cpus} worker{'s' * (cpus != 1)}. To leave: orch down")
+    return DONE
