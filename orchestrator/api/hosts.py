@@ -1,25 +1,40 @@
-"""How does another machine become a host of this service's studies? It is told where the workers' Ray is."""
+"""How does another machine become a host of this service's studies? It is told where the workers' Ray is, and
+both machines show that they see the same files."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.api.auth import Admin
+from orchestrator.api.bodies import StrictRoute
 from orchestrator.api.deps import Here
 from orchestrator.api.errors import told
-from orchestrator.ground.errors import BackendLost
-from orchestrator.runs import provenance
+from orchestrator.ground.errors import BackendLost, MoveRefused
+from orchestrator.runs import provenance, shared
 
-router = APIRouter(tags=["hosts"])
+router = APIRouter(tags=["hosts"], route_class=StrictRoute)
 
 
 class Cluster(BaseModel):
     address: str = Field(description="host:port of the workers' Ray.")
     token: str = Field(description="What opens that Ray. Whoever holds it can run code on every host.")
     versions: dict[str, str] = Field(description="Of Python, Ray and orch: a host must have the same.")
+    runs: str = Field(description="The folder of all runs, which a host must mount at the same path.")
+    word: str = Field(description="What the file `.hosts/word` in that folder holds.")
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(
+        pattern=f"^{shared.ANSWER.pattern}$", description="The file in `.hosts` that the host has written."
+    )
+
+
+class Shared(BaseModel):
+    shared: bool
 
 
 @router.get(
@@ -39,4 +54,22 @@ def get_cluster(parts: Here, _: Admin) -> Any:
         "address": address,
         "token": daemon.token_path(parts.settings.home).read_text(),
         "versions": provenance.of_hosts(),
+        "runs": str(parts.settings.runs),
+        "word": shared.word_of(parts.settings.runs),
     }
+
+
+@router.post(
+    "/cluster/storage",
+    summary="Check that a host's files are seen here",
+    response_model=Shared,
+    responses=told(400, 401, 403, 409, 422),
+)
+def check_storage(parts: Here, answer: Answer, _: Admin) -> Any:
+    """Whether the file that a host has written is there. 409 where it is not."""
+    if not shared.heard(parts.settings.runs, answer.name):
+        raise MoveRefused(
+            f"The file that the host has written is not in {parts.settings.runs} on the server. Mount the "
+            f"disk of the server's ORCH_HOME on the host, at the same path."
+        )
+    return {"shared": True}

@@ -37,6 +37,7 @@ from orchestrator.runs.provenance import machine
 from trainer.protocol import whole
 
 MARK = "ORCH_RAY_DAEMON"
+LABEL = "orch-host"  # of a node that has joined: its value is the mark
 RAYS = "r"  # Ray's own folder, in one that is closed to others: Ray opens its own to everybody
 CORE = ("gcs_server", "raylet")  # without either, no Ray
 OBJECT_STORE_BYTES = 80_000_000  # nothing large passes through it; 75 MB is the least that Ray takes
@@ -169,6 +170,12 @@ def find(home: str | Path) -> str | None:
     return record.address if names == set(record.core) else None
 
 
+def joined(home: str | Path) -> _Record | None:
+    """The node of another machine's Ray that this machine is for this home; None where it is none."""
+    record = _record(home)
+    return record if record is not None and record.joined and find(home) is not None else None
+
+
 def pulse(home: str | Path) -> Callable[[], bool]:
     """Whether the daemon that runs now still does: a look that takes microseconds, where `find` reads all of
     /proc. It is for before each call into Ray, and during one: it would wait for a dead gcs."""
@@ -203,7 +210,7 @@ def _start(home: str | Path, cpus: int, *, joins: str = "", rays_own: bool = Fal
     _write(home, _Record(joins, mark, temp_dir, bool(joins)))
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start",
-        *([f"--address={joins}"] if joins else ["--head", "--port=0", "--include-dashboard=false"]),
+        *([f"--address={joins}", f"--labels={LABEL}={mark}"] if joins else ["--head", "--port=0", "--include-dashboard=false"]),
         "--min-worker-port=0", "--max-worker-port=0",
         f"--num-cpus={cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={temp_dir}/{RAYS}",
         "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats",
@@ -287,12 +294,17 @@ def _marked(mark: str) -> list[int]:
     return found
 
 
-def _command(pid: int) -> str:
-    """The file name of what a process runs."""
+def titled(pid: int) -> str:
+    """What a process runs, or what it calls itself."""
     try:
-        return Path(Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()).name
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
     except OSError:
         return ""
+
+
+def _command(pid: int) -> str:
+    """The file name of what a process runs."""
+    return Path(titled(pid)).name
 
 
 def _began(pid: int) -> str | None:

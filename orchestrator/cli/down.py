@@ -7,11 +7,14 @@ from contextlib import ExitStack, nullcontext
 import click
 
 from orchestrator.cli import foreground
-from orchestrator.cli.output import DONE, say
+from orchestrator.cli.output import DONE, note, say
 from orchestrator.ground.errors import MoveRefused, OrchError
 from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings, from_environment
 from orchestrator.service import host
+
+
+LEAVES_WITHIN_S = 120.0  # what trials are given to save, where others lead
 
 
 @click.command("down")
@@ -21,7 +24,10 @@ from orchestrator.service import host
     help="Stop them even if another process runs studies on them or the ledger cannot be read.",
 )
 def command(force: bool) -> int:
-    """Stop the workers (the embedded Ray) on this machine."""
+    """Stop the workers (the embedded Ray) on this machine.
+
+    On a host that has joined a server, its trials save first and go on on other hosts.
+    """
     from orchestrator.backends import daemon
 
     settings = from_environment()
@@ -29,6 +35,8 @@ def command(force: bool) -> int:
     if daemon.find(settings.home) is None and not daemon.folder(settings.home).exists():
         say(none)
         return DONE
+    if daemon.joined(settings.home) is not None and not force:
+        return _leave(settings)
     claim = host.claimed(settings)
     if claim is None and not force:
         raise _in_use(settings)
@@ -49,6 +57,20 @@ def command(force: bool) -> int:
                     raise
             daemon.stop(settings.home)
     say(f"Stopped the workers of {settings.home}." + (f" {cut} runs were cut short." if cut else ""))
+    return DONE
+
+
+def _leave(settings: Settings) -> int:
+    """This machine runs another's trials: they save first."""
+    from orchestrator.backends import daemon, leaving
+
+    at_work = leaving.at_work(settings.home)
+    if at_work:
+        note(f"Waiting for {at_work} worker{'s' * (at_work != 1)} to save (Ctrl-C ends nothing).")
+    saved = leaving.leave(settings.home, within_s=LEAVES_WITHIN_S)
+    daemon.stop(settings.home)
+    late = f" After {LEAVES_WITHIN_S:.0f} s some had not saved: their trials go on from their checkpoints."
+    say(f"Stopped the workers of {settings.home}.{'' if saved else late}")
     return DONE
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
@@ -43,18 +44,19 @@ def command(url: str, workers: int | None, insecure: bool) -> int:
         )
     from orchestrator.backends import daemon
     from orchestrator.client import Client
-    from orchestrator.runs import provenance
+    from orchestrator.runs import provenance, shared
 
     with Client(url, refused_s=0.0) as client:
         cluster = client.cluster()
-    own = provenance.of_hosts()
-    other = [
-        f"{name} {theirs}, and this machine has {own.get(name, 'none')}"
-        for name, theirs in cluster["versions"].items()
-        if own.get(name) != theirs
-    ]
-    if other:
-        raise MoveRefused(f"{url} runs {'; it runs '.join(other)}. Install the same versions here.")
+        own = provenance.of_hosts()
+        other = [
+            f"{name} {theirs}, and this machine has {own[name]}"
+            for name, theirs in cluster["versions"].items()
+            if own[name] != theirs
+        ]
+        if other:
+            raise MoveRefused(f"{url} runs {'; it runs '.join(other)}. Install the same versions here.")
+        client.sees(shared.answer(Path(cluster["runs"]), cluster["word"]))
     cpus = workers or settings.workers
     daemon.join(settings.home, cluster["address"], cpus=cpus, token=cluster["token"])
     say(f"Joined {url} with {cpus} worker{'s' * (cpus != 1)}. To leave: orch down")

@@ -189,8 +189,12 @@ class Client:
         return str(self._get("/version")["version"])
 
     def cluster(self) -> Json:
-        """What a host needs to join: `address` and `token` of the workers' Ray, and `versions`."""
+        """What a host needs to join: the workers' Ray, the versions, and where the runs lie."""
         return self._get("/cluster")
+
+    def sees(self, name: str) -> None:
+        """MoveRefused unless the service sees the file that this machine has written for it."""
+        self._wire.read(self._wire.ask("POST", "/cluster/storage", body={"name": name}))
 
     def link(self) -> Json:
         """`url`: where a browser signs in with this client's token, once; it works for `expires_in_s`."""
