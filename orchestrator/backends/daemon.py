@@ -208,9 +208,11 @@ def _start(home: str | Path, cpus: int, *, joins: str = "", rays_own: bool = Fal
     temp_dir = _temporary()
     # Written before the start, so that whoever comes after a kill -9 of this process finds what to end.
     _write(home, _Record(joins, mark, temp_dir, bool(joins)))
+    head = ("--head", "--port=0", "--include-dashboard=false")
+    joined = (f"--address={joins}", f"--labels={LABEL}={mark}")
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start",
-        *([f"--address={joins}", f"--labels={LABEL}={mark}"] if joins else ["--head", "--port=0", "--include-dashboard=false"]),
+        *(joined if joins else head),
         "--min-worker-port=0", "--max-worker-port=0",
         f"--num-cpus={cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={temp_dir}/{RAYS}",
         "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats",

@@ -34,7 +34,7 @@ def leave(
     )
     if not accepted:
         raise BackendLost(
-            f"The Ray at {record.address} does not let this machine leave. End it with --force."
+            f"The Ray at {record.address} does not let this machine leave. End its workers with --force."
         )
     deadline = now() + within_s
     while at_work(home):

@@ -43,11 +43,11 @@ def draining() -> set[str]:
 def drain(address: str, label: str, value: str, *, within_s: float) -> bool:
     """Tell the Ray there that the node with this label is about to be taken away; whether it heeds that."""
     from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
-    from ray.core.generated import autoscaler_pb2
+    from ray.core.generated import autoscaler_pb2 as pb2
 
     gcs = GcsClient(address=address)
     until_ms = int((time.time() + within_s) * 1000)
-    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    reason = pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")  # type: ignore[attr-defined]
     nodes = [n for n, info in gcs.get_all_node_info().items() if info.labels.get(label) == value]
     said = [gcs.drain_node(n.hex(), reason, "orch down", until_ms) for n in nodes]
     return bool(said) and all(accepted for accepted, _ in said)

@@ -13,7 +13,6 @@ from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings, from_environment
 from orchestrator.service import host
 
-
 LEAVES_WITHIN_S = 120.0  # what trials are given to save, where others lead
 
 
