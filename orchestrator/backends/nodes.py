@@ -39,7 +39,8 @@ class Nodes:
                     each["NodeID"],
                     each["NodeManagerHostname"],
                     each["Resources"],
-                    each.get("Labels") or {},
+                    each["NodeManagerAddress"],
+                    labels=each.get("Labels") or {},
                     draining=each["NodeID"] in draining,
                     most=self._most_here if each["NodeID"] == self.here else None,
                 )

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.runs.contract import AttemptKey, HostView
 from orchestrator.study.spec import Resources
 
 Need = Mapping[str, float]  # by Ray's names
 Held = Mapping[str, Sequence[Need]]  # by the node's id
+KINDS = ("CPU", "GPU", "TPU")
 ROUNDING = 1e-6  # Ray counts in units of 0.0001
 
 
@@ -23,6 +25,7 @@ class Node:
     node_id: str
     name: str
     has: Need
+    address: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     draining: bool = False
     most: int | None = None  # trials at a time, where that is fewer than it has CPUs
@@ -33,9 +36,13 @@ class Node:
         cpus = int(self.has.get("CPU", 0))
         return cpus if self.most is None else min(cpus, self.most)
 
+    def seen(self, at_work: Sequence[AttemptKey]) -> HostView:
+        has = {kind: amount for kind in KINDS if (amount := self.has.get(kind, 0))}
+        return HostView(self.name, self.address, has, self.places, tuple(at_work), self.draining)
+
     @property
     def words(self) -> str:
-        has = [(self.has.get(kind, 0), kind) for kind in ("CPU", "GPU", "TPU")]
+        has = [(self.has.get(kind, 0), kind) for kind in KINDS]
         return f"{self.name} ({', '.join(f'{n:g} {kind}' for n, kind in has if n or kind == 'CPU')})"
 
 

@@ -22,7 +22,7 @@ from orchestrator.backends.connection import CONNECT_S, NAMESPACE, connect
 from orchestrator.backends.nodes import Nodes
 from orchestrator.backends.placement import Need, Node, count, in_all, need, open_to
 from orchestrator.ground.errors import BackendLost
-from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
+from orchestrator.runs.contract import AttemptKey, Ended, HostView, Launch, Progress
 from orchestrator.runs.folders import read_journal
 from orchestrator.runs.worker import State, Worker, hidden
 from orchestrator.study.spec import Resources
@@ -89,6 +89,16 @@ class RayBackend:
         words = ", ".join(node.words for node in hosts[:5]) + (", …" if len(hosts) > 5 else "")
         return f"{len(hosts)} host{'s' * (len(hosts) != 1)}: {words}" if hosts else "no hosts"
 
+    def hosts(self) -> tuple[HostView, ...]:
+        with self._reachable():
+            self._heed_hosts()
+            nodes = sorted(self._nodes.look().values(), key=lambda node: (node.name, node.address))
+        work: dict[str, list[AttemptKey]] = {}
+        for slot in self._slots:
+            if slot.launch is not None:
+                work.setdefault(slot.node_id, []).append(slot.launch.key)
+        return tuple(node.seen(work.get(node.node_id, ())) for node in nodes)
+
     def free(self, resources: Resources, ahead: Sequence[Resources] = ()) -> int:
         if resources.hosts > 1:
             return 0  # gangs of workers are not built yet
@@ -112,7 +122,6 @@ class RayBackend:
         news: dict[AttemptKey, Progress] = {}
         asked: list[tuple[AttemptKey, _Slot]] = []
         with self._reachable():
-            self._heed_hosts()
             for key, sequence in after.items():
                 slot = self._holder(key)
                 if slot is None:

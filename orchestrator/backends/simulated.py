@@ -15,7 +15,7 @@ from typing import Literal
 from orchestrator.backends.placement import Need, Node, in_all, need, open_to
 from orchestrator.ground.clock import Clock
 from orchestrator.ledger.records import Event
-from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
+from orchestrator.runs.contract import AttemptKey, Ended, HostView, Launch, Progress
 from orchestrator.runs.worker import as_preempted, prepare, run_entrypoint, spoken, started
 from orchestrator.study.spec import Resources
 from trainer.protocol import SECONDS, Reply, Report
@@ -131,16 +131,16 @@ class SimulatedBackend:
         self._begins_after_s = begins_after_s
         self._clock = clock
         self._slots = slots
-        self.hosts = list(hosts)
+        self.nodes = list(hosts)
         self._faults = faults
         self._held: dict[AttemptKey, _Attempt] = {}
 
     def slots(self, resources: Resources) -> int:
-        return in_all(self.hosts, resources) if self.hosts else self._slots
+        return in_all(self.nodes, resources) if self.nodes else self._slots
 
     def free(self, resources: Resources, ahead: Sequence[Resources] = ()) -> int:
         self._drop_forgotten()
-        if self.hosts:
+        if self.nodes:
             return sum(self._open_to(resources, ahead).values())
         return max(0, self._slots - len(self._held) - len(ahead))
 
@@ -148,10 +148,18 @@ class SimulatedBackend:
         held: dict[str, list[Need]] = {}
         for attempt in self._held.values():
             held.setdefault(attempt.host, []).append(need(attempt.launch.resources))
-        return open_to(self.hosts, held, need(resources), [need(other) for other in ahead])
+        return open_to(self.nodes, held, need(resources), [need(other) for other in ahead])
+
+    def hosts(self) -> tuple[HostView, ...]:
+        self._drop_forgotten()
+        work: dict[str, list[AttemptKey]] = {}
+        for key, attempt in self._held.items():
+            work.setdefault(attempt.host, []).append(key)
+        nodes = self.nodes or [Node("", "simulated", {"CPU": self._slots})]
+        return tuple(node.seen(work.get(node.node_id, ())) for node in nodes)
 
     def room(self) -> str:
-        words = ", ".join(host.words for host in self.hosts)
+        words = ", ".join(host.words for host in self.nodes)
         return words or f"{self._slots} simulated workers"
 
     def submit(self, launch: Launch, ahead: Sequence[Resources] = ()) -> bool:
@@ -163,7 +171,7 @@ class SimulatedBackend:
         fault = next((f for f in self._faults if f.strikes(launch.key)), None)
         wait_s = self._begins_after_s
         attempt = _Attempt(launch, self._clock.monotonic() + wait_s, self._clock.time() + wait_s, fault)
-        if self.hosts:
+        if self.nodes:
             room = self._open_to(launch.resources, ahead)
             attempt.host = max(room, key=lambda host: room[host])
         self._held[launch.key] = attempt

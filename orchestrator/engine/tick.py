@@ -35,7 +35,7 @@ from orchestrator.ledger.records import (
     study_of,
 )
 from orchestrator.ledger.rules import heard
-from orchestrator.runs.contract import AttemptKey, Backend, Ended, Launch, Progress
+from orchestrator.runs.contract import AttemptKey, Backend, Ended, HostView, Launch, Progress
 from orchestrator.runs.folders import NotWritten, Storage
 from orchestrator.study.entrypoint import code_of, find_entrypoint, find_shape_key
 from orchestrator.study.space import Point
@@ -57,6 +57,7 @@ class Tick:
     open_studies: int = 0
     unrunnable: Mapping[str, str] = field(default_factory=dict)  # study -> why this process cannot launch it
     passing: frozenset[str] = frozenset()  # those of them whose trouble may pass by itself
+    hosts: tuple[HostView, ...] = ()
 
     @property
     def idle(self) -> bool:
@@ -112,6 +113,7 @@ class Engine:
                 self._unrunnable.discard(study_id)
             studies = {s.study_id: s for s in self.store.studies(NOT_ENDED)}
             self._unrunnable.keep_only(studies)
+            hosts = self.backend.hosts()
             ended = self._collect(epoch, studies)
             running = [study for study in studies.values() if study.state is StudyState.RUNNING]
             drained = [study for study in studies.values() if study.state is StudyState.DRAINED]
@@ -126,6 +128,7 @@ class Engine:
                 open_studies=len(running),
                 unrunnable=self._unrunnable.sentences(),
                 passing=self._unrunnable.passing(),
+                hosts=hosts,
             )
         except BaseException:
             self._forget_readings()

@@ -63,6 +63,18 @@ class Progress:
     ended: Ended | None = None  # given only together with the last of the events
 
 
+@dataclass(frozen=True)
+class HostView:
+    """A host that attempts run on, for people to see."""
+
+    name: str
+    address: str
+    has: Mapping[str, float]  # CPU, GPU, TPU
+    places: int  # trials at a time, at most
+    at_work: tuple[AttemptKey, ...] = ()
+    draining: bool = False
+
+
 class Backend(Protocol):
     def slots(self, resources: Resources) -> int:
         """How many such trials this backend can hold in all (not only those free now)."""
@@ -70,6 +82,9 @@ class Backend(Protocol):
     def free(self, resources: Resources, ahead: Sequence[Resources] = ()) -> int:
         """How many such trials could begin now, once those `ahead`, which have waited longer, are given
         room: where none has it yet, a host that can is kept for it."""
+
+    def hosts(self) -> tuple[HostView, ...]:
+        """All that there are now. Asked at every tick, also when nothing runs: what hosts do is heeded here."""
 
     def room(self) -> str:
         """What there is for all trials, in words: for a person who asks for more."""
