@@ -27,7 +27,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Result:
+class Ended:
     run: Run
     value: float
     folder: Path  # what the run left is there
@@ -38,7 +38,7 @@ class _Progress:
     arm: Arm
     begun: int = 0
     ended: int = 0
-    results: list[Result] = field(default_factory=list)  # of the completed runs
+    results: list[Ended] = field(default_factory=list)  # of the completed runs
 
     @property
     def done(self) -> bool:
@@ -50,7 +50,7 @@ class _Progress:
         return (self.arm.trials - self.ended) / self.arm.window if self.arm.bayesian else 0.0
 
     @property
-    def best(self) -> Result:
+    def best(self) -> Ended:
         if not self.results:
             raise RuntimeError(f"No run of {self.arm.name} completed, and another arm follows it.")
         return min(self.results, key=lambda result: (result.value, result.run.index))
@@ -83,7 +83,7 @@ class Runs:
         progress = self._arms[run.arm]
         progress.ended += 1
         if value is not None:
-            progress.results.append(Result(run, value, folder))
+            progress.results.append(Ended(run, value, folder))
 
     @property
     def ended(self) -> int:

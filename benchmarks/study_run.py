@@ -92,8 +92,10 @@ def timed(
     name: str,
     label: str,
     on_interrupt: Callable[[], object] = lambda: None,
+    given: Mapping[str, str] | None = None,
 ) -> Took:
-    """Run a command to its end. What it prints goes to NAME.out and NAME.log beside its home."""
+    """Run a command to its end. What it prints goes to NAME.out and NAME.log beside its home. `given`: what
+    else is in its environment."""
     load = os.getloadavg()[0]
     home.parent.mkdir(parents=True, exist_ok=True)
     log = home.parent / f"{name}.log"
@@ -101,7 +103,12 @@ def timed(
         begun = told = time.perf_counter()
         # A session of its own: Ctrl-C reaches it through us alone, once.
         process = subprocess.Popen(
-            command, cwd=folder, env=environment(home), stdout=out, stderr=err, start_new_session=True
+            command,
+            cwd=folder,
+            env=environment(home) | (given or {}),
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
         )
         try:
             while not (ended := _ended(process.pid)):

@@ -15,7 +15,6 @@ import functools
 import json
 import math
 import os
-import secrets
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -210,16 +209,12 @@ def main() -> int:
     asked = parser.parse_args()
     home = asked.home.absolute()
     home.mkdir(parents=True, exist_ok=True)
-    token = home / "token"
-    token.write_text(secrets.token_hex(32))  # else Ray leaves one in the user's home
     # What the workers inherit. MLflow has the results: Tune need not write them as CSV and JSON too.
     os.environ |= {
         "ORCH_HOME": str(home),
         "JAX_PLATFORMS": "cpu",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
     }
     runs = Runs(catalog.get(STUDY, asked.size), schedules=home / "schedules")
     with contextlib.redirect_stdout(sys.stderr):  # Tune prints even when it is told to be quiet

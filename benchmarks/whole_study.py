@@ -14,6 +14,7 @@ import argparse
 import functools
 import json
 import os
+import secrets
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -109,7 +110,18 @@ def _part(name: str, *, folder: Path, size: str, workers: int) -> dict[str, Any]
 
 def _script(home: Path, *, size: str, workers: int, name: str, label: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.tune_script", "--size", size, "--home", str(home)]
-    took = timed([*command, "--workers", str(workers)], folder=HERE, home=home, name=name, label=label)
+    token = home.parent / "token"
+    token.parent.mkdir(parents=True, exist_ok=True)
+    token.write_text(secrets.token_hex(32))
+    took = timed(
+        [*command, "--workers", str(workers)],
+        folder=HERE,
+        home=home,
+        name=name,
+        label=label,
+        # Before Ray is imported; else it leaves a token in the user's home.
+        given={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"},
+    )
     if took.rc:
         raise SystemExit(f"{label}: it ended with {took.rc}; its log is {home.parent / f'{name}.log'}.")
     told = json.loads((home.parent / f"{name}.out").read_text())
