@@ -105,7 +105,7 @@ def timed(
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment(home) | (given or {}),
+            env={**environment(home), **(given or {})},
             stdout=out,
             stderr=err,
             start_new_session=True,

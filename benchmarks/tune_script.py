@@ -33,6 +33,7 @@ from benchmarks.study_run import CLOCKS, arm_values, clocks_of, tell
 from orchestrator.study.configs import default_point
 from orchestrator.study.spec import Arm, Parameter, StudySpec
 from studies import catalog
+from trainer.protocol import Place, Reply, Report
 
 STUDY = "bo-vs-guided"
 DIVERGED = 99.0  # what the searcher is told of such a run
@@ -115,7 +116,6 @@ def trained(given: dict[str, Any]) -> None:
     home, arm, index = Path(given["home"]), str(given["arm"]), int(given["index"])
     _on_a_core_of_its_own(home)
     from trainer import run as trainer
-    from trainer.protocol import Place, Reply, Report
 
     folder = folder_of(home, arm, index)
     folder.mkdir(parents=True)
@@ -144,31 +144,48 @@ class _Log:
         assert experiment is not None  # made before the first trial
         self._run = self._client.create_run(experiment.experiment_id, run_name=name).info.run_id
         self._metrics: list[Metric] = []
+        self._points = Points()
         params = [Param(path, str(value)) for path, value in _flat(config)]
         for first in range(0, len(params), MOST_PARAMS):
             self._client.log_batch(self._run, params=params[first : first + MOST_PARAMS])
 
-    def hear(self, report: Any) -> None:
-        evaluated = report.kind == "eval"
-        told = {**report.values, **{f"hyper/{name}": value for name, value in report.hyper.items()}}
-        told |= {f"clock/{name}": value for name, value in report.clocks.items()} if evaluated else {}
-        self._keep(told, report.step)
-        if evaluated:
+    def hear(self, report: Report) -> None:
+        self._metrics += self._points.of(report)
+        if report.kind == "eval":
             self._send()
 
     def end(self, values: Mapping[str, float]) -> None:
-        self._keep({f"final/{name}": value for name, value in values.items()}, 0)
+        self._metrics += _metrics({f"final/{name}": value for name, value in values.items()}, 0)
         self._send()
         self._client.set_terminated(self._run)
-
-    def _keep(self, told: Mapping[str, float], step: int) -> None:
-        now = int(time.time() * 1000)
-        self._metrics += [Metric(name, float(value), now, step) for name, value in told.items()]
 
     def _send(self) -> None:
         while self._metrics:
             self._client.log_batch(self._run, metrics=self._metrics[:MOST_METRICS])
             del self._metrics[:MOST_METRICS]
+
+
+class Points:
+    """What MLflow is told of a run: losses of every step; hyperparameters where they change; clocks at
+    evaluations. As much as a study's trials have there."""
+
+    def __init__(self) -> None:
+        self._hyper: dict[str, float] = {}  # as it was last told
+
+    def of(self, report: Report) -> list[Metric]:
+        evaluated = report.kind == "eval"
+        hyper = {f"hyper/{name}": value for name, value in report.hyper.items()}
+        changed = {
+            name: value for name, value in hyper.items() if evaluated or self._hyper.get(name) != value
+        }
+        self._hyper |= hyper
+        clocks = {f"clock/{name}": value for name, value in report.clocks.items()} if evaluated else {}
+        return _metrics({**report.values, **changed, **clocks}, report.step)
+
+
+def _metrics(values: Mapping[str, float], step: int) -> list[Metric]:
+    now = int(time.time() * 1000)
+    return [Metric(name, float(value), now, step) for name, value in values.items()]
 
 
 def _flat(config: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

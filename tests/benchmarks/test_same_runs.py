@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.same_runs import Runs
+from benchmarks.same_runs import Run, Runs
 from orchestrator import rehearsal
 from orchestrator.backends.simulated import SimulatedBackend, VirtualClock
 from orchestrator.engine.tick import Engine
@@ -59,7 +59,7 @@ def by_the_engine(spec: StudySpec, folder: Path) -> Configs:
 def by_the_script(spec: StudySpec, folder: Path, *, at_a_time: int = 2) -> Configs:
     runs = Runs(spec, schedules=folder / "schedules")
     configs: Configs = defaultdict(list)
-    under_way = []
+    under_way: list[Run] = []
     while runs.ended < runs.total:
         while len(under_way) < at_a_time and (run := runs.next(_proposal)):
             under_way.append(run)
