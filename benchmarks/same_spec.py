@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import Result, result, table
+from benchmarks.measuring import Result, environment, result, table
 from benchmarks.study_run import (
     CLOCKS,
     HERE,
@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             spec=str(spec),
             workers=asked.workers,
             against=str(sides[AGAINST].python),
+            commit=environment()["commit"],
         )
         found = {
             side: parts.measured(

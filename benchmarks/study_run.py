@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent.parent
 CLOCKS = ("train_s", "eval_s", "compile_s", "other_s", "steps", "tokens")
 KEPT = ("programs", "data")  # of a home: what a second study finds ready
 TOLD_EVERY_S = 30.0
-ENDING_S = 60.0  # what a command may take to end after Ctrl-C
+ENDING_S = 15.0  # what a command may take to end after Ctrl-C: nothing of it is needed
 # What of this shell's environment would make two sides differ.
 OTHERS = ("ORCH_", "RAY_", "TUNE_", "MLFLOW_", "PYTHONPATH", "JAX_", "XLA_")
 
@@ -97,6 +97,8 @@ def timed(
     """Run a command to its end. What it prints goes to NAME.out and NAME.log beside its home. `given`: what
     else is in its environment."""
     load = os.getloadavg()[0]
+    if load > 0.5:
+        tell(f"{label}: the machine is not idle (load {load:.1f}), so its times are not to be quoted.")
     home.parent.mkdir(parents=True, exist_ok=True)
     log = home.parent / f"{name}.log"
     with (home.parent / f"{name}.out").open("w") as out, log.open("w") as err:

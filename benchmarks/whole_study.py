@@ -22,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import Result, result, table
+from benchmarks.measuring import Result, environment, result, table
 from benchmarks.study_run import (
     CLOCKS,
     HERE,
@@ -62,7 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = asked.folder or Path(tempfile.gettempdir()) / f"orch-whole-study-{asked.size}"
     folder = folder.absolute()
     with interruptible():
-        parts = Parts(folder / "parts.json", size=asked.size, workers=asked.workers)
+        parts = Parts(
+            folder / "parts.json", size=asked.size, workers=asked.workers, commit=environment()["commit"]
+        )
         for name in wanted(asked.only, cold=asked.cold, warm=asked.warm):
             side = name.partition("-")[0]
             measure = functools.partial(
