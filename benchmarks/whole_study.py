@@ -97,6 +97,7 @@ def _part(name: str, *, folder: Path, size: str, workers: int) -> dict[str, Any]
     home = folder / "home"
     if state == "cold":
         cleared(home)
+        cleared(folder / "cold")
     elif (folder / "cold").exists():  # a warm part was cut short: again from the cold one's programs
         cleared(home)
         (folder / "cold").rename(home)
