@@ -127,7 +127,7 @@ def _script(home: Path, *, size: str, workers: int, name: str, label: str) -> di
     )
     if took.rc:
         raise SystemExit(f"{label}: it ended with {took.rc}; its log is {home.parent / f'{name}.log'}.")
-    told = json.loads((home.parent / f"{name}.out").read_text())
+    told = json.loads((home.parent / f"{name}.out").read_text().splitlines()[-1])
     return {**asdict(took), **told}
 
 
