@@ -35,8 +35,8 @@ REACH_RANGE = (0.1, 30.0)
 # Of the paper's peak learning rate, in short runs: the best default by the rule of the study default-rate,
 # at quick and at laptop. The paper's own is several times too low for them, and would be easy to beat.
 RATE_FACTOR = 2
-# Steps of a run that is saved at its end alone: at most a minute on a core, which is sooner done again than all
-# runs have saved. One that is paused or whose machine is taken saves all the same.
+# Steps of a run that is saved at its end alone: at most a minute on a core, sooner done again than all runs
+# have saved. One that is paused or whose machine is taken saves all the same.
 SAVED_ONCE = 3_000
 TARGETS = (1, 0.5, 0.25)  # of the default's dev loss
 LENGTHS = (1.15, 1.3, 1.7)  # of plain training, over the base run's
