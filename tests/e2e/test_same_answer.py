@@ -51,7 +51,7 @@ def _spec(path: Path) -> Path:
     spec = {
         "name": "storm",
         "entrypoint": "trainer.run",
-        "base": {**parts.sizes()["smoke"].base, "score": {"dev_sentences": 8}},
+        "base": {**parts.sizes()["smoke"].base, "checkpoint_every_steps": 10, "score": {"dev_sentences": 8}},
         "arms": [*searches, *confirming],
         "objective": {"metric": "dev_loss", "targets": [5.0]},
         "claim": {

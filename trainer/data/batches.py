@@ -180,7 +180,7 @@ def _bucket(
 
 
 def padded(examples: Examples, chosen: np.ndarray, source_length: int, target_length: int) -> Batch:
-    """These examples as rows; -1 is a row of padding."""
+    """These examples as rows."""
     e = examples
     source = _rows(e.source, e.source_starts, chosen, source_length)
     target = _rows(e.target, e.target_starts, chosen, target_length)
@@ -192,8 +192,7 @@ def padded(examples: Examples, chosen: np.ndarray, source_length: int, target_le
 
 def _rows(flat: np.ndarray, starts: np.ndarray, chosen: np.ndarray, length: int) -> np.ndarray:
     begin = starts[chosen]
-    size = np.where(chosen < 0, 0, starts[chosen + 1] - begin)
-    within = np.arange(length) < size[:, None]
+    within = np.arange(length) < (starts[chosen + 1] - begin)[:, None]
     at = np.minimum(begin[:, None] + np.arange(length), len(flat) - 1)
     return np.where(within, flat[at], 0).astype(np.int32)
 
@@ -212,14 +211,3 @@ def held_out_batch(examples: Examples, *, rows: int) -> Batch:
         rounded(int(examples.source_lengths[chosen].max())),
         rounded(int(examples.target_lengths[chosen].max())),
     )
-
-
-def stacked(examples: Examples, *, rows: int) -> Batch:
-    """All examples in order, in batches of one shape along a first axis; the last one is filled up."""
-    count = math.ceil(len(examples) / rows)
-    chosen = np.full(count * rows, -1)
-    chosen[: len(examples)] = np.arange(len(examples))
-    source = rounded(int(examples.source_lengths.max()))
-    target = rounded(int(examples.target_lengths.max()))
-    batch = padded(examples, chosen, source, target)
-    return {name: array.reshape(count, rows, -1) for name, array in batch.items()}

@@ -14,7 +14,7 @@ from trainer.models.losses import token_cross_entropy
 
 
 def split_loss(settings: Settings, params: Any, batches: Any) -> float:
-    """Of batches stacked along a first axis; rows of zeros, which fill up the last one, weigh nothing."""
+    """Of batches stacked along a first axis, packed or not; rows of zeros, which fill up, weigh nothing."""
     return float(_compiled(settings)(params, batches))
 
 

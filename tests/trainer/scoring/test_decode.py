@@ -261,6 +261,13 @@ def test_sentences_come_back_in_their_order_and_few_programs_are_compiled(traced
     assert translate_all(T5, params, [], rows=4) == []
 
 
+def test_a_narrow_model_translates_few_rows_at_a_time(traced: list[Any]) -> None:
+    sources = [[2, 3], [4, 5, 3]]
+    by_default = translate_all(T5, lively_params(T5), sources, beam=1, length=5)
+    assert traced == [(decoding.NARROW_ROWS, 16)]
+    assert by_default == translate_all(T5, lively_params(T5), sources, rows=4, beam=1, length=5)
+
+
 def test_one_program_serves_all_parameters_and_penalties(traced: list[Any]) -> None:
     run = functools.partial(find, T5, source=SOURCE, length=LENGTH)
     run(params=lively_params(T5))
