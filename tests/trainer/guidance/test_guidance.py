@@ -65,9 +65,17 @@ def unguided() -> dict[str, Any]:
     return {name: run(name, None, 0.0)[0] for name in ("lamb", "adafactor")}
 
 
+# The first two are shown of the vector in tests/trainer/optim/test_flat.py, Adafactor by another estimator.
+SLOW = [("lamb", "forward"), ("lamb", "discounted"), ("adafactor", "dot")]
+
+
 @pytest.mark.parametrize(
     ("optimizer", "name"),
-    [*(("lamb", name) for name in ESTIMATORS), ("adafactor", "dot"), ("adafactor", "next-batch")],
+    [
+        *(("lamb", name) for name in ESTIMATORS if ("lamb", name) not in SLOW),
+        ("adafactor", "next-batch"),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOW),
+    ],
 )
 def test_a_meta_learning_rate_of_zero_is_the_unguided_run_bit_for_bit(
     optimizer: str, name: str, unguided: dict[str, Any]
