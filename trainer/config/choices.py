@@ -40,7 +40,7 @@ ESTIMATORS = Registry(
         "next-batch": EstimatorChoice("trainer.guidance.next_batch:from_config", audited=True),
         "discounted": EstimatorChoice("trainer.guidance.discounted:from_config", ("discount",), audited=True),
         "lagged": EstimatorChoice(
-            "trainer.guidance.lagged:from_config", ("lag_steps", "anneal_steps"), audited=True
+            "trainer.guidance.lagged:from_config", ("every_steps", "lag_steps", "anneal_steps"), audited=True
         ),
     },
 )

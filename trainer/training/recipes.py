@@ -169,11 +169,12 @@ def estimator_of(config: TrainConfig) -> Estimator | None:
 
 def _etas(config: TrainConfig, estimator: Estimator | None, *, skip: int) -> dict[str, float]:
     """η̂ by name: its own, else the one for all, else the estimator's."""
+    if estimator is None:
+        return {}
     guidance = config.guidance
     every = guidance.eta
     if guidance.reach is not None:
-        every = eta_for_reach(guidance.reach, steps=config.steps, every_steps=guidance.every_steps, skip=skip)
-    if estimator is None:
-        return {}
+        between = estimator.every_steps
+        every = eta_for_reach(guidance.reach, steps=config.steps, every_steps=between, skip=skip)
     own = {name: guidance.hypers.get(name, {}).get("eta", every) for name in guidance.learn}
     return {name: estimator.own_eta(name) if eta is None else float(eta) for name, eta in own.items()}

@@ -61,6 +61,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Any, key: jax.Array) ->
         step=state.step,
         numbers=state.settings["estimator"],
         move=move,
+        values=lambda raw: {**values(raw), "learning_rate": learning_rate},
         gradient=(lambda raw: loss_and_gradient(raw)[1]) if recipe.layout.in_loss else None,
         guidance_loss=lambda params, held_out: loss_at(params, held_out, guidance_key, False),
         guidance_batch=state.guidance_batch,

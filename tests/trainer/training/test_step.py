@@ -96,8 +96,9 @@ def test_twenty_trials_trace_the_step_once() -> None:
         None,
         HeldOut(every_steps=2),
         Lagged(lag_steps=2, recent_steps=1, anneal_steps=1, steps=8),
+        Lagged(lag_steps=2, recent_steps=1, anneal_steps=1, steps=8, every_steps=1),
     ],
-    ids=["plain", "thinned", "lagged"],
+    ids=["plain", "thinned", "lagged", "lagged, every step"],
 )
 def test_the_length_of_a_chunk_changes_no_bit(estimator: Estimator | None) -> None:
     hypers = [ALPHA, BETA1] if estimator else []
