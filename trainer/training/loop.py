@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -267,7 +267,7 @@ class _Run:
             return Reply.GO
         snapshot = Snapshot(
             step=self.step,
-            state=self.state,
+            state=self.state.kept(),
             seed=self.job.seed,
             fingerprint=self.job.fingerprint,
             cursor=self.cursor,
@@ -292,18 +292,22 @@ class _Run:
         path, forked = Path(told["checkpoint"]), told.get("fork")
         earlier = [Path(folder) for folder in told.get("earlier", ())]
         restored = checkpoint.restore(
-            path, self.state, fingerprint=self.job.fingerprint if forked is None else None, earlier=earlier
+            path,
+            self.state.kept(),
+            fingerprint=self.job.fingerprint if forked is None else None,
+            earlier=earlier,
         )
         if restored is None:
             self.notes.append(f"{path} was damaged, and the run started anew.")
             self._fell_back(None, checkpoint.candidates(path, earlier))
             return
         snapshot = restored.snapshot
+        state = snapshot.state._replace(settings=self.job.state.settings)
         if forked is not None:
-            snapshot = replace(snapshot, state=_fork(snapshot.state, self.job.state, forked))
-        for leaf in jax.tree.leaves(self.job.state):  # used up, as a step would: else it is held twice
+            state = _fork(state, self.job.state, forked)
+        for leaf in jax.tree.leaves(self.job.state.kept()):  # used up, as a step would: else it is held twice
             leaf.delete()
-        self.state, self.cursor, self.step = snapshot.state, snapshot.cursor, snapshot.step
+        self.state, self.cursor, self.step = state, snapshot.cursor, snapshot.step
         self.values = dict(snapshot.values or {})
         self.trajectory.from_checkpoint(snapshot.curves or {})
         self.clocks.from_checkpoint(snapshot.clocks or {})
@@ -341,8 +345,7 @@ def _fork(state: TrainState, begun: TrainState, names: Sequence[str]) -> TrainSt
     with them: how a population passes parameters on, and a rollout tries other values. The rest, what
     learned among it, stays as it was."""
     own = {name: begun.raw[name] for name in names if name in begun.raw}
-    raw, settings = jax.tree.map(lambda leaf: jax.device_put(np.array(leaf)), (own, begun.settings))
-    return state._replace(raw={**state.raw, **raw}, settings=settings)
+    return state._replace(raw={**state.raw, **jax.tree.map(lambda leaf: jax.device_put(np.array(leaf)), own)})
 
 
 def _firmer(one: Reply, other: Reply) -> Reply:

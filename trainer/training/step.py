@@ -27,14 +27,12 @@ PROGRAMS_KEPT = 8
 
 
 def train_step(recipe: Recipe, state: TrainState, batch: Any, key: jax.Array) -> tuple[TrainState, Metrics]:
-    numbers = state.settings["schedule"]
-    multiplier = schedules.multiplier(recipe.schedule, state.step, numbers)
-    recorded = schedules.replayed_values(recipe.schedule, state.step, numbers)
+    multiplier, told = schedules.at(state.step, state.settings["schedule"])
     learning_rate = state.settings["learning_rate"] * multiplier
     dropout = key_for(key, "dropout", state.step)
 
     def values(raw: Raw) -> Raw:
-        return {**recipe.layout.values(raw), **recorded}
+        return schedules.told_or_own(told, recipe.layout.values(raw))
 
     def loss_at(params: Any, *others: Any, **in_loss: Any) -> jax.Array:
         return recipe.loss_fn(as_trees(params), *others, **in_loss)

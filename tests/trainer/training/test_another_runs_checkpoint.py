@@ -50,7 +50,7 @@ def donor(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_named_hyperparameters_start_anew_and_all_else_goes_on(donor: str, tmp_path: Path) -> None:
     """Against the steps themselves, taken from the donor's state with the numbers exchanged by hand."""
     other = job(alpha=0.5, learning_rate=0.02, fingerprint="b" * 64)
-    restored = checkpoint.restore(Path(donor), job().state, fingerprint=None)
+    restored = checkpoint.restore(Path(donor), job().state.kept(), fingerprint=None)
     assert restored is not None
     taken = restored.snapshot.state
     begun = job(alpha=0.5, learning_rate=0.02).state
@@ -59,7 +59,7 @@ def test_named_hyperparameters_start_anew_and_all_else_goes_on(donor: str, tmp_p
     outcome, told = go(tmp_path / "run", other, checkpoint=donor, fork=["alpha"])
     assert outcome.status == "completed"
     assert outcome.checkpoint is not None
-    end = checkpoint.read(Path(outcome.checkpoint), job().state, fingerprint="b" * 64)
+    end = checkpoint.read(Path(outcome.checkpoint), job().state.kept(), fingerprint="b" * 64)
     assert equal_bits(end.state.params, expected.params)
     assert equal_bits(end.state.raw, expected.raw)
     assert [h["beta1"] for *_, h in told.said("train")] == np.asarray(metrics["hyper"]["beta1"]).tolist()

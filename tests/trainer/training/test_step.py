@@ -73,8 +73,7 @@ def test_twenty_trials_trace_the_step_once() -> None:
             "lamb",
             NextBatch(),
             *hypers,
-            schedule="linear",
-            numbers=schedules.numbers_of(warmup_steps=trial, steps=STEPS + trial),
+            numbers=schedules.curves_of("linear", warmup_steps=trial, steps=STEPS + trial),
             learning_rate=0.01 * (1 + trial),
             eta=0.001 * trial,
             skip=trial,
@@ -121,7 +120,6 @@ def test_a_replayed_schedule_gives_the_guided_runs_parameters_bit_for_bit(tmp_pa
         "lamb",
         None,
         Hyper("alpha", 1.0, per_group=True),
-        schedule="replayed",
         numbers=schedules.load(path),
         groups=groups,
     )
@@ -189,5 +187,5 @@ def test_a_recipe_that_does_not_fit_together_is_refused_with_a_sentence() -> Non
     assert str(refused.value) == "HeldOut needs a guidance batch. Give one."
     curve = {"multiplier": jnp.ones(3), "values": {"decay_rate": jnp.ones(3)}}
     with pytest.raises(ValueError) as refused:
-        start("lamb", None, schedule="replayed", numbers=curve)
+        start("lamb", None, numbers=curve)
     assert str(refused.value).startswith("The schedule replays decay_rate, and this run has alpha, beta1,")
