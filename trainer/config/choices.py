@@ -97,7 +97,7 @@ SCHEDULES = Registry(
     },
 )
 LEARNED_SCHEDULE = r".+\.(npz|json)"  # a file of a guided run: its schedule is replayed
-SHORTEST_CURVE = 512  # steps: what short runs need costs nothing
+SHORTEST_CURVE = 1024  # steps: what short runs need costs nothing
 
 
 def room_for(steps: int) -> int:

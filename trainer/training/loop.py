@@ -1,15 +1,11 @@
 """When does a run train, evaluate, save and stop? Cadence only; a step is `trainer.training.step`'s.
 
-Steps are trained in scanned chunks, one program for each length. All chunks have one length, the greatest
-divisor of the two intervals (evaluation, checkpoint) up to `chunk_steps`, and one more makes up what is
-left before the last step: two programs. Intervals that share no divisor of 8 or more are cut into powers of
-two: at most log2(chunk_steps) + 1 programs. Ends are functions of the step, so that a resumed run, which
-starts at one, goes on in the same chunks.
+Steps are trained in chunks of up to `chunk_steps`, which end where an evaluation or a checkpoint is due: one
+program for all lengths.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import time
@@ -30,7 +26,7 @@ from trainer.training.clocks import Clocks, peak_memory_bytes
 from trainer.training.state import TrainState
 from trainer.training.trajectory import MOST_POINTS, Trajectory
 
-SHORTEST_CHUNK = 8  # below it the start of a program costs as much as its steps (0.2 ms at `tiny`)
+CHUNK_STEPS = 50  # at most: a verdict is heard at a chunk's end, and SIGTERM has some 30 s
 _VERDICTS = tuple(Reply)
 _log = logging.getLogger("trainer")
 
@@ -48,29 +44,14 @@ class Cadence:
     steps: int
     eval_every_steps: int
     checkpoint_every_steps: int
-    chunk_steps: int = 50  # at most: a verdict is heard at a chunk's end, and SIGTERM has some 30 s
+    chunk_steps: int = CHUNK_STEPS  # at most
     points: int = MOST_POINTS  # of the trajectory, in the reports
     diverged_at: float = 10.0  # times the first loss
 
     def next_length(self, step: int) -> int:
         """How long the chunk that starts here is; 0 after the last step."""
-        left = self.steps - step
-        if self._unit:
-            return min(self._unit, left)
-        intervals = (self.eval_every_steps, self.checkpoint_every_steps)
-        left = min([left, *(every - step % every for every in intervals)])
-        return min(_power_of_two(left), _power_of_two(self.chunk_steps)) if left else 0
-
-    @functools.cached_property
-    def _unit(self) -> int:
-        shared = math.gcd(self.eval_every_steps, self.checkpoint_every_steps)
-        unit = max(n for n in range(1, min(shared, self.chunk_steps) + 1) if shared % n == 0)
-        longest = min(self.chunk_steps, self.eval_every_steps, self.checkpoint_every_steps)
-        return unit if unit >= min(SHORTEST_CHUNK, (longest + 1) // 2) else 0
-
-
-def _power_of_two(most: int) -> int:
-    return 1 << (most.bit_length() - 1) if most else 0
+        due = (every - step % every for every in (self.eval_every_steps, self.checkpoint_every_steps))
+        return min(self.steps - step, self.chunk_steps, *due)
 
 
 @dataclass(frozen=True)

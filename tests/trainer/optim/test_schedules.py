@@ -85,7 +85,7 @@ def test_past_its_end_a_replayed_schedule_stays_at_its_last_value(tmp_path: Path
 def test_curves_are_as_long_for_all_runs_of_up_to_a_power_of_two(tmp_path: Path) -> None:
     path = tmp_path / "schedule.npz"
     schedules.save(path, multiplier=np.ones(2000), values={"alpha": np.ones(2000)})
-    for steps, length in ((1, 512), (40, 512), (512, 512), (513, 1024), (160_000, 262_144)):
+    for steps, length in ((1, 1024), (40, 1024), (1024, 1024), (1025, 2048), (160_000, 262_144)):
         course = schedules.course_of({"alpha": {"end": 0.5}}, {"alpha": 1.0})
         computed = schedules.curves_of("linear", warmup_steps=1, steps=steps, courses=course)
         recorded = schedules.lasting(schedules.load(path), steps)

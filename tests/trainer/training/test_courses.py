@@ -115,11 +115,11 @@ def test_formulas_courses_and_replays_share_a_program_up_to_a_length() -> None:
         {"schedule": {"course": {"alpha": {"end": 0.1}}}},
         {"schedule": {"name": "cosine"}},
         {"schedule": {"name": "a.npz"}},
-        {"steps": 512},
+        {"steps": 1024},
     ]
     key = entrypoint.shape_key({})
     assert {entrypoint.shape_key(each) for each in same} == {key}
-    assert entrypoint.shape_key({"steps": 513}) != key
+    assert entrypoint.shape_key({"steps": 1025}) != key
 
 
 def _settings() -> Any:

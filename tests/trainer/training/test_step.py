@@ -19,7 +19,7 @@ from trainer.guidance import HeldOut, Hyper, Lagged, NextBatch
 from trainer.guidance.contract import Estimator
 from trainer.optim import schedules
 from trainer.training.state import begin, key_for
-from trainer.training.step import PROGRAMS_KEPT, compiled_scan, compiled_step
+from trainer.training.step import PROGRAMS_KEPT, Piece, compiled_scan, compiled_step
 
 STEPS = 12
 ALPHA, BETA1 = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)
@@ -106,6 +106,30 @@ def test_the_length_of_a_chunk_changes_no_bit(estimator: Estimator | None) -> No
         ends.append(in_chunks(recipe, state, each))
     for end in ends[1:]:
         assert equal_bits(end, ends[0])
+
+
+@pytest.mark.parametrize("estimator", [None, NextBatch()], ids=["plain", "next-batch"])
+def test_a_piece_that_is_filled_up_is_its_own_steps_in_one_program_for_all_lengths(
+    estimator: Estimator | None,
+) -> None:
+    traces = []
+
+    def counted(params: Any, batch: Any, key: Any, train: bool) -> jax.Array:
+        traces.append(train)
+        return loss_fn(params, batch, key, train)
+
+    hypers = [ALPHA, BETA1] if estimator else []
+    recipe, state = start("lamb", estimator, *hypers, eta=0.05, skip=0, loss=counted)
+    whole, expected = in_chunks(recipe, start("lamb", estimator, *hypers, eta=0.05, skip=0)[1], [STEPS])
+    batches, told, seen = mlp_batches(STEPS), [], set()
+    for first, end in ((0, 5), (5, 6), (6, STEPS)):
+        piece = Piece.of(jax.tree.map(lambda x, a=first, b=end: np.asarray(x[a:b]), batches), room=8)
+        state, metrics = compiled_scan(recipe)(state, piece, jax.random.key(0))
+        told.append(jax.tree.map(lambda x, n=end - first: np.asarray(x)[:n], metrics))
+        seen.add(len(traces))
+    assert len(seen) == 1, "another length was traced anew"
+    assert equal_bits(state, whole)
+    assert equal_bits(jax.tree.map(lambda *xs: np.concatenate(xs), *told), expected)
 
 
 def test_a_replayed_schedule_gives_the_guided_runs_parameters_bit_for_bit(tmp_path: Path) -> None:
