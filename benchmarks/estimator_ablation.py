@@ -30,7 +30,7 @@ from studies.parts import sizes
 from trainer.config import TrainConfig
 from trainer.data import home
 from trainer.data.tokens import Tokens, open_tokens
-from trainer.models import mesh, model_settings
+from trainer.models import mesh, model_settings, programs
 from trainer.training import assembly
 
 SEEDS = (9100, 9101, 9102)
@@ -94,7 +94,7 @@ def gains(cell: Cell) -> dict[str, dict[str, float]]:
 def measure() -> Result:
     if hasattr(os, "sched_setaffinity"):  # Linux only
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    assembly.keep_programs(home.programs())
+    programs.keep(home.programs())
     figures = {cell.slug: gains(cell) for cell in CELLS}
     least = {way: min(of[way]["gain"] for of in figures.values()) for way in WAYS if way != "static"}
     return result("estimator_ablation", ratios=least, figures=figures, wants={"lagged": "≥ 0"})

@@ -21,7 +21,7 @@ from trainer.config import TrainConfig, canonical, fingerprint
 from trainer.data import home
 from trainer.data.batches import Batch
 from trainer.data.tokens import Tokens, open_tokens
-from trainer.models import Settings, init_params, mesh, model_settings
+from trainer.models import Settings, init_params, mesh, model_settings, programs
 from trainer.optim import flat
 from trainer.protocol import Outcome, Place, Reporter
 from trainer.scoring.evaluation import split_loss
@@ -57,7 +57,7 @@ def opened(
 ) -> Iterator[tuple[Tokens, Settings, jax.sharding.Mesh]]:
     """A run's text, its model's settings and its devices; what JAX compiles meanwhile is on its clock."""
     mesh.start_distributed(place)
-    keep_programs(home.programs())
+    programs.keep(home.programs())
     give_back_after_compiling()
     devices = mesh.make_mesh(config.mesh)
     if place.process_count == 1 and all(each.platform == "cpu" for each in devices.devices.flat):
@@ -66,14 +66,6 @@ def opened(
     with clocks.hearing_compiles(), on_devices:
         tokens = open_tokens(config, home=home.texts())
         yield tokens, model_settings(config.model, vocabulary=tokens.vocabulary.size), devices
-
-
-def keep_programs(folder: Path) -> None:
-    """Compiled programs go to this folder, so that another process need not compile them again."""
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    # The small programs of a start cost as much together as the large one.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def job_of(config: TrainConfig, tokens: Tokens, settings: Settings, devices: jax.sharding.Mesh) -> Job:

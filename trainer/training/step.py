@@ -17,6 +17,7 @@ import numpy as np
 
 from trainer.guidance.contract import Scene, added
 from trainer.guidance.drive import Guided, guided_update
+from trainer.models import programs
 from trainer.models.mesh import pin_state
 from trainer.optim import schedules
 from trainer.optim.flat import as_trees
@@ -144,7 +145,7 @@ def scan_steps(recipe: Recipe, state: TrainState, piece: Piece, key: jax.Array) 
 def compiled_scan(recipe: Recipe) -> Callable[..., tuple[TrainState, Metrics]]:
     """`scan_steps` compiled, (state, piece, key) -> (state, metrics); batches are a piece of all of them.
     The given state is used up."""
-    compiled = jax.jit(functools.partial(scan_steps, recipe), donate_argnums=0)
+    compiled = programs.one_at_a_time(jax.jit(functools.partial(scan_steps, recipe), donate_argnums=0))
 
     def scan(state: TrainState, batches: Any, key: jax.Array) -> tuple[TrainState, Metrics]:
         piece = batches if isinstance(batches, Piece) else Piece.of(batches)
