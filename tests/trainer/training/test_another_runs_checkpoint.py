@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,17 @@ def test_a_fork_that_changes_nothing_is_the_run_itself(donor: str, tmp_path: Pat
     plain, _ = go(tmp_path / "plain", job(), checkpoint=donor)
     forked, _ = go(tmp_path / "forked", job(), checkpoint=donor, fork=["alpha", "no such name"])
     assert forked.values == plain.values
+
+
+def test_a_checkpoint_of_a_version_that_kept_the_numbers_too_is_gone_on_from(
+    donor: str, tmp_path: Path
+) -> None:
+    found = checkpoint.read(Path(donor), job().state.kept(), fingerprint=None)
+    numbers = {"learning_rate": np.float32(9), "schedule": {"steps": np.float32(7)}}
+    old = checkpoint.save(tmp_path / "old", replace(found, state=found.state._replace(settings=numbers)))
+    whole, _ = go(tmp_path / "whole", job(), checkpoint=donor)
+    resumed, _ = go(tmp_path / "resumed", job(), checkpoint=str(old))
+    assert resumed.values == whole.values
 
 
 def test_another_config_without_a_fork_is_refused(donor: str, tmp_path: Path) -> None:
