@@ -44,9 +44,9 @@ class Piece(NamedTuple):
         return cls(jax.tree.map(fill, batches) if steps < room else batches, np.int32(steps))
 
 
-# A kept program of even a small model holds 100 to 200 MB on a CPU, and a worker may meet dozens. A cell of
-# the study estimators has seven. One that was dropped is found on disk (training.keep_programs).
-PROGRAMS_KEPT = 8
+# A kept program of a small model holds 60 to 150 MB on a CPU, and a worker may meet a dozen. A search has
+# four at a time: plain, and guided for each set. One that was dropped is found on disk (models.programs).
+PROGRAMS_KEPT = 4
 
 
 def train_step(recipe: Recipe, state: TrainState, batch: Any, key: jax.Array) -> tuple[TrainState, Metrics]:
