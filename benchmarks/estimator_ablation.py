@@ -36,7 +36,7 @@ from studies.parts import sizes
 from trainer.config import TrainConfig
 from trainer.data import home
 from trainer.data.tokens import Tokens, open_tokens
-from trainer.models import mesh, model_settings
+from trainer.models import mesh, model_settings, programs
 from trainer.training import assembly
 
 SEEDS = (9100, 9101, 9102)
@@ -126,7 +126,7 @@ def readings(cell: Cell) -> dict[str, float]:
 def measure(*, read: bool = False) -> Result:
     if hasattr(os, "sched_setaffinity"):  # Linux only
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    assembly.keep_programs(home.programs())
+    programs.keep(home.programs())
     if read:
         found = {cell.slug: readings(cell) for cell in cells(sizes()["laptop"])}
         most = max(of["more_time_percent"] for of in found.values())

@@ -92,10 +92,9 @@ def batches(settings: Settings, *shape: int) -> dict[str, np.ndarray]:
 def begun(way: str, settings: Settings, params: Any, guidance_batch: Any) -> tuple[Recipe, TrainState]:
     estimator, learned = WAYS[way]
     hypers = declared(optimizers.lamb(), learned)
-    recipe = Recipe(loss_of(settings), optimizers.lamb(), layout(hypers), "inverse-sqrt", estimator)
-    numbers = settings_of(
-        recipe, hypers, learning_rate=0.4, schedule=schedules.numbers_of(warmup_steps=40, steps=400)
-    )
+    recipe = Recipe(loss_of(settings), optimizers.lamb(), layout(hypers), estimator)
+    schedule = schedules.curves_of("inverse-sqrt", warmup_steps=40, steps=400)
+    numbers = settings_of(recipe, hypers, learning_rate=0.4, schedule=schedule)
     params = vector_if_small(settings, recipe, params, devices=1)
     return recipe, begin(recipe, params, hypers, settings=numbers, guidance_batch=guidance_batch)
 

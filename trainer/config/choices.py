@@ -97,6 +97,12 @@ SCHEDULES = Registry(
     },
 )
 LEARNED_SCHEDULE = r".+\.(npz|json)"  # a file of a guided run: its schedule is replayed
+SHORTEST_CURVE = 1024  # steps: what short runs need costs nothing
+
+
+def room_for(steps: int) -> int:
+    """How long the curves of a run of so many steps are: up to a power of two, so that few lengths differ."""
+    return max(SHORTEST_CURVE, 1 << (steps - 1).bit_length())
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,8 @@ class Packed:
         self._packed: dict[tuple[int, int], list[list[int]]] = {}
         self._order: tuple[int, np.ndarray] | None = None
 
+    longest_piece = None  # one piece is the whole chunk
+
     def chunk(self, cursor: Mapping[str, int], steps: int) -> tuple[list[Batch], dict[str, int], int]:
         epoch, window, row = cursor["epoch"], cursor["window"], cursor["row"]
         taken: list[list[int]] = []

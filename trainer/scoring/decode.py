@@ -33,6 +33,7 @@ from trainer.data.vocabulary import PAD, UNKNOWN
 from trainer.models import Settings, decode_step, start_decoding
 from trainer.models.mesh import ROWS as SHARDED
 from trainer.models.mesh import place_batch
+from trainer.models.programs import one_at_a_time
 
 ROWS = 64  # at most in a batch
 NARROW, NARROW_ROWS = 128, 16  # up to this width a step costs by the row, and a batch waits for its longest
@@ -167,6 +168,7 @@ def _by_width(sources: Sequence[Sequence[int]]) -> Iterator[tuple[int, list[int]
 # -- the compiled search ---------------------------------------------------------------------------------
 
 
+@one_at_a_time
 @functools.partial(jax.jit, static_argnames=("settings", "beam", "length", "unknown"))
 def _found(
     settings: Settings,

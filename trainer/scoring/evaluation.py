@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from trainer.models import Settings, forward
 from trainer.models.losses import token_cross_entropy
+from trainer.models.programs import one_at_a_time
 
 
 def split_loss(settings: Settings, params: Any, batches: Any) -> float:
@@ -30,4 +31,4 @@ def _compiled(settings: Settings) -> Callable[[Any, Any], jax.Array]:
         (loss, tokens), _ = jax.lax.scan(more, none, batches)
         return loss / jnp.maximum(tokens, 1)
 
-    return jax.jit(whole)
+    return one_at_a_time(jax.jit(whole))

@@ -96,16 +96,19 @@ def test_buckets_come_equally_far() -> None:
     assert max(times.values()) - min(times.values()) <= 2
 
 
-def test_a_chunk_has_few_lengths_to_compile_wherever_it_begins_and_ends() -> None:
+def test_a_piece_is_of_one_shape_and_no_longer_than_a_turn() -> None:
     batches = way("bucketed", made(500), sentences=4, buckets=3)
     cursor, shapes = batches.first, set()
     for steps in (50, 7, 13, 50, 1, 29, 50):
         pieces, cursor, _ = batches.chunk(cursor, steps)
         assert sum(len(piece["source"]) for piece in pieces) == steps
-        shapes |= {piece["source"].shape for piece in pieces}
-    assert {shape[0] for shape in shapes} <= {1, 2, 4, TURN}
-    (piece,), _, _ = way("bucketed", made(500)).chunk({"step": 3}, 50)  # one bucket: one program
+        shapes |= {piece["source"].shape[1:] for piece in pieces}
+        assert max(len(piece["source"]) for piece in pieces) <= TURN == batches.longest_piece
+    assert len(shapes) == len({(b.rows, b.source_length) for b in batches.buckets}) > 1
+    alone = way("bucketed", made(500))  # one bucket: one piece
+    (piece,), _, _ = alone.chunk({"step": 3}, 50)
     assert piece["source"].shape[:2] == (50, 4)
+    assert alone.longest_piece is None
 
 
 @pytest.mark.parametrize("buckets", [1, 4])

@@ -37,12 +37,12 @@ def guided(shape: dict[str, int], *, steps: int = 4, trained: bool = True) -> di
     average of it and a batch are split, at the end or before it."""
     mesh = meshes.make_mesh(MeshConfig(**shape))
     hypers = declared(optimizers.sgd(), LEARNED)
-    recipe = Recipe(loss_of(SETTINGS), optimizers.sgd(), layout(hypers), "constant", HeldOut())
+    recipe = Recipe(loss_of(SETTINGS), optimizers.sgd(), layout(hypers), HeldOut())
     settings = settings_of(
         recipe,
         hypers,
         learning_rate=0.5,
-        schedule=schedules.numbers_of(warmup_steps=0, steps=steps),
+        schedule=schedules.curves_of("constant", warmup_steps=0, steps=steps),
         eta=0.05,
         skip=1,  # the first of beta1 is rounding noise, and Adam would make a whole step of it
     )

@@ -241,9 +241,9 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         return start(settings, params, source, **sizes)
 
     monkeypatch.setattr(decoding, "_start", noted)
-    decoding._found.clear_cache()
+    decoding._found.__wrapped__.clear_cache()
     yield shapes
-    decoding._found.clear_cache()
+    decoding._found.__wrapped__.clear_cache()
 
 
 def test_sentences_come_back_in_their_order_and_few_programs_are_compiled(traced: list[Any]) -> None:
