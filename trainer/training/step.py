@@ -148,6 +148,7 @@ def compiled_scan(recipe: Recipe) -> Callable[..., tuple[TrainState, Metrics]]:
     The given state is used up."""
     compiled = programs.one_at_a_time(jax.jit(functools.partial(scan_steps, recipe), donate_argnums=0))
 
+    @functools.wraps(compiled)
     def scan(state: TrainState, batches: Any, key: jax.Array) -> tuple[TrainState, Metrics]:
         piece = batches if isinstance(batches, Piece) else Piece.of(batches)
         after: tuple[TrainState, Metrics] = compiled(state, piece, key)
