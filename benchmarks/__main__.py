@@ -12,7 +12,16 @@ from pathlib import Path
 from benchmarks.measuring import Result, table
 
 HERE = Path(__file__).parent
-NOT_BENCHMARKS = {"__init__", "__main__", "measuring", "noop", "same_runs", "study_run", "tune_script"}
+NOT_BENCHMARKS = {
+    "__init__",
+    "__main__",
+    "measuring",
+    "noop",
+    "quick_trials",
+    "same_runs",
+    "study_run",
+    "tune_script",
+}
 # These take many minutes, and are run by hand.
 LONG = {
     "reached_bleu",

@@ -289,8 +289,9 @@ def test_hypergradients_are_finite_where_a_gradient_is_always_zero(
     ids=str,
 )
 def test_in_another_loop_it_learns_what_our_step_learns(estimator: Estimator) -> None:
+    steps = 16
     recipe, state = start("adamw", estimator, ALPHA, BETA1, eta=0.05)
-    then, metrics = stepped(recipe, state, 8)
+    then, metrics = stepped(recipe, state, steps)
     tx = guided(
         recipe.optimizer,
         [ALPHA, BETA1],
@@ -299,10 +300,10 @@ def test_in_another_loop_it_learns_what_our_step_learns(estimator: Estimator) ->
         eta=0.05,
         loss_fn=lambda params, batch: loss_fn(params, batch, None, False),
     )
-    params, batches = mlp_params(), mlp_batches(8)
+    params, batches = mlp_params(), mlp_batches(steps)
     inner = tx.init(params)
     update = jax.jit(tx.update)
-    for t in range(8):
+    for t in range(steps):
         loss, grads = jax.value_and_grad(loss_fn)(params, row(batches, t), None, True)
         updates, inner = update(grads, inner, params, guidance_batch=state.guidance_batch, value=loss)
         params = optax.apply_updates(params, updates)
