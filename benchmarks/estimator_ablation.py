@@ -58,9 +58,7 @@ WAYS: Mapping[str, Mapping[str, Any]] = {
     "K_20_at_most_thrice": {"lag_steps": 20, "hypers": {"alpha": THRICE}},
     "anneal_fifth": {"anneal_steps": 60},
 }
-
-
-READINGS: Mapping[str, Mapping[str, Any]] = {"lagged": {}, "every_1": {"every_steps": 1}}
+READINGS = ("lagged", "every_1")
 LENGTHS = (1.0, 1.15, 1.3)  # of plain runs
 MORE_SEEDS, LONG_STEPS = (*SEEDS, 9103, 9104), 1200  # cells of so many steps have SEEDS alone
 
@@ -108,7 +106,7 @@ def readings(cell: Cell) -> dict[str, float]:
     """What reading seldom is worth beside reading at each step, and both beside the plain run."""
     seeds = MORE_SEEDS if cell.steps < LONG_STEPS else SEEDS
     plain = {over: [reached(cell, STATIC, seed, over=over) for seed in seeds] for over in LENGTHS}
-    losses = {way: [reached(cell, told, seed) for seed in seeds] for way, told in READINGS.items()}
+    losses = {way: [reached(cell, WAYS[way], seed) for seed in seeds] for way in READINGS}
     logs = {over: statistics.fmean(map(math.log, of)) for over, of in plain.items()}
     slope = statistics.linear_regression([math.log(over) for over in logs], list(logs.values())).slope
     pairs = zip(losses["lagged"], losses["every_1"], strict=True)

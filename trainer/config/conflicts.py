@@ -13,7 +13,7 @@ from trainer.config.reading import problems_among
 from trainer.config.sections import Sections
 
 # Of `guidance`: what not every estimator reads.
-_ESTIMATORS_OWN = tuple({name: 1 for each in ESTIMATORS.ours.values() for name in each.settings})
+_ESTIMATORS_OWN = tuple(dict.fromkeys(name for each in ESTIMATORS.ours.values() for name in each.settings))
 
 
 def disagreements(config: Sections) -> list[str]:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from trainer.guidance.contract import Scene, Tree, changed, tangents_apart, zeros
+from trainer.guidance.next_batch import updates_only
 from trainer.optim.hyperparameters import Layout
 from trainer.optim.optimizers import Optimizer
 
@@ -35,10 +36,7 @@ def init(names: Sequence[str], layout: Layout, params: Tree, *, optimizer: Optim
 def kept(due: Any, carry: Carry, scene: Scene) -> Carry:
     """What the next step needs to know of this one, where it is due to read it."""
     if "tangents" in carry:
-        return {
-            **carry,
-            "tangents": tangents_apart(due, scene, carry["tangents"], lambda updates, _: updates),
-        }
+        return {**carry, "tangents": tangents_apart(due, scene, carry["tangents"], updates_only)}
     values = scene.values(scene.raw)
 
     def this(last: Carry) -> Carry:
