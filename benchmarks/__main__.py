@@ -12,11 +12,21 @@ from pathlib import Path
 from benchmarks.measuring import Result, table
 
 HERE = Path(__file__).parent
-NOT_BENCHMARKS = {"__init__", "__main__", "measuring", "noop"}
+NOT_BENCHMARKS = {
+    "__init__",
+    "__main__",
+    "measuring",
+    "noop",
+    "quick_trials",
+    "same_runs",
+    "study_run",
+    "tune_script",
+}
 # These take many minutes, and are run by hand.
 LONG = {
     "reached_bleu",
-    "study_speed",
+    "same_spec",
+    "whole_study",
     "estimator_ablation",
     "api_load",
     "install_size",

@@ -130,9 +130,8 @@ def loss_of(settings: Settings) -> Callable[..., jax.Array]:
 def train_once(recipe: Recipe, settings: Settings, batches: Any) -> dict[str, float]:
     """A run's seconds a step: by the wall, and those of them between scans; of CPU, and of it for batches."""
     hypers = declared(recipe.optimizer, ())
-    numbers = settings_of(
-        recipe, hypers, learning_rate=0.01, schedule=schedules.numbers_of(warmup_steps=40, steps=STEPS)
-    )
+    schedule = schedules.curves_of("inverse-sqrt", warmup_steps=40, steps=STEPS)
+    numbers = settings_of(recipe, hypers, learning_rate=0.01, schedule=schedule)
     scan, inside_s, making_s = compiled_scan(recipe), [0.0], [0.0]
 
     def timed(state: Any, pieces: Any, key: jax.Array) -> Any:
@@ -171,7 +170,7 @@ def waiting(words: Vocabulary, made: Examples) -> tuple[dict[str, float], dict[s
     """Shares of the step's time: the one that is claimed, and others to judge it by."""
     settings = model_settings(ModelConfig(size="tiny"), vocabulary=words.size)
     hypers = declared(optimizers.lamb(), ())
-    recipe = Recipe(loss_of(settings), optimizers.lamb(), layout(hypers), "inverse-sqrt", None)
+    recipe = Recipe(loss_of(settings), optimizers.lamb(), layout(hypers), None)
     # Each run a stream of its own, as a process would have, orders not yet drawn included.
     makers: dict[str, Callable[[], Any]] = {
         "beside": lambda: Bucketed(made, seed=0),

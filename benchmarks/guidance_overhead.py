@@ -1,9 +1,9 @@
 """What does each way of guiding cost? A guided step over a plain one, in time and in memory.
 
 LAMB on the `tiny` Transformer and the packed rows of `bo-vs-guided --size quick`, one thread on one core;
-alpha and beta1 learn (`forward_1`: beta1 alone). CPU time, all ways in turn in every round. `in_plans` is
-what studies/parts.py takes a guided step to cost. Memory is what the compiler plans for one step at `small`
-on 8,192 tokens.  python -m benchmarks.guidance_overhead
+alpha and beta1 learn (`forward_1`: beta1 alone). `small_…`: the same rows on the `small` one. CPU time, all
+ways in turn in every round. `in_plans` is what studies/parts.py takes a guided step to cost. Memory is what
+the compiler plans for one step at `small` on 8,192 tokens.  python -m benchmarks.guidance_overhead
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ from trainer.training.recipes import vector_if_small
 from trainer.training.state import Recipe, TrainState, begin, declared, settings_of
 from trainer.training.step import compiled_scan, compiled_step
 
-CHUNK_STEPS, ROUNDS = 10, 30
+CHUNK_STEPS, ROUNDS = 20, 15  # `every_10` reads at two of them, `lagged` at five
 ALPHA, BETA1 = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)
 WAYS: dict[str, tuple[Estimator | None, tuple[Hyper, ...]]] = {
     "plain": (None, ()),
@@ -59,6 +59,8 @@ WAYS: dict[str, tuple[Estimator | None, tuple[Hyper, ...]]] = {
     "lagged": (Lagged(steps=CHUNK_STEPS * ROUNDS), (ALPHA, BETA1)),
     "discounted": (Discounted(), (ALPHA, BETA1)),
 }
+TIMED_AT_SMALL = ("plain", "next_batch", "lagged")
+SMALL_STEPS, SMALL_ROUNDS = 4, 12  # four steps: `lagged` reads at one of them
 MEASURED_AT_SMALL = ("plain", "held_out", "next_batch", "lagged", "discounted")
 WANTS = {
     "next_batch": "≤ 1.10",
@@ -66,8 +68,12 @@ WANTS = {
     "batch_eighth": "≤ 1.22",
     "forward_1": "≤ 1.75",
     "held_out": "≤ 2.05",
+    "lagged": "≤ 1.06",
+    "small_next_batch": "≤ 1.12",
+    "small_lagged": "≤ 1.15",
     "memory_held_out": "≤ 1.1",
     "memory_next_batch": "≤ 1.1",
+    "memory_lagged": "≤ 1.2",
 }
 SMALL = model_settings(ModelConfig(size="small"), vocabulary=8_000)
 SMALL_ROWS, SMALL_LENGTH = 128, 32
@@ -89,56 +95,66 @@ def batches(settings: Settings, *shape: int) -> dict[str, np.ndarray]:
     return {name: rng.integers(1, settings.vocabulary, shape).astype(np.int32) for name in names}
 
 
-def begun(way: str, settings: Settings, params: Any, guidance_batch: Any) -> tuple[Recipe, TrainState]:
+def prepared(way: str, settings: Settings) -> tuple[Recipe, tuple[Hyper, ...], dict[str, Any]]:
     estimator, learned = WAYS[way]
     hypers = declared(optimizers.lamb(), learned)
-    recipe = Recipe(loss_of(settings), optimizers.lamb(), layout(hypers), "inverse-sqrt", estimator)
-    numbers = settings_of(
-        recipe, hypers, learning_rate=0.4, schedule=schedules.numbers_of(warmup_steps=40, steps=400)
-    )
+    recipe = Recipe(loss_of(settings), optimizers.lamb(), layout(hypers), estimator)
+    schedule = schedules.curves_of("inverse-sqrt", warmup_steps=40, steps=400)
+    return recipe, hypers, settings_of(recipe, hypers, learning_rate=0.4, schedule=schedule)
+
+
+def begun(way: str, settings: Settings, params: Any, guidance_batch: Any) -> tuple[Recipe, TrainState]:
+    recipe, hypers, numbers = prepared(way, settings)
     params = vector_if_small(settings, recipe, params, devices=1)
     return recipe, begin(recipe, params, hypers, settings=numbers, guidance_batch=guidance_batch)
 
 
-def step_times_ms(wait: Callable[[], object]) -> dict[str, list[float]]:
-    """CPU milliseconds of a step, by way and round; `wait` lies between compiling and measuring."""
+def step_times_ms(wait: Callable[[], object]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """CPU milliseconds of a step, by way and round, at `tiny` and at `small`; `wait` lies between compiling
+    and measuring."""
     config = TrainConfig.from_dict({**catalog.get("bo-vs-guided", "quick").base, "seed": 0})
     with tempfile.TemporaryDirectory() as home:
         tokens = open_tokens(config, home=Path(home))
         rows = tokens.batches(config)
         (made,), _, _ = rows.chunk(rows.first, CHUNK_STEPS)
         guidance_batch = tokens.guidance_batch(config)
-    tiny = model_settings(config.model, vocabulary=tokens.vocabulary.size)
     chunk = jax.device_put(made)
-    key, params = jax.random.key(0), init_params(tiny, 0)
-    runs, states = {}, {}
-    for way in WAYS:
-        recipe, states[way] = begun(way, tiny, params, guidance_batch)
-        runs[way] = compiled_scan(recipe)
-    times: dict[str, list[float]] = {way: [] for way in WAYS}
-    for number in range(ROUNDS + 1):
-        if number == 1:  # all are compiled
-            wait()
-        for way, run in runs.items():
-            begun_s = time.process_time()
-            states[way], metrics = run(states[way], chunk, key)
-            jax.block_until_ready(metrics)
-            if number:
-                times[way].append(1000 * (time.process_time() - begun_s) / CHUNK_STEPS)
-    return times
+    few = jax.tree.map(lambda x: x[:SMALL_STEPS], chunk)
+
+    def timed(size: str, ways: Iterable[str], piece: Any, rounds: int, ready: Callable[[], object]) -> Any:
+        settings = model_settings(ModelConfig(size=size), vocabulary=tokens.vocabulary.size)
+        key, params = jax.random.key(0), init_params(settings, 0)
+        steps = len(jax.tree.leaves(piece)[0])
+        runs, states = {}, {}
+        for way in ways:
+            recipe, states[way] = begun(way, settings, params, guidance_batch)
+            runs[way] = compiled_scan(recipe)
+        times: dict[str, list[float]] = {way: [] for way in runs}
+        for number in range(rounds + 1):
+            if number == 1:  # all are compiled
+                ready()
+            for way, run in runs.items():
+                begun_s = time.process_time()
+                states[way], metrics = run(states[way], piece, key)
+                jax.block_until_ready(metrics)
+                if number:
+                    times[way].append(1000 * (time.process_time() - begun_s) / steps)
+        return times
+
+    tiny = timed("tiny", WAYS, chunk, ROUNDS, wait)
+    return tiny, timed("small", TIMED_AT_SMALL, few, SMALL_ROUNDS, lambda: None)
 
 
 def memory_bytes(way: str) -> int:
     """Arguments and temporaries of one step at `small`, as compiled; its outputs take their place."""
-    batch, recipes = batches(SMALL, SMALL_ROWS, SMALL_LENGTH), []
+    recipe, hypers, numbers = prepared(way, SMALL)
 
     def start(params: Any, guidance_batch: Any) -> TrainState:
-        recipe, state = begun(way, SMALL, params, guidance_batch)
-        recipes.append(recipe)
-        return state
+        return begin(recipe, params, hypers, settings=numbers, guidance_batch=guidance_batch)
 
+    batch = batches(SMALL, SMALL_ROWS, SMALL_LENGTH)
     state = jax.eval_shape(start, param_shapes(SMALL), batch)
-    planned = compiled_step(recipes[0]).lower(state, batch, jax.random.key(0)).compile().memory_analysis()
+    planned = compiled_step(recipe).lower(state, batch, jax.random.key(0)).compile().memory_analysis()
     return int(planned.argument_size_in_bytes + planned.temp_size_in_bytes)
 
 
@@ -148,13 +164,15 @@ def measure() -> Result:
     spawning = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawning, **(aside if PINNED else {})) as pool:
         planned = {way: pool.submit(memory_bytes, way) for way in MEASURED_AT_SMALL}
-        times = step_times_ms(lambda: [each.result() for each in planned.values()])
+        times, at_small = step_times_ms(lambda: [each.result() for each in planned.values()])
     memory = {way: each.result() for way, each in planned.items()}
     medians = {way: statistics.median(samples) for way, samples in times.items()}
     by_round = {way: [t / p for t, p in zip(times[way], times["plain"], strict=True)] for way in WAYS}
-    stated = ("lagged", "discounted")
+    small = {way: statistics.median(samples) for way, samples in at_small.items()}
+    stated = ("discounted",)
     ratios = {way: medians[way] / medians["plain"] for way in WAYS if way not in ("plain", *stated)}
-    ratios |= {f"memory_{way}": memory[way] / memory["plain"] for way in ("held_out", "next_batch")}
+    ratios |= {f"small_{way}": small[way] / small["plain"] for way in TIMED_AT_SMALL if way != "plain"}
+    ratios |= {f"memory_{way}": memory[way] / memory["plain"] for way in ("held_out", "next_batch", "lagged")}
     return result(
         "guidance_overhead",
         ratios=ratios,
@@ -163,6 +181,7 @@ def measure() -> Result:
             **{f"memory_{way}": memory[way] / memory["plain"] for way in stated},
             "in_plans": {way: over for way, over in OVER_PLAIN.items() if way != "off"},
             "step_ms": medians,
+            "small_step_ms": small,
             "spread": {way: spread(by_round[way]) for way in WAYS if way != "plain"},
             "memory_mb": {way: number / 1e6 for way, number in memory.items()},
         },

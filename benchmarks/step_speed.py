@@ -68,12 +68,12 @@ def ours(
 ) -> Callable[[], None]:
     """A chunk of steps on this batch."""
     hypers = declared(optimizer, LEARNED if estimator else ())
-    recipe = Recipe(loss_of(settings), optimizer, layout(hypers), "constant", estimator)
+    recipe = Recipe(loss_of(settings), optimizer, layout(hypers), estimator)
     numbers = settings_of(
         recipe,
         hypers,
         learning_rate=1e-4,
-        schedule=schedules.numbers_of(warmup_steps=0, steps=1),
+        schedule=schedules.curves_of("constant", warmup_steps=0, steps=1),
         eta=0.0,
     )
     held = [

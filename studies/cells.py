@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from studies.parts import OVER_PLAIN, Size
+from studies.parts import OVER_PLAIN, Size, cadence
 
 # Peak learning rates, after warm-up, from which each optimizer's grid starts: the paper's for LAMB, for the
 # others half of the best one in runs of 240 steps (one seed: AdamW .008, Adafactor .064).
@@ -50,9 +50,7 @@ class Cell:
         # The base states LAMB's.
         own = {} if self.optimizer == "lamb" else {"beta2": None, "eps": None}
         return {
-            "steps": self.steps,
-            "eval_every_steps": self.steps // 4,
-            "checkpoint_every_steps": self.steps // 4,
+            **cadence(self.steps),
             "optimizer": {"name": self.optimizer, "learning_rate": self.learning_rate(self.factor), **own},
             "schedule": {"name": self.schedule, "warmup_steps": self.warmup_steps},
         }

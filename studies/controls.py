@@ -19,7 +19,7 @@ from typing import Any
 
 from orchestrator.study.spec import After, Arm, ControlKind, Parameter, Take
 from studies import arms
-from studies.parts import ALPHA, BETA1, Size
+from studies.parts import ALPHA, BETA1, Size, cadence
 
 TAKEN: Mapping[Take, tuple[str, ControlKind]] = {  # the row, and what it is
     "schedule": ("replay", "replay"),
@@ -58,8 +58,7 @@ def following(guided: Arm, name: str, *, seeds: int, hours: float) -> Iterator[A
 def longer(name: str, column: str, *, steps: int, over: float, config: Mapping[str, Any], **more: Any) -> Arm:
     """So many times the steps. The warm-up and the learning rate stay; what decays over the run decays over
     the longer one."""
-    quarter = round(over * steps / 4)
-    own = {"steps": 4 * quarter, "eval_every_steps": quarter, "checkpoint_every_steps": quarter}
+    own = cadence(4 * round(over * steps / 4))
     row = more.pop("row", LONGER)
     return arms.repeated(f"longer-{name}", column, row, config={**config, **own}, **more)
 

@@ -35,6 +35,9 @@ REACH_RANGE = (0.1, 30.0)
 # Of the paper's peak learning rate, in short runs: the best default by the rule of the study default-rate,
 # at quick and at laptop. The paper's own is several times too low for them, and would be easy to beat.
 RATE_FACTOR = 2
+# Steps of a run that is saved at its end alone: at most a minute on a core, sooner done again than all runs
+# have saved. One that is paused or whose machine is taken saves all the same.
+SAVED_ONCE = 3_000
 TARGETS = (1, 0.5, 0.25)  # of the default's dev loss
 LENGTHS = (1.15, 1.3, 1.7)  # of plain training, over the base run's
 
@@ -81,9 +84,7 @@ def _small(
     the mean dev loss of the default configuration in the study default-rate: the targets come of it."""
     warmup_steps, fixed_s = steps // 10, 0.8
     base = {
-        "steps": steps,
-        "eval_every_steps": steps // 4,
-        "checkpoint_every_steps": steps // 4,
+        **cadence(steps),
         "data": {"source": "cldr", "pair": "de-en", "level": "phrases", **data},
         "model": model,
         "optimizer": _optimizer(RATE_FACTOR * papers_rate(warmup_steps)),
@@ -139,6 +140,13 @@ def _paper() -> Size:
         cost_ratio=0.1,
         targets=(),  # no default run has been made at this size
     )
+
+
+def cadence(steps: int) -> dict[str, int]:
+    """Four evaluations a run, and as many checkpoints, or one where a run is short."""
+    quarter = steps // 4
+    saved = steps if steps <= SAVED_ONCE else quarter
+    return {"steps": steps, "eval_every_steps": quarter, "checkpoint_every_steps": saved}
 
 
 def papers_rate(warmup_steps: int) -> float:

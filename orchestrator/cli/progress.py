@@ -1,7 +1,7 @@
 """What does a person see while a study runs? On stderr: a live picture on a terminal, a few lines in a pipe.
 
 Both are drawn from the ledger, here or behind a service, so it does not matter which process runs the study.
-Reading it may take one part in twenty of the time and no more: the larger the study, the rarer the looks.
+Reading it may take one part in fifty of the time and no more: the larger the study, the rarer the looks.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from orchestrator.cli.output import cells, clean, counted, note, number, table
 from orchestrator.ground.durations import stopwatch
 from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger import Ledger, paging
-from orchestrator.ledger.records import ENDED, AttemptRow, StoredEvent, StudyRow, TrialRow
+from orchestrator.ledger.records import ENDED, AttemptRow, StoredEvent, StudyRow, TrialRow, TrialState
 from orchestrator.readings.overview import ArmLine, Overview, overview, share_ended, work_of
 from orchestrator.study.spec import StudySpec
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-SHARE = 20  # a look may take one part in so many of the time
+SHARE = 50  # a look may take one part in so many of the time
 MOST_BETWEEN_LOOKS_S = 30.0
 LOOK_EVERY_S = 0.25
 MOST_LINES = 15  # of the live picture
@@ -75,13 +75,23 @@ class InLedger:
         self._study_id = study.study_id
         self._metric = StudySpec.stored(study.spec).objective.metric
         self._news: dict[tuple[str, int], tuple[int, StoredEvent | None]] = {}  # cursor, last report
+        self._ended: list[TrialRow] = []
+        self._counted: dict[tuple[str, int, TrialState], int] = {}  # of them, when they were read
+        self._view: tuple[object, Overview] | None = None  # and what it was made of
 
     def __call__(self) -> Seen:
-        view = overview(self._ledger, self._ledger.study(self._study_id))
-        trials = self._ledger.trials(self._study_id, states=ENDED)
+        """Trials are read again only when one has begun or ended: most looks come between."""
+        study, counts = self._ledger.study(self._study_id), self._ledger.counts(self._study_id)
+        of = (counts, study.state, study.reason, study.extra_trials)
+        if self._view is None or self._view[0] != of:
+            ended = {place: n for place, n in counts.items() if place[2] in ENDED}
+            if ended != self._counted:
+                self._ended = self._ledger.trials(self._study_id, states=ENDED)
+                self._counted = ended
+            self._view = of, overview(self._ledger, study)
         live = self._ledger.live_attempts(self._study_id)
         self._news = {key: at for key, at in self._news.items() if key in {a.key for a in live}}
-        return Seen(view, tuple(self._running(attempt) for attempt in live), trials)
+        return Seen(self._view[1], tuple(self._running(attempt) for attempt in live), self._ended)
 
     def _running(self, attempt: AttemptRow) -> Running:
         cursor, last = self._news.get(attempt.key, (0, None))
@@ -222,7 +232,7 @@ class _Picture(Progress):
 
         console = Console(stderr=True, markup=False, emoji=False, highlight=False)
         with Live(
-            get_renderable=self._draw, console=console, refresh_per_second=4, redirect_stdout=False
+            get_renderable=self._draw, console=console, refresh_per_second=2, redirect_stdout=False
         ) as live:
             yield
             with contextlib.suppress(LedgerBusy):

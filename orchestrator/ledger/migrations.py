@@ -37,6 +37,7 @@ UPGRADES: tuple[Upgrade, ...] = (
     ),
     ("ALTER TABLE studies ADD COLUMN learns TEXT",),  # so that a reader need not ask the entrypoint
     (),  # studies may be drained, a state that releases of before cannot read
+    ("ALTER TABLE events ADD COLUMN count INTEGER NOT NULL DEFAULT 1",),  # many events may be in one row
 )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, exc, insert, or_, select, tuple_, update
@@ -185,14 +186,7 @@ class SqlLedger(SqlDesk):
             if not new:
                 return 0
             # Ids without gaps: this transaction holds the leader's row, so nobody else gives out any.
-            last = rows.last_event(c)
-            c.execute(
-                Hot.add_events,
-                [
-                    columns(e) | {"event_id": event_id, "study_id": study_of[e.trial_id]}
-                    for event_id, e in enumerate(new, start=last + 1)
-                ],
-            )
+            rows.add_events(c, new, study_of, after=rows.last_event(c))
             rows.hear(c, live, new)
             return len(new)
 
@@ -275,14 +269,9 @@ class SqlLedger(SqlDesk):
     def events(
         self, *, after: int = 0, study_id: str | None = None, trial_id: str | None = None, limit: int = 1000
     ) -> list[StoredEvent]:
-        e = Tables.events
-        wanted = rows.matching(e, study_id=study_id, trial_id=trial_id)
-        query = select(e).where(e.c.event_id > after, *wanted).order_by(e.c.event_id).limit(limit)
         with self._reading() as c:
-            return [
-                StoredEvent(row["event_id"], row["study_id"], record(Event, row))
-                for row in c.execute(query).mappings()
-            ]
+            found = rows.events(c, after=after, study_id=study_id, trial_id=trial_id, limit=limit)
+            return list(islice(found, limit))
 
     def newest_event(self) -> int:
         with self._reading() as c:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select, text, update
 
-from orchestrator.ledger import rules
+from orchestrator.ledger import packs, rules
 from orchestrator.ledger.base import Tally
 from orchestrator.ledger.codec import settled
-from orchestrator.ledger.records import AttemptRow, Event, Session, StudyRow, Token, TrialRow, TrialState
+from orchestrator.ledger.records import (
+    AttemptRow,
+    Event,
+    Session,
+    StoredEvent,
+    StudyRow,
+    Token,
+    TrialRow,
+    TrialState,
+)
 from orchestrator.ledger.sql_statements import Hot
 from orchestrator.ledger.sql_tables import IS_LIVE, Tables, columns, record
 from trainer.protocol import SECONDS
@@ -94,6 +104,33 @@ def last_event(c: Connection) -> int:
     return max(there or 0, deleted)
 
 
+def add_events(c: Connection, new: Sequence[Event], study_of: Mapping[str, str], *, after: int) -> None:
+    """Give them the ids that follow, and write them."""
+    added: list[dict[str, object]] = []
+    for group in packs.packs(new):
+        after += len(group)
+        row = packs.packed(group)
+        study_id = study_of[row.trial_id]
+        added.append(columns(row) | {"event_id": after, "study_id": study_id, "count": len(group)})
+    c.execute(Hot.add_events, added)
+
+
+def events(
+    c: Connection, *, after: int, study_id: str | None, trial_id: str | None, limit: int
+) -> Iterator[StoredEvent]:
+    """At least `limit` of those behind an id, if there are as many. Rows hold many events each, so they are
+    read as they are needed, also where the driver would fetch all at once."""
+    e = Tables.events
+    wanted = matching(e, study_id=study_id, trial_id=trial_id)
+    query = select(e).where(e.c.event_id > after, *wanted).order_by(e.c.event_id).limit(limit)
+    with closing(c.execute(query, execution_options={"stream_results": True})) as found:
+        for row in found.mappings():
+            first = row["event_id"] - row["count"] + 1
+            for event_id, event in enumerate(packs.unpacked(record(Event, row), row["count"]), start=first):
+                if event_id > after:
+                    yield StoredEvent(event_id, row["study_id"], event)
+
+
 def stored(
     c: Connection, events: Sequence[Event], live: Mapping[tuple[str, int], AttemptRow]
 ) -> set[tuple[str, int, int]]:
@@ -105,10 +142,13 @@ def stored(
     for key in said.keys() & live.keys():
         low, high = min(said[key]), max(said[key])
         if low <= live[key].sequence:
-            query = select(e.c.sequence).where(
-                e.c.trial_id == key[0], e.c.attempt == key[1], e.c.sequence.between(low, high)
+            query = select(e.c.sequence, e.c["count"]).where(
+                e.c.trial_id == key[0],
+                e.c.attempt == key[1],
+                e.c.sequence.between(low, high + packs.MOST),  # a row's own is its last
             )
-            there |= {(*key, sequence) for sequence in c.execute(query).scalars()}
+            for last, count in c.execute(query):
+                there |= {(*key, sequence) for sequence in range(last - count + 1, last + 1)}
     return there
 
 

@@ -171,6 +171,7 @@ class Tables:
         Column("step", BigInteger, nullable=False),
         Column("payload", Json, nullable=False),
         Column("at", Double, nullable=False),
+        Column("count", Integer, nullable=False),  # of the events in it: see `packs`
         UniqueConstraint("trial_id", "attempt", "sequence"),
         Index("events_of_study", "study_id", "event_id"),
         Index("events_of_trial", "trial_id", "event_id"),

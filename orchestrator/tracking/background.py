@@ -21,7 +21,7 @@ from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror
 from orchestrator.tracking.sync import lag, left_over, missing
 
-PACE_S = 1.0  # between two looks for something new
+PACE_S = 4.0  # between two looks for something new: each write costs MLflow about as much as 50 points
 WAITS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # after the first, second, … trouble in a row
 FINISHING_WAIT_S = 5.0  # the longest of them while a run waits for its end
 FLUSH_S = 30.0  # what the end of a foreground run waits for

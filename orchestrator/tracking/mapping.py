@@ -36,6 +36,10 @@ KEY_CHARS, PARAM_CHARS = 250, 6000  # MLflow's own limits
 TAG_CHARS = 1000  # its limit is 8,000; so a batch of 100 stays far below the 1 MB of a request
 PROVENANCE_CHARS = 5000  # one for each trial
 ATTACHED = "orch.attached."  # and a file's name: the tag that holds its fingerprint
+# A point is left out where a chart without it looks the same, off by less than a line's width: one part in so
+# many of what the number moved through, and of the number itself, for logarithmic axes.
+SEEN, SEEN_LOG = 250, 50
+LIVE_MS = 5000  # what moves is seen as soon, in a run that goes on for long
 NOT_ALLOWED = re.compile(r"[^/\w.\- :]|\.\.+")
 
 # A diverged run is a result, but not one to be listed among the good ones: the tag orch.state tells.
@@ -84,39 +88,80 @@ def key(text: str) -> str:
 class Reports:
     """Events of one trial, in the ledger's order, as points: each metric once at each step.
 
-    An attempt that went on from a checkpoint tells some steps again; they were told before. While a number
-    stays as it is, train reports do not repeat it: an evaluation does, and the last one before it changes is
-    told with the change, so that a curve looks as if all had been.
+    An attempt that went on from a checkpoint tells some steps again; they were told before. Points on a
+    straight line between two others are left out, within less than what a chart shows: see `_Curve`.
     """
 
     def __init__(self) -> None:
-        self._steps: dict[str, set[int]] = {}
-        self._last: dict[str, float] = {}
-        self._held: dict[str, Measurement] = {}  # the newest that was not passed on
+        self._curves: dict[str, _Curve] = {}
+        self.heard = (0, 0)  # the attempt and the sequence of the last event
+
+    def rest(self) -> list[Measurement]:
+        """What is to be told where no event follows: the ends of the lines."""
+        return [curve.held for curve in self._curves.values() if curve.held is not None]
 
     def points(self, event: Event) -> list[Measurement]:
+        self.heard = max(self.heard, (event.attempt, event.sequence))
         if event.kind in ("started", LOADED):  # their payload is provenance
             return []
         payload = event.payload
         named = [(value_name(name), value) for name, value in payload.get("values", {}).items()]
         named += [(key(f"hyper/{name}"), value) for name, value in payload.get("hyper", {}).items()]
-        return [point for name, value in named for point in self._new(name, value, event)]
+        found: list[Measurement] = []
+        for name, value in named:
+            curve = self._curves.get(name)
+            if curve is None:
+                curve = self._curves[name] = _Curve()
+            found += curve.points(name, value, event)
+        return found
 
-    def _new(self, name: str, value: float, event: Event) -> list[Measurement]:
-        steps, held = self._steps.setdefault(name, set()), self._held.get(name)
-        training = event.kind == "train"
-        if event.step in steps:
-            if training or held is None or held.step != event.step:
-                return []
-            return [self._held.pop(name)]
-        steps.add(event.step)
-        point, stays = measurement(name, value, event.at, event.step), self._last.get(name) == value
-        self._last[name] = value
-        if stays and training:
-            self._held[name] = point
-            return []
-        self._held.pop(name, None)
-        return [point] if held is None or stays else [held, point]
+
+class _Curve:
+    """One metric of a trial, without the points that a line between two others passes by.
+
+    A train report is held back while a line from the last point that was told passes by all that were held
+    since; the newest of them is told once the curve bends. An evaluation is told at once, and so is a train
+    report some seconds after the last that was told, unless the number stays as it is.
+    """
+
+    def __init__(self) -> None:
+        self._steps: set[int] = set()
+        self._told: Measurement | None = None
+        self.held: Measurement | None = None  # the newest that was not told
+        self._least, self._most = math.inf, -math.inf  # of all values so far
+        self._low, self._high = -math.inf, math.inf  # slopes of the lines that pass by all that were held
+
+    def points(self, name: str, value: float, event: Event) -> list[Measurement]:
+        training, held, told = event.kind == "train", self.held, self._told
+        if event.step in self._steps:
+            again = not training and held is not None and held.step == event.step
+            return self._tell(held) if again else []
+        self._steps.add(event.step)
+        point = measurement(name, value, event.at, event.step)
+        last = held or told
+        if math.isfinite(value):
+            self._least, self._most = min(self._least, value), max(self._most, value)
+        if told is None or last is None or last.step > point.step or not math.isfinite(value - told.value):
+            return self._tell(held, point)
+        steps, rise = point.step - told.step, value - told.value
+        if held is None or self._low <= rise / steps <= self._high:
+            bend = []
+        else:
+            bend = self._tell(held)
+            steps, rise, told = point.step - held.step, value - held.value, held
+        if not training or (rise and point.at_ms - told.at_ms >= LIVE_MS):
+            return bend + self._tell(point)
+        room = min((self._most - self._least) / SEEN, abs(value) / SEEN_LOG)
+        self._low = max(self._low, (rise - room) / steps)
+        self._high = min(self._high, (rise + room) / steps)
+        self.held = point
+        return bend
+
+    def _tell(self, *points: Measurement | None) -> list[Measurement]:
+        told = [point for point in points if point is not None]
+        self._told, self.held = told[-1], None
+        self._low, self._high = -math.inf, math.inf
+        return told
 
 
 def value_name(name: str) -> str:

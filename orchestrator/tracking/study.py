@@ -8,13 +8,13 @@ memory is a reading of the two: after any trouble it is dropped, and made anew.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.ground.errors import MirrorDeleted
 from orchestrator.ledger import Store, costs, paging
-from orchestrator.ledger.records import ENDED, LOADED, StoredEvent, StudyRow, StudyState, TrialRow
+from orchestrator.ledger.records import ENDED, LOADED, AttemptRow, StoredEvent, StudyRow, StudyState, TrialRow
 from orchestrator.readings import states
 from orchestrator.runs import artifacts
 from orchestrator.runs.folders import Storage, is_large
@@ -34,6 +34,7 @@ class _Told:
 
     run_id: str
     told: tuple[str, str] = ("", "")  # state, attempts
+    status: str = ""
     params: bool = False
     attached: str = ""  # the fingerprint of its schedule
     deleted: bool = False
@@ -41,9 +42,8 @@ class _Told:
     @classmethod
     def of(cls, run: Run) -> _Told:
         told = (run.tags.get("orch.state", ""), run.tags.get("orch.attempts", ""))
-        return cls(
-            run.run_id, told, bool(told[0]), run.tags.get(mapping.ATTACHED + SCHEDULE, ""), run.deleted
-        )
+        attached = run.tags.get(mapping.ATTACHED + SCHEDULE, "")
+        return cls(run.run_id, told, run.status, bool(told[0]), attached, run.deleted)
 
 
 class StudyMirror:
@@ -196,31 +196,32 @@ class StudyMirror:
         tags: dict[str, dict[str, str]] = {}
         for stored in page:
             event = stored.event
-            if event.trial_id not in self._reports:
-                self._reports[event.trial_id] = self._reports_until(event.trial_id, stored.event_id)
-            points.setdefault(event.trial_id, []).extend(self._reports[event.trial_id].points(event))
+            points.setdefault(event.trial_id, []).extend(self._reports_of(event.trial_id).points(event))
             if event.kind in ("started", LOADED):
                 for attempt in self._ledger.attempts(event.trial_id):
                     if attempt.number == event.attempt:
                         told = mapping.provenance_tags(attempt.provenance)
                         tags.setdefault(event.trial_id, {}).update(told)
         for trial_id, said in points.items():
-            run = self._run_of(self._ledger.trial(trial_id))
-            if not run.deleted:
-                self._sink.write(run.run_id, said, tags=tags.get(trial_id))
+            trial = self._ledger.trial(trial_id)
+            state = self._goes_on(trial)
+            self._write(trial, said, tags=tags.get(trial_id, {}) | state)
+            if state:
+                self._trials[trial_id].told = (str(trial.state), str(trial.attempts))
             self._open.add(trial_id)
 
-    def _reports_until(self, trial_id: str, event_id: int) -> mapping.Reports:
-        """What of a trial's reports was told before an event."""
-        reports = mapping.Reports()
-        for stored in paging.events(self._ledger, trial_id=trial_id):
-            if stored.event_id >= event_id:
-                break
-            reports.points(stored.event)
-        return reports
+    def _reports_of(self, trial_id: str) -> mapping.Reports:
+        """What of a trial's reports was told."""
+        if trial_id not in self._reports:
+            self._reports[trial_id] = reports = mapping.Reports()
+            for stored in paging.events(self._ledger, trial_id=trial_id):
+                if stored.event_id > self._cursor:
+                    break
+                reports.points(stored.event)
+        return self._reports[trial_id]
 
     def _run_of(self, trial: TrialRow) -> _Told:
-        """A trial's run, made if there is none, with its params."""
+        """A trial's run, made if there is none."""
         run = self._trials.get(trial.trial_id)
         if run is None:
             made = self._sink.create_run(
@@ -231,10 +232,17 @@ class StudyMirror:
                 parent=self._arms[trial.arm].run_id,
             )
             run = self._trials[trial.trial_id] = _Told.of(made)
-        if not run.params and not run.deleted:  # also if a kill came between the two
-            self._sink.write(run.run_id, params=mapping.trial_params(trial))
-            run.params = True
         return run
+
+    def _write(
+        self, trial: TrialRow, points: Sequence[mapping.Measurement], *, tags: Mapping[str, str]
+    ) -> None:
+        """And its params, where it lacks them: it is new, or a kill came after it was made."""
+        run = self._run_of(trial)
+        if not run.deleted:
+            params = {} if run.params else mapping.trial_params(trial)
+            self._sink.write(run.run_id, points, params=params, tags=tags)
+            run.params = True
 
     # -- trials' states --------------------------------------------------------------------------------
     def _is_told(self, trial: TrialRow) -> bool:
@@ -245,25 +253,40 @@ class StudyMirror:
         """Its state, and of each attempt that has ended what it took."""
         run = self._run_of(trial)
         if not self._is_told(trial):
-            if not run.deleted:
-                attempts = self._ledger.attempts(trial.trial_id)
-                over = trial.state in ENDED
-                if over:
-                    self._attach_artifacts(trial, run)
-                ended_at = (trial.ended_at or trial.created_at) if over else None
-                ended_ms = None if ended_at is None else mapping.milliseconds(ended_at)
+            attempts = self._ledger.attempts(trial.trial_id)
+            over, reports = trial.state in ENDED, self._reports_of(trial.trial_id)
+            if over and reports.heard < max(
+                ((a.number, a.sequence) for a in attempts if a.sequence), default=(0, 0)
+            ):
+                return  # it ended after its events were read: told with the last of them
+            if over and not run.deleted:
+                self._attach_artifacts(trial, run)
+                ended_ms = mapping.milliseconds(trial.ended_at or trial.created_at)
                 self._sink.set_status(run.run_id, mapping.STATUS[trial.state], ended_ms=ended_ms)
-                self._sink.write(
-                    run.run_id,
-                    mapping.result_points(self._spec, trial, attempts) if over else (),
-                    tags=mapping.attempt_tags(attempts)
-                    | mapping.state_tags(trial.state, attempts=trial.attempts, reason=trial.reason),
-                )
+                run.status = mapping.STATUS[trial.state]
+                points = reports.rest() + mapping.result_points(self._spec, trial, attempts)
+                self._write(trial, points, tags=self._state(trial, attempts))
+            elif not over:
+                self._write(trial, (), tags=self._goes_on(trial))
             run.told = (str(trial.state), str(trial.attempts))
         self._note_ended([trial])
         if trial.state in ENDED:
             self._open.discard(trial.trial_id)
             self._reports.pop(trial.trial_id, None)
+
+    def _goes_on(self, trial: TrialRow) -> dict[str, str]:
+        """The tags of a trial that has not ended, where they differ from what was told."""
+        run = self._run_of(trial)
+        if trial.state in ENDED or run.deleted or self._is_told(trial):
+            return {}
+        if run.status != mapping.STATUS[trial.state]:
+            self._sink.set_status(run.run_id, mapping.STATUS[trial.state], ended_ms=None)
+            run.status = mapping.STATUS[trial.state]
+        return self._state(trial, self._ledger.attempts(trial.trial_id))
+
+    def _state(self, trial: TrialRow, attempts: Sequence[AttemptRow]) -> dict[str, str]:
+        said = mapping.state_tags(trial.state, attempts=trial.attempts, reason=trial.reason)
+        return mapping.attempt_tags(attempts) | said
 
     def _note_ended(self, rows: Iterable[TrialRow]) -> None:
         for trial in rows:

@@ -11,6 +11,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from orchestrator.backends import daemon
 from orchestrator.study.canonical import canonical
 from tests.faults.world import small_study
@@ -36,6 +38,7 @@ def _one_object(text: str) -> Any:
     return json.loads(line)
 
 
+@pytest.mark.slow  # without Ray in tests/orchestrator/cli/test_cli_running.py, with it in test_same_answer.py
 def test_ctrl_c_pauses_and_an_equal_create_ends_with_the_right_count(tmp_path: Path) -> None:
     home, spec = tmp_path / "home", tmp_path / "small.json"
     study = small_study()

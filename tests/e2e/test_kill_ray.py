@@ -144,6 +144,7 @@ def test_killed_processes_lose_no_trial_and_repeat_none(tmp_path: Path) -> None:
         daemon.stop(home)
 
 
+@pytest.mark.slow  # half a minute; on a virtual clock in tests/orchestrator/engine/test_draining.py
 @pytest.mark.fault(1, 16, real=True)
 def test_a_study_that_drains_goes_on_draining_after_a_kill(tmp_path: Path) -> None:
     """Its runs end in their workers, the next process collects them, and launches nothing."""

@@ -51,7 +51,7 @@ def _spec(path: Path) -> Path:
     spec = {
         "name": "storm",
         "entrypoint": "trainer.run",
-        "base": {**parts.sizes()["smoke"].base, "score": {"dev_sentences": 8}},
+        "base": {**parts.sizes()["smoke"].base, "checkpoint_every_steps": 10, "score": {"dev_sentences": 8}},
         "arms": [*searches, *confirming],
         "objective": {"metric": "dev_loss", "targets": [5.0]},
         "claim": {
@@ -65,12 +65,17 @@ def _spec(path: Path) -> Path:
     return path
 
 
-def _orch(home: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def _orch(home: Path, *arguments: str, workers: int = 2) -> subprocess.Popen[bytes]:
     with (home.parent / "said").open("ab") as said:
         return subprocess.Popen(
             [sys.executable, "-m", "orchestrator.cli", *arguments],
             cwd=ROOT,
-            env={**os.environ, "ORCH_HOME": str(home), "ORCH_WORKERS": "2", "MLFLOW_TRACKING_URI": ""},
+            env={
+                **os.environ,
+                "ORCH_HOME": str(home),
+                "ORCH_WORKERS": str(workers),
+                "MLFLOW_TRACKING_URI": "",
+            },
             stdout=said,
             stderr=said,
             start_new_session=True,
@@ -103,8 +108,8 @@ def _ended(home: Path) -> int:
         store.close()
 
 
-def _to_the_end(home: Path, *arguments: str) -> dict[str, Any]:
-    process = _orch(home, *arguments)
+def _to_the_end(home: Path, *arguments: str, workers: int = 2) -> dict[str, Any]:
+    process = _orch(home, *arguments, workers=workers)
     try:
         assert process.wait(WITHIN_S) == 0, (home.parent / "said").read_text()[-2000:]
     finally:
@@ -120,7 +125,7 @@ def test_kill_9_and_ctrl_c_on_the_way_change_nothing_but_the_costs(tmp_path: Pat
     calm, stormy = tmp_path / "calm", tmp_path / "stormy"
     create = ("study", "create", str(spec))
     try:
-        undisturbed = _to_the_end(calm, *create)
+        undisturbed = _to_the_end(calm, *create, workers=1)  # two would compile the same at the same time
         for warm in ("programs", "data"):  # to be quick; the same text and programs would be made anew
             shutil.copytree(calm / warm, stormy / warm)
         assert _cut(stormy, create, signal.SIGKILL, ended=1) == -signal.SIGKILL
@@ -132,5 +137,6 @@ def test_kill_9_and_ctrl_c_on_the_way_change_nothing_but_the_costs(tmp_path: Pat
             daemon.stop(home)
     assert undisturbed["status"] == "completed"
     assert undisturbed["verdict"]["contrast"]["n"] == 2
+    assert (undisturbed.pop("slots"), disturbed.pop("slots")) == (1, 2)  # what hours are stated at
     undisturbed["versions"].pop("babel")  # made the text, which the other found: it did not load that
     assert disturbed == undisturbed

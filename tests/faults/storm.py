@@ -63,7 +63,11 @@ def spec(*, random_trials: int = 4, guided: int = 2) -> StudySpec:
         {
             "name": "storm",
             "entrypoint": parts.ENTRYPOINT,
-            "base": {**parts.sizes()["smoke"].base, "score": {"dev_sentences": 8}},
+            "base": {
+                **parts.sizes()["smoke"].base,
+                "checkpoint_every_steps": 10,
+                "score": {"dev_sentences": 8},
+            },
             "arms": [*searches, *confirming],
             "objective": {"metric": parts.METRIC, "targets": [5.0]},
             "claim": words,

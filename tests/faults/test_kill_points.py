@@ -9,19 +9,41 @@ import pytest
 
 from orchestrator.ground.errors import LedgerBusy
 from orchestrator.ledger import open_ledger
+from orchestrator.study.spec import StudySpec
 from tests.faults import invariants
 from tests.faults.world import ACTS, WRITES, Killed, Tripwire, World, created, small_study, world
 
+Undisturbed = tuple[list[dict[str, Any]], list[str]]
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], list[str]]:
+
+def _smaller_study() -> StudySpec:
+    """Half the trials, and every write and act all the same."""
+    arms = {arm["name"]: arm for arm in small_study().model_dump(mode="json")["arms"]}
+    few = [arms["base"], {**arms["random"], "trials": 2}, {**arms["confirm"], "trials": 1}]
+    return small_study(arms=few)
+
+
+def _undisturbed(folder: Path, spec: StudySpec) -> Undisturbed:
     """The report of a run that nothing happened to, and the calls that it made."""
-    place = world(tmp_path_factory.mktemp("undisturbed"))
+    place = world(folder)
     wire = Tripwire()
-    study = created(place, small_study())
+    study = created(place, spec)
     place.drive(place.engine(wire), study.study_id)
     invariants.check(place.store, study.study_id)
     return invariants.report(place.store, study.study_id), wire.seen
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return _undisturbed(tmp_path_factory.mktemp("undisturbed"), small_study())
+
+
+@pytest.fixture(scope="module", params=[_smaller_study, pytest.param(small_study, marks=pytest.mark.slow)])
+def studied(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[StudySpec, Undisturbed]:
+    spec: StudySpec = request.param()
+    return spec, _undisturbed(tmp_path_factory.mktemp("studied"), spec)
 
 
 def _live_on(place: World, study_id: str, wire: Tripwire, *, arrives: bool = False) -> None:
@@ -41,16 +63,16 @@ def _live_on(place: World, study_id: str, wire: Tripwire, *, arrives: bool = Fal
 )
 def test_every_write_and_every_act_may_be_the_last(
     tmp_path: Path,
-    undisturbed: tuple[list[dict[str, Any]], list[str]],
+    studied: tuple[StudySpec, Undisturbed],
     raises: Any,
     arrives: bool,
     before: bool,
 ) -> None:
-    report, calls = undisturbed
+    spec, (report, calls) = studied
     assert {"add_trial", "start_attempt", "append", "end_attempt", "submit", "forget"} <= set(calls)
     for at in range(1, len(calls) + 1):
         place = world(tmp_path / f"{at}")
-        study = created(place, small_study())
+        study = created(place, spec)
         wire = Tripwire(at=at, raises=raises, before=before)
         _live_on(place, study.study_id, wire, arrives=arrives)
         assert wire.count >= at
@@ -63,7 +85,7 @@ def test_every_write_and_every_act_may_be_the_last(
 @pytest.mark.fault(2, 3)
 @pytest.mark.parametrize("raises", [Killed, LedgerBusy], ids=["killed", "looked failed"])
 def test_a_kill_inside_a_transaction_of_a_real_database(
-    tmp_path: Path, undisturbed: tuple[list[dict[str, Any]], list[str]], raises: Any
+    tmp_path: Path, undisturbed: Undisturbed, raises: Any
 ) -> None:
     """The memory ledger keeps what was written before the kill; SQLite rolls the transaction back."""
     report, calls = undisturbed
@@ -95,7 +117,7 @@ def test_every_point_of_a_study_without_a_valid_result(tmp_path: Path) -> None:
 @pytest.mark.fault(1, 2)
 @pytest.mark.parametrize("every", [3, 4, 5, 7, 11])
 def test_a_study_survives_an_orchestrator_that_dies_again_and_again(
-    tmp_path: Path, undisturbed: tuple[list[dict[str, Any]], list[str]], every: int
+    tmp_path: Path, undisturbed: Undisturbed, every: int
 ) -> None:
     place = world(tmp_path)
     study = created(place, small_study())
@@ -113,7 +135,7 @@ def test_a_study_survives_an_orchestrator_that_dies_again_and_again(
 @pytest.mark.fault(2, 4)
 @pytest.mark.parametrize("raises", [Killed, LedgerBusy], ids=["killed", "looked failed"])
 def test_lost_workers_and_a_dying_orchestrator_together(
-    tmp_path: Path, undisturbed: tuple[list[dict[str, Any]], list[str]], raises: Any
+    tmp_path: Path, undisturbed: Undisturbed, raises: Any
 ) -> None:
     from orchestrator.backends.simulated import Fault
 

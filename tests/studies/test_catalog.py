@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.engine.checks import require_runnable
-from orchestrator.study.configs import trial_config
+from orchestrator.study.configs import laid_over, trial_config
 from orchestrator.study.plan import plan
 from orchestrator.study.spec import StudySpec
 from studies import catalog, parts
@@ -42,6 +42,15 @@ def test_small_sizes_start_at_a_stated_multiple_of_the_papers_peak_learning_rate
         factor = 1 if name == "paper" else parts.RATE_FACTOR
         papers = papers_rate(config.schedule.warmup_steps)
         assert config.optimizer.learning_rate == pytest.approx(factor * papers, rel=0.01)
+
+
+def test_a_run_of_seconds_saves_at_its_end_alone_and_evaluates_four_times() -> None:
+    for size in ("smoke", "quick", "laptop"):
+        for name in catalog.names():
+            spec = catalog.get(name, size)
+            for config in (laid_over(spec.base, arm.config) for arm in spec.arms):
+                assert config["checkpoint_every_steps"] == config["steps"] == 4 * config["eval_every_steps"]
+    assert parts.sizes()["paper"].base["checkpoint_every_steps"] < parts.sizes()["paper"].steps
 
 
 def test_the_defaults_learning_rate_is_chosen_inside_a_grid_on_seeds_that_no_study_reports() -> None:

@@ -10,7 +10,7 @@ from orchestrator.study.spec import Arm, StudySpec
 from studies import catalog, parts, rivals
 from trainer.config import TrainConfig
 from trainer.config.paths import value_at
-from trainer.optim.schedules import multiplier, numbers_of
+from trainer.optim.schedules import curves_of
 
 SIZES = catalog.sizes()
 ONE_RUN = {"base", "lagged"}
@@ -71,12 +71,8 @@ def test_prodigy_and_schedule_free_start_at_their_published_rates(size: str) -> 
     for name, peak in (("prodigy", 1.0), ("schedule-free", 0.0025)):
         made = TrainConfig.from_dict({k: v for k, v in config(spec, name).items() if k != "population"})
         warmup = made.schedule.warmup_steps
-        numbers = numbers_of(warmup_steps=warmup, steps=made.steps)
-        rates = [
-            made.optimizer.learning_rate
-            * float(multiplier(made.schedule.name, numbers["steps"] * 0 + t, numbers))
-            for t in (warmup, made.steps - 1)
-        ]
+        curve = curves_of(made.schedule.name, warmup_steps=warmup, steps=made.steps)["multiplier"]
+        rates = [made.optimizer.learning_rate * float(curve[t]) for t in (warmup, made.steps - 1)]
         assert rates[0] == pytest.approx(peak, rel=1e-4)
         assert (rates[1] == rates[0]) == (name == "schedule-free")
 

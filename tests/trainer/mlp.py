@@ -70,8 +70,8 @@ def start(
     """A recipe on this problem and the state before its first step."""
     chosen = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
     every = declared(chosen, hypers, estimator)
-    recipe = Recipe(loss, chosen, layout(every, groups=groups), schedule, estimator, per_tensor=per_tensor)
-    numbers = schedules.numbers_of(warmup_steps=0, steps=steps) if numbers is None else numbers
+    recipe = Recipe(loss, chosen, layout(every, groups=groups), estimator, per_tensor=per_tensor)
+    numbers = schedules.curves_of(schedule, warmup_steps=0, steps=steps) if numbers is None else numbers
     all_settings = settings_of(recipe, every, learning_rate=learning_rate, schedule=numbers, **settings)
     guidance_batch = row(mlp_batches(1, seed=99), 0)
     return recipe, begin(

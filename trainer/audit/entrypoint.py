@@ -24,8 +24,7 @@ def check(config: Mapping[str, Any]) -> list[str]:
 def shape_key(config: Mapping[str, Any]) -> str:
     """Equal keys compile to the same programs."""
     audit, rest = read(config)
-    chunk = audit.chunk_of(TrainConfig.from_dict(rest))
-    return f"audit-{chunk}-{training_run.shape_key(observed(audit, rest))}"
+    return f"audit-{training_run.shape_key(observed(audit, rest))}"
 
 
 def run(config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Place) -> Outcome:

@@ -45,7 +45,7 @@ from trainer.training.clocks import Clocks
 from trainer.training.loop import Batches, Host, Job, train
 from trainer.training.recipes import loss_of, recipe_of, vector_if_small
 from trainer.training.state import Recipe, TrainState, begin
-from trainer.training.step import Metrics
+from trainer.training.step import Metrics, Piece
 
 FILE = "audit.json"
 DEV, GUIDANCE = "dev_loss", "guidance_loss"
@@ -197,7 +197,7 @@ class _Forked:
         self.host.clocks.count(
             steps=rollouts * max(chunk.spans),
             tokens=rollouts * chunk.ahead_tokens,
-            flops=rollouts * self.flops_of(chunk.ahead),
+            flops=rollouts * self.flops_of([Piece.of(batches) for batches in chunk.ahead]),
         )
         return found
 

@@ -40,7 +40,7 @@ ESTIMATORS = Registry(
         "next-batch": EstimatorChoice("trainer.guidance.next_batch:from_config", audited=True),
         "discounted": EstimatorChoice("trainer.guidance.discounted:from_config", ("discount",), audited=True),
         "lagged": EstimatorChoice(
-            "trainer.guidance.lagged:from_config", ("lag_steps", "anneal_steps"), audited=True
+            "trainer.guidance.lagged:from_config", ("every_steps", "lag_steps", "anneal_steps"), audited=True
         ),
     },
 )
@@ -97,6 +97,12 @@ SCHEDULES = Registry(
     },
 )
 LEARNED_SCHEDULE = r".+\.(npz|json)"  # a file of a guided run: its schedule is replayed
+SHORTEST_CURVE = 1024  # steps: what short runs need costs nothing
+
+
+def room_for(steps: int) -> int:
+    """How long the curves of a run of so many steps are: up to a power of two, so that few lengths differ."""
+    return max(SHORTEST_CURVE, 1 << (steps - 1).bit_length())
 
 
 @dataclass(frozen=True)

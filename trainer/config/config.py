@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trainer.config import paths
@@ -62,6 +62,10 @@ def canonical(config: TrainConfig) -> str:
 
 
 def fingerprint(config: TrainConfig) -> str:
+    """`guidance.every_steps` was 1 where it was not stated, until `lagged` had its own. So it stands in here:
+    all other runs of that time can go on."""
+    if config.guidance.every_steps is None and config.guidance.estimator != "lagged":
+        config = replace(config, guidance=replace(config.guidance, every_steps=1))
     return hashlib.sha256(canonical(config).encode()).hexdigest()
 
 

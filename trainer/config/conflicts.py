@@ -13,7 +13,7 @@ from trainer.config.reading import problems_among
 from trainer.config.sections import Sections
 
 # Of `guidance`: what not every estimator reads.
-_ESTIMATORS_OWN = tuple(name for each in ESTIMATORS.ours.values() for name in each.settings)
+_ESTIMATORS_OWN = tuple(dict.fromkeys(name for each in ESTIMATORS.ours.values() for name in each.settings))
 
 
 def disagreements(config: Sections) -> list[str]:
@@ -203,7 +203,8 @@ def _misused(config: Sections) -> list[str]:
     chosen = ESTIMATORS[guidance.estimator]
     for name in _ESTIMATORS_OWN:
         value, default = getattr(guidance, name), type(guidance).__dataclass_fields__[name].default
-        if value != default and name not in chosen.settings:
+        stated = value != default and (name, value) != ("every_steps", 1)  # what all others do
+        if stated and name not in chosen.settings:
             owners = [repr(owner) for owner, each in ESTIMATORS.sound().items() if name in each.settings]
             problems.append(
                 f"guidance.{name} is {value} and guidance.estimator is {guidance.estimator!r}. "

@@ -149,6 +149,10 @@ def _bounds(what: Field[Any]) -> str:
     return f" {' and '.join(said)}" if said else ""
 
 
+def _integer_or_none(value: Any, where: str, what: Field[Any], problems: list[str]) -> int | None:
+    return None if value is None else _integer(value, where, what, problems)
+
+
 def _float_or_none(value: Any, where: str, what: Field[Any], problems: list[str]) -> float | None:
     return None if value is None else _float(value, where, what, problems)
 
@@ -218,6 +222,7 @@ _FREE: Any = field(metadata={"like": ".+", "words": "a text", "among": ()})  # n
 _READERS: Mapping[Any, Callable[..., Any]] = {
     bool: _boolean,
     int: _integer,
+    int | None: _integer_or_none,
     float: _float,
     float | None: _float_or_none,
     str: _text,

@@ -126,7 +126,7 @@ class GuidanceConfig:
     learn: tuple[str, ...] = choice((), tuple(LEARNABLE))
     eta: float | None = number(None, at_least=0)
     reach: float | None = number(None, above=0)
-    every_steps: int = number(1, at_least=1, below=10**9)  # of held-out
+    every_steps: int | None = number(None, at_least=1, below=10**9)  # of held-out and lagged; None: its own
     batch_fraction: float = number(1.0, above=0, at_most=1)  # of held-out
     discount: float = number(0.9, at_least=0, at_most=1)  # of discounted
     lag_steps: int = number(0, at_least=0, below=10**6)  # of lagged; 0: a tenth of the run, at least 20

@@ -8,6 +8,8 @@ those last is asked of it.
 
 from __future__ import annotations
 
+import functools
+
 from num2words import num2words  # type: ignore[import-untyped]
 
 from trainer.data.contract import DataError
@@ -21,6 +23,7 @@ LIMIT = 1_000_000
 BEFORE_A_NOUN = (*range(10, 20), *range(20, 100, 10), *range(100, 1_000, 100), *range(10_000, 20_000, 1_000))
 
 
+@functools.lru_cache(maxsize=2**12)  # texts say few numbers, and each of them often
 def cardinal(number: int, language: str) -> str:
     """Such as "two hundred and one thousand" or "zweihunderteintausend"."""
     if language not in LANGUAGES:

@@ -57,6 +57,8 @@ class Packed:
         self._packed: dict[tuple[int, int], list[list[int]]] = {}
         self._order: tuple[int, np.ndarray] | None = None
 
+    longest_piece = None  # one piece is the whole chunk
+
     def chunk(self, cursor: Mapping[str, int], steps: int) -> tuple[list[Batch], dict[str, int], int]:
         epoch, window, row = cursor["epoch"], cursor["window"], cursor["row"]
         taken: list[list[int]] = []
@@ -160,3 +162,16 @@ def packed(examples: Examples, rows: list[list[int]], source_length: int, target
     shifted[batch["target_positions"] == 0] = 0  # each example begins with id 0, and so does padding
     batch["target_in"] = shifted
     return batch
+
+
+def whole_split(examples: Examples, *, at_a_time: int, rows_divide_by: int = 1) -> Batch:
+    """All examples, in batches of one shape along a first axis, each of about `at_a_time` examples. A row is
+    as long as the longest example: longer ones pack no better. Rows of zeros fill up the last batch."""
+    source_length = rounded(int(examples.source_lengths.max()))
+    target_length = rounded(int(examples.target_lengths.max()))
+    rows = fitted(examples, np.arange(len(examples)), source_length, target_length)
+    count = math.ceil(len(examples) / at_a_time)
+    size = math.ceil(len(rows) / count / rows_divide_by) * rows_divide_by
+    blank = ((0, count * size - len(rows)), (0, 0))
+    batch = packed(examples, rows, source_length, target_length)
+    return {name: np.pad(array, blank).reshape(count, size, -1) for name, array in batch.items()}

@@ -13,17 +13,17 @@ from typing import Any
 
 from trainer.config import DataConfig, TrainConfig
 from trainer.config.choices import source_of
-from trainer.data.batches import Batch, Bucketed, held_out_batch, stacked
+from trainer.data.batches import Batch, Bucketed, held_out_batch
 from trainer.data.contract import Corpus
 from trainer.data.corpus import open_corpus
 from trainer.data.examples import Examples, examples
-from trainer.data.packing import Packed
+from trainer.data.packing import Packed, whole_split
 from trainer.data.vocabulary import TooManyPieces, Vocabulary, vocabulary
 
 # Where a source has none of its own.
 PIECES = 32_000  # the paper's; fewer where the text does not carry them
 LONGEST_TOKENS = 256
-EVALUATED_AT_A_TIME = 64
+EVALUATED_AT_A_TIME = 64  # examples
 
 
 @dataclass(frozen=True, eq=False)  # told apart by identity, so that it can be a key
@@ -61,8 +61,8 @@ class Tokens:
         return held_out_batch(self.guide, rows=guidance_rows(config, self.train))
 
     def dev_batches(self, *, rows_divide_by: int = 1) -> Batch:
-        rows = min(EVALUATED_AT_A_TIME, len(self.select))
-        return stacked(self.select, rows=-(-rows // rows_divide_by) * rows_divide_by)
+        """The whole select split, packed however a run trains: half of padded rows is padding."""
+        return whole_split(self.select, at_a_time=EVALUATED_AT_A_TIME, rows_divide_by=rows_divide_by)
 
 
 def guidance_rows(config: TrainConfig, train: Examples) -> int:

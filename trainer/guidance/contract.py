@@ -43,7 +43,8 @@ class Advance(NamedTuple):
 @dataclass(frozen=True)
 class Scene:
     """One step as an estimator sees it. `move(raw, params, opt_state, grads)` gives updates and the new
-    state of the optimizer; `gradient(raw)` is the training gradient as a function of what acts in the
+    state of the optimizer; `values(raw)` are the hyperparameters that it moves by, learning_rate among them;
+    `gradient(raw)` is the training gradient as a function of what acts in the
     loss, None where nothing does."""
 
     layout: Layout
@@ -56,6 +57,7 @@ class Scene:
     numbers: dict[str, Any]
     optimizer: Optimizer
     move: Callable[[Raw, Tree, Tree, Tree], tuple[Tree, Tree]]
+    values: Callable[[Raw], Raw]
     gradient: Callable[[Raw], Tree] | None = None
     guidance_loss: Callable[[Tree, Tree], jax.Array] | None = None  # of parameters on a batch
     guidance_batch: Tree = None
@@ -100,6 +102,11 @@ class Estimator(ABC):
     @property
     def needs_guidance_batch(self) -> bool:
         return False
+
+    @property
+    def every_steps(self) -> int:
+        """It reads at one step in so many."""
+        return 1
 
     @property
     def per_tensor(self) -> bool:
@@ -150,6 +157,18 @@ def apart(due: Any, work: Callable[[], Tree], otherwise: Tree) -> Tree:
     if isinstance(due, jax.core.Tracer):
         return jax.lax.cond(due, work, lambda: otherwise)
     return work() if due else otherwise
+
+
+def changed(due: Any, change: Callable[[Tree], Tree], kept: Tree) -> Tree:
+    """`change(kept)` where it is due. A loop of one round or none: what stays is not copied, as a condition
+    would."""
+    if not isinstance(due, jax.core.Tracer):
+        return change(kept) if due else kept
+
+    def once(state: tuple[Any, Tree]) -> tuple[Any, Tree]:
+        return jnp.zeros_like(state[0]), change(state[1])
+
+    return jax.lax.while_loop(lambda state: state[0], once, (due, kept))[1]
 
 
 def nothing(scene: Scene, *, per_tensor: bool) -> Reading:

@@ -101,7 +101,7 @@ def from_config(config: TrainConfig) -> HeldOut:
     guidance = config.guidance
     return HeldOut(
         mode="reverse" if set(IN_LOSS) & set(guidance.learn) else "dot",
-        every_steps=guidance.every_steps,
+        every_steps=guidance.every_steps or 1,
         batch_fraction=guidance.batch_fraction,
     )
 

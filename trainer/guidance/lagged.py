@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from trainer.config import TrainConfig
+from trainer.guidance import last_step
 from trainer.guidance.contract import (
     Advance,
     Estimator,
@@ -25,18 +26,19 @@ from trainer.guidance.contract import (
     Scene,
     Tree,
     apart,
+    changed,
     nothing,
     per_tensor,
     summed,
-    tangents_apart,
     zeros,
 )
-from trainer.guidance.next_batch import updates_only
 from trainer.optim.hyperparameters import Hyper, Layout
 from trainer.optim.optimizers import Optimizer
 
-# η̂ does not scale with the length of the run.
-ETA = {"alpha": 0.02, "beta1": 0.01}
+# With four times the η̂. What that is worth: python -m benchmarks.estimator_ablation --readings
+EVERY_STEPS = 4
+# η̂ does not scale with the length of the run, and does with how seldom it reads: these are for EVERY_STEPS.
+ETA = {"alpha": 0.08, "beta1": 0.04}
 BELOW = {"alpha": math.log(3), "beta1": 1.8}  # trust regions of the raw values, downwards and upwards
 # Twice, not three times. AdamW near its best rate, 300 steps: .23 (unguided .33, three times .34); LAMB loses
 # .006 by it at most (benchmarks/estimator_ablation.py).
@@ -67,6 +69,7 @@ class Lagged(Estimator):
     recent_steps: int = field(default=10, compare=False)  # near the end the path spans one to two of these
     anneal_steps: int = field(default=80, compare=False)
     steps: int | None = field(default=None, compare=False)
+    every_steps: int = field(default=EVERY_STEPS, compare=False)  # it reads at one step in so many
 
     watches_loss = True  # for alpha's guard
     by_vector = True
@@ -77,13 +80,16 @@ class Lagged(Estimator):
                 f"lag_steps is {self.lag_steps} and recent_steps is {self.recent_steps}. "
                 f"Allowed is at least 0 for the first (by the length of the run) and 1 for the second."
             )
+        if self.every_steps < 1:
+            raise ValueError(f"every_steps is {self.every_steps}. Allowed is at least 1.")
 
     @property
     def lag(self) -> int:
         return self.lag_steps or max(LEAST_LAG_STEPS, (self.steps or 0) // 10)
 
     def own_eta(self, name: str) -> float:
-        return ETA.get(name, super().own_eta(name))
+        a_step = ETA[name] / EVERY_STEPS if name in ETA else super().own_eta(name)
+        return a_step * self.every_steps
 
     def trusted(self, hypers: Sequence[Hyper]) -> tuple[Hyper, ...]:
         return trusted(hypers)
@@ -93,6 +99,7 @@ class Lagged(Estimator):
         as_float = jnp.result_type(float)
         return {
             "anneal_from": jnp.asarray(last, jnp.int32),
+            "every_steps": jnp.asarray(self.every_steps, jnp.int32),
             "lag_steps": jnp.asarray(self.lag, jnp.int32),
             "recent_steps": jnp.asarray(self.recent_steps, jnp.int32),
             # The guard's averages of the training loss: about 10 and 50 steps.
@@ -101,33 +108,40 @@ class Lagged(Estimator):
         }
 
     def init(self, layout: Layout, params: Tree, opt_state: Tree, *, optimizer: Optimizer) -> dict[str, Any]:
-        carry: dict[str, Any] = {"tangents": {n: zeros(params) for n in layout.learned if n != "alpha"}}
+        carry: dict[str, Any] = {}
+        if others := [name for name in layout.learned if name != "alpha"]:
+            carry = last_step.init(others, layout, params, optimizer=optimizer)
         if "alpha" in layout.learned:
-            copies = {key: jax.tree.map(jnp.copy, params) for key in ("newest", "older")}
             averages = {key: jnp.zeros((), jnp.result_type(float)) for key in ("fast", "slow")}
-            carry |= copies | averages | {"path": zeros(params)}
+            copies = {key: jax.tree.map(jnp.copy, params) for key in ("newest", "older")}
+            carry |= averages | {"snapshots": {**copies, "path": zeros(params)}}
         return carry
 
     def read(self, carry: dict[str, Any], scene: Scene) -> tuple[Reading, dict[str, Any]]:
-        tangents = dict(carry["tangents"])
-        ready = dict.fromkeys(tangents, jnp.asarray(True))
+        others = [name for name in scene.layout.learned if name != "alpha"]
         if "alpha" in scene.layout.learned:
             carry = self._watched(self._shifted(carry, scene), scene)
-            tangents["alpha"], ready["alpha"] = self._displacement(carry, scene)
+        due = (scene.step > 0) & (scene.step % scene.numbers["every_steps"] == 0)
 
         def look() -> Reading:
+            tangents = last_step.tangents(carry, scene) if others else {}
+            ready = dict.fromkeys(tangents, jnp.asarray(True))
+            if "alpha" in scene.layout.learned:
+                tangents["alpha"], ready["alpha"] = self._displacement(carry, scene)
             cosines = {name: _cosine(scene, name, tree) for name, tree in tangents.items()}
             if "alpha" in cosines:
                 rising = carry["fast"] > carry["slow"]
                 cosines["alpha"] = jnp.where(rising, jnp.abs(cosines["alpha"]), cosines["alpha"])
             return Reading(cosines, ready, scene.loss, {})
 
-        return apart(scene.step > 0, look, nothing(scene, per_tensor=False)), carry
+        return apart(due, look, nothing(scene, per_tensor=False)), carry
 
     def advance(self, carry: dict[str, Any], scene: Scene) -> Advance:
         updates, opt_state = scene.move(scene.raw, scene.params, scene.opt_state, scene.grads)
-        tangents = tangents_apart(scene.step >= 0, scene, carry["tangents"], updates_only)
-        return Advance(updates, opt_state, {**carry, "tangents": tangents}, None)
+        if any(name != "alpha" for name in scene.layout.learned):
+            due = (scene.step + 1) % scene.numbers["every_steps"] == 0
+            carry = last_step.kept(due, carry, scene)
+        return Advance(updates, opt_state, carry, None)
 
     def _shifted(self, carry: dict[str, Any], scene: Scene) -> dict[str, Any]:
         """At a boundary: the path becomes the displacement between the two snapshots, which move on.
@@ -138,16 +152,14 @@ class Lagged(Estimator):
         boundary = (scene.step % lag == 0) & ~near_end
         closely = (scene.step % recent == 0) & near_end
 
-        def choose(condition: jax.Array, new: Tree, old: Tree) -> Tree:
-            return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
+        def shift(snapshots: dict[str, Tree]) -> dict[str, Tree]:
+            newest, older = snapshots["newest"], snapshots["older"]
+            path = jax.tree.map(
+                lambda new, old, path: jnp.where(boundary, new - old, path), newest, older, snapshots["path"]
+            )
+            return {"path": path, "older": newest, "newest": scene.params}
 
-        path = jax.tree.map(jnp.subtract, carry["newest"], carry["older"])
-        return {
-            **carry,
-            "path": choose(boundary, path, carry["path"]),
-            "older": choose(boundary | closely, carry["newest"], carry["older"]),
-            "newest": choose(boundary | closely, scene.params, carry["newest"]),
-        }
+        return {**carry, "snapshots": changed(boundary | closely, shift, carry["snapshots"])}
 
     def _watched(self, carry: dict[str, Any], scene: Scene) -> dict[str, Any]:
         """Follow the training loss: alpha goes down while its fast average is above the slow one."""
@@ -164,8 +176,8 @@ class Lagged(Estimator):
         path = jax.tree.map(
             lambda now, older, path: jnp.where(annealing, now - older, path),
             scene.params,
-            carry["older"],
-            carry["path"],
+            carry["snapshots"]["older"],
+            carry["snapshots"]["path"],
         )
         # Before two boundaries have passed a snapshot is still the start, and says nothing.
         return path, scene.step >= jnp.where(annealing, 2 * recent, 2 * lag)
@@ -173,7 +185,12 @@ class Lagged(Estimator):
 
 def from_config(config: TrainConfig) -> Lagged:
     guidance = config.guidance
-    return Lagged(lag_steps=guidance.lag_steps, anneal_steps=guidance.anneal_steps, steps=config.steps)
+    return Lagged(
+        lag_steps=guidance.lag_steps,
+        anneal_steps=guidance.anneal_steps,
+        steps=config.steps,
+        every_steps=EVERY_STEPS if guidance.every_steps is None else guidance.every_steps,
+    )
 
 
 def _cosine(scene: Scene, name: str, along: Tree) -> jax.Array:

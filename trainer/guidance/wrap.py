@@ -133,12 +133,12 @@ class _Wrapped:
         _want(not needs_batch or guidance_batch is not None, "guidance_batch", "a held-out batch")
         _want(not needs_loss or value is not None, "value", "the training loss")
         as_float = jnp.result_type(float)
-        rate = self.learning_rate(state.step) if callable(self.learning_rate) else self.learning_rate
+        given = self.learning_rate(state.step) if callable(self.learning_rate) else self.learning_rate
+        rate = jnp.asarray(given, as_float)
 
         def move(raw: Raw, params: Any, inner: Any, grads: Any) -> tuple[Any, Any]:
             spread = layout.spread(layout.values(raw), params)
-            spread["learning_rate"] = jnp.asarray(rate, as_float)
-            return self.optimizer.update(grads, inner, params, spread)
+            return self.optimizer.update(grads, inner, params, {**spread, "learning_rate": rate})
 
         scene = Scene(
             layout=layout,
@@ -151,6 +151,7 @@ class _Wrapped:
             numbers=state.settings["estimator"],
             optimizer=self.optimizer,
             move=move,
+            values=lambda raw: {**layout.values(raw), "learning_rate": rate},
             guidance_loss=self.loss_fn,
             guidance_batch=guidance_batch,
         )

@@ -40,9 +40,9 @@ class Parts:
     def tree(self, pieces: Any) -> Tree:
         return jax.tree.unflatten(self.structure, list(pieces))
 
-    def mean_squares(self, x: jax.Array) -> jax.Array:
-        """The mean square of each tensor."""
-        by_block = jnp.sum(jnp.square(x).reshape(-1, self.block), axis=1)
+    def means(self, x: jax.Array) -> jax.Array:
+        """The mean of each tensor."""
+        by_block = jnp.sum(x.reshape(-1, self.block), axis=1)
         sums = jnp.matmul(by_block, _blocks(self).astype(x.dtype), precision="highest")
         return sums / jnp.asarray(self.sizes, x.dtype)
 

@@ -22,13 +22,24 @@ import optax
 
 from trainer.config.choices import OPTIMIZERS
 from trainer.config.registry import code
+from trainer.optim import before
 from trainer.optim.flat import Vector
+from trainer.optim.leaves import (
+    EPS_ROOT,
+    Hypers,
+    Params,
+    Several,
+    average,
+    direction,
+    ones,
+    over_leaves,
+    rate,
+    rms,
+    root,
+    times,
+)
 
-EPS_ROOT = 1e-16
 BESIDE_V = ("alpha", "beta1", "eps", "weight_decay")  # what acts on an update without going through v
-Params = Any
-Hypers = Mapping[str, Any]
-Several = tuple[Any, ...]
 
 
 def _same(state: Any, params: Params) -> Params:
@@ -48,6 +59,9 @@ class Optimizer:
     second_moved_by: tuple[str, ...] = ()  # … and on these hyperparameters alone
     eval_params: Callable[[Any, Params], Params] = _same
     by_vector: bool = False  # its parameters may be one `Vector`
+    # `before(grads, state, params, hyper) -> (state, params)`: what an update with these gradients started
+    # from, when it led to this state and these parameters. None where they do not say.
+    before: Callable[[Params, Any, Params, Hypers], tuple[Any, Params]] | None = None
 
     @property
     def hypers(self) -> set[str]:
@@ -71,6 +85,7 @@ def lamb() -> Optimizer:
         second=_SECOND,
         second_moved_by=("beta2",),
         by_vector=True,
+        before=before.lamb,
     )
 
 
@@ -82,12 +97,13 @@ def adamw() -> Optimizer:
         second=_SECOND,
         second_moved_by=("beta2",),
         by_vector=True,
+        before=before.adamw,
     )
 
 
 def sgd() -> Optimizer:
     """Momentum as an average, its bias corrected, so that beta1 does not scale the step."""
-    return Optimizer(_sgd_init, _sgd_update, _numbers("sgd"), by_vector=True)
+    return Optimizer(_sgd_init, _sgd_update, _numbers("sgd"), by_vector=True, before=before.sgd)
 
 
 @functools.cache
@@ -136,54 +152,6 @@ def with_root(values: Mapping[str, float]) -> dict[str, float]:
     return {name: EPS_ROOT if (name, value) == ("eps_root", 0.0) else value for name, value in values.items()}
 
 
-# -- arithmetic of all four ------------------------------------------------------------------------------
-
-
-def _over_leaves(rule: Callable[..., Several], params: Params, hyper: Hypers, *trees: Any) -> Several:
-    """`rule(hyperparameters of the leaf, leaf of params, leaves of trees…)` -> a tuple of trees."""
-    structure: Any
-    leaves, structure = jax.tree.flatten(params)
-    columns = [structure.flatten_up_to(tree) for tree in trees]
-    spread = {name: _column(value, structure) for name, value in hyper.items()}
-    rows = [
-        rule({name: column[i] for name, column in spread.items()}, leaf, *(c[i] for c in columns))
-        for i, leaf in enumerate(leaves)
-    ]
-    return tuple(jax.tree.unflatten(structure, column) for column in zip(*rows, strict=True))
-
-
-def _column(value: Any, structure: Any) -> list[Any]:
-    return [value] * structure.num_leaves if hasattr(value, "shape") else structure.flatten_up_to(value)
-
-
-def _ones(value: Any) -> Any:
-    return jax.tree.map(jnp.ones_like, value)
-
-
-def _times(product: Any, value: Any) -> Any:
-    """The running product that corrects the bias: β^t would be wrong when β varies."""
-    return jax.tree.map(jnp.multiply, product, value)
-
-
-def _average(old: Any, new: Any, decay: Any) -> Any:
-    return decay * old + (1.0 - decay) * new
-
-
-def _rms(x: jax.Array, *, floor: float = 0.0) -> jax.Array:
-    """Root mean square, at least `floor`."""
-    return _root(jnp.mean(jnp.square(x)), floor=floor)
-
-
-def _root(mean: jax.Array, *, floor: float = 0.0) -> jax.Array:
-    """The root, at least `floor`, whose derivative at zero is zero and not NaN."""
-    above = mean > floor**2
-    return jnp.where(above, jnp.sqrt(jnp.where(above, mean, 1.0)), floor)
-
-
-def _rate(hyper: Hypers) -> Any:
-    return hyper["learning_rate"] * hyper["alpha"]
-
-
 # -- Adam's two moments, and what is made of them --------------------------------------------------------
 
 
@@ -191,24 +159,21 @@ def _adam_init(params: Params, hyper: Hypers) -> dict[str, Any]:
     return {
         "mu": jax.tree.map(jnp.zeros_like, params),
         "nu": jax.tree.map(jnp.zeros_like, params),
-        "beta1_product": _ones(hyper["beta1"]),
-        "beta2_product": _ones(hyper["beta2"]),
+        "beta1_product": ones(hyper["beta1"]),
+        "beta2_product": ones(hyper["beta2"]),
     }
 
 
 def _adam(step: Callable[..., Any], grads: Params, state: Any, params: Params, hyper: Hypers) -> Several:
-    products = {name: _times(state[f"{name}_product"], hyper[name]) for name in ("beta1", "beta2")}
+    products = {name: times(state[f"{name}_product"], hyper[name]) for name in ("beta1", "beta2")}
     corrections = {f"{name}_product": value for name, value in products.items()}
 
     def rule(h: Hypers, p: jax.Array, g: jax.Array, mu: jax.Array, nu: jax.Array) -> Several:
-        mu = _average(mu, g, h["beta1"])
-        nu = _average(nu, jnp.square(g), h["beta2"])
-        # The corrections as factors: two divisions of scalars, not of tensors.
-        first, second = (1.0 / (1.0 - h[f"{name}_product"]) for name in ("beta1", "beta2"))
-        direction = mu * first / (jnp.sqrt(nu * second + EPS_ROOT) + h["eps"]) + h["weight_decay"] * p
-        return step(h, p, direction), mu, nu
+        mu = average(mu, g, h["beta1"])
+        nu = average(nu, jnp.square(g), h["beta2"])
+        return step(h, p, direction(h, mu, nu) + h["weight_decay"] * p), mu, nu
 
-    updates, mu, nu = _over_leaves(rule, params, {**hyper, **corrections}, grads, state["mu"], state["nu"])
+    updates, mu, nu = over_leaves(rule, params, {**hyper, **corrections}, grads, state["mu"], state["nu"])
     return updates, {"mu": mu, "nu": nu, **corrections}
 
 
@@ -217,9 +182,9 @@ def _lamb_update(grads: Params, state: Any, params: Params, hyper: Hypers) -> tu
 
     def step(h: Hypers, p: jax.Array, direction: jax.Array) -> jax.Array:
         # Norms as root mean squares: the ratio is the same, and a large tensor does not overflow.
-        size, length = (_rms(x) if parts is None else _root(parts.mean_squares(x)) for x in (p, direction))
+        size, length = (rms(x) if parts is None else root(parts.means(jnp.square(x))) for x in (p, direction))
         ratio = jnp.where((size > 0) & (length > 0), size / jnp.where(length > 0, length, 1.0), 1.0)
-        factor = -_rate(h) * ratio
+        factor = -rate(h) * ratio
         taken: jax.Array = (factor if parts is None else parts.spread(factor)) * direction
         return taken
 
@@ -227,24 +192,24 @@ def _lamb_update(grads: Params, state: Any, params: Params, hyper: Hypers) -> tu
 
 
 def _adamw_update(grads: Params, state: Any, params: Params, hyper: Hypers) -> tuple[Params, Any]:
-    return _adam(lambda h, p, direction: -_rate(h) * direction, grads, state, params, hyper)
+    return _adam(lambda h, p, direction: -rate(h) * direction, grads, state, params, hyper)
 
 
 # -- SGD -------------------------------------------------------------------------------------------------
 
 
 def _sgd_init(params: Params, hyper: Hypers) -> dict[str, Any]:
-    return {"mu": jax.tree.map(jnp.zeros_like, params), "beta1_product": _ones(hyper["beta1"])}
+    return {"mu": jax.tree.map(jnp.zeros_like, params), "beta1_product": ones(hyper["beta1"])}
 
 
 def _sgd_update(grads: Params, state: Any, params: Params, hyper: Hypers) -> tuple[Params, Any]:
-    product = _times(state["beta1_product"], hyper["beta1"])
+    product = times(state["beta1_product"], hyper["beta1"])
 
     def rule(h: Hypers, p: jax.Array, g: jax.Array, mu: jax.Array) -> Several:
-        mu = _average(mu, g, h["beta1"])
-        return -_rate(h) * (mu * (1.0 / (1.0 - h["product"])) + h["weight_decay"] * p), mu
+        mu = average(mu, g, h["beta1"])
+        return -rate(h) * (mu * (1.0 / (1.0 - h["product"])) + h["weight_decay"] * p), mu
 
-    updates, mu = _over_leaves(rule, params, {**hyper, "product": product}, grads, state["mu"])
+    updates, mu = over_leaves(rule, params, {**hyper, "product": product}, grads, state["mu"])
     return updates, {"mu": mu, "beta1_product": product}
 
 
@@ -292,23 +257,23 @@ def _adafactor_update(
         square = jnp.square(g) + h["eps"]
         axes = _factored_axes(p.shape, min_factored_size)
         if axes is None:
-            nu = {"full": _average(nu["full"], square, decay)}
+            nu = {"full": average(nu["full"], square, decay)}
             scaled = _scaled(g, (), (nu["full"],))
         else:
             small, large = axes
             nu = {
-                "row": _average(nu["row"], jnp.mean(square, axis=large), decay),
-                "col": _average(nu["col"], jnp.mean(square, axis=small), decay),
+                "row": average(nu["row"], jnp.mean(square, axis=large), decay),
+                "col": average(nu["col"], jnp.mean(square, axis=small), decay),
             }
             rows = jnp.expand_dims(nu["row"], large)
             scaled = _scaled(
                 g, (jnp.mean(rows, axis=small, keepdims=True),), (rows, jnp.expand_dims(nu["col"], small))
             )
-        scaled = scaled / jnp.maximum(1.0, _rms(scaled) / clipping_threshold)
-        mu = _average(mu, _rate(h) * _rms(p, floor=1e-3) * scaled, h["beta1"])
+        scaled = scaled / jnp.maximum(1.0, rms(scaled) / clipping_threshold)
+        mu = average(mu, rate(h) * rms(p, floor=1e-3) * scaled, h["beta1"])
         return -(mu + h["weight_decay"] * p), mu, nu
 
-    updates, mu, nu = _over_leaves(rule, params, hyper, grads, state["mu"], state["nu"])
+    updates, mu, nu = over_leaves(rule, params, hyper, grads, state["mu"], state["nu"])
     return updates, {"count": count, "mu": mu, "nu": nu}
 
 
@@ -393,7 +358,7 @@ def _from_optax(factory: Callable[..., Any], eval_params: Any, arguments: Severa
 
     def update(grads: Params, state: Any, params: Params, hyper: Hypers) -> tuple[Params, Any]:
         values = {name: hyper[own] for name, own in names.items()}
-        state = state._replace(hyperparams={**state.hyperparams, **values, "learning_rate": _rate(hyper)})
+        state = state._replace(hyperparams={**state.hyperparams, **values, "learning_rate": rate(hyper)})
         updates, state = transform.update(grads, state, params)
         return updates, state
 

@@ -33,8 +33,10 @@ from trainer.data.vocabulary import PAD, UNKNOWN
 from trainer.models import Settings, decode_step, start_decoding
 from trainer.models.mesh import ROWS as SHARDED
 from trainer.models.mesh import place_batch
+from trainer.models.programs import one_at_a_time
 
 ROWS = 64  # at most in a batch
+NARROW, NARROW_ROWS = 128, 16  # up to this width a step costs by the row, and a batch waits for its longest
 TOKENS = 2**16  # at most in a batch: of sources and translations, those of all hypotheses
 LEAST_BUCKET = 16  # a bucket more is a program more to compile, 2 s at `tiny`, and shorter ones gain little
 LEAST_CACHE = 16  # a longer cache begins shorter and doubles; each doubling compiles the step again, 1 s
@@ -99,7 +101,7 @@ def translate_all(
     params: Any,
     sources: Sequence[Sequence[int]],
     *,
-    rows: int = ROWS,
+    rows: int | None = None,
     beam: int = 4,
     length_penalty: float = 0.6,
     length: int | None = None,
@@ -110,8 +112,11 @@ def translate_all(
 
     Sources that are padded to the same power of two go together, `rows` at a time at most and so many that
     a batch has `TOKENS` at most (more where the mesh does not divide them): a program for each power of two.
-    Without a `length` it is that of `limit_of`. With a mesh, the parameters are to lie on it.
+    Without `rows` they are by the model's width; without a `length` it is that of `limit_of`. With a mesh the
+    parameters are to lie on it.
     """
+    if rows is None:
+        rows = NARROW_ROWS if settings.d_model <= NARROW else ROWS
     if rows < 1:
         raise ValueError(f"rows is {rows}. Allowed is a whole number from 1.")
     largest = max((max(source) for source in sources if len(source)), default=PAD)
@@ -163,6 +168,7 @@ def _by_width(sources: Sequence[Sequence[int]]) -> Iterator[tuple[int, list[int]
 # -- the compiled search ---------------------------------------------------------------------------------
 
 
+@one_at_a_time
 @functools.partial(jax.jit, static_argnames=("settings", "beam", "length", "unknown"))
 def _found(
     settings: Settings,

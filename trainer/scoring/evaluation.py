@@ -11,10 +11,11 @@ import jax.numpy as jnp
 
 from trainer.models import Settings, forward
 from trainer.models.losses import token_cross_entropy
+from trainer.models.programs import one_at_a_time
 
 
 def split_loss(settings: Settings, params: Any, batches: Any) -> float:
-    """Of batches stacked along a first axis; rows of zeros, which fill up the last one, weigh nothing."""
+    """Of batches stacked along a first axis, packed or not; rows of zeros, which fill up, weigh nothing."""
     return float(_compiled(settings)(params, batches))
 
 
@@ -30,4 +31,4 @@ def _compiled(settings: Settings) -> Callable[[Any, Any], jax.Array]:
         (loss, tokens), _ = jax.lax.scan(more, none, batches)
         return loss / jnp.maximum(tokens, 1)
 
-    return jax.jit(whole)
+    return one_at_a_time(jax.jit(whole))

@@ -116,7 +116,7 @@ class Model:
     def open(cls, folder: Path) -> Model:
         """ValueError says what is missing there."""
         from trainer.data.vocabulary import Vocabulary
-        from trainer.models import model_settings, param_shapes, weights
+        from trainer.models import model_settings, param_shapes, programs, weights
         from trainer.training import assembly
 
         names = (assembly.CONFIG, assembly.VOCABULARY, PARAMS)
@@ -126,7 +126,7 @@ class Model:
                 f"{folder} has no {', '.join(missing)}. Name the folder of a run that was trained to its end "
                 f"and whose parameters were kept (an arm's best, and confirmations)."
             )
-        assembly.keep_programs(home.programs())
+        programs.keep(home.programs())
         config = TrainConfig.from_dict(json.loads((folder / assembly.CONFIG).read_text()))
         vocabulary = Vocabulary.from_file(folder / assembly.VOCABULARY)
         settings = model_settings(config.model, vocabulary=vocabulary.size)

@@ -15,24 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from trainer.config import TrainConfig, canonical, fingerprint
 from trainer.data import home
 from trainer.data.batches import Batch
 from trainer.data.tokens import Tokens, open_tokens
-from trainer.models import Settings, init_params, mesh, model_settings
+from trainer.models import Settings, init_params, mesh, model_settings, programs
 from trainer.optim import flat
 from trainer.protocol import Outcome, Place, Reporter
 from trainer.scoring.evaluation import split_loss
 from trainer.scoring.scores import Scorer
 from trainer.training import flops
 from trainer.training.clocks import Clocks
-from trainer.training.loop import Cadence, Host, Job, train
+from trainer.training.loop import CHUNK_STEPS, Cadence, Host, Job, train
 from trainer.training.memory import give_back_after_compiling
 from trainer.training.recipes import loss_of, recipe_of, vector_if_small
 from trainer.training.state import Recipe, TrainState, begin
-from trainer.training.step import Metrics, compiled_scan
+from trainer.training.step import Metrics, Piece, compiled_scan
 
 CONFIG, VOCABULARY = "config.json", "vocabulary.model"  # beside the checkpoints, to translate with
 
@@ -57,7 +57,7 @@ def opened(
 ) -> Iterator[tuple[Tokens, Settings, jax.sharding.Mesh]]:
     """A run's text, its model's settings and its devices; what JAX compiles meanwhile is on its clock."""
     mesh.start_distributed(place)
-    keep_programs(home.programs())
+    programs.keep(home.programs())
     give_back_after_compiling()
     devices = mesh.make_mesh(config.mesh)
     if place.process_count == 1 and all(each.platform == "cpu" for each in devices.devices.flat):
@@ -66,14 +66,6 @@ def opened(
     with clocks.hearing_compiles(), on_devices:
         tokens = open_tokens(config, home=home.texts())
         yield tokens, model_settings(config.model, vocabulary=tokens.vocabulary.size), devices
-
-
-def keep_programs(folder: Path) -> None:
-    """Compiled programs go to this folder, so that another process need not compile them again."""
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    # The small programs of a start cost as much together as the large one.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def job_of(config: TrainConfig, tokens: Tokens, settings: Settings, devices: jax.sharding.Mesh) -> Job:
@@ -101,21 +93,27 @@ def job_of(config: TrainConfig, tokens: Tokens, settings: Settings, devices: jax
         seed=config.seed,
         fingerprint=hashlib.sha256(f"{fingerprint(config)} {tokens.fingerprint}".encode()).hexdigest(),
         params_of=functools.partial(_eval_params, recipe),
-        put=functools.partial(_placed, devices=devices),
+        put=functools.partial(_placed_pieces, devices=devices, room=batches.longest_piece or CHUNK_STEPS),
         flops_of=functools.partial(_flops, settings, over_plain),
         groups=recipe.layout.group_names if recipe.layout.groups else (),
     )
 
 
 def scan_pieces(
-    recipe: Recipe, state: TrainState, pieces: Sequence[Batch], key: jax.Array
+    recipe: Recipe, state: TrainState, pieces: Sequence[Piece], key: jax.Array
 ) -> tuple[TrainState, Metrics]:
     """A chunk of steps, where batches are of several lengths one program after the other."""
     told = []
     for piece in pieces:
         state, metrics = compiled_scan(recipe)(state, piece, key)
         told.append(metrics)
-    return state, told[0] if len(told) == 1 else jax.tree.map(lambda *parts: jnp.concatenate(parts), *told)
+
+    def joined(*parts: jax.Array) -> np.ndarray:
+        return np.concatenate(
+            [np.asarray(part)[: piece.steps] for part, piece in zip(parts, pieces, strict=True)]
+        )
+
+    return state, jax.tree.map(joined, *told)
 
 
 def _eval_params(recipe: Recipe, state: TrainState) -> Any:
@@ -126,26 +124,32 @@ def _evaluate(settings: Settings, batches: Batch, params: Any) -> Mapping[str, f
     return {"dev_loss": split_loss(settings, params, batches)}
 
 
-def _placed(pieces: Sequence[Batch], *, devices: jax.sharding.Mesh) -> list[Any]:
-    """A chunk, or the batches of a split, on the devices."""
-    if devices.size == 1:
-        return jax.device_put(list(pieces))
-    return [mesh.place_batch(piece, devices, leading_dims=1) for piece in pieces]
+def _placed_pieces(pieces: Sequence[Batch], *, devices: jax.sharding.Mesh, room: int) -> list[Piece]:
+    """A chunk on the devices."""
+    filled = [Piece.of(piece, room=room) for piece in pieces]
+    return [Piece(_placed(piece.batches, devices=devices), piece.steps) for piece in filled]
+
+
+def _placed(batches: Batch, *, devices: jax.sharding.Mesh) -> Any:
+    """Batches along a first axis on the devices."""
+    return (
+        jax.device_put(batches) if devices.size == 1 else mesh.place_batch(batches, devices, leading_dims=1)
+    )
 
 
 @functools.lru_cache(maxsize=2)
 def _dev_batches(tokens: Tokens, devices: jax.sharding.Mesh) -> Any:
     shards = devices.shape["data"] * devices.shape["fsdp"]
-    return _placed([tokens.dev_batches(rows_divide_by=shards)], devices=devices)[0]
+    return _placed(tokens.dev_batches(rows_divide_by=shards), devices=devices)
 
 
-def _flops(settings: Settings, over_plain: float, pieces: Sequence[Batch]) -> float:
+def _flops(settings: Settings, over_plain: float, pieces: Sequence[Piece]) -> float:
     """Of these steps; `over_plain` is what an estimator makes of a plain step's."""
 
-    def one(piece: Batch) -> float:
-        steps, rows, source_length = piece["source"].shape
-        target_length = piece["target_out"].shape[-1]
+    def one(piece: Piece) -> float:
+        _, rows, source_length = piece.batches["source"].shape
+        target_length = piece.batches["target_out"].shape[-1]
         shape = {"rows": rows, "source_length": source_length, "target_length": target_length}
-        return steps * flops.train_flops(settings, **shape)
+        return int(piece.steps) * flops.train_flops(settings, **shape)
 
     return over_plain * sum(map(one, pieces))

@@ -33,6 +33,7 @@ ARRAYS, MANIFEST, MARKER = "arrays.npz", "manifest.json", "COMPLETE"
 KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d+)")
 _CURVES = "curves"  # arrays whose length no structure tells
+_NUMBERS = "state/settings/"  # earlier versions kept a run's numbers, which its config tells
 _TOLD = ("step", "seed", "fingerprint", "cursor", "clocks", "values")  # of a snapshot: what is no array
 _BY_SIZE = {1: np.uint8, 2: np.uint16}  # how types that .npy does not know are stored: bfloat16, float8
 
@@ -229,7 +230,7 @@ def read(path: Path, target: Any, *, fingerprint: str | None) -> Snapshot:
     table = manifest.pop("arrays")
     shapes = flat.as_trees(target)
     wanted = _named(shapes)
-    held = {name for name in table if name.startswith("state/")}
+    held = {name for name in table if name.startswith("state/") and not name.startswith(_NUMBERS)}
     wrong = sorted(held ^ wanted.keys()) or [n for n in wanted if not _fits(table[n], wanted[n])]
     if wrong:
         raise CheckpointError(

@@ -1,7 +1,8 @@
 """What did this attempt spend its seconds on, and what did it do in them?
 
 Every second is on exactly one clock. What JAX reports as tracing and compiling goes to `compile_s`, whoever
-caused it: training, an evaluation, the first use of anything. A warm process so shows none.
+caused it: training, an evaluation, the first use of anything; so does waiting for a program that another
+process compiles. A warm process so shows none.
 
 A run on CPUs may have to wait for a core. Those seconds are no training: they go to
 `other_s`, so that what a step costs does not depend on what else the machine does.
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import jax
 
+from trainer.models.programs import WAITED
 from trainer.protocol import COUNTS, SECONDS
 
 _COMPILING = "/jax/core/compile/"  # jaxpr_trace_, jaxpr_to_mlir_module_ and backend_compile_duration
@@ -73,7 +75,7 @@ class Clocks:
         thread = threading.get_ident()
 
         def hear(event: str, duration_secs: float, **_: str | int) -> None:  # the name is JAX's
-            if event.startswith(_COMPILING) and threading.get_ident() == thread:
+            if event.startswith((_COMPILING, WAITED)) and threading.get_ident() == thread:
                 self.compiled(duration_secs)
 
         jax.monitoring.register_event_duration_secs_listener(hear)

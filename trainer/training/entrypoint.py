@@ -16,7 +16,7 @@ from typing import Any
 
 from trainer.config import ConfigError, TrainConfig, named_files
 from trainer.config import check as wrong_in
-from trainer.config.choices import SCHEDULES
+from trainer.config.choices import SCHEDULES, room_for
 from trainer.config.conflicts import learned_and_replayed
 from trainer.config.paths import value_at
 from trainer.data import files
@@ -30,7 +30,6 @@ _SHAPES = (
     "batch",
     "mesh",
     "optimizer.name",
-    "schedule.name",
     "guidance.estimator",
     "guidance.learn",
     "guidance.batch_fraction",
@@ -103,9 +102,7 @@ def shape_key(config: Mapping[str, Any]) -> str:
     data = whole.to_dict()
     shaping: dict[str, Any] = {path: value_at(data, path) for path in _SHAPES}
     shaping["smooths"] = bool(whole.starts_in_loss())
-    shaping["courses"] = sorted(whole.schedule.course)
-    if whole.schedule.name not in SCHEDULES:  # the file holds numbers
-        shaping["schedule.name"] = "replayed"
+    shaping["curves"] = room_for(whole.steps)
     shaping["per group"] = sorted(n for n, own in whole.guidance.hypers.items() if own.get("per_group"))
     text = json.dumps(shaping, sort_keys=True)
     return f"{whole.model.size}-{whole.guidance.estimator}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

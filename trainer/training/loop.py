@@ -1,21 +1,17 @@
 """When does a run train, evaluate, save and stop? Cadence only; a step is `trainer.training.step`'s.
 
-Steps are trained in scanned chunks, one program for each length. All chunks have one length, the greatest
-divisor of the two intervals (evaluation, checkpoint) up to `chunk_steps`, and one more makes up what is
-left before the last step: two programs. Intervals that share no divisor of 8 or more are cut into powers of
-two: at most log2(chunk_steps) + 1 programs. Ends are functions of the step, so that a resumed run, which
-starts at one, goes on in the same chunks.
+Steps are trained in chunks of up to `chunk_steps`, which end where an evaluation or a checkpoint is due: one
+program for all lengths.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,7 +26,7 @@ from trainer.training.clocks import Clocks, peak_memory_bytes
 from trainer.training.state import TrainState
 from trainer.training.trajectory import MOST_POINTS, Trajectory
 
-SHORTEST_CHUNK = 8  # below it the start of a program costs as much as its steps (0.2 ms at `tiny`)
+CHUNK_STEPS = 50  # at most: a verdict is heard at a chunk's end, and SIGTERM has some 30 s
 _VERDICTS = tuple(Reply)
 _log = logging.getLogger("trainer")
 
@@ -48,29 +44,14 @@ class Cadence:
     steps: int
     eval_every_steps: int
     checkpoint_every_steps: int
-    chunk_steps: int = 50  # at most: a verdict is heard at a chunk's end, and SIGTERM has some 30 s
+    chunk_steps: int = CHUNK_STEPS  # at most
     points: int = MOST_POINTS  # of the trajectory, in the reports
     diverged_at: float = 10.0  # times the first loss
 
     def next_length(self, step: int) -> int:
         """How long the chunk that starts here is; 0 after the last step."""
-        left = self.steps - step
-        if self._unit:
-            return min(self._unit, left)
-        intervals = (self.eval_every_steps, self.checkpoint_every_steps)
-        left = min([left, *(every - step % every for every in intervals)])
-        return min(_power_of_two(left), _power_of_two(self.chunk_steps)) if left else 0
-
-    @functools.cached_property
-    def _unit(self) -> int:
-        shared = math.gcd(self.eval_every_steps, self.checkpoint_every_steps)
-        unit = max(n for n in range(1, min(shared, self.chunk_steps) + 1) if shared % n == 0)
-        longest = min(self.chunk_steps, self.eval_every_steps, self.checkpoint_every_steps)
-        return unit if unit >= min(SHORTEST_CHUNK, (longest + 1) // 2) else 0
-
-
-def _power_of_two(most: int) -> int:
-    return 1 << (most.bit_length() - 1) if most else 0
+        due = (every - step % every for every in (self.eval_every_steps, self.checkpoint_every_steps))
+        return min(self.steps - step, self.chunk_steps, *due)
 
 
 @dataclass(frozen=True)
@@ -267,7 +248,7 @@ class _Run:
             return Reply.GO
         snapshot = Snapshot(
             step=self.step,
-            state=self.state,
+            state=self.state.kept(),
             seed=self.job.seed,
             fingerprint=self.job.fingerprint,
             cursor=self.cursor,
@@ -292,18 +273,22 @@ class _Run:
         path, forked = Path(told["checkpoint"]), told.get("fork")
         earlier = [Path(folder) for folder in told.get("earlier", ())]
         restored = checkpoint.restore(
-            path, self.state, fingerprint=self.job.fingerprint if forked is None else None, earlier=earlier
+            path,
+            self.state.kept(),
+            fingerprint=self.job.fingerprint if forked is None else None,
+            earlier=earlier,
         )
         if restored is None:
             self.notes.append(f"{path} was damaged, and the run started anew.")
             self._fell_back(None, checkpoint.candidates(path, earlier))
             return
         snapshot = restored.snapshot
+        state = snapshot.state._replace(settings=self.job.state.settings)
         if forked is not None:
-            snapshot = replace(snapshot, state=_fork(snapshot.state, self.job.state, forked))
-        for leaf in jax.tree.leaves(self.job.state):  # used up, as a step would: else it is held twice
+            state = _fork(state, self.job.state, forked)
+        for leaf in jax.tree.leaves(self.job.state.kept()):  # used up, as a step would: else it is held twice
             leaf.delete()
-        self.state, self.cursor, self.step = snapshot.state, snapshot.cursor, snapshot.step
+        self.state, self.cursor, self.step = state, snapshot.cursor, snapshot.step
         self.values = dict(snapshot.values or {})
         self.trajectory.from_checkpoint(snapshot.curves or {})
         self.clocks.from_checkpoint(snapshot.clocks or {})
@@ -341,8 +326,7 @@ def _fork(state: TrainState, begun: TrainState, names: Sequence[str]) -> TrainSt
     with them: how a population passes parameters on, and a rollout tries other values. The rest, what
     learned among it, stays as it was."""
     own = {name: begun.raw[name] for name in names if name in begun.raw}
-    raw, settings = jax.tree.map(lambda leaf: jax.device_put(np.array(leaf)), (own, begun.settings))
-    return state._replace(raw={**state.raw, **raw}, settings=settings)
+    return state._replace(raw={**state.raw, **jax.tree.map(lambda leaf: jax.device_put(np.array(leaf)), own)})
 
 
 def _firmer(one: Reply, other: Reply) -> Reply:

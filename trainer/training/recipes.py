@@ -83,20 +83,22 @@ def _recipe_of(
         loss_fn=loss_fn,
         optimizer=optimizer,
         layout=hyperparameters.layout(hypers, groups=groups),
-        schedule=schedules.REPLAYED if replays else config.schedule.name,
         estimator=estimator,
         meta=meta_optimizer(name),
     )
     if replays:
-        schedule = _by_group_if_grouped(schedules.load(_existing(config.schedule.name)), recipe.layout)
+        recorded = schedules.load(_existing(config.schedule.name))
+        schedule = _by_group_if_grouped(schedules.lasting(recorded, config.steps), recipe.layout)
         problems = learned_and_replayed(config, schedule["values"])
         if problems:
             raise ConfigError(problems)
     else:
-        schedule = schedules.numbers_of(warmup_steps=config.schedule.warmup_steps, steps=config.steps)
-        starts = {h.name: h.start for h in hypers}
-        if config.schedule.course:  # without one the numbers are those of every other run
-            schedule["course"] = schedules.course_of(config.schedule.course, starts)
+        schedule = schedules.curves_of(
+            config.schedule.name,
+            warmup_steps=config.schedule.warmup_steps,
+            steps=config.steps,
+            courses=schedules.course_of(config.schedule.course, {h.name: h.start for h in hypers}),
+        )
     numbers = settings_of(
         recipe,
         hypers,
@@ -169,11 +171,12 @@ def estimator_of(config: TrainConfig) -> Estimator | None:
 
 def _etas(config: TrainConfig, estimator: Estimator | None, *, skip: int) -> dict[str, float]:
     """η̂ by name: its own, else the one for all, else the estimator's."""
+    if estimator is None:
+        return {}
     guidance = config.guidance
     every = guidance.eta
     if guidance.reach is not None:
-        every = eta_for_reach(guidance.reach, steps=config.steps, every_steps=guidance.every_steps, skip=skip)
-    if estimator is None:
-        return {}
+        between = estimator.every_steps
+        every = eta_for_reach(guidance.reach, steps=config.steps, every_steps=between, skip=skip)
     own = {name: guidance.hypers.get(name, {}).get("eta", every) for name in guidance.learn}
     return {name: estimator.own_eta(name) if eta is None else float(eta) for name, eta in own.items()}

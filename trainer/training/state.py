@@ -1,7 +1,7 @@
 """What does a run carry from step to step, and how is it begun?
 
-Everything that a checkpoint needs is in the `TrainState`, all of it arrays. Nothing consumes a shared
-stream of randomness: a key is a function of (seed, purpose, step).
+Everything that a checkpoint needs is in the `TrainState`, all of it arrays, and so are the numbers of the
+config. Nothing consumes a shared stream of randomness: a key is a function of (seed, purpose, step).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trainer.config.choices import SCHEDULES
 from trainer.guidance import meta as metas
 from trainer.guidance.contract import Estimator, follows_state, refusals
 from trainer.optim import hyperparameters, schedules
@@ -40,7 +39,6 @@ class Recipe:
     loss_fn: Callable[..., jax.Array]
     optimizer: Optimizer
     layout: Layout
-    schedule: str = "constant"
     estimator: Estimator | None = None
     meta: metas.Meta = field(default_factory=metas.meta_optimizer)
     per_tensor: bool = False  # also report hypergradients per tensor, where the estimator has them
@@ -54,9 +52,6 @@ class Recipe:
                 f"The hyperparameters of the optimizer are {', '.join(sorted(known))}, and the layout has "
                 f"{', '.join(sorted(names))}. Name these and no others; `declared` fills in what is left out."
             )
-        if self.schedule != schedules.REPLAYED and self.schedule not in SCHEDULES:
-            allowed = ", ".join((*SCHEDULES, schedules.REPLAYED))
-            problems.append(f"The schedule is {self.schedule!r}. Allowed: {allowed}. Choose one.")
         if problems:
             raise ValueError("\n".join(problems))
 
@@ -70,6 +65,10 @@ class TrainState(NamedTuple):
     step: jax.Array  # finished steps
     guidance_batch: Any
     settings: dict[str, Any]  # every number of the run, so that another one does not retrace
+
+    def kept(self) -> TrainState:
+        """What of it a checkpoint holds: all but the run's numbers, which its config tells."""
+        return self._replace(settings={})
 
 
 def declared(
@@ -87,15 +86,16 @@ def settings_of(
     hypers: Sequence[Hyper],
     *,
     learning_rate: float,
-    schedule: Mapping[str, Any],
+    schedule: schedules.Curves,
     eta: float | Mapping[str, float] = 0.01,
     skip: int = metas.SKIPPED_FIRST,
     meta_values: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """The numbers of a run, as arrays. `schedule` is from `schedules.numbers_of` or `schedules.load`."""
-    learned = recipe.layout.learned
+    """The numbers of a run, as arrays. `schedule` is from `schedules.curves_of` or `schedules.load`."""
+    learned, groups = recipe.layout.learned, recipe.layout.groups
+    raw = hyperparameters.start_raw(hypers, groups=groups)
     known = {s.name for s in recipe.layout.shapes}
-    unknown = [name for name in schedule.get("values", ()) if name not in known]
+    unknown = [name for name in schedule["values"] if name not in known]
     if unknown:
         raise ValueError(
             f"The schedule replays {', '.join(unknown)}, and this run has {', '.join(sorted(known))}. "
@@ -103,8 +103,8 @@ def settings_of(
         )
     return {
         "learning_rate": jnp.asarray(learning_rate, jnp.result_type(float)),
-        "schedule": dict(schedule),
-        "limits": hyperparameters.raw_limits(hypers, groups=recipe.layout.groups),
+        "schedule": schedules.with_all(schedule, [name for name in raw if name not in learned], raw),
+        "limits": hyperparameters.raw_limits(hypers, groups=groups),
         "meta": metas.numbers(recipe.meta, eta, learned=learned, skip=skip, **(meta_values or {})),
         "estimator": {} if recipe.estimator is None else recipe.estimator.numbers(),
     }

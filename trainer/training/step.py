@@ -1,19 +1,23 @@
 """What is one training step? A pure function of (state, batch, key), compiled here and nowhere else.
 
-`key` is the run's seed key, the same at each step. A chunk is one flat scan of the same body, so that
-its length changes no bit: blocks of k steps around a rare one would be compiled into other arithmetic.
+`key` is the run's seed key, the same at each step. A chunk is one flat loop of the same body, and how many
+steps it makes is a number: all chunks of a run are one program, and their lengths change no bit. Blocks of k
+steps around a rare one would be compiled into other arithmetic.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from trainer.guidance.contract import Scene, added
 from trainer.guidance.drive import Guided, guided_update
+from trainer.models import programs
 from trainer.models.mesh import pin_state
 from trainer.optim import schedules
 from trainer.optim.flat import as_trees
@@ -21,20 +25,37 @@ from trainer.optim.hyperparameters import Raw
 from trainer.training.state import Recipe, TrainState, key_for
 
 Metrics = dict[str, Any]
-# A kept program of even a small model holds 100 to 200 MB on a CPU, and a worker may meet dozens. A cell of
-# the study estimators has seven. One that was dropped is found on disk (training.keep_programs).
-PROGRAMS_KEPT = 8
+
+
+class Piece(NamedTuple):
+    """Batches with the steps as their first axis, and how many of them there are; what follows is filling."""
+
+    batches: Any
+    steps: Any
+
+    @classmethod
+    def of(cls, batches: Any, *, room: int = 0) -> Piece:
+        """All of these; on the host, filled up to so many steps."""
+
+        def fill(x: np.ndarray) -> np.ndarray:
+            return np.concatenate([x, np.zeros((room - len(x), *x.shape[1:]), x.dtype)])
+
+        steps = len(jax.tree.leaves(batches)[0])
+        return cls(jax.tree.map(fill, batches) if steps < room else batches, np.int32(steps))
+
+
+# A kept program of a small model holds 60 to 150 MB on a CPU, and a worker may meet a dozen. A search has
+# four at a time: plain, and guided for each set. One that was dropped is found on disk (models.programs).
+PROGRAMS_KEPT = 4
 
 
 def train_step(recipe: Recipe, state: TrainState, batch: Any, key: jax.Array) -> tuple[TrainState, Metrics]:
-    numbers = state.settings["schedule"]
-    multiplier = schedules.multiplier(recipe.schedule, state.step, numbers)
-    recorded = schedules.replayed_values(recipe.schedule, state.step, numbers)
+    multiplier, told = schedules.at(state.step, state.settings["schedule"])
     learning_rate = state.settings["learning_rate"] * multiplier
     dropout = key_for(key, "dropout", state.step)
 
     def values(raw: Raw) -> Raw:
-        return {**recipe.layout.values(raw), **recorded}
+        return schedules.told_or_own(told, recipe.layout.values(raw))
 
     def loss_at(params: Any, *others: Any, **in_loss: Any) -> jax.Array:
         return recipe.loss_fn(as_trees(params), *others, **in_loss)
@@ -61,6 +82,7 @@ def train_step(recipe: Recipe, state: TrainState, batch: Any, key: jax.Array) ->
         step=state.step,
         numbers=state.settings["estimator"],
         move=move,
+        values=lambda raw: {**values(raw), "learning_rate": learning_rate},
         gradient=(lambda raw: loss_and_gradient(raw)[1]) if recipe.layout.in_loss else None,
         guidance_loss=lambda params, held_out: loss_at(params, held_out, guidance_key, False),
         guidance_batch=state.guidance_batch,
@@ -100,15 +122,39 @@ def _metrics(recipe: Recipe, loss: Any, multiplier: Any, values: Raw, after: Gui
     return metrics
 
 
-def scan_steps(recipe: Recipe, state: TrainState, batches: Any, key: jax.Array) -> tuple[TrainState, Metrics]:
-    """A chunk of steps; leaves of `batches` and of the metrics have the steps as their first axis."""
-    return jax.lax.scan(lambda now, batch: train_step(recipe, now, batch, key), state, batches)
+def scan_steps(recipe: Recipe, state: TrainState, piece: Piece, key: jax.Array) -> tuple[TrainState, Metrics]:
+    """A chunk of steps. The metrics have them as their first axis, as long as that of the batches."""
+    # Inlined: a function that is traced once, for the shapes of its metrics and as the body of the loop.
+    step = jax.jit(functools.partial(train_step, recipe), inline=True)
+    first = jax.tree.map(lambda x: x[0], piece.batches)
+    room = len(jax.tree.leaves(piece.batches)[0])
+    _, shapes = jax.eval_shape(step, state, first, key)
+    told = jax.tree.map(lambda x: jnp.zeros((room, *x.shape), x.dtype), shapes)
+
+    def one(number: jax.Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+        state, told = carry
+        batch = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, number, keepdims=False), piece.batches)
+        state, metrics = step(state, batch, key)
+        put = functools.partial(jax.lax.dynamic_update_index_in_dim, index=number, axis=0)
+        return state, jax.tree.map(lambda every, one: put(every, one.astype(every.dtype)), told, metrics)
+
+    after: tuple[TrainState, Metrics] = jax.lax.fori_loop(0, piece.steps, one, (state, told))
+    return after
 
 
 @functools.lru_cache(PROGRAMS_KEPT)  # equal recipes share one program, whatever their numbers
 def compiled_scan(recipe: Recipe) -> Callable[..., tuple[TrainState, Metrics]]:
-    """`scan_steps` compiled, (state, batches, key) -> (state, metrics). The given state is used up."""
-    return jax.jit(functools.partial(scan_steps, recipe), donate_argnums=0)
+    """`scan_steps` compiled, (state, piece, key) -> (state, metrics); batches are a piece of all of them.
+    The given state is used up."""
+    compiled = programs.one_at_a_time(jax.jit(functools.partial(scan_steps, recipe), donate_argnums=0))
+
+    @functools.wraps(compiled)
+    def scan(state: TrainState, batches: Any, key: jax.Array) -> tuple[TrainState, Metrics]:
+        piece = batches if isinstance(batches, Piece) else Piece.of(batches)
+        after: tuple[TrainState, Metrics] = compiled(state, piece, key)
+        return after
+
+    return scan
 
 
 @functools.lru_cache(PROGRAMS_KEPT)

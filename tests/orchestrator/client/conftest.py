@@ -19,6 +19,7 @@ from tests.faults.world import small_study
 
 ROOT = Path(__file__).parents[3]
 ENDS_WITHIN_S = 15
+SPEED = 20  # seconds of a service's machines in one of ours
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ def spec(name: str, **changes: Any) -> dict[str, Any]:
     return small_study(name=name, **changes).model_dump(mode="json")
 
 
-def slow(name: str) -> dict[str, Any]:
-    """A study whose trials take half a minute each, and save every two seconds or so."""
+def slow(name: str, *, trial_s: float = 30) -> dict[str, Any]:
+    """A study whose trials take half a minute each, unless told, and save every twelfth part of it or so."""
     base = small_study().model_dump(mode="json")["base"]
-    return spec(name, base={**base, "steps": 120, "rehearsal": {"seconds_per_step": 5}})
+    return spec(name, base={**base, "steps": 120, "rehearsal": {"seconds_per_step": SPEED * trial_s / 120}})
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +52,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """Starts services; they are ended after the tests, however those end."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str, home: Path | None = None, port: int = 0, speed: str = "20") -> Server:
+    def start(*arguments: str, home: Path | None = None, port: int = 0, speed: str = str(SPEED)) -> Server:
         home = home or tmp_path_factory.mktemp("served")
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("ORCH_")},

@@ -212,8 +212,8 @@ def test_a_name_in_use_is_refused_alike_and_says_what_differs(orch: Orch, tmp_pa
 
 
 def test_a_created_study_is_followed_to_its_table(orch: Orch, tmp_path: Path) -> None:
-    def lasting(name: str) -> dict[str, object]:  # two seconds a run
-        return spec(name, claim=CLAIM, base={**spec(name)["base"], "rehearsal": {"seconds_per_step": 1}})
+    def lasting(name: str) -> dict[str, object]:  # a second a run
+        return spec(name, claim=CLAIM, base={**spec(name)["base"], "rehearsal": {"seconds_per_step": 0.5}})
 
     here, there = _twins(orch, "pair", tmp_path / "spec.json", spec=lasting, no_run=False)
     assert here.code == there.code == 0

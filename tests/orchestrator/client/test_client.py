@@ -93,7 +93,7 @@ def test_a_running_study_is_paused_resumed_and_cancelled(client: Client) -> None
 
 
 def test_a_study_is_drained_and_waited_for(client: Client) -> None:
-    study = client.create(spec=slow("drains"))["study_id"]
+    study = client.create(spec=slow("drains", trial_s=4))["study_id"]
     assert client.drain(study)["answer"] == ""
     assert client.wait(study, timeout_s=60)["status"] == "drained"
     assert client.cancel(study)["answer"] == ""

@@ -104,7 +104,7 @@ def test_every_field_of_a_record_has_its_column() -> None:
         (StudyRow, Tables.studies, set()),
         (TrialRow, Tables.trials, set()),
         (AttemptRow, Tables.attempts, {"study_id"}),
-        (Event, Tables.events, {"study_id", "event_id"}),
+        (Event, Tables.events, {"study_id", "event_id", "count"}),
         (Wish, Tables.wishes, set()),
         (Token, Tables.tokens, set()),
         (Session, Tables.sessions, set()),
@@ -166,9 +166,8 @@ def test_an_upgrade_runs_on_postgresql_too(postgres_url: str, opened: Callable[.
     with psycopg.connect(postgres_url) as connection:  # back to version 1
         for table in ("tokens", "receipts", "audit", "cursors", "sessions"):
             connection.execute(f"DROP TABLE {table}")
-        connection.execute("ALTER TABLE leader DROP COLUMN last_event")
-        connection.execute("ALTER TABLE trials DROP COLUMN losses")
-        connection.execute("ALTER TABLE studies DROP COLUMN learns")
+        for column in ("leader.last_event", "trials.losses", "studies.learns", "events.count"):
+            connection.execute("ALTER TABLE {} DROP COLUMN {}".format(*column.split(".")))
         connection.execute("UPDATE schema_version SET version = 1")
     ledger = opened(postgres_url)
     epoch = with_live_attempt(ledger)

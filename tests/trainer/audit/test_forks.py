@@ -27,7 +27,7 @@ WATCHED: tuple[tuple[str, Estimator], ...] = (
     ("held-out", HeldOut()),
     ("next-batch", NextBatch()),
     ("discounted", Discounted()),
-    ("lagged", Lagged(lag_steps=2, recent_steps=1, anneal_steps=2, steps=12)),
+    ("lagged", Lagged(lag_steps=2, recent_steps=1, anneal_steps=2, steps=12, every_steps=1)),
 )
 
 

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.data.batches import TURN, Bucketed, held_out_batch, padded, stacked
+from trainer.data.batches import TURN, Bucketed, held_out_batch, padded
 from trainer.data.contract import DataError
 from trainer.data.examples import Examples
-from trainer.data.packing import WINDOW, Packed
+from trainer.data.packing import WINDOW, Packed, whole_split
 from trainer.models import Settings, forward, init_params
 from trainer.models.losses import token_cross_entropy
+from trainer.scoring.evaluation import split_loss
 
 END = 1
 
@@ -95,16 +96,19 @@ def test_buckets_come_equally_far() -> None:
     assert max(times.values()) - min(times.values()) <= 2
 
 
-def test_a_chunk_has_few_lengths_to_compile_wherever_it_begins_and_ends() -> None:
+def test_a_piece_is_of_one_shape_and_no_longer_than_a_turn() -> None:
     batches = way("bucketed", made(500), sentences=4, buckets=3)
     cursor, shapes = batches.first, set()
     for steps in (50, 7, 13, 50, 1, 29, 50):
         pieces, cursor, _ = batches.chunk(cursor, steps)
         assert sum(len(piece["source"]) for piece in pieces) == steps
-        shapes |= {piece["source"].shape for piece in pieces}
-    assert {shape[0] for shape in shapes} <= {1, 2, 4, TURN}
-    (piece,), _, _ = way("bucketed", made(500)).chunk({"step": 3}, 50)  # one bucket: one program
+        shapes |= {piece["source"].shape[1:] for piece in pieces}
+        assert max(len(piece["source"]) for piece in pieces) <= TURN == batches.longest_piece
+    assert len(shapes) == len({(b.rows, b.source_length) for b in batches.buckets}) > 1
+    alone = way("bucketed", made(500))  # one bucket: one piece
+    (piece,), _, _ = alone.chunk({"step": 3}, 50)
     assert piece["source"].shape[:2] == (50, 4)
+    assert alone.longest_piece is None
 
 
 @pytest.mark.parametrize("buckets", [1, 4])
@@ -143,10 +147,10 @@ def test_a_row_is_an_example_shifted_right_and_padded() -> None:
         np.array([8, END, 9, 10, END], np.int32),
         np.array([0, 2, 5]),
     )
-    batch = padded(examples, np.array([1, -1, 0]), 4, 4)
-    assert batch["source"].tolist() == [[7, END, 0, 0], [0, 0, 0, 0], [5, 6, END, 0]]
-    assert batch["target_in"].tolist() == [[0, 9, 10, 0], [0, 0, 0, 0], [0, 8, 0, 0]]
-    assert batch["target_out"].tolist() == [[9, 10, END, 0], [0, 0, 0, 0], [8, END, 0, 0]]
+    batch = padded(examples, np.array([1, 0]), 4, 4)
+    assert batch["source"].tolist() == [[7, END, 0, 0], [5, 6, END, 0]]
+    assert batch["target_in"].tolist() == [[0, 9, 10, 0], [0, 8, 0, 0]]
+    assert batch["target_out"].tolist() == [[9, 10, END, 0], [8, END, 0, 0]]
     assert {a.dtype for a in batch.values()} == {np.dtype(np.int32)}
 
 
@@ -229,8 +233,25 @@ def test_a_packed_guidance_batch_has_the_shape_of_a_training_batch_and_rows_as_f
         batches[0].held_out(made(3))
 
 
-def test_a_split_is_evaluated_whole_its_last_batch_filled_up_with_empty_rows() -> None:
-    batch = stacked(made(10), rows=4)
-    assert batch["source"].shape[:2] == (3, 4)
-    assert (batch["source"].reshape(12, -1)[:, 0] - 2).tolist() == [*range(10), -2, -2]
-    assert not batch["target_out"].reshape(12, -1)[10:].any()
+@pytest.mark.parametrize("rows_divide_by", [1, 4])
+def test_a_split_is_evaluated_whole_in_fewer_rows_the_last_of_them_filled_up(rows_divide_by: int) -> None:
+    batch = whole_split(made(50), at_a_time=16, rows_divide_by=rows_divide_by)
+    count, rows, _ = batch["source"].shape
+    assert (count, rows % rows_divide_by) == (4, 0)
+    assert sorted(seen([batch])) == list(range(50))
+    tokens = sum(made(50).target_lengths)
+    assert np.count_nonzero(batch["target_out"]) == tokens
+    assert count * rows < 50
+
+
+@pytest.mark.parametrize(("positions", "scan_layers"), [("sinusoidal", False), ("relative", True)])
+def test_a_packed_split_has_the_loss_of_the_padded_one(positions: str, scan_layers: bool) -> None:
+    examples = made(50)
+    shape = Settings(
+        16, 16, 32, heads=2, layers=2, vocabulary=64, positions=positions, scan_layers=scan_layers
+    )
+    params = jax.device_put(init_params(shape, 0))
+    rows = padded(examples, np.arange(50), 16, 16)
+    loose = {name: array.reshape(5, 10, -1) for name, array in rows.items()}
+    loss = split_loss(shape, params, whole_split(examples, at_a_time=16))
+    assert loss == pytest.approx(split_loss(shape, params, loose), rel=1e-6)

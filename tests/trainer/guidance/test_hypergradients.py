@@ -26,7 +26,7 @@ from tests.trainer.mlp import (
 from trainer.guidance import Discounted, Forward, HeldOut, Hyper, Lagged, NextBatch
 from trainer.guidance.contract import Estimator
 from trainer.optim.optimizers import from_optax
-from trainer.optim.schedules import numbers_of
+from trainer.optim.schedules import curves_of
 from trainer.training.state import TrainState
 from trainer.training.step import train_step
 
@@ -275,7 +275,7 @@ def test_the_guidance_loss_is_taken_where_the_optimizer_evaluates() -> None:
     """Schedule-free's parameters are evaluated at an average, and so is the slope by alpha."""
     sf = from_optax(optax.contrib.schedule_free_sgd, b1=0.9)
     # A rate that rises: schedule-free takes the largest so far, which has a kink where it is constant.
-    rising = {"numbers": numbers_of(warmup_steps=10, steps=20), "learning_rate": 0.5}
+    rising = {"numbers": curves_of("constant", warmup_steps=10, steps=20), "learning_rate": 0.5}
     recipe, state = start(sf, HeldOut(), Hyper("alpha", 1.0, learn=True), eta=0.0, **rising)
     before, _ = stepped(recipe, state, WARM)
     then, metrics = stepped(recipe, before, 1, first=WARM)

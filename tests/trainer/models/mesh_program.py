@@ -32,17 +32,17 @@ def batches(count: int) -> dict[str, np.ndarray]:
     return {name: rng.integers(1, 24, (count, 8, 5)).astype(np.int32) for name in names}
 
 
-def guided(shape: dict[str, int], *, steps: int = 4) -> dict[str, Any]:
+def guided(shape: dict[str, int], *, steps: int = 4, trained: bool = True) -> dict[str, Any]:
     """Losses and hypergradients of a few guided steps with dropout, and how the largest tensor, the
-    average of it and a batch are split at the end."""
+    average of it and a batch are split, at the end or before it."""
     mesh = meshes.make_mesh(MeshConfig(**shape))
     hypers = declared(optimizers.sgd(), LEARNED)
-    recipe = Recipe(loss_of(SETTINGS), optimizers.sgd(), layout(hypers), "constant", HeldOut())
+    recipe = Recipe(loss_of(SETTINGS), optimizers.sgd(), layout(hypers), HeldOut())
     settings = settings_of(
         recipe,
         hypers,
         learning_rate=0.5,
-        schedule=schedules.numbers_of(warmup_steps=0, steps=steps),
+        schedule=schedules.curves_of("constant", warmup_steps=0, steps=steps),
         eta=0.05,
         skip=1,  # the first of beta1 is rounding noise, and Adam would make a whole step of it
     )
@@ -52,8 +52,10 @@ def guided(shape: dict[str, int], *, steps: int = 4) -> dict[str, Any]:
     same = {name: np.repeat(array, steps, axis=0) for name, array in batches(1).items()}
     chunk = meshes.place_batch(same, mesh, leading_dims=1)
     key = meshes.place_state(jax.random.key(1), mesh)
-    with jax.set_mesh(mesh):
-        state, metrics = compiled_scan(recipe)(state, chunk, key)
+    metrics: dict[str, Any] = {"loss": (), "hypergrad": {}}
+    if trained:
+        with jax.set_mesh(mesh):
+            state, metrics = compiled_scan(recipe)(state, chunk, key)
 
     def shard(array: jax.Array) -> tuple[int, ...]:
         return array.addressable_shards[0].data.shape
@@ -71,7 +73,8 @@ def guided(shape: dict[str, int], *, steps: int = 4) -> dict[str, Any]:
 def main() -> None:
     asked = json.loads(sys.argv[1])
     meshes.start_distributed(Place(**asked["place"]))
-    print(json.dumps([guided(shape) for shape in asked["shapes"]]))
+    trained = asked.get("trained", asked["shapes"])
+    print(json.dumps([guided(shape, trained=shape in trained) for shape in asked["shapes"]]))
 
 
 if __name__ == "__main__":

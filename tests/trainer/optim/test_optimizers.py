@@ -12,7 +12,8 @@ import optax
 import pytest
 
 from trainer.optim import optimizers
-from trainer.optim.optimizers import EPS_ROOT, Optimizer
+from trainer.optim.leaves import EPS_ROOT
+from trainer.optim.optimizers import Optimizer
 
 SHAPES = {"matrix": (7, 5), "cube": (5, 6, 7), "vector": (4,), "zero": (3, 2)}
 

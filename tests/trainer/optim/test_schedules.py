@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -18,9 +17,9 @@ WARMUP, STEPS = 10, 100
 
 
 def curve(name: str, *, warmup_steps: int = WARMUP, steps: int = STEPS, until: int = STEPS) -> np.ndarray:
-    numbers = schedules.numbers_of(warmup_steps=warmup_steps, steps=steps)
-    at = jax.jit(jax.vmap(lambda step: schedules.multiplier(name, step, numbers)))
-    return np.asarray(at(jnp.arange(until)))
+    multiplier: np.ndarray = schedules.curves_of(name, warmup_steps=warmup_steps, steps=steps)["multiplier"]
+    assert until <= len(multiplier)
+    return multiplier[:until]
 
 
 @pytest.mark.parametrize(
@@ -39,14 +38,14 @@ def test_a_schedule_follows_its_formula(name: str, formula: Callable[[int], floa
 
 
 def test_the_papers_rate_peaks_at_the_end_of_the_warm_up_and_starts_at_zero() -> None:
-    rates = 0.4 * curve("inverse-sqrt", warmup_steps=4000, until=4002)
+    rates = 0.4 * curve("inverse-sqrt", warmup_steps=4000, steps=4002, until=4002)
     assert rates[0] == 0
     assert rates.argmax() == 4000
     assert rates[4000] == pytest.approx(0.4 / math.sqrt(4000))
 
 
 def test_t5s_rate_is_a_hundredth_for_ten_thousand_steps() -> None:
-    rates = 0.01 * curve("constant-rsqrt", warmup_steps=10_000, until=10_010)
+    rates = 0.01 * curve("constant-rsqrt", warmup_steps=10_000, steps=10_010, until=10_010)
     np.testing.assert_allclose(rates[:10_001], 0.01, rtol=1e-6)
     assert rates[10_009] == pytest.approx(1 / math.sqrt(10_009), rel=1e-6)
 
@@ -67,11 +66,10 @@ def test_a_saved_schedule_comes_back_bit_for_bit(tmp_path: Path) -> None:
     beta1 = rng.random((7, 3), np.float32)  # per group
     path = tmp_path / "schedule.npz"
     schedules.save(path, multiplier=multiplier, values={"alpha": alpha, "beta1": beta1})
-    numbers = schedules.load(path)
+    curves = schedules.load(path)
     for step in (0, 3, 6):
-        at = jnp.asarray(step)
-        values = schedules.replayed_values("replayed", at, numbers)
-        assert np.array_equal(schedules.multiplier("replayed", at, numbers), multiplier[step])
+        rate, values = schedules.at(jnp.asarray(step), curves)
+        assert np.array_equal(rate, multiplier[step])
         assert np.array_equal(values["alpha"], alpha[step])
         assert np.array_equal(values["beta1"], beta1[step])
 
@@ -79,9 +77,33 @@ def test_a_saved_schedule_comes_back_bit_for_bit(tmp_path: Path) -> None:
 def test_past_its_end_a_replayed_schedule_stays_at_its_last_value(tmp_path: Path) -> None:
     path = tmp_path / "schedule.npz"
     schedules.save(path, multiplier=[1.0, 0.5], values={"alpha": [1.0, 3.0]})
-    numbers = schedules.load(path)
-    assert float(schedules.multiplier("replayed", jnp.asarray(9), numbers)) == 0.5
-    assert float(schedules.replayed_values("replayed", jnp.asarray(9), numbers)["alpha"]) == 3.0
+    for curves in (schedules.load(path), schedules.lasting(schedules.load(path), 1000)):
+        rate, values = schedules.at(jnp.asarray(900), curves)
+        assert (float(rate), float(values["alpha"])) == (0.5, 3.0)
+
+
+def test_curves_are_as_long_for_all_runs_of_up_to_a_power_of_two(tmp_path: Path) -> None:
+    path = tmp_path / "schedule.npz"
+    schedules.save(path, multiplier=np.ones(2000), values={"alpha": np.ones(2000)})
+    for steps, length in ((1, 1024), (40, 1024), (1024, 1024), (1025, 2048), (160_000, 262_144)):
+        course = schedules.course_of({"alpha": {"end": 0.5}}, {"alpha": 1.0})
+        computed = schedules.curves_of("linear", warmup_steps=1, steps=steps, courses=course)
+        recorded = schedules.lasting(schedules.load(path), steps)
+        for curves in (computed, recorded):
+            assert {len(curve) for curve in (curves["multiplier"], curves["values"]["alpha"])} == {length}
+
+
+def test_what_no_schedule_tells_is_the_runs_own() -> None:
+    raw = {"alpha": jnp.ones(()), "beta1": jnp.ones(3), "eps": jnp.ones(())}
+    told = {"multiplier": np.ones(2), "values": {"alpha": np.array([0.5, 0.25])}}
+    curves = schedules.with_all(told, ["alpha", "beta1"], raw)
+    _, values = schedules.at(jnp.asarray(1), curves)
+    found = schedules.told_or_own(values, raw)
+    assert {name: np.asarray(value).tolist() for name, value in found.items()} == {
+        "alpha": 0.25,
+        "beta1": [1.0, 1.0, 1.0],
+        "eps": 1.0,
+    }
 
 
 @pytest.mark.parametrize(

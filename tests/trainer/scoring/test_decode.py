@@ -241,9 +241,9 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
         return start(settings, params, source, **sizes)
 
     monkeypatch.setattr(decoding, "_start", noted)
-    decoding._found.clear_cache()
+    decoding._found.__wrapped__.clear_cache()
     yield shapes
-    decoding._found.clear_cache()
+    decoding._found.__wrapped__.clear_cache()
 
 
 def test_sentences_come_back_in_their_order_and_few_programs_are_compiled(traced: list[Any]) -> None:
@@ -259,6 +259,13 @@ def test_sentences_come_back_in_their_order_and_few_programs_are_compiled(traced
     assert len(traced) == 2
     assert len({tuple(ids) for ids in together}) > 3
     assert translate_all(T5, params, [], rows=4) == []
+
+
+def test_a_narrow_model_translates_few_rows_at_a_time(traced: list[Any]) -> None:
+    sources = [[2, 3], [4, 5, 3]]
+    by_default = translate_all(T5, lively_params(T5), sources, beam=1, length=5)
+    assert traced == [(decoding.NARROW_ROWS, 16)]
+    assert by_default == translate_all(T5, lively_params(T5), sources, rows=4, beam=1, length=5)
 
 
 def test_one_program_serves_all_parameters_and_penalties(traced: list[Any]) -> None:

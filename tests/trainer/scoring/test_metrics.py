@@ -53,6 +53,25 @@ def test_bleu_is_the_geometric_mean_of_precisions_with_a_brevity_penalty() -> No
     assert bleu(["the cat sat on it"], ["the cat sat on it"]).value == pytest.approx(100)
 
 
+@pytest.mark.parametrize(("score", "theirs"), [(bleu, BLEU()), (chrf, CHRF())])
+def test_sentences_that_were_scored_before_are_not_counted_again_and_scores_are_sacrebleus(
+    score: Callable[..., metrics.Score], theirs: Any
+) -> None:
+    references = texts(40, seed=7)
+    systems = [system(references, wrong=0.1, seed=seed) for seed in (8, 8, 9)]
+    counted = []
+    for hypotheses in systems:
+        before = metrics._counts.cache_info().misses
+        ours = score(hypotheses, references)
+        counted.append(metrics._counts.cache_info().misses - before)
+        expected = theirs.corpus_score(hypotheses, [references])
+        assert (ours.value, ours.text) == (expected.score, str(expected))
+        assert ours.signature == theirs.get_signature().format()
+    assert counted[0] == 40
+    assert counted[1] == 0
+    assert 0 < counted[2] < 40
+
+
 def test_bleu_sums_counts_over_the_corpus() -> None:
     references = texts(30)
     hypotheses = system(references, wrong=0.3, seed=1)

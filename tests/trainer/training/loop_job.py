@@ -93,7 +93,7 @@ def run(
 
 
 def params_at(path: Any) -> Any:
-    snapshot = checkpoint.read(Path(path), job().state, fingerprint=FINGERPRINT)
+    snapshot = checkpoint.read(Path(path), job().state.kept(), fingerprint=FINGERPRINT)
     return snapshot.state
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def donor(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_named_hyperparameters_start_anew_and_all_else_goes_on(donor: str, tmp_path: Path) -> None:
     """Against the steps themselves, taken from the donor's state with the numbers exchanged by hand."""
     other = job(alpha=0.5, learning_rate=0.02, fingerprint="b" * 64)
-    restored = checkpoint.restore(Path(donor), job().state, fingerprint=None)
+    restored = checkpoint.restore(Path(donor), job().state.kept(), fingerprint=None)
     assert restored is not None
     taken = restored.snapshot.state
     begun = job(alpha=0.5, learning_rate=0.02).state
@@ -59,7 +60,7 @@ def test_named_hyperparameters_start_anew_and_all_else_goes_on(donor: str, tmp_p
     outcome, told = go(tmp_path / "run", other, checkpoint=donor, fork=["alpha"])
     assert outcome.status == "completed"
     assert outcome.checkpoint is not None
-    end = checkpoint.read(Path(outcome.checkpoint), job().state, fingerprint="b" * 64)
+    end = checkpoint.read(Path(outcome.checkpoint), job().state.kept(), fingerprint="b" * 64)
     assert equal_bits(end.state.params, expected.params)
     assert equal_bits(end.state.raw, expected.raw)
     assert [h["beta1"] for *_, h in told.said("train")] == np.asarray(metrics["hyper"]["beta1"]).tolist()
@@ -77,6 +78,17 @@ def test_a_fork_that_changes_nothing_is_the_run_itself(donor: str, tmp_path: Pat
     plain, _ = go(tmp_path / "plain", job(), checkpoint=donor)
     forked, _ = go(tmp_path / "forked", job(), checkpoint=donor, fork=["alpha", "no such name"])
     assert forked.values == plain.values
+
+
+def test_a_checkpoint_of_a_version_that_kept_the_numbers_too_is_gone_on_from(
+    donor: str, tmp_path: Path
+) -> None:
+    found = checkpoint.read(Path(donor), job().state.kept(), fingerprint=None)
+    numbers = {"learning_rate": np.float32(9), "schedule": {"steps": np.float32(7)}}
+    old = checkpoint.save(tmp_path / "old", replace(found, state=found.state._replace(settings=numbers)))
+    whole, _ = go(tmp_path / "whole", job(), checkpoint=donor)
+    resumed, _ = go(tmp_path / "resumed", job(), checkpoint=str(old))
+    assert resumed.values == whole.values
 
 
 def test_another_config_without_a_fork_is_refused(donor: str, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def names(folder: Path) -> list[str]:
 )
 def test_a_whole_train_state_comes_back_bit_for_bit(optimizer: str, estimator: Any, tmp_path: Path) -> None:
     hypers = [Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)] if estimator else []
-    _, begun = start(optimizer, estimator, *hypers)
+    begun = start(optimizer, estimator, *hypers)[1].kept()
     rng = np.random.default_rng(0)
     state = jax.tree.map(lambda x: jnp.asarray(rng.integers(1, 99, x.shape) / 3, x.dtype), begun)
     restored = back(save(tmp_path, snapshot(3, state)), begun)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.config import TrainConfig
+from trainer.config import DataConfig, TrainConfig
 from trainer.protocol import COUNTS, SECONDS, Place
 from trainer.training import assembly
 from trainer.training.clocks import Clocks, peak_memory_bytes
@@ -128,18 +128,25 @@ def test_compiling_keeps_its_seconds_when_the_process_waited_for_a_core() -> Non
     assert seconds(clocks) == {"train_s": 3, "eval_s": 0, "compile_s": 4, "other_s": 3}
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the text of both runs is kept, once it is made."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.mark.parametrize(
     ("gang", "waits_apart"), [(Place(), True), (Place(process_count=2, coordinator="x:1"), False)]
 )
 def test_a_run_alone_on_cores_tells_waits_apart_and_one_of_a_gang_does_not(
-    gang: Place, waits_apart: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gang: Place, waits_apart: bool, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a gang, waiting for the others is part of a step."""
     monkeypatch.setattr(assembly.mesh, "start_distributed", lambda place: None)
-    monkeypatch.setenv("ORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("ORCH_HOME", str(home))
     now = Now()
     clocks = Clocks(now=now)
-    with assembly.opened(TrainConfig(steps=1), gang, clocks), clocks.on("train_s"):
+    config = TrainConfig(steps=1, data=DataConfig(pairs=600, level="phrases"))
+    with assembly.opened(config, gang, clocks), clocks.on("train_s"):
         now.s += 1e6  # hardly any CPU time is spent meanwhile
     assert (clocks.reading()["train_s"] < 1e4) == waits_apart
 

@@ -23,13 +23,12 @@ STEPS = 12
 
 
 def numbers(steps: int = STEPS, **courses: dict[str, float]) -> dict[str, Any]:
-    starts = {"alpha": 1.0, "beta1": 0.9}
-    made = schedules.numbers_of(warmup_steps=2, steps=steps)
-    return {**made, "course": schedules.course_of(courses, starts)}
+    made = schedules.course_of(courses, {"alpha": 1.0, "beta1": 0.9})
+    return schedules.curves_of("inverse-sqrt", warmup_steps=2, steps=steps, courses=made)
 
 
 def trained(*hypers: Hyper, schedule: dict[str, Any], loss: Any = loss_fn) -> tuple[Any, Any]:
-    recipe, state = start("lamb", None, *hypers, schedule="inverse-sqrt", numbers=schedule, loss=loss)
+    recipe, state = start("lamb", None, *hypers, numbers=schedule, loss=loss)
     return compiled_scan(recipe)(state, mlp_batches(STEPS), jax.random.key(0))
 
 
@@ -63,7 +62,7 @@ def test_a_course_that_stays_where_it_is_is_the_static_run_bit_for_bit() -> None
     hypers = Hyper("alpha", 1.3), Hyper("beta1", 0.8)
     stays = numbers(alpha={"start": 1.3, "end": 1.3, "shape": 2.0}, beta1={"start": 0.8})
     moving, metrics = trained(*hypers, schedule=stays)
-    static, told = trained(*hypers, schedule=schedules.numbers_of(warmup_steps=2, steps=STEPS))
+    static, told = trained(*hypers, schedule=numbers())
     assert equal_bits(metrics["hyper"], told["hyper"])
     assert equal_bits(moving.params, static.params)
 
@@ -88,39 +87,43 @@ def test_courses_of_other_numbers_trace_the_step_once() -> None:
 
 
 def test_past_its_end_a_course_stays_there() -> None:
-    course = numbers(alpha={"end": 0.25})
-    values = schedules.replayed_values("linear", jnp.asarray(STEPS + 50), course)
+    _, values = schedules.at(jnp.asarray(STEPS + 50), numbers(alpha={"end": 0.25}))
     assert float(values["alpha"]) == pytest.approx(0.25)
 
 
 def test_a_course_stays_where_float32_tells_beta1_from_one() -> None:
     course = numbers(beta1={"start": 0.999999999, "end": 0.5})
-    assert float(schedules.replayed_values("linear", jnp.asarray(0), course)["beta1"]) < 1
+    assert course["values"]["beta1"][0] < 1
 
 
 # -- in a config -----------------------------------------------------------------------------------------
-def test_a_config_brings_its_course_to_the_recipe_and_the_programs_key() -> None:
+def test_a_config_brings_its_course_to_the_numbers_and_no_program_of_its_own() -> None:
     course = {"alpha": {"start": 2, "end": 0.5, "shape": 2}, "beta1": {"end": 0.6}}
-    made, _, told = recipe_of(TrainConfig.from_dict({"schedule": {"course": course}}), loss_of(_settings()))
-    assert made.schedule == "inverse-sqrt"
-    assert float(told["schedule"]["course"]["alpha"]["start"]) == pytest.approx(math.log(2))
-    assert float(told["schedule"]["course"]["beta1"]["start"]) == pytest.approx(logit(0.9), rel=1e-6)
-    others = [{"alpha": {"end": 0.1}, "beta1": {"end": 0.1}}, {"alpha": {"end": 0.1}}, {}]
-    keys = [entrypoint.shape_key({"schedule": {"course": each}}) for each in (course, *others)]
-    assert keys[0] == keys[1]
-    assert len(set(keys)) == 3
-    assert "course" not in recipe_of(TrainConfig(), loss_of(_settings()))[2]["schedule"]
+    config = TrainConfig.from_dict({"schedule": {"course": course}})
+    made, _, told = recipe_of(config, loss_of(_settings()))
+    values = told["schedule"]["values"]
+    assert values["alpha"][[0, config.steps - 1]] == pytest.approx([2, 0.5])
+    assert values["beta1"][[0, config.steps - 1]] == pytest.approx([0.9, 0.6])
+    assert np.isnan(values["eps"]).all()
+    plain, _, others = recipe_of(TrainConfig(), loss_of(_settings()))
+    assert plain == made
+    assert jax.tree.map(np.shape, others) == jax.tree.map(np.shape, told)
+
+
+def test_formulas_courses_and_replays_share_a_program_up_to_a_length() -> None:
+    same: list[dict[str, Any]] = [
+        {"schedule": {"course": {"alpha": {"end": 0.1}}}},
+        {"schedule": {"name": "cosine"}},
+        {"schedule": {"name": "a.npz"}},
+        {"steps": 1024},
+    ]
+    key = entrypoint.shape_key({})
+    assert {entrypoint.shape_key(each) for each in same} == {key}
+    assert entrypoint.shape_key({"steps": 1025}) != key
 
 
 def _settings() -> Any:
     return model_settings(TrainConfig().model, vocabulary=20)
-
-
-def test_replays_of_different_files_share_a_program() -> None:
-    assert entrypoint.shape_key({"schedule": {"name": "a.npz"}}) == entrypoint.shape_key(
-        {"schedule": {"name": "b.npz"}}
-    )
-    assert entrypoint.shape_key({"schedule": {"name": "a.npz"}}) != entrypoint.shape_key({})
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [

@@ -88,7 +88,7 @@ def chunks(cadence: Cadence, step: int = 0) -> list[int]:
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 400), st.integers(1, 60), st.data())
-def test_chunks_end_where_something_is_due_in_few_lengths(
+def test_chunks_end_where_something_is_due(
     steps: int, every: int, other: int, chunk_steps: int, data: st.DataObject
 ) -> None:
     every, other = min(every, steps), min(other, steps)
@@ -98,17 +98,8 @@ def test_chunks_end_where_something_is_due_in_few_lengths(
     assert ends[-1] == steps
     assert set(range(every, steps, every)) | set(range(other, steps, other)) <= set(ends)
     assert max(lengths) <= chunk_steps
-    assert len(set(lengths)) <= chunk_steps.bit_length() + 1
     at = data.draw(st.sampled_from(ends))  # a run that goes on from any end
     assert chunks(cadence, at) == lengths[ends.index(at) + 1 :]
-
-
-@pytest.mark.parametrize(
-    ("steps", "every", "other", "lengths"),
-    [(400, 100, 100, {50}), (430, 100, 50, {50, 30}), (400, 100, 36, {32, 4, 16, 8}), (16, 8, 4, {4})],
-)
-def test_how_many_programs_a_run_needs(steps: int, every: int, other: int, lengths: set[int]) -> None:
-    assert set(chunks(Cadence(steps, every, other))) == lengths
 
 
 def test_batches_are_made_one_chunk_ahead_by_another_thread(tmp_path: Path) -> None:
@@ -185,7 +176,7 @@ def test_a_finished_run_that_is_resumed_is_finished(undisturbed: Any, tmp_path: 
 
 def test_resuming_compiles_nothing_and_has_clocks_of_its_own(undisturbed: Any, tmp_path: Path) -> None:
     clocks = Clocks()
-    scan = job().scan
+    scan = job().scan.__wrapped__.__wrapped__  # what jax.jit gave
     before = scan._cache_size()
     outcome, _ = run(tmp_path, resume=undisturbed[0] / "checkpoint-12", clocks=clocks)
     assert scan._cache_size() == before
@@ -198,7 +189,7 @@ def test_the_state_before_the_first_step_is_not_held_beside_the_restored_one(
 ) -> None:
     made = job()
     run(tmp_path, resume=undisturbed[0] / "checkpoint-16", state=made.state)
-    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(made.state))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(made.state.kept()))
 
 
 @pytest.mark.fault(13, real=True)

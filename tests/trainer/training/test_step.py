@@ -19,7 +19,7 @@ from trainer.guidance import HeldOut, Hyper, Lagged, NextBatch
 from trainer.guidance.contract import Estimator
 from trainer.optim import schedules
 from trainer.training.state import begin, key_for
-from trainer.training.step import PROGRAMS_KEPT, compiled_scan, compiled_step
+from trainer.training.step import PROGRAMS_KEPT, Piece, compiled_scan, compiled_step
 
 STEPS = 12
 ALPHA, BETA1 = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)
@@ -73,8 +73,7 @@ def test_twenty_trials_trace_the_step_once() -> None:
             "lamb",
             NextBatch(),
             *hypers,
-            schedule="linear",
-            numbers=schedules.numbers_of(warmup_steps=trial, steps=STEPS + trial),
+            numbers=schedules.curves_of("linear", warmup_steps=trial, steps=STEPS + trial),
             learning_rate=0.01 * (1 + trial),
             eta=0.001 * trial,
             skip=trial,
@@ -96,8 +95,9 @@ def test_twenty_trials_trace_the_step_once() -> None:
         None,
         HeldOut(every_steps=2),
         Lagged(lag_steps=2, recent_steps=1, anneal_steps=1, steps=8),
+        Lagged(lag_steps=2, recent_steps=1, anneal_steps=1, steps=8, every_steps=1),
     ],
-    ids=["plain", "thinned", "lagged"],
+    ids=["plain", "thinned", "lagged", "lagged, every step"],
 )
 def test_the_length_of_a_chunk_changes_no_bit(estimator: Estimator | None) -> None:
     hypers = [ALPHA, BETA1] if estimator else []
@@ -107,6 +107,30 @@ def test_the_length_of_a_chunk_changes_no_bit(estimator: Estimator | None) -> No
         ends.append(in_chunks(recipe, state, each))
     for end in ends[1:]:
         assert equal_bits(end, ends[0])
+
+
+@pytest.mark.parametrize("estimator", [None, NextBatch()], ids=["plain", "next-batch"])
+def test_a_piece_that_is_filled_up_is_its_own_steps_in_one_program_for_all_lengths(
+    estimator: Estimator | None,
+) -> None:
+    traces = []
+
+    def counted(params: Any, batch: Any, key: Any, train: bool) -> jax.Array:
+        traces.append(train)
+        return loss_fn(params, batch, key, train)
+
+    hypers = [ALPHA, BETA1] if estimator else []
+    recipe, state = start("lamb", estimator, *hypers, eta=0.05, skip=0, loss=counted)
+    whole, expected = in_chunks(recipe, start("lamb", estimator, *hypers, eta=0.05, skip=0)[1], [STEPS])
+    batches, told, seen = mlp_batches(STEPS), [], set()
+    for first, end in ((0, 5), (5, 6), (6, STEPS)):
+        piece = Piece.of(jax.tree.map(lambda x, a=first, b=end: np.asarray(x[a:b]), batches), room=8)
+        state, metrics = compiled_scan(recipe)(state, piece, jax.random.key(0))
+        told.append(jax.tree.map(lambda x, n=end - first: np.asarray(x)[:n], metrics))
+        seen.add(len(traces))
+    assert len(seen) == 1, "another length was traced anew"
+    assert equal_bits(state, whole)
+    assert equal_bits(jax.tree.map(lambda *xs: np.concatenate(xs), *told), expected)
 
 
 def test_a_replayed_schedule_gives_the_guided_runs_parameters_bit_for_bit(tmp_path: Path) -> None:
@@ -121,7 +145,6 @@ def test_a_replayed_schedule_gives_the_guided_runs_parameters_bit_for_bit(tmp_pa
         "lamb",
         None,
         Hyper("alpha", 1.0, per_group=True),
-        schedule="replayed",
         numbers=schedules.load(path),
         groups=groups,
     )
@@ -189,5 +212,5 @@ def test_a_recipe_that_does_not_fit_together_is_refused_with_a_sentence() -> Non
     assert str(refused.value) == "HeldOut needs a guidance batch. Give one."
     curve = {"multiplier": jnp.ones(3), "values": {"decay_rate": jnp.ones(3)}}
     with pytest.raises(ValueError) as refused:
-        start("lamb", None, schedule="replayed", numbers=curve)
+        start("lamb", None, numbers=curve)
     assert str(refused.value).startswith("The schedule replays decay_rate, and this run has alpha, beta1,")

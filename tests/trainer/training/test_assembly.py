@@ -192,7 +192,10 @@ def test_packed_rows_and_several_buckets_train_too(train: Train, tmp_path: Path,
     assert outcome.values["dev_loss"] < 6
 
 
-@pytest.mark.parametrize("name", ["optax.contrib.prodigy", "optax.contrib.schedule_free_adamw"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("optax.contrib.prodigy", marks=pytest.mark.slow), "optax.contrib.schedule_free_adamw"],
+)
 def test_an_optimizer_that_needs_no_schedule_resumes_to_the_same_bits_and_keeps_its_own_parameters(
     train: Train, tmp_path: Path, name: str
 ) -> None:
