@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select, text, update
@@ -27,6 +26,7 @@ from orchestrator.ledger.sql_tables import IS_LIVE, Tables, columns, record
 from trainer.protocol import SECONDS
 
 Row = TypeVar("Row", StudyRow, TrialRow, AttemptRow)
+PAGE_ROWS = 100  # of events, read at a time
 # What a row is found by, to be changed.
 KEYS = {
     StudyRow: (Tables.studies, ("study_id",)),
@@ -118,17 +118,23 @@ def add_events(c: Connection, new: Sequence[Event], study_of: Mapping[str, str],
 def events(
     c: Connection, *, after: int, study_id: str | None, trial_id: str | None, limit: int
 ) -> Iterator[StoredEvent]:
-    """At least `limit` of those behind an id, if there are as many. Rows hold many events each, so they are
-    read as they are needed, also where the driver would fetch all at once."""
+    """At least `limit` of those behind an id, if there are as many. Rows hold up to packs.MOST events each,
+    so they are read a page at a time; no server-side cursor, which would stay open when the server dies."""
     e = Tables.events
     wanted = matching(e, study_id=study_id, trial_id=trial_id)
-    query = select(e).where(e.c.event_id > after, *wanted).order_by(e.c.event_id).limit(limit)
-    with closing(c.execute(query, execution_options={"stream_results": True})) as found:
-        for row in found.mappings():
-            first = row["event_id"] - row["count"] + 1
+    page = max(1, min(limit, PAGE_ROWS))
+    behind = after
+    while True:
+        query = select(e).where(e.c.event_id > behind, *wanted).order_by(e.c.event_id).limit(page)
+        found = c.execute(query).mappings().all()
+        for row in found:
+            behind = row["event_id"]
+            first = behind - row["count"] + 1
             for event_id, event in enumerate(packs.unpacked(record(Event, row), row["count"]), start=first):
                 if event_id > after:
                     yield StoredEvent(event_id, row["study_id"], event)
+        if len(found) < page:
+            return
 
 
 def stored(

@@ -12,7 +12,7 @@ from studies.equal_time import OVER
 from trainer.config.paths import value_at
 
 SHARED = ("optimizer", "schedule", "data", "model", "batch", "seed")
-ROWS = {"plain": 1.0, "plain ×1.15": 1.15, "plain, as long": OVER, "plain ×1.7": 1.7}
+ROWS = {"plain": 1.0, "plain, as long": OVER, "plain ×1.3": 1.3, "plain ×1.7": 1.7}
 
 
 def rows(spec: StudySpec, column: str) -> dict[str, Arm]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from orchestrator.ledger import packs
+from orchestrator.ledger import packs, sql_rows
 from orchestrator.ledger.codec import settled
 from orchestrator.ledger.records import (
     AttemptRow,
@@ -109,6 +109,21 @@ def test_a_reader_meets_single_events_whatever_lies_in_a_row(ledger: Any) -> Non
             assert [s.event_id for s in found] == list(range(after + 1, min(28, after + limit) + 1))
             assert [s.event for s in found] == said[after : after + limit]
     assert [s.event for s in store.events(trial_id="s.a.0.1", after=22, limit=3)] == other[2:5]
+
+
+@pytest.mark.parametrize("rows_at_a_time", [1, 2, 3, 10])
+def test_rows_that_are_read_in_pages_are_all_read_and_none_twice(
+    ledger: Any, rows_at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql_rows, "PAGE_ROWS", rows_at_a_time)
+    store, epoch = ledger
+    said = [
+        report(n, kind=kind) for n, kind in enumerate(["train", "train", "eval", "train", "eval", "eval"], 1)
+    ]
+    store.append(epoch, said)
+    assert [s.event for s in store.events(after=1)] == said[1:]
+    assert [s.event for s in store.events(after=1, limit=4)] == said[1:5]
+    assert store.events(after=6) == []
 
 
 def test_events_that_are_said_again_are_known_wherever_their_row_ends(ledger: Any) -> None:
