@@ -36,9 +36,10 @@ from dataclasses import replace
 from orchestrator.backends.simulated import SimulatedBackend, VirtualClock
 started = {}
 class Simulated(SimulatedBackend):
-    def submit(self, launch, ahead=()):
+    def submit(self, launch, ahead=(), **preferred):
         told = {k: v for k, v in launch.config.get("rehearsal", {}).items() if k != "pace_s"}
-        return super().submit(replace(launch, config={**launch.config, "rehearsal": told}), ahead)
+        launch = replace(launch, config={**launch.config, "rehearsal": told})
+        return super().submit(launch, ahead, **preferred)
     def poll(self, after):
         super().poll(dict.fromkeys(self.attempts(), 0))
         self._clock.advance_to(self.next_event_at() or 0.0)

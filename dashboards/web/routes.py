@@ -36,6 +36,7 @@ from dashboards.web.study import (
 from dashboards.web.trial import find, trial_view
 from orchestrator.ground.errors import LedgerBusy, LedgerDamaged, MirrorLost, NotFound, OrchError
 from orchestrator.ledger import Store
+from orchestrator.readings.hosts import hosts
 from orchestrator.readings.states import Status
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.sync import run_page, study_page
@@ -95,8 +96,8 @@ def router(
     """
     routes = APIRouter(include_in_schema=False)
     files = _Files()
-    shown = _Pages(files, role_of, signed_in)
     read = _Readings(store, presets, Answers(store, slots=slots, runs=runs), runs, mlflow, now)
+    shown = _Pages(files, role_of, signed_in, read.several_hosts)
 
     for path, template, make in (
         ("/", "studies", read.studies),
@@ -107,6 +108,8 @@ def router(
         ("/studies/{name}/compare/live", "compare_live", read.compare),
         ("/trials/{name}", "trial", read.trial),
         ("/trials/{name}/live", "trial_live", read.trial),
+        ("/hosts", "hosts", read.hosts),
+        ("/hosts/live", "hosts_live", read.hosts),
         ("/new", "new", read.creating),
     ):
         routes.add_api_route(path, shown.page(f"web_{template}.html.j2", make))
@@ -152,6 +155,14 @@ class _Readings:
         state = state if state in set(Status) else ""
         shelf = self._shelves.page(state=state, start=_whole(request, "start"))
         return {"here": "studies", "live": "/live", "events": f"{API}/events", "shelf": shelf}
+
+    def hosts(self, request: Request) -> Given:
+        found, led = hosts(self._store), self._store.leader() is not None
+        return {"here": "hosts", "live": "/hosts/live", "events": f"{API}/events", "hosts": found, "led": led}
+
+    def several_hosts(self) -> bool:
+        """One machine alone needs no page of its own."""
+        return len(self._store.hosts()) > 1
 
     def study(self, request: Request) -> Given:
         of = study_view(
@@ -243,8 +254,9 @@ class _Pages:
         files: _Files,
         role_of: Callable[[Request], str | None],
         signed_in: Callable[[Request], bool],
+        several_hosts: Callable[[], bool],
     ) -> None:
-        self._role_of, self._signed_in = role_of, signed_in
+        self._role_of, self._signed_in, self._several_hosts = role_of, signed_in, several_hosts
         self._environment = pages.environment(html=True)
         self._environment.filters |= words.filters()
         self._environment.globals |= {"asset": files.address, "api": API, "plotly_styles": files.styles}
@@ -255,7 +267,8 @@ class _Pages:
         def respond(request: Request) -> Response:
             def made(role: str | None) -> Response:
                 if role is not None:
-                    return self._made(request, template, make(request), role)
+                    several = {"several_hosts": self._several_hosts()}
+                    return self._made(request, template, {**several, **make(request)}, role)
                 if template.endswith("_live.html.j2"):
                     return HTMLResponse("Sign in first.", 401, SAFE)
                 return _to_login(request)

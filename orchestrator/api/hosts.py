@@ -1,21 +1,42 @@
-"""How does another machine become a host of this service's studies? It is told where the workers' Ray is, and
-both machines show that they see the same files."""
+"""Which machines run trials, and how does another become one of them? It is told where the workers' Ray is,
+and both machines show that they see the same files."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.api.auth import Admin
+from orchestrator.api.auth import Admin, Reader
 from orchestrator.api.bodies import StrictRoute
-from orchestrator.api.deps import Here
+from orchestrator.api.deps import Here, Parts
 from orchestrator.api.errors import told
+from orchestrator.api.views import view
 from orchestrator.ground.errors import BackendLost, MoveRefused
+from orchestrator.ledger.records import HostState
+from orchestrator.readings import hosts as readings
 from orchestrator.runs import provenance, shared
 
 router = APIRouter(tags=["hosts"], route_class=StrictRoute)
+
+
+HostName = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$", description="A host's name.")]
+
+
+@view(readings.HostLine)
+class Host(BaseModel):
+    """A machine that runs trials."""
+
+    state: HostState
+    reason: str = Field(description="Of a host that is drained or set aside: why.")
+    places: int = Field(description="Trials at a time, at most.")
+    has: dict[str, float] = Field(description="CPU, GPU and TPU (chips).")
+    at_work: list[str] = Field(description="The trials that run there.")
+
+
+class HostList(BaseModel):
+    items: list[Host]
 
 
 class Cluster(BaseModel):
@@ -35,6 +56,42 @@ class Answer(BaseModel):
 
 class Shared(BaseModel):
     shared: bool
+
+
+@router.get(
+    "/hosts", summary="List the hosts that run trials", response_model=HostList, responses=told(401, 503)
+)
+def list_hosts(parts: Here, _: Reader) -> Any:
+    """What each has, what runs there, which are not used and why: as whoever leads saw them last."""
+    return {"items": [readings.to_dict(line) for line in readings.hosts(parts.store)]}
+
+
+@router.post(
+    "/hosts/{host}/drain",
+    summary="Empty a host",
+    response_model=Host,
+    responses=told(401, 403, 404, 422, 503),
+)
+def drain_host(parts: Here, host: HostName, caller: Admin) -> Any:
+    """Nothing more begins there; its trials save and go on elsewhere. Until `use`."""
+    return _drained(parts, host, by=caller.name)
+
+
+@router.post(
+    "/hosts/{host}/use",
+    summary="Use a host again",
+    response_model=Host,
+    responses=told(401, 403, 404, 422, 503),
+)
+def use_host(parts: Here, host: HostName, _: Admin) -> Any:
+    """Take back that it was drained."""
+    return _drained(parts, host, by="")
+
+
+def _drained(parts: Parts, host: str, *, by: str) -> dict[str, Any]:
+    parts.store.drain_host(host, by=by)
+    parts.nudge()
+    return readings.to_dict(readings.host(parts.store, host))
 
 
 @router.get(

@@ -106,6 +106,7 @@ class StudyView(BaseModel):
     no_valid_result: bool
     failure: str = Field(description="Why nothing worked, of a study that ended without a completed run.")
     failed_trial: str = Field(description="Of such a study: one that failed, by name.")
+    waits: str = Field(description="Why the next of its trials has no host yet.")
     created_at: float
     arms: list[ArmLine]
     spec: dict[str, JsonValue]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,18 +35,25 @@ class Nodes:
         if again or self._now() - self._looked_at >= LOOK_AGAIN_S:
             listed = self._ask(self._ray.nodes)
             draining = self._ask(ray_private.draining)
+            alive = [each for each in listed if each["Alive"]]
+            names = Counter(each["NodeManagerHostname"] for each in alive)
             self._known = {
                 each["NodeID"]: Node(
                     each["NodeID"],
-                    each["NodeManagerHostname"],
+                    _name(each, alone=names[each["NodeManagerHostname"]] == 1),
                     each["Resources"],
                     each["NodeManagerAddress"],
                     labels=each.get("Labels") or {},
                     draining=each["NodeID"] in draining,
                     most=self._most_here if each["NodeID"] == self.here else None,
                 )
-                for each in listed
-                if each["Alive"]
+                for each in alive
             }
             self._looked_at = self._now()
         return self._known
+
+
+def _name(listed: Mapping[str, Any], *, alone: bool) -> str:
+    """The machine's, and a piece of the node's id where several are called so."""
+    name: str = listed["NodeManagerHostname"]
+    return name if alone else f"{name}-{listed['NodeID'][:6]}"

@@ -12,7 +12,6 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from orchestrator.backends.asking import GONE, ask
 from orchestrator.backends.connection import CONNECT_S, NAMESPACE, connect
 from orchestrator.backends.nodes import Nodes
 from orchestrator.backends.placement import Need, Node, count, in_all, need, open_to
+from orchestrator.backends.slot import ASKING, Slot, ask_slot, where
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.contract import AttemptKey, Ended, HostView, Launch, Progress
 from orchestrator.runs.folders import read_journal
@@ -29,36 +29,12 @@ from orchestrator.study.spec import Resources
 from trainer.protocol import Reply
 
 PATIENCE_S = 0.25  # for the answers to one poll; a round trip takes 0.001 s
-BEGIN_S = 10.0  # a worker was told to begin an attempt: in this time it has, or it never will
 NEWS_S = 2.0  # a worker that has nothing to say answers after this time
-ASKING = "asking"  # polls have threads of their own in a worker: one that waits holds up nothing else
 ASK_S = 1.0  # for an idle worker to say that it lives
 MOST_SILENCES = 10  # in a row, until an idle worker counts as hung
 DIED = "The worker died: ended from outside, out of memory, or crashed."
 
 T = TypeVar("T")
-
-
-@dataclass(eq=False)
-class _Slot:
-    """One actor, and what it is at work on."""
-
-    node_id: str
-    place: int  # within its host: which cores are its own
-    actor: Any  # None once it is dead
-    resources: Resources
-    shape_key: str | None = None  # what it is warm for
-    adopted: bool = False  # made by an earlier engine, and ended rather than used again
-    silences: int = 0  # so often in a row it did not answer while idle
-    launch: Launch | None = None
-    ended: bool = False  # the attempt is known to be over
-    lost: str | None = None  # the actor is dead: why
-    kill_reason: str | None = None
-    request: Any = None  # a poll that has not been answered yet
-    request_after: int = 0
-    request_waits: bool = False  # it is answered when there is news
-    unsaid: AttemptKey | None = None  # forgotten here, and the actor does not know it yet
-    told_to_leave: bool = False  # its host drains
 
 
 class RayBackend:
@@ -76,16 +52,17 @@ class RayBackend:
         """`alive`: whether that Ray still runs, asked before each call into it."""
         self._pool, self._alive = pool, alive
         self._ray, self._connected_here = connect(address, token_path)
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
+        self._closed: Mapping[str, bool] = {}
         with self._reachable():
             self._nodes = Nodes(self._ray, self._of_gcs, most_here=workers)
         self.renew()
 
     def slots(self, resources: Resources) -> int:
-        return in_all(self._usable(), resources)
+        return in_all(self._all_nodes(), resources)
 
     def room(self) -> str:
-        hosts = sorted(self._usable(), key=lambda node: node.name)
+        hosts = sorted(self._all_nodes(), key=lambda node: node.name)
         words = ", ".join(node.words for node in hosts[:5]) + (", …" if len(hosts) > 5 else "")
         return f"{len(hosts)} host{'s' * (len(hosts) != 1)}: {words}" if hosts else "no hosts"
 
@@ -99,18 +76,23 @@ class RayBackend:
                 work.setdefault(slot.node_id, []).append(slot.launch.key)
         return tuple(node.seen(work.get(node.node_id, ())) for node in nodes)
 
+    def keep_off(self, hosts: Mapping[str, bool]) -> None:
+        self._closed = dict(hosts)
+        with self._reachable():
+            self._heed_hosts()
+
     def free(self, resources: Resources, ahead: Sequence[Resources] = ()) -> int:
         if resources.hosts > 1:
             return 0  # gangs of workers are not built yet
         return sum(self._open_to(resources, ahead).values())
 
-    def submit(self, launch: Launch, ahead: Sequence[Resources] = ()) -> bool:
+    def submit(self, launch: Launch, ahead: Sequence[Resources] = (), *, avoid: str = "") -> bool:
         if any(s.launch is not None and s.launch.key == launch.key for s in self._slots):
             return True
         if launch.resources.hosts > 1:
             return False
         with self._reachable():
-            slot = self._for(launch, ahead)
+            slot = self._for(launch, ahead, avoid)
             if slot is None:
                 return False
             # Not waited for: calls of one caller are carried out in order, and `begin` never raises.
@@ -120,18 +102,18 @@ class RayBackend:
 
     def poll(self, after: Mapping[AttemptKey, int]) -> dict[AttemptKey, Progress]:
         news: dict[AttemptKey, Progress] = {}
-        asked: list[tuple[AttemptKey, _Slot]] = []
+        asked: list[tuple[AttemptKey, Slot]] = []
         with self._reachable():
             for key, sequence in after.items():
                 slot = self._holder(key)
                 if slot is None:
                     news[key] = Progress(known=False)
                 elif slot.lost is not None:
-                    news[key] = _last_words(slot, sequence)
+                    news[key] = self._last_words(slot, sequence)
                 else:
                     # An unanswered question stands, unless it asks for less than is wanted now.
                     if slot.request is None or slot.request_after > sequence:
-                        _ask(slot, key, sequence, wait_s=0.0)
+                        ask_slot(slot, key, sequence, wait_s=0.0)
                     asked.append((key, slot))
             self._tell_idle()
             ready = self._answered([s.request for _, s in asked if not s.request_waits], within_s=PATIENCE_S)
@@ -140,7 +122,7 @@ class RayBackend:
                 there = slot.request in ready
                 news[key] = self._answer(slot, after[key]) if there else Progress(known=True)
                 if slot.request is None and slot.actor is not None and not slot.ended:
-                    _ask(slot, key, after[key] + len(news[key].events), wait_s=NEWS_S)
+                    ask_slot(slot, key, after[key] + len(news[key].events), wait_s=NEWS_S)
         return news
 
     def await_news(self, within_s: float) -> None:
@@ -209,12 +191,15 @@ class RayBackend:
 
     # -- one slot -----------------------------------------------------------------------------------
 
-    def _holder(self, key: AttemptKey) -> _Slot | None:
+    def _holder(self, key: AttemptKey) -> Slot | None:
         return next((s for s in self._slots if s.launch is not None and s.launch.key == key), None)
 
-    def _usable(self) -> list[Node]:
+    def _all_nodes(self) -> list[Node]:
         with self._reachable():
-            return [node for node in self._nodes.look().values() if not node.draining]
+            return list(self._nodes.look().values())
+
+    def _usable(self) -> list[Node]:
+        return [node for node in self._all_nodes() if not (node.draining or node.name in self._closed)]
 
     def _open_to(self, resources: Resources, ahead: Sequence[Resources] = ()) -> dict[str, int]:
         """How many such trials could begin on each host now; idle workers make way."""
@@ -224,11 +209,12 @@ class RayBackend:
                 held.setdefault(slot.node_id, []).append(need(slot.resources))
         return open_to(self._usable(), held, need(resources), [need(other) for other in ahead])
 
-    def _for(self, launch: Launch, ahead: Sequence[Resources]) -> _Slot | None:
+    def _for(self, launch: Launch, ahead: Sequence[Resources], avoid: str) -> Slot | None:
         """A slot for it: warm for this program first, then a new one where nobody has to make way, then any
         that is idle."""
         resources = launch.resources
         room = {node for node, free in self._open_to(resources, ahead).items() if free}
+        room = {node for node in room if self._nodes.look()[node].name != avoid} or room
         if not room:
             return None
         idle = [
@@ -266,7 +252,7 @@ class RayBackend:
             self._end(slot)
             self._slots.remove(slot)
 
-    def _hire(self, node: Node, resources: Resources) -> _Slot:
+    def _hire(self, node: Node, resources: Resources) -> Slot:
         """A slot with a fresh actor on this host."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -286,13 +272,13 @@ class RayBackend:
         )
         hides = hidden(resources)  # Ray leaves a worker without a GPU what it inherits
         made = self._of_gcs(
-            lambda: actor.remote(pin=pin, hides=hides, end_on_sigterm=True, keeps_output=True)
+            lambda: actor.remote(pin=pin, hides=hides, host=node.name, end_on_sigterm=True, keeps_output=True)
         )
-        slot = _Slot(node.node_id, place, made, resources)
+        slot = Slot(node.node_id, place, made, resources, host=node.name)
         self._slots.append(slot)
         return slot
 
-    def _answering(self, slot: _Slot) -> _Slot | None:
+    def _answering(self, slot: Slot) -> Slot | None:
         """The slot, if its idle actor may be given something; a fresh one where that has died: what it never
         began must not count as lost."""
         from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
@@ -311,7 +297,7 @@ class RayBackend:
         slot.silences = 0
         return slot
 
-    def _end(self, slot: _Slot) -> None:
+    def _end(self, slot: Slot) -> None:
         if slot.actor is not None:
             self._ray.kill(slot.actor)
         slot.actor, slot.shape_key, slot.unsaid = None, None, None
@@ -325,14 +311,15 @@ class RayBackend:
             if node is None and slot.lost is None:
                 slot.actor, slot.lost = None, slot.kill_reason or "Its host has gone."
                 slot.request = None
-            if node is not None and node.draining and slot.actor is not None and not slot.told_to_leave:
+            leaves = node is not None and (node.draining or self._closed.get(node.name, False))
+            if leaves and slot.actor is not None and not slot.told_to_leave:
                 slot.told_to_leave = True
                 slot.actor.leave.remote()
             if slot.launch is None and (slot.actor is None or slot.told_to_leave):
                 self._end(slot)
                 self._slots.remove(slot)
 
-    def _answer(self, slot: _Slot, sequence: int) -> Progress:
+    def _answer(self, slot: Slot, sequence: int) -> Progress:
         """What the actor said to the slot's question, without what is known already."""
         from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 
@@ -352,12 +339,25 @@ class RayBackend:
             self._slots.remove(slot)
             return progress
         slot.ended = progress.ended is not None
-        return Progress(known=True, events=progress.events[skip:], ended=progress.ended)
+        host = slot.host if slot.ended else ""
+        return Progress(known=True, events=progress.events[skip:], ended=progress.ended, host=host)
 
-    def _bury(self, slot: _Slot, reason: str, sequence: int) -> Progress:
+    def _bury(self, slot: Slot, reason: str, sequence: int) -> Progress:
         slot.lost = slot.kill_reason or reason
         slot.actor, slot.shape_key = None, None
-        return _last_words(slot, sequence)
+        return self._last_words(slot, sequence)
+
+    def _last_words(self, slot: Slot, sequence: int) -> Progress:
+        assert slot.launch is not None
+        events, ended = read_journal(slot.launch.folder, *slot.launch.key, after=sequence)
+        ended = ended or Ended("lost", reason=slot.lost or "")
+        # Trouble of a host that has gone is no longer its own.
+        return Progress(
+            known=True,
+            events=events,
+            ended=ended,
+            host=slot.host if slot.node_id in self._nodes.look() else "",
+        )
 
     def _tell_idle(self) -> list[Any]:
         """An attempt that was forgotten is dropped by the next `begin`, or here if none has come."""
@@ -389,18 +389,12 @@ class RayBackend:
             if state.last is None or not state.holds:
                 self._ray.kill(actor)
                 continue
-            node_id, place = _where(name.removeprefix(f"{self._pool}."))
-            self._slots.append(
-                _Slot(
-                    node_id or self._nodes.here,
-                    place,
-                    actor,
-                    state.last.resources,
-                    state.last.shape_key,
-                    adopted=True,
-                    launch=state.last,
-                )
-            )
+            node_id, place = where(name.removeprefix(f"{self._pool}."))
+            node_id = node_id or self._nodes.here
+            node = self._nodes.look().get(node_id)
+            slot = Slot(node_id, place, actor, state.last.resources, node.name if node is not None else "")
+            slot.shape_key, slot.adopted, slot.launch = state.last.shape_key, True, state.last
+            self._slots.append(slot)
 
     def _answered(self, requests: list[Any], *, within_s: float) -> set[Any]:
         """Those of them that are answered by then."""
@@ -422,23 +416,3 @@ class RayBackend:
             yield
         except (ConnectionError, GetTimeoutError, RaySystemError, RpcError) as problem:
             raise BackendLost(f"Ray does not answer: {problem}") from problem
-
-
-def _ask(slot: _Slot, key: AttemptKey, after: int, *, wait_s: float) -> None:
-    """Ask for what was said after that sequence; the answer is waited for elsewhere."""
-    poll = slot.actor.poll.options(concurrency_group=ASKING)
-    slot.request = poll.remote(key, after=after, wait_s=wait_s, begin_s=BEGIN_S)
-    slot.request_after, slot.request_waits = after, bool(wait_s)
-
-
-def _where(name: str) -> tuple[str, int]:
-    """The node id and the place in the rest of an actor's name. A former release's is a number: its Ray has
-    one host."""
-    node_id, _, rest = name.partition(".")
-    return (node_id, int(rest.partition(".")[0])) if rest else ("", int(node_id))
-
-
-def _last_words(slot: _Slot, sequence: int) -> Progress:
-    assert slot.launch is not None
-    events, ended = read_journal(slot.launch.folder, *slot.launch.key, after=sequence)
-    return Progress(known=True, events=events, ended=ended or Ended("lost", reason=slot.lost or ""))

@@ -69,9 +69,10 @@ class Fault:
     attempt: int
     kind: Literal["die", "hang", "forget", "preempt", "full"]
     after_reports: int = 0
+    host: str = ""  # there alone
 
-    def strikes(self, key: AttemptKey) -> bool:
-        return self.trial_id in ("*", key[0]) and self.attempt in (0, key[1])
+    def strikes(self, key: AttemptKey, host: str) -> bool:
+        return self.trial_id in ("*", key[0]) and self.attempt in (0, key[1]) and self.host in ("", host)
 
 
 class _Died(BaseException):
@@ -83,7 +84,7 @@ class _Attempt:
     launch: Launch
     started_s: float  # monotonic, as all moments below: when its worker takes it, after it was submitted
     started_at: float  # the same moment by the wall clock
-    fault: Fault | None
+    fault: Fault | None = None
     moments: list[tuple[float, Event]] = field(default_factory=list)
     answers: dict[int, Reply] = field(default_factory=dict)  # from so many reports on, this one
     ended: Ended | None = None  # None: it never ends by itself
@@ -132,8 +133,9 @@ class SimulatedBackend:
         self._clock = clock
         self._slots = slots
         self.nodes = list(hosts)
-        self._faults = faults
+        self.faults = faults
         self._held: dict[AttemptKey, _Attempt] = {}
+        self._closed: Mapping[str, bool] = {}
 
     def slots(self, resources: Resources) -> int:
         return in_all(self.nodes, resources) if self.nodes else self._slots
@@ -148,32 +150,46 @@ class SimulatedBackend:
         held: dict[str, list[Need]] = {}
         for attempt in self._held.values():
             held.setdefault(attempt.host, []).append(need(attempt.launch.resources))
-        return open_to(self.nodes, held, need(resources), [need(other) for other in ahead])
+        usable = [node for node in self.nodes if not (node.draining or node.name in self._closed)]
+        return open_to(usable, held, need(resources), [need(other) for other in ahead])
 
     def hosts(self) -> tuple[HostView, ...]:
         self._drop_forgotten()
         work: dict[str, list[AttemptKey]] = {}
         for key, attempt in self._held.items():
             work.setdefault(attempt.host, []).append(key)
-        nodes = self.nodes or [Node("", "simulated", {"CPU": self._slots})]
-        return tuple(node.seen(work.get(node.node_id, ())) for node in nodes)
+        return tuple(node.seen(work.get(node.node_id, ())) for node in self._all_nodes())
+
+    def _all_nodes(self) -> list[Node]:
+        return self.nodes or [Node("", "simulated", {"CPU": float(self._slots)})]
+
+    def _name_of(self, attempt: _Attempt) -> str:
+        return next((node.name for node in self._all_nodes() if node.node_id == attempt.host), "")
+
+    def keep_off(self, hosts: Mapping[str, bool]) -> None:
+        self._closed = dict(hosts)
+        leaving = {node.node_id for node in self._all_nodes() if node.draining or hosts.get(node.name)}
+        for key, attempt in self._held.items():
+            if attempt.host in leaving:
+                self.say(key, Reply.SAVE_AND_STOP)
 
     def room(self) -> str:
         words = ", ".join(host.words for host in self.nodes)
         return words or f"{self._slots} simulated workers"
 
-    def submit(self, launch: Launch, ahead: Sequence[Resources] = ()) -> bool:
+    def submit(self, launch: Launch, ahead: Sequence[Resources] = (), *, avoid: str = "") -> bool:
         self._drop_forgotten()
         if launch.key in self._held:
             return True
         if not self.free(launch.resources, ahead):
             return False
-        fault = next((f for f in self._faults if f.strikes(launch.key)), None)
         wait_s = self._begins_after_s
-        attempt = _Attempt(launch, self._clock.monotonic() + wait_s, self._clock.time() + wait_s, fault)
+        attempt = _Attempt(launch, self._clock.monotonic() + wait_s, self._clock.time() + wait_s)
         if self.nodes:
             room = self._open_to(launch.resources, ahead)
-            attempt.host = max(room, key=lambda host: room[host])
+            names = {node.node_id: node.name for node in self.nodes}
+            attempt.host = max(room, key=lambda host: (bool(room[host]) and names[host] != avoid, room[host]))
+        attempt.fault = next((f for f in self.faults if f.strikes(launch.key, self._name_of(attempt))), None)
         self._held[launch.key] = attempt
         self._run(attempt)
         return True
@@ -198,6 +214,7 @@ class SimulatedBackend:
                 known=True,
                 events=tuple(event for _, event in attempt.moments[sequence:out]),
                 ended=attempt.ended if attempt.end_seen else None,
+                host=self._name_of(attempt) if attempt.end_seen else "",
             )
         return news
 
@@ -258,7 +275,7 @@ class SimulatedBackend:
         launch, fault = attempt.launch, attempt.fault
         cut = fault.after_reports if fault is not None and fault.kind != "preempt" else None
         at_s = attempt.started_s
-        attempt.moments = [(at_s, started(launch, attempt.started_at))]
+        attempt.moments = [(at_s, started(launch, attempt.started_at, self._name_of(attempt)))]
         struck, answered = False, Reply.GO
 
         def reporter(report: Report) -> Reply:

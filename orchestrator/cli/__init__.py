@@ -28,6 +28,7 @@ NOUNS = {
     "rehearse": "Run a whole study on a virtual clock, in seconds.",
     "mlflow": "Show what is in MLflow, and write what is missing.",
     "serve": "Start the server: REST API, web page, and study runner.",
+    "hosts": "List the machines that run trials; drain one, or use it again.",
     "join": "Make this machine a host of a server: its trials run here too.",
     "token": "Create, list and revoke access tokens; print sign-in links.",
     "ui": "Open the MLflow UI on the mirrored studies.",

@@ -32,6 +32,8 @@ from orchestrator.ledger.records import (
     TrialState,
     Wish,
 )
+from orchestrator.readings.hosts import HostLine, hosts
+from orchestrator.readings.hosts import host as host_line
 from orchestrator.readings.overview import Overview, listed, overview
 from orchestrator.runs import artifacts, output, schedules
 from orchestrator.runs.folders import Storage
@@ -93,6 +95,21 @@ class LocalSite:
         require_installed(spec)
         self._store = self._opening(True)
         return creation.create(self._store, spec, clock=SystemClock())
+
+    # -- hosts ---------------------------------------------------------------------------------------
+    def hosts(self) -> list[HostLine]:
+        return hosts(self.store)
+
+    def leads(self) -> bool:
+        return self.store.leader() is not None
+
+    def drain_host(self, name: str) -> HostLine:
+        self.store.drain_host(name, by=whoami())
+        return host_line(self.store, name)
+
+    def use_host(self, name: str) -> HostLine:
+        self.store.drain_host(name, by="")
+        return host_line(self.store, name)
 
     # -- look ----------------------------------------------------------------------------------------
     def listed(self) -> list[dict[str, Any]]:

@@ -270,4 +270,4 @@ def summary(view: Overview) -> str:
     )
     parts += [f"{n} {what}" for n, what in counts if n]
     parts.append(f"{hours(sum(line.run_hours for line in view.arms))} of compute time")
-    return ", ".join(parts) + "." + (f" {view.reason}" if view.reason else "")
+    return ", ".join(parts) + "." + "".join(f" {said}" for said in (view.reason, view.waits) if said)

@@ -34,6 +34,7 @@ from orchestrator.ledger.records import (
     Wish,
     study_of,
 )
+from orchestrator.readings.hosts import HostLine
 from orchestrator.readings.overview import ArmLine, Overview
 from orchestrator.readings.states import Status, stored
 from orchestrator.runs.output import Output
@@ -70,6 +71,19 @@ class RemoteSite:
             raise BadSpec("--workers is about this machine, and the service has its own. Leave it out.")
         made = self.client.create(spec=_written(spec), attach=True, refuse_above=refuse_above)
         return Created(self.study(made["study_id"]), attached=made["attached"])
+
+    # -- hosts ---------------------------------------------------------------------------------------
+    def hosts(self) -> list[HostLine]:
+        return [_host(told) for told in self.client.hosts()]
+
+    def leads(self) -> bool:
+        return self.client.ready()["leader"] is not None
+
+    def drain_host(self, name: str) -> HostLine:
+        return _host(self.client.drain_host(name))
+
+    def use_host(self, name: str) -> HostLine:
+        return _host(self.client.use_host(name))
 
     # -- look ----------------------------------------------------------------------------------------
     def listed(self) -> list[Json]:
@@ -303,6 +317,10 @@ class InService:
 
 
 # -- records from what a service tells -------------------------------------------------------------------
+def _host(told: Json) -> HostLine:
+    return TypeAdapter(HostLine).validate_python(told)
+
+
 def _written(spec: StudySpec) -> Json:
     """Without the keys that came later and say nothing: an older service would refuse them."""
     written: Json = json.loads(canonical(spec))
@@ -321,6 +339,7 @@ def _overview(view: Json) -> Overview:
         arms=tuple(_row(ArmLine, arm) for arm in view["arms"]),
         failure=view["failure"],
         failed_trial=view["failed_trial"],
+        waits=view.get("waits", ""),  # a service of before does not say it
     )
 
 

@@ -188,6 +188,17 @@ class Client:
     def version(self) -> str:
         return str(self._get("/version")["version"])
 
+    def hosts(self) -> list[Json]:
+        """The machines that run trials, and what each is at work on."""
+        return list(self._get("/hosts")["items"])
+
+    def drain_host(self, name: str) -> Json:
+        """Nothing more begins there; its trials save and go on elsewhere."""
+        return self._wire.read(self._wire.ask("POST", f"/hosts/{_word(name)}/drain"))
+
+    def use_host(self, name: str) -> Json:
+        return self._wire.read(self._wire.ask("POST", f"/hosts/{_word(name)}/use"))
+
     def cluster(self) -> Json:
         """What a host needs to join: the workers' Ray, the versions, and where the runs lie."""
         return self._get("/cluster")

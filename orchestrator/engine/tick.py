@@ -13,12 +13,14 @@ from typing import Any
 
 from orchestrator.engine.blocked import Unrunnable
 from orchestrator.engine.endings import ending
+from orchestrator.engine.hosts import Hosts
+from orchestrator.engine.in_flight import InFlight
 from orchestrator.engine.lanes import Course, Lane
 from orchestrator.engine.orphans import Elsewhere, never_taken
 from orchestrator.engine.requests import obey_all, stop_waiting
 from orchestrator.engine.skipping import not_started
 from orchestrator.engine.trials import next_trial
-from orchestrator.engine.waits import Waits
+from orchestrator.engine.waits import Waits, reason_to_wait
 from orchestrator.ground.clock import Clock
 from orchestrator.ground.errors import BackendLost, BadSpec, Fenced, LedgerBusy
 from orchestrator.ledger import Store
@@ -35,15 +37,14 @@ from orchestrator.ledger.records import (
     study_of,
 )
 from orchestrator.ledger.rules import heard
-from orchestrator.runs.contract import AttemptKey, Backend, Ended, HostView, Launch, Progress
+from orchestrator.runs.contract import AttemptKey, Backend, Ended, Progress
 from orchestrator.runs.folders import NotWritten, Storage
-from orchestrator.study.entrypoint import code_of, find_entrypoint, find_shape_key
+from orchestrator.study.entrypoint import find_entrypoint
 from orchestrator.study.space import Point
-from orchestrator.study.spec import Resources, StudySpec
+from orchestrator.study.spec import Resources
 from trainer.protocol import Reply
 
 AWAY = (LedgerBusy, BackendLost, Fenced)  # no fault of a study: the whole tick is made again
-MOST_AGAIN = 5  # times in a row that one attempt is submitted again before one that never begins is lost
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,6 @@ class Tick:
     open_studies: int = 0
     unrunnable: Mapping[str, str] = field(default_factory=dict)  # study -> why this process cannot launch it
     passing: frozenset[str] = frozenset()  # those of them whose trouble may pass by itself
-    hosts: tuple[HostView, ...] = ()
 
     @property
     def idle(self) -> bool:
@@ -86,8 +86,8 @@ class Engine:
         self._epoch: int | None = None  # of the readings; None: they are to be made anew
         self._led: int | None = None  # the newest epoch of ours
         self._courses: dict[str, Course] = {}
-        self._heard: dict[AttemptKey, float] = {}  # monotonic time of the last news
-        self._handed: dict[AttemptKey, int] = {}  # how often the backend took it, in this life
+        self._in_flight = InFlight(store, backend, clock=clock, storage=storage, entrypoint=entrypoint)
+        self._hosts = Hosts(store, backend, clock)
         self._unrunnable = Unrunnable(clock)
         self._waits = Waits()
         self._elsewhere = Elsewhere(storage, clock)
@@ -113,7 +113,9 @@ class Engine:
                 self._unrunnable.discard(study_id)
             studies = {s.study_id: s for s in self.store.studies(NOT_ENDED)}
             self._unrunnable.keep_only(studies)
-            hosts = self.backend.hosts()
+            self._hosts.look(epoch)
+            if self._hosts.grew:  # what fitted nowhere may fit now
+                self._unrunnable.clear()
             ended = self._collect(epoch, studies)
             running = [study for study in studies.values() if study.state is StudyState.RUNNING]
             drained = [study for study in studies.values() if study.state is StudyState.DRAINED]
@@ -124,11 +126,10 @@ class Engine:
                 True,
                 launched=launched,
                 ended=ended,
-                live=len(self._heard),
+                live=len(self._in_flight),
                 open_studies=len(running),
                 unrunnable=self._unrunnable.sentences(),
                 passing=self._unrunnable.passing(),
-                hosts=hosts,
             )
         except BaseException:
             self._forget_readings()
@@ -138,8 +139,8 @@ class Engine:
         """What was heard and handed out while we led before may have been another's since."""
         if self._led is not None and epoch != self._led + 1:  # epochs are given out one by one
             self.backend.renew()
-            self._handed.clear()
-        self._heard.clear()
+            self._in_flight.clear()
+        self._in_flight.hear_anew()
         self._unrunnable.clear()
         self._elsewhere.clear()
         self._led = epoch
@@ -147,6 +148,7 @@ class Engine:
     def _forget_readings(self) -> None:
         """What was read may not be what is written: read it anew."""
         self._courses.clear()
+        self._hosts.forget()
         self._epoch = None
 
     def _drop_orphans(self) -> None:
@@ -160,8 +162,7 @@ class Engine:
     # -- collect ------------------------------------------------------------------------------------
     def _collect(self, epoch: int, studies: dict[str, StudyRow]) -> int:
         live = self.store.live_attempts()
-        keys = {attempt.key for attempt in live}
-        self._heard = {key: at for key, at in self._heard.items() if key in keys}
+        self._in_flight.keep_only({attempt.key for attempt in live})
         if not live:
             return 0
         news = self.backend.poll({attempt.key: attempt.sequence for attempt in live})
@@ -171,6 +172,9 @@ class Engine:
             if attempt.key not in news or not news[attempt.key].known:
                 spec = self._course(studies[study_of(attempt.trial_id)]).spec
                 news[attempt.key] = self._elsewhere.progress(attempt, hang_after_s=spec.retries.hang_after_s)
+        for key, progress in news.items():
+            if progress.ended is not None and progress.host:
+                self._hosts.heard(progress.host, key, progress.ended)
         live = [a for a in live if not self._submitted_again(studies[study_of(a.trial_id)], a, news)]
         over: list[tuple[AttemptRow, TrialRow]] = []
         with self.store.together(epoch):
@@ -195,10 +199,11 @@ class Engine:
             return self._never_begun(epoch, study, attempt)
         attempt = reduce(heard, progress.events, attempt)
         if progress.ended is not None:
-            return self._end(epoch, study, attempt, progress.ended)
+            return self._end(epoch, study, attempt, progress.ended, progress.host)
         if attempt.state is AttemptState.LAUNCHING and attempt.sequence:  # its worker has said that it began
             self.store.attempt_running(epoch, attempt.trial_id, attempt.number)
-        self._watch(study, attempt, news=bool(progress.events))
+        limit_s = self._course(study).spec.retries.hang_after_s
+        self._in_flight.watch(attempt, news=bool(progress.events), limit_s=limit_s)
         self._tell(study, attempt)
         return None
 
@@ -210,20 +215,19 @@ class Engine:
         progress = news[attempt.key]
         if not never_taken(attempt, progress) or study.state is not StudyState.RUNNING:
             return False
-        if (handed := self._handed.get(attempt.key, 0)) > MOST_AGAIN:
-            last = progress.ended.reason if progress.ended else "The workers know nothing of it any more."
-            reason = f"It was submitted {handed} times, and no worker began it. Last: {last}"
+        if reason := self._in_flight.never_begins(attempt, progress):
             news[attempt.key] = Progress(known=True, ended=Ended("lost", reason=reason))
             return False
         if progress.known:
             self.backend.forget(attempt.key)  # it holds a slot for a worker that is gone
         if not self._unrunnable.rests(study.study_id):
             try:
-                self._submit(self._course(study).spec, self.store.trial(attempt.trial_id), attempt)
+                spec = self._course(study).spec
+                self._in_flight.submit(spec, self.store.trial(attempt.trial_id), attempt)
             except AWAY:
                 raise
-            except Exception as why:
-                self._unrunnable.add(study.study_id, why)
+            except Exception as problem:
+                self._unrunnable.add(study.study_id, problem)
         return True
 
     def _never_begun(self, epoch: int, study: StudyRow, attempt: AttemptRow) -> TrialRow:
@@ -237,8 +241,8 @@ class Engine:
         )
         return self.store.end_attempt(epoch, *attempt.key, unbegun)
 
-    def _end(self, epoch: int, study: StudyRow, attempt: AttemptRow, ended: Ended) -> TrialRow:
-        if ended.how == "unwritten":
+    def _end(self, epoch: int, study: StudyRow, attempt: AttemptRow, ended: Ended, host: str) -> TrialRow:
+        if ended.how == "unwritten" and not self._hosts.others(host):
             self._unrunnable.add(study.study_id, NotWritten(ended.reason))
         made = ending(
             ended,
@@ -253,8 +257,7 @@ class Engine:
 
     def _take_in(self, attempt: AttemptRow, trial: TrialRow) -> None:
         """An attempt's end is written: the readings follow."""
-        self._heard.pop(attempt.key, None)
-        self._handed.pop(attempt.key, None)
+        self._in_flight.over(attempt.key)
         course = self._courses.get(trial.study_id)
         if course is None:
             return
@@ -268,20 +271,6 @@ class Engine:
                     self.storage.discard(self.storage.folder(trial.study_id, useless.trial_id, number))
         else:
             lane.waits(trial)
-
-    def _watch(self, study: StudyRow, attempt: AttemptRow, *, news: bool) -> None:
-        """A process that lives and says nothing for too long is killed; the next poll says lost."""
-        now = self.clock.monotonic()
-        if news or attempt.key not in self._heard:
-            self._heard[attempt.key] = now
-            return
-        silent_s = now - self._heard[attempt.key]
-        limit_s = self._course(study).spec.retries.hang_after_s
-        if silent_s > limit_s:
-            self.backend.kill(
-                attempt.key,
-                f"No report for {silent_s:.0f} s; {limit_s:g} s are allowed (retries.hang_after_s).",
-            )
 
     def _tell(self, study: StudyRow, attempt: AttemptRow) -> None:
         if study.state is StudyState.CANCELLED or self._course(study).lags(attempt.trial_id) is not None:
@@ -307,8 +296,8 @@ class Engine:
             launched = self._advance(epoch, study)
         except AWAY:
             raise
-        except Exception as why:  # whatever its files and its entrypoint come up with is its own trouble
-            self._unrunnable.add(study.study_id, why)
+        except Exception as problem:  # whatever its files and its entrypoint come up with is its own trouble
+            self._unrunnable.add(study.study_id, problem)
             self._waits.ends(study.study_id)
             self._courses.pop(study.study_id, None)
             return 0
@@ -344,8 +333,7 @@ class Engine:
     ) -> list[tuple[Lane, TrialRow, bool]]:
         """The next trials that there is room for now. A study that finds none waits for its turn."""
         wanted = course.spec.resources
-        on_their_way = len(self._heard.keys() - self.backend.attempts())
-        free = self.backend.free(wanted, ahead) - on_their_way
+        free = self.backend.free(wanted, ahead) - self._in_flight.on_their_way()
         chosen: list[tuple[Lane, TrialRow, bool]] = []
         while (lane := course.next_lane()) is not None:
             spent = course.budget_spent()
@@ -356,10 +344,17 @@ class Engine:
                 if chosen:
                     self._waits.ends(study.study_id)
                 self._waits.begins(study.study_id, wanted)
+                stands = not chosen and not any(lane.running for lane in course.lanes.values())
+                self._say_waits(epoch, study, reason_to_wait(wanted, self._hosts.rows) if stands else "")
                 return chosen
             chosen.append(self._choose(study, lane))
         self._waits.ends(study.study_id)
+        self._say_waits(epoch, study, "")
         return chosen
+
+    def _say_waits(self, epoch: int, study: StudyRow, sentence: str) -> None:
+        if sentence != study.waits:
+            self.store.study_waits(epoch, study.study_id, sentence)
 
     def _end_by_budget(self, epoch: int, study: StudyRow, course: Course, sentence: str) -> None:
         """Nothing is launched any more; once nothing runs, the study is complete."""
@@ -416,32 +411,9 @@ class Engine:
                 )
                 intended.append((lane, trial, self.store.start_attempt(epoch, attempt)))
         for lane, trial, attempt in intended:
-            self._submit(lane.spec, trial, attempt, ahead)
+            self._in_flight.submit(lane.spec, trial, attempt, ahead)
 
     def _new_trial(self, lane: Lane, point: Point, study_id: str) -> TrialRow:
         return next_trial(
             lane, point, study_id, storage=self.storage, entrypoint=self._entrypoint, at=self.clock.time()
         )
-
-    def _submit(
-        self, spec: StudySpec, trial: TrialRow, attempt: AttemptRow, ahead: Sequence[Resources] = ()
-    ) -> None:
-        """Hand it to the workers. One that finds no room stays LAUNCHING and is submitted again."""
-        code = self._entrypoint(spec.entrypoint)
-        self._heard[attempt.key] = self.clock.monotonic()
-        accepted = self.backend.submit(
-            Launch(
-                trial_id=trial.trial_id,
-                attempt=attempt.number,
-                entrypoint=spec.entrypoint,
-                config=trial.config,
-                shape_key=find_shape_key(code, spec.entrypoint, trial.config),
-                folder=str(self.storage.folder(trial.study_id, trial.trial_id, attempt.number)),
-                resume_from=attempt.resumed_from,
-                resources=spec.resources,
-                code=code_of(code, spec.entrypoint),
-            ),
-            ahead,
-        )
-        if accepted:
-            self._handed[attempt.key] = self._handed.get(attempt.key, 0) + 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
-from orchestrator.ledger.records import StudyRow
+from orchestrator.ledger.records import HostRow, HostState, StudyRow
 from orchestrator.study.spec import Resources
+
+KINDS = (("cpus", "CPU"), ("gpus", "GPU"), ("tpu_chips", "TPU"))
 
 
 class Waits:
@@ -32,3 +34,18 @@ class Waits:
         turns = list(self._waiting)
         before = turns[: turns.index(study_id)] if study_id in turns else turns
         return tuple(self._waiting[study] for study in before)
+
+
+def reason_to_wait(wanted: Resources, hosts: Sequence[HostRow]) -> str:
+    """Why a trial that asks for this has no host yet, as a person would say it."""
+    able = [host for host in hosts if _holds(host, wanted)]
+    draining = sum(host.state in (HostState.DRAINING, HostState.DRAINED) for host in able)
+    aside = sum(host.state is HostState.SET_ASIDE for host in able)
+    at_work = len(able) - draining - aside
+    told = [(at_work, "at work"), (draining, "draining"), (aside, "set aside")]
+    counts = [f"{number} {'is' if number == 1 else 'are'} {word}" for number, word in told if number]
+    return "; ".join([f"It waits for a host with {wanted.words}", ", ".join(counts)]) + "."
+
+
+def _holds(host: HostRow, wanted: Resources) -> bool:
+    return host.places > 0 and all(host.has.get(kind, 0) >= getattr(wanted, name) for name, kind in KINDS)

@@ -20,6 +20,7 @@ from orchestrator.ledger.records import (
     AttemptState,
     AuditLine,
     Event,
+    HostRow,
     Receipt,
     Session,
     StoredEvent,
@@ -105,6 +106,9 @@ class Ledger(Protocol):
     def extend_study(self, epoch: int, study_id: str, extra_trials: Mapping[str, int]) -> StudyRow:
         """Set (not add) the trials added to each arm."""
 
+    def study_waits(self, epoch: int, study_id: str, why: str) -> None:
+        """Why its next trial has no host yet; "": it waits for none."""
+
     def delete_study(self, epoch: int, study_id: str) -> None:
         """Remove an ended study and all that belongs to it; MoveRefused while it goes on. Gone: nothing.
 
@@ -144,6 +148,10 @@ class Ledger(Protocol):
 
     def end_attempt(self, epoch: int, trial_id: str, number: int, ending: Ending) -> TrialRow:
         """End a live attempt and move its trial, in one transaction. Already ended: the trial as it is."""
+
+    def see_hosts(self, epoch: int, hosts: Sequence[HostRow]) -> None:
+        """Which hosts there are, in place of what was there. What people have asked of them stays, and so
+        does a host that is wanted empty and is not among them, as one that is gone."""
 
     # -- reads --------------------------------------------------------------------------------------
     def study(self, id_or_name: str) -> StudyRow:
@@ -194,6 +202,12 @@ class Ledger(Protocol):
     def newest_event(self) -> int:
         """The id that was given out last, also if its study has been deleted; 0 at first."""
 
+    def hosts(self) -> list[HostRow]:
+        """By name."""
+
+    def ledger_id(self) -> str:
+        """What tells this ledger from all others, for ever."""
+
     def close(self) -> None: ...
 
 
@@ -216,6 +230,9 @@ class Desk(Protocol):
 
     def wishes(self, study_id: str) -> list[Wish]:
         """All wishes of a study, oldest first: its audit."""
+
+    def drain_host(self, name: str, *, by: str) -> HostRow:
+        """Somebody wants it empty; by "" nobody does any more. NotFound for a host that was never seen."""
 
     def cursor(self, name: str) -> int:
         """The event_id up to which the mirror of that name has passed events on; 0 at first."""

@@ -18,6 +18,7 @@ from orchestrator.ledger.records import (
     AttemptRow,
     AuditLine,
     Event,
+    HostRow,
     Receipt,
     Session,
     StudyRow,
@@ -26,7 +27,7 @@ from orchestrator.ledger.records import (
     Wish,
 )
 
-Row = TypeVar("Row", StudyRow, TrialRow, AttemptRow, Event, Wish, Token, Session, Receipt, AuditLine)
+Row = TypeVar("Row", StudyRow, TrialRow, AttemptRow, Event, Wish, HostRow, Token, Session, Receipt, AuditLine)
 
 TAG = "$float"
 TAG_LIKE = re.compile(r"\$+float")

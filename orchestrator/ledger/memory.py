@@ -5,7 +5,6 @@ Several engines may share one object: they are told apart by the `who` and the e
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,17 +17,16 @@ from orchestrator.ground.errors import NameTaken
 from orchestrator.ledger import costs, rules
 from orchestrator.ledger.base import Ending, Tally
 from orchestrator.ledger.codec import settled, storable
+from orchestrator.ledger.memory_desk import MemoryDesk, locked
 from orchestrator.ledger.records import (
     LIVE_ATTEMPT,
     AttemptRow,
-    AuditLine,
     Event,
+    HostRow,
     Receipt,
-    Session,
     StoredEvent,
     StudyRow,
     StudyState,
-    Token,
     TrialRow,
     TrialState,
     Wish,
@@ -37,19 +35,9 @@ from orchestrator.ledger.records import (
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 
-def locked(method: Method) -> Method:
-    """Nobody else reads or writes meanwhile."""
-
-    @wraps(method)
-    def alone(self: MemoryLedger, *args: Any, **kwargs: Any) -> Any:
-        with self._lock:
-            return method(self, *args, **kwargs)
-
-    return cast("Method", alone)
-
-
 def led(method: Method) -> Method:
-    """Nor does one who does not lead any more: Fenced."""
+    """Only for the newest leader: Fenced for one who does not lead any more. Nobody else reads or writes
+    meanwhile."""
 
     @wraps(method)
     def fenced(self: MemoryLedger, epoch: int, *args: Any, **kwargs: Any) -> Any:
@@ -59,9 +47,9 @@ def led(method: Method) -> Method:
     return cast("Method", fenced)
 
 
-class MemoryLedger:
+class MemoryLedger(MemoryDesk):
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        super().__init__()
         self._epoch = 0
         self._who = ""
         self._led = False
@@ -80,11 +68,6 @@ class MemoryLedger:
         self._wishes: dict[int, Wish] = {}
         self._open_wishes: set[int] = set()
         self._last_event = self._last_wish = 0
-        self._cursors: dict[str, int] = {}
-        self._receipts: dict[str, Receipt] = {}
-        self._tokens: dict[str, Token] = {}
-        self._sessions: dict[str, Session] = {}
-        self._audit: list[AuditLine] = []
 
     # -- leadership ---------------------------------------------------------------------------------
     @locked
@@ -134,6 +117,10 @@ class MemoryLedger:
     @led
     def extend_study(self, epoch: int, study_id: str, extra_trials: Mapping[str, int]) -> StudyRow:
         return self._put_study(rules.extended_study(self._study(study_id), extra_trials))
+
+    @led
+    def study_waits(self, epoch: int, study_id: str, why: str) -> None:
+        self._put_study(replace(self._study(study_id), waits=why))
 
     @led
     def delete_study(self, epoch: int, study_id: str) -> None:
@@ -222,6 +209,11 @@ class MemoryLedger:
         after = settled(after, trial)  # what cannot be kept fails before anything is changed
         self._put_attempt(over)
         return self._put_trial(after)
+
+    @led
+    def see_hosts(self, epoch: int, hosts: Sequence[HostRow]) -> None:
+        found = rules.seen_hosts(self._hosts.values(), [settled(host) for host in hosts])
+        self._hosts = {host.name: host for host in found}
 
     # -- reads --------------------------------------------------------------------------------------
     @locked
@@ -355,60 +347,6 @@ class MemoryLedger:
     @locked
     def wishes(self, study_id: str) -> list[Wish]:
         return [w for w in self._wishes.values() if w.study_id == study_id]
-
-    # -- mirrors ------------------------------------------------------------------------------------
-    @locked
-    def cursor(self, name: str) -> int:
-        return self._cursors.get(name, 0)
-
-    @locked
-    def move_cursor(self, name: str, event_id: int) -> None:
-        self._cursors[name] = event_id
-
-    # -- the service --------------------------------------------------------------------------------
-    @locked
-    def receipt(self, key: str) -> Receipt | None:
-        return self._receipts.get(key)
-
-    @locked
-    def add_token(self, token: Token) -> None:
-        self._tokens[token.name] = settled(rules.added_token(self._tokens.get(token.name), token))
-
-    @locked
-    def token(self, digest: str) -> Token | None:
-        return next((t for t in self._tokens.values() if t.digest == digest), None)
-
-    @locked
-    def tokens(self) -> list[Token]:
-        return [self._tokens[name] for name in sorted(self._tokens)]
-
-    @locked
-    def revoke_token(self, name: str, *, at: float) -> Token:
-        if name not in self._tokens:
-            raise rules.no_token(name)
-        self._tokens[name] = rules.revoked_token(self._tokens[name], at)
-        return self._tokens[name]
-
-    @locked
-    def add_session(self, session: Session) -> None:
-        self._sessions = {d: s for d, s in self._sessions.items() if s.valid(session.created_at)}
-        self._sessions[session.digest] = settled(session)
-
-    @locked
-    def session(self, digest: str) -> Session | None:
-        return self._sessions.get(digest)
-
-    @locked
-    def end_session(self, digest: str) -> None:
-        self._sessions.pop(digest, None)
-
-    @locked
-    def audit(self, line: AuditLine) -> None:
-        self._audit.append(settled(line))
-
-    @locked
-    def audited(self, *, limit: int = 100) -> list[AuditLine]:
-        return sorted(self._audit, key=lambda line: -line.at)[:limit]
 
     def require_sound(self) -> None:
         pass

@@ -38,6 +38,13 @@ UPGRADES: tuple[Upgrade, ...] = (
     ("ALTER TABLE studies ADD COLUMN learns TEXT",),  # so that a reader need not ask the entrypoint
     (),  # studies may be drained, a state that releases of before cannot read
     ("ALTER TABLE events ADD COLUMN count INTEGER NOT NULL DEFAULT 1",),  # many events may be in one row
+    (  # for several hosts
+        "CREATE TABLE hosts (name TEXT NOT NULL PRIMARY KEY, address TEXT NOT NULL, has TEXT NOT NULL, "
+        "places INTEGER NOT NULL, state TEXT NOT NULL, since DOUBLE PRECISION NOT NULL, "
+        "reason TEXT NOT NULL, drained_by TEXT NOT NULL)",
+        "ALTER TABLE studies ADD COLUMN waits TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE leader ADD COLUMN ledger_id TEXT NOT NULL DEFAULT ''",
+    ),
 )
 
 

@@ -42,6 +42,14 @@ class AttemptState(enum.StrEnum):
     FAILED = "failed"  # the training code raised
 
 
+class HostState(enum.StrEnum):
+    IN_USE = "in use"
+    DRAINING = "draining"  # nothing more begins there; what runs saves and goes on elsewhere
+    DRAINED = "drained"
+    SET_ASIDE = "set aside"  # after trouble of its own, for a while
+    GONE = "gone"
+
+
 State = StudyState | TrialState | AttemptState
 
 NOT_ENDED = frozenset({StudyState.RUNNING, StudyState.PAUSED, StudyState.DRAINED})
@@ -92,6 +100,7 @@ class StudyRow:
     extra_trials: Mapping[str, int] = field(default_factory=dict)  # arm -> trials added by `extend`
     # arm -> the hyperparameters that its runs learn, as the entrypoint said; None: a study of before
     learns: Mapping[str, Sequence[str]] | None = None
+    waits: str = ""  # while it runs: why its next trial has no host yet
 
 
 @dataclass(frozen=True)
@@ -177,6 +186,20 @@ class Wish:
     asked_at: float
     asked_by: str
     answer: str | None = None  # None: not yet obeyed; "": done; else the sentence of a refusal
+
+
+@dataclass(frozen=True)
+class HostRow:
+    """A host of the workers' Ray, as the leader saw it last."""
+
+    name: str
+    address: str
+    has: Mapping[str, float]  # CPU, GPU, TPU
+    places: int  # trials at a time, at most
+    state: HostState
+    since: float  # it is in this state
+    reason: str = ""  # of a host that is set aside
+    drained_by: str = ""  # who wants it empty; "": nobody
 
 
 class Role(enum.StrEnum):

@@ -19,6 +19,8 @@ from orchestrator.ledger.records import (
     AttemptRow,
     AttemptState,
     Event,
+    HostRow,
+    HostState,
     State,
     StudyRow,
     StudyState,
@@ -70,6 +72,16 @@ def extended_study(study: StudyRow, extra_trials: Mapping[str, int]) -> StudyRow
             f"Study {study.name!r} is cancelled and cannot be extended. Create a new study instead."
         )
     return replace(study, extra_trials=extra_trials)
+
+
+def seen_hosts(before: Iterable[HostRow], now: Iterable[HostRow]) -> list[HostRow]:
+    """What the leader sees, with what people have asked for; one that is wanted empty stays, though gone."""
+    wanted = {host.name: host.drained_by for host in before}
+    found = {host.name: replace(host, drained_by=wanted.get(host.name, "")) for host in now}
+    gone = [
+        replace(host, state=HostState.GONE) for host in before if host.drained_by and host.name not in found
+    ]
+    return [*found.values(), *gone]
 
 
 def deletable(study: StudyRow, *, live: bool) -> None:
@@ -254,6 +266,10 @@ def no_wish(wish_id: int) -> NotFound:
 
 def no_token(name: str) -> NotFound:
     return NotFound(f"There is no token {_cut(name)}. `orch token list` shows all.")
+
+
+def no_host(name: str, names: Iterable[str]) -> NotFound:
+    return NotFound(f"There is no host {_cut(name)}.{nearest(name, names)} `orch hosts` shows all.")
 
 
 def key_used(key: str) -> KeyUsed:

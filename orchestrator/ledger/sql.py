@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -26,6 +27,7 @@ from orchestrator.ledger.records import (
     LIVE_ATTEMPT,
     AttemptRow,
     Event,
+    HostRow,
     Receipt,
     StoredEvent,
     StudyRow,
@@ -132,6 +134,11 @@ class SqlLedger(SqlDesk):
             study = rows.find_study(c, study_id)
             return rows.change(c, study, rules.extended_study(study, extra_trials))
 
+    def study_waits(self, epoch: int, study_id: str, why: str) -> None:
+        with self._leading(epoch) as c:
+            study = rows.find_study(c, study_id)
+            rows.change(c, study, replace(study, waits=why))
+
     def delete_study(self, epoch: int, study_id: str) -> None:
         with self._leading(epoch) as c:
             rows.delete_study(c, study_id)
@@ -198,6 +205,11 @@ class SqlLedger(SqlDesk):
             after, over = rules.ended(trial, attempt, ending)
             rows.change(c, attempt, over)
             return rows.change(c, trial, after)
+
+    def see_hosts(self, epoch: int, hosts: Sequence[HostRow]) -> None:
+        with self._leading(epoch) as c:
+            before = [record(HostRow, row) for row in c.execute(select(Tables.hosts)).mappings()]
+            rows.put_hosts(c, rules.seen_hosts(before, hosts))
 
     # -- reads --------------------------------------------------------------------------------------
     def study(self, id_or_name: str) -> StudyRow:

@@ -206,7 +206,9 @@ def prepare(engine: Engine, upgrades: tuple[migrations.Upgrade, ...], *, patienc
         if found is None:
             Tables.metadata.create_all(connection)
             connection.execute(insert(Tables.version).values(version=migrations.version_after(upgrades)))
-            connection.execute(insert(Tables.leader).values(id=1, epoch=0, who="", last_event=0))
+            connection.execute(
+                insert(Tables.leader).values(id=1, epoch=0, who="", last_event=0, ledger_id="")
+            )
             return
         for statement in migrations.statements(found, upgrades, where=where):
             connection.exec_driver_sql(statement)

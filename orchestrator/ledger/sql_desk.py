@@ -1,4 +1,5 @@
-"""What does the service keep in a database? Receipts, tokens, browsers' sessions, and who asked for what."""
+"""What does the service keep in a database? Receipts, tokens, browsers' sessions, hosts, and who asked for
+what."""
 
 from __future__ import annotations
 
@@ -11,13 +12,13 @@ from sqlalchemy import Connection, Executable, delete, insert, select
 from orchestrator.ledger import rules
 from orchestrator.ledger import sql_rows as rows
 from orchestrator.ledger.codec import Row
-from orchestrator.ledger.records import AuditLine, Receipt, Session, Token
+from orchestrator.ledger.records import AuditLine, HostRow, Receipt, Session, Token
 from orchestrator.ledger.sql_statements import Hot
 from orchestrator.ledger.sql_tables import Tables, columns, record
 
 
 class SqlDesk(ABC):
-    """That part of a ledger which only the service uses. No leadership is needed to write it."""
+    """That part of a ledger which no study needs. No leadership is needed to write it."""
 
     @abstractmethod
     def _reading(self) -> AbstractContextManager[Connection]: ...
@@ -33,6 +34,17 @@ class SqlDesk(ABC):
         with self._reading() as c:
             found = c.execute(query, wanted).mappings().first()
             return None if found is None else record(kind, found)
+
+    def hosts(self) -> list[HostRow]:
+        return self._all(HostRow, select(Tables.hosts).order_by(Tables.hosts.c.name))
+
+    def drain_host(self, name: str, *, by: str) -> HostRow:
+        with self._writing() as c:
+            return rows.drained_host(c, name, by)
+
+    def ledger_id(self) -> str:
+        with self._writing() as c:
+            return rows.ledger_id(c)
 
     def receipt(self, key: str) -> Receipt | None:
         return self._first(Receipt, Hot.receipt, key=key)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select, text, update
@@ -14,6 +16,7 @@ from orchestrator.ledger.codec import settled
 from orchestrator.ledger.records import (
     AttemptRow,
     Event,
+    HostRow,
     Session,
     StoredEvent,
     StudyRow,
@@ -186,6 +189,31 @@ def put_token(c: Connection, token: Token) -> Token:
     c.execute(delete(tokens).where(tokens.c.name == token.name))
     c.execute(insert(tokens).values(columns(token)))
     return settled(token)
+
+
+def put_hosts(c: Connection, hosts: Sequence[HostRow]) -> None:
+    """In place of all that are there."""
+    c.execute(delete(Tables.hosts))
+    if hosts:
+        c.execute(insert(Tables.hosts), [columns(host) for host in hosts])
+
+
+def drained_host(c: Connection, name: str, by: str) -> HostRow:
+    """The leader's row is held meanwhile: it writes all hosts anew."""
+    c.execute(Hot.leader_locked)
+    found = {row["name"]: record(HostRow, row) for row in c.execute(select(Tables.hosts)).mappings()}
+    if name not in found:
+        raise rules.no_host(name, found)
+    c.execute(update(Tables.hosts).where(Tables.hosts.c.name == name).values(drained_by=by))
+    return replace(found[name], drained_by=by)
+
+
+def ledger_id(c: Connection) -> str:
+    """Made by whoever asks first."""
+    leader = Tables.leader
+    c.execute(update(leader).where(leader.c.ledger_id == "").values(ledger_id=secrets.token_hex(8)))
+    found: str = c.execute(select(leader.c.ledger_id)).scalar_one()
+    return found
 
 
 def add_session(c: Connection, session: Session) -> None:

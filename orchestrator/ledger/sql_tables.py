@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 
 from orchestrator.ledger.codec import Row, decode, encode, storable
-from orchestrator.ledger.records import AttemptState, Role, StudyState, TrialState
+from orchestrator.ledger.records import AttemptState, HostState, Role, StudyState, TrialState
 
 # As literal SQL, also in queries: a planner uses a partial index only where it can see that the query's
 # condition implies the index's, and a bound parameter hides that.
@@ -69,7 +69,10 @@ class OneOf(TypeDecorator[Any]):
     impl = _TEXT
     cache_ok = True
 
-    def __init__(self, states: type[StudyState] | type[TrialState] | type[AttemptState] | type[Role]) -> None:
+    def __init__(
+        self,
+        states: type[StudyState] | type[TrialState] | type[AttemptState] | type[HostState] | type[Role],
+    ) -> None:
         super().__init__()
         self.states = states
 
@@ -96,6 +99,7 @@ class Tables:
         Column("epoch", _BIG_ID, nullable=False),
         Column("who", Words, nullable=False),
         Column("last_event", _BIG_ID, nullable=False),  # the newest id of events that were deleted since
+        Column("ledger_id", Words, nullable=False),  # "": nobody has asked for it yet
     )
 
     studies = Table(
@@ -110,6 +114,7 @@ class Tables:
         Column("reason", Words, nullable=False),
         Column("extra_trials", Json, nullable=False),
         Column("learns", Json),
+        Column("waits", Words, nullable=False),
     )
 
     trials = Table(
@@ -196,6 +201,19 @@ class Tables:
         metadata,
         Column("name", Words, primary_key=True),
         Column("event_id", _BIG_ID, nullable=False),
+    )
+
+    hosts = Table(
+        "hosts",
+        metadata,
+        Column("name", Words, primary_key=True),
+        Column("address", Words, nullable=False),
+        Column("has", Json, nullable=False),
+        Column("places", Integer, nullable=False),
+        Column("state", OneOf(HostState), nullable=False),
+        Column("since", Double, nullable=False),
+        Column("reason", Words, nullable=False),
+        Column("drained_by", Words, nullable=False),
     )
 
     tokens = Table(

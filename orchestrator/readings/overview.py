@@ -80,6 +80,7 @@ class Overview:
     arms: tuple[ArmLine, ...]
     failure: str = ""  # why nothing worked, of a study that ended without a run that completed
     failed_trial: str = ""  # one that failed, to be looked at
+    waits: str = ""  # why the next of its trials has no host yet
 
     def count(self, phase: str) -> int:
         return sum(line.requested for line in self.arms if line.phase == phase)
@@ -123,6 +124,7 @@ class Overview:
             "no_valid_result": self.no_valid_result,
             "failure": self.failure,
             "failed_trial": self.failed_trial,
+            "waits": self.waits,
             "arms": [asdict(line) for line in self.arms],
         }
 
@@ -151,6 +153,7 @@ def overview(ledger: Ledger, study: StudyRow) -> Overview:
         arms=tuple(replace(line, stopped=_stopped(ledger, study, line)) for line in lines),
         failure=why,
         failed_trial=failed_trial,
+        waits=study.waits if study.state is StudyState.RUNNING else "",
     )
 
 

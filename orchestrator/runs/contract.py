@@ -61,6 +61,7 @@ class Progress:
     events: tuple[Event, ...] = ()  # those after the sequence asked for, in order, without gaps. The first
     #                                 is the worker's own "started": without it, known means submitted only
     ended: Ended | None = None  # given only together with the last of the events
+    host: str = ""  # where it was at work, once it has ended
 
 
 @dataclass(frozen=True)
@@ -77,21 +78,25 @@ class HostView:
 
 class Backend(Protocol):
     def slots(self, resources: Resources) -> int:
-        """How many such trials this backend can hold in all (not only those free now)."""
+        """How many such trials all its hosts can hold, also those that are at work or to be kept off."""
 
     def free(self, resources: Resources, ahead: Sequence[Resources] = ()) -> int:
         """How many such trials could begin now, once those `ahead`, which have waited longer, are given
         room: where none has it yet, a host that can is kept for it."""
 
     def hosts(self) -> tuple[HostView, ...]:
-        """All that there are now. Asked at every tick, also when nothing runs: what hosts do is heeded here."""
+        """All that there are now. Asked also when nothing runs: what hosts do is heeded here."""
+
+    def keep_off(self, hosts: Mapping[str, bool]) -> None:
+        """Begin nothing on the hosts of these names, from now until told anew. True: what runs there saves
+        and goes on elsewhere."""
 
     def room(self) -> str:
         """What there is for all trials, in words: for a person who asks for more."""
 
-    def submit(self, launch: Launch, ahead: Sequence[Resources] = ()) -> bool:
-        """Start an attempt where `free` has room; False when nothing is free. An attempt it already has:
-        True, nothing done."""
+    def submit(self, launch: Launch, ahead: Sequence[Resources] = (), *, avoid: str = "") -> bool:
+        """Start an attempt where `free` has room, on the host `avoid` only if no other has; False when
+        nothing is free. An attempt it already has: True, nothing done."""
 
     def poll(self, after: Mapping[AttemptKey, int]) -> dict[AttemptKey, Progress]:
         """For each attempt asked about, what it said after that sequence. Never blocks for long."""

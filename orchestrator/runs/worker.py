@@ -50,16 +50,19 @@ class Worker:
         *,
         pin: tuple[int, int] | None = None,
         hides: Mapping[str, str] | None = None,
+        host: str = "",
         end_on_sigterm: bool = False,
         keeps_output: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Before any training code is loaded: `pin`, (which slot, how many cores); `hides`, variables to
-        set. `keeps_output`: what this process prints during an attempt goes into the attempt's folder."""
+        set. `host`: what this machine is called among the others. `keeps_output`: what this process prints
+        during an attempt goes into the attempt's folder."""
         if pin is not None:
             _pin(*pin)
         os.environ.update(hides or {})
         self._now = now
+        self._host = host
         self._keeps_output = keeps_output
         self._news = threading.Condition()  # an attempt has begun, spoken or ended
         self._attempt: _Attempt | None = None
@@ -81,7 +84,7 @@ class Worker:
                 self._news.notify_all()
             return False
         self._look_in(launch.code)
-        attempt = _Attempt(launch, self._now, self._news, self._keeps_output)
+        attempt = _Attempt(launch, self._now, self._news, self._host, self._keeps_output)
         with self._news:
             self._last, self._attempt, self._refused = launch, attempt, None
             self._news.notify_all()
@@ -151,9 +154,15 @@ class Worker:
 
 class _Attempt:
     def __init__(
-        self, launch: Launch, now: Callable[[], float], news: threading.Condition, keeps_output: bool
+        self,
+        launch: Launch,
+        now: Callable[[], float],
+        news: threading.Condition,
+        host: str,
+        keeps_output: bool,
     ) -> None:
         self.launch = launch
+        self._host = host
         self._keeps_output = keeps_output
         self.verdict = Reply.GO
         self.preempted = False
@@ -176,7 +185,7 @@ class _Attempt:
     def _train(self) -> None:
         try:
             workdir = prepare(self.launch)
-            self._append(started(self.launch, self._now()))
+            self._append(started(self.launch, self._now(), self._host))
             printing = Capture(workdir) if self._keeps_output else contextlib.nullcontext()
         except (DiskFull, OSError) as problem:  # the training code never runs
             ended = unwritten(problem)
@@ -323,14 +332,16 @@ def as_preempted(ended: Ended) -> Ended:
     return replace(ended, outcome=replace(ended.outcome, status="preempted"))
 
 
-def started(launch: Launch, at: float) -> Event:
-    """The first event of an attempt: on what it runs. That it cannot be found out fails no attempt."""
+def started(launch: Launch, at: float, host: str = "") -> Event:
+    """The first event of an attempt: on what it runs. That it cannot be found out fails no attempt. `host`:
+    what its backend calls this machine."""
     seed = launch.config.get("seed")
     try:
         code = code_facts(launch.entrypoint, file_of(launch), Path(launch.folder).parent.parent)
         facts = provenance.collect(code=code, **({} if seed is None else {"seed": seed}))
     except Exception as problem:
         facts = {"unknown": f"{problem!r:.500}"}
+    facts |= {"host": host} if host else {}
     return Event(*launch.key, sequence=1, kind="started", step=0, payload=facts, at=at)
 
 

@@ -14,7 +14,6 @@ from orchestrator.ground.errors import BackendLost, Fenced, LedgerBusy, LedgerDa
 from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
-from orchestrator.runs.contract import HostView
 from orchestrator.service import host
 from orchestrator.service.host import Host
 from orchestrator.tracking.background import Mirror, NoMirror, mirror
@@ -37,7 +36,6 @@ class EngineStatus:
     unrunnable: Mapping[str, str] = field(default_factory=dict)  # study -> why it cannot be launched here
     live: int = 0
     ticked_at: float | None = None  # monotonic
-    hosts: tuple[HostView, ...] = ()
 
 
 OFF = EngineStatus("off")
@@ -154,7 +152,6 @@ class Runner:
             unrunnable=tick.unrunnable,
             live=tick.live,
             ticked_at=self._host.clock.monotonic(),
-            hosts=tick.hosts,
         )
         for study_id, why in tick.unrunnable.items():
             self._tell(f"The study {study_id} cannot be run here: {why}")

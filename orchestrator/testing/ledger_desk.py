@@ -11,6 +11,7 @@ from orchestrator.ground.errors import Fenced, KeyUsed, MoveRefused, NameTaken, 
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import (
     AuditLine,
+    HostState,
     Receipt,
     Role,
     Session,
@@ -28,6 +29,7 @@ from orchestrator.testing.ledger_rows import (
     attempt,
     event,
     everything,
+    host,
     led,
     refusal,
     study,
@@ -55,6 +57,51 @@ def _ended(ledger: Store) -> int:
 
 class DeskContract(OpenedLedger):
     """Tokens, sessions, receipts, the audit, deletions, pages."""
+
+    # -- hosts -----------------------------------------------------------------------------------------------
+    def test_hosts_are_those_that_the_leader_saw_last(self, opener: Opener) -> None:
+        ledger = opener()
+        epoch = led(ledger)
+        assert ledger.hosts() == []
+        aside = host("a", state=HostState.SET_ASIDE, reason="Its disk is full.")
+        ledger.see_hosts(epoch, [host("b"), aside])
+        assert opener().hosts() == [aside, host("b")]
+        ledger.see_hosts(epoch, [host("b", since=60.0)])
+        assert ledger.hosts() == [host("b", since=60.0)]
+
+    def test_what_people_ask_of_a_host_outlives_what_the_leader_sees(self, opener: Opener) -> None:
+        ledger, person = opener(), opener()
+        epoch = led(ledger)
+        ledger.see_hosts(epoch, [host("a"), host("b")])
+        assert person.drain_host("b", by="ada") == host("b", drained_by="ada")
+        ledger.see_hosts(epoch, [host("a"), host("b", state=HostState.DRAINED)])
+        assert ledger.hosts()[1] == host("b", state=HostState.DRAINED, drained_by="ada")
+        ledger.see_hosts(epoch, [host("a")])
+        assert ledger.hosts()[1] == host("b", state=HostState.GONE, drained_by="ada")
+        ledger.see_hosts(epoch, [host("b", since=70.0)])
+        assert ledger.hosts() == [host("b", since=70.0, drained_by="ada")]
+        assert person.drain_host("b", by="").drained_by == ""
+        ledger.see_hosts(epoch, [])
+        assert ledger.hosts() == []
+
+    def test_a_host_that_was_never_seen_is_not_drained(self, ledger: Store) -> None:
+        ledger.see_hosts(led(ledger), [host("worker-1")])
+        assert refusal(NotFound, lambda: ledger.drain_host("worker1", by="ada")) == (
+            "There is no host 'worker1'. Did you mean 'worker-1'? `orch hosts` shows all."
+        )
+
+    def test_why_a_study_waits_is_kept_and_taken_back(self, opener: Opener) -> None:
+        ledger = opener()
+        epoch = with_live_attempt(ledger)
+        ledger.study_waits(epoch, "s1", "It waits.")
+        assert opener().study("s1") == study(waits="It waits.")
+        ledger.study_waits(epoch, "s1", "")
+        assert ledger.study("s1") == study()
+
+    def test_a_ledger_has_one_id_for_ever(self, opener: Opener) -> None:
+        first = opener().ledger_id()
+        assert len(first) == 16
+        assert [opener().ledger_id(), opener().ledger_id()] == [first, first]
 
     # -- tokens ----------------------------------------------------------------------------------------------
     def test_a_token_is_found_by_its_digest_alone(self, opener: Opener) -> None:
@@ -163,7 +210,7 @@ class DeskContract(OpenedLedger):
         ledger.delete_study(epoch, "s1")
         assert other.asked(wish.wish_id) is None
         after = everything(other)
-        assert after == ([study("s2", created_at=2.0)], [], [], [], [], [{}], [[]], [])
+        assert after == ([study("s2", created_at=2.0)], [], [], [], [], [{}], [[]], [], [])
         refusal(NotFound, lambda: ledger.study("s1"))
         refusal(NotFound, lambda: ledger.trial(T0))
         assert (ledger.attempts(T0), ledger.trials("s1"), ledger.events(study_id="s1")) == ([], [], [])

@@ -14,6 +14,8 @@ from orchestrator.ledger.records import (
     AttemptRow,
     AttemptState,
     Event,
+    HostRow,
+    HostState,
     StudyRow,
     StudyState,
     TrialRow,
@@ -72,6 +74,11 @@ def event(sequence: int, *, of: str = T0, number: int = 1, kind: str = "train", 
     return Event(of, number, sequence, kind, step=10 * sequence, payload=payload, at=100.0 + sequence)
 
 
+def host(name: str, **changes: Any) -> HostRow:
+    row = HostRow(name, "10.0.0.1", {"CPU": 2.0}, 2, HostState.IN_USE, since=50.0)
+    return replace(row, **changes)
+
+
 def led(ledger: Store) -> int:
     epoch = ledger.lead("engine")
     assert epoch is not None
@@ -101,6 +108,7 @@ def everything(ledger: Store) -> Any:
         [ledger.counts(s.study_id) for s in studies],
         [ledger.wishes(s.study_id) for s in studies],
         ledger.open_wishes(),
+        ledger.hosts(),
     )
 
 

@@ -29,6 +29,7 @@ from orchestrator.testing.ledger_rows import (
     attempt,
     event,
     everything,
+    host,
     led,
     refusal,
     study,
@@ -54,6 +55,8 @@ WRITES: dict[str, Callable[[Store, int], object]] = {
     "append nothing": lambda d, e: d.append(e, []),
     "end_attempt": lambda d, e: d.end_attempt(e, T0, 1, DONE),
     "end_attempt, to try again": lambda d, e: d.end_attempt(e, T0, 1, LOST),
+    "study_waits": lambda d, e: d.study_waits(e, "s1", "for a host with 2 GPUs"),
+    "see_hosts": lambda d, e: d.see_hosts(e, [host("a"), host("b")]),
     "answer_wish": lambda d, e: d.answer_wish(e, 1, ""),
 }
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.tick import MOST_AGAIN, Engine
+from orchestrator.engine.in_flight import MOST_AGAIN
+from orchestrator.engine.tick import Engine
 from orchestrator.ledger.records import AttemptState, StudyState, TrialState
 from orchestrator.runs.contract import AttemptKey
 from orchestrator.service.creation import ask

@@ -30,6 +30,8 @@ WRITES = (
     "append",
     "end_attempt",
     "answer_wish",
+    "study_waits",
+    "see_hosts",
 )
 ACTS = ("submit", "forget", "say", "kill")
 BEGINS_AFTER_S = 0.5  # from submit until a worker begins: every kill falls before, within or after it

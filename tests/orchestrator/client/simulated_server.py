@@ -44,7 +44,7 @@ class Rehearsing:
     def __init__(self, backend: SimulatedBackend) -> None:
         self._backend = backend
 
-    def submit(self, launch: Launch, ahead: Sequence[Resources] = ()) -> bool:
+    def submit(self, launch: Launch, ahead: Sequence[Resources] = (), *, avoid: str = "") -> bool:
         return self._backend.submit(replace(launch, entrypoint=rehearse.REHEARSAL, code=None), ahead)
 
     def __getattr__(self, name: str) -> Any:

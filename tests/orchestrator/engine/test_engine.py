@@ -317,7 +317,8 @@ def test_what_another_leader_heard_is_no_silence(tmp_path: Path) -> None:
     place.store.release()
     two.tick()
     place.clock.advance(0.01)  # no report is due yet
-    one._heard = {key: at - 3600 for key, at in one._heard.items()}
+    heard = one._in_flight._heard
+    one._in_flight._heard = {key: at - 3600 for key, at in heard.items()}
     place.store.release()
     one.tick()
     one.tick()

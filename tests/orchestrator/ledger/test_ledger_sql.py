@@ -25,6 +25,8 @@ from orchestrator.ledger.records import (
     AttemptState,
     AuditLine,
     Event,
+    HostRow,
+    HostState,
     Receipt,
     Role,
     Session,
@@ -106,6 +108,7 @@ def test_every_field_of_a_record_has_its_column() -> None:
         (AttemptRow, Tables.attempts, {"study_id"}),
         (Event, Tables.events, {"study_id", "event_id", "count"}),
         (Wish, Tables.wishes, set()),
+        (HostRow, Tables.hosts, set()),
         (Token, Tables.tokens, set()),
         (Session, Tables.sessions, set()),
         (Receipt, Tables.receipts, set()),
@@ -139,6 +142,10 @@ def test_a_ledger_of_any_release_opens_and_goes_on(
     assert ledger.session("c0ffee") == kept
     ledger.add_session(Session("bee", "7a11", created_at=7.0, expires_at=8.0))
     assert ledger.session("bee") == Session("bee", "7a11", created_at=7.0, expires_at=8.0)
+    kept_host = HostRow("h", "10.0.0.2", {"CPU": 2.0}, 2, HostState.DRAINED, 6.0, "", "ada")
+    assert ledger.hosts() == ([kept_host] if version >= 8 else [])
+    assert ledger.study("Größe").waits == ("for a GPU" if version >= 8 else "")
+    assert len(ledger.ledger_id()) == 16
     ledger.audit(AuditLine(9.0, "eve", "POST", "/x", 201))
     assert [line.who for line in ledger.audited()] == ["eve", *(["ada"] if version >= 3 else [])]
     epoch = led(ledger)

@@ -1,0 +1,103 @@
+"""What has been handed to the workers, how often, and when was each attempt last heard of?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from orchestrator.ground.clock import Clock
+from orchestrator.ledger import Store
+from orchestrator.ledger.records import AttemptRow, AttemptState, TrialRow
+from orchestrator.runs.contract import AttemptKey, Backend, Launch, Progress
+from orchestrator.runs.folders import Storage
+from orchestrator.study.entrypoint import code_of, find_shape_key
+from orchestrator.study.spec import Resources, StudySpec
+
+MOST_AGAIN = 5  # times in a row that one attempt is submitted again before one that never begins is lost
+
+
+class InFlight:
+    def __init__(
+        self,
+        store: Store,
+        backend: Backend,
+        *,
+        clock: Clock,
+        storage: Storage,
+        entrypoint: Callable[[str], Any],
+    ) -> None:
+        self._store, self._backend, self._clock, self._storage = store, backend, clock, storage
+        self._entrypoint = entrypoint
+        self._heard: dict[AttemptKey, float] = {}  # monotonic time of the last news
+        self._handed: dict[AttemptKey, int] = {}  # how often the backend took it, in this life
+
+    def __len__(self) -> int:
+        return len(self._heard)
+
+    def clear(self) -> None:
+        """Another led meanwhile."""
+        self._heard.clear()
+        self._handed.clear()
+
+    def hear_anew(self) -> None:
+        """Silence is counted from now."""
+        self._heard.clear()
+
+    def keep_only(self, keys: Collection[AttemptKey]) -> None:
+        self._heard = {key: at for key, at in self._heard.items() if key in keys}
+
+    def over(self, key: AttemptKey) -> None:
+        self._heard.pop(key, None)
+        self._handed.pop(key, None)
+
+    def on_their_way(self) -> int:
+        """Those that the backend does not hold yet."""
+        return len(self._heard.keys() - self._backend.attempts())
+
+    def submit(
+        self, spec: StudySpec, trial: TrialRow, attempt: AttemptRow, ahead: Sequence[Resources] = ()
+    ) -> None:
+        """Hand it to the workers. One that finds no room stays LAUNCHING and is submitted again."""
+        code = self._entrypoint(spec.entrypoint)
+        self._heard[attempt.key] = self._clock.monotonic()
+        launch = Launch(
+            trial_id=trial.trial_id,
+            attempt=attempt.number,
+            entrypoint=spec.entrypoint,
+            config=trial.config,
+            shape_key=find_shape_key(code, spec.entrypoint, trial.config),
+            folder=str(self._storage.folder(trial.study_id, trial.trial_id, attempt.number)),
+            resume_from=attempt.resumed_from,
+            resources=spec.resources,
+            code=code_of(code, spec.entrypoint),
+        )
+        if self._backend.submit(launch, ahead, avoid=self._lost_by(attempt)):
+            self._handed[attempt.key] = self._handed.get(attempt.key, 0) + 1
+
+    def _lost_by(self, attempt: AttemptRow) -> str:
+        """The host that the attempt before was lost on, or that was in trouble."""
+        if attempt.number == 1:
+            return ""
+        before = self._store.attempts(attempt.trial_id)[attempt.number - 2]
+        troubled = before.state is AttemptState.PREEMPTED and before.reason
+        return str(before.provenance.get("host", "")) if troubled or before.state is AttemptState.LOST else ""
+
+    def never_begins(self, attempt: AttemptRow, progress: Progress) -> str:
+        """Why it is given up, where so many workers did not begin it."""
+        if (handed := self._handed.get(attempt.key, 0)) <= MOST_AGAIN:
+            return ""
+        last = progress.ended.reason if progress.ended else "The workers know nothing of it any more."
+        return f"It was submitted {handed} times, and no worker began it. Last: {last}"
+
+    def watch(self, attempt: AttemptRow, *, news: bool, limit_s: float) -> None:
+        """A process that lives and says nothing for too long is killed; the next poll says lost."""
+        now = self._clock.monotonic()
+        if news or attempt.key not in self._heard:
+            self._heard[attempt.key] = now
+            return
+        silent_s = now - self._heard[attempt.key]
+        if silent_s > limit_s:
+            self._backend.kill(
+                attempt.key,
+                f"No report for {silent_s:.0f} s; {limit_s:g} s are allowed (retries.hang_after_s).",
+            )

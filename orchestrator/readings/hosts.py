@@ -1,0 +1,60 @@
+"""Which hosts run studies, and what is each at work on? A reading of the ledger."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from orchestrator.ledger import Store
+from orchestrator.ledger.records import HostRow, HostState
+from orchestrator.ledger.rules import no_host
+
+KINDS = {"CPU": "CPU", "GPU": "GPU", "TPU": "TPU chip"}
+
+
+@dataclass(frozen=True)
+class HostLine:
+    name: str
+    address: str
+    state: HostState
+    since: float
+    reason: str  # of a host that is drained or set aside
+    places: int  # trials at a time, at most
+    has: Mapping[str, float]  # CPU, GPU, TPU
+    at_work: tuple[str, ...]  # trial_ids
+
+    @property
+    def words(self) -> str:
+        """What it has: 8 CPUs, 2 GPUs."""
+        counts = [(self.has[kind], word) for kind, word in KINDS.items() if self.has.get(kind)]
+        return ", ".join(f"{number:g} {word}{'s' * (number != 1)}" for number, word in counts)
+
+
+def hosts(store: Store) -> list[HostLine]:
+    """As the leader saw them last, but for those that run no trials, as a leader's own may not."""
+    work: dict[str, list[str]] = defaultdict(list)
+    for attempt in store.live_attempts():
+        work[str(attempt.provenance.get("host", ""))].append(attempt.trial_id)
+    return [_line(row, work[row.name]) for row in store.hosts() if row.places]
+
+
+def host(store: Store, name: str) -> HostLine:
+    found = {line.name: line for line in hosts(store)}
+    if name not in found:
+        raise no_host(name, found)
+    return found[name]
+
+
+def to_dict(line: HostLine) -> dict[str, Any]:
+    return asdict(line)
+
+
+def _line(row: HostRow, at_work: list[str]) -> HostLine:
+    state, reason = row.state, row.reason
+    if row.drained_by:  # asked for, and perhaps not yet seen by the leader
+        reason = f"{row.drained_by} wants it empty."
+        if state is not HostState.GONE:
+            state = HostState.DRAINING if at_work else HostState.DRAINED
+    return HostLine(row.name, row.address, state, row.since, reason, row.places, row.has, tuple(at_work))
