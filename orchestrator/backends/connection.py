@@ -14,14 +14,15 @@ from orchestrator.backends import daemon, ray_private
 from orchestrator.ground.errors import BackendLost
 from orchestrator.study.whereabouts import INSTALLED, SOURCE
 
-NAMESPACE = "orch"
+NAMESPACE = "orch"  # of the actors on a Ray of our own, where nobody else has any
 CONNECT_S = 30.0
 # Ray ends a process a minute after the gcs that it is connected to; this process leaves and starts another.
 NEVER_ENDED = (ray_private.GCS_PATIENCE, "1000000")  # 11 days
 
 
-def connect(address: str, token_path: Path | None) -> tuple[Any, bool]:
-    """The ray module, connected; and whether that was done here."""
+def connect(address: str, token_path: Path | None, namespace: str) -> tuple[Any, bool]:
+    """The ray module, connected; and whether that was done here. Without `token_path` Ray's own variables say
+    how it is let in."""
     if token_path is not None:
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(token_path)
@@ -50,7 +51,7 @@ def connect(address: str, token_path: Path | None) -> tuple[Any, bool]:
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
-            address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR,
+            address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR,
             configure_logging=False, job_config=ray_private.only_on_path(*_uninstalled()),
         )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as problem:

@@ -16,7 +16,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -29,15 +28,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-from orchestrator.backends import ray_private
-from orchestrator.ground.errors import BackendLost, MoveRefused
+from orchestrator.backends import head_state, ray_private
+from orchestrator.backends.inherited import inherited
+from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.provenance import machine
 from trainer.protocol import whole
 
 MARK = "ORCH_RAY_DAEMON"
 LABEL = "orch-host"  # of a node that has joined: its value is the mark
+KEEPS = "keeps.json"  # of a machine that has joined: what it joined, to come back to it
 RAYS = "r"  # Ray's own folder, in one that is closed to others: Ray opens its own to everybody
 CORE = ("gcs_server", "raylet")  # without either, no Ray
 OBJECT_STORE_BYTES = 80_000_000  # nothing large passes through it; 75 MB is the least that Ray takes
@@ -51,32 +51,26 @@ OURS = {
     # There is none, and Ray would wait for it: 1.5 s, 5 under load. It says in the log that it failed.
     ray_private.DASHBOARD_WAIT: "0",
 }
+LISTENERS = (  # options of `ray start`
+    "node-manager-port",
+    "object-manager-port",
+    "runtime-env-agent-port",
+    "dashboard-agent-listen-port",
+    "dashboard-agent-grpc-port",
+    "metrics-export-port",
+)
 START_TIMEOUT_S = 120.0  # 3 to 5 s when the machine is idle
 STOP_TIMEOUT_S = 20.0
 
-# Of the service's environment its workers inherit all but what one logs in with: training code is other
-# people's, and a Ray hands its own environment to every worker.
-KEPT = ("ORCH_HOME",)  # of orch's own, the one that a worker reads
-# A Ray's own variables (an address, a running Ray's ids) are for another Ray. libpq reads PG…, MLflow's
-# client MLFLOW_TRACKING_…, and the containers of databases take their passwords by these names.
-OTHERS = re.compile(
-    r"ORCH_|RAY_|PG|POSTGRES|MYSQL|MARIADB|MLFLOW_TRACKING_|MLFLOW_BACKEND_|MLFLOW_REGISTRY_|DATABASE_URL",
-    re.IGNORECASE,
-)
-# The address of a database with a login in it; that of a web proxy is needed to download text.
-DATABASE = re.compile(r"(?!https?:|socks)[\w.+-]+://[^/?#\s]*:[^@\s]*@", re.IGNORECASE)
-SECRET_PARAMETER = re.compile(r"pass|pwd|secret|token", re.IGNORECASE)
-ADDRESSES = ("ORCH_LEDGER", "MLFLOW_TRACKING_URI")
-
 
 @dataclass(frozen=True)
-class _Record:
+class Record:
     """What `daemon.json` holds."""
 
     address: str
     mark: str
     temp_dir: str
-    joined: bool = False  # a node of another machine's Ray, not one with a head of its own
+    joined: bool = False  # a node of another's Ray, not one with a head of its own
 
     @property
     def core(self) -> tuple[str, ...]:
@@ -105,33 +99,29 @@ def environment(home: str | Path) -> dict[str, str]:
     }
 
 
-def start(home: str | Path, *, cpus: int) -> str:
-    """The address of the daemon of this home, started unless it runs. Two starters get the same one."""
-    with _made(home):
+def start(home: str | Path, *, cpus: int, ports: tuple[int, int] | None = None, lasting: bool = False) -> str:
+    """The address of the daemon of this home, started unless it runs. Two starters get the same one. `ports`:
+    the first and the last that it may listen on. `lasting`: its head keeps on disk what it knows, and comes
+    back under the same address, so that machines that have joined it go on meanwhile."""
+    with made(home):
         address = find(home)
         if address is not None:
             return address
-        _end(home)  # what is left of one that died
-        return _start(home, cpus)
-
-
-def join(home: str | Path, address: str, *, cpus: int, token: str | None = None) -> str:
-    """Make this machine a node of the Ray at `address`, unless it is one. `token`: that Ray's; None: this
-    process's environment says it by Ray's own variables."""
-    with _made(home):
-        record = _record(home)
-        if record is not None and find(home) is not None:
-            if record.joined and record.address == address:
-                return address
-            what = f"joined the Ray at {record.address}" if record.joined else "run a Ray of their own"
-            raise MoveRefused(
-                f"The workers of {home} on this machine {what}, and so cannot join the Ray at {address}. End "
-                f"them with `orch down`, or name another folder in ORCH_HOME."
-            )
-        _end(home)
-        if token is not None:
-            _write_token(token_path(home), token)
-        return _start(home, cpus, joins=address, rays_own=token is None)
+        end(home)  # what is left of one that died
+        if not lasting:
+            return launch(home, cpus, ports)
+        again = head_state.before(folder(home))
+        try:
+            address = launch(home, cpus, ports, port=again, variables=head_state.variables(folder(home)))
+        except BackendLost:
+            if again is None:
+                raise
+            # Its port is another's by now, or what it knew cannot be read: machines have to join anew.
+            head_state.forget(folder(home))
+            variables = head_state.variables(folder(home))
+            address = launch(home, cpus, ports, variables=variables)
+        head_state.keep(folder(home), address)
+        return address
 
 
 def claim(home: str | Path, ledger: str) -> TextIO | None:
@@ -140,7 +130,7 @@ def claim(home: str | Path, ledger: str) -> TextIO | None:
     None while processes of another ledger have them. Those of one ledger share a claim, since only one of
     them leads: who takes over need not wait until the former leader has noticed.
     """
-    with _made(home):
+    with made(home):
         file = (folder(home) / "engine.lock").open("a+")
         try:
             try:
@@ -163,70 +153,78 @@ def claim(home: str | Path, ledger: str) -> TextIO | None:
 
 def find(home: str | Path) -> str | None:
     """The address of the daemon that runs for this home, or None."""
-    record = _record(home)
-    if record is None:
+    known = record(home)
+    if known is None:
         return None
-    names = {name for pid in _marked(record.mark) for name in record.core if name in _command(pid)}
-    return record.address if names == set(record.core) else None
-
-
-def joined(home: str | Path) -> _Record | None:
-    """The node of another machine's Ray that this machine is for this home; None where it is none."""
-    record = _record(home)
-    return record if record is not None and record.joined and find(home) is not None else None
+    names = {name for pid in _marked(known.mark) for name in known.core if name in _command(pid)}
+    return known.address if names == set(known.core) else None
 
 
 def pulse(home: str | Path) -> Callable[[], bool]:
     """Whether the daemon that runs now still does: a look that takes microseconds, where `find` reads all of
     /proc. It is for before each call into Ray, and during one: it would wait for a dead gcs."""
-    record = _record(home)
-    if record is None:
+    known = record(home)
+    if known is None:
         return lambda: False
-    begun = {pid: _began(pid) for pid in _marked(record.mark) if _command(pid) in record.core}
+    begun = {pid: _began(pid) for pid in _marked(known.mark) if _command(pid) in known.core}
 
     def beats() -> bool:
-        return len(begun) == len(record.core) and all(
+        return len(begun) == len(known.core) and all(
             at is not None and _began(pid) == at for pid, at in begun.items()
         )
 
     return beats
 
 
-def stop(home: str | Path) -> None:
-    """End every process of the daemon, and what runs in it. Without a daemon, nothing."""
-    if folder(home).exists() or _record(home) is not None:
+def stop(home: str | Path, *, for_good: bool = True) -> None:
+    """End every process of the daemon, and what runs in it; without a daemon, nothing. `for_good`: a head
+    forgets what it kept, and a machine that has joined another's Ray does not come back to it."""
+    if folder(home).exists() or record(home) is not None:
         with _locked(home):
-            _end(home)
+            if for_good:
+                head_state.forget(folder(home))
+                (folder(home) / KEEPS).unlink(missing_ok=True)
+            end(home)
 
 
-def _start(home: str | Path, cpus: int, *, joins: str = "", rays_own: bool = False) -> str:
-    """`joins`: the address of the Ray whose node this becomes; `rays_own`: let in by the variables that Ray
-    reads."""
+def launch(
+    home: str | Path,
+    cpus: int,
+    ports: tuple[int, int] | None,
+    *,
+    port: int | None = None,
+    joins: str = "",
+    rays_own: bool = False,
+    variables: Mapping[str, str] | None = None,
+) -> str:
+    """Start a head at that port, or a node of the Ray at `joins`, with `variables` in its environment;
+    `rays_own`: let in by the variables that Ray reads. In `made`, once nothing of another is left."""
     if not joins and not token_path(home).exists():
-        _write_token(token_path(home), secrets.token_hex(32))
+        write_token(home, secrets.token_hex(32))
     mark = uuid.uuid4().hex
     temp_dir = _temporary()
     # Written before the start, so that whoever comes after a kill -9 of this process finds what to end.
-    _write(home, _Record(joins, mark, temp_dir, bool(joins)))
-    head = ("--head", "--port=0", "--include-dashboard=false")
+    _write(home, Record(joins, mark, temp_dir, bool(joins)))
+    first = 0 if ports is None else ports[0]
+    head = ("--head", "--include-dashboard=false", f"--port={port or first}")
     joined = (f"--address={joins}", f"--labels={LABEL}={mark}")
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start",
         *(joined if joins else head),
-        "--min-worker-port=0", "--max-worker-port=0",
+        *_listening(ports),
         f"--num-cpus={cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={temp_dir}/{RAYS}",
         "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats",
     ]  # fmt: skip
-    ours = environment(home)
+    given = environment(home)
     if rays_own:
-        ours = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH_")}
-        ours |= {"ORCH_HOME": str(Path(home).absolute()), "RAY_USAGE_STATS_ENABLED": "0"}
+        given = {name: value for name, value in given.items() if not name.startswith("RAY_AUTH_")}
+        given |= {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH_")}
     log = folder(home) / "start.log"
     with log.open("wb") as output:
         try:
             done = subprocess.run(
                 command,
-                env={**inherited(os.environ), **OURS, **ours, MARK: mark},
+                env={**inherited(os.environ), **OURS, **given, **(variables or {}), MARK: mark},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -241,11 +239,20 @@ def _start(home: str | Path, cpus: int, *, joins: str = "", rays_own: bool = Fal
     if not problem and not address_file.exists():
         problem = f"it did not write its address to {address_file}"
     if problem:
-        _end(home)
+        end(home)
         raise BackendLost(f"The Ray daemon could not be started: {problem}. Its words are in {log}.")
     address = joins or address_file.read_text().strip()
-    _write(home, _Record(address, mark, temp_dir, bool(joins)))
+    _write(home, Record(address, mark, temp_dir, bool(joins)))
     return address
+
+
+def _listening(ports: tuple[int, int] | None) -> list[str]:
+    """Where a node of Ray listens; the first of the ports is its head's."""
+    if ports is None:
+        return ["--min-worker-port=0", "--max-worker-port=0"]
+    named = [f"--{name}={port}" for port, name in enumerate(LISTENERS, start=ports[0] + 1)]
+    first = ports[0] + 1 + len(LISTENERS)
+    return [*named, f"--min-worker-port={first}", f"--max-worker-port={ports[1]}"]
 
 
 def _temporary() -> str:
@@ -261,12 +268,12 @@ def _temporary() -> str:
     )
 
 
-def _end(home: str | Path) -> None:
-    record = _record(home)
-    if record is None:
+def end(home: str | Path) -> None:
+    known = record(home)
+    if known is None:
         return
     deadline = time.monotonic() + STOP_TIMEOUT_S
-    while pids := _marked(record.mark):
+    while pids := _marked(known.mark):
         # Again until none is left: a raylet may have forked a worker since the last look.
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
@@ -274,14 +281,14 @@ def _end(home: str | Path) -> None:
         if time.monotonic() > deadline:
             raise BackendLost(f"These processes of the Ray daemon cannot be ended: {pids}. End them by hand.")
         time.sleep(0.01)
-    shutil.rmtree(record.temp_dir, ignore_errors=True)
+    shutil.rmtree(known.temp_dir, ignore_errors=True)
     (folder(home) / "daemon.json").unlink(missing_ok=True)
 
 
 def processes(home: str | Path) -> list[int]:
     """The pids of all that belongs to the daemon of this home, workers included."""
-    record = _record(home)
-    return [] if record is None else _marked(record.mark)
+    known = record(home)
+    return [] if known is None else _marked(known.mark)
 
 
 def _marked(mark: str) -> list[int]:
@@ -319,7 +326,7 @@ def _began(pid: int) -> str | None:
     return None if state in "ZX" else rest[18]
 
 
-def _record(home: str | Path) -> _Record | None:
+def record(home: str | Path) -> Record | None:
     """What is known of the daemon of this machine."""
     here = folder(home)
     # Former releases wrote it into `home/ray` itself, for all machines. One that lives on this machine is
@@ -328,24 +335,29 @@ def _record(home: str | Path) -> _Record | None:
     if before is not None and not (here / "daemon.json").exists() and _marked(before.mark):
         with contextlib.suppress(OSError):  # another process was faster
             here.mkdir(exist_ok=True)
-            _write_token(here / "token", (here.parent / "token").read_text())
+            _write_secret(here / "token", (here.parent / "token").read_text())
             os.replace(here.parent / "daemon.json", here / "daemon.json")
     return _read(here)
 
 
-def _read(where: Path) -> _Record | None:
+def _read(where: Path) -> Record | None:
     try:
-        return _Record(**json.loads((where / "daemon.json").read_text()))
+        return Record(**json.loads((where / "daemon.json").read_text()))
     except (OSError, ValueError, TypeError):  # none, or another user's
         return None
 
 
-def _write(home: str | Path, record: _Record) -> None:
+def _write(home: str | Path, record: Record) -> None:
     with whole(folder(home) / "daemon.json") as file:
         file.write_text(json.dumps(asdict(record)))
 
 
-def _write_token(path: Path, token: str) -> None:
+def write_token(home: str | Path, token: str) -> None:
+    """What lets in to the Ray of this home."""
+    _write_secret(token_path(home), token)
+
+
+def _write_secret(path: Path, token: str) -> None:
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(token)
 
@@ -359,7 +371,7 @@ def _locked(home: str | Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _made(home: str | Path) -> Iterator[None]:
+def made(home: str | Path) -> Iterator[None]:
     """The same, in a folder that is made where there is none."""
     try:
         folder(home).mkdir(parents=True, exist_ok=True)
@@ -370,33 +382,3 @@ def _made(home: str | Path) -> Iterator[None]:
             f"The Ray daemon could not be started: {problem}. It needs to write in {folder(home)}; name a "
             f"folder that can be written in ORCH_HOME."
         ) from problem
-
-
-# -- what the workers inherit ----------------------------------------------------------------------------
-def inherited(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of the Ray daemon, and so of its workers."""
-    secrets = {environ.get("ORCH_TOKEN", ""), *_passwords(environ)} - {""}
-    return {
-        name: value
-        for name, value in environ.items()
-        if name in KEPT
-        or not (OTHERS.match(name) or DATABASE.match(value) or value in secrets or _holds(value, secrets))
-    }
-
-
-def _passwords(environ: Mapping[str, str]) -> Iterator[str]:
-    """Those in the addresses of the ledger and of MLflow's store, as written and as meant."""
-    for name in ADDRESSES:
-        try:
-            address = urlsplit(environ.get(name, ""))
-            found = [address.password or ""]
-        except ValueError:  # no address at all
-            continue
-        found += [value for key, value in parse_qsl(address.query) if SECRET_PARAMETER.search(key)]
-        for password in found:
-            yield from (password, unquote(password))
-
-
-def _holds(value: str, secrets: set[str]) -> bool:
-    """A long secret is found anywhere in a value; a short one might be part of a path."""
-    return any(secret in value for secret in secrets if len(secret) >= 8)

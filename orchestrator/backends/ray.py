@@ -47,11 +47,15 @@ class RayBackend:
         workers: int | None = None,
         token_path: Path | None = None,
         pool: str = "orch",
+        namespace: str = NAMESPACE,
+        environment: Mapping[str, str] | None = None,
         alive: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`alive`: whether that Ray still runs, asked before each call into it."""
-        self._pool, self._alive = pool, alive
-        self._ray, self._connected_here = connect(address, token_path)
+        """`namespace`: of the actors; those in others are other people's. `environment`: what workers are
+        given, wherever they run. `alive`: whether that Ray still runs, asked before each call into it."""
+        self._pool, self._namespace, self._alive = pool, namespace, alive
+        self._environment = dict(environment or {})
+        self._ray, self._connected_here = connect(address, token_path, namespace)
         self._slots: list[Slot] = []
         self._closed: Mapping[str, bool] = {}
         with self._reachable():
@@ -164,12 +168,12 @@ class RayBackend:
         return [slot.launch.key for slot in self._slots if slot.launch is not None]
 
     def actors(self) -> list[str]:
-        """The names of all actors on this Ray, whoever made them: the pool's begin with its name."""
+        """The names of all actors in our namespace: the pool's begin with its name."""
         with self._reachable():
             from ray.util import list_named_actors
 
             listed = self._of_gcs(lambda: list_named_actors(all_namespaces=True))
-            return sorted(actor["name"] for actor in listed)
+            return sorted(actor["name"] for actor in listed if actor["namespace"] == self._namespace)
 
     def renew(self) -> None:
         self._slots = []
@@ -262,7 +266,7 @@ class RayBackend:
         pin = (place, int(resources.cpus)) if pinned else None
         actor = self._ray.remote(concurrency_groups={ASKING: 2})(Worker).options(
             name=f"{self._pool}.{node.node_id}.{place}.{uuid.uuid4().hex}",
-            namespace=NAMESPACE,
+            namespace=self._namespace,
             lifetime="detached",
             max_restarts=0,
             num_cpus=resources.cpus,
@@ -270,9 +274,12 @@ class RayBackend:
             resources={"TPU": resources.tpu_chips} if resources.tpu_chips else None,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),
         )
-        hides = hidden(resources)  # Ray leaves a worker without a GPU what it inherits
+        # Ray leaves a worker without a GPU what it inherits.
+        environment = {**self._environment, **hidden(resources)}
         made = self._of_gcs(
-            lambda: actor.remote(pin=pin, hides=hides, host=node.name, end_on_sigterm=True, keeps_output=True)
+            lambda: actor.remote(
+                pin=pin, environment=environment, host=node.name, end_on_sigterm=True, keeps_output=True
+            )
         )
         slot = Slot(node.node_id, place, made, resources, host=node.name)
         self._slots.append(slot)
@@ -375,7 +382,7 @@ class RayBackend:
         for name in self.actors():
             if name.startswith(f"{self._pool}."):
                 with contextlib.suppress(ValueError):  # died meanwhile
-                    actor = self._of_gcs(partial(self._ray.get_actor, name, namespace=NAMESPACE))
+                    actor = self._of_gcs(partial(self._ray.get_actor, name, namespace=self._namespace))
                     asked.append((name, actor, actor.state.remote()))
         ready = self._answered([request for _, _, request in asked], within_s=CONNECT_S)
         for name, actor, request in asked:

@@ -14,6 +14,11 @@ DASHBOARD_WAIT = "RAY_DASHBOARD_STARTUP_TIMEOUT_S"
 GCS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"
 
 
+def store_in(folder: Path) -> dict[str, str]:
+    """What makes a head keep what it knows there, and find it again."""
+    return {"RAY_gcs_storage": "rocksdb", "RAY_gcs_storage_path": str(folder)}
+
+
 def forget_token() -> None:
     """This process may have known another Ray's."""
     from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled

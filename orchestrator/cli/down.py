@@ -27,14 +27,14 @@ def command(force: bool) -> int:
 
     On a host that has joined a server, its trials save first and go on on other hosts.
     """
-    from orchestrator.backends import daemon
+    from orchestrator.backends import daemon, joined
 
     settings = from_environment()
     none = f"No workers run for {settings.home} on this machine."
     if daemon.find(settings.home) is None and not daemon.folder(settings.home).exists():
         say(none)
         return DONE
-    if daemon.joined(settings.home) is not None and not force:
+    if settings.ray is None and joined.is_kept(settings.home) and not force:
         return _leave(settings)
     claim = host.claimed(settings)
     if claim is None and not force:
@@ -51,6 +51,8 @@ def command(force: bool) -> int:
                 if not force and store.lead(whoami()) is None:
                     raise _in_use(settings)
                 cut = len(store.live_attempts())
+                if settings.ray is not None:  # they run on other machines, where nobody else ends them
+                    host.end_workers(settings, store)
             except OrchError:  # with force, also where the ledger is broken or away
                 if not force:
                     raise
@@ -61,12 +63,12 @@ def command(force: bool) -> int:
 
 def _leave(settings: Settings) -> int:
     """This machine runs another's trials: they save first."""
-    from orchestrator.backends import daemon, leaving
+    from orchestrator.backends import daemon, joined
 
-    at_work = leaving.at_work(settings.home)
+    at_work = joined.at_work(settings.home)
     if at_work:
         note(f"Waiting for {at_work} worker{'s' * (at_work != 1)} to save (Ctrl-C ends nothing).")
-    saved = leaving.leave(settings.home, within_s=LEAVES_WITHIN_S)
+    saved = joined.leave(settings.home, within_s=LEAVES_WITHIN_S)
     daemon.stop(settings.home)
     late = f" After {LEAVES_WITHIN_S:.0f} s some had not saved: their trials go on from their checkpoints."
     say(f"Stopped the workers of {settings.home}.{'' if saved else late}")

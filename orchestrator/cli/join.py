@@ -42,7 +42,7 @@ def command(url: str, workers: int | None, insecure: bool) -> int:
             f"{url} is not encrypted, and the tokens of the server and of its Ray would cross the network as "
             f"they are. Use its https:// address, or add --insecure on a network that you trust."
         )
-    from orchestrator.backends import daemon
+    from orchestrator.backends import joined
     from orchestrator.client import Client
     from orchestrator.runs import provenance, shared
 
@@ -58,6 +58,6 @@ def command(url: str, workers: int | None, insecure: bool) -> int:
             raise MoveRefused(f"{url} runs {'; it runs '.join(other)}. Install the same versions here.")
         client.sees(shared.answer(Path(cluster["runs"]), cluster["word"]))
     cpus = workers or settings.workers
-    daemon.join(settings.home, cluster["address"], cpus=cpus, token=cluster["token"])
+    joined.join(settings.home, cluster["address"], cpus=cpus, token=cluster["token"], ports=settings.ports)
     say(f"Joined {url} with {cpus} worker{'s' * (cpus != 1)}. To leave: orch down")
     return DONE

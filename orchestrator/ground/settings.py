@@ -18,6 +18,10 @@ FILE = "sqlite:///"
 LEDGERS = (FILE, "postgresql://")
 TRACKING = re.compile(r"databricks|(https?|databricks|(sqlite|postgresql|mysql|mssql)(\+\w+)?)://.+")
 
+ADDRESS = re.compile(r"[A-Za-z0-9_.-]+:[0-9]{1,5}")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+LEAST_PORTS = 20  # a Ray has eight of its own, and each worker needs one
+
 _LOGIN = re.compile(r"^([\w.+-]+://)?(?:[^:@/]*:[^@]*@)?(?:[^@/?#]*@)?")
 _SECRET_PARAMETER = re.compile(r"(?<=[?&])[^=&]*(?:pass|pwd|odbc_connect)[^=&]*=[^&#]*&?", re.IGNORECASE)
 
@@ -28,7 +32,10 @@ class Settings:
 
     mlflow: the address of the store that studies are mirrored to; None: they are not. mlflow_ui: where
     browsers find MLflow's pages, if that is not the store's own address. proxies: who stands before the
-    service, and is believed in whose name it asks.
+    service, and is believed in whose name it asks. ray: the cluster whose hosts run the trials; None: orch's
+    own. storage: the folder, on a disk that all hosts mount, of what runs write; None: the home. ports:
+    the first and the last that the workers' Ray may listen on; None: any. passed: the variables that workers
+    on all hosts are given. head_state: whether the workers' Ray of a service keeps on disk what it knows.
     """
 
     home: Path
@@ -38,6 +45,11 @@ class Settings:
     requests_per_s: int = 200  # of one client of the service; five times as many in a burst
     mlflow_ui: str | None = None
     proxies: tuple[Network, ...] = ()
+    ray: str | None = None
+    storage: Path | None = None
+    ports: tuple[int, int] | None = None
+    passed: tuple[str, ...] = ()
+    head_state: bool = True
 
     @property
     def ledger_file(self) -> Path | None:
@@ -47,7 +59,7 @@ class Settings:
 
     @property
     def runs(self) -> Path:
-        return self.home / "runs"
+        return (self.storage or self.home) / "runs"
 
     @property
     def reports(self) -> Path:
@@ -82,7 +94,8 @@ def cores() -> int:
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     """ORCH_HOME (./orch-data), ORCH_LEDGER (SQLite under ORCH_HOME), ORCH_WORKERS (one a core),
     ORCH_MLFLOW (on), MLFLOW_TRACKING_URI (SQLite under ORCH_HOME), ORCH_MLFLOW_UI (the same, if that is a
-    server), ORCH_REQUESTS_PER_S (200), ORCH_PROXIES (none)."""
+    server), ORCH_REQUESTS_PER_S (200), ORCH_PROXIES (none), ORCH_RAY (orch's own), ORCH_STORAGE (ORCH_HOME),
+    ORCH_PORTS (any), ORCH_PASS (none), ORCH_HEAD_STATE (on)."""
     home = home_of(environ)
     ledger = environ.get("ORCH_LEDGER") or f"{FILE}{home / 'ledger.db'}"
     problems = []
@@ -119,6 +132,11 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
             f"ORCH_MLFLOW_UI is {pages[:60]!r}. Allowed: the http:// or https:// address at which browsers "
             f"find MLflow's pages."
         )
+    ray, storage, ports, passed, wrong = _of_hosts(environ)
+    problems += wrong
+    head_state = environ.get("ORCH_HEAD_STATE") or "on"
+    if head_state not in ("on", "off"):
+        problems.append(f"ORCH_HEAD_STATE is {head_state[:40]!r}. Allowed: on, off.")
     if problems:
         raise BadSpec(problems)
     return Settings(
@@ -129,7 +147,46 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         requests_per_s=int(rate),
         mlflow_ui=pages,
         proxies=proxies,
+        ray=ray,
+        storage=storage,
+        ports=ports,
+        passed=passed,
+        head_state=head_state == "on",
     )
+
+
+def _of_hosts(
+    environ: Mapping[str, str],
+) -> tuple[str | None, Path | None, tuple[int, int] | None, tuple[str, ...], list[str]]:
+    """ORCH_RAY, ORCH_STORAGE, ORCH_PORTS and ORCH_PASS, and what is wrong with them."""
+    problems = []
+    ray, storage = environ.get("ORCH_RAY") or None, environ.get("ORCH_STORAGE") or None
+    if ray is not None and not ADDRESS.fullmatch(ray):
+        problems.append(
+            f"ORCH_RAY is {ray[:60]!r}. Allowed: host:port of a Ray cluster's head, such as 10.0.0.5:6379."
+        )
+    if storage is not None and ("://" in storage or not Path(storage).is_absolute()):
+        problems.append(
+            f"ORCH_STORAGE is {storage[:60]!r}. Allowed: the path of a folder, from the root, that all hosts "
+            f"mount at the same place. Mount a bucket, and give the mounted path."
+        )
+    ports, given = None, environ.get("ORCH_PORTS") or ""
+    if given:
+        first, _, last = given.partition("-")
+        if first.isdecimal() and last.isdecimal() and int(first) >= 1024 and int(last) <= 65535:
+            ports = int(first), int(last)
+        if ports is None or ports[1] - ports[0] + 1 < LEAST_PORTS:
+            problems.append(
+                f"ORCH_PORTS is {given[:40]!r}. Allowed: the first and the last port, such as 20000-20100, "
+                f"between 1024 and 65535, at least {LEAST_PORTS} of them."
+            )
+    passed = tuple(filter(None, map(str.strip, (environ.get("ORCH_PASS") or "").split(","))))
+    kept = [name for name in passed if not VARIABLE.fullmatch(name) or name.startswith("ORCH_")]
+    problems += [
+        f"ORCH_PASS names {name[:40]!r}. Allowed: names of variables, separated by commas; none of orch's."
+        for name in kept
+    ]
+    return ray, None if storage is None else Path(storage), ports, passed, problems
 
 
 def _networks(given: str) -> tuple[tuple[Network, ...], list[str]]:

@@ -49,18 +49,18 @@ class Worker:
         self,
         *,
         pin: tuple[int, int] | None = None,
-        hides: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
         host: str = "",
         end_on_sigterm: bool = False,
         keeps_output: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Before any training code is loaded: `pin`, (which slot, how many cores); `hides`, variables to
-        set. `host`: what this machine is called among the others. `keeps_output`: what this process prints
+        """Before any training code is loaded: `pin`, (which slot, how many cores); `environment`, variables
+        to set. `host`: what this machine is called among the others. `keeps_output`: what this process prints
         during an attempt goes into the attempt's folder."""
         if pin is not None:
             _pin(*pin)
-        os.environ.update(hides or {})
+        os.environ.update(environment or {})
         self._now = now
         self._host = host
         self._keeps_output = keeps_output

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TextIO
 
-from orchestrator.backends import daemon, ray_private
+from orchestrator.backends import daemon, joined, ray_private
 from orchestrator.backends.ray import RayBackend
 from orchestrator.engine.tick import Engine
 from orchestrator.ground.clock import Clock, SystemClock
@@ -48,17 +49,19 @@ class Host:
         try:
             self.engine.backend.close(end_workers=end_workers)
             if end_workers:
-                daemon.stop(self.settings.home)
+                # Machines that have joined a head of ours wait for it to come back.
+                daemon.stop(self.settings.home, for_good=self.settings.ray is not None)
         finally:
             if self.claim is not None:
                 self.claim.close()
 
 
-def open_host(settings: Settings, store: Store, *, workers: int | None = None) -> Host:
-    """The embedded Ray (started if none runs) and an engine over it: for a process that leads.
+def open_host(settings: Settings, store: Store, *, workers: int | None = None, lasting: bool = False) -> Host:
+    """The workers (started if none run) and an engine over them: for a process that leads.
 
     Only the leader touches the workers, so nobody ends a Ray that another process is about to use. Leaders
     of two ledgers would: MoveRefused while another ledger's studies run on the workers of this home.
+    `lasting`: other machines may join, and wait for a Ray that has died to come back.
     """
     slots = workers or settings.workers
     claim = claimed(settings)
@@ -69,12 +72,11 @@ def open_host(settings: Settings, store: Store, *, workers: int | None = None) -
             f"ledger a home of their own with ORCH_HOME."
         )
     try:
-        address = daemon.start(settings.home, cpus=slots)
-        clock, alive = SystemClock(), daemon.pulse(settings.home)
-        token = daemon.token_path(settings.home)
+        backend = _backend(settings, store, slots, lasting=lasting)
+        clock = SystemClock()
         engine = Engine(
             store,
-            RayBackend(address, workers=slots, token_path=token, alive=alive),
+            backend,
             clock=clock,
             storage=Storage(settings.runs),
             who=whoami(),
@@ -83,7 +85,30 @@ def open_host(settings: Settings, store: Store, *, workers: int | None = None) -
         claim.close()
         raise
 
-    return Host(settings, store, clock, engine, slots, alive=alive, claim=claim)
+    at_a_time = slots if settings.ray is None else backend.slots(Resources())
+    return Host(settings, store, clock, engine, at_a_time, alive=daemon.pulse(settings.home), claim=claim)
+
+
+def _backend(settings: Settings, store: Store, slots: int, *, lasting: bool = False) -> RayBackend:
+    """Workers on this machine's own Ray and the hosts that have joined it; or on the cluster of ORCH_RAY, of
+    which this machine becomes a node without CPUs, since Ray wants one beside who asks."""
+    given = {name: os.environ[name] for name in settings.passed if name in os.environ}
+    if settings.ray is None:
+        address = daemon.start(settings.home, cpus=slots, ports=settings.ports, lasting=lasting)
+        token, alive = daemon.token_path(settings.home), daemon.pulse(settings.home)
+        return RayBackend(address, workers=slots, token_path=token, environment=given, alive=alive)
+    address = joined.join(settings.home, settings.ray, cpus=0, ports=settings.ports)
+    return RayBackend(
+        address,
+        namespace=f"orch-{store.ledger_id()}",
+        environment={"ORCH_HOME": str(settings.home), **given},
+        alive=daemon.pulse(settings.home),
+    )
+
+
+def end_workers(settings: Settings, store: Store) -> None:
+    """Those of this ledger on the cluster of ORCH_RAY, at work or not."""
+    _backend(settings, store, settings.workers).close(end_workers=True)
 
 
 def lacking(settings: Settings, resources: Resources) -> str:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 from orchestrator.backends.asking import GONE
@@ -55,7 +56,7 @@ class Runner:
     ) -> None:
         self._settings, self._store, self._workers = settings, store, workers
         self._say = say
-        self._open_host = open_host or host.open_host
+        self._open_host = open_host or partial(host.open_host, lasting=settings.head_state)
         self._mirrored: Mirror | NoMirror = mirror(settings, store, None, say=say)
         self._host: Host | None = None
         self._status = EngineStatus("starting")

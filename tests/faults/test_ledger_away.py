@@ -93,7 +93,7 @@ def leading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[World], Runne
     """Starts an engine in its thread."""
     monkeypatch.setattr(running, "PACE_S", 0.0)
     monkeypatch.setattr(running, "WAITS_S", (0.05,))
-    monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home: None)
+    monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home, **_: None)
     started: list[Runner] = []
 
     def start(place: World) -> Runner:

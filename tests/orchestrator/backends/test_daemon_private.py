@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.backends import daemon
+from orchestrator.backends.inherited import inherited
 from orchestrator.backends.ray import RayBackend
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.contract import Launch
@@ -39,7 +40,7 @@ ENDED_WITHIN_S = 20.0
 
 
 def test_what_one_logs_in_with_is_not_inherited_and_the_rest_is() -> None:
-    assert daemon.inherited({**SECRETS, **HARMLESS, "ORCH_HOME": "/data", "RAY_ADDRESS": "1.2.3.4:5"}) == {
+    assert inherited({**SECRETS, **HARMLESS, "ORCH_HOME": "/data", "RAY_ADDRESS": "1.2.3.4:5"}) == {
         **HARMLESS,
         "ORCH_HOME": "/data",
     }
@@ -54,11 +55,11 @@ def test_what_one_logs_in_with_is_not_inherited_and_the_rest_is() -> None:
     ],
 )
 def test_the_ledger_s_password_is_found_wherever_its_address_has_it(ledger: str) -> None:
-    assert daemon.inherited({"ORCH_LEDGER": ledger, "COPY": "p@ss-word", "PATH": "/bin"}) == {"PATH": "/bin"}
+    assert inherited({"ORCH_LEDGER": ledger, "COPY": "p@ss-word", "PATH": "/bin"}) == {"PATH": "/bin"}
 
 
 def test_a_short_password_takes_no_path_along() -> None:
-    assert daemon.inherited({"ORCH_LEDGER": "postgresql://orch:orch@db/orch", "PATH": "/opt/orch/bin"}) == {
+    assert inherited({"ORCH_LEDGER": "postgresql://orch:orch@db/orch", "PATH": "/opt/orch/bin"}) == {
         "PATH": "/opt/orch/bin"
     }
 
@@ -119,7 +120,7 @@ def test_no_process_of_the_daemon_holds_a_secret_and_none_outlives_it(
         for name, value in SECRETS.items():
             starting.setenv(name, value)
         daemon.start(home, cpus=1)
-    record = daemon._record(home)
+    record = daemon.record(home)
     assert record is not None
     pid, seen = worker_has_run(home, tmp_path / "attempt-1")
     assert seen["ORCH_HOME"] == str(home)

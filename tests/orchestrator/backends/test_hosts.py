@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.backends import daemon
+from orchestrator.backends import daemon, joined
 from orchestrator.backends.ray import RayBackend
 from orchestrator.ground.errors import MoveRefused
 from orchestrator.runs.contract import AttemptKey, Launch, Progress
@@ -40,7 +40,7 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path
 
 
 def _join(b: Path, address: str, a: Path) -> None:
-    daemon.join(b, address, cpus=2, token=daemon.token_path(a).read_text())
+    joined.join(b, address, cpus=2, token=daemon.token_path(a).read_text())
 
 
 @pytest.fixture
@@ -134,8 +134,8 @@ def test_a_host_that_is_gone_loses_its_trials_alone_and_is_used_again_once_it_is
 def test_a_machine_whose_workers_are_another_rays_joins_none(homes: tuple[Path, Path]) -> None:
     a, b = homes
     address = daemon.find(a) or ""
-    assert daemon.join(b, address, cpus=2) == address  # a second time changes nothing
+    assert joined.join(b, address, cpus=2) == address  # a second time changes nothing
     with pytest.raises(MoveRefused, match="run a Ray of their own, and so cannot join the Ray at"):
-        daemon.join(a, address, cpus=1)
+        joined.join(a, address, cpus=1)
     with pytest.raises(MoveRefused, match=r"joined the Ray at .* cannot join the Ray at 10\.0\.0\.1:1"):
-        daemon.join(b, "10.0.0.1:1", cpus=1)
+        joined.join(b, "10.0.0.1:1", cpus=1)

@@ -104,7 +104,7 @@ def test_a_host_that_loses_three_in_a_row_is_set_aside_and_later_taken_back(
     tmp_path: Path, kind: Any
 ) -> None:
     place = world(tmp_path, hosts=TWO, faults=[Fault("*", 0, kind, after_reports=1, host="b")])
-    created(place, small_study(arms=_of(30), retries={"attempts": 2}))
+    created(place, small_study(arms=_of(30), retries={"attempts": 4}))
     engine = place.engine()
     aside = 0
     for _ in range(400):
@@ -122,8 +122,16 @@ def test_a_host_that_loses_three_in_a_row_is_set_aside_and_later_taken_back(
     assert aside
     _run(place, engine)
     assert _where(place)["b"] > lost_there
-    # None was lost twice: it was tried on the other host then.
-    assert all(trial.losses <= 1 for trial in place.store.trials("s1"))
+
+
+def test_a_retry_is_made_on_another_host_where_that_has_room(tmp_path: Path) -> None:
+    place = world(tmp_path, hosts=TWO, faults=[Fault("*", 1, "die", after_reports=1, host="b")])
+    created(place, small_study(arms=_of(2)))
+    _run(place, place.engine())
+    attempts = [place.store.attempts(trial.trial_id) for trial in place.store.trials("s1")]
+    again = [each for each in attempts if len(each) > 1]
+    assert again
+    assert all([a.provenance["host"] for a in each] == ["b", "a"] for each in again)
 
 
 def test_the_only_host_is_not_set_aside(tmp_path: Path) -> None:

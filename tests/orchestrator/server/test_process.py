@@ -80,7 +80,7 @@ class Driven:
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
-    monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home: None)
+    monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home, **_: None)
     return world(tmp_path)
 
 

@@ -165,7 +165,7 @@ def test_what_an_earlier_process_began_to_write_is_written_to_its_end(
 def test_a_service_that_is_started_again_finishes_what_it_owes_though_nothing_runs(
     place: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home: None)
+    monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home, **_: None)
     store = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
     there = world(tmp_path / "runs", store=store)
     created(there, small_study())
@@ -199,7 +199,7 @@ def test_a_service_that_is_started_again_finishes_what_it_owes_though_nothing_ru
 def test_a_service_that_ends_before_mlflow_has_all_says_so(
     place: Destination, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home: None)
+    monkeypatch.setattr("orchestrator.backends.daemon.stop", lambda home, **_: None)
     monkeypatch.setattr("orchestrator.service.runner.MIRROR_S", 0.0)
     there = world(tmp_path / "runs")
     created(there, small_study())
