@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,7 +78,7 @@ def test_a_host_joins_serves_and_leaves_with_nothing_lost(server: Server, homes:
     assert joined.stdout == f"Joined {url_of(server)} with 2 workers. To leave: orch down\n"
     assert orch(b, "join", url_of(server), token=key).stdout == joined.stdout  # again changes nothing
 
-    base = {**small_study().base, "steps": 400, "rehearsal": {"pace_s": 0.02}}
+    base = {**small_study().base, "steps": 1500, "rehearsal": {"pace_s": 0.02}}
     arms = [{"name": "base", "method": "fixed", "trials": 4}]
     study = small_study(base=base, arms=arms).model_dump(mode="json", exclude_defaults=True)
     server.post("/studies", {"spec": study})
@@ -91,6 +94,11 @@ def test_a_host_joins_serves_and_leaves_with_nothing_lost(server: Server, homes:
     until(lambda: len(pids()) == 4)
     there = {key for key, pid in pids().items() if pid in workers_of(b)}
     assert len(there) == 2
+    seen = server.get("/hosts")["items"]
+    assert [(host["state"], host["places"], len(host["at_work"])) for host in seen] == [("in use", 2, 2)] * 2
+    told = json.loads(orch(a, "hosts", "--json").stdout)
+    assert told["led"]
+    assert [host["name"] for host in told["hosts"]] == [host["name"] for host in seen]
 
     left = orch(b, "down")
     assert left.returncode == 0, left.stderr
@@ -101,6 +109,36 @@ def test_a_host_joins_serves_and_leaves_with_nothing_lost(server: Server, homes:
         attempts = server.get(f"/trials/{trial}")["tried"]
         assert [each["state"] for each in attempts] == ["preempted", "completed"], attempts
         assert attempts[1]["resumed_from"]
+
+
+def test_the_head_dies_and_the_other_host_trains_on(server: Server, homes: tuple[Path, Path]) -> None:
+    """What runs beside the head is lost with it and retried; what runs on B is found again, and goes on."""
+    a, b = homes
+    key = (a / keys.FILE).read_text().strip()
+    until(lambda: server.get("/health/ready")["engine"] == "leading")
+    assert orch(b, "join", url_of(server), token=key).returncode == 0
+    base = {**small_study().base, "steps": 1500, "rehearsal": {"pace_s": 0.02}}
+    arms = [{"name": "base", "method": "fixed", "trials": 4}]
+    study = small_study(name="headless", base=base, arms=arms).model_dump(mode="json", exclude_defaults=True)
+    server.post("/studies", {"spec": study})
+
+    def tried() -> dict[str, list[Any]]:
+        trials = server.get("/studies/headless/trials")["items"]
+        return {t["trial_id"]: server.get(f"/trials/{t['trial_id']}")["tried"] for t in trials}
+
+    until(lambda: sum(bool(each and each[0]["provenance"]) for each in tried().values()) == 4)
+    of_b = {trial for trial, each in tried().items() if each[0]["provenance"]["pid"] in workers_of(b)}
+    assert len(of_b) == 2
+    address = daemon.find(a)
+    for pid in daemon.processes(a):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    until(lambda: server.get("/studies/headless")["status"] == "completed")
+    assert daemon.find(a) == address
+    for trial, attempts in tried().items():
+        states = [each["state"] for each in attempts]
+        assert states == (["completed"] if trial in of_b else ["lost", "completed"]), (trial, attempts)
+    assert orch(b, "down").returncode == 0
 
 
 def test_who_may_not_join_is_told_why(server: Server, homes: tuple[Path, Path], tmp_path: Path) -> None:
