@@ -34,13 +34,15 @@ def join(
     cpus: int,
     token: str | None = None,
     ports: tuple[int, int] | None = None,
+    stays: bool = False,
 ) -> str:
-    """Make this machine a node of the Ray at `address`, unless it is one. `token`: that Ray's; None: this
-    process's environment says it by Ray's own variables."""
+    """Make this machine a node of the Ray at `address`, unless it is one, or has its head. `token`: that
+    Ray's; None: this process's environment says it by Ray's own variables. `stays`: who calls this calls
+    `keep` next."""
     with daemon.made(home):
         known = daemon.record(home)
         if known is not None and daemon.find(home) is not None:
-            if known.joined and known.address == address:
+            if known.address == address:
                 return address
             what = f"joined the Ray at {known.address}" if known.joined else "run a Ray of their own"
             raise MoveRefused(
@@ -54,7 +56,8 @@ def join(
         found = daemon.launch(home, cpus, ports, joins=address, rays_own=rays_own)
         with whole(folder(home) / daemon.KEEPS) as file:
             file.write_text(json.dumps({"address": address, "cpus": cpus, "ports": ports, "own": rays_own}))
-    _keep(home)
+    if not stays:
+        _keep_apart(home)
     return found
 
 
@@ -70,8 +73,8 @@ def is_kept(home: str | Path) -> bool:
 
 
 # -- staying ---------------------------------------------------------------------------------------------
-def _keep(home: str | Path) -> None:
-    """Start the process that stays beside the node, unless one does."""
+def _keep_apart(home: str | Path) -> None:
+    """In a process of its own."""
     with (folder(home) / "keeper.log").open("ab") as log:
         subprocess.Popen(
             [sys.executable, "-m", "orchestrator.backends.joined", str(Path(home).absolute())],

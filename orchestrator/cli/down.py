@@ -35,7 +35,7 @@ def command(force: bool) -> int:
         say(none)
         return DONE
     if settings.ray is None and joined.is_kept(settings.home) and not force:
-        return _leave(settings)
+        return leave(settings)
     claim = host.claimed(settings)
     if claim is None and not force:
         raise _in_use(settings)
@@ -61,7 +61,7 @@ def command(force: bool) -> int:
     return DONE
 
 
-def _leave(settings: Settings) -> int:
+def leave(settings: Settings) -> int:
     """This machine runs another's trials: they save first."""
     from orchestrator.backends import daemon, joined
 

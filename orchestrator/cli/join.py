@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
 
-from orchestrator.cli import needs
+from orchestrator.cli import down, needs
 from orchestrator.cli.output import DONE, say
 from orchestrator.cli.spec_options import workers_option
 from orchestrator.ground.errors import BadSpec, MoveRefused
-from orchestrator.ground.settings import from_environment
+from orchestrator.ground.settings import Settings, from_environment
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -24,7 +26,12 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
     is_flag=True,
     help="Allow http:// to another machine: your token and Ray's cross the network unencrypted.",
 )
-def command(url: str, workers: int | None, insecure: bool) -> int:
+@click.option(
+    "--stay/--no-stay",
+    default=None,
+    help="Stay until Ctrl-C or SIGTERM, and leave then (default: under Slurm).",
+)
+def command(url: str, workers: int | None, insecure: bool, stay: bool | None) -> int:
     """Make this machine a host of the server at URL: its trials run here too.
 
     It needs a token of the role admin in ORCH_TOKEN, the same Python, Ray and orch as the server, and the
@@ -58,6 +65,30 @@ def command(url: str, workers: int | None, insecure: bool) -> int:
             raise MoveRefused(f"{url} runs {'; it runs '.join(other)}. Install the same versions here.")
         client.sees(shared.answer(Path(cluster["runs"]), cluster["word"]))
     cpus = workers or settings.workers
-    joined.join(settings.home, cluster["address"], cpus=cpus, token=cluster["token"], ports=settings.ports)
-    say(f"Joined {url} with {cpus} worker{'s' * (cpus != 1)}. To leave: orch down")
+    stays = "SLURM_STEP_ID" in os.environ if stay is None else stay
+    joined.join(
+        settings.home,
+        cluster["address"],
+        cpus=cpus,
+        token=cluster["token"],
+        ports=settings.ports,
+        stays=stays,
+    )
+    of = f"Joined {url} with {cpus} worker{'s' * (cpus != 1)}."
+    say(f"{of} To leave: {'Ctrl-C' if stays else 'orch down'}")
+    return _stay(settings) if stays else DONE
+
+
+def _stay(settings: Settings) -> int:
+    """Until this process is told to end; then leave."""
+    from orchestrator.backends import joined
+
+    def ended(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, ended)
+    try:
+        joined.keep(settings.home)
+    except KeyboardInterrupt:
+        return down.leave(settings)
     return DONE
