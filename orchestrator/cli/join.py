@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,6 +13,7 @@ from orchestrator.cli.output import DONE, say
 from orchestrator.cli.spec_options import workers_option
 from orchestrator.ground.errors import BadSpec, MoveRefused
 from orchestrator.ground.settings import Settings, from_environment
+from orchestrator.service.signals import Heeded
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -83,12 +83,9 @@ def _stay(settings: Settings) -> int:
     """Until this process is told to end; then leave."""
     from orchestrator.backends import joined
 
-    def ended(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, ended)
     try:
-        joined.keep(settings.home)
+        with Heeded():
+            joined.keep(settings.home)
     except KeyboardInterrupt:
         return down.leave(settings)
     return DONE

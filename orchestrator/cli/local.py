@@ -103,6 +103,10 @@ class LocalSite:
     def leads(self) -> bool:
         return self.store.leader() is not None
 
+    def path_of(self, key: str) -> str:
+        """Where a checkpoint lies."""
+        return Storage(self.settings.runs).path(key)
+
     def drain_host(self, name: str) -> HostLine:
         self.store.drain_host(name, by=whoami())
         return host_line(self.store, name)

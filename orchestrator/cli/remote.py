@@ -79,6 +79,10 @@ class RemoteSite:
     def leads(self) -> bool:
         return self.client.ready()["leader"] is not None
 
+    def path_of(self, key: str) -> str:
+        """Below the folder of the service's runs."""
+        return key
+
     def drain_host(self, name: str) -> HostLine:
         return _host(self.client.drain_host(name))
 

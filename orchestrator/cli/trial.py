@@ -115,7 +115,7 @@ def show(trial: str, as_json: bool, server: str | None) -> int:
         "values": pairs(row.values),
         "seed": row.config.get("seed", ""),
         "run time": hours(run_hours(row.charged)),
-        "checkpoint": row.checkpoint or "",
+        "checkpoint": site.path_of(row.checkpoint or ""),
         "code": next(filter(None, map(code_words, reversed(attempts))), ""),
     }
     say(*(f"  {name:<10}  {value}" for name, value in facts.items() if value != ""))

@@ -60,14 +60,16 @@ class InFlight:
         """Hand it to the workers. One that finds no room stays LAUNCHING and is submitted again."""
         code = self._entrypoint(spec.entrypoint)
         self._heard[attempt.key] = self._clock.monotonic()
+        config = self._storage.placed(trial.config)
+        resumed = attempt.resumed_from
         launch = Launch(
             trial_id=trial.trial_id,
             attempt=attempt.number,
             entrypoint=spec.entrypoint,
-            config=trial.config,
-            shape_key=find_shape_key(code, spec.entrypoint, trial.config),
+            config=config,
+            shape_key=find_shape_key(code, spec.entrypoint, config),
             folder=str(self._storage.folder(trial.study_id, trial.trial_id, attempt.number)),
-            resume_from=attempt.resumed_from,
+            resume_from=None if resumed is None else self._storage.path(resumed),
             resources=spec.resources,
             code=code_of(code, spec.entrypoint),
         )

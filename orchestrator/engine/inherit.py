@@ -33,7 +33,7 @@ def taken(
     # of the attempts that completed
     folder, *others = (storage.folder(t.study_id, t.trial_id, t.attempts) for t in (source, *pool))
     with no_room(folder):
-        found = inherited(entrypoint, name, take, source.config, folder, others)
+        found = inherited(entrypoint, name, take, storage.placed(source.config), folder, others)
     if isinstance(found, list):
         raise BadSpec(f"{source.trial_id} is followed by an arm that takes {take!r}. {' '.join(found)}")
 
@@ -44,7 +44,7 @@ def taken(
         if isinstance(value, str) and value.startswith(f"{folder}/"):
             file = Path(value)
             of = follower if pool else source.trial_id
-            return str(storage.keep(source.study_id, f"{of}.{file.name}", file.read_bytes()))
+            return storage.in_config(storage.keep(source.study_id, f"{of}.{file.name}", file.read_bytes()))
         return value
 
     return {key: kept(value) for key, value in found.items()}

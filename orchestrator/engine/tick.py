@@ -7,7 +7,7 @@ intended before it is acted on, and every write may be repeated, so a restart is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
@@ -178,7 +178,7 @@ class Engine:
         live = [a for a in live if not self._submitted_again(studies[study_of(a.trial_id)], a, news)]
         over: list[tuple[AttemptRow, TrialRow]] = []
         with self.store.together(epoch):
-            said = [event for attempt in live for event in news[attempt.key].events]
+            said = [self.storage.keyed(event) for attempt in live for event in news[attempt.key].events]
             if said:
                 self.store.append(epoch, said)
             spoke = {event.trial_id for event in said}
@@ -253,6 +253,8 @@ class Engine:
             lags=self._course(study).lags(attempt.trial_id),
             at=self.clock.time(),
         )
+        if made.checkpoint is not None:
+            made = replace(made, checkpoint=self.storage.key(made.checkpoint))
         return self.store.end_attempt(epoch, *attempt.key, made)
 
     def _take_in(self, attempt: AttemptRow, trial: TrialRow) -> None:

@@ -15,8 +15,8 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,9 +24,10 @@ from typing import Any, BinaryIO
 from orchestrator.ground.errors import BadSpec, MoveRefused, OrchError
 from orchestrator.ledger.records import Event
 from orchestrator.runs.contract import Ended
-from trainer.protocol import Outcome, whole
+from trainer.protocol import FALLBACK, Outcome, whole
 
 JOURNAL = "events.jsonl"
+HERE = "runs:"  # before the name of a file below the root, in the config of a stored trial
 SCHEDULES = "schedules"  # in a study's folder: learned curves that its trials replay
 PARAMETERS = ("checkpoint*", "params*")  # what is large in a folder, by name; the rest is kept
 NO_ROOM = {  # a disk's trouble and no other's, by the system's numbers
@@ -40,6 +41,7 @@ EVENT_UNWRITTEN = (
 )
 END_BYTES = 1_000_000  # the last line of a journal is looked for in so many
 PAGE_BYTES = 4096  # the least that a file with anything in it takes
+KEY = re.compile(r"[^/]+/[^/]+/attempt-[0-9]+/.")  # study, trial, attempt
 SAFE = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9_.+-]{0,254}")
 
 
@@ -61,6 +63,43 @@ class Storage:
                 f"sees. Mount the bucket, and give the mounted path."
             )
         self.root = Path(root).absolute()
+
+    # -- what the ledger holds: names below the root, so that all can be moved elsewhere ------------------
+    def key(self, path: str) -> str:
+        """A path in an attempt's folder, as the ledger holds it. Any other name of a checkpoint stays."""
+        inside = path.removeprefix(f"{self.root}/")
+        return inside if KEY.match(inside) else path
+
+    def path(self, key: str) -> str:
+        """The path of a key. Ledgers of before hold paths, which stay as they are."""
+        return str(self.root / key) if KEY.match(key) else key
+
+    def in_config(self, path: Path) -> str:
+        """A file below the root, as the config of a stored trial names it."""
+        return HERE + path.relative_to(self.root).as_posix()
+
+    def placed(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The config of a stored trial, with the paths of such files."""
+
+        def place(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: place(inner) for name, inner in value.items()}
+            named = isinstance(value, str) and value.startswith(HERE)
+            return str(self.root / value.removeprefix(HERE)) if named else value
+
+        return {name: place(value) for name, value in config.items()}
+
+    def keyed(self, event: Event) -> Event:
+        """An event of a worker, as the ledger holds it."""
+        named = {name: event.payload[name] for name in ("path", "damaged") if name in event.payload}
+        if event.kind not in ("checkpoint", FALLBACK) or not named:
+            return event
+        keys = {
+            name: self.key(value) if isinstance(value, str) else [self.key(str(each)) for each in value]
+            for name, value in named.items()
+            if isinstance(value, str | list | tuple)
+        }
+        return replace(event, payload={**event.payload, **keys})
 
     def folder(self, study_id: str, trial_id: str, attempt: int) -> Path:
         """The attempt's own folder. It need not exist yet."""
