@@ -12,13 +12,18 @@ from orchestrator.ground.errors import UNEXPECTED
 
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, and nothing else, on stdout.")
-def command(as_json: bool) -> int:
+@click.option(
+    "--cluster",
+    is_flag=True,
+    help="Ask every host of the workers: versions, code, files both ways, clock, disk.",
+)
+def command(as_json: bool, cluster: bool) -> int:
     """Check the installation: what is installed, what is missing, and what to do."""
     import os
 
-    from orchestrator.service.doctor import examine
+    from orchestrator.service.doctor import examine, of_hosts
 
-    findings = examine(os.environ)
+    findings = of_hosts(os.environ) if cluster else examine(os.environ)
     lacking = [f for f in findings if f.needed and not f.ok]
     if as_json:
         print_json({"ok": not lacking, "checks": [asdict(f) for f in findings]})

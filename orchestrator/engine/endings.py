@@ -34,7 +34,7 @@ def ending(
         made = Ending(
             AttemptState.FAILED, TrialState.FAILED, at, reason=ended.reason, traceback=ended.traceback
         )
-    elif ended.how == "unwritten":  # as if its machine had been taken
+    elif ended.how in ("unwritten", "unable"):  # as if its machine had been taken
         made = Ending(
             AttemptState.PREEMPTED, TrialState.WAITING, at, reason=ended.reason, traceback=ended.traceback
         )

@@ -11,7 +11,7 @@ from orchestrator.ledger.records import HostRow, HostState
 from orchestrator.runs.contract import AttemptKey, Backend, Ended, HostView
 
 LOOK_S = 1.0
-STRIKES = 3  # attempts in a row that a host has lost, or could not write for
+STRIKES = 3  # attempts in a row that a host has lost, could not write for, or could not load
 ASIDE_S, MOST_ASIDE_S = 30.0, 900.0  # then it rests; twice as long each time that it fails again at once
 ABOUT_TO_GO = "Ray says that it is about to be taken away."
 
@@ -65,7 +65,7 @@ class Hosts:
 
     def heard(self, host: str, key: AttemptKey, ended: Ended) -> None:
         """How an attempt ended there. A host that is gone, or the only one in use, is not set aside."""
-        if ended.how not in ("lost", "unwritten"):
+        if ended.how not in ("lost", "unwritten", "unable"):
             self._troubles.pop(host, None)
             return
         if not self.others(host):

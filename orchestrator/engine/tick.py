@@ -242,8 +242,11 @@ class Engine:
         return self.store.end_attempt(epoch, *attempt.key, unbegun)
 
     def _end(self, epoch: int, study: StudyRow, attempt: AttemptRow, ended: Ended, host: str) -> TrialRow:
-        if ended.how == "unwritten" and not self._hosts.others(host):
-            self._unrunnable.add(study.study_id, NotWritten(ended.reason))
+        if not self._hosts.others(host):
+            if ended.how == "unwritten":
+                self._unrunnable.add(study.study_id, NotWritten(ended.reason))
+            if ended.how == "unable":  # nowhere else either: it is the code's
+                ended = replace(ended, how="raised")
         made = ending(
             ended,
             spec=self._course(study).spec,

@@ -249,12 +249,15 @@ def prepare(launch: Launch) -> Path:
 
 def run_entrypoint(launch: Launch, reporter: Reporter, workdir: Path) -> Ended:
     """Whatever the training code does, also sys.exit(), comes back as an end."""
+    code = launch.code
     try:
-        code = launch.code
         with beside(code.folder if code is not None and code.first else None):
-            module = importlib.import_module(launch.entrypoint)
-            if code is not None:
-                require_same(launch.entrypoint, module, code)
+            try:
+                module = importlib.import_module(launch.entrypoint)
+                if code is not None:
+                    require_same(launch.entrypoint, module, code)
+            except Exception as problem:
+                return unable(launch.entrypoint, problem)
             outcome = module.run(launch.config, reporter, workdir, Place())
         if not isinstance(outcome, Outcome):
             raise TypeError(f"{launch.entrypoint}.run returned {outcome!r:.200}; it must return an Outcome.")
@@ -290,6 +293,15 @@ def raised(problem: BaseException) -> Ended:
     """The end that an exception makes."""
     reason = "".join(traceback.format_exception_only(problem)).strip()
     return Ended("raised", reason=reason, traceback="".join(traceback.format_exception(problem)))
+
+
+def unable(entrypoint: str, problem: Exception) -> Ended:
+    """The end of a run whose entrypoint cannot be loaded on this machine."""
+    told = hindered(problem) if of_the_machine(problem) else raised(problem)
+    if told.how == "unwritten":
+        return told
+    where = socket.gethostname()
+    return replace(told, how="unable", reason=f"{where} cannot import {entrypoint}: {told.reason}")
 
 
 def of_the_machine(problem: BaseException | None) -> bool:

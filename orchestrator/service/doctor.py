@@ -12,11 +12,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from orchestrator.ground import extras
 from orchestrator.ground.errors import BadSpec, OrchError
 from orchestrator.ground.release import DISTRIBUTION
 from orchestrator.ground.settings import Settings, cores, from_environment, without_secrets
+
+if TYPE_CHECKING:
+    from orchestrator.backends.checkups import Asked
 
 PYTHON = (3, 11)
 ANSWER_WITHIN_S = 3.0  # a server of MLflow
@@ -47,6 +51,27 @@ def examine(environ: Mapping[str, str]) -> list[Finding]:
             Finding("settings", False, True, "invalid", "where files are stored", " ".join(bad.problems)),
         ]
     return [*findings, *_home(settings), _ledger(settings), _workers(settings), _mirror(settings)]
+
+
+def of_hosts(environ: Mapping[str, str]) -> list[Finding]:
+    """One for each host of the workers' Ray, by what it says of itself."""
+    from orchestrator.backends import checkups, daemon
+
+    settings = from_environment(environ)
+    address = daemon.find(settings.home)
+    if address is None:
+        advice = "Start them with `orch serve`, or run a study."
+        return [Finding("hosts", False, True, f"No workers run for {settings.home}.", "trials", advice)]
+    token = daemon.token_path(settings.home) if settings.ray is None else None
+    return [_host(asked) for asked in checkups.of_hosts(address, token, settings.runs)]
+
+
+def _host(asked: Asked) -> Finding:
+    told = [asked.has]
+    if asked.there is not None:
+        told += [f"{name} {version}" for name, version in asked.there.versions.items()]
+        told += [f"{asked.there.free_gb:.0f} GB free", f"clock {asked.off_s:+.0f} s"]
+    return Finding(asked.name, not asked.troubles, True, ", ".join(told), "trials", " ".join(asked.troubles))
 
 
 def _python() -> Finding:

@@ -99,6 +99,9 @@ def test_a_host_joins_serves_and_leaves_with_nothing_lost(server: Server, homes:
     told = json.loads(orch(a, "hosts", "--json").stdout)
     assert told["led"]
     assert [host["name"] for host in told["hosts"]] == [host["name"] for host in seen]
+    asked = json.loads(orch(a, "doctor", "--cluster", "--json").stdout)
+    assert asked["ok"], asked
+    assert len(asked["checks"]) == 2
 
     left = orch(b, "down")
     assert left.returncode == 0, left.stderr
