@@ -12,7 +12,7 @@ READY_DEV := $(VENV)/.ready-dev
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --upgrade \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: setup setup-dev study test test-slow check format bench screenshots lock clean
+.PHONY: setup setup-dev study test test-slow test-hosts check format bench screenshots lock clean
 
 # What studies need; `setup-dev` adds the tools of the tests and checks.
 setup: $(READY)
@@ -40,6 +40,10 @@ test: $(READY_DEV)
 
 test-slow: $(READY_DEV)
 	$(BIN)/python -m pytest -m slow
+
+# Machines made of network, process and mount namespaces; as root, elsewhere skipped with the reason.
+test-hosts: $(READY_DEV)
+	$(BIN)/python -m pytest -m hosts tests/hosts
 
 check: $(READY_DEV)
 	$(BIN)/ruff format --check .
