@@ -12,7 +12,7 @@ READY_DEV := $(VENV)/.ready-dev
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --upgrade \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: setup setup-dev study test test-slow test-hosts check format bench screenshots lock clean
+.PHONY: setup setup-dev study test test-slow test-hosts demo-hosts check format bench screenshots lock clean
 
 # What studies need; `setup-dev` adds the tools of the tests and checks.
 setup: $(READY)
@@ -44,6 +44,10 @@ test-slow: $(READY_DEV)
 # Machines made of network, process and mount namespaces; as root, elsewhere skipped with the reason.
 test-hosts: $(READY_DEV)
 	$(BIN)/python -m pytest -m hosts tests/hosts
+
+# The same answer on one host, on two, and on two of which one is killed.
+demo-hosts: $(READY_DEV)
+	$(BIN)/python -m tests.hosts.demo
 
 check: $(READY_DEV)
 	$(BIN)/ruff format --check .

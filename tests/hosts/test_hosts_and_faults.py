@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.ledger import open_ledger
 from tests.faults import invariants
-from tests.hosts.conftest import Cluster
+from tests.hosts.cluster import Cluster
 from tests.hosts.machines import until
 
 pytestmark = pytest.mark.hosts
