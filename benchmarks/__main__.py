@@ -25,6 +25,7 @@ NOT_BENCHMARKS = {
 # These take many minutes, and are run by hand.
 LONG = {
     "reached_bleu",
+    "cluster",
     "same_spec",
     "whole_study",
     "estimator_ablation",

@@ -36,14 +36,14 @@ def measure() -> Result:
         address = daemon.start(home, cpus=AT_A_TIME)
         backend = RayBackend(address, workers=AT_A_TIME, token_path=daemon.token_path(home))
         try:
-            _ours(backend, home / "warm", trials=20)  # imports, and the workers' start
+            ours_per_s(backend, home / "warm", trials=20)  # imports, and the workers' start
             for i in range(ROUNDS):
-                ours.append(_ours(backend, home / f"round-{i}", trials=OURS))
+                ours.append(ours_per_s(backend, home / f"round-{i}", trials=OURS))
                 backend.close(end_workers=True)  # Tune needs the cores
                 backend = RayBackend(address, workers=AT_A_TIME, token_path=daemon.token_path(home))
-                function.append(_tune(home, reuse=False, trials=FUNCTION))
-                reused.append(_tune(home, reuse=True, trials=REUSED))
-                _ours(backend, home / f"warm-{i}", trials=20)
+                function.append(tune_per_s(home, reuse=False, trials=FUNCTION))
+                reused.append(tune_per_s(home, reuse=True, trials=REUSED))
+                ours_per_s(backend, home / f"warm-{i}", trials=20)
         finally:
             backend.close(end_workers=True)
             daemon.stop(home)
@@ -76,7 +76,7 @@ def measure() -> Result:
     )
 
 
-def _ours(backend: Any, home: Path, *, trials: int) -> float:
+def ours_per_s(backend: Any, home: Path, *, trials: int) -> float:
     """Trials per second of a whole study: SQLite ledger, engine, Ray workers."""
     from orchestrator.engine.tick import Engine
     from orchestrator.ground.clock import SystemClock
@@ -107,7 +107,7 @@ def _ours(backend: Any, home: Path, *, trials: int) -> float:
     return trials / took
 
 
-def _tune(home: Path, *, reuse: bool, trials: int) -> float:
+def tune_per_s(home: Path, *, reuse: bool, trials: int, at_a_time: int = AT_A_TIME) -> float:
     """The same trials through Ray Tune, as a function or as a class whose actors are reused."""
     from ray import tune
 
@@ -131,7 +131,7 @@ def _tune(home: Path, *, reuse: bool, trials: int) -> float:
             Reused if reuse else function,
             param_space={"x": tune.uniform(0, 1)},
             tune_config=tune.TuneConfig(
-                num_samples=trials, max_concurrent_trials=AT_A_TIME, reuse_actors=reuse
+                num_samples=trials, max_concurrent_trials=at_a_time, reuse_actors=reuse
             ),
             run_config=tune.RunConfig(
                 storage_path=str(home / "tune"),

@@ -35,7 +35,9 @@ class Settings:
     service, and is believed in whose name it asks. ray: the cluster whose hosts run the trials; None: orch's
     own. storage: the folder, on a disk that all hosts mount, of what runs write; None: the home. ports:
     the first and the last that the workers' Ray may listen on; None: any. passed: the variables that workers
-    on all hosts are given. head_state: whether the workers' Ray of a service keeps on disk what it knows.
+    on all hosts are given. head_state: whether the workers' Ray of a service keeps on
+    disk what it knows. other_code: what becomes of a trial whose entrypoint is another file on its host: refuse
+    or tell.
     """
 
     home: Path
@@ -50,6 +52,7 @@ class Settings:
     ports: tuple[int, int] | None = None
     passed: tuple[str, ...] = ()
     head_state: bool = True
+    other_code: str = "refuse"
 
     @property
     def ledger_file(self) -> Path | None:
@@ -95,7 +98,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     """ORCH_HOME (./orch-data), ORCH_LEDGER (SQLite under ORCH_HOME), ORCH_WORKERS (one a core),
     ORCH_MLFLOW (on), MLFLOW_TRACKING_URI (SQLite under ORCH_HOME), ORCH_MLFLOW_UI (the same, if that is a
     server), ORCH_REQUESTS_PER_S (200), ORCH_PROXIES (none), ORCH_RAY (orch's own), ORCH_STORAGE (ORCH_HOME),
-    ORCH_PORTS (any), ORCH_PASS (none), ORCH_HEAD_STATE (on)."""
+    ORCH_PORTS (any), ORCH_PASS (none), ORCH_HEAD_STATE (on), ORCH_OTHER_CODE (refuse)."""
     home = home_of(environ)
     ledger = environ.get("ORCH_LEDGER") or f"{FILE}{home / 'ledger.db'}"
     problems = []
@@ -137,6 +140,9 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     head_state = environ.get("ORCH_HEAD_STATE") or "on"
     if head_state not in ("on", "off"):
         problems.append(f"ORCH_HEAD_STATE is {head_state[:40]!r}. Allowed: on, off.")
+    other_code = environ.get("ORCH_OTHER_CODE") or "refuse"
+    if other_code not in ("refuse", "tell"):
+        problems.append(f"ORCH_OTHER_CODE is {other_code[:40]!r}. Allowed: refuse, tell.")
     if problems:
         raise BadSpec(problems)
     return Settings(
@@ -152,6 +158,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         ports=ports,
         passed=passed,
         head_state=head_state == "on",
+        other_code=other_code,
     )
 
 

@@ -93,6 +93,7 @@ def _backend(settings: Settings, store: Store, slots: int, *, lasting: bool = Fa
     """Workers on this machine's own Ray and the hosts that have joined it; or on the cluster of ORCH_RAY, of
     which this machine becomes a node without CPUs, since Ray wants one beside who asks."""
     given = {name: os.environ[name] for name in settings.passed if name in os.environ}
+    given["ORCH_OTHER_CODE"] = settings.other_code
     if settings.ray is None:
         address = daemon.start(settings.home, cpus=slots, ports=settings.ports, lasting=lasting)
         token, alive = daemon.token_path(settings.home), daemon.pulse(settings.home)

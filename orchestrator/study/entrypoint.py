@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from orchestrator.ground.errors import BadSpec
-from orchestrator.study.whereabouts import Code, beside, here, located, require_from_there
+from orchestrator.study.whereabouts import Code, beside, digest, here, located, require_from_there
 
 OFFERED = ("check", "shape_key", "run")
 # What an arm starts from that takes this of a run with that config; sentences where it cannot.
@@ -57,7 +57,8 @@ def find_entrypoint(name: str) -> ModuleType:
 def code_of(module: Any, name: str) -> Code:
     """What its runs are to load."""
     folder = _found.get((name, here()), (None, None))[1]
-    return Code(here() or "", folder is not None, getattr(module, "__file__", None) or "")
+    file = getattr(module, "__file__", None) or ""
+    return Code(here() or "", folder is not None, file, digest(file) if file else "")
 
 
 def _asking(name: str) -> AbstractContextManager[None]:

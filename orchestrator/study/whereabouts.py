@@ -12,6 +12,7 @@ each question would cost its start each time.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,10 @@ INSTALLED = frozenset({"site-packages", "dist-packages"})  # the names of folder
 _asked: ContextVar[str | None] = ContextVar("asked", default=None)
 
 
+class OtherCode(BadSpec):
+    """An entrypoint's file is another on this machine."""
+
+
 @dataclass(frozen=True)
 class Code:
     """What an entrypoint was checked as: whoever runs it is to load the same."""
@@ -38,6 +43,7 @@ class Code:
     folder: str  # the person's, in which other modules of theirs are looked for too
     first: bool  # the entrypoint lies there, so that its siblings come before what is installed
     file: str  # the entrypoint's own
+    digest: str = ""  # of what is in it; "": nobody looked
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,19 @@ def require_same(name: str, module: ModuleType, code: Code) -> None:
             f"The entrypoint {name[:80]!r} was checked as {code.file}, and the worker has loaded {file}. End "
             f"the workers with: orch down. Then resume the study."
         )
+    if code.digest and digest(file) not in ("", code.digest):
+        raise OtherCode(
+            f"The entrypoint {name[:80]!r} was checked with other contents than {file} has on this machine. "
+            f"Put the same files on all hosts, or let each run its own with ORCH_OTHER_CODE=tell."
+        )
+
+
+def digest(file: str) -> str:
+    """Of a file's contents; "" for one that cannot be read."""
+    try:
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def require_from_there(name: str, where: Whereabouts) -> None:

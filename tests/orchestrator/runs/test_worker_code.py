@@ -15,7 +15,7 @@ from orchestrator.ledger.records import AttemptRow, AttemptState
 from orchestrator.ledger.rules import heard
 from orchestrator.runs.folders import read_journal
 from orchestrator.runs.worker import Worker
-from orchestrator.study.whereabouts import Code
+from orchestrator.study.whereabouts import Code, digest
 from tests.orchestrator.runs.test_worker import entrypoint as entrypoint
 from tests.orchestrator.runs.test_worker import launch as launch
 from tests.orchestrator.runs.test_worker import to_the_end
@@ -89,5 +89,25 @@ def test_a_worker_that_finds_another_file_than_was_checked_does_not_run_it(
     worker = Worker()
     worker.begin(job)
     _, ended = to_the_end(worker, job)
-    assert ended.how == "raised"
+    assert ended.how == "unable"
     assert f"The entrypoint {name!r} was checked as /checked/net.py, and the worker has" in ended.reason
+
+
+def test_a_file_with_other_contents_than_were_checked_is_refused_or_told_as_it_is_set(
+    launch: Any,
+    entrypoint: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = entrypoint("return Outcome('completed', {})")
+    file = __import__(name).__file__ or ""
+    same, other = (Code(str(tmp_path), False, file, of) for of in (digest(file), "0" * 64))
+    refused, told = "unable", "outcome"
+    for code, setting, how in ((same, "refuse", told), (other, "refuse", refused), (other, "tell", told)):
+        monkeypatch.setenv("ORCH_OTHER_CODE", setting)
+        worker, job = Worker(), launch(f"{setting}-{how}", entrypoint=name, code=code)
+        worker.begin(job)
+        ended = to_the_end(worker, job)[1]
+        assert ended.how == how, ended
+    assert "was checked with other contents than" in capsys.readouterr().err

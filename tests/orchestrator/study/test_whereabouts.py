@@ -134,9 +134,9 @@ def test_asking_leaves_the_path_as_it_is_and_siblings_are_found(folder: Path, in
     assert objections(module, "with_siblings", {}) == ["here", "late"]
     assert find_shape_key(module, "with_siblings", {}) == "late"
     assert sys.path == before
-    assert code_of(module, "with_siblings") == whereabouts.Code(
-        str(folder), True, str(folder / "with_siblings.py")
-    )
+    file = str(folder / "with_siblings.py")
+    expected = whereabouts.Code(str(folder), True, file, whereabouts.digest(file))
+    assert code_of(module, "with_siblings") == expected
 
 
 def test_nobody_else_finds_what_lies_in_the_folder_meanwhile(folder: Path) -> None:
