@@ -36,8 +36,8 @@ class Settings:
     own. storage: the folder, on a disk that all hosts mount, of what runs write; None: the home. ports:
     the first and the last that the workers' Ray may listen on; None: any. passed: the variables that workers
     on all hosts are given. head_state: whether the workers' Ray of a service keeps on
-    disk what it knows. other_code: what becomes of a trial whose entrypoint is another file on its host: refuse
-    or tell.
+    disk what it knows. other_code: what becomes of a trial whose entrypoint is another file on its host,
+    refuse or tell.
     """
 
     home: Path

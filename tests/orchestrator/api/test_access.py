@@ -37,7 +37,7 @@ def test_every_route_but_the_open_ones_wants_a_token(make: Make) -> None:
             assert bool(operation.get("security")) == (path not in OPEN), path
             if path in OPEN:
                 continue
-            where = path.format(study="s", trial="s.a.0.0", name="x", size="quick", request_id=1)
+            where = path.format(study="s", trial="s.a.0.0", name="x", size="quick", request_id=1, host="h")
             body = {} if verb == "post" else None
             for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic YTpi"}):
                 said = service.anybody(verb.upper(), where, body, **headers)
@@ -58,6 +58,9 @@ def test_a_role_opens_what_it_covers_and_no_more(make: Make, role: Role) -> None
         ("POST", "/api/v1/plans"): Role.READ,
         ("GET", "/api/v1/metrics"): Role.READ,
         ("POST", STUDIES): Role.RUN,
+        ("GET", "/api/v1/hosts"): Role.READ,
+        ("POST", "/api/v1/hosts/h/drain"): Role.ADMIN,
+        ("GET", "/api/v1/cluster"): Role.ADMIN,
         ("POST", f"{STUDIES}/{study}/resume"): Role.RUN,
         ("GET", "/api/v1/audit"): Role.ADMIN,
         ("DELETE", f"{STUDIES}/{study}"): Role.ADMIN,

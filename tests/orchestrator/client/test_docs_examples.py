@@ -119,7 +119,7 @@ def test_the_commands_that_the_pages_show_are_commands_of_this_release() -> None
     shown = 0
     for page in PAGES:
         for line in (line for block in blocks(page, "") for line in block.splitlines()):
-            if found := re.search(r"(?:^|/|run --rm orch )orch ((?:serve|token|study|down)\b.*)$", line):
+            if found := re.search(r"(?:^|/|run --rm orch )orch ((?:serve|token|study|down|join|hosts)\b.*)$", line):
                 parses(shlex.split(found[1]))
                 shown += 1
     assert shown >= 8

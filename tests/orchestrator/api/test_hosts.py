@@ -1,0 +1,75 @@
+"""Are hosts listed, drained and used again over HTTP, by those who may?"""
+
+from __future__ import annotations
+
+import pytest
+
+from orchestrator.ledger.records import Role
+from orchestrator.testing.ledger_rows import host
+from tests.orchestrator.api.conftest import Make, Service
+
+HOSTS = "/api/v1/hosts"
+
+
+@pytest.fixture
+def with_hosts(service: Service) -> Service:
+    service.led = False
+    epoch = service.store.lead("leader")
+    assert epoch is not None
+    service.store.see_hosts(epoch, [host("worker-1"), host("worker-2"), host("leader", places=0)])
+    return service
+
+
+def test_hosts_that_run_trials_are_listed_with_what_runs_there(with_hosts: Service) -> None:
+    said = with_hosts.ask("GET", HOSTS)
+    assert said.status == 200
+    first, second = said.json["items"]
+    assert first == {
+        "name": "worker-1",
+        "address": "10.0.0.1",
+        "state": "in use",
+        "since": 50.0,
+        "reason": "",
+        "places": 2,
+        "has": {"CPU": 2.0},
+        "at_work": [],
+    }
+    assert second["name"] == "worker-2"
+
+
+def test_a_host_is_drained_and_used_again_by_an_admin_alone(with_hosts: Service) -> None:
+    for role in (Role.READ, Role.RUN):
+        ask = with_hosts.ask.by(with_hosts.token(role))
+        assert ask("GET", HOSTS).status == 200
+        assert ask("POST", f"{HOSTS}/worker-2/drain").status == 403
+        assert ask("POST", f"{HOSTS}/worker-2/use").status == 403
+    ada = with_hosts.ask.by(with_hosts.token(Role.ADMIN, name="ada"))
+    drained = ada("POST", f"{HOSTS}/worker-2/drain")
+    assert drained.status == 200
+    assert (drained.json["state"], drained.json["reason"]) == ("drained", "ada wants it empty.")
+    assert [row.drained_by for row in with_hosts.store.hosts()] == ["", "", "ada"]
+    assert ada("POST", f"{HOSTS}/worker-2/use").json["state"] == "in use"
+    assert [row.drained_by for row in with_hosts.store.hosts()] == ["", "", ""]
+
+
+def test_a_host_that_nobody_has_seen_is_a_sentence(with_hosts: Service) -> None:
+    said = with_hosts.ask("POST", f"{HOSTS}/worker1/drain")
+    assert said.status == 404
+    assert said.json["detail"].startswith("There is no host 'worker1'. Did you mean 'worker-1'?")
+
+
+def test_what_a_host_needs_to_join_is_told_to_an_admin_once_workers_run(make: Make) -> None:
+    service = make()
+    assert service.ask.by(service.token(Role.RUN))("GET", "/api/v1/cluster").status == 403
+    said = service.ask("GET", "/api/v1/cluster")
+    assert said.status == 503
+    assert said.json["detail"].startswith("No workers run here yet")
+
+
+def test_a_file_that_a_host_has_not_written_is_told(make: Make) -> None:
+    service = make()
+    said = service.ask("POST", "/api/v1/cluster/storage", {"name": "abc"})
+    assert said.status == 409
+    assert "Mount the disk of the server's ORCH_HOME on the host" in said.json["detail"]
+    wrong = service.ask("POST", "/api/v1/cluster/storage", {"name": "../key"})
+    assert wrong.status == 422

@@ -1,0 +1,62 @@
+"""Are hosts listed, drained and used again at a terminal?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import output
+from orchestrator.ledger import Store
+from orchestrator.ledger.records import HostState
+from orchestrator.testing.ledger_rows import host
+from tests.orchestrator.conftest import Orch
+
+
+@pytest.fixture
+def seen(ledger: Callable[[], Store], home: Path) -> Store:
+    """Two hosts, as a leader saw them that has ended since."""
+    home.mkdir()
+    store = ledger()
+    aside = host("worker-2", state=HostState.SET_ASIDE, reason="3 attempts in a row ended here in trouble.")
+    store.see_hosts(store.lead("leader") or 0, [host("worker-1", has={"CPU": 8.0, "GPU": 1.0}), aside])
+    store.release()
+    return store
+
+
+def test_without_any_host_it_says_so(orch: Orch, ledger: Callable[[], Store], home: Path) -> None:
+    home.mkdir()
+    ledger()
+    said = orch("hosts")
+    assert (said.code, said.out, said.err) == (0, "", "No process runs studies now.\n")
+
+
+def test_hosts_are_a_table_with_what_they_have_and_why_they_are_not_used(orch: Orch, seen: Store) -> None:
+    said = orch("hosts")
+    assert said.code == 0
+    header, first, second = said.out.splitlines()
+    assert header.split() == ["host", "state", "has", "at", "work", "reason"]
+    assert first.split() == ["worker-1", "in", "use", "8", "CPUs,", "1", "GPU", "0", "of", "2"]
+    assert "set aside" in second
+    assert "3 attempts in a row ended here in trouble." in second
+    assert said.err == "No process runs studies now. The last one saw these hosts.\n"
+    told = orch("hosts", "--json").json
+    assert told["led"] is False
+    assert [each["state"] for each in told["hosts"]] == ["in use", "set aside"]
+
+
+def test_a_host_is_drained_and_used_again(orch: Orch, seen: Store) -> None:
+    said = orch("hosts", "drain", "worker-1")
+    assert (said.code, said.out) == (0, "worker-1 is drained.\n")
+    assert said.err == "To use it again: orch hosts use worker-1\n"
+    assert seen.hosts()[0].drained_by
+    assert orch("hosts", "--json").json["hosts"][0]["state"] == "drained"
+    assert orch("hosts", "use", "worker-1").out == "worker-1 is used again.\n"
+    assert seen.hosts()[0].drained_by == ""
+
+
+def test_a_wrong_name_is_put_right(orch: Orch, seen: Store) -> None:
+    said = orch("hosts", "drain", "worker1")
+    assert said.code == output.NOT_FOUND
+    assert said.err == "orch: There is no host 'worker1'. Did you mean 'worker-1'? `orch hosts` shows all.\n"
