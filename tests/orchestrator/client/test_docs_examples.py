@@ -99,7 +99,7 @@ def test_every_route_that_a_page_names_is_in_the_document() -> None:
     known = {re.sub(r"\{.*?\}", "x", path) for path in build().openapi()["paths"]}
     for page in PAGES:
         for path in re.findall(r"/api/v1(/[^\s\"`?')]*)", (DOCS / page).read_text()):
-            named = re.sub(r"/(studies|trials)/[^/]+", r"/\1/x", path.rstrip(".,;"))
+            named = re.sub(r"/(studies|trials|hosts)/[^/]+", r"/\1/x", path.rstrip(".,;"))
             assert f"/api/v1{named}" in known | {"/api/v1/openapi.json"}, f"{page}: {path}"
 
 
@@ -108,7 +108,7 @@ def parses(words: list[str]) -> None:
     """The words are a command of this release with its options; it is not run."""
     context = click.Context(cli.orch)
     command: click.Command | None = cli.orch
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         name, *words = words
         command = command.get_command(context, name)
     assert command is not None, name
@@ -119,7 +119,9 @@ def test_the_commands_that_the_pages_show_are_commands_of_this_release() -> None
     shown = 0
     for page in PAGES:
         for line in (line for block in blocks(page, "") for line in block.splitlines()):
-            if found := re.search(r"(?:^|/|run --rm orch )orch ((?:serve|token|study|down|join|hosts)\b.*)$", line):
+            if found := re.search(
+                r"(?:^|/|run --rm orch )orch ((?:serve|token|study|down|join|hosts)\b.*?)(?: &)?$", line
+            ):
                 parses(shlex.split(found[1]))
                 shown += 1
     assert shown >= 8
