@@ -30,6 +30,7 @@ from trainer.protocol import Reply
 
 PATIENCE_S = 0.25  # for the answers to one poll; a round trip takes 0.001 s
 NEWS_S = 2.0  # a worker that has nothing to say answers after this time
+START_S = 300.0  # for a new worker's process to have begun what it was given
 ASK_S = 1.0  # for an idle worker to say that it lives
 MOST_SILENCES = 10  # in a row, until an idle worker counts as hung
 DIED = "The worker died: ended from outside, out of memory, or crashed."
@@ -102,6 +103,7 @@ class RayBackend:
             # Not waited for: calls of one caller are carried out in order, and `begin` never raises.
             slot.actor.begin.remote(launch)
         slot.launch, slot.shape_key, slot.unsaid = launch, launch.shape_key, None
+        slot.begun, slot.submitted_at = False, time.monotonic()
         return True
 
     def poll(self, after: Mapping[AttemptKey, int]) -> dict[AttemptKey, Progress]:
@@ -114,6 +116,10 @@ class RayBackend:
                     news[key] = Progress(known=False)
                 elif slot.lost is not None:
                     news[key] = self._last_words(slot, sequence)
+                elif not slot.begun and time.monotonic() - slot.submitted_at > START_S:
+                    self._end(slot)  # its host has no room after all, or cannot start a process
+                    self._slots.remove(slot)
+                    news[key] = Progress(known=False)
                 else:
                     # An unanswered question stands, unless it asks for less than is wanted now.
                     if slot.request is None or slot.request_after > sequence:
@@ -217,8 +223,9 @@ class RayBackend:
         """A slot for it: warm for this program first, then a new one where nobody has to make way, then any
         that is idle."""
         resources = launch.resources
-        room = {node for node, free in self._open_to(resources, ahead).items() if free}
-        room = {node for node in room if self._nodes.look()[node].name != avoid} or room
+        nodes = dict(self._nodes.look())  # the next look may find one of them gone
+        room = {node for node, free in self._open_to(resources, ahead).items() if free and node in nodes}
+        room = {node for node in room if nodes[node].name != avoid} or room
         if not room:
             return None
         idle = [
@@ -228,18 +235,18 @@ class RayBackend:
         ]
         warm = [slot for slot in idle if slot.shape_key == launch.shape_key]
         if not warm:
-            nodes = {node_id: self._nodes.look()[node_id] for node_id in room}
+            open_ones = [nodes[node_id] for node_id in room]
             empty = [
-                node for node in nodes.values() if count(node, need(resources), self._needs_at(node.node_id))
+                node for node in open_ones if count(node, need(resources), self._needs_at(node.node_id))
             ]
             if empty:
                 return self._hire(min(empty, key=self._load), resources)
             if not idle:
-                node = min(nodes.values(), key=self._load)
+                node = min(open_ones, key=self._load)
                 self._make_way(node, need(resources))
                 return self._hire(node, resources)
-        slot = min(warm or idle, key=lambda slot: self._load(self._nodes.look()[slot.node_id]))
-        return self._answering(slot)
+        slot = min(warm or idle, key=lambda slot: self._load(nodes[slot.node_id]))
+        return self._answering(slot, nodes[slot.node_id])
 
     def _load(self, node: Node) -> tuple[int, str]:
         at_work = [s for s in self._slots if s.node_id == node.node_id and s.launch is not None]
@@ -285,7 +292,7 @@ class RayBackend:
         self._slots.append(slot)
         return slot
 
-    def _answering(self, slot: Slot) -> Slot | None:
+    def _answering(self, slot: Slot, node: Node) -> Slot | None:
         """The slot, if its idle actor may be given something; a fresh one where that has died: what it never
         began must not count as lost."""
         from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
@@ -300,7 +307,7 @@ class RayBackend:
             return None
         except RayActorError:
             self._slots.remove(slot)
-            return self._hire(self._nodes.look()[slot.node_id], slot.resources)
+            return self._hire(node, slot.resources)
         slot.silences = 0
         return slot
 
@@ -345,7 +352,7 @@ class RayBackend:
             self._end(slot)  # another actor is to begin it
             self._slots.remove(slot)
             return progress
-        slot.ended = progress.ended is not None
+        slot.ended, slot.begun = progress.ended is not None, True
         host = slot.host if slot.ended else ""
         return Progress(known=True, events=progress.events[skip:], ended=progress.ended, host=host)
 
@@ -401,6 +408,7 @@ class RayBackend:
             node = self._nodes.look().get(node_id)
             slot = Slot(node_id, place, actor, state.last.resources, node.name if node is not None else "")
             slot.shape_key, slot.adopted, slot.launch = state.last.shape_key, True, state.last
+            slot.begun = True
             self._slots.append(slot)
 
     def _answered(self, requests: list[Any], *, within_s: float) -> set[Any]:

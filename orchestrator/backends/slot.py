@@ -28,6 +28,8 @@ class Slot:
     ended: bool = False  # the attempt is known to be over
     lost: str | None = None  # the actor is dead: why
     kill_reason: str | None = None
+    begun: bool = False  # its worker has answered for that attempt
+    submitted_at: float = 0.0  # monotonic
     request: Any = None  # a poll that has not been answered yet
     request_after: int = 0
     request_waits: bool = False  # it is answered when there is news
