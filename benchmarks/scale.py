@@ -1,12 +1,17 @@
 """Does a study slow down as it grows? A tick's time and memory at 100, 1,000 and 10,000 ended trials.
 
 No-op trials on the simulated backend over a real SQLite ledger. In the end a server process is asked about
-them: how long it takes to create a study of as many trials, to list, and to get.  python -m benchmarks.scale
+them: how long it takes to create a study of as many trials, to list, and to get. And a process of its own
+writes the report of a study of as many rehearsals, with their curves.  python -m benchmarks.scale
 """
 
 from __future__ import annotations
 
+import os
+import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -61,6 +66,8 @@ def measure() -> Result:
         list_s = time.perf_counter() - begun
         store.close()
         asked_ms = asked(Path(folder), spec, f"{study.study_id}.random.0.{trials - 1}")
+    with tempfile.TemporaryDirectory(prefix="orch-bench-") as folder:
+        report_cpu_s, report_mb = reported(Path(folder))
     lost = trials - sum(t.state is TrialState.COMPLETED for t in listed)
     first, last = str(MARKS[0]), str(MARKS[-1])
     return result(
@@ -69,6 +76,8 @@ def measure() -> Result:
             "lost": lost,
             "tick_growth": busy_ms[last] / busy_ms[first],
             "slowest_answer_ms": max(asked_ms.values()),
+            "report_10000_cpu_s": report_cpu_s,
+            "report_10000_mb": report_mb,
         },
         figures={
             "tick_ms": busy_ms,
@@ -76,8 +85,57 @@ def measure() -> Result:
             "list_10000_s": list_s,
             "answer_p95_ms": asked_ms,
         },
-        wants={"lost": "0", "tick_growth": "≤ 1.5", "slowest_answer_ms": "≤ 300"},
+        wants={
+            "lost": "0",
+            "tick_growth": "≤ 1.5",
+            "slowest_answer_ms": "≤ 300",
+            "report_10000_cpu_s": "≤ 10",
+            "report_10000_mb": "≤ 400",
+        },
     )
+
+
+def reported(home: Path) -> tuple[float, float]:
+    """CPU seconds and peak MB of `orch study report` on 10,000 rehearsals of 40 steps."""
+    base = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 40}
+    spec = StudySpec(
+        name="curves",
+        entrypoint="orchestrator.rehearsal",
+        base=base,
+        arms=(
+            Arm(
+                name="random",
+                method="random",
+                trials=MARKS[-1],
+                space=(Parameter(path="optimizer.alpha", low=0.1, high=10, scale="log"),),
+            ),
+        ),
+    )
+    store, clock = open_ledger(f"sqlite:///{home / 'ledger.db'}"), VirtualClock()
+    backend = SimulatedBackend(clock, slots=64)
+    study = create(store, spec, clock=clock).study
+    engine = Engine(store, backend, clock=clock, storage=Storage(home / "runs"), who="benchmark")
+    while store.study(study.study_id).state is StudyState.RUNNING:
+        engine.tick()
+        ahead = backend.next_event_at(ends_only=True)
+        clock.advance_to(clock.monotonic() if ahead is None else ahead)
+    store.close()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    words = [
+        sys.executable,
+        "-m",
+        "orchestrator.cli",
+        "study",
+        "report",
+        "curves",
+        "--out",
+        str(home / "report"),
+    ]
+    done = subprocess.run(words, env={**os.environ, "ORCH_HOME": str(home)}, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = sum(getattr(after, name) - getattr(before, name) for name in ("ru_utime", "ru_stime"))
+    return cpu_s, after.ru_maxrss / 1000  # kB; of the largest child, which this one is
 
 
 def asked(folder: Path, spec: StudySpec, trial: str) -> dict[str, float]:
