@@ -97,7 +97,7 @@ def measure() -> Result:
 
 def reported(home: Path) -> tuple[float, float]:
     """CPU seconds and peak MB of `orch study report` on 10,000 rehearsals of 40 steps."""
-    base = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 40}
+    base = {"steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 40}
     spec = StudySpec(
         name="curves",
         entrypoint="orchestrator.rehearsal",
