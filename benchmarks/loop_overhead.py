@@ -3,8 +3,8 @@
 A `tiny` trial as on a warm worker: 400 steps of 32 sentences, five evaluations of 500 pairs, two checkpoints,
 all reports, no decoding; over the same steps on batches that lie ready. CPU time, one thread on one core,
 in turn. `cold_first_step_s`, `warm_first_step_s`: CPU time up to the end of the first step in a new process,
-without and with the programs of another one on disk. `worker_mb`: what a process holds that has compiled and run the programs of
-`bo-vs-guided --size quick`, as its worker does.  python -m benchmarks.loop_overhead
+without and with the programs of another one on disk. `worker_mb`: what a process holds that has compiled and
+run the programs of `bo-vs-guided --size quick`, as its worker does.  python -m benchmarks.loop_overhead
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ writes the report of a study of as many rehearsals, with their curves.  python -
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -36,24 +36,16 @@ ASKED = 20  # times each
 
 def measure() -> Result:
     trials = MARKS[-1] + TICKS
-    spec = StudySpec(
-        name="scale",
-        entrypoint="benchmarks.noop",
-        base={"x": 0.5},
-        arms=(
-            Arm(name="random", method="random", trials=trials, space=(Parameter(path="x", low=0, high=1),)),
-        ),
-    )
+    searched = Parameter(path="x", low=0, high=1)
+    spec = _spec("scale", "benchmarks.noop", {"x": 0.5}, searched, trials=trials)
     busy_ms: dict[str, float] = {}
     resident_mb: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="orch-bench-") as folder:
-        store = open_ledger(f"sqlite:///{Path(folder) / 'ledger.db'}")
         clock = VirtualClock()
-        backend = SimulatedBackend(clock, slots=1)
-        study = create(store, spec, clock=clock).study
-        engine = Engine(store, backend, clock=clock, storage=Storage(Path(folder) / "runs"), who="benchmark")
+        engine, study_id = _begun(Path(folder), spec, SimulatedBackend(clock, slots=1), clock)
+        store = engine.store
         ended, samples = 0, []
-        while store.study(study.study_id).state is StudyState.RUNNING:
+        while store.study(study_id).state is StudyState.RUNNING:
             begun = time.process_time()
             ended += engine.tick().ended  # it collects one trial and launches the next
             samples.append(time.process_time() - begun)
@@ -62,10 +54,10 @@ def measure() -> Result:
                 busy_ms[str(ended)] = 1000 * statistics.median(samples[-min(TICKS, ended) :])
                 resident_mb[str(ended)] = psutil.Process().memory_info().rss / 1e6
         begun = time.perf_counter()
-        listed = store.trials(study.study_id)
+        listed = store.trials(study_id)
         list_s = time.perf_counter() - begun
         store.close()
-        asked_ms = asked(Path(folder), spec, f"{study.study_id}.random.0.{trials - 1}")
+        asked_ms = asked(Path(folder), spec, f"{study_id}.random.0.{trials - 1}")
     with tempfile.TemporaryDirectory(prefix="orch-bench-") as folder:
         report_cpu_s, report_mb = reported(Path(folder))
     lost = trials - sum(t.state is TrialState.COMPLETED for t in listed)
@@ -95,47 +87,42 @@ def measure() -> Result:
     )
 
 
+def _spec(name: str, entrypoint: str, base: dict[str, Any], searched: Parameter, *, trials: int) -> StudySpec:
+    arm = Arm(name="random", method="random", trials=trials, space=(searched,))
+    return StudySpec(name=name, entrypoint=entrypoint, base=base, arms=(arm,))
+
+
+def _begun(home: Path, spec: StudySpec, backend: SimulatedBackend, clock: VirtualClock) -> tuple[Engine, str]:
+    """An engine over a SQLite ledger with this study, and the study's id."""
+    store = open_ledger(f"sqlite:///{home / 'ledger.db'}")
+    study = create(store, spec, clock=clock).study
+    storage = Storage(home / "runs")
+    return Engine(store, backend, clock=clock, storage=storage, who="benchmark"), study.study_id
+
+
 def reported(home: Path) -> tuple[float, float]:
     """CPU seconds and peak MB of `orch study report` on 10,000 rehearsals of 40 steps."""
-    base = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 40}
-    spec = StudySpec(
-        name="curves",
-        entrypoint="orchestrator.rehearsal",
-        base=base,
-        arms=(
-            Arm(
-                name="random",
-                method="random",
-                trials=MARKS[-1],
-                space=(Parameter(path="optimizer.alpha", low=0.1, high=10, scale="log"),),
-            ),
-        ),
-    )
-    store, clock = open_ledger(f"sqlite:///{home / 'ledger.db'}"), VirtualClock()
+    base = {"steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 40}
+    searched = Parameter(path="optimizer.alpha", low=0.1, high=10, scale="log")
+    spec = _spec("curves", "orchestrator.rehearsal", base, searched, trials=MARKS[-1])
+    clock = VirtualClock()
     backend = SimulatedBackend(clock, slots=64)
-    study = create(store, spec, clock=clock).study
-    engine = Engine(store, backend, clock=clock, storage=Storage(home / "runs"), who="benchmark")
-    while store.study(study.study_id).state is StudyState.RUNNING:
+    engine, study_id = _begun(home, spec, backend, clock)
+    while engine.store.study(study_id).state is StudyState.RUNNING:
         engine.tick()
         ahead = backend.next_event_at(ends_only=True)
-        clock.advance_to(clock.monotonic() if ahead is None else ahead)
-    store.close()
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    words = [
-        sys.executable,
-        "-m",
-        "orchestrator.cli",
-        "study",
-        "report",
-        "curves",
-        "--out",
-        str(home / "report"),
-    ]
-    done = subprocess.run(words, env={**os.environ, "ORCH_HOME": str(home)}, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = sum(getattr(after, name) - getattr(before, name) for name in ("ru_utime", "ru_stime"))
-    return cpu_s, after.ru_maxrss / 1000  # kB; of the largest child, which this one is
+        if ahead is not None:
+            clock.advance_to(ahead)
+    engine.store.close()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.cli", "study", "report", "curves"],
+        env={**os.environ, "ORCH_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+    )
+    _, status, used = os.wait4(process.pid, 0)  # of this child alone
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1000  # kB
 
 
 def asked(folder: Path, spec: StudySpec, trial: str) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Do hyperparameters learned while the model trains beat static ones found by Bayesian optimization?
 
 Command   orch study create bo-vs-guided --size quick     (sizes: smoke, quick, laptop, paper)
-Run time  quick: 9 minutes planned on 2 cores, and compiling; laptop: 69 minutes planned;
+Run time  quick: 8 minutes planned on 2 cores, and compiling; laptop: 69 minutes planned;
           paper: 613 search runs, about 44,500 TPUv3 chip-hours, and confirmations and controls
 Expected  the paper's Table 2 (de-en, BLEU; α, β1, α+β1): base 38.6, 38.6, 38.6; + BO 39.4, 39.4, 39.5;
           guided 39.6, 39.8, 39.9; guided + BO over η̂ 39.7, 39.8, 39.9
