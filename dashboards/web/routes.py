@@ -260,6 +260,7 @@ class _Pages:
         self._environment = pages.environment(html=True)
         self._environment.filters |= words.filters()
         self._environment.globals |= {"asset": files.address, "api": API, "plotly_styles": files.styles}
+        self._environment.globals["several_hosts"] = False  # where no page could be read
 
     def page(self, template: str, make: Callable[[Request], Given]) -> Callable[[Request], Response]:
         """A route that shows what is read for it."""
@@ -267,8 +268,9 @@ class _Pages:
         def respond(request: Request) -> Response:
             def made(role: str | None) -> Response:
                 if role is not None:
-                    several = {"several_hosts": self._several_hosts()}
-                    return self._made(request, template, {**several, **make(request)}, role)
+                    given = make(request)
+                    given["several_hosts"] = self._several_hosts()
+                    return self._made(request, template, given, role)
                 if template.endswith("_live.html.j2"):
                     return HTMLResponse("Sign in first.", 401, SAFE)
                 return _to_login(request)

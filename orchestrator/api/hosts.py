@@ -48,7 +48,7 @@ class Cluster(BaseModel):
 
 
 class Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "0" * 32}]})
     name: str = Field(
         pattern=f"^{shared.ANSWER.pattern}$", description="The file in `.hosts` that the host has written."
     )
@@ -59,7 +59,7 @@ class Shared(BaseModel):
 
 
 @router.get(
-    "/hosts", summary="List the hosts that run trials", response_model=HostList, responses=told(401, 503)
+    "/hosts", summary="List the hosts that run trials", response_model=HostList, responses=told(401, 403)
 )
 def list_hosts(parts: Here, _: Reader) -> Any:
     """What each has, what runs there, which are not used and why: as whoever leads saw them last."""

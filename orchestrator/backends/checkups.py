@@ -27,9 +27,9 @@ class Asked:
 
 
 def of_hosts(address: str, token_path: Path | None, root: Path) -> list[Asked]:
+    ray, connected_here = connect(address, token_path, NAMESPACE)  # sets what Ray reads when it is imported
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ray, connected_here = connect(address, token_path, NAMESPACE)
     try:
         word = shared.word_of(root)
         ask = ray.remote(num_cpus=0, max_retries=0)(checkup.examined)

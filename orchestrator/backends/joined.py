@@ -76,13 +76,14 @@ def is_kept(home: str | Path) -> bool:
 def _keep_apart(home: str | Path) -> None:
     """In a process of its own."""
     with (folder(home) / "keeper.log").open("ab") as log:
-        subprocess.Popen(
+        keeper = subprocess.Popen(
             [sys.executable, "-m", "orchestrator.backends.joined", str(Path(home).absolute())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
         )
+    keeper.returncode = 0  # it outlives this process, which does not wait for it
 
 
 def keep(home: Path, *, wait: Callable[[float], None] = time.sleep) -> None:

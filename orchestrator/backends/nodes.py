@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.backends import ray_private
@@ -36,11 +36,11 @@ class Nodes:
             listed = self._ask(self._ray.nodes)
             draining = self._ask(ray_private.draining)
             alive = [each for each in listed if each["Alive"]]
-            names = Counter(each["NodeManagerHostname"] for each in alive)
+            names = self._named(alive)
             self._known = {
                 each["NodeID"]: Node(
                     each["NodeID"],
-                    _name(each, alone=names[each["NodeManagerHostname"]] == 1),
+                    names[each["NodeID"]],
                     each["Resources"],
                     each["NodeManagerAddress"],
                     labels=each.get("Labels") or {},
@@ -52,8 +52,13 @@ class Nodes:
             self._looked_at = self._now()
         return self._known
 
-
-def _name(listed: Mapping[str, Any], *, alone: bool) -> str:
-    """The machine's, and a piece of the node's id where several are called so."""
-    name: str = listed["NodeManagerHostname"]
-    return name if alone else f"{name}-{listed['NodeID'][:6]}"
+    def _named(self, alive: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        """By node id: the machine's name, and a piece of the id where several are called so. A host keeps the
+        name that it was seen by first: what runs there is known by it."""
+        number = Counter(each["NodeManagerHostname"] for each in alive)
+        names = {}
+        for each in alive:
+            node_id, name = each["NodeID"], each["NodeManagerHostname"]
+            now = name if number[name] == 1 else f"{name}-{node_id[:6]}"
+            names[node_id] = self._known[node_id].name if node_id in self._known else now
+        return names

@@ -236,9 +236,7 @@ class RayBackend:
         warm = [slot for slot in idle if slot.shape_key == launch.shape_key]
         if not warm:
             open_ones = [nodes[node_id] for node_id in room]
-            empty = [
-                node for node in open_ones if count(node, need(resources), self._needs_at(node.node_id))
-            ]
+            empty = [node for node in open_ones if count(node, need(resources), self._needs_at(node.node_id))]
             if empty:
                 return self._hire(min(empty, key=self._load), resources)
             if not idle:

@@ -12,7 +12,7 @@ from trainer.protocol import whole
 
 FOLDER = ".hosts"  # below the root of all runs; no study has such a name
 WORD = "word"
-ANSWER = re.compile(r"[A-Za-z0-9_-]{1,64}")
+ANSWER = re.compile(r"[0-9a-f]{32}")
 
 
 def word_of(root: Path) -> str:

@@ -94,13 +94,18 @@ def test_a_host_joins_serves_and_leaves_with_nothing_lost(server: Server, homes:
     until(lambda: len(pids()) == 4)
     there = {key for key, pid in pids().items() if pid in workers_of(b)}
     assert len(there) == 2
+    until(
+        lambda: (
+            [(host["state"], host["places"], len(host["at_work"])) for host in server.get("/hosts")["items"]]
+            == [("in use", 2, 2)] * 2
+        )
+    )
     seen = server.get("/hosts")["items"]
-    assert [(host["state"], host["places"], len(host["at_work"])) for host in seen] == [("in use", 2, 2)] * 2
     told = json.loads(orch(a, "hosts", "--json").stdout)
     assert told["led"]
     assert [host["name"] for host in told["hosts"]] == [host["name"] for host in seen]
     asked = json.loads(orch(a, "doctor", "--cluster", "--json").stdout)
-    assert asked["ok"], asked
+    assert asked.get("ok"), asked
     assert len(asked["checks"]) == 2
 
     left = orch(b, "down")

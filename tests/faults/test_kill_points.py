@@ -160,7 +160,7 @@ def test_the_wires_cover_every_call_that_writes() -> None:
     reads = {
         "lead", "release", "create_study", "study", "studies", "trial", "trials", "counts", "counts_of",
         "attempts", "live_attempts", "events", "newest_event", "leader", "close", "slots", "poll", "renew",
-        "together", "room", "tallies", "best", "await_news", "free", "hosts",
+        "together", "room", "tallies", "best", "await_news", "free", "hosts", "keep_off", "ledger_id",
     }  # fmt: skip
     offered = {n for port in (Ledger, Backend) for n in vars(port) if not n.startswith("_")}
     assert offered - reads <= {*WRITES, *ACTS}

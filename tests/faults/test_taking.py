@@ -72,7 +72,7 @@ def test_the_controls_follow_the_better_run_on_fresh_seeds(
         assert trials[take]["config"]["guidance"] == {"estimator": "off", "learn": []}
         assert trials[take]["config"]["seed"] == 1000
         named = trials[take]["config"]["schedule"].get("name")
-        assert named == (None if take == "schedule-mean" else f"ROOT/s1/schedules/s1.guided.0.1.{take}.npz")
+        assert named == (None if take == "schedule-mean" else f"runs:s1/schedules/s1.guided.0.1.{take}.npz")
     assert trials["schedule-mean"]["config"]["optimizer"]["alpha"] > 1  # between the start and where it went
 
 

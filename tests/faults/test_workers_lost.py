@@ -55,18 +55,18 @@ def test_a_lost_worker_is_retried_from_its_checkpoint(
 
 def _machines_restart(place: World, attempt: AttemptRow, *, ends: bool) -> list[Event]:
     """After all that this attempt had to say, which only its journal has heard; the words of it."""
-    folder = Storage(place.folder).folder("s1", *attempt.key)
     place.clock.advance(3600)
     progress = place.backend.poll({attempt.key: 0})[attempt.key]
     said = list(progress.events if ends else progress.events[:-3])
-    journal = Journal(folder)
+    storage = Storage(place.folder)
+    journal = Journal(storage.folder("s1", *attempt.key))
     for event in said:
         journal.event(event)
     if ends and progress.ended is not None:
         journal.end(progress.ended)
     journal.close()
     place.backend.close(end_workers=True)
-    return said
+    return [storage.keyed(event) for event in said]  # as the ledger holds them
 
 
 @pytest.mark.fault(8)

@@ -46,7 +46,7 @@ def test_every_operation_is_a_verb_and_a_noun_and_has_a_plain_summary(make: Make
     document = make().ask("GET", "/api/v1/openapi.json").json
     names = [operation["operationId"] for _, _, operation in _operations(document)]
     assert len(names) == len(set(names))
-    verbs = "list|get|create|plan|pause|drain|resume|cancel|extend|retry|delete|stream"
+    verbs = "list|get|create|plan|pause|drain|resume|cancel|extend|retry|delete|stream|use|check"
     assert [name for name in names if not re.fullmatch(rf"({verbs})_[a-z_]+", name)] == []
     summaries = [operation["summary"] for _, _, operation in _operations(document)]
     assert len(summaries) == len(set(summaries))
@@ -62,7 +62,9 @@ def test_every_body_has_an_example_that_the_service_takes(service: Service) -> N
         for _, _, operation in _operations(document)
         for content in operation.get("requestBody", {"content": {}})["content"].values()
     }
-    assert bodies.keys() == {"create_study", "plan_study", "extend_study", "create_session"}
+    assert bodies.keys() == {
+        "create_study", "plan_study", "extend_study", "create_session", "check_storage",
+    }  # fmt: skip
     for name, content in bodies.items():
         schema = content["schema"]
         if "$ref" in schema:

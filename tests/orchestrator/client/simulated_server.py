@@ -45,13 +45,16 @@ class Rehearsing:
         self._backend = backend
 
     def submit(self, launch: Launch, ahead: Sequence[Resources] = (), *, avoid: str = "") -> bool:
-        return self._backend.submit(replace(launch, entrypoint=rehearse.REHEARSAL, code=None), ahead)
+        rehearsed = replace(launch, entrypoint=rehearse.REHEARSAL, code=None)
+        return self._backend.submit(rehearsed, ahead, avoid=avoid)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
 
-def open_host(settings: Settings, store: Store, *, workers: int | None = None) -> host.Host:
+def open_host(
+    settings: Settings, store: Store, *, workers: int | None = None, lasting: bool = False
+) -> host.Host:
     slots = workers or settings.workers
     backend: Any = Rehearsing(SimulatedBackend(Fast(), slots=slots))
     engine = Engine(store, backend, clock=Fast(), storage=Storage(settings.runs), who=whoami())

@@ -58,8 +58,8 @@ def rehearsing(machines: dict[int, Any], monkeypatch: pytest.MonkeyPatch) -> dic
     """Simulated machines on which every trial of the trainer is a rehearsal."""
     submit = SimulatedBackend.submit
 
-    def rehearse(backend: SimulatedBackend, launch: Launch) -> bool:
-        return submit(backend, replace(launch, entrypoint=REHEARSAL, code=None))
+    def rehearse(backend: SimulatedBackend, launch: Launch, ahead: Any = (), *, avoid: str = "") -> bool:
+        return submit(backend, replace(launch, entrypoint=REHEARSAL, code=None), ahead, avoid=avoid)
 
     monkeypatch.setattr(SimulatedBackend, "submit", rehearse)
     return machines
