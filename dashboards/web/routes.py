@@ -269,8 +269,9 @@ class _Pages:
             def made(role: str | None) -> Response:
                 if role is not None:
                     given = make(request)
-                    given["several_hosts"] = self._several_hosts()
-                    return self._made(request, template, given, role)
+                    return self._made(
+                        request, template, {**given, "several_hosts": self._several_hosts()}, role
+                    )
                 if template.endswith("_live.html.j2"):
                     return HTMLResponse("Sign in first.", 401, SAFE)
                 return _to_login(request)
