@@ -26,7 +26,7 @@ from __future__ import annotations
 import enum
 import json
 import os
-import threading
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -113,8 +113,9 @@ class Reporter(Protocol):
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A file that is there whole or not at all: what is written to the path that is given takes its place."""
-    unfinished = path.with_name(f"unfinished-{os.getpid()}-{threading.get_ident()}-{path.name}")
+    """A file that is there whole or not at all: what is written to the path that is given takes its place.
+    No two writers are given the same one, on whichever machines they are."""
+    unfinished = path.with_name(f"unfinished-{secrets.token_hex(8)}-{path.name}")
     try:
         yield unfinished
         os.replace(unfinished, path)

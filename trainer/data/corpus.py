@@ -24,7 +24,8 @@ from trainer.data.filters import Count, Survey, Tell
 from trainer.data.sources import Source, named
 from trainer.protocol import whole
 
-OPENINGS = "test-openings.jsonl"
+OPENINGS = "test-openings"
+_OPENINGS_BEFORE = "test-openings.jsonl"  # where older versions wrote
 _LEAST_PAIRS = 4  # one for each split
 _SURVEY_RULES = 1  # raise it where a survey's numbers change their meaning
 
@@ -85,10 +86,10 @@ def open_corpus(config: DataConfig, *, home: Path, guide_pairs: int = 0, tell: T
 
 def openings(home: Path) -> list[dict[str, Any]]:
     """Who opened a test split, oldest first."""
-    file = home / OPENINGS
-    return (
-        [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
-    )
+    before = home / _OPENINGS_BEFORE
+    lines = before.read_text(encoding="utf-8").splitlines() if before.exists() else []
+    lines += [file.read_text(encoding="utf-8") for file in (home / OPENINGS).glob("[!u]*.json")]
+    return sorted(map(json.loads, lines), key=lambda line: float(line["unix_s"]))
 
 
 def _surveyed(
@@ -145,7 +146,8 @@ def _cut(
 def _test(
     source: Source, text: Mapping[str, _Split], *, fingerprint: str, home: Path
 ) -> Callable[[str], Pairs]:
-    """Hands the test split out and writes that down. What is fetched only now is held against train now."""
+    """Hands the test split out and writes that down, once for each reason however many processes and hosts
+    do so. What is fetched only now is held against train now."""
     fetch = source.fetch_test
     here: Pairs = text["test"].pairs if "test" in text else []
     trained_on = text["train"].survey.source if fetch else None
@@ -156,9 +158,12 @@ def _test(
         line["fingerprint"] = fingerprint
         if trained_on is not None:
             line["overlap"] = int(np.isin(filters.survey(opened).source, trained_on).sum())
-        home.mkdir(parents=True, exist_ok=True)
-        with (home / OPENINGS).open("a", encoding="utf-8") as file:  # one write: lines stay whole
-            file.write(json.dumps(line) + "\n")
+        name = hashlib.sha256(json.dumps([source.name, fingerprint, why]).encode()).hexdigest()[:24]
+        file = home / OPENINGS / f"{name}.json"
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with whole(file) as unfinished:
+                unfinished.write_text(json.dumps(line), encoding="utf-8")
         return opened
 
     return test

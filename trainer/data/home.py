@@ -1,7 +1,7 @@
 """Where are text, vocabularies and compiled programs kept from one run to the next?
 
 Under ORCH_HOME (./orch-data), which an orchestrator gives its workers. What is deleted is made again, but
-for data/test-openings.jsonl, the record of who opened a test split.
+for data/test-openings, the record of who opened a test split.
 """
 
 from __future__ import annotations

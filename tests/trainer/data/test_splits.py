@@ -200,6 +200,7 @@ def test_every_opening_of_the_test_split_is_written_down(tmp_path: Path) -> None
     assert openings(home) == []
     corpus.test("the first")
     opened(path, home).test("the second, ä")
+    opened(path, home).test("the first")  # another process of the same run
     lines = openings(home)
     assert [line["why"] for line in lines] == ["the first", "the second, ä"]
     assert {line["fingerprint"] for line in lines} == {corpus.fingerprint}
