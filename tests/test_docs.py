@@ -172,7 +172,7 @@ def _commands(text: str) -> Iterator[list[str]]:
                 continue
             words = shlex.split(inner[1] if inner else line, comments=True)
             starts = [i for i, word in enumerate(words) if word == "orch" or word.endswith("bin/orch")]
-            ends = [i for i, word in enumerate(words) if word in ("|", "||", "&&", ";", ">")]
+            ends = [i for i, word in enumerate(words) if word in ("|", "||", "&&", "&", ";", ">")]
             arguments = words[starts[-1] + 1 : min([*ends, len(words)])] if starts else []
             if arguments:  # a word `orch` at the end is a user's name, or a service's
                 yield arguments
@@ -184,7 +184,7 @@ def _parsed(arguments: list[str]) -> dict[str, Any]:
         return vars(PASSED_ON[arguments[0]]().parse_args(arguments[1:]))
     command: click.Command = orch
     context = click.Context(orch)
-    while isinstance(command, click.Group) and not arguments[0].startswith("-"):
+    while isinstance(command, click.Group) and arguments and not arguments[0].startswith("-"):
         name, *arguments = arguments
         found = command.get_command(context, name)
         if found is None:

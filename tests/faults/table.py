@@ -20,8 +20,9 @@ What may go wrong under a study, what must hold all the same, and which tests sh
 another, or where a fault has no test.
 
 *Real* tests hit real processes, servers, disks or files. *Simulated* ones run the engine on a virtual clock
-over simulated workers, or the service inside the test. *Slow* ones run with `make test-slow`, the others with
-`make test`. By hand, round after round under the real trainer: `python -m tests.faults.rounds --rounds 20`.
+over simulated workers, or the service inside the test. *Slow* ones run with `make test-slow`, those on
+several *hosts* with `make test-hosts` as root, the others with `make test`. By hand, round after round under
+the real trainer: `python -m tests.faults.rounds --rounds 20`.
 """
 INVARIANTS = (
     ("I1", "Every trial that was asked for is there."),
@@ -128,6 +129,44 @@ ROWS = (
         "No token, a wrong one, somebody else's; an address that others reach, without a token",
         "401, 403 or 404; or it does not start. No log, tag or error holds a secret.",
     ),
+    (
+        "Of several hosts one is gone, with all its processes at once, in mid-step or in a save",
+        "What ran there is lost within 30 s of Ray's own notice, and goes on elsewhere from the newest safe "
+        "checkpoint. At most one checkpoint interval is trained again, and both attempts are charged.",
+    ),
+    (
+        "The link to a host is cut for 10 s, or for 90 s, and then restored",
+        "10 s: nothing is lost. 90 s: what ran there goes on elsewhere, and the host is used again.",
+    ),
+    (
+        "The head of Ray dies for 5 s, 60 s, or for good",
+        "orch's own comes back as it was: other hosts train on, and are found again. Of a foreign one that "
+        "keeps nothing: attempts go on from their checkpoints. The leader lives on, and says why it waits.",
+    ),
+    (
+        "The leader is killed (-9) while it hires, begins or adopts on several hosts",
+        "The next one finds the same, no attempt begins twice, and after `orch down` no worker is left.",
+    ),
+    (
+        "On one host the mount of the runs is away for a minute, or read-only",
+        "Its trials go on elsewhere. The host is set aside with the reason, and taken back by itself.",
+    ),
+    (
+        "On one host alone the disk is full",
+        "Its trials go on elsewhere. The host is set aside with the reason, and taken back by itself.",
+    ),
+    (
+        "One host's clock is an hour off, or it lacks the training code, or has other code",
+        "Costs do not change. What cannot be loaded there goes on elsewhere, and counts no failure.",
+    ),
+    (
+        "The newest checkpoint is damaged, and so is one of an earlier attempt",
+        "The newest good one of any attempt is used, and the report says so.",
+    ),
+    (
+        "A host joins with a wrong token, with no route to the service, without its disk, or twice",
+        "A sentence and an exit code; the second time changes nothing.",
+    ),
 )
 
 
@@ -137,6 +176,12 @@ class Shown:
     test: str  # file::name, below tests/
     real: bool
     slow: bool
+    hosts: bool = False
+
+    @property
+    def words(self) -> str:
+        marks = {"slow": self.slow, "hosts": self.hosts}
+        return ", ".join(["real" if self.real else "simulated", *(name for name, on in marks.items() if on)])
 
 
 def marks(source: str, file: str) -> Iterator[Shown]:
@@ -159,12 +204,13 @@ def marks(source: str, file: str) -> Iterator[Shown]:
 
 
 def _of_test(test: str, found: list[ast.AST]) -> Iterator[Shown]:
-    slow = any(isinstance(mark, ast.Attribute) and mark.attr == "slow" for mark in found)
+    named_so = {mark.attr for mark in found if isinstance(mark, ast.Attribute)}
     for mark in found:
         if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Attribute) and mark.func.attr == "fault":
             named = {word.arg: ast.literal_eval(word.value) for word in mark.keywords}
             for row in mark.args:
-                yield Shown(ast.literal_eval(row), test, named.get("real", False), slow)
+                slow, hosts = (name in named_so for name in ("slow", "hosts"))
+                yield Shown(ast.literal_eval(row), test, named.get("real", False), slow, hosts)
 
 
 def collected() -> list[Shown]:
@@ -195,11 +241,7 @@ def page(shown: list[Shown]) -> str:
         "|---|---|---|---|",
     ]
     for number, (fault, holds) in enumerate(ROWS, start=1):
-        tests = "<br>".join(
-            f"`{s.test}` ({'real' if s.real else 'simulated'}{', slow' if s.slow else ''})"
-            for s in shown
-            if s.row == number
-        )
+        tests = "<br>".join(f"`{s.test}` ({s.words})" for s in shown if s.row == number)
         lines.append(f"| {number} | {fault} | {holds} | {tests} |")
     return "\n".join([*lines, "", "Up: [Operate](README.md#operate)"]) + "\n"
 

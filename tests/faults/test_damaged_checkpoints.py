@@ -100,6 +100,7 @@ def _key(checkpoint: Path) -> str:
     return "/".join(checkpoint.parts[-4:])
 
 
+@pytest.mark.fault(35, real=True)
 def test_a_run_falls_back_over_attempts_and_the_ledger_names_what_it_used_and_what_was_damaged(
     runs: Runs,
 ) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,23 @@ from tests.faults.world import small_study
 from tests.hosts.machines import Machine, Network, until
 
 WORKERS = 2
+PACE = {"pace_s": 0.02}  # a step of the rehearsal
 
 
 class Cluster:
     """A serves, B has joined."""
 
-    def __init__(self, net: Network, home: Path, word: str, *, joined: bool = True) -> None:
+    def __init__(self, net: Network, home: Path, word: str, *, joined: bool = True, **env: str) -> None:
         self.home, self.net = home, net
-        self.env = {"ORCH_HOME": str(home), "ORCH_WORKERS": str(WORKERS), "ORCH_MLFLOW": "off"}
+        self.code = home / "code"  # training code of one's own, on A and B at the same path
+        self.code.mkdir()
+        self.env = {
+            "ORCH_HOME": str(home),
+            "ORCH_WORKERS": str(WORKERS),
+            "ORCH_MLFLOW": "off",
+            "PYTHONPATH": str(self.code),
+            **env,
+        }
         self.a, self.b = net.machine(f"a{word}"), net.machine(f"b{word}")
         self.serve()
         if joined:
@@ -30,10 +40,10 @@ class Cluster:
 
     def serve(self) -> None:
         words = ("serve", "--host", "0.0.0.0", "--port", "8000")
-        log = (self.home / "serve.log").open("a")
-        self.process = self.a.start(
-            sys.executable, "-m", "orchestrator.cli", *words, env=self.env, stdout=log, stderr=log
-        )
+        with (self.home / "serve.log").open("a") as log:
+            self.process = self.a.start(
+                sys.executable, "-m", "orchestrator.cli", *words, env=self.env, stdout=log, stderr=log
+            )
         self.url = f"http://{self.a.address}:8000"
         until(lambda: self.ready()["engine"] == "leading")
 
@@ -56,17 +66,27 @@ class Cluster:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
-    def join(self, machine: Machine) -> None:
-        done = self.orch(machine, "join", self.url, "--insecure")
+    def join(self, machine: Machine, **env: str) -> None:
+        done = self.orch(machine, "join", self.url, "--insecure", **env)
         assert done.returncode == 0, done.stderr
         until(lambda: machine.name in {host["name"] for host in self.ask("/hosts")["items"]}, within_s=15)
 
-    def orch(self, machine: Machine, *words: str) -> subprocess.CompletedProcess[str]:
-        return machine.orch(*words, env={**self.env, "ORCH_TOKEN": self.key})
+    def orch(self, machine: Machine, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return machine.orch(*words, env={**self.env, "ORCH_TOKEN": self.key, **env})
 
     # -- studies -----------------------------------------------------------------------------------------
-    def study(self, name: str, *, trials: int = 4, steps: int = 1500, **changes: Any) -> str:
-        base = {**small_study().base, "steps": steps, "rehearsal": {"pace_s": 0.02}}
+    def study(
+        self,
+        name: str,
+        *,
+        trials: int = 4,
+        steps: int = 1500,
+        every: int = 20,
+        rehearsal: Mapping[str, Any] = PACE,
+        **changes: Any,
+    ) -> str:
+        saving = {"checkpoint_every_steps": every, "rehearsal": dict(rehearsal)}
+        base = {**small_study().base, "steps": steps, **saving}
         arms = [{"name": "base", "method": "fixed", "trials": trials}]
         spec = small_study(name=name, base=base, arms=arms, **changes)
         made = self.ask("/studies", {"spec": spec.model_dump(mode="json", exclude_defaults=True)})

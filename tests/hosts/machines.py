@@ -79,7 +79,8 @@ class Machine:
             text=True,
         )
         assert self._init.stdout is not None
-        assert self._init.stdout.readline() == "up\n"
+        with self._init.stdout as said:
+            assert said.readline() == "up\n"
         children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children").read_text().split()
         self._pid = int(children[0])
         inner = f"{self._link}i"

@@ -16,6 +16,7 @@ from tests.hosts.machines import until
 
 pytestmark = pytest.mark.hosts
 INTERVAL = 20  # steps between two checkpoints of the rehearsal
+STEPS = 1500
 
 
 def settled(cluster: Cluster, study: str) -> None:
@@ -27,8 +28,12 @@ def settled(cluster: Cluster, study: str) -> None:
         store.close()
 
 
-def test_a_host_that_is_gone_loses_at_most_the_steps_since_a_checkpoint(cluster: Cluster) -> None:
-    study = cluster.study("gone")
+@pytest.mark.fault(28, real=True)
+@pytest.mark.parametrize("every", [INTERVAL, 1], ids=["in mid-step", "in a save"])
+def test_a_host_that_is_gone_loses_at_most_the_steps_since_a_checkpoint(cluster: Cluster, every: int) -> None:
+    """Where each step saves and none takes any time, most kills fall into a save."""
+    pace = {"pace_s": 0.02} if every > 1 else {"pace_s": 0.0}
+    study = cluster.study("gone", steps=STEPS if every > 1 else 15 * STEPS, every=every, rehearsal=pace)
     places = cluster.begun(study, 4)
     on_b = [trial for trial, host in places.items() if host == cluster.b.name]
     assert len(on_b) == 2
@@ -44,11 +49,13 @@ def test_a_host_that_is_gone_loses_at_most_the_steps_since_a_checkpoint(cluster:
             assert attempts[1]["provenance"]["host"] == cluster.a.name
             assert attempts[1]["resumed_from"]
             steps = sum(a["clocks"]["steps"] for a in attempts)
-            assert 1500 <= steps <= 1500 + INTERVAL
+            wanted = STEPS if every > 1 else 15 * STEPS
+            assert wanted <= steps <= wanted + every
         else:
             assert [a["state"] for a in attempts] == ["completed"]
 
 
+@pytest.mark.fault(29, real=True)
 @pytest.mark.parametrize("cut_s", [10, 90])
 def test_a_link_that_is_cut_and_mended(cluster: Cluster, cut_s: int) -> None:
     study = cluster.study("cut", steps=6000)
@@ -70,6 +77,7 @@ def test_a_link_that_is_cut_and_mended(cluster: Cluster, cut_s: int) -> None:
         assert states == (["completed"] if cut_s == 10 else ["lost", "completed"]), tried[trial]
 
 
+@pytest.mark.fault(30, real=True)
 @pytest.mark.parametrize("away_s", [5, 60])
 def test_the_head_dies_and_comes_back(cluster: Cluster, away_s: int) -> None:
     """With the service, as when its machine is restarted; B's trials train on and are found again."""
@@ -89,6 +97,7 @@ def test_the_head_dies_and_comes_back(cluster: Cluster, away_s: int) -> None:
         assert states == (["completed"] if trial in on_b else ["lost", "completed"]), attempts
 
 
+@pytest.mark.fault(33, real=True)
 def test_a_host_whose_disk_is_full_is_set_aside_and_taken_back(cluster: Cluster) -> None:
     study = cluster.study("full", trials=12, steps=300, retries={"attempts": 5})
     cluster.begun(study, 4)
@@ -102,6 +111,7 @@ def test_a_host_whose_disk_is_full_is_set_aside_and_taken_back(cluster: Cluster)
     settled(cluster, study)
 
 
+@pytest.mark.fault(32, real=True)
 def test_a_host_where_the_mount_is_read_only_is_set_aside(cluster: Cluster) -> None:
     study = cluster.study("readonly", trials=12, steps=300, retries={"attempts": 5})
     cluster.begun(study, 4)
@@ -114,6 +124,22 @@ def test_a_host_where_the_mount_is_read_only_is_set_aside(cluster: Cluster) -> N
     assert any("Read-only" in a["reason"] or "read-only" in a["reason"] for t in tried.values() for a in t)
 
 
+@pytest.mark.fault(32, real=True)
+def test_a_host_whose_mount_is_away_for_a_minute_is_set_aside_and_taken_back(cluster: Cluster) -> None:
+    study = cluster.study("away", trials=12, steps=600, retries={"attempts": 5})
+    cluster.begun(study, 4)
+    runs = cluster.home / "runs"
+    cluster.b.sh(f"mount -t tmpfs -o ro none {runs}")  # on B alone: nothing that was there is, and no room
+    until(lambda: cluster.host(cluster.b)["state"] == "set aside", within_s=120)
+    _sleep(60)
+    cluster.b.sh(f"umount {runs}")
+    until(lambda: cluster.host(cluster.b)["state"] == "in use", within_s=120)
+    tried = cluster.done(study, within_s=400)
+    settled(cluster, study)
+    assert all(attempts[-1]["state"] == "completed" for attempts in tried.values())
+
+
+@pytest.mark.fault(31, real=True)
 @pytest.mark.parametrize("after_s", [0.0, 0.3, 1.0, 3.0])
 def test_the_service_is_killed_while_it_hires_and_adopts(cluster: Cluster, after_s: float) -> None:
     study = cluster.study("killed", trials=6, steps=400)
@@ -135,6 +161,7 @@ def test_the_service_is_killed_while_it_hires_and_adopts(cluster: Cluster, after
     assert not cluster.a.pids("ray::")
 
 
+@pytest.mark.fault(36, real=True)
 def test_who_cannot_join_is_told_why(cluster: Cluster) -> None:
     wrong = cluster.b.orch(
         "join", cluster.url, "--insecure", env={**cluster.env, "ORCH_TOKEN": "orch_" + "x" * 43}

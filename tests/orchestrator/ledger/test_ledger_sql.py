@@ -34,7 +34,6 @@ from orchestrator.ledger.records import (
     StudyState,
     Token,
     TrialRow,
-    TrialState,
     Wish,
 )
 from orchestrator.ledger.sql import SqlLedger
@@ -423,34 +422,3 @@ def test_a_leader_past_whom_another_got_learns_of_it(file: Path, opened: Callabl
     Path(f"{file}.lock").unlink()  # what nobody should do
     assert second.lead("second") == 2
     assert first.lead("first") is None
-
-
-# -- cost --------------------------------------------------------------------------------------------------
-
-
-def test_what_a_tick_reads_comes_from_an_index(file: Path, opened: Callable[..., SqlLedger]) -> None:
-    ledger = opened(f"sqlite:///{file}")
-    with_live_attempt(ledger)
-    with closing(sqlite3.connect(file)) as plain:
-        asked: list[str] = []
-
-        def plan(read: Callable[[], object]) -> str:
-            asked.clear()
-            with ledger._engine.connect() as connection:
-                assert connection.connection.dbapi_connection is not None
-                connection.connection.dbapi_connection.set_trace_callback(asked.append)
-            read()
-            return "; ".join(str(row[3]) for row in plain.execute(f"EXPLAIN QUERY PLAN {asked[-1]}"))
-
-        assert plan(ledger.live_attempts) == "SCAN attempts USING INDEX attempts_live"
-        assert plan(ledger.open_wishes) == "SCAN wishes USING INDEX wishes_open"
-        counts = "SEARCH trials USING COVERING INDEX trials_by_state (study_id=?)"
-        assert plan(lambda: ledger.counts_of(["s1", "s2"])) == counts  # and nothing is sorted
-        waiting = plan(lambda: ledger.trials("s1", states={TrialState.WAITING, TrialState.RUNNING}))
-        assert "INDEX trials_by_state (study_id=? AND state=?" in waiting
-        assert "INDEX events_of_trial (trial_id=? AND event_id>?)" in plan(
-            lambda: ledger.events(after=9, trial_id=T0)
-        )
-        assert "INDEX events_of_study (study_id=? AND event_id>?)" in plan(
-            lambda: ledger.events(after=9, study_id="s1")
-        )

@@ -1,0 +1,34 @@
+"""Does the live page show the hosts, to whom it is to, and what a study waits for?"""
+
+from __future__ import annotations
+
+from orchestrator.ledger.records import HostState, StudyState
+from orchestrator.testing.ledger_rows import host
+from tests.dashboards.asgi import get
+from tests.dashboards.web.test_web import filled, served
+
+
+def test_several_hosts_have_a_page_of_their_own_and_one_has_none() -> None:
+    store = filled(state=StudyState.RUNNING)
+    epoch = store.lead("test") or 0
+    store.see_hosts(epoch, [host("worker-1")])
+    assert 'href="/hosts"' not in get(served(store), "/").text
+    aside = host("worker-2", state=HostState.SET_ASIDE, reason="3 attempts <in> a row")
+    store.see_hosts(epoch, [host("worker-1"), aside])
+    assert 'href="/hosts"' in get(served(store), "/").text
+    text = get(served(store), "/hosts").text
+    assert "worker-1" in text
+    assert "3 attempts &lt;in&gt; a row" in text
+    assert "/hosts/worker-1/drain" in text
+    assert "/hosts/worker-1/drain" not in get(served(store, role="run"), "/hosts").text
+    store.drain_host("worker-1", by="ada")
+    text = get(served(store), "/hosts/live").text
+    assert "/hosts/worker-1/use" in text
+    assert "ada wants it empty." in text
+
+
+def test_a_study_says_why_it_waits_for_a_host() -> None:
+    store = filled(state=StudyState.RUNNING)
+    why = "It waits for a host with 4 TPU chips; 2 are draining."
+    store.study_waits(store.lead("test") or 0, "s1", why)
+    assert why in get(served(store), "/studies/synthetic").text
