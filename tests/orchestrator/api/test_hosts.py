@@ -68,7 +68,7 @@ def test_what_a_host_needs_to_join_is_told_to_an_admin_once_workers_run(make: Ma
 
 def test_a_file_that_a_host_has_not_written_is_told(make: Make) -> None:
     service = make()
-    said = service.ask("POST", "/api/v1/cluster/storage", {"name": "abc"})
+    said = service.ask("POST", "/api/v1/cluster/storage", {"name": "0" * 32})
     assert said.status == 409
     assert "Mount the disk of the server's ORCH_HOME on the host" in said.json["detail"]
     wrong = service.ask("POST", "/api/v1/cluster/storage", {"name": "../key"})

@@ -79,7 +79,7 @@ def test_each_follower_replays_unguided_the_mean_of_the_runs_on_other_seeds_than
         assert trial.state is TrialState.COMPLETED
         assert trial.config["guidance"] == {"estimator": "off", "learn": []}
         assert trial.config["steps"] == 40
-        file = Path(trial.config["schedule"]["name"])
+        file = _file(place, trial)
         assert file == tmp_path / "s1" / "schedules" / f"{trial.trial_id}.blind-course.npz"
         with np.load(file) as kept:
             made = {name: kept[name].astype("float64") for name in kept.files}
@@ -92,6 +92,10 @@ def test_each_follower_replays_unguided_the_mean_of_the_runs_on_other_seeds_than
         np.testing.assert_allclose(np.log(made["beta1"] / (1 - made["beta1"])), logits, atol=1e-5)
         np.testing.assert_array_equal(made["multiplier"], own["multiplier"])
     assert len({t.config["schedule"]["name"] for t in trials["blind"]}) == 2
+
+
+def _file(place: World, trial: TrialRow) -> Path:
+    return Path(Storage(place.folder).placed(trial.config)["schedule"]["name"])
 
 
 def outcome(place: World) -> tuple[str, dict[str, bytes]]:
@@ -235,7 +239,7 @@ def test_runs_that_are_added_later_are_left_out_of_the_courses(tmp_path: Path) -
     assert place.store.wishes("s1")[-1].answer == ""
     trials = by_arm(place)
     assert {arm: len(of) for arm, of in trials.items()} == {"here": 3, "there": 2, "blind": 3}
-    with np.load(trials["blind"][2].config["schedule"]["name"]) as kept:
+    with np.load(_file(place, trials["blind"][2])) as kept:
         made = np.log(kept["alpha"].astype("float64"))
     pool = [np.log(learned(place, t)["alpha"].astype("float64")) for t in trials["here"][:2]]
     pool.append(np.log(learned(place, trials["there"][0])["alpha"].astype("float64"))[::2])

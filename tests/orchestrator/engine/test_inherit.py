@@ -50,7 +50,8 @@ def left(folder: Path, *, attempts: int = 2, **changes: Any) -> tuple[TrialRow, 
 
 
 def taken(take: Take, trial: TrialRow, storage: Storage) -> dict[str, Any]:
-    return inherit.taken(take, trial, storage, trainer.run, "trainer.run")
+    """As a worker is given it, with the path of the file."""
+    return storage.placed(inherit.taken(take, trial, storage, trainer.run, "trainer.run"))
 
 
 def schedule_of(config: dict[str, Any]) -> dict[str, np.ndarray]:

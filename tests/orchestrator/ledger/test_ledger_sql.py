@@ -170,9 +170,10 @@ def test_what_a_former_release_called_failures_are_losses(
 def test_an_upgrade_runs_on_postgresql_too(postgres_url: str, opened: Callable[..., SqlLedger]) -> None:
     opened(postgres_url).close()
     with psycopg.connect(postgres_url) as connection:  # back to version 1
-        for table in ("tokens", "receipts", "audit", "cursors", "sessions"):
+        for table in ("tokens", "receipts", "audit", "cursors", "sessions", "hosts"):
             connection.execute(f"DROP TABLE {table}")
-        for column in ("leader.last_event", "trials.losses", "studies.learns", "events.count"):
+        since = ("leader.last_event", "trials.losses", "studies.learns", "events.count", "studies.waits")
+        for column in (*since, "leader.ledger_id"):
             connection.execute("ALTER TABLE {} DROP COLUMN {}".format(*column.split(".")))
         connection.execute("UPDATE schema_version SET version = 1")
     ledger = opened(postgres_url)

@@ -130,6 +130,7 @@ def test_json_holds_the_study_its_spec_and_every_trial_with_its_attempts(written
         "reason": "",
         "extra_trials": {},
         "learns": None,
+        "waits": "",
     }
     assert StudySpec.model_validate(found["spec"]) == SPEC
     assert [t["trial_id"] for t in found["trials"]] == [

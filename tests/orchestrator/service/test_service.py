@@ -262,7 +262,7 @@ def test_a_host_for_another_ledger_is_refused_before_it_touches_the_workers(tmp_
 def test_a_host_that_cannot_be_opened_leaves_the_workers_to_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def start(home: Path, *, cpus: int) -> str:
+    def start(home: Path, **options: object) -> str:
         raise BackendLost("The Ray daemon could not be started.")
 
     monkeypatch.setattr("orchestrator.backends.daemon.start", start)
