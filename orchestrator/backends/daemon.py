@@ -51,6 +51,8 @@ OURS = {
     # There is none, and Ray would wait for it: 1.5 s, 5 under load. It says in the log that it failed.
     ray_private.DASHBOARD_WAIT: "0",
 }
+# How long a node that has joined waits for a head that is away; Ray's own default is a minute.
+HEAD_AWAY_S = 3600
 LISTENERS = (  # options of `ray start`
     "node-manager-port",
     "object-manager-port",
@@ -208,6 +210,7 @@ def launch(
     first = 0 if ports is None else ports[0]
     head = ("--head", "--include-dashboard=false", f"--port={port or first}")
     joined = (f"--address={joins}", f"--labels={LABEL}={mark}")
+    patience = {ray_private.GCS_PATIENCE: str(HEAD_AWAY_S)} if joins else {}
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start",
         *(joined if joins else head),
@@ -224,7 +227,7 @@ def launch(
         try:
             done = subprocess.run(
                 command,
-                env={**inherited(os.environ), **OURS, **given, **(variables or {}), MARK: mark},
+                env={**inherited(os.environ), **OURS, **patience, **given, **(variables or {}), MARK: mark},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import urllib.error
@@ -46,6 +47,12 @@ class Cluster:
             )
         self.url = f"http://{self.a.address}:8000"
         until(lambda: self.ready()["engine"] == "leading")
+
+    def signal(self, number: int) -> None:
+        """To the service; `process` is what has put it there, and ends when it does."""
+        (pid,) = (pid for pid in self.a.pids("python") if b"\0orchestrator.cli\0serve\0" in words_of(pid))
+        os.kill(pid, number)
+        self.process.wait(60)
 
     @property
     def key(self) -> str:
@@ -120,3 +127,11 @@ class Cluster:
         for each in (self.b, self.a):
             each.end()
         self.process.wait(30)
+
+
+def words_of(pid: int) -> bytes:
+    """Its command line; nothing where it has gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -79,8 +79,7 @@ def test_trials_run_on_its_hosts_and_down_leaves_no_worker(cluster: Cluster, for
     assert {a["provenance"]["host"] for attempts in tried.values() for a in attempts} == {foreign.node.name}
     assert [host["name"] for host in cluster.ask("/hosts")["items"]] == [foreign.node.name]
     assert foreign.node.pids("ray::Worker")  # warm ones
-    cluster.process.send_signal(signal.SIGTERM)
-    assert cluster.process.wait(60) == 0
+    cluster.signal(signal.SIGTERM)
     down = cluster.orch(cluster.a, "down")
     assert down.returncode == 0, down.stderr
     until(lambda: not foreign.node.pids("ray::Worker"), within_s=30)
