@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.backends import ray_private
 from orchestrator.backends.connection import NAMESPACE, connect
 from orchestrator.backends.placement import KINDS
 from orchestrator.runs import checkup, shared
@@ -33,12 +33,12 @@ def of_hosts(address: str, token_path: Path | None, root: Path) -> list[Asked]:
     try:
         word = shared.word_of(root)
         ask = ray.remote(num_cpus=0, max_retries=0)(checkup.examined)
-        nodes = [node for node in ray.nodes() if node["Alive"]]
+        nodes = ray_private.listing(address)()
         begun = time.time()
         requests = [
-            ask.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(str(root), word)
+            ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)).remote(
+                str(root), word
+            )
             for node in nodes
         ]
         ray.wait(requests, num_returns=len(requests), timeout=ANSWER_S)
@@ -50,8 +50,8 @@ def of_hosts(address: str, token_path: Path | None, root: Path) -> list[Asked]:
             ray.shutdown()
 
 
-def _asked(ray: Any, node: Mapping[str, Any], request: Any, root: Path, begun: float) -> Asked:
-    name, has = node["NodeManagerHostname"], node["Resources"]
+def _asked(ray: Any, node: ray_private.Listed, request: Any, root: Path, begun: float) -> Asked:
+    name, has = node.hostname, node.has
     held = ", ".join(f"{has[kind]:g} {kind}" for kind in KINDS if has.get(kind)) or "no CPUs"
     try:
         there: checkup.Checkup = ray.get(request, timeout=0)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -24,6 +26,7 @@ from orchestrator.ground.errors import BackendLost, MoveRefused
 from trainer.protocol import whole
 
 LOOK_S = 0.2
+HEAD_LOOKS_S, HEAD_ANSWERS_S = 2.0, 10.0
 KEEPER_LOOKS_S, KEEPER_WAITS_S = 2.0, 30.0  # whether its node lives; after it could not join
 
 
@@ -70,6 +73,26 @@ def node_of(home: str | Path) -> Record | None:
 def is_kept(home: str | Path) -> bool:
     """Whether this machine joins that Ray again when its node has ended."""
     return (folder(home) / daemon.KEEPS).exists()
+
+
+def pulse(home: str | Path, address: str, *, now: Callable[[], float] = time.monotonic) -> Callable[[], bool]:
+    """Whether the node of this machine lives and the head at `address` takes connections, asked every few
+    seconds: calls into a Ray without a head would not come back."""
+    node, (host, _, port) = daemon.pulse(home), address.rpartition(":")
+    looked_at, answers = -math.inf, True
+
+    def beats() -> bool:
+        nonlocal looked_at, answers
+        if node() and now() - looked_at >= HEAD_LOOKS_S:
+            try:
+                socket.create_connection((host, int(port)), timeout=HEAD_ANSWERS_S).close()
+                answers = True
+            except OSError:
+                answers = False
+            looked_at = now()
+        return node() and answers
+
+    return beats
 
 
 # -- staying ---------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from orchestrator.backends import ray_private
 from orchestrator.backends.asking import GONE, ask
 from orchestrator.backends.connection import CONNECT_S, NAMESPACE, connect
 from orchestrator.backends.nodes import Nodes
@@ -60,7 +61,9 @@ class RayBackend:
         self._slots: list[Slot] = []
         self._closed: Mapping[str, bool] = {}
         with self._reachable():
-            self._nodes = Nodes(self._ray, self._of_gcs, most_here=workers)
+            here = self._ray.get_runtime_context().get_node_id()
+            listing = ray_private.listing(address)
+            self._nodes = Nodes(lambda: self._of_gcs(listing), here=here, most_here=workers)
         self.renew()
 
     def slots(self, resources: Resources) -> int:

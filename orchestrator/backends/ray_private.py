@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from typing import Any
 NO_TASK_EVENTS = "RAY_task_events_report_interval_ms"
 DASHBOARD_WAIT = "RAY_DASHBOARD_STARTUP_TIMEOUT_S"
 GCS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"
+
+LIST_S = 20.0  # for a head to list its nodes
 
 
 def store_in(folder: Path) -> dict[str, str]:
@@ -38,11 +41,42 @@ def accelerators(kind: str) -> int:
     return found if visible is None else min(found, len(visible))
 
 
-def draining() -> set[str]:
-    """The ids of the nodes that are about to be taken away."""
-    from ray._private.state import state
+@dataclass(frozen=True)
+class Listed:
+    """A node that lives, as the head lists it."""
 
-    return set(state.get_draining_nodes())
+    node_id: str
+    hostname: str
+    address: str
+    has: Mapping[str, float]
+    labels: Mapping[str, str]
+    draining: bool = False
+
+
+def listing(address: str) -> Callable[[], list[Listed]]:
+    """Lists the nodes of the Ray there. With a time limit, which `ray.nodes` has not: a call that is left to
+    itself when a head dies would end this process once another head answers at that address."""
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
+    from ray.core.generated import gcs_pb2 as pb2
+
+    gcs, alive = GcsClient(address=address), pb2.GcsNodeInfo.GcsNodeState.Value("ALIVE")  # type: ignore[attr-defined]
+
+    def listed() -> list[Listed]:
+        found = gcs.get_all_node_info(timeout=LIST_S, state_filter=alive)
+        draining = gcs.get_draining_nodes(timeout=LIST_S)
+        return [
+            Listed(
+                node_id.hex(),
+                info.node_manager_hostname,
+                info.node_manager_address,
+                dict(info.resources_total),
+                dict(info.labels),
+                node_id.hex() in draining,
+            )
+            for node_id, info in found.items()
+        ]
+
+    return listed
 
 
 def drain(address: str, label: str, value: str, *, within_s: float) -> bool:

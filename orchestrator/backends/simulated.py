@@ -26,6 +26,7 @@ EPOCH = 1_700_000_000.0  # where virtual wall time begins, if nobody says: any d
 ENDS = {
     "die": Ended("lost", reason="the worker died"),
     "full": Ended("unwritten", reason="The disk is full."),
+    "unable": Ended("unable", reason="It cannot be imported."),
 }  # of the others none is heard
 
 
@@ -62,12 +63,12 @@ class Fault:
 
     die: the worker is gone. hang: it says nothing more. forget: the backend has never heard of it.
     preempt: its machine is taken, the next report is answered with save_and_stop. full: its disk is, so
-    that nothing more can be written down.
+    that nothing more can be written down. unable: the entrypoint cannot be loaded there.
     """
 
     trial_id: str
     attempt: int
-    kind: Literal["die", "hang", "forget", "preempt", "full"]
+    kind: Literal["die", "hang", "forget", "preempt", "full", "unable"]
     after_reports: int = 0
     host: str = ""  # there alone
 

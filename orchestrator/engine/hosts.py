@@ -3,6 +3,7 @@ to be taken away, or that have lost one attempt after another."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from orchestrator.ground.clock import Clock
@@ -32,7 +33,7 @@ class Hosts:
         self._store, self._backend, self._clock = store, backend, clock
         self._troubles: dict[str, _Troubles] = {}
         self._rows: tuple[HostRow, ...] | None = None  # as they are written; None: nobody has looked yet
-        self._looked_at = 0.0
+        self._looked_at = -math.inf
         self.grew = False  # by the last look: a host has come
 
     @property
@@ -76,7 +77,7 @@ class Hosts:
             rest_s = min(ASIDE_S * 2**troubles.rests, MOST_ASIDE_S)
             troubles.until = self._clock.monotonic() + rest_s
             troubles.rests += 1
-            self._rows = None  # heeded at the next look, not a second later
+            self._looked_at = -math.inf  # heeded at the next look, not a second later
 
     def others(self, host: str) -> bool:
         """Whether this one is there and others are in use beside it."""

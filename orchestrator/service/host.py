@@ -86,7 +86,8 @@ def open_host(settings: Settings, store: Store, *, workers: int | None = None, l
         raise
 
     at_a_time = slots if settings.ray is None else backend.slots(Resources())
-    return Host(settings, store, clock, engine, at_a_time, alive=daemon.pulse(settings.home), claim=claim)
+    alive = daemon.pulse(settings.home) if settings.ray is None else joined.pulse(settings.home, settings.ray)
+    return Host(settings, store, clock, engine, at_a_time, alive=alive, claim=claim)
 
 
 def _backend(settings: Settings, store: Store, slots: int, *, lasting: bool = False) -> RayBackend:
@@ -103,7 +104,7 @@ def _backend(settings: Settings, store: Store, slots: int, *, lasting: bool = Fa
         address,
         namespace=f"orch-{store.ledger_id()}",
         environment={"ORCH_HOME": str(settings.home), **given},
-        alive=daemon.pulse(settings.home),
+        alive=joined.pulse(settings.home, address),
     )
 
 

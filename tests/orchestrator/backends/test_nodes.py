@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
-import pytest
-
-from orchestrator.backends import ray_private
 from orchestrator.backends.nodes import Nodes
+from orchestrator.backends.ray_private import Listed
 
 
-def listed(node_id: str, name: str) -> dict[str, Any]:
-    return {
-        "NodeID": node_id,
-        "NodeManagerHostname": name,
-        "NodeManagerAddress": "192.0.2.1",
-        "Resources": {"CPU": 2.0},
-        "Alive": True,
-    }
+def listed(node_id: str, name: str) -> Listed:
+    return Listed(node_id, name, "192.0.2.1", {"CPU": 2.0}, {})
 
 
-def test_a_host_keeps_its_name_when_another_comes_that_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def nodes_of(there: list[Listed]) -> Nodes:
+    return Nodes(lambda: there, here="a" * 12, most_here=None, now=lambda: 0.0)
+
+
+def test_a_host_keeps_its_name_when_another_comes_that_is_called_so() -> None:
     there = [listed("a" * 12, "vm"), listed("b" * 12, "other")]
-    monkeypatch.setattr(ray_private, "draining", lambda: set())
-    context = SimpleNamespace(get_node_id=lambda: "a" * 12)
-    ray = SimpleNamespace(nodes=lambda: there, get_runtime_context=lambda: context)
-    nodes = Nodes(ray, lambda ask: ask(), most_here=None, now=lambda: 0.0)
+    nodes = nodes_of(there)
     assert [node.name for node in nodes.look().values()] == ["vm", "other"]
     there.append(listed("c" * 12, "vm"))
     assert [node.name for node in nodes.look().values()] == ["vm", "other"]  # a moment later
     assert [node.name for node in nodes.look(again=True).values()] == ["vm", "other", "vm-cccccc"]
-    fresh = Nodes(ray, lambda ask: ask(), most_here=None, now=lambda: 0.0)
-    assert [node.name for node in fresh.look().values()] == ["vm-aaaaaa", "other", "vm-cccccc"]
+    assert [node.name for node in nodes_of(there).look().values()] == ["vm-aaaaaa", "other", "vm-cccccc"]
