@@ -43,7 +43,7 @@ test-slow: $(READY_DEV)
 
 # Machines made of network, process and mount namespaces; as root, elsewhere skipped with the reason.
 test-hosts: $(READY_DEV)
-	$(BIN)/python -m pytest -m hosts tests/hosts
+	$(BIN)/python -m pytest -m hosts -n 2 --dist load tests/hosts
 
 # The same answer on one host, on two, and on two of which one is killed.
 demo-hosts: $(READY_DEV)
