@@ -14,7 +14,7 @@ from orchestrator.ground.errors import BackendLost
 
 LOOK_S = 0.2  # between two looks at whether that Ray still runs
 ANSWER_S = 60.0  # a gcs that lives and says nothing for so long is given up too
-GONE = "The workers' Ray has gone. It is started again."
+GONE = "The workers' Ray has gone. Studies go on once it is back."
 
 T = TypeVar("T")
 

@@ -68,4 +68,6 @@ def test_calls_that_are_on_their_way_when_the_gcs_dies_are_given_up_at_once(tmp_
     finally:
         daemon.stop(tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["The workers' Ray has gone. It is started again."] * 2 + ["[]"]
+    assert done.stdout.splitlines() == ["The workers' Ray has gone. Studies go on once it is back."] * 2 + [
+        "[]"
+    ]

@@ -273,7 +273,7 @@ def test_a_ray_that_has_gone_is_asked_nothing(ray_home: Path, launch: Any) -> No
     for call in (lambda: made.poll({job.key: 0}), lambda: made.submit(launch("b")), made.renew):
         with pytest.raises(BackendLost) as caught:
             call()
-        assert str(caught.value) == "The workers' Ray has gone. It is started again."
+        assert str(caught.value) == "The workers' Ray has gone. Studies go on once it is back."
     made.close(end_workers=False)
     RayBackend(address, workers=2, token_path=token, pool="gone").close(end_workers=True)
 

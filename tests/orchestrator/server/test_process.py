@@ -134,7 +134,7 @@ def test_workers_that_have_gone_are_left_and_opened_anew(place: World, thread: T
     thread.runner.start()
     eventually(lambda: place.store.study("small").state is StudyState.COMPLETED)
     assert thread.opened == 2
-    assert thread.said.count("The workers' Ray has gone. It is started again.") == 1
+    assert thread.said.count("The workers' Ray has gone. Studies go on once it is back.") == 1
 
 
 def test_a_study_that_cannot_be_launched_here_is_named_and_the_others_go_on(
