@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,9 @@ def main() -> int:
     same = {"two hosts": both == alone, "two hosts, one killed": killed == alone}
     for name, equal in same.items():
         print(f"The answer of {name} {'equals' if equal else 'DIFFERS FROM'} that of one host, costs aside.")
+    for name, answer in (("two", both), ("killed", killed)):
+        for where in _differences(alone, answer):
+            print(f"{name}: {where}")
     used = len(places) == 2 and len(places_killed) == 2
     return 0 if all(same.values()) and used else 1
 
@@ -71,6 +75,18 @@ def _run(net: Network, home: Path, *, hosts: int, kill: bool = False) -> tuple[A
         return answer, places
     finally:
         cluster.close()
+
+
+def _differences(one: Any, other: Any, at: str = "") -> Iterator[str]:
+    """Where two answers differ."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        for name in sorted(one.keys() | other.keys()):
+            yield from _differences(one.get(name), other.get(name), f"{at}.{name}")
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        for i, pair in enumerate(zip(one, other, strict=True)):
+            yield from _differences(*pair, f"{at}[{i}]")
+    elif one != other:
+        yield f"{at[1:]} is {one!r:.80} on one host, {other!r:.80} there"
 
 
 if __name__ == "__main__":
