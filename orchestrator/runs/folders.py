@@ -34,6 +34,7 @@ NO_ROOM = {  # a disk's trouble and no other's, by the system's numbers
     errno.ENOSPC: "The disk is full",
     errno.EDQUOT: "The disk quota is used up",
     errno.EROFS: "The disk is read-only",
+    errno.ESTALE: "The disk is away",  # of another machine, mounted here
 }
 FILE_UNWRITTEN = "{path} could not be written. Make room there, then resume the study."
 EVENT_UNWRITTEN = (

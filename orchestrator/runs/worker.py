@@ -264,7 +264,8 @@ def run_entrypoint(launch: Launch, reporter: Reporter, workdir: Path) -> Ended:
             raise TypeError(f"{launch.entrypoint}.run returned {outcome!r:.200}; it must return an Outcome.")
         return Ended("outcome", outcome=_plain(outcome))
     except BaseException as problem:
-        return hindered(problem) if of_the_machine(problem) else raised(problem)
+        away = isinstance(problem, OSError) and not workdir.is_dir()  # with its mount
+        return hindered(problem) if away or of_the_machine(problem) else raised(problem)
 
 
 def _print_end(ended: Ended, workdir: Path) -> None:

@@ -60,7 +60,7 @@ def test_slurm(alone: Cluster, tmp_path: Path) -> None:
     assert serve == "orch serve --host 0.0.0.0 --port 8000 &"
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     script = join.replace("srun ", "exec ").replace("$(hostname)", alone.a.address)
-    env = {**alone.env, "PATH": path, "SLURM_JOB_ID": "1", "ORCH_TOKEN": alone.key}
+    env = {**alone.env, "PATH": path, "SLURM_STEP_ID": "0", "ORCH_TOKEN": alone.key}
     step = alone.b.start("bash", "-ec", script, env=env)
     until(lambda: alone.host(alone.b)["state"] == "in use", within_s=30)
     assert step.poll() is None  # it stays

@@ -256,6 +256,16 @@ def test_a_folder_that_cannot_be_made_is_no_fault_of_the_run(launch: Any, tmp_pa
     assert ended.reason.startswith("The run's folder cannot be written ([Errno ")
 
 
+def test_a_run_whose_folder_has_gone_is_no_failure_of_its_code(launch: Any, entrypoint: Any) -> None:
+    """With the mount that it lies on."""
+    lines = ["import shutil", "shutil.rmtree(workdir)", "(workdir / 'made.txt').write_text('')"]
+    worker, job = Worker(), launch("own", entrypoint=entrypoint(*lines))
+    worker.begin(job)
+    ended = to_the_end(worker, job)[1]
+    assert ended.how == "unwritten"
+    assert ended.reason.startswith("The run could not write its files (FileNotFoundError: ")
+
+
 def raised_inside(problem: str, why: str) -> list[str]:
     """The lines of a program whose write fails in a library that says it in its own way."""
     return [
@@ -266,7 +276,7 @@ def raised_inside(problem: str, why: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("number", ["ENOSPC", "EDQUOT", "EROFS"])
+@pytest.mark.parametrize("number", ["ENOSPC", "EDQUOT", "EROFS", "ESTALE"])
 @pytest.mark.parametrize("why", ["bare", " from problem", ""])
 def test_a_disk_that_training_code_cannot_write_to_is_no_failure_of_the_code(
     launch: Any, entrypoint: Any, number: str, why: str
