@@ -83,14 +83,16 @@ def pulse(home: str | Path, address: str, *, now: Callable[[], float] = time.mon
 
     def beats() -> bool:
         nonlocal looked_at, answers
-        if node() and now() - looked_at >= HEAD_LOOKS_S:
+        if not node():
+            return False
+        if now() - looked_at >= HEAD_LOOKS_S:
             try:
                 socket.create_connection((host, int(port)), timeout=HEAD_ANSWERS_S).close()
                 answers = True
             except OSError:
                 answers = False
             looked_at = now()
-        return node() and answers
+        return answers
 
     return beats
 

@@ -72,7 +72,7 @@ def open_host(settings: Settings, store: Store, *, workers: int | None = None, l
             f"ledger a home of their own with ORCH_HOME."
         )
     try:
-        backend = _backend(settings, store, slots, lasting=lasting)
+        backend, alive = _backend(settings, store, slots, lasting=lasting)
         clock = SystemClock()
         engine = Engine(
             store,
@@ -86,31 +86,36 @@ def open_host(settings: Settings, store: Store, *, workers: int | None = None, l
         raise
 
     at_a_time = slots if settings.ray is None else backend.slots(Resources())
-    alive = daemon.pulse(settings.home) if settings.ray is None else joined.pulse(settings.home, settings.ray)
     return Host(settings, store, clock, engine, at_a_time, alive=alive, claim=claim)
 
 
-def _backend(settings: Settings, store: Store, slots: int, *, lasting: bool = False) -> RayBackend:
+def _backend(
+    settings: Settings, store: Store, slots: int, *, lasting: bool = False
+) -> tuple[RayBackend, Callable[[], bool]]:
     """Workers on this machine's own Ray and the hosts that have joined it; or on the cluster of ORCH_RAY, of
-    which this machine becomes a node without CPUs, since Ray wants one beside who asks."""
+    which this machine becomes a node without CPUs, since Ray wants one beside who asks. And whether that Ray
+    lives."""
     given = {name: os.environ[name] for name in settings.passed if name in os.environ}
     given["ORCH_OTHER_CODE"] = settings.other_code
     if settings.ray is None:
         address = daemon.start(settings.home, cpus=slots, ports=settings.ports, lasting=lasting)
         token, alive = daemon.token_path(settings.home), daemon.pulse(settings.home)
-        return RayBackend(address, workers=slots, token_path=token, environment=given, alive=alive)
+        return RayBackend(address, workers=slots, token_path=token, environment=given, alive=alive), alive
     address = joined.join(settings.home, settings.ray, cpus=0, ports=settings.ports)
-    return RayBackend(
+    alive = joined.pulse(settings.home, address)
+    backend = RayBackend(
         address,
         namespace=f"orch-{store.ledger_id()}",
         environment={"ORCH_HOME": str(settings.home), **given},
-        alive=joined.pulse(settings.home, address),
+        alive=alive,
     )
+    return backend, alive
 
 
 def end_workers(settings: Settings, store: Store) -> None:
     """Those of this ledger on the cluster of ORCH_RAY, at work or not."""
-    _backend(settings, store, settings.workers).close(end_workers=True)
+    backend, _ = _backend(settings, store, settings.workers)
+    backend.close(end_workers=True)
 
 
 def lacking(settings: Settings, resources: Resources) -> str:

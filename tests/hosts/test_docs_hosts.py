@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.cluster import Cluster
+from tests.hosts.cluster import Cluster, words_of
 from tests.hosts.machines import ROOT, Machine, Network, until
 from tests.hosts.test_foreign_cluster import ADMITTED, Foreign
 
 pytestmark = pytest.mark.hosts
 PAGE = (ROOT / "docs" / "deployment.md").read_text()
 NAMED = "https://studies.example.org"
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # with `orch` on it
 
 
 def blocks(title: str) -> list[str]:
@@ -26,8 +27,7 @@ def blocks(title: str) -> list[str]:
 
 def shell(cluster: Cluster, machine: Machine, script: str, **env: str) -> str:
     """As a person there pastes it."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    done = machine.run("bash", "-ec", script, env={**cluster.env, "PATH": path, **env})
+    done = machine.run("bash", "-ec", script, env={**cluster.env, "PATH": PATH, **env})
     assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -58,15 +58,12 @@ def test_slurm(alone: Cluster, tmp_path: Path) -> None:
     (block,) = blocks("Slurm")
     serve, join = block.splitlines()
     assert serve == "orch serve --host 0.0.0.0 --port 8000 &"
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     script = join.replace("srun ", "exec ").replace("$(hostname)", alone.a.address)
-    env = {**alone.env, "PATH": path, "SLURM_STEP_ID": "0", "ORCH_TOKEN": alone.key}
+    env = {**alone.env, "PATH": PATH, "SLURM_STEP_ID": "0", "ORCH_TOKEN": alone.key}
     step = alone.b.start("bash", "-ec", script, env=env)
     until(lambda: alone.host(alone.b)["state"] == "in use", within_s=30)
     assert step.poll() is None  # it stays
-    (pid,) = (
-        pid for pid in alone.b.pids("python") if b"\0join\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    )
+    (pid,) = (pid for pid in alone.b.pids("python") if b"\0join\0" in words_of(pid))
     os.kill(pid, 15)
     assert step.wait(60) == 0
     until(lambda: alone.host(alone.b)["state"] == "gone", within_s=60)
@@ -79,8 +76,7 @@ def test_a_cluster_that_is_there(net: Network, tmp_path: Path) -> None:
         (block,) = blocks("A Ray cluster that is there")
         storage = tmp_path / "shared"
         script = block.replace("10.0.0.5:6379", foreign.address).replace("/shared/orch", str(storage))
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        env = {"ORCH_HOME": str(tmp_path / "home"), "PATH": path, **ADMITTED}
+        env = {"ORCH_HOME": str(tmp_path / "home"), "PATH": PATH, **ADMITTED}
         done = person.run("bash", "-ec", script, env=env)
         assert done.returncode == 0, done.stdout + done.stderr
         assert (storage / "runs").is_dir() or any(storage.iterdir())
