@@ -32,6 +32,7 @@ from orchestrator.ground.clock import SystemClock
 from orchestrator.ledger import Store, open_ledger
 from orchestrator.ledger.base import Ending
 from orchestrator.ledger.records import AttemptRow, AttemptState, Event, TrialRow, TrialState, trial_id
+from orchestrator.server.connections import MOST_UNKNOWN
 from orchestrator.service import creation, drive
 from orchestrator.study.spec import Arm, Parameter, StudySpec
 
@@ -251,16 +252,20 @@ async def _listen(url: str, store: Store, server: psutil.Process) -> dict[str, f
     host, port = url.removeprefix("http://").split(":")
     heard = [0] * LISTENERS
     ready = [asyncio.Event() for _ in heard]
+    # The server takes so many connections of one address on which it has not yet answered anybody.
+    door = asyncio.Semaphore(MOST_UNKNOWN // 2)
 
     async def listen(number: int) -> None:
-        reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(f"GET {PAGE}/events HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        async with door:
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(f"GET {PAGE}/events HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+            while not (line := await reader.readline()).startswith(b"retry:"):
+                if not line:
+                    raise ConnectionError(f"The server let listener {number} go before it had answered.")
+            ready[number].set()
         try:
             async with asyncio.timeout(120):
-                while heard[number] < EVENTS:
-                    line = await reader.readline()
-                    if line.startswith(b"retry:"):
-                        ready[number].set()
+                while heard[number] < EVENTS and (line := await reader.readline()):
                     heard[number] += line.startswith(b"data:")
         except TimeoutError:
             pass
@@ -269,8 +274,7 @@ async def _listen(url: str, store: Store, server: psutil.Process) -> dict[str, f
 
     listening = [asyncio.create_task(listen(number)) for number in range(LISTENERS)]
     async with asyncio.timeout(60):
-        for each in ready:
-            await each.wait()
+        await asyncio.gather(*(each.wait() for each in ready))
     began = time.perf_counter()
     await asyncio.to_thread(_speak, store)
     most_mb = 0.0

@@ -91,8 +91,11 @@ def _hosts(home: Path, cpus: list[int]) -> Iterator[Any]:
         for other, held in zip(homes[1:], cpus[1:], strict=True):
             joined.join(other, address, cpus=held, token=token.read_text())
         backend = RayBackend(address, token_path=token)
-        yield backend
-        backend.close(end_workers=True)
+        try:
+            yield backend
+        finally:  # also where it failed: a driver whose cluster has gone waits for it when it ends
+            backend.close(end_workers=True)
+            _disconnect()
     finally:
         for each in reversed(homes):
             daemon.stop(each)
@@ -127,7 +130,6 @@ def _killed(backend: Any, home: Path) -> float:
         name="killed",
         entrypoint="orchestrator.rehearsal",
         base={
-            "seed": 1,
             "steps": 100_000,
             "eval_every_steps": 1,
             "checkpoint_every_steps": 1,
@@ -209,7 +211,7 @@ def _tick_ms(hosts: int) -> float:
     from orchestrator.service.creation import create
     from orchestrator.study.spec import Arm, StudySpec
 
-    base = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 20}
+    base = {"steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 20}
     with tempfile.TemporaryDirectory(prefix="orch-bench-") as folder:
         clock = VirtualClock()
         nodes = [Node(str(i), f"host-{i}", {"CPU": SIMULATED / hosts}) for i in range(hosts)]

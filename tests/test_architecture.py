@@ -27,8 +27,8 @@ ORDER = {
         "tracking", "service", "api", "client", "server", "cli", "testing",
     ),
     "trainer": (
-        "protocol", "config", "data", "models", "optim", "guidance", "scoring", "training", "audit",
-        "terminal",
+        "protocol", "config", "data", "models", "huggingface", "optim", "guidance", "scoring", "training",
+        "audit", "terminal",
     ),
     "dashboards": ("evidence", "report", "web"),
 }  # fmt: skip

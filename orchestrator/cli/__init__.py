@@ -23,6 +23,7 @@ NOUNS = {
     "trial": "Show a trial, its log and its attempts; retry it.",
     "train": "Train one model in this terminal and print its translations.",
     "translate": "Translate with a finished run or trial.",
+    "weights": "Describe a T5 folder of Hugging Face, or export a run as one.",
     "schedule": "Export learned schedules, to replay them.",
     "data": "Describe or prepare a corpus; list who opened test splits.",
     "rehearse": "Run a whole study on a virtual clock, in seconds.",

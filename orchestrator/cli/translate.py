@@ -24,11 +24,11 @@ def command(arguments: tuple[str, ...]) -> NoReturn:
             f"Write it like orch translate STUDY.ARM.0.0 --text 'A sentence.'"
         )
     trainer_commands.require(arguments)
-    first = [_folder(argument) for argument in arguments[:1]]
+    first = [folder_of(argument) for argument in arguments[:1]]
     trainer_commands.run("trainer.terminal.translate", [*first, *arguments[1:]])
 
 
-def _folder(argument: str) -> str:
+def folder_of(argument: str) -> str:
     """The folder of a trial's newest parameters; whatever is no trial is handed on as it is."""
     if argument.startswith("-") or Path(argument).exists():  # - is --help
         return argument

@@ -45,6 +45,15 @@ UPGRADES: tuple[Upgrade, ...] = (
         "ALTER TABLE studies ADD COLUMN waits TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE leader ADD COLUMN ledger_id TEXT NOT NULL DEFAULT ''",
     ),
+    (  # `t5-small` is T5's own now: what named the model of before is refused, never trained as another
+        *(
+            f"UPDATE {table} SET {column} = REPLACE({column}, '\"t5-small\"', '\"t5-small of orch 0.1\"') "
+            f"WHERE {column} <> REPLACE({column}, '\"t5-small\"', '')"
+            for table, column in (("studies", "spec"), ("trials", "config"), ("trials", "point"))
+        ),
+        'UPDATE studies SET spec = REPLACE(spec, \'"name":"t5-small of orch 0.1"\', '
+        '\'"name":"t5-small"\')',  # a study or an arm of that name
+    ),
 )
 
 

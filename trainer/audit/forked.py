@@ -38,9 +38,9 @@ from trainer.config.registry import code
 from trainer.data.batches import Batch
 from trainer.data.tokens import Tokens
 from trainer.guidance.observed import Observed
-from trainer.models import Settings, init_params, mesh
+from trainer.models import Settings, mesh
 from trainer.protocol import Outcome, Place, Report, Reporter, resume_note, whole
-from trainer.training import assembly
+from trainer.training import assembly, beginning
 from trainer.training.clocks import Clocks
 from trainer.training.loop import Batches, Host, Job, train
 from trainer.training.recipes import loss_of, recipe_of, vector_if_small
@@ -53,7 +53,7 @@ DEV, GUIDANCE = "dev_loss", "guidance_loss"
 
 def run(audit: Audit, config: TrainConfig, *, reporter: Reporter, workdir: Path, place: Place) -> Outcome:
     """The whole run with its forks."""
-    clocks = Clocks()
+    clocks, config = Clocks(), beginning.resolved(config)
     host = Host(reporter, workdir, place, clocks)
     with assembly.opened(config, place, clocks) as (tokens, settings, devices):
         found = found_before(workdir)
@@ -125,7 +125,7 @@ def _observed(
     watched = estimators(audit, config)
     recipe = replace(recipe, estimator=watched, per_tensor=True)
     numbers = {**numbers, "estimator": watched.numbers()}
-    params = vector_if_small(settings, recipe, init_params(settings, config.seed), devices=devices.size)
+    params = vector_if_small(settings, recipe, beginning.first_params(config, settings), devices=devices.size)
     batch = tokens.guidance_batch(config)
     return recipe, begin(recipe, params, hypers, settings=numbers, guidance_batch=batch)
 

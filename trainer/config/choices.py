@@ -163,6 +163,7 @@ LEVELS = ("phrases", "sentences")
 POSITIONS = ("sinusoidal", "relative")
 NORMS = ("layer", "rms")
 ACTIVATIONS = ("relu", "gated-gelu")
+OUTPUTS = ("shared", "own")  # the matrix of the logits: the embedding, or one of its own
 DTYPES = ("float32", "bfloat16")
 AS_SIZE = "of-size"  # the size decides, as 0 does among the numbers
 
@@ -175,18 +176,51 @@ class Dimensions:
     d_attention: int
     d_ff: int
     heads: int
-    layers: int  # of the encoder, and of the decoder
+    layers: int  # of the encoder
     positions: str = "sinusoidal"
     norm: str = "layer"
     activation: str = "relu"
+    decoder_layers: int = 0  # 0: as many as the encoder
+    output: str = "shared"
 
+    @property
+    def of_decoder(self) -> int:
+        """How many layers the decoder has."""
+        return self.decoder_layers or self.layers
+
+
+def _t5(d_model: int, d_attention: int, d_ff: int, heads: int, layers: int) -> Dimensions:
+    """T5 1.0 (the T5 paper, 2.1)."""
+    return Dimensions(d_model, d_attention, d_ff, heads, layers, "relative", "rms", "relu")
+
+
+def _t5_1_1(d_model: int, d_attention: int, d_ff: int, heads: int, layers: int) -> Dimensions:
+    """T5 1.1, of which Flan-T5 and mT5 are: a gated GELU, and an output matrix of its own."""
+    return Dimensions(
+        d_model, d_attention, d_ff, heads, layers, "relative", "rms", "gated-gelu", output="own"
+    )
+
+
+FORMER_T5_SMALL = "t5-small of orch 0.1"  # as ledgers of that time name it now: today's `paper-t5`
 
 # `base` is the one of "Attention Is All You Need". `paper-nmt` is the shape that has the paper's 121M
-# parameters at 32,000 tokens (C.1.1), `t5-small` the one that has its 60M at 32,128 (C.3.1).
+# parameters at 32,000 tokens (C.1.1), `paper-t5` the one that has its 60M at 32,128 (C.3.1). The others of T5
+# are those that were released (3.1.1 and 3.7 of its paper), and `t5-tiny` is one for a laptop.
 MODELS: Mapping[str, Dimensions] = {
     "tiny": Dimensions(64, 64, 256, 4, 2),
     "small": Dimensions(256, 256, 1024, 4, 3),
     "base": Dimensions(512, 512, 2048, 8, 6),
     "paper-nmt": Dimensions(1024, 512, 2048, 8, 6),
-    "t5-small": Dimensions(512, 384, 1024, 6, 8, "relative", "rms", "gated-gelu"),
+    "paper-t5": Dimensions(512, 384, 1024, 6, 8, "relative", "rms", "gated-gelu"),
+    "t5-tiny": _t5(64, 64, 256, 4, 2),
+    "t5-small": _t5(512, 512, 2048, 8, 6),
+    "t5-base": _t5(768, 768, 3072, 12, 12),
+    "t5-large": _t5(1024, 1024, 4096, 16, 24),
+    "t5-3b": _t5(1024, 4096, 16_384, 32, 24),
+    "t5-11b": _t5(1024, 16_384, 65_536, 128, 24),
+    "t5.1.1-small": _t5_1_1(512, 384, 1024, 6, 8),
+    "t5.1.1-base": _t5_1_1(768, 768, 2048, 12, 12),
+    "t5.1.1-large": _t5_1_1(1024, 1024, 2816, 16, 24),
+    "t5.1.1-xl": _t5_1_1(2048, 2048, 5120, 32, 24),
+    "t5.1.1-xxl": _t5_1_1(4096, 4096, 10_240, 64, 24),
 }

@@ -19,7 +19,9 @@ _ESTIMATORS_OWN = tuple(dict.fromkeys(name for each in ESTIMATORS.ours.values() 
 def disagreements(config: Sections) -> list[str]:
     return [
         problem
-        for checked in (_cadence, _data, _indivisible, _optimizer, _course, _guidance)
+        for checked in (_cadence, _data, indivisible, _optimizer, _course, _guidance)
+        # The dimensions of a model to begin with are known once it has been looked at.
+        if not (config.init and checked is indivisible)
         for problem in checked(config)
     ]
 
@@ -41,10 +43,15 @@ def _cadence(config: Sections) -> list[str]:
 
 
 def _data(config: Sections) -> list[str]:
-    data = config.data
+    data, given = config.data, _given_vocabulary(config)
     source, _, target = data.pair.partition("-")
     choice = source_of(data.source)
     return problems_among(
+        (
+            given and data.vocabulary,
+            f"data.vocabulary is {data.vocabulary} and {given} brings a vocabulary, which is taken as it is. "
+            f"Leave one of them out.",
+        ),
         (source == target, f"data.pair is {data.pair!r}. Allowed are two different languages."),
         (
             choice.needs_path and not data.path,
@@ -59,7 +66,12 @@ def _data(config: Sections) -> list[str]:
     )
 
 
-def _indivisible(config: Sections) -> list[str]:
+def _given_vocabulary(config: Sections) -> str:
+    """Which setting names a vocabulary that is there; empty where one is learned."""
+    return "data.vocabulary_path" if config.data.vocabulary_path else "init" if config.init else ""
+
+
+def indivisible(config: Sections) -> list[str]:
     model, mesh = config.model.dimensions(), config.mesh
     shards = mesh.data * mesh.fsdp
     return problems_among(

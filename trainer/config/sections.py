@@ -19,6 +19,7 @@ from trainer.config.choices import (
     OFF,
     OPTAX,
     OPTIMIZERS,
+    OUTPUTS,
     PAIR,
     POSITIONS,
     PREPARED,
@@ -37,6 +38,7 @@ class DataConfig:
     source: str = text("cldr", among=SOURCES, like=PREPARED, words="tfds:NAME")
     path: str = text("", like=".*", words="a path")  # of `files`: the text; else a folder of prepared sets
     pair: str = text("de-en", like=PAIR, words="two languages, such as de-en: from German to English")
+    vocabulary_path: str = text("", like=".*", words="a path")  # a spiece.model, taken as it is
     level: str = choice("phrases", LEVELS)  # of `cldr`: its two levels of difficulty
     pairs: int = number(0, at_least=0, below=10**9)  # to generate, or to use at most
     guide_share: float = number(0.01, above=0, at_most=0.5)  # of train, held out for guidance
@@ -55,9 +57,11 @@ class ModelConfig:
     d_ff: int = number(0, at_least=0, below=10**6)
     heads: int = number(0, at_least=0, below=10**4)
     layers: int = number(0, at_least=0, below=10**4)
+    decoder_layers: int = number(0, at_least=0, below=10**4)
     positions: str = choice(AS_SIZE, (AS_SIZE, *POSITIONS))
     norm: str = choice(AS_SIZE, (AS_SIZE, *NORMS))
     activation: str = choice(AS_SIZE, (AS_SIZE, *ACTIVATIONS))
+    output: str = choice(AS_SIZE, (AS_SIZE, *OUTPUTS))
     dropout: float = number(0.1, at_least=0, below=1)
     attention_dropout: float = number(0.1, at_least=0, below=1)
     dtype: str = choice("float32", DTYPES)  # of the computation; parameters and logits are float32
@@ -67,7 +71,8 @@ class ModelConfig:
     def dimensions(self) -> Dimensions:
         """The size's, with what this config replaces."""
         mine = {f.name: getattr(self, f.name) for f in fields(Dimensions)}
-        return replace(MODELS[self.size], **{k: v for k, v in mine.items() if v not in (0, AS_SIZE)})
+        size = replace(MODELS[self.size], **{k: v for k, v in mine.items() if v not in (0, AS_SIZE)})
+        return replace(size, decoder_layers=0) if size.of_decoder == size.layers else size
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class OptimizerConfig:
     # after the default warm-up of 40; `papers_rate` gives it for any other.
     learning_rate: float = number(0.04, above=0)
     alpha: float = number(1.0, above=0)
-    beta1: float = number(0.9, above=0, below=1)
+    beta1: float = number(0.9, at_least=0, below=1)
     beta2: float | None = number(None, above=0, below=1)
     eps: float | None = number(None, above=0)
     weight_decay: float | None = number(None, at_least=0)
@@ -173,6 +178,7 @@ class Sections:
     steps: int = number(400, at_least=1, below=10**9)
     eval_every_steps: int = number(100, at_least=1)
     checkpoint_every_steps: int = number(100, at_least=1)
+    init: str = text("", like=".*", words="a path")  # a folder to begin with: of a T5, or a run's
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -192,6 +198,13 @@ class Sections:
         value: float | None = getattr(getattr(self, section), inside[0], None) if len(inside) == 1 else None
         known = OPTIMIZERS.get(self.optimizer.name)
         return 0.0 if value is None and known and known.numbers.get(name) == 0.0 else value
+
+    def keeps_no_momentum(self) -> bool:
+        """Adafactor with a beta1 that is 0 and stays so, T5's default: another program, without the first
+        moment. A schedule that is replayed may move beta1."""
+        moved = (*self.guidance.learn, *self.schedule.course)
+        still = "beta1" not in moved and self.schedule.name in SCHEDULES
+        return self.optimizer.name == "adafactor" and self.optimizer.beta1 == 0 and still
 
     def starts_in_loss(self) -> dict[str, float]:
         """Of what acts in the training loss of this run."""

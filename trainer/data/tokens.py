@@ -18,7 +18,7 @@ from trainer.data.contract import Corpus
 from trainer.data.corpus import open_corpus
 from trainer.data.examples import Examples, examples
 from trainer.data.packing import Packed, whole_split
-from trainer.data.vocabulary import TooManyPieces, Vocabulary, vocabulary
+from trainer.data.vocabulary import Given, TooManyPieces, Vocabulary, vocabulary
 
 # Where a source has none of its own.
 PIECES = 32_000  # the paper's; fewer where the text does not carry them
@@ -74,9 +74,11 @@ def guidance_rows(config: TrainConfig, train: Examples) -> int:
     return max(1, round(batch.tokens / real / shards)) * shards
 
 
-def open_tokens(config: TrainConfig, *, home: Path) -> Tokens:
-    """The text of a config as tokens; from memory, from disk, or made now."""
-    return _opened(config.data, home, config.batch.sentences, _written(config.data))
+def open_tokens(config: TrainConfig, *, home: Path, given: Given | None = None) -> Tokens:
+    """The text of a config as tokens; from memory, from disk, or made now. `given`: a vocabulary that is not
+    to be learned from it."""
+    written = (*_written(config.data), *(_stat_of(given.file) if given else ()))
+    return _opened(config.data, home, config.batch.sentences, given, written)
 
 
 def longest_tokens(data: DataConfig) -> int:
@@ -91,24 +93,36 @@ def _written(data: DataConfig) -> tuple[tuple[str, int, int], ...]:
     path = Path(data.path).expanduser()
     beginnings = path.parent.glob(f"{glob.escape(path.name)}.*")
     files = path.iterdir() if path.is_dir() else (path, *beginnings)
-    found = [(str(file), file.stat()) for file in files if file.is_file()]
-    return tuple(sorted((name, of.st_size, of.st_mtime_ns) for name, of in found))
+    return tuple(sorted(stat for file in files for stat in _stat_of(file)))
+
+
+def _stat_of(file: Path) -> tuple[tuple[str, int, int], ...]:
+    if not file.is_file():
+        return ()
+    of = file.stat()
+    return ((str(file), of.st_size, of.st_mtime_ns),)
 
 
 @functools.lru_cache(maxsize=2)  # the next run of a warm process is nearly always on the same text
-def _opened(data: DataConfig, home: Path, guide_pairs: int, written: tuple[Any, ...]) -> Tokens:
+def _opened(
+    data: DataConfig, home: Path, guide_pairs: int, given: Given | None, written: tuple[Any, ...]
+) -> Tokens:
     corpus = open_corpus(data, home=home, guide_pairs=guide_pairs)
-    pieces = data.vocabulary or source_of(data.source).pieces.get(data.level, PIECES)
     longest = longest_tokens(data)
-    try:
-        words = vocabulary(corpus.train, size=pieces, fingerprint=corpus.fingerprint, home=home)
-    except TooManyPieces as problem:
-        if data.vocabulary:  # asked for
-            raise
-        words = vocabulary(corpus.train, size=problem.most, fingerprint=corpus.fingerprint, home=home)
+    words = given.open() if given else _learned(data, corpus, home)
 
     def split(name: str) -> Examples:
         key = f"{corpus.fingerprint} {name}"
         return examples(getattr(corpus, name), words, longest=longest, key=key, home=home)
 
     return Tokens(corpus, words, split("train"), split("guide"), split("select"))
+
+
+def _learned(data: DataConfig, corpus: Corpus, home: Path) -> Vocabulary:
+    pieces = data.vocabulary or source_of(data.source).pieces.get(data.level, PIECES)
+    try:
+        return vocabulary(corpus.train, size=pieces, fingerprint=corpus.fingerprint, home=home)
+    except TooManyPieces as problem:
+        if data.vocabulary:  # asked for
+            raise
+        return vocabulary(corpus.train, size=problem.most, fingerprint=corpus.fingerprint, home=home)

@@ -13,6 +13,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from trainer.data.contract import DataError, Pairs
 from trainer.data.kept import write_whole
 
 PAD, END, UNKNOWN = 0, 1, 2
+SENTINEL, SENTINELS = "<extra_id_{}>", 100
+_ROWS_DIVIDE_BY = 128
 SPACE = "\u2581"  # what SentencePiece writes for one, before a word
 LEARNED_FROM = 500_000  # pairs at most, evenly spread: more change little and take minutes
 SETTINGS: Mapping[str, Any] = {
@@ -36,22 +39,42 @@ SETTINGS: Mapping[str, Any] = {
 
 
 class Vocabulary:
-    """A trained SentencePiece model."""
+    """A trained SentencePiece model. `rows`: how many the embedding of a given model has; those beyond the
+    pieces are for sentinels, and to spare."""
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes, *, rows: int = 0) -> None:
         import sentencepiece
 
         self._model = model
         self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
-        self.size = int(self._pieces.vocab_size())
+        self.pieces = int(self._pieces.vocab_size())
+        self.size = max(rows, self.pieces)  # of the embedding
+        self.sentinels = self._own_sentinels() or self._sentinels_above(rows)
         self.fingerprint = hashlib.sha256(model).hexdigest()
 
     @classmethod
-    def from_file(cls, path: Path) -> Vocabulary:
+    def from_file(cls, path: Path, *, rows: int = 0) -> Vocabulary:
         try:
-            return cls(path.read_bytes())
+            model = path.read_bytes()
+            return cls(model, rows=rows)
         except (OSError, RuntimeError) as problem:
             raise DataError(f"{path} is no vocabulary that can be read: {problem}.") from problem
+
+    def _own_sentinels(self) -> tuple[int, ...]:
+        """Pieces that the model has for them, <extra_id_0> first."""
+        unknown = self._pieces.unk_id()
+        found = (self._pieces.piece_to_id(SENTINEL.format(i)) for i in range(SENTINELS))
+        return tuple(int(at) for at in found if at != unknown)
+
+    def _sentinels_above(self, rows: int) -> tuple[int, ...]:
+        """So many ids above the pieces, <extra_id_0> the highest; none where there is no room for all."""
+        above = self.pieces + SENTINELS
+        return tuple(range(above - 1, self.pieces - 1, -1)) if rows >= above else ()
+
+    @property
+    def never_written(self) -> tuple[int, ...]:
+        """What no decoder writes: sentinels, and rows of the embedding that stand for nothing."""
+        return tuple(sorted({*self.sentinels, *range(self.pieces, self.size)}))
 
     def save(self, path: Path) -> None:
         write_whole(path, self._model)
@@ -71,9 +94,29 @@ class Vocabulary:
 
     def decode(self, ids: Iterable[Sequence[int]]) -> list[str]:
         """Sentences; padding, ends and what is no piece are left out."""
-        known = [[int(i) for i in row if UNKNOWN < i < self.size] for row in ids]
+        known = [[int(i) for i in row if UNKNOWN < i < self.pieces] for row in ids]
         sentences: list[str] = self._pieces.decode(known)
         return sentences
+
+
+@dataclass(frozen=True)
+class Given:
+    """A vocabulary's file that is taken as it is. `rows` of the embedding of a given model; 0: as T5 has
+    them, sentinels included, in a number that 128 divides."""
+
+    file: Path
+    rows: int = 0
+
+    def open(self) -> Vocabulary:
+        pieces = Vocabulary.from_file(self.file)
+        sentinels = 0 if pieces.sentinels else SENTINELS
+        rows = self.rows or -(-(pieces.pieces + sentinels) // _ROWS_DIVIDE_BY) * _ROWS_DIVIDE_BY
+        if pieces.pieces > rows:
+            raise DataError(
+                f"{self.file} has {pieces.pieces:,} pieces, and the embedding of the model has {rows:,} "
+                f"rows. Allowed is the vocabulary that the model was trained with."
+            )
+        return Vocabulary.from_file(self.file, rows=rows)
 
 
 class TooManyPieces(DataError):

@@ -54,7 +54,7 @@ def _drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator, settings
         return rng.random(shape, np.float32) * (2 * bound) - bound
     if kind == "embedding":
         deviation = 1.0
-    elif kind.endswith("relative"):
+    elif kind == "output" or kind.endswith("relative"):
         deviation = settings.d_model**-0.5
     else:
         deviation = shape[0] ** -0.5

@@ -32,13 +32,13 @@ ROWS = ("data", "fsdp")  # a batch's rows are split over both
 # By a parameter's name, wherever it stands in a path: the axis of each dimension. All else is whole
 # everywhere.
 _RULES = {
-    r"embedding": ("tensor", "fsdp"),
+    r"embedding|output": ("tensor", "fsdp"),
     r"(query|key|value|up|gate)/kernel": ("fsdp", "tensor"),
     r"(out|down)/kernel": ("tensor", "fsdp"),
     r"(up|gate)/bias": ("tensor",),
     r"(source|target)(_in|_out|_segments|_positions)?": (ROWS, None),  # a batch that is kept in the state
 }
-_PATTERNS = tuple((re.compile(rf"(^|/){name}(/|$)"), axes) for name, axes in _RULES.items())
+_PATTERNS = tuple((re.compile(rf"(^|/)({name})(/|$)"), axes) for name, axes in _RULES.items())
 
 
 def start_distributed(place: Place) -> None:

@@ -1,6 +1,7 @@
 """How do a source and what is written so far become the logits of the next token?
 
-One encoder-decoder for NMT and T5: pre-norm, one embedding for source, target and logits. The parameters
+One encoder-decoder for NMT and T5: pre-norm, one embedding for source and target, and for the logits where
+these have no matrix of their own. The parameters
 are the same tree with and without `scan_layers` and `remat`, so that optimizers see the same tensors (a
 norm of stacked layers would change LAMB) and a checkpoint fits either.
 """
@@ -22,7 +23,7 @@ from trainer.models.sizes import Settings
 
 Batch = Mapping[str, jax.Array]
 
-_SOURCE, _TARGET = range(2)  # places where embeddings are dropped
+_SOURCE, _TARGET, _ENCODED, _DECODED = range(4)  # places: embeddings and, in a T5, what leaves a stack
 _QUIET = Noise()
 
 
@@ -45,13 +46,15 @@ class Transformer(nn.Module):
             shape = (BUCKETS, s.heads)
             self.encoder_table = self.param("encoder_relative", nn.initializers.zeros, shape)
             self.decoder_table = self.param("decoder_relative", nn.initializers.zeros, shape)
+        if s.output == "own":
+            self.output = self.param("output", nn.initializers.zeros, (s.vocabulary, s.d_model))
         self.encoder = [EncoderLayer(s) for _ in range(s.layers)]
-        self.decoder = [DecoderLayer(s) for _ in range(s.layers)]
+        self.decoder = [DecoderLayer(s) for _ in range(s.of_decoder)]
         self.encoder_norm, self.decoder_norm = Norm(s), Norm(s)
 
     def __call__(self, batch: Batch, key: jax.Array | None = None) -> jax.Array:
         """Logits for every position of `target_in`, at least float32."""
-        noise = Noise.of(key, layers=2 * self.settings.layers + 1)  # the last for the embeddings
+        noise = Noise.of(key, layers=_beside_layers(self.settings) + 1)
         segments: Any = batch.get("source_segments"), batch.get("target_segments")
         encoded = self.encode(batch["source"], segments[0], batch.get("source_positions"), noise)
 
@@ -65,7 +68,7 @@ class Transformer(nn.Module):
         positions = _positions(segments[1], batch.get("target_positions"))
         x = self._embed(target, positions, noise, _TARGET)
         x = self._through(self.decoder, x, (encoded, view, cross_view), noise)
-        return self._logits(x)
+        return self._logits(x, noise)
 
     def encode(
         self,
@@ -78,7 +81,8 @@ class Transformer(nn.Module):
         mask = _filled(source) if segments is None else _same(segments, segments)
         x = self._embed(source, _positions(segments, positions), noise, _SOURCE)
         view = View(mask, self._bias("encoder", index, index))
-        return self.encoder_norm(self._through(self.encoder, x, (view,), noise))
+        x = self.encoder_norm(self._through(self.encoder, x, (view,), noise))
+        return self._leaving(x, noise, _ENCODED)
 
     def begin(self, source: jax.Array, length: int) -> Cache:
         """Nothing is written yet; up to `length` positions may be."""
@@ -120,7 +124,12 @@ class Transformer(nn.Module):
         if s.positions == "sinusoidal":
             table = sinusoids(length or tokens.shape[1], s.d_model)
             x = x + (table if positions is None else table[positions])
-        return noise.at(2 * s.layers).drop(x.astype(s.dtype), s.dropout, place=place)
+        return noise.at(_beside_layers(s)).drop(x.astype(s.dtype), s.dropout, place=place)
+
+    def _leaving(self, x: jax.Array, noise: Noise, place: int) -> jax.Array:
+        """T5 drops what leaves a stack, too (2.1 of its paper)."""
+        s = self.settings
+        return noise.at(_beside_layers(s)).drop(x, s.dropout, place=place) if s.norm == "rms" else x
 
     def _bias(self, stack: str, query: jax.Array, key: jax.Array) -> jax.Array | None:
         """(1, heads, queries, keys). One-hot, since a gather's gradient would add 10^5 rows into 32."""
@@ -157,30 +166,36 @@ class Transformer(nn.Module):
             x = through_one(of_layer, x, first + number)
         return pin_rows(x)
 
-    def _logits(self, x: jax.Array) -> jax.Array:
+    def _logits(self, x: jax.Array, noise: Noise = _QUIET) -> jax.Array:
         s = self.settings
-        x = self.decoder_norm(x) * jnp.asarray(
-            s.d_model**-0.5, s.dtype
-        )  # the embedding's numbers are N(0, 1)
-        return pin_rows(_tied_logits(x, self.embedding.astype(s.dtype)), "tensor")
+        x = self._leaving(self.decoder_norm(x), noise, _DECODED)
+        matrix = self.output if s.output == "own" else self.embedding
+        if s.output == "shared":
+            x = x * jnp.asarray(s.d_model**-0.5, s.dtype)  # the embedding's numbers are N(0, 1)
+        return pin_rows(_products(x, matrix.astype(s.dtype)), "tensor")
+
+
+def _beside_layers(s: Settings) -> int:
+    """The number behind those of the layers, at which all else is dropped."""
+    return s.layers + s.of_decoder
 
 
 @jax.custom_jvp
-def _tied_logits(x: jax.Array, embedding: jax.Array) -> jax.Array:
-    """Products with all embeddings, kept as wide as they were summed.
+def _products(x: jax.Array, matrix: jax.Array) -> jax.Array:
+    """Products with all rows of a matrix, kept as wide as they were summed.
 
     Their derivative is taken in the type of the computation: left to itself the backward pass would
     multiply float32 by bfloat16, at a fraction of the speed, in the model's largest product.
     """
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    return jnp.einsum("rtd,vd->rtv", x, embedding, preferred_element_type=wide)
+    return jnp.einsum("rtd,vd->rtv", x, matrix, preferred_element_type=wide)
 
 
-@_tied_logits.defjvp
-def _tied_logits_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    (x, embedding), (dx, de) = primals, tangents
-    logits = _tied_logits(x, embedding)
-    change = jnp.einsum("rtd,vd->rtv", dx, embedding) + jnp.einsum("rtd,vd->rtv", x, de)
+@_products.defjvp
+def _products_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+    (x, matrix), (dx, dm) = primals, tangents
+    logits = _products(x, matrix)
+    change = jnp.einsum("rtd,vd->rtv", dx, matrix) + jnp.einsum("rtd,vd->rtv", x, dm)
     return logits, change.astype(logits.dtype)
 
 

@@ -6,6 +6,7 @@ whole run.
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,15 @@ def load(path: Path, like: Any) -> Any:
             f"differ by name or shape). Use the config that it was trained with."
         )
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in wanted])
+
+
+def shape_of(path: Path, name: str) -> tuple[int, ...]:
+    """Of one array, unread."""
+    with zipfile.ZipFile(path) as file, file.open(f"{name}.npy") as array:
+        version = np.lib.format.read_magic(array)
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, _ = readers[version](array)
+    return tuple(shape)
 
 
 def _name(path: Any) -> str:

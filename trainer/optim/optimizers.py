@@ -107,14 +107,17 @@ def sgd() -> Optimizer:
 
 
 @functools.cache
-def adafactor(*, min_factored_size: int = 128, clipping_threshold: float = 1.0) -> Optimizer:
+def adafactor(
+    *, min_factored_size: int = 128, clipping_threshold: float = 1.0, momentum: bool = True
+) -> Optimizer:
     """Shazeer and Stern, 2018, as composed in optax: the learning rate comes before the momentum, and
-    weight decay after both, unscaled. `decay_rate` is the exponent of the second moment's decay."""
+    weight decay after both, unscaled. `decay_rate` is the exponent of the second moment's decay. Without
+    momentum, T5's own default, there is no beta1, and no first moment is kept."""
     least = min_factored_size
     return Optimizer(
-        functools.partial(_adafactor_init, min_factored_size=least),
+        functools.partial(_adafactor_init, min_factored_size=least, momentum=momentum),
         functools.partial(_adafactor_update, clipping_threshold=clipping_threshold, min_factored_size=least),
-        _numbers("adafactor"),
+        tuple((name, value) for name, value in _numbers("adafactor") if momentum or name != "beta1"),
         second=("nu",),
         second_moved_by=("decay_rate", "eps"),
     )
@@ -125,7 +128,8 @@ def by_name(name: str, **arguments: Any) -> Optimizer:
     and its arguments."""
     if name in OPTIMIZERS:
         made: Optimizer = code(OPTIMIZERS[name].make)(**arguments)
-        return replace(made, defaults=_numbers(name))
+        # A registry's optimizer that was asked for less of itself knows which numbers it has left.
+        return made if arguments and made.defaults else replace(made, defaults=_numbers(name))
     module, _, attribute = name.rpartition(".")
     if not (module == "optax" or module.startswith("optax.")):
         raise ValueError(
@@ -224,7 +228,9 @@ def _factored_axes(shape: tuple[int, ...], min_factored_size: int) -> tuple[int,
     return order[-2], order[-1]
 
 
-def _adafactor_init(params: Params, hyper: Hypers, *, min_factored_size: int) -> dict[str, Any]:
+def _adafactor_init(
+    params: Params, hyper: Hypers, *, min_factored_size: int, momentum: bool
+) -> dict[str, Any]:
     def second(p: jax.Array) -> dict[str, jax.Array]:
         axes = _factored_axes(p.shape, min_factored_size)
         if axes is None:
@@ -234,11 +240,8 @@ def _adafactor_init(params: Params, hyper: Hypers, *, min_factored_size: int) ->
             for name, axis in zip(("col", "row"), axes, strict=True)
         }
 
-    return {
-        "count": jnp.zeros((), jnp.int32),
-        "mu": jax.tree.map(jnp.zeros_like, params),
-        "nu": jax.tree.map(second, params),
-    }
+    state: dict[str, Any] = {"count": jnp.zeros((), jnp.int32), "nu": jax.tree.map(second, params)}
+    return state | ({"mu": jax.tree.map(jnp.zeros_like, params)} if momentum else {})
 
 
 def _adafactor_update(
@@ -252,7 +255,9 @@ def _adafactor_update(
 ) -> tuple[Params, Any]:
     count = state["count"] + 1
 
-    def rule(h: Hypers, p: jax.Array, g: jax.Array, mu: jax.Array, nu: dict[str, jax.Array]) -> Several:
+    momentum = "mu" in state
+
+    def rule(h: Hypers, p: jax.Array, g: jax.Array, nu: dict[str, jax.Array], *mu: jax.Array) -> Several:
         decay = 1.0 - count.astype(p.dtype) ** -h["decay_rate"]
         square = jnp.square(g) + h["eps"]
         axes = _factored_axes(p.shape, min_factored_size)
@@ -270,11 +275,14 @@ def _adafactor_update(
                 g, (jnp.mean(rows, axis=small, keepdims=True),), (rows, jnp.expand_dims(nu["col"], small))
             )
         scaled = scaled / jnp.maximum(1.0, rms(scaled) / clipping_threshold)
-        mu = average(mu, rate(h) * rms(p, floor=1e-3) * scaled, h["beta1"])
-        return -(mu + h["weight_decay"] * p), mu, nu
+        step = rate(h) * rms(p, floor=1e-3) * scaled
+        kept = tuple(average(before, step, h["beta1"]) for before in mu)
+        taken = kept[0] if momentum else step
+        return -(taken + h["weight_decay"] * p), nu, *kept
 
-    updates, mu, nu = over_leaves(rule, params, hyper, grads, state["mu"], state["nu"])
-    return updates, {"count": count, "mu": mu, "nu": nu}
+    moments = (state["nu"], *((state["mu"],) if momentum else ()))
+    updates, nu, *mu = over_leaves(rule, params, hyper, grads, *moments)
+    return updates, {"count": count, "nu": nu, **({"mu": mu[0]} if momentum else {})}
 
 
 @jax.custom_jvp

@@ -76,11 +76,12 @@ def find(
     length_penalty: float = 0.6,
     length: int,
     unknown: bool = True,
+    never: Sequence[int] = (),
 ) -> Found:
     """What `decode` finds, with the scores.
 
     Compiled once for each shape of `source`, beam and length, whatever the parameters. `unknown`: whether
-    it may write the id for unknown text; padding it never writes.
+    it may write the id for unknown text; padding it never writes, nor the ids in `never`.
     """
     for name, value in (("beam", beam), ("length", length)):
         if value < 1:
@@ -92,7 +93,11 @@ def find(
     if source.ndim != 2 or source.shape[1] == 0:
         raise ValueError(f"The source has the shape {source.shape}. Give (rows, length), 0 for padding.")
     shape = {"beam": beam, "length": length, "unknown": unknown}
-    found: Found = _found(settings, params, source, np.float32(length_penalty), **shape)
+    shut = None
+    if len(never):
+        shut = np.zeros(settings.vocabulary, bool)
+        shut[list(never)] = True
+    found: Found = _found(settings, params, source, np.float32(length_penalty), shut, **shape)
     return found
 
 
@@ -106,6 +111,7 @@ def translate_all(
     length_penalty: float = 0.6,
     length: int | None = None,
     unknown: bool = True,
+    never: Sequence[int] = (),
     mesh: Mesh | None = None,
 ) -> list[list[int]]:
     """What the model writes for each source, in their order; nothing for an empty one.
@@ -127,6 +133,7 @@ def translate_all(
         )
     parts = 1 if mesh is None else math.prod(mesh.shape[axis] for axis in SHARDED)
     options: dict[str, Any] = {"beam": beam, "length_penalty": length_penalty, "unknown": unknown}
+    options |= {"never": never}
     translations: list[list[int]] = [[] for _ in sources]
     with nullcontext() if mesh is None else jax.set_mesh(mesh):
         for width, alike in _by_width(sources):
@@ -175,6 +182,7 @@ def _found(
     params: Any,
     source: jax.Array,
     length_penalty: jax.Array,
+    never: jax.Array | None,
     *,
     beam: int,
     length: int,
@@ -182,6 +190,7 @@ def _found(
 ) -> Found:
     vocabulary = jnp.arange(settings.vocabulary)
     barred = (vocabulary == PAD) | ((vocabulary == UNKNOWN) & (not unknown))
+    barred = barred if never is None else barred | never
 
     def penalty(tokens: Any) -> jax.Array:
         return ((5 + jnp.asarray(tokens, jnp.float32)) / 6) ** length_penalty

@@ -79,7 +79,10 @@ def translated(
             of.append(number)
     mesh = devices if devices is not None and devices.size > 1 else None
     ended = [[*ids, END] for ids in parts]
-    written = translate_all(settings, params, ended, beam=beam, length_penalty=length_penalty, mesh=mesh)
+    never = vocabulary.never_written
+    written = translate_all(
+        settings, params, ended, beam=beam, length_penalty=length_penalty, never=never, mesh=mesh
+    )
     found: list[list[str]] = [[] for _ in lines]
     for number, text in zip(of, vocabulary.decode(written), strict=True):
         found[number].append(text)

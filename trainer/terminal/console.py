@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from trainer.config import TrainConfig, canonical, fingerprint, papers_rate, with_values
+from trainer.config import TrainConfig, canonical, fingerprint, named_files, papers_rate, with_values
 from trainer.config.choices import ESTIMATORS, MODELS, OFF, SOURCES
 from trainer.config.learnable import LEARNABLE, PAPERS
 from trainer.config.reading import ConfigError
@@ -37,6 +37,7 @@ PATHS = {
     "pair": "data.pair",
     "source": "data.source",
     "path": "data.path",
+    "init": "init",
     "level": "data.level",
     "size": "model.size",
     "steps": "steps",
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--source", help=f"{', '.join(SOURCES)}, or tfds:NAME [cldr]")
     add("--path", help="path of your text, or of a folder with prepared TFDS sets")
     add("--data-dir", dest="path", help="the same as --path")
+    add("--init", help="begin with these weights: a T5 folder of Hugging Face, or a finished run's")
     add("--level", help="for cldr: phrases or sentences")
     ways = ", ".join(name for name in ESTIMATORS if name != OFF)
     add("--guide", help=f"learn hyperparameters while training; estimators: {ways}")
@@ -116,9 +118,10 @@ def config_of(arguments: argparse.Namespace) -> TrainConfig:
             raise ConfigError([f"--set is {setting!r}. Allowed is PATH=VALUE, such as optimizer.alpha=2."])
         values[path] = _value(text)
     config = with_values(TrainConfig.from_dict(stated), values)
-    named = {"data.path": config.data.path, "schedule.name": config.schedule.name}
-    places = {path: Path(name).expanduser().absolute() for path, name in named.items() if name}
-    if not places["schedule.name"].is_file():  # the name of one that is built in
+    places = {
+        path: Path(name).expanduser().absolute() for path, name in named_files(config.to_dict()).items()
+    }
+    if "schedule.name" in places and not places["schedule.name"].is_file():  # `check` says so
         del places["schedule.name"]
     return with_values(config, {path: str(place) for path, place in places.items()})
 

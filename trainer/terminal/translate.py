@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.config import TrainConfig
+from trainer.config.init import CONFIG, VOCABULARY
 from trainer.data import home
 from trainer.data.contract import DataError
 from trainer.protocol import PARAMS
@@ -109,7 +110,7 @@ class Model:
     def __init__(self, config: TrainConfig, vocabulary: Any, settings: Any, params: Any) -> None:
         from trainer.scoring.lines import most_tokens
 
-        self.config, self.vocabulary, self._settings, self._params = config, vocabulary, settings, params
+        self.config, self.vocabulary, self.settings, self.params = config, vocabulary, settings, params
         self.most = most_tokens(config.data)  # tokens at a time
 
     @classmethod
@@ -117,9 +118,8 @@ class Model:
         """ValueError says what is missing there."""
         from trainer.data.vocabulary import Vocabulary
         from trainer.models import model_settings, param_shapes, programs, weights
-        from trainer.training import assembly
 
-        names = (assembly.CONFIG, assembly.VOCABULARY, PARAMS)
+        names = (CONFIG, VOCABULARY, PARAMS)
         missing = [name for name in names if not (folder / name).is_file()]
         if missing:
             raise ValueError(
@@ -127,8 +127,9 @@ class Model:
                 f"and whose parameters were kept (an arm's best, and confirmations)."
             )
         programs.keep(home.programs())
-        config = TrainConfig.from_dict(json.loads((folder / assembly.CONFIG).read_text()))
-        vocabulary = Vocabulary.from_file(folder / assembly.VOCABULARY)
+        config = TrainConfig.from_dict(json.loads((folder / CONFIG).read_text()))
+        rows, _ = weights.shape_of(folder / PARAMS, "embedding")
+        vocabulary = Vocabulary.from_file(folder / VOCABULARY, rows=rows)
         settings = model_settings(config.model, vocabulary=vocabulary.size)
         params = weights.load(folder / PARAMS, param_shapes(settings))
         return cls(config, vocabulary, settings, params)
@@ -142,8 +143,8 @@ class Model:
         return translated(
             sentences,
             vocabulary=self.vocabulary,
-            settings=self._settings,
-            params=self._params,
+            settings=self.settings,
+            params=self.params,
             devices=None,
             beam=beam or score.beam,
             length_penalty=score.length_penalty,

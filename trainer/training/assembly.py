@@ -18,15 +18,16 @@ import jax
 import numpy as np
 
 from trainer.config import TrainConfig, canonical, fingerprint
+from trainer.config.init import CONFIG, VOCABULARY
 from trainer.data import home
 from trainer.data.batches import Batch
 from trainer.data.tokens import Tokens, open_tokens
-from trainer.models import Settings, init_params, mesh, model_settings, programs
+from trainer.models import Settings, mesh, model_settings, programs
 from trainer.optim import flat
 from trainer.protocol import Outcome, Place, Reporter
 from trainer.scoring.evaluation import split_loss
 from trainer.scoring.scores import Scorer
-from trainer.training import flops
+from trainer.training import beginning, flops
 from trainer.training.clocks import Clocks
 from trainer.training.loop import CHUNK_STEPS, Cadence, Host, Job, train
 from trainer.training.memory import give_back_after_compiling
@@ -34,12 +35,10 @@ from trainer.training.recipes import loss_of, recipe_of, vector_if_small
 from trainer.training.state import Recipe, TrainState, begin
 from trainer.training.step import Metrics, Piece, compiled_scan
 
-CONFIG, VOCABULARY = "config.json", "vocabulary.model"  # beside the checkpoints, to translate with
-
 
 def run(config: TrainConfig, *, reporter: Reporter, workdir: Path, place: Place) -> Outcome:
     """The whole run, from text to scores. ConfigError and DataError say what cannot be."""
-    clocks = Clocks()
+    clocks, config = Clocks(), beginning.resolved(config)
     with opened(config, place, clocks) as (tokens, settings, devices):
         first = place.process_index == 0
         scorer = Scorer(config, tokens, settings, devices=devices, workdir=workdir, writes=first)
@@ -64,7 +63,7 @@ def opened(
         clocks.without_waits()
     on_devices = jax.set_mesh(devices) if devices.size > 1 else contextlib.nullcontext()
     with clocks.hearing_compiles(), on_devices:
-        tokens = open_tokens(config, home=home.texts())
+        tokens = open_tokens(config, home=home.texts(), given=beginning.given_vocabulary(config))
         yield tokens, model_settings(config.model, vocabulary=tokens.vocabulary.size), devices
 
 
@@ -76,7 +75,7 @@ def job_of(config: TrainConfig, tokens: Tokens, settings: Settings, devices: jax
     over_plain = 1.0 if estimator is None else estimator.over_plain(len(recipe.layout.learned))
     state = begin(
         recipe,
-        vector_if_small(settings, recipe, init_params(settings, config.seed), devices=devices.size),
+        vector_if_small(settings, recipe, beginning.first_params(config, settings), devices=devices.size),
         hypers,
         settings=numbers,
         guidance_batch=tokens.guidance_batch(config) if guided_by_text else None,
@@ -91,12 +90,18 @@ def job_of(config: TrainConfig, tokens: Tokens, settings: Settings, devices: jax
         evaluate=functools.partial(_evaluate, settings, _dev_batches(tokens, devices)),
         cadence=Cadence(config.steps, config.eval_every_steps, config.checkpoint_every_steps),
         seed=config.seed,
-        fingerprint=hashlib.sha256(f"{fingerprint(config)} {tokens.fingerprint}".encode()).hexdigest(),
+        fingerprint=_fingerprint(config, tokens),
         params_of=functools.partial(_eval_params, recipe),
         put=functools.partial(_placed_pieces, devices=devices, room=batches.longest_piece or CHUNK_STEPS),
         flops_of=functools.partial(_flops, settings, over_plain),
         groups=recipe.layout.group_names if recipe.layout.groups else (),
     )
+
+
+def _fingerprint(config: TrainConfig, tokens: Tokens) -> str:
+    """Of the config, the text and what the run begins with, by content."""
+    told = (fingerprint(config), tokens.fingerprint, beginning.content(config))
+    return hashlib.sha256(" ".join(each for each in told if each).encode()).hexdigest()
 
 
 def scan_pieces(

@@ -16,15 +16,18 @@ from typing import Any
 
 from trainer.config import ConfigError, TrainConfig, named_files
 from trainer.config import check as wrong_in
+from trainer.config import init as inits
 from trainer.config.choices import SCHEDULES, room_for
-from trainer.config.conflicts import learned_and_replayed
+from trainer.config.conflicts import indivisible, learned_and_replayed
 from trainer.config.paths import value_at
+from trainer.config.t5_folder import FolderError
 from trainer.data import files
 from trainer.data.contract import DataError
 from trainer.protocol import Outcome, Place, Reporter
 
 # All that shapes a program; other numbers are traced. The text decides the vocabulary and the lengths.
 _SHAPES = (
+    "init",
     "data",
     "model",
     "batch",
@@ -44,8 +47,8 @@ def check(config: Mapping[str, Any]) -> list[str]:
 
 def _missing(config: TrainConfig) -> list[str]:
     """Files that the config names and that are not there, or not as they must be."""
-    problems = []
     named = named_files(config.to_dict())
+    problems = [*_init(config, named), *_vocabulary(named)]
     path = Path(named.get("data.path", "")).expanduser()
     if (
         "data.path" in named
@@ -77,6 +80,32 @@ def _missing(config: TrainConfig) -> list[str]:
     return problems
 
 
+def _init(config: TrainConfig, named: Mapping[str, str]) -> list[str]:
+    """What is wrong with what the run is to begin with."""
+    if "init" not in named:
+        return []
+    place = Path(named["init"]).expanduser()
+    try:
+        begun = inits.with_dimensions(config, inits.read(named["init"]))
+    except FolderError as problem:
+        return [f"init: {problem}"]
+    except ConfigError as problem:
+        return problem.problems
+    return indivisible(begun) if place.is_absolute() else [_relative("init", place)]
+
+
+def _vocabulary(named: Mapping[str, str]) -> list[str]:
+    path = Path(named.get("data.vocabulary_path", "")).expanduser()
+    if "data.vocabulary_path" not in named:
+        return []
+    if not path.is_file():
+        return [
+            f"data.vocabulary_path is {str(path)!r}, and there is no such file. Name a spiece.model of "
+            f"SentencePiece."
+        ]
+    return [] if path.is_absolute() else [_relative("data.vocabulary_path", path)]
+
+
 def _relative(what: str, path: Path) -> str:
     """Whoever trains may stand in another folder than whoever asks."""
     return (
@@ -101,6 +130,7 @@ def shape_key(config: Mapping[str, Any]) -> str:
     whole = TrainConfig.from_dict(config)
     data = whole.to_dict()
     shaping: dict[str, Any] = {path: value_at(data, path) for path in _SHAPES}
+    shaping["without momentum"] = whole.keeps_no_momentum()
     shaping["smooths"] = bool(whole.starts_in_loss())
     shaping["curves"] = room_for(whole.steps)
     shaping["per group"] = sorted(n for n, own in whole.guidance.hypers.items() if own.get("per_group"))

@@ -16,10 +16,13 @@ def forward_flops(settings: Settings, *, rows: int, source_length: int, target_l
     s = settings
     projection = s.d_model * s.d_attention  # each of query, key, value, out
     feed_forward = s.d_model * s.d_ff * (3 if s.activation == "gated-gelu" else 2)
-    per_source = s.layers * (4 * projection + feed_forward + 2 * projection)  # and cross keys, values
-    per_target = s.layers * (4 * projection + feed_forward + 2 * projection) + s.d_model * s.vocabulary
-    pairs = source_length**2 + target_length**2 + target_length * source_length  # scores, and their mix
-    attention = 2 * s.layers * s.d_attention * pairs
+    per_source = (
+        s.layers * (4 * projection + feed_forward) + s.of_decoder * 2 * projection
+    )  # cross keys, values
+    per_target = s.of_decoder * (4 * projection + feed_forward + 2 * projection) + s.d_model * s.vocabulary
+    # Scores, and their mix.
+    pairs = s.layers * source_length**2 + s.of_decoder * (target_length**2 + target_length * source_length)
+    attention = 2 * s.d_attention * pairs
     return 2 * rows * (per_source * source_length + per_target * target_length + attention)
 
 

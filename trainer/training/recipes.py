@@ -134,6 +134,8 @@ def _by_group_if_grouped(schedule: dict[str, Any], layout: hyperparameters.Layou
 def optimizer_of(config: TrainConfig) -> Optimizer:
     """The optimizer; whole numbers, switches and the like among its own are none of a config's."""
     name = config.optimizer.name
+    if config.keeps_no_momentum():
+        return optimizers.by_name(name, momentum=False)
     return optimizers.by_name(name, **({} if name in OPTIMIZERS else config.optimizer.more))
 
 
@@ -144,8 +146,8 @@ def _hypers(config: TrainConfig, optimizer: Optimizer) -> list[Hyper]:
     stated = {"alpha": given.alpha, "beta1": given.beta1, **given.more}
     stated |= {n: v for n in ("beta2", "eps", "weight_decay") if (v := getattr(given, n)) is not None}
     stated |= config.starts_in_loss()
-    if given.beta1 == type(given)().beta1 and "beta1" not in known:
-        del stated["beta1"]  # nobody asked for it
+    if "beta1" not in known and (given.beta1 == type(given)().beta1 or config.keeps_no_momentum()):
+        del stated["beta1"]  # nobody asked for it, or it is 0
     learn = config.guidance.learn
     unknown = [name for name in (*stated, *learn, *config.schedule.course) if name not in known]
     if unknown:

@@ -19,6 +19,7 @@ import pytest
 
 from orchestrator.ground.errors import Fenced, LedgerBusy, LedgerTooNew
 from orchestrator.ledger import open_ledger
+from orchestrator.ledger.codec import encode
 from orchestrator.ledger.migrations import UPGRADES, version_after
 from orchestrator.ledger.records import (
     AttemptRow,
@@ -48,6 +49,7 @@ from orchestrator.testing.ledger_rows import (
     study,
     with_live_attempt,
 )
+from trainer.config.choices import FORMER_T5_SMALL
 
 DUMPS = Path(__file__).parents[2] / "ledger_dumps"
 
@@ -218,15 +220,15 @@ def test_an_upgrade_that_fails_leaves_the_old_ledger(file: Path, opened: Callabl
 def test_a_newer_ledger_is_refused_and_left_alone(file: Path) -> None:
     url = from_dump(file, 1)
     with closing(sqlite3.connect(file)) as connection:
-        connection.execute("UPDATE schema_version SET version = 9")
+        connection.execute("UPDATE schema_version SET version = 10")
         connection.commit()
     with pytest.raises(LedgerTooNew) as caught:
         open_ledger(url)
     assert str(caught.value) == (
-        f"The ledger {url} has schema version 9, and this release of orch knows versions 1 to "
+        f"The ledger {url} has schema version 10, and this release of orch knows versions 1 to "
         f"{version_after(UPGRADES)}. Install a newer release, or use another ledger."
     )
-    assert version_of(file) == 9
+    assert version_of(file) == 10
 
 
 OPEN_AT_ONCE = """
@@ -423,3 +425,21 @@ def test_a_leader_past_whom_another_got_learns_of_it(file: Path, opened: Callabl
     Path(f"{file}.lock").unlink()  # what nobody should do
     assert second.lead("second") == 2
     assert first.lead("first") is None
+
+
+def test_a_study_of_the_former_t5_small_is_marked_as_it_is_upgraded_and_its_name_stays(
+    file: Path, opened: Callable[..., SqlLedger]
+) -> None:
+    url = from_dump(file, 8)
+    spec = {"name": "t5-small", "base": {"model": {"size": "t5-small"}}, "arms": [{"name": "bo"}]}
+    config = {"model": {"size": "t5-small"}, "steps": 3}
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("UPDATE studies SET spec = ?", (encode(spec),))
+        connection.execute("UPDATE trials SET config = ? WHERE trial_id = ?", (encode(config), T1))
+        connection.commit()
+    ledger = opened(url)
+    found = ledger.study("Größe").spec
+    assert (found["name"], found["base"]["model"]["size"]) == ("t5-small", FORMER_T5_SMALL)
+    assert [t.config.get("model") for t in ledger.trials("s1") if t.trial_id == T1] == [
+        {"size": FORMER_T5_SMALL}
+    ]

@@ -92,6 +92,16 @@ def test_adafactor_is_optaxs() -> None:
     assert_same(found, theirs(transform, 5), rtol=1e-6)  # optax takes its decay in float32
 
 
+def test_adafactor_without_momentum_is_that_of_a_beta1_of_0_and_keeps_no_first_moment() -> None:
+    with_moment = optimizers.adafactor(min_factored_size=5)
+    without = optimizers.adafactor(min_factored_size=5, momentum=False)
+    expected = ours(with_moment, [{"weight_decay": 0.03, "beta1": 0.0}] * 5)
+    assert_same(ours(without, [{"weight_decay": 0.03}] * 5), expected, rtol=0)
+    assert "beta1" not in without.hypers
+    assert set(without.init(some_params(), {})) == {"count", "nu"}
+    assert optimizers.by_name("adafactor", momentum=False).defaults == without.defaults
+
+
 VARYING = [
     {"alpha": 1.0 + 0.2 * t, "beta1": 0.9 - 0.1 * t, "beta2": 0.9 + 0.02 * t, "weight_decay": 0.01 * t}
     for t in range(5)
