@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from trainer.config import paths
-from trainer.config.choices import SCHEDULES
+from trainer.config.choices import SCHEDULES, TASKS
 from trainer.config.conflicts import disagreements
 from trainer.config.reading import ConfigError, section
 from trainer.config.sections import Sections
@@ -58,7 +58,18 @@ def with_values(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
 
 def canonical(config: TrainConfig) -> str:
     """The one JSON text of a config: sorted keys, no spaces, defaults written out."""
-    return json.dumps(config.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _text(config.to_dict())
+
+
+# Keys that came after runs had been stored, with their defaults, which a fingerprint leaves out: all runs of
+# before can go on.
+_LATER: Mapping[str, Any] = {
+    "data.task": "",
+    "data.prefix": "",
+    "data.source_tokens": 0,
+    "data.target_tokens": 0,
+    "score.metrics": [],
+}
 
 
 def fingerprint(config: TrainConfig) -> str:
@@ -66,11 +77,21 @@ def fingerprint(config: TrainConfig) -> str:
     all other runs of that time can go on."""
     if config.guidance.every_steps is None and config.guidance.estimator != "lagged":
         config = replace(config, guidance=replace(config.guidance, every_steps=1))
-    return hashlib.sha256(canonical(config).encode()).hexdigest()
+    data = config.to_dict()
+    for path, default in _LATER.items():
+        section, _, key = path.rpartition(".")
+        place = paths.value_at(data, section) if section else data
+        if place[key] == default:
+            del place[key]
+    return hashlib.sha256(_text(data).encode()).hexdigest()
+
+
+def _text(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def named_files(config: Mapping[str, Any]) -> dict[str, str]:
     """The files and folders that a config names, by key: all that a check of it looks for on this machine."""
-    named = {key: paths.value_at(config, key) for key in ("data.path", "schedule.name")}
-    built_in = {"data.path": ("",), "schedule.name": SCHEDULES}
+    named = {key: paths.value_at(config, key) for key in ("data.path", "data.task", "schedule.name")}
+    built_in = {"data.path": ("",), "data.task": ("", *TASKS), "schedule.name": SCHEDULES}
     return {key: name for key, name in named.items() if isinstance(name, str) and name not in built_in[key]}

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from trainer.config.choices import ESTIMATORS, LEARNED_SCHEDULE, OFF, OPTIMIZERS, source_of
+from trainer.config.choices import ESTIMATORS, LEARNED_SCHEDULE, OFF, OPTIMIZERS, source_of, task_of
 from trainer.config.learnable import COURSES, IN_LOSS, LEARNABLE
 from trainer.config.reading import problems_among
 from trainer.config.sections import Sections
@@ -19,7 +19,7 @@ _ESTIMATORS_OWN = tuple(dict.fromkeys(name for each in ESTIMATORS.ours.values() 
 def disagreements(config: Sections) -> list[str]:
     return [
         problem
-        for checked in (_cadence, _data, _indivisible, _optimizer, _course, _guidance)
+        for checked in (_cadence, _data, _task, _indivisible, _optimizer, _course, _guidance)
         for problem in checked(config)
     ]
 
@@ -42,6 +42,8 @@ def _cadence(config: Sections) -> list[str]:
 
 def _data(config: Sections) -> list[str]:
     data = config.data
+    if data.task:
+        return []
     source, _, target = data.pair.partition("-")
     choice = source_of(data.source)
     return problems_among(
@@ -55,6 +57,44 @@ def _data(config: Sections) -> list[str]:
             f"data.pair is {data.pair!r}, and the source {data.source} has no such pair. Allowed are "
             f"{', '.join(choice.pairs)}, in either direction. Choose one of them, or bring your own text "
             f"(data.source files or tfds:NAME).",
+        ),
+    )
+
+
+def _task(config: Sections) -> list[str]:
+    """What goes with a task alone, and what never does."""
+    data, metrics = config.data, config.score.metrics
+    if not data.task:
+        stated = {
+            f"data.{name}": getattr(data, name) for name in ("prefix", "source_tokens", "target_tokens")
+        }
+        stated["score.metrics"] = ", ".join(metrics)
+        return [
+            f"{name} is {value!r:.60} and data.task is empty. It is a setting of tasks. Set data.task, or "
+            f"leave it out."
+            for name, value in stated.items()
+            if value
+        ]
+    needs_path = task_of(data.task).needs_path
+    return problems_among(
+        (
+            data.source != type(data)().source,
+            f"data.source is {data.source!r} and data.task is {data.task!r:.60}. Allowed is one of them. "
+            f"Leave data.source out for a task.",
+        ),
+        (
+            needs_path and not data.path,
+            f"data.task is {data.task!r} and data.path is empty. {needs_path}",
+        ),
+        (
+            data.path and not needs_path,
+            f"data.path is {data.path!r:.60} and data.task is {data.task!r:.60}, which reads its rows by "
+            f"itself. Leave data.path out.",
+        ),
+        (
+            data.longest_tokens,
+            f"data.longest_tokens is {data.longest_tokens} and data.task is {data.task!r:.60}. A task leaves "
+            f"nothing out for its length. Set data.source_tokens and data.target_tokens, to which it cuts.",
         ),
     )
 
