@@ -60,7 +60,8 @@ def open_corpus(config: DataConfig, *, home: Path, guide_pairs: int = 0, tell: T
     surveys = {split: text[split].survey for split in SPLITS if split in text}
     cut = sum(len(text[split].pairs) for split in text if split == "train" or split not in given)
     counts.append(Count("in another split", len(kept), cut))
-    told = (source.name if source.fetch_test else "", source.code, config.prefix)
+    kind = "task" if config.task else ""
+    told = (source.name if source.fetch_test else kind, source.code, config.prefix)
     fingerprint = _fingerprint(surveys, told=" ".join(filter(None, told)))
     overlaps = splits.overlaps(surveys)
     record = {

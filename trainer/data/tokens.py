@@ -18,7 +18,7 @@ from trainer.data.contract import Corpus
 from trainer.data.corpus import open_corpus
 from trainer.data.examples import Examples, examples
 from trainer.data.packing import Packed, whole_split
-from trainer.data.vocabulary import TooManyPieces, Vocabulary, vocabulary
+from trainer.data.vocabulary import Beginnings, TooManyPieces, Vocabulary, vocabulary
 
 # Where a source has none of its own.
 PIECES = 32_000  # the paper's; fewer where the text does not carry them
@@ -124,12 +124,13 @@ def _opened(data: DataConfig, home: Path, guide_pairs: int, written: tuple[Any, 
     pieces = data.vocabulary or pieces_of(data)
     lengths = task_tokens(data)
     longest = longest_tokens(data) if lengths is None else lengths
+    text = corpus.train if lengths is None else Beginnings(corpus.train)
     try:
-        words = vocabulary(corpus.train, size=pieces, fingerprint=corpus.fingerprint, home=home)
+        words = vocabulary(text, size=pieces, fingerprint=corpus.fingerprint, home=home)
     except TooManyPieces as problem:
         if data.vocabulary:  # asked for
             raise
-        words = vocabulary(corpus.train, size=problem.most, fingerprint=corpus.fingerprint, home=home)
+        words = vocabulary(text, size=problem.most, fingerprint=corpus.fingerprint, home=home)
 
     def split(name: str) -> Examples:
         key = f"{corpus.fingerprint} {name}"

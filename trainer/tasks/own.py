@@ -14,6 +14,7 @@ The file is imported by the run that trains on it, and never by a check of a con
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,7 @@ from trainer.tasks.contract import task
 
 SPLITS = ("train", "select", "test")  # what is asked for; the guide split is cut from train
 FUNCTIONS = ("rows", "input", "target")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 MOST_SAID = 200  # letters of an exception's message
 
 
@@ -94,6 +96,11 @@ def _row(path: Path, module: ModuleType, records: Sequence[Any], at: int, call: 
             raise DataError(
                 f"{name}(…) of {path} gives {side!r:.40}, {_kind(side)}, for {which}. Allowed is a text. "
                 f"Make one of it, such as with str(…)."
+            )
+        if _SURROGATE.search(side):
+            raise DataError(
+                f"{name}(…) of {path} gives {side!r:.40} for {which}, and half a letter in it (a surrogate). "
+                f"Allowed is text that UTF-8 can hold. Leave it out, or read its file as UTF-8."
             )
         sides.append(side)
     return Row.of(sides[0], sides[1], record)

@@ -98,6 +98,11 @@ WRONG = [
         "such as with str(…).",
     ),
     (
+        SOUND.replace('"even"', "'\\ud800'"),
+        "target(…) of FILE gives '\\ud800' for record 0 of rows('train'), and half a letter in it (a "
+        "surrogate). Allowed is text that UTF-8 can hold. Leave it out, or read its file as UTF-8.",
+    ),
+    (
         SOUND.replace("record['n']", "record['m']"),
         "FILE, line 6: input(…) of record 0 of rows('train') failed (KeyError: 'm'). Mend the file.",
     ),

@@ -118,6 +118,13 @@ def test_long_sides_are_cut_to_their_tokens_and_counted_and_no_row_is_left_out(t
     assert again.train.cut == made.train.cut
 
 
+def test_a_vocabulary_knows_the_letters_of_inputs_that_are_all_very_long(tmp_path: Path) -> None:
+    long = [(f"{source} {'zebra quartz ' * 500}", target) for source, target in ROWS]
+    made, _ = tokens_of(write(tmp_path / "a.tsv", long))
+    assert made.vocabulary.decode(made.vocabulary.encode(["zebra quartz 7"])) == ["zebra quartz 7"]
+    assert made.train.cut[0] == len(made.train) == len(made.corpus.train)
+
+
 def test_batches_are_as_long_as_the_config_says_whatever_the_text(tmp_path: Path) -> None:
     made, config = tokens_of(write(tmp_path / "a.tsv"), source_tokens=40, target_tokens=16)
     pieces, _, _ = made.batches(config).chunk({"step": 0}, 2)
