@@ -50,13 +50,24 @@ def score(outputs, records):
 """
 
 
+SHORT: dict[str, Any] = {
+    "steps": 4,
+    "eval_every_steps": 2,
+    "checkpoint_every_steps": 2,
+    "schedule": {"warmup_steps": 1},
+}
+
+
 class Told:
-    def __init__(self) -> None:
+    """A reporter that answers SAVE_AND_STOP at a step."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
         self.reports: list[Report] = []
+        self.stop_at = stop_at
 
     def __call__(self, report: Report) -> Reply:
         self.reports.append(report)
-        return Reply.GO
+        return Reply.SAVE_AND_STOP if report.step == self.stop_at else Reply.GO
 
     def of(self, kind: str) -> list[Report]:
         return [report for report in self.reports if report.kind == kind]
@@ -66,8 +77,9 @@ class Told:
 def train(tmp_path_factory: pytest.TempPathFactory) -> Any:
     home = tmp_path_factory.mktemp("home")
 
-    def once(folder: Path, **changes: Any) -> tuple[Outcome, Told]:
-        told = Told()
+    def once(folder: Path, *, stop_at: int | None = None, **changes: Any) -> tuple[Outcome, Told]:
+        told = Told(stop_at)
+        folder.mkdir(exist_ok=True)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("ORCH_HOME", str(home))
             return entrypoint.run({**BASE, **changes}, told, folder, Place()), told
@@ -140,8 +152,7 @@ def test_a_task_s_own_scores_are_asked_with_every_row_and_what_is_no_number_coun
         OWN.replace("RETURNED", "{'rows': float(len(outputs)), 'nothing': float('nan')}")
     )
     data = {"task": str(tmp_path / "my_task.py"), **SMALL}
-    short = {"steps": 4, "eval_every_steps": 2, "checkpoint_every_steps": 4, "schedule": {"warmup_steps": 1}}
-    outcome, told = train(tmp_path, data=data, score={"metrics": ["pearson"]}, **short)
+    outcome, told = train(tmp_path, data=data, score={"metrics": ["pearson"]}, **SHORT)
     assert outcome.status == "completed", outcome.reason
     for report in told.of("eval"):
         assert report.values["rows"] == 10.0  # the whole dev split: a twentieth
@@ -156,10 +167,27 @@ def test_a_task_s_own_scores_are_asked_with_every_row_and_what_is_no_number_coun
 def test_a_name_that_is_taken_or_cannot_be_one_is_refused(train: Train, tmp_path: Path, name: str) -> None:
     (tmp_path / "my_task.py").write_text(OWN.replace("RETURNED", f"{{{name!r}: 1.0}}"))
     data = {"task": str(tmp_path / "my_task.py"), **SMALL}
-    short = {"steps": 2, "eval_every_steps": 2, "checkpoint_every_steps": 2, "schedule": {"warmup_steps": 1}}
     with pytest.raises(DataError) as refused:
-        train(tmp_path, data=data, score={"metrics": ["accuracy"]}, **short)
+        train(tmp_path, data=data, score={"metrics": ["accuracy"]}, **SHORT)
     assert f"names a metric {name!r}. Allowed are 1 to 80 letters" in str(refused.value)
+
+
+def test_a_stopped_run_goes_on_to_the_same_scores_and_not_with_another_version_of_its_file(
+    train: Train, tmp_path: Path
+) -> None:
+    file = tmp_path / "my_task.py"
+    file.write_text(OWN.replace("RETURNED", "{'letters': float(sum(map(len, outputs)))}"))
+    data = {"task": str(file), **SMALL}
+    whole, _ = train(tmp_path / "whole", data=data, **SHORT)
+    first, _ = train(tmp_path / "cut", stop_at=2, data=data, **SHORT)
+    assert first.status == "stopped"
+    (tmp_path / "cut" / "resume.json").write_text(json.dumps({"checkpoint": first.checkpoint}))
+    second, told = train(tmp_path / "cut", data=data, **SHORT)
+    assert [report.step for report in told.of("eval")] == [4]
+    assert second.values == whole.values
+    file.write_text(file.read_text() + "# another version\n")
+    with pytest.raises(ValueError, match="is of another config"):
+        train(tmp_path / "cut", data=data, **SHORT)
 
 
 def test_one_command_trains_on_a_file_and_shows_scores_and_outputs(
