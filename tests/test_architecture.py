@@ -27,8 +27,8 @@ ORDER = {
         "tracking", "service", "api", "client", "server", "cli", "testing",
     ),
     "trainer": (
-        "protocol", "config", "data", "models", "huggingface", "optim", "guidance", "scoring", "training",
-        "audit", "terminal",
+        "protocol", "config", "data", "tasks", "models", "huggingface", "optim", "guidance", "scoring",
+        "training", "audit", "terminal",
     ),
     "dashboards": ("evidence", "report", "web"),
 }  # fmt: skip
@@ -224,8 +224,9 @@ def test_the_words_need_the_standard_library_only_and_curves_numpy() -> None:
     assert outside == {("inherit", "numpy")}
 
 
-def test_the_trainers_data_needs_no_jax() -> None:
-    roots = {i.split(".")[0] for path in files("trainer/data") for i in imports_of(path)}
+def test_the_trainers_data_and_tasks_need_no_jax() -> None:
+    ours = files("trainer/data", "trainer/tasks")
+    roots = {i.split(".")[0] for path in ours for i in imports_of(path)}
     assert not roots & {"jax", "flax", "optax"}
 
 

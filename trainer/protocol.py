@@ -46,6 +46,7 @@ RESUME = "resume.json"  # what to go on from, written by the host before the run
 SCHEDULE = "schedule.npz"  # the schedule that a guided run has learned
 PARAMS = "params.npz"  # the parameters of a finished run
 TRANSLATIONS = {"dev": "translations-dev.jsonl", "test": "translations-test.jsonl"}
+ANSWERS = {"dev": "answers-dev.jsonl", "test": "answers-test.jsonl"}  # of a task, in their place
 
 
 class Reply(enum.Enum):

@@ -23,7 +23,7 @@ from orchestrator.ground import durations
 from orchestrator.ground.errors import ServiceLost
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import StudyState
-from orchestrator.study.spec import RISING, Arm
+from orchestrator.study.spec import Arm, is_rising
 
 _Place = tuple[str, str]  # row, column
 Source = Literal["confirmed", "search", "diverged", "none"]
@@ -159,9 +159,9 @@ def _interval(frame: Frame, metric: str, values: Sequence[float]) -> stats.Inter
     least, most = 0.0 if min(values) >= 0 else -math.inf, math.inf
     if words & {"bleu", "chrf"}:
         most = 100.0
-    elif not frame.lower_is_better(metric) and words & RISING:
-        most = 1.0 if max(values) <= 1 else 100.0
-    if words & {"mcc", "pearson", "spearman"}:
+    elif not frame.lower_is_better(metric) and is_rising(metric):
+        most = 1.0 if max(values) <= 1 else 100.0 if max(values) <= 100 else math.inf
+    if words & {"mcc", "matthews", "pearson", "spearman", "score"}:  # a score may be the mean of such
         least = -most
     return stats.Interval(max(found.low, least), min(found.high, most))
 

@@ -138,19 +138,20 @@ def read(
         spec = read_spec(Path(given))
     else:
         spec = catalog.get(given, size or "quick")
-    sets = (*_data(spec, pair, data_dir), *sets)
+    sets = (*_data(spec, pair, data_dir, sets), *sets)
     held = (*resources, *([] if gpus is None else [f"gpus={gpus:g}"]))
     return override(
         spec, name=name, trials=trials, replicates=replicates, search=search, sets=sets, resources=held
     )
 
 
-def _data(spec: StudySpec, pair: str | None, data_dir: str | None) -> list[str]:
+def _data(spec: StudySpec, pair: str | None, data_dir: str | None, others: Iterable[str]) -> list[str]:
     """The settings that --pair and --data-dir are short for. Workers stand elsewhere: the path is whole."""
     sets = [] if pair is None else [f"data.pair={pair}"]
     if data_dir is not None:
         sets.append(f"data.path={Path(data_dir).expanduser().absolute()}")
-        if value_at(spec.base, "data.source") in (None, "cldr"):
+        of_task = value_at(spec.base, "data.task") or any(each.startswith("data.task=") for each in others)
+        if not of_task and value_at(spec.base, "data.source") in (None, "cldr"):
             sets.append("data.source=files")
     return sets
 

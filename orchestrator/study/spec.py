@@ -37,6 +37,14 @@ MOST_TRIALS = 1_000_000  # of an arm in one replicate
 FRESH_PER_REPLICATE = 1000  # fresh seeds that one replicate may use
 FALLING = frozenset({"loss", "error", "perplexity", "ppl", "nll", "mse", "rmse", "mae", "wer", "cer"})
 RISING = frozenset({"bleu", "chrf", "acc", "accuracy", "f1", "auc", "mcc", "recall", "pearson", "spearman"})
+# What a task of the trainer reports. Whole names: another program's brier_score falls.
+TASK_SCORES = frozenset({"score", "exact-match", "matthews"})
+
+
+def is_rising(metric: str) -> bool:
+    """Does its name say that more of it is better?"""
+    words = set(re.split(r"[\W_]+", metric.lower()))
+    return bool(words & RISING) or metric.removeprefix("test_") in TASK_SCORES
 
 
 def _name(value: str, what: str) -> str:
@@ -394,5 +402,5 @@ class StudySpec(Spec):
         if self.claim is not None and metric == self.claim.metric and self.claim.goal is not None:
             return self.claim.goal
         words = set(re.split(r"[\W_]+", metric.lower()))
-        falls, rises = bool(words & FALLING), bool(words & RISING)
+        falls, rises = bool(words & FALLING), is_rising(metric)
         return None if falls == rises else "minimize" if falls else "maximize"

@@ -158,6 +158,33 @@ def source_of(name: str) -> SourceChoice:
     )
 
 
+@dataclass(frozen=True)
+class TaskChoice:
+    """Rows of an input and a target in place of translations. `make(config, home)` returns a
+    `trainer.data.sources.Source` for a `DataConfig`."""
+
+    make: str
+    needs_path: str = ""  # what `data.path` must name; empty: it is not read
+
+
+TASKS: Mapping[str, TaskChoice] = {
+    "files": TaskChoice(
+        "trainer.tasks.files:from_config",
+        needs_path="Name a TSV of inputs and targets, JSON lines with the keys input and target, or a folder "
+        "with train.*.",
+    ),
+}
+OWN_TASK = r".+\.py"  # a Python file that says what its rows are
+SOURCE_TOKENS, TARGET_TOKENS = 128, 32  # to how many inputs and targets are cut, where a config says nothing
+# How outputs are compared with targets, in percent.
+METRICS = ("accuracy", "macro-f1", "matthews", "exact-match", "token-f1", "pearson", "bleu", "chrf")
+
+
+def task_of(name: str) -> TaskChoice:
+    """One by name, or what is true of every Python file."""
+    return TASKS.get(name) or TaskChoice("trainer.tasks.own:from_config")
+
+
 PAIR = r"[a-z]{2,3}-[a-z]{2,3}"
 LEVELS = ("phrases", "sentences")
 POSITIONS = ("sinusoidal", "relative")

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from trainer.config import paths
-from trainer.config.choices import AS_SIZE, FORMER_T5_SMALL, SCHEDULES
+from trainer.config.choices import AS_SIZE, FORMER_T5_SMALL, SCHEDULES, TASKS
 from trainer.config.conflicts import disagreements
 from trainer.config.reading import ConfigError, section
 from trainer.config.sections import Sections
@@ -86,7 +86,12 @@ def fingerprint(config: TrainConfig) -> str:
 
 _LATER: Mapping[str, Any] = {
     "init": "",
+    "data.task": "",
+    "data.prefix": "",
+    "data.source_tokens": 0,
+    "data.target_tokens": 0,
     "data.vocabulary_path": "",
+    "score.metrics": [],
     "model.decoder_layers": 0,
     "model.output": AS_SIZE,
 }
@@ -127,6 +132,7 @@ def named_files(config: Mapping[str, Any]) -> dict[str, str]:
 NAMED_FILES: Mapping[str, Collection[str]] = {
     "init": ("",),
     "data.path": ("",),
+    "data.task": ("", *TASKS),
     "data.vocabulary_path": ("",),
     "schedule.name": SCHEDULES,
 }

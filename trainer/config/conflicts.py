@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from trainer.config.choices import ESTIMATORS, LEARNED_SCHEDULE, OFF, OPTIMIZERS, source_of
+from trainer.config.choices import ESTIMATORS, LEARNED_SCHEDULE, OFF, OPTIMIZERS, source_of, task_of
 from trainer.config.learnable import COURSES, IN_LOSS, LEARNABLE
 from trainer.config.reading import problems_among
 from trainer.config.sections import Sections
@@ -19,7 +19,7 @@ _ESTIMATORS_OWN = tuple(dict.fromkeys(name for each in ESTIMATORS.ours.values() 
 def disagreements(config: Sections) -> list[str]:
     return [
         problem
-        for checked in (_cadence, _data, indivisible, _optimizer, _course, _guidance)
+        for checked in (_cadence, _vocabulary, _data, _task, indivisible, _optimizer, _course, _guidance)
         # The dimensions of a model to begin with are known once it has been looked at.
         if not (config.init and checked is indivisible)
         for problem in checked(config)
@@ -43,15 +43,12 @@ def _cadence(config: Sections) -> list[str]:
 
 
 def _data(config: Sections) -> list[str]:
-    data, given = config.data, _given_vocabulary(config)
+    data = config.data
+    if data.task:
+        return []
     source, _, target = data.pair.partition("-")
     choice = source_of(data.source)
     return problems_among(
-        (
-            given and data.vocabulary,
-            f"data.vocabulary is {data.vocabulary} and {given} brings a vocabulary, which is taken as it is. "
-            f"Leave one of them out.",
-        ),
         (source == target, f"data.pair is {data.pair!r}. Allowed are two different languages."),
         (
             choice.needs_path and not data.path,
@@ -66,9 +63,53 @@ def _data(config: Sections) -> list[str]:
     )
 
 
-def _given_vocabulary(config: Sections) -> str:
-    """Which setting names a vocabulary that is there; empty where one is learned."""
-    return "data.vocabulary_path" if config.data.vocabulary_path else "init" if config.init else ""
+def _vocabulary(config: Sections) -> list[str]:
+    data = config.data
+    given = "data.vocabulary_path" if data.vocabulary_path else "init" if config.init else ""
+    if not (given and data.vocabulary):
+        return []
+    return [
+        f"data.vocabulary is {data.vocabulary} and {given} brings a vocabulary, which is taken as it is. "
+        f"Leave one of them out."
+    ]
+
+
+def _task(config: Sections) -> list[str]:
+    """What goes with a task alone, and what never does."""
+    data, metrics = config.data, config.score.metrics
+    if not data.task:
+        stated = {
+            f"data.{name}": getattr(data, name) for name in ("prefix", "source_tokens", "target_tokens")
+        }
+        stated["score.metrics"] = ", ".join(metrics)
+        return [
+            f"{name} is {value!r:.60} and data.task is empty. It is a setting of tasks. Set data.task, or "
+            f"leave it out."
+            for name, value in stated.items()
+            if value
+        ]
+    needs_path = task_of(data.task).needs_path
+    return problems_among(
+        (
+            data.source != type(data)().source,
+            f"data.source is {data.source!r} and data.task is {data.task!r:.60}. Allowed is one of them. "
+            f"Leave data.source out for a task.",
+        ),
+        (
+            needs_path and not data.path,
+            f"data.task is {data.task!r} and data.path is empty. {needs_path}",
+        ),
+        (
+            data.path and not needs_path,
+            f"data.path is {data.path!r:.60} and data.task is {data.task!r:.60}, which reads its rows by "
+            f"itself. Leave data.path out.",
+        ),
+        (
+            data.longest_tokens,
+            f"data.longest_tokens is {data.longest_tokens} and data.task is {data.task!r:.60}. A task leaves "
+            f"nothing out for its length. Set data.source_tokens and data.target_tokens, to which it cuts.",
+        ),
+    )
 
 
 def indivisible(config: Sections) -> list[str]:

@@ -14,17 +14,20 @@ from trainer.config.choices import (
     ESTIMATORS,
     LEARNED_SCHEDULE,
     LEVELS,
+    METRICS,
     MODELS,
     NORMS,
     OFF,
     OPTAX,
     OPTIMIZERS,
     OUTPUTS,
+    OWN_TASK,
     PAIR,
     POSITIONS,
     PREPARED,
     SCHEDULES,
     SOURCES,
+    TASKS,
     Dimensions,
 )
 from trainer.config.learnable import IN_LOSS, LEARNABLE
@@ -45,6 +48,10 @@ class DataConfig:
     identify_languages: bool = True  # drop pairs in other languages; `cldr` needs none of it
     vocabulary: int = number(0, at_least=0, below=10**6)  # pieces
     longest_tokens: int = number(0, at_least=0, below=10**5)  # of a sentence; a longer one is left out
+    task: str = text("", among=TASKS, like=f"|{OWN_TASK}", words="the path of a Python file")  # "": none
+    prefix: str = text("", like="[^\\t\\r\\n]*", words="a text of one line")  # before each input of a task
+    source_tokens: int = number(0, at_least=0, below=10**5)  # of a task's input, which is cut; 0: 128
+    target_tokens: int = number(0, at_least=0, below=10**5)  # of a task's target, likewise; 0: 32
 
 
 @dataclass(frozen=True)
@@ -159,6 +166,7 @@ class ScoreConfig:
     test: bool = False
     beam: int = number(4, at_least=1, below=129)
     length_penalty: float = number(0.6, at_least=0)
+    metrics: tuple[str, ...] = choice((), METRICS)  # of a task
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ import sys
 import time
 from collections.abc import Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from trainer.config import ConfigError, TrainConfig
-from trainer.config.choices import LEVELS, SOURCES
+from trainer.config.choices import LEVELS, SOURCE_TOKENS, SOURCES, TARGET_TOKENS, TASKS
 from trainer.data import home
 from trainer.data.contract import Corpus, DataError
 
@@ -24,6 +25,7 @@ _EPILOG = """\
 examples:
   orch data describe cldr --pair de-en
   orch data describe files --path my/train --pair de-en --json
+  orch data describe --task files --path reviews.tsv --prefix "review: "
   orch data describe wmt19 --pair lt-en --data-dir ~/tensorflow_datasets
   orch data prepare wmt19 --pair lt-en --data-dir ~/tensorflow_datasets
   orch data openings
@@ -68,6 +70,17 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument(
         "--keep-languages", action="store_true", help="do not drop pairs in other languages"
     )
+    describe.add_argument(
+        "--task",
+        default="",
+        help=f"inputs and targets in place of translations: {', '.join(TASKS)}, or a Python file",
+    )
+    describe.add_argument("--prefix", default="", help="for tasks: a text before every input")
+    for side, most in (("source", SOURCE_TOKENS), ("target", TARGET_TOKENS)):
+        words = "an input" if side == "source" else "a target"
+        describe.add_argument(
+            f"--{side}-tokens", type=int, default=0, help=f"for tasks: to how many {words} is cut [{most}]"
+        )
     describe.add_argument("--json", action="store_true", help="for programs")
     made = verbs.add_parser("prepare", help="download a set of TensorFlow Datasets and prepare it")
     made.add_argument("source", help="wmt19, or a set's name: c4/en, glue/cola, super_glue/boolq, squad, …")
@@ -82,8 +95,9 @@ def _parser() -> argparse.ArgumentParser:
 def _describe(options: argparse.Namespace) -> str:
     from trainer.data import tfds
     from trainer.data.corpus import open_corpus
-    from trainer.data.filters import in_order
 
+    if options.task:
+        return _shown(_of_task(options), options)
     path = options.path
     if options.source == "wmt19" or options.source.startswith("tfds:"):
         path = options.data_dir or path or str(tfds.default_folder())
@@ -104,9 +118,34 @@ def _describe(options: argparse.Namespace) -> str:
         }
     )
     corpus = open_corpus(config.data, home=home.texts(), tell=lambda said: print(said, file=sys.stderr))
+    return _shown(_figures(corpus), options)
+
+
+def _of_task(options: argparse.Namespace) -> dict[str, Any]:
+    """Its vocabulary is made too: what is cut is counted in tokens."""
+    from trainer.data.tokens import open_tokens, task_tokens
+
+    task = options.task if options.task in TASKS else str(Path(options.task).expanduser().absolute())
+    given = {name: getattr(options, name) for name in ("path", "prefix", "source_tokens", "target_tokens")}
+    source = {} if options.source in ("cldr", None) else {"source": options.source}
+    given["path"] = options.path or options.data_dir
+    data = {"task": task, "pairs": options.pairs, **given, **source}
+    config = TrainConfig.from_dict({"data": data, "batch": {"sentences": 1}})
+    tokens = open_tokens(config, home=home.texts())
+    most = dict(zip(("input", "target"), task_tokens(config.data) or (), strict=True))
+    return _figures(tokens.corpus) | {"most_tokens": most, "cut": tokens.cut()}
+
+
+def _figures(corpus: Corpus) -> dict[str, Any]:
+    from trainer.data.filters import in_order
+
     found = {"name": corpus.name, "pair": corpus.pair, "fingerprint": corpus.fingerprint, **corpus.record}
     found["types"] = _types(corpus)
     found["samples"] = [list(pair) for pair in islice(in_order(corpus.guide), _SAMPLES)]
+    return found
+
+
+def _shown(found: dict[str, Any], options: argparse.Namespace) -> str:
     return json.dumps(found, ensure_ascii=False, indent=2) if options.json else _for_people(found)
 
 
@@ -134,6 +173,10 @@ def _for_people(found: dict[str, Any]) -> str:
             f"  {side:<18}{words['mean']:>6.1f}{words['median']:>8.0f}{words['longest']:>9}"
             f"{found['types'][side]:>10,}"
         )
+    for split, cut in found.get("cut", {}).items():
+        most = found["most_tokens"]
+        said += ["", f"cut to {most['input']} and {most['target']} tokens"] if split == "train" else []
+        said.append(f"  {split:<18}{cut['input']:>12,} inputs, {cut['target']:,} targets")
     said += ["", f"overlap between splits: {found['overlap']:,} sources"]
     for name, shared in found["overlaps"].items():
         if shared["sources"]:

@@ -61,12 +61,21 @@ class Bucketed:
         tokens: int = 0,
         buckets: int = 1,
         rows_divide_by: int = 1,
+        lengths: tuple[int, int] | None = None,
     ) -> None:
-        """`tokens` a batch, padding included, instead of so many sentences."""
+        """`tokens` a batch, padding included, instead of so many sentences. `lengths`: how far the sides of a
+        single bucket are padded, whatever is in it."""
         self.examples, self._seed = examples, seed
         self.first = {"step": 0}
         self.buckets = tuple(
-            _bucket(examples, members, sentences=sentences, tokens=tokens, divide_by=rows_divide_by)
+            _bucket(
+                examples,
+                members,
+                sentences=sentences,
+                tokens=tokens,
+                divide_by=rows_divide_by,
+                lengths=lengths if buckets == 1 else None,
+            )
             for members in _by_length(examples, buckets)
         )
         self._orders: dict[tuple[int, int], np.ndarray] = {}
@@ -163,10 +172,15 @@ def rounded(length: int) -> int:
 
 
 def _bucket(
-    examples: Examples, members: np.ndarray, *, sentences: int, tokens: int, divide_by: int
+    examples: Examples,
+    members: np.ndarray,
+    *,
+    sentences: int,
+    tokens: int,
+    divide_by: int,
+    lengths: tuple[int, int] | None,
 ) -> Bucket:
-    source = rounded(int(examples.source_lengths[members].max()))
-    target = rounded(int(examples.target_lengths[members].max()))
+    source, target = padded_lengths(examples, members, lengths)
     if not tokens and sentences % divide_by:
         raise DataError(
             f"batch.sentences is {sentences:,} and the mesh divides rows by {divide_by}. "
@@ -176,9 +190,19 @@ def _bucket(
     if rows < 1:
         raise DataError(
             f"batch.tokens is {tokens:,}, and {divide_by} rows of {source} + {target} tokens are needed at "
-            f"least. Raise it to {divide_by * (source + target):,} or more, or shorten data.longest_tokens."
+            f"least. Raise it to {divide_by * (source + target):,} or more, or lower "
+            f"{'data.source_tokens and data.target_tokens' if lengths else 'data.longest_tokens'}."
         )
     return Bucket(members, source, target, rows)
+
+
+def padded_lengths(
+    examples: Examples, chosen: np.ndarray, lengths: tuple[int, int] | None
+) -> tuple[int, int]:
+    """Those that are given, else those of the longest of these examples."""
+    sides = (examples.source_lengths, examples.target_lengths)
+    source, target = lengths or (int(side[chosen].max()) for side in sides)
+    return rounded(source), rounded(target)
 
 
 def padded(examples: Examples, chosen: np.ndarray, source_length: int, target_length: int) -> Batch:
@@ -199,7 +223,7 @@ def _rows(flat: np.ndarray, starts: np.ndarray, chosen: np.ndarray, length: int)
     return np.where(within, flat[at], 0).astype(np.int32)
 
 
-def held_out_batch(examples: Examples, *, rows: int) -> Batch:
+def held_out_batch(examples: Examples, *, rows: int, lengths: tuple[int, int] | None = None) -> Batch:
     """One batch for guidance: always the same examples, whatever the seed of a run."""
     if len(examples) < rows:
         raise DataError(
@@ -207,9 +231,4 @@ def held_out_batch(examples: Examples, *, rows: int) -> Batch:
             f"Raise data.guide_share, or lower the batch."
         )
     chosen = _generator(0).permutation(len(examples))[:rows]
-    return padded(
-        examples,
-        chosen,
-        rounded(int(examples.source_lengths[chosen].max())),
-        rounded(int(examples.target_lengths[chosen].max())),
-    )
+    return padded(examples, chosen, *padded_lengths(examples, chosen, lengths))

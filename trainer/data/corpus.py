@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from trainer.config import DataConfig
-from trainer.data import filters, splits
-from trainer.data.contract import SPLITS, Corpus, DataError, Pairs
+from trainer.data import files, filters, splits
+from trainer.data.contract import SPLITS, Corpus, DataError, Pairs, Row
 from trainer.data.filters import Count, Survey, Tell
 from trainer.data.sources import Source, named
 from trainer.protocol import whole
@@ -45,26 +45,30 @@ def open_corpus(config: DataConfig, *, home: Path, guide_pairs: int = 0, tell: T
     `guide_pairs` is the least that guidance needs, a batch; `home` keeps what took long to make.
     """
     began_s = time.perf_counter()
-    source = named(config, home=home)
+    source, pair = named(config, home=home), files.TASK if config.task else config.pair
     identify = config.identify_languages and "language" in source.filters
     given = {
-        split: _Split(pairs, _surveyed(source, split, config.pair, identify=identify, home=home, tell=tell))
+        split: _Split(pairs, _surveyed(source, split, pair, identify=identify, home=home, tell=tell))
         for split, pairs in source.given.items()
     }
     identified = given["train"].survey.identified
     names = [name for name in source.filters if name != "language" or identified]
     kept, counts = filters.sift(given["train"].survey, names=names)
     text = _cut(source, given, kept, share=config.guide_share, guide_pairs=guide_pairs)
+    if config.prefix:  # after the cuts: the splits are the same under every prefix
+        text = {name: _prefixed(split, config.prefix) for name, split in text.items()}
     surveys = {split: text[split].survey for split in SPLITS if split in text}
     cut = sum(len(text[split].pairs) for split in text if split == "train" or split not in given)
     counts.append(Count("in another split", len(kept), cut))
-    fingerprint = _fingerprint(surveys, fetched=source.name if source.fetch_test else "")
+    kind = "task" if config.task else ""
+    told = (source.name if source.fetch_test else kind, source.code, config.prefix)
+    fingerprint = _fingerprint(surveys, told=" ".join(filter(None, told)))
     overlaps = splits.overlaps(surveys)
     record = {
         "pairs": sum(len(split.pairs) for split in text.values()),
         "splits": {split: len(text[split].pairs) if split in text else None for split in SPLITS},
         "filters": [asdict(count) for count in counts],
-        "duplicates": sum(count.before - count.after for count in counts if count.name == "duplicates"),
+        "duplicates": sum(count.before - count.after for count in counts if "duplicate" in count.name),
         "lengths": _lengths(surveys["train"]),
         "overlap": sum(shared["sources"] for shared in overlaps.values()),
         "overlaps": overlaps,
@@ -74,13 +78,14 @@ def open_corpus(config: DataConfig, *, home: Path, guide_pairs: int = 0, tell: T
     }
     return Corpus(
         name=source.name,
-        pair=config.pair,
+        pair=pair,
         fingerprint=fingerprint,
         train=text["train"].pairs,
         guide=text["guide"].pairs,
         select=text["select"].pairs,
         test=_test(source, text, fingerprint=fingerprint, home=home),
         record=record,
+        measure=source.measure,
     )
 
 
@@ -129,7 +134,7 @@ def _cut(
     if len(kept) < _LEAST_PAIRS:
         raise DataError(
             f"{source.name} leaves {len(kept)} pairs to train on, after the filters and what other splits "
-            f"have. Allowed are at least {_LEAST_PAIRS}: look at the text, and whether the pair is right."
+            f"have. Allowed are at least {_LEAST_PAIRS}: look at the text, and whether it is the right one."
         )
     size = source.held_out or splits.held_out_size(len(kept))
     for name in ("test", "select"):
@@ -141,6 +146,15 @@ def _cut(
         held, kept = splits.hold_out(kept, hashes, size=most)
         text["guide"] = train.only(held)
     return {**text, "train": train.only(kept)}
+
+
+def _prefixed(split: _Split, prefix: str) -> _Split:
+    """With the prefix before each input; the survey stays that of the rows themselves."""
+    rows = [
+        Row.of(prefix + row[0], row[1], getattr(row, "record", None))
+        for row in (split.pairs[i] for i in range(len(split.pairs)))
+    ]
+    return _Split(rows, split.survey)
 
 
 def _test(
@@ -169,9 +183,10 @@ def _test(
     return test
 
 
-def _fingerprint(surveys: Mapping[str, Survey], *, fetched: str) -> str:
-    """Of the text of all splits; a test set that is fetched never changes, and stands in by its name."""
-    digest = hashlib.sha256(fetched.encode())
+def _fingerprint(surveys: Mapping[str, Survey], *, told: str) -> str:
+    """Of the text of all splits, and of what is told besides: a test set that is fetched never changes, and
+    stands in by its name; a task's code and its prefix."""
+    digest = hashlib.sha256(told.encode())
     for name, survey in surveys.items():
         digest.update(f" {name} {len(survey)} ".encode())
         digest.update(survey.both.astype("<u8").tobytes())

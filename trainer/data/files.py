@@ -1,6 +1,7 @@
 """How does a user's own text become pairs: one TSV, two aligned files, or JSON lines?
 
 Each may be compressed (.gz, .bz2, .xz). A folder may hold a text for every split; a single text is all train.
+A task's rows are pairs of an input and a target, and are read likewise.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import lzma
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -33,44 +35,71 @@ _NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 _ADVICE = (
-    "Allowed are a TSV (source, tab, target), JSON lines (.jsonl), a folder with train.*, or the common "
-    "beginning of two aligned files (path/train for train.{} and train.{}); each may end in .gz, .bz2 or .xz."
+    "Allowed are a TSV ({first}, tab, target), JSON lines (.jsonl), a folder with train.*, or the common "
+    "beginning of two aligned files (path/train for train.{keys[0]} and train.{keys[1]}); each may end in "
+    ".gz, .bz2 or .xz."
 )
+TASK = "input-target"  # in place of a pair of languages
 
 Text = list[tuple[str, str]]
 Files = Path | tuple[Path, Path]  # one text, or two aligned ones
 
 
+@dataclass(frozen=True)
+class _Sides:
+    """What the two sides of a text are called, in files and to people."""
+
+    keys: tuple[str, str]
+    first: str
+    whole: str
+
+    @classmethod
+    def of(cls, pair: str) -> _Sides:
+        source, _, target = pair.partition("-")
+        first, whole = ("input", "row") if pair == TASK else ("source", "pair")
+        return cls((source, target), first, whole)
+
+    def advice(self) -> str:
+        return _ADVICE.format(first=self.first, keys=self.keys)
+
+    def named(self, sides: list[str]) -> str:
+        """Which of them is empty."""
+        return f"the {self.whole if not any(sides) else self.first if not sides[0] else 'target'}"
+
+    def keys_in(self, value: Any) -> tuple[str, str] | None:
+        allowed = (self.keys,) if self.first == "input" else (self.keys, ("source", "target"))
+        return next((keys for keys in allowed if _holds(value, keys)), None)
+
+    def allowed_keys(self) -> str:
+        mine = f"{self.keys[0]!r} and {self.keys[1]!r}"
+        return mine if self.first == "input" else f"{mine}, or 'source' and 'target'"
+
+
 def read(path: str | Path, *, pair: str) -> dict[str, Text]:
     """The splits that a path holds: of a folder what is there, of anything else `train` alone."""
-    return {split: _read(files, _languages(pair)) for split, files in found(path, pair=pair).items()}
+    return {split: _read(files, _Sides.of(pair)) for split, files in found(path, pair=pair).items()}
 
 
 def found(path: str | Path, *, pair: str) -> dict[str, Files]:
     """The files of each split, unread. DataError where they are not there."""
-    place, languages = Path(path).expanduser(), _languages(pair)
+    place, sides = Path(path).expanduser(), _Sides.of(pair)
     if place.is_dir():
-        return _folder(place, languages)
-    train: list[Files] = [place] if place.is_file() else _texts(place, languages)
+        return _folder(place, sides)
+    train: list[Files] = [place] if place.is_file() else _texts(place, sides.keys)
     if not train:
-        raise DataError(f"{place} is neither a text nor the beginning of one. {_ADVICE.format(*languages)}")
+        raise DataError(f"{place} is neither a text nor the beginning of one. {sides.advice()}")
     return {"train": _only(train, place)}
 
 
-def _languages(pair: str) -> tuple[str, str]:
-    source, _, target = pair.partition("-")
-    return source, target
-
-
-def _folder(place: Path, languages: tuple[str, str]) -> dict[str, Files]:
+def _folder(place: Path, sides: _Sides) -> dict[str, Files]:
     splits: dict[str, Files] = {}
     for split, names in _NAMES.items():
-        there = [text for name in names for text in _texts(place / name, languages)]
+        there = [text for name in names for text in _texts(place / name, sides.keys)]
         if there:
             splits[split] = _only(there, place / names[0])
     if "train" not in splits:
         held = ", ".join(sorted(p.name for p in place.iterdir())[:10]) or "nothing"
-        raise DataError(f"{place} has no train.*; it holds {held}. {_ADVICE.format(*languages)}")
+        raise DataError(f"{place} has no train.*; it holds {held}. {sides.advice()}")
     return splits
 
 
@@ -106,31 +135,31 @@ def _only(found: list[Files], place: Path) -> Files:
     return found[0]
 
 
-def _read(text: Files, languages: tuple[str, str]) -> Text:
+def _read(text: Files, sides: _Sides) -> Text:
     if not isinstance(text, Path):
-        pairs = _aligned(*text)
+        pairs = _aligned(*text, sides)
     elif text.name.removesuffix(_compression(text)).endswith(_JSON):
-        pairs = _json_lines(text, languages)
+        pairs = _json_lines(text, sides)
     else:
-        pairs = _tabbed(text)
+        pairs = _tabbed(text, sides)
     if not pairs:
         raise DataError(
-            f"{text if isinstance(text, Path) else text[0]} is empty. Put at least one pair in it."
+            f"{text if isinstance(text, Path) else text[0]} is empty. Put at least one {sides.whole} in it."
         )
     return pairs
 
 
-def _aligned(source: Path, target: Path) -> Text:
+def _aligned(source: Path, target: Path, of: _Sides) -> Text:
     sides = [[line.strip() for line in lines(file)] for file in (source, target)]
     if len(sides[0]) != len(sides[1]):
         short, long = sorted((len(s), f) for s, f in zip(sides, (source, target), strict=True))
         raise DataError(
             f"{short[1]} ends after line {short[0]}, and {long[1]} has {long[0]} lines. Aligned files have "
-            f"one line for each pair: find the line that one of them lacks."
+            f"one line for each {of.whole}: find the line that one of them lacks."
             f"{_first_bare(sides, (source, target))}"
         )
     for file, side in zip((source, target), sides, strict=True):
-        _refuse_empty(file, [(at, "this side") for at, line in enumerate(side, start=1) if not line])
+        _refuse_empty(file, [(at, "this side") for at, line in enumerate(side, start=1) if not line], of)
     return list(zip(*sides, strict=True))
 
 
@@ -143,7 +172,7 @@ def _first_bare(sides: list[list[str]], files: tuple[Path, Path]) -> str:
     return ""
 
 
-def _tabbed(file: Path) -> Text:
+def _tabbed(file: Path, sides: _Sides) -> Text:
     pairs: Text = []
     empty: list[tuple[int, str]] = []
     for at, line in enumerate(lines(file), start=1):
@@ -151,17 +180,17 @@ def _tabbed(file: Path) -> Text:
         if len(columns) != 2 and line.strip():
             have = "no tab" if len(columns) == 1 else f"{len(columns)} columns"
             raise DataError(
-                f"{file}, line {at}: it has {have}. Allowed are two columns, source and target, "
+                f"{file}, line {at}: it has {have}. Allowed are two columns, {sides.first} and target, "
                 f"with one tab between them; of two aligned files name the common beginning.{_if_bare(line)}"
             )
         if not all(columns):
-            empty.append((at, _which(columns)))
+            empty.append((at, sides.named(columns)))
         pairs.append((columns[0], columns[-1]))
-    _refuse_empty(file, empty)
+    _refuse_empty(file, empty, sides)
     return pairs
 
 
-def _json_lines(file: Path, languages: tuple[str, str]) -> Text:
+def _json_lines(file: Path, sides: _Sides) -> Text:
     pairs: Text = []
     empty: list[tuple[int, str]] = []
     for at, line in enumerate(lines(file), start=1):
@@ -171,21 +200,21 @@ def _json_lines(file: Path, languages: tuple[str, str]) -> Text:
             raise DataError(
                 f"{file}, line {at}: it is no JSON ({error}). Put one object on each line.{_if_bare(line)}"
             ) from None
-        keys = next((k for k in (languages, ("source", "target")) if _holds(value, k)), None)
+        keys = sides.keys_in(value)
         if keys is None:
             raise DataError(
                 f"{file}, line {at}: {line[:60]!r} lacks a side. Allowed are objects with two texts, "
-                f"{languages[0]!r} and {languages[1]!r}, or 'source' and 'target'."
+                f"{sides.allowed_keys()}."
             )
-        sides = [value[key].strip() for key in keys]
-        if not all(sides):
-            empty.append((at, _which(sides)))
-        pairs.append((sides[0], sides[1]))
-    _refuse_empty(file, empty)
+        source, target = (value[key].strip() for key in keys)
+        if not (source and target):
+            empty.append((at, sides.named([source, target])))
+        pairs.append((source, target))
+    _refuse_empty(file, empty, sides)
     return pairs
 
 
-def _refuse_empty(file: Path, empty: list[tuple[int, str]]) -> None:
+def _refuse_empty(file: Path, empty: list[tuple[int, str]], sides: _Sides) -> None:
     """Names the first and counts the others: one look finds them all."""
     if empty:
         (at, which), *others = empty
@@ -196,7 +225,7 @@ def _refuse_empty(file: Path, empty: list[tuple[int, str]]) -> None:
             if len(others) == 1
             else (f" {len(others):,} other lines are like it.")
         )
-        raise DataError(f"{file}, line {at}: {which} is empty. {_EMPTY}{more}")
+        raise DataError(f"{file}, line {at}: {which} is empty. {_EMPTY.format(sides.whole)}{more}")
 
 
 def _holds(value: Any, keys: Iterable[str]) -> bool:
@@ -256,8 +285,4 @@ def _compression(file: Path) -> str:
 _CARRIAGE_RETURNS = (
     "Lines end in a line feed (LF), which a CR may precede: convert it, such as with tr '\\r' '\\n'."
 )
-_EMPTY = "Allowed is text on both sides: fill it in, or take the pair out."
-
-
-def _which(sides: list[str]) -> str:
-    return "the pair" if not any(sides) else "the source" if not sides[0] else "the target"
+_EMPTY = "Allowed is text on both sides: fill it in, or take the {} out."

@@ -22,6 +22,7 @@ MOST_RATIO = 3  # of the longer side's words to the shorter's, which counts as a
 LEAST_WORDS = 3  # ... these: a short sentence may be one word in Finnish
 SURE = 0.9  # of a side's being in the other language: at 0.5, names and file formats fall to it
 ALL = ("empty", "length", "length ratio", "language", "duplicates")
+OF_TASKS = ("duplicate inputs",)  # nothing is left out of a task for what it says
 _AT_ONCE = 1024
 _TELL_EVERY = 100_000
 _MOST_COUNTED = 2**16 - 1
@@ -121,7 +122,8 @@ def _passes(name: str, text: Survey) -> np.ndarray:
     if name == "language":
         return np.asarray(text.languages != _FOREIGN)
     first = np.zeros(len(text), bool)
-    first[np.unique(text.both, return_index=True)[1]] = True
+    same = text.source if name == "duplicate inputs" else text.both
+    first[np.unique(same, return_index=True)[1]] = True
     return first
 
 

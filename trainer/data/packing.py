@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from trainer.data.batches import Batch, rounded
+from trainer.data.batches import Batch, padded_lengths, rounded
 from trainer.data.contract import DataError
 from trainer.data.examples import Examples
 
@@ -164,12 +164,15 @@ def packed(examples: Examples, rows: list[list[int]], source_length: int, target
     return batch
 
 
-def whole_split(examples: Examples, *, at_a_time: int, rows_divide_by: int = 1) -> Batch:
+def whole_split(
+    examples: Examples, *, at_a_time: int, rows_divide_by: int = 1, lengths: tuple[int, int] | None = None
+) -> Batch:
     """All examples, in batches of one shape along a first axis, each of about `at_a_time` examples. A row is
-    as long as the longest example: longer ones pack no better. Rows of zeros fill up the last batch."""
-    source_length = rounded(int(examples.source_lengths.max()))
-    target_length = rounded(int(examples.target_lengths.max()))
-    rows = fitted(examples, np.arange(len(examples)), source_length, target_length)
+    as long as the longest example, unless its `lengths` are given: longer ones pack no better. Rows of zeros
+    fill up the last batch."""
+    every = np.arange(len(examples))
+    source_length, target_length = padded_lengths(examples, every, lengths)
+    rows = fitted(examples, every, source_length, target_length)
     count = math.ceil(len(examples) / at_a_time)
     size = math.ceil(len(rows) / count / rows_divide_by) * rows_divide_by
     blank = ((0, count * size - len(rows)), (0, 0))

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from trainer.config import DataConfig
-from trainer.config.choices import source_of
+from trainer.config.choices import source_of, task_of
 from trainer.config.registry import code
 from trainer.data import files, filters, tfds
-from trainer.data.contract import DataError, Pairs
+from trainer.data.contract import DataError, Measure, Pairs
 from trainer.data.splits import choose
 
 CLDR_PAIRS = 20_000
@@ -35,11 +35,14 @@ class Source:
     held_out: int = 0  # pairs to cut for select, and for test; 0: a share
     identity: str = ""  # of train, where it is slow to read
     fetch_test: Callable[[], Pairs] | None = None  # a test split that comes when it is opened
+    code: str = ""  # of a task in a Python file: the hash of its contents
+    measure: Measure | None = None  # that a task brings
 
 
 def named(config: DataConfig, *, home: Path) -> Source:
-    """The source that a config names; DataError where it cannot be had."""
-    source: Source = code(source_of(config.source).make)(config, home)
+    """The source, or the task, that a config names; DataError where it cannot be had."""
+    choice = task_of(config.task) if config.task else source_of(config.source)
+    source: Source = code(choice.make)(config, home)
     return source
 
 
@@ -62,7 +65,7 @@ def from_files(config: DataConfig, home: Path) -> Source:
     given: dict[str, Pairs] = dict(files.read(config.path, pair=config.pair))
     return Source(
         name=f"files {Path(config.path).name} {config.pair}",
-        given=given | {"train": _first(given["train"], config.pairs)},
+        given=given | {"train": first(given["train"], config.pairs)},
         versions={},
     )
 
@@ -95,7 +98,7 @@ def from_prepared(config: DataConfig, home: Path) -> Source:
         )
     return Source(
         name=f"tfds:{name} {config.pair}",
-        given=given | {"train": _first(given["train"], config.pairs)},
+        given=given | {"train": first(given["train"], config.pairs)},
         versions={
             "tensorflow-datasets": version("tensorflow-datasets"),
             name: tfds.set_version(name, data_dir=config.path),
@@ -105,6 +108,6 @@ def from_prepared(config: DataConfig, home: Path) -> Source:
     )
 
 
-def _first(pairs: Pairs, most: int) -> Pairs:
+def first(pairs: Pairs, most: int) -> Pairs:
     """At most so many, from the beginning; 0: all."""
     return choose(pairs, np.arange(most)) if 0 < most < len(pairs) else pairs

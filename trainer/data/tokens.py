@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import DataConfig, TrainConfig
-from trainer.config.choices import source_of
+from trainer.config.choices import SOURCE_TOKENS, TARGET_TOKENS, source_of
 from trainer.data.batches import Batch, Bucketed, held_out_batch
 from trainer.data.contract import Corpus
 from trainer.data.corpus import open_corpus
 from trainer.data.examples import Examples, examples
 from trainer.data.packing import Packed, whole_split
-from trainer.data.vocabulary import Given, TooManyPieces, Vocabulary, vocabulary
+from trainer.data.vocabulary import Beginnings, Given, TooManyPieces, Vocabulary, vocabulary
 
 # Where a source has none of its own.
 PIECES = 32_000  # the paper's; fewer where the text does not carry them
@@ -35,6 +35,7 @@ class Tokens:
     train: Examples
     guide: Examples
     select: Examples
+    lengths: tuple[int, int] | None = None  # of all batches of a task, whatever its text: one program
 
     @property
     def fingerprint(self) -> str:
@@ -51,18 +52,28 @@ class Tokens:
         }
         if batch.buckets == 0:
             return Packed(self.train, **sizes)
-        return Bucketed(self.train, buckets=batch.buckets, **sizes)
+        return Bucketed(self.train, buckets=batch.buckets, lengths=self.lengths, **sizes)
 
     def guidance_batch(self, config: TrainConfig) -> Batch:
         """As large as a training batch, always the same, of the guide split."""
         batches = self.batches(config)
         if isinstance(batches, Packed):
             return batches.held_out(self.guide)
-        return held_out_batch(self.guide, rows=guidance_rows(config, self.train))
+        return held_out_batch(self.guide, rows=guidance_rows(config, self.train), lengths=self.lengths)
 
     def dev_batches(self, *, rows_divide_by: int = 1) -> Batch:
         """The whole select split, packed however a run trains: half of padded rows is padding."""
-        return whole_split(self.select, at_a_time=EVALUATED_AT_A_TIME, rows_divide_by=rows_divide_by)
+        return whole_split(
+            self.select,
+            at_a_time=EVALUATED_AT_A_TIME,
+            rows_divide_by=rows_divide_by,
+            lengths=self.lengths,
+        )
+
+    def cut(self) -> dict[str, dict[str, int]]:
+        """How many inputs and targets of a task are there with their beginning alone, by split."""
+        each = {"train": self.train, "guide": self.guide, "select": self.select}
+        return {name: dict(zip(("input", "target"), of.cut, strict=True)) for name, of in each.items()}
 
 
 def guidance_rows(config: TrainConfig, train: Examples) -> int:
@@ -86,11 +97,23 @@ def longest_tokens(data: DataConfig) -> int:
     return data.longest_tokens or source_of(data.source).longest_tokens.get(data.level, LONGEST_TOKENS)
 
 
+def pieces_of(data: DataConfig) -> int:
+    """Of a vocabulary, where the config does not say."""
+    return PIECES if data.task else source_of(data.source).pieces.get(data.level, PIECES)
+
+
+def task_tokens(data: DataConfig) -> tuple[int, int] | None:
+    """To how many tokens a task's inputs and targets are cut, ends among them; None for a translation."""
+    if not data.task:
+        return None
+    return data.source_tokens or SOURCE_TOKENS, data.target_tokens or TARGET_TOKENS
+
+
 def _written(data: DataConfig) -> tuple[tuple[str, int, int], ...]:
     """What changes when somebody writes a user's own files anew: their sizes and times."""
-    if not source_of(data.source).own_files:
+    if not (data.task or source_of(data.source).own_files):
         return ()
-    path = Path(data.path).expanduser()
+    path = Path(data.path or data.task).expanduser()
     beginnings = path.parent.glob(f"{glob.escape(path.name)}.*")
     files = path.iterdir() if path.is_dir() else (path, *beginnings)
     return tuple(sorted(stat for file in files for stat in _stat_of(file)))
@@ -108,21 +131,23 @@ def _opened(
     data: DataConfig, home: Path, guide_pairs: int, given: Given | None, written: tuple[Any, ...]
 ) -> Tokens:
     corpus = open_corpus(data, home=home, guide_pairs=guide_pairs)
-    longest = longest_tokens(data)
+    lengths = task_tokens(data)
+    longest = longest_tokens(data) if lengths is None else lengths
     words = given.open() if given else _learned(data, corpus, home)
 
     def split(name: str) -> Examples:
         key = f"{corpus.fingerprint} {name}"
         return examples(getattr(corpus, name), words, longest=longest, key=key, home=home)
 
-    return Tokens(corpus, words, split("train"), split("guide"), split("select"))
+    return Tokens(corpus, words, split("train"), split("guide"), split("select"), lengths)
 
 
 def _learned(data: DataConfig, corpus: Corpus, home: Path) -> Vocabulary:
-    pieces = data.vocabulary or source_of(data.source).pieces.get(data.level, PIECES)
+    pieces = data.vocabulary or pieces_of(data)
+    text = Beginnings(corpus.train) if data.task else corpus.train
     try:
-        return vocabulary(corpus.train, size=pieces, fingerprint=corpus.fingerprint, home=home)
+        return vocabulary(text, size=pieces, fingerprint=corpus.fingerprint, home=home)
     except TooManyPieces as problem:
         if data.vocabulary:  # asked for
             raise
-        return vocabulary(corpus.train, size=problem.most, fingerprint=corpus.fingerprint, home=home)
+        return vocabulary(text, size=problem.most, fingerprint=corpus.fingerprint, home=home)

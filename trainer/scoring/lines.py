@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 
 from trainer.config import DataConfig
-from trainer.data.tokens import longest_tokens
+from trainer.data.tokens import longest_tokens, task_tokens
 from trainer.data.vocabulary import END, Vocabulary
 from trainer.models import Settings
 from trainer.scoring.decode import translate_all
@@ -43,6 +43,9 @@ class Translated(NamedTuple):
 
 def most_tokens(data: DataConfig) -> int:
     """The most tokens, the end among them, that a model of this text takes at a time."""
+    of_task = task_tokens(data)
+    if of_task is not None:
+        return of_task[0]
     trained = longest_tokens(data)
     return max(trained, min(TIMES_TRAINED * trained, MOST))
 

@@ -14,23 +14,27 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import TrainConfig, canonical, fingerprint, named_files, papers_rate, with_values
-from trainer.config.choices import ESTIMATORS, MODELS, OFF, SOURCES
+from trainer.config.choices import ESTIMATORS, METRICS, MODELS, OFF, SOURCES, TASKS
 from trainer.config.learnable import LEARNABLE, PAPERS
+from trainer.config.paths import value_at
 from trainer.config.reading import ConfigError
 from trainer.data import home
-from trainer.protocol import SECONDS, Outcome, Place, Reply, Report, write_resume_note
+from trainer.protocol import ANSWERS, SECONDS, Outcome, Place, Reply, Report, write_resume_note
 from trainer.training.entrypoint import check
 
 DONE, TROUBLE, WRONG, STOPPED = 0, 1, 2, 3
 SHOWN = 10  # sample translations
 ABOUT = """Train one model and print its translations.
 
-Without a config file the flags define the run: the embedded corpus, the paper's optimizer and schedule.
+Without a config file the flags define the run: the embedded corpus, the paper's optimizer and schedule; with
+--init those of T5's fine-tuning (Adafactor, a constant rate of 0.001).
 The same command again resumes a stopped run (Ctrl-C saves first), or shows the result of a finished one.
 
   orch train --pair en-de --size tiny --steps 1200
   orch train --pair en-de --guide next-batch --learn alpha beta1
   orch train --source files --path corpus/train --pair en-de     (corpus/train.en and corpus/train.de)
+  orch train --task files --path reviews.tsv --prefix "review: " --metric accuracy --metric macro-f1
+  orch train --init t5-small/ --task files --path reviews.tsv --prefix "review: " --metric accuracy
   orch train config.json --set optimizer.name=adamw --set optimizer.learning_rate=0.001"""
 # Flags that are short for a path in the config.
 PATHS = {
@@ -39,6 +43,9 @@ PATHS = {
     "path": "data.path",
     "init": "init",
     "level": "data.level",
+    "task": "data.task",
+    "prefix": "data.prefix",
+    "metric": "score.metrics",
     "size": "model.size",
     "steps": "steps",
     "seed": "seed",
@@ -56,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refused(error.problems)
     if problems := check(config.to_dict()):
         return _refused(problems)
-    folder = arguments.out or home.home() / "train" / f"{config.data.pair}-{fingerprint(config)[:10]}"
+    folder = arguments.out or home.home() / "train" / f"{_subject(config)}-{fingerprint(config)[:10]}"
     try:
         return _trained(config, folder.absolute(), as_json=arguments.json)
     except ValueError as error:  # ConfigError, DataError, CheckpointError: sentences
@@ -78,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--data-dir", dest="path", help="the same as --path")
     add("--init", help="begin with these weights: a T5 folder of Hugging Face, or a finished run's")
     add("--level", help="for cldr: phrases or sentences")
+    add("--task", help=f"inputs and targets in place of translations: {', '.join(TASKS)}, or a Python file")
+    add("--prefix", help="for tasks: a text before every input, such as 'review: '")
+    add("--metric", action="append", help=f"for tasks: {', '.join(METRICS)}; repeatable [accuracy]")
     ways = ", ".join(name for name in ESTIMATORS if name != OFF)
     add("--guide", help=f"learn hyperparameters while training; estimators: {ways}")
     add(
@@ -103,8 +113,7 @@ def config_of(arguments: argparse.Namespace) -> TrainConfig:
     stated = _read(arguments.config) if arguments.config else {}
     given = vars(arguments)
     values = {path: given[flag] for flag, path in PATHS.items() if given[flag] is not None}
-    if values.get("data.path"):
-        values.setdefault("data.source", stated.get("data", {}).get("source", "files"))
+    own_text = bool(values.get("data.path"))
     if "steps" in values:
         tenth = max(1, values["steps"] // 10)
         cadence = {"eval_every_steps": tenth, "checkpoint_every_steps": tenth, "schedule.warmup_steps": tenth}
@@ -112,11 +121,15 @@ def config_of(arguments: argparse.Namespace) -> TrainConfig:
         values = {**cadence, **rate, **values} if not stated else {**cadence, **values}
     if "guidance.estimator" in values:
         values.setdefault("guidance.learn", list(PAPERS))
+    if "init" in values and not stated:
+        values |= finetuning(momentum="beta1" in values.get("guidance.learn", ()))
     for setting in arguments.set:
         path, is_there, text = setting.partition("=")
         if not is_there:
             raise ConfigError([f"--set is {setting!r}. Allowed is PATH=VALUE, such as optimizer.alpha=2."])
         values[path] = _value(text)
+    if own_text and not values.get("data.task", value_at(stated, "data.task")):
+        values.setdefault("data.source", value_at(stated, "data.source") or "files")
     config = with_values(TrainConfig.from_dict(stated), values)
     places = {
         path: Path(name).expanduser().absolute() for path, name in named_files(config.to_dict()).items()
@@ -124,6 +137,17 @@ def config_of(arguments: argparse.Namespace) -> TrainConfig:
     if "schedule.name" in places and not places["schedule.name"].is_file():  # `check` says so
         del places["schedule.name"]
     return with_values(config, {path: str(place) for path, place in places.items()})
+
+
+def finetuning(*, momentum: bool) -> dict[str, Any]:
+    """How T5 is fine-tuned (3.1.2 of its paper). A beta1 that is learned begins at the paper's 0.9."""
+    return {
+        "optimizer.name": "adafactor",
+        "optimizer.learning_rate": 1e-3,
+        "optimizer.beta1": 0.9 if momentum else 0.0,
+        "schedule.name": "constant",
+        "schedule.warmup_steps": 0,
+    }
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -156,7 +180,7 @@ def _trained(config: TrainConfig, folder: Path, *, as_json: bool) -> int:
     logging.basicConfig(format="orch: %(message)s", level=logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     _resume(folder)
-    _say(f"{config.model.size} model, {config.data.pair}, {config.steps:,} steps, in {folder}")
+    _say(f"{config.model.size} model, {_subject(config)}, {config.steps:,} steps, in {folder}")
     _say("Text and vocabulary, then the first step's program: a minute at most, kept for the next time.")
     from trainer.training import assembly
 
@@ -169,11 +193,17 @@ def _trained(config: TrainConfig, folder: Path, *, as_json: bool) -> int:
             json.dumps({"folder": str(folder), "config": json.loads(canonical(config)), **outcome.to_dict()})
         )
     else:
-        _show(outcome, folder)
+        _show(outcome, folder, of_task=bool(config.data.task))
     if outcome.status in ("stopped", "preempted"):
         _say("Stopped, and saved. The same command goes on.")
         return STOPPED
     return DONE if outcome.status == "completed" else TROUBLE
+
+
+def _subject(config: TrainConfig) -> str:
+    """What is learned: a pair of languages, or a task by its file's name."""
+    data = config.data
+    return Path(data.path or data.task).stem if data.task else data.pair
 
 
 def _resume(folder: Path) -> None:
@@ -200,7 +230,9 @@ class _Told:
         if report.kind == "eval":
             self.scores = report.step == self.steps
             self.clear()
-            _say(f"{self._head(report)}  dev loss {report.values['dev_loss']:.4f}{_learned(report)}")
+            score = f"  score {report.values['score']:.2f}" if "score" in report.values else ""
+            loss = f"dev loss {report.values['dev_loss']:.4f}"
+            _say(f"{self._head(report)}  {loss}{score}{_learned(report)}")
         elif report.kind == "train" and self._live and now - self._last > 0.2:
             self._last = now
             print(f"\r\x1b[K{self._head(report)}  training …", end="", file=sys.stderr, flush=True)
@@ -247,18 +279,20 @@ _AFTER_STEPS = (
 )
 
 
-def _show(outcome: Outcome, folder: Path) -> None:
+def _show(outcome: Outcome, folder: Path, *, of_task: bool) -> None:
     if outcome.reason:
         _say(outcome.reason)
     clocks = outcome.clocks
     print(f"{outcome.status} after {clocks['steps']:,.0f} steps, {clocks['tokens']:,.0f} tokens")
     print("  " + ", ".join(f"{name.removesuffix('_s')} {clocks[name]:.1f} s" for name in SECONDS))
     for name, value in sorted(outcome.values.items()):
-        if name.startswith(("dev_", "test_")):
+        if name.startswith(("dev_", "test_")) or (of_task and name != "train_loss"):
             print(f"  {name} {value:.4f}" if name.endswith("loss") else f"  {name} {value:.2f}")
     for file in outcome.files:
         if file.startswith("translations"):
             _show_translations(folder / file)
+        elif file in ANSWERS.values():
+            _show_answers(folder / file)
     print(f"\nAll of it is in {folder}. Translate with it: orch translate {folder} --text '…'")
 
 
@@ -269,6 +303,13 @@ def _show_translations(path: Path) -> None:
     for line in lines[:SHOWN]:
         print(f"  source       {line['source']}\n  reference    {line['reference']}")
         print(f"  translation  {line['translation']}\n")
+
+
+def _show_answers(path: Path) -> None:
+    head, *lines = map(json.loads, path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
+    print(f"\n{head['split']} split, greedy outputs of {head['rows']:,} rows, such as")
+    for line in lines[:SHOWN]:
+        print(f"  input   {line['input']}\n  target  {line['target']}\n  output  {line['output']}\n")
 
 
 def _say(sentence: str) -> None:

@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             found = model.translate(lines, beam=arguments.beam, long=arguments.long)
             for cut in found.cuts:
                 name = f"{'--text' if arguments.text else 'line'} {first + cut.line}"
-                print(f"orch: {_remark(cut, name, model.most, arguments.long)}", file=sys.stderr, flush=True)
+                said = _remark(cut, name, model.most, model.long(arguments.long))
+                print(f"orch: {said}", file=sys.stderr, flush=True)
             for source, translation in zip(lines, found.lines, strict=True):
                 told = {"source": source, "translation": translation}
                 print(json.dumps(told, ensure_ascii=False) if arguments.json else translation, flush=True)
@@ -50,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     add("run", type=Path, help="the folder of a finished run (orch translate also takes a trial's name)")
     add("--text", action="append", help="a sentence; repeatable (default: --file or standard input)")
     add("--file", type=Path, help="a file with one sentence per line")
-    add("--beam", type=int, help="beam size (default: the run's config, 4); 1 is greedy")
+    add("--beam", type=int, help="beam size (default: the run's config, 4; a task's 1); 1 is greedy")
     add(
         "--long",
         choices=("split", "cut"),
@@ -95,7 +96,13 @@ def _numbered(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
         raise wrong
 
 
-def _remark(cut: Cut, name: str, most: int, long: Long) -> str:
+def _remark(cut: Cut, name: str, most: int, long: Long | None) -> str:
+    if long is None:
+        return (
+            f"{name} has {cut.tokens:,} tokens with its prefix, and this model reads {most:,} at most: only "
+            f"the first {cut.kept:,} of its {cut.words:,} words were read. data.source_tokens of its run "
+            f"set that."
+        )
     what = f"{name} has" if long == "cut" else f"{name} has a sentence of"
     advice = "With --long split it is translated sentence by sentence" if long == "cut" else "Break it up"
     return (
@@ -112,6 +119,10 @@ class Model:
 
         self.config, self.vocabulary, self.settings, self.params = config, vocabulary, settings, params
         self.most = most_tokens(config.data)  # tokens at a time
+
+    def long(self, asked: Long) -> Long | None:
+        """What becomes of longer lines; None: a task's inputs are cut, as they were in training."""
+        return None if self.config.data.task else asked
 
     @classmethod
     def open(cls, folder: Path) -> Model:
@@ -137,9 +148,22 @@ class Model:
     def translate(
         self, sentences: Sequence[str], *, beam: int | None = None, long: Long = "split"
     ) -> Translated:
+        from trainer.data.tokens import task_tokens
+        from trainer.scoring.answers import answers
         from trainer.scoring.lines import translated
 
-        score = self.config.score
+        score, of_task = self.config.score, task_tokens(self.config.data)
+        if of_task is not None:
+            return answers(
+                [self.config.data.prefix + each for each in sentences],
+                vocabulary=self.vocabulary,
+                settings=self.settings,
+                params=self.params,
+                devices=None,
+                tokens=of_task,
+                beam=beam or 1,
+                length_penalty=score.length_penalty,
+            )
         return translated(
             sentences,
             vocabulary=self.vocabulary,

@@ -10,7 +10,8 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from trainer.optim import flat
 from trainer.protocol import Outcome, Place, Reporter
 from trainer.scoring.evaluation import split_loss
 from trainer.scoring.scores import Scorer
+from trainer.scoring.task_scores import TaskScorer
 from trainer.training import beginning, flops
 from trainer.training.clocks import Clocks
 from trainer.training.loop import CHUNK_STEPS, Cadence, Host, Job, train
@@ -41,8 +43,15 @@ def run(config: TrainConfig, *, reporter: Reporter, workdir: Path, place: Place)
     clocks, config = Clocks(), beginning.resolved(config)
     with opened(config, place, clocks) as (tokens, settings, devices):
         first = place.process_index == 0
-        scorer = Scorer(config, tokens, settings, devices=devices, workdir=workdir, writes=first)
-        job = dataclasses.replace(job_of(config, tokens, settings, devices), score=scorer.scores)
+        job = job_of(config, tokens, settings, devices)
+        scorer: Scorer | TaskScorer
+        if config.data.task:
+            scorer = TaskScorer(config, tokens, settings, devices=devices, workdir=workdir, writes=first)
+            both = functools.partial(_evaluate_both, job.evaluate, scorer.evaluated)
+            job = dataclasses.replace(job, evaluate=both)
+        else:
+            scorer = Scorer(config, tokens, settings, devices=devices, workdir=workdir, writes=first)
+        job = dataclasses.replace(job, score=scorer.scores)
         if first:
             (workdir / CONFIG).write_text(canonical(config))
             tokens.vocabulary.save(workdir / VOCABULARY)
@@ -127,6 +136,14 @@ def _eval_params(recipe: Recipe, state: TrainState) -> Any:
 
 def _evaluate(settings: Settings, batches: Batch, params: Any) -> Mapping[str, float]:
     return {"dev_loss": split_loss(settings, params, batches)}
+
+
+def _evaluate_both(
+    loss: Callable[[Any], Mapping[str, float]], task: Callable[[Any], Mapping[str, float]], params: Any
+) -> Mapping[str, float]:
+    """The loss is taken first: a run that has diverged writes nothing that could be judged."""
+    found = loss(params)
+    return {**found, **(task(params) if all(map(math.isfinite, found.values())) else {})}
 
 
 def _placed_pieces(pieces: Sequence[Batch], *, devices: jax.sharding.Mesh, room: int) -> list[Piece]:

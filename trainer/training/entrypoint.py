@@ -17,7 +17,7 @@ from typing import Any
 from trainer.config import ConfigError, TrainConfig, named_files
 from trainer.config import check as wrong_in
 from trainer.config import init as inits
-from trainer.config.choices import SCHEDULES, room_for
+from trainer.config.choices import SCHEDULES, TASKS, room_for
 from trainer.config.conflicts import indivisible, learned_and_replayed
 from trainer.config.paths import value_at
 from trainer.config.t5_folder import FolderError
@@ -61,11 +61,13 @@ def _missing(config: TrainConfig) -> list[str]:
         )
     elif not path.is_absolute() and "data.path" in named:
         problems.append(_relative("data.path", path))
-    elif config.data.source == "files":
+    elif config.data.source == "files" or config.data.task == "files":
         try:
-            files.found(path, pair=config.data.pair)
+            files.found(path, pair=files.TASK if config.data.task else config.data.pair)
         except DataError as why:
             problems.append(f"data.path: {why}")
+    if "data.task" in named:
+        problems += _unusable_task(Path(named["data.task"]))
     schedule = named.get("schedule.name")
     if schedule is not None:
         if not Path(schedule).expanduser().is_file():
@@ -104,6 +106,17 @@ def _vocabulary(named: Mapping[str, str]) -> list[str]:
             f"SentencePiece."
         ]
     return [] if path.is_absolute() else [_relative("data.vocabulary_path", path)]
+
+
+def _unusable_task(path: Path) -> list[str]:
+    """What is wrong with a task's own file, as far as can be told without running it: whoever asks may have
+    no right to."""
+    if not path.expanduser().is_file():
+        return [
+            f"data.task is {str(path)!r}, and there is no such file. Allowed are {', '.join(TASKS)}, or the "
+            f"path of a Python file that is there."
+        ]
+    return [] if path.expanduser().is_absolute() else [_relative("data.task", path)]
 
 
 def _relative(what: str, path: Path) -> str:

@@ -128,6 +128,8 @@ def test_csv_has_a_line_a_cell_and_no_formula() -> None:
         ("test_bleu", (99.0, 60.0, 95.0), None, 100.0),
         ("dev_accuracy", (0.99, 0.5, 0.97), None, 1.0),
         ("dev_accuracy", (99.0, 50.0, 97.0), None, 100.0),
+        ("test_score", (99.0, 50.0, 97.0), None, 100.0),
+        ("test_matthews", (99.0, -99.0, 97.0), -100.0, 100.0),
         ("dev_loss", (0.1, 0.9, 0.05), 0.0, None),
     ],
 )
@@ -143,6 +145,22 @@ def test_no_interval_leaves_what_its_metric_can_be(
     assert (low, high) != pytest.approx((cell.interval.low, cell.interval.high))  # it would have left it
     assert cell.interval.low == (pytest.approx(low) if least is None else least)
     assert cell.interval.high == (pytest.approx(high) if most is None else most)
+
+
+@pytest.mark.parametrize(
+    ("metric", "values"), [("score", (900.0, 500.0, 970.0)), ("matthews", (2.0, 0.5, 1.5))]
+)
+def test_an_interval_may_reach_beyond_percent_or_below_0_where_its_metric_can(
+    metric: str, values: tuple[float, ...]
+) -> None:
+    """A score need be no percent, and a correlation may be negative."""
+    claim = {"text": "x", "challenger": "guided", "incumbent": "bo", "metric": metric}
+    found = {"confirm-bo": [Run(0.8, values={metric: value}) for value in values]}
+    frame = frames.read(ledger(spec(claim=claim), found), "s1")
+    (cell,) = (row.cells[0] for row in tables.table(frame, metric=metric).rows if row.name == "+ BO")
+    assert cell.interval is not None
+    expected = scipy.stats.t.interval(0.95, 2, loc=fmean(values), scale=scipy.stats.sem(values))
+    assert (cell.interval.low, cell.interval.high) == pytest.approx(expected)
 
 
 def test_small_losses_are_not_shown_as_zero() -> None:

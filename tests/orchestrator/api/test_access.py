@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -150,6 +151,8 @@ def test_who_may_only_look_makes_the_service_look_for_no_file(
         {"schedule": {"name": path}, "guidance": {"estimator": "held-out", "learn": ["alpha"]}},
         {"data": {"source": "files", "path": path}},
         {"data": {"path": absent}},
+        {"data": {"task": "files", "path": path}},
+        {"data": {"task": f"{path}.py"}},
     ):
         arms = [{"name": "a", "method": "fixed", "config": base}]
         flat = {f"{section}.{key}": v for section, keys in base.items() for key, v in keys.items()}
@@ -159,7 +162,7 @@ def test_who_may_only_look_makes_the_service_look_for_no_file(
     for each in asked:
         said = reads("POST", PLANS, each)
         assert said.status == 403, said.body
-        key, name = ("data.path", path) if "data" in str(each) and path in str(each) else ("", "")
+        key, name = ("data.", path) if "data" in str(each) and path in str(each) else ("", "")
         assert key in said.json["detail"]
         assert "which needs the role run. Leave it out." in said.json["detail"]
         assert name in said.json["detail"] or len(name) > 70
@@ -171,8 +174,9 @@ def test_who_may_only_look_makes_the_service_look_for_no_file(
 def test_every_text_of_a_config_that_names_a_file_is_known_as_one(tmp_path: Path) -> None:
     """Each text of a run's config in turn is set to a path: what then looks there is among `named_files`."""
     whole = TrainConfig().to_dict()
-    path = str(tmp_path / "there.json")
-    Path(path).write_text("{}")
+    paths = [str(tmp_path / "there.json"), str(tmp_path / "there.py")]
+    for path in paths:
+        Path(path).write_text("{}")
     texts = [
         (section, key)
         for section, keys in whole.items()
@@ -182,13 +186,13 @@ def test_every_text_of_a_config_that_names_a_file_is_known_as_one(tmp_path: Path
     ]
     assert ("data", "path") in texts
     seen: set[str] = set()
-    for section, key in texts:
+    for (section, key), path in product(texts, paths):
         config = {**whole, section: {**whole[section], key: path}}
         with pytest.MonkeyPatch.context() as patched:
             real = os.stat
 
             def stat(where: Any, *rest: Any, real: Any = real, name: str = key, **more: Any) -> Any:
-                if str(where) == path:
+                if str(where) in paths:
                     seen.add(name)
                 return real(where, *rest, **more)
 
@@ -196,7 +200,7 @@ def test_every_text_of_a_config_that_names_a_file_is_known_as_one(tmp_path: Path
             check(config)
         if key in seen:
             assert f"{section}.{key}" in named_files(config)
-    assert seen == {"path", "name"}
+    assert seen == {"path", "name", "task"}
 
 
 # -- the key of the home ------------------------------------------------------------------------------------

@@ -407,3 +407,11 @@ def test_pair_and_data_dir_are_short_for_settings(tmp_path: Path, monkeypatch: p
     assert data["path"] == str(tmp_path / "corpus/train")
     prepared = read("bo-vs-guided", size="paper", data_dir="/sets").spec.base["data"]
     assert (prepared["source"], prepared["path"]) == ("wmt19", "/sets")
+
+
+def test_data_dir_of_a_task_is_its_path_and_no_source(tmp_path: Path) -> None:
+    from orchestrator.cli.spec_options import read
+
+    sets = ["data.task=files"]
+    data = read("bo-vs-guided", size="smoke", data_dir=str(tmp_path), sets=sets).spec.base["data"]
+    assert (data["task"], data["source"], data["path"]) == ("files", "cldr", str(tmp_path))

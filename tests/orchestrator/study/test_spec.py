@@ -204,6 +204,13 @@ def test_a_claim_on_the_objective_takes_its_goal_and_may_not_contradict_it() -> 
 
 
 @pytest.mark.parametrize(
+    "metric", ["score", "test_score", "exact-match", "test_matthews", "macro-f1", "chrf"]
+)
+def test_what_a_task_reports_rises(metric: str) -> None:
+    assert claiming(metric=metric).goal_of(metric) == "maximize"
+
+
+@pytest.mark.parametrize(
     "metric", ["exact_match", "rougeL", "reward", "tokens_per_second", "bleu_loss", "brier_score", "lossy"]
 )
 def test_of_other_names_no_direction_is_guessed(metric: str) -> None:

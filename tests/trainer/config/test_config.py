@@ -177,6 +177,45 @@ SENTENCES: list[tuple[Any, str]] = [
         "guidance.estimator is 'held-out' and guidance.learn is empty. "
         "Name what it learns (" + LEARN + "), or set the estimator to 'off'.",
     ),
+    (
+        {"data": {"task": "file"}},
+        "data.task is 'file'. Did you mean 'files'? Allowed: files, the path of a Python file.",
+    ),
+    (
+        {"data": {"prefix": "review: "}},
+        "data.prefix is 'review: ' and data.task is empty. It is a setting of tasks. Set data.task, or leave "
+        "it out.",
+    ),
+    (
+        {"score": {"metrics": ["accuracy", "bleu"]}},
+        "score.metrics is 'accuracy, bleu' and data.task is empty. It is a setting of tasks. Set data.task, "
+        "or leave it out.",
+    ),
+    (
+        {"data": {"task": "files", "path": "/a.tsv"}, "score": {"metrics": ["acuracy"]}},
+        "score.metrics[0] is 'acuracy'. Did you mean 'accuracy'? Allowed: accuracy, macro-f1, matthews, "
+        "exact-match, token-f1, pearson, bleu, chrf.",
+    ),
+    (
+        {"data": {"task": "files"}},
+        "data.task is 'files' and data.path is empty. Name a TSV of inputs and targets, JSON lines with the "
+        "keys input and target, or a folder with train.*.",
+    ),
+    (
+        {"data": {"task": "files", "path": "/a.tsv", "source": "files"}},
+        "data.source is 'files' and data.task is 'files'. Allowed is one of them. Leave data.source out for "
+        "a task.",
+    ),
+    (
+        {"data": {"task": "/my_task.py", "path": "/a.tsv"}},
+        "data.path is '/a.tsv' and data.task is '/my_task.py', which reads its rows by itself. Leave "
+        "data.path out.",
+    ),
+    (
+        {"data": {"task": "/my_task.py", "longest_tokens": 9}},
+        "data.longest_tokens is 9 and data.task is '/my_task.py'. A task leaves nothing out for its length. "
+        "Set data.source_tokens and data.target_tokens, to which it cuts.",
+    ),
 ]
 
 
@@ -293,6 +332,31 @@ def test_equal_configs_have_one_fingerprint_however_they_were_written() -> None:
     assert canonical(written) == canonical(TrainConfig())
     assert fingerprint(written) == fingerprint(TrainConfig())
     assert fingerprint(with_values(written, {"seed": 1})) != fingerprint(written)
+
+
+# Of configs as they were before tasks: runs that are stored under them go on.
+STORED = {
+    "bc86830f5e5e4f9c612a3f485230c26a5e398f59968e44797ada91b9d8a4f876": {},
+    "543334c134b4633ee0458de2321b82b3f1f7b727fef4f86e34ef2076dbe94709": {
+        "seed": 3,
+        "steps": 1200,
+        "data": {"source": "files", "path": "/data/corpus/train", "pair": "en-lt"},
+        "guidance": {"estimator": "lagged", "learn": ["alpha", "beta1"]},
+        "score": {"test": True},
+    },
+}
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_a_config_that_states_no_later_key_keeps_the_fingerprint_of_its_stored_runs(stored: str) -> None:
+    assert fingerprint(TrainConfig.from_dict(STORED[stored])) == stored
+
+
+def test_a_later_key_that_is_stated_changes_the_fingerprint() -> None:
+    task = {"data": {"task": "files", "path": "/data/reviews.tsv"}}
+    config = TrainConfig.from_dict(task)
+    others = ({"data.prefix": "a: "}, {"data.source_tokens": 64}, {"score.metrics": ["bleu"]})
+    assert len({fingerprint(config), *(fingerprint(with_values(config, other)) for other in others)}) == 4
 
 
 @given(

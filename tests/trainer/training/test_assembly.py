@@ -90,6 +90,7 @@ def test_a_run_ends_with_losses_scores_and_their_signatures(plain: tuple[Path, O
     assert outcome.status == "completed", outcome.reason
     assert {"dev_loss", "dev_bleu", "dev_chrf", "train_loss"} <= outcome.values.keys()
     assert [r.step for r in told.reports if r.kind == "eval"] == [8, 16, 24]
+    assert all(r.values.keys() == {"dev_loss"} for r in told.reports if r.kind == "eval")
     losses = [r.values["dev_loss"] for r in told.reports if r.kind == "eval"]
     assert losses[-1] < losses[0]
     head, *lines = (json.loads(x) for x in (folder / "translations-dev.jsonl").read_text().splitlines())

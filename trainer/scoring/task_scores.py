@@ -1,0 +1,150 @@
+"""How good is a model at its task? Its metrics and their mean, at every evaluation and in the end.
+
+The outputs are greedy, of the first rows of the dev split; those of the test split too, which is opened by
+runs whose config says so, once each. No row is ever left out.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from trainer.config import TrainConfig
+from trainer.data.contract import DataError, Pairs
+from trainer.data.tokens import Tokens, task_tokens
+from trainer.models import Settings, weights
+from trainer.protocol import ANSWERS, PARAMS
+from trainer.scoring.answers import answers
+from trainer.scoring.task_metrics import Measured, measured
+
+DEFAULT = ("accuracy",)  # where neither the config nor the task's own file names a metric
+SCORE = "score"  # the mean of all metrics
+TAKEN = (SCORE, "train_loss", "dev_loss", "peak_memory_bytes")  # what a task cannot call a metric
+_NAME = re.compile(r"(?!test_)[A-Za-z][\w+-]{0,79}")
+
+_log = logging.getLogger("trainer")
+
+
+class TaskScorer:
+    """The scores of one run. `files` are those it has written, in the run's folder."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        tokens: Tokens,
+        settings: Settings,
+        *,
+        devices: jax.sharding.Mesh,
+        workdir: Path,
+        writes: bool,
+    ) -> None:
+        self._config, self._tokens, self._settings, self._devices = config, tokens, settings, devices
+        self._workdir, self._writes = workdir, writes
+        self._told: set[str] = set()  # notes are told once
+        self.files: tuple[str, ...] = ()
+
+    def evaluated(self, params: Any) -> dict[str, float]:
+        """Of the dev split, in the course of a run; nothing where the config wants no rows of it."""
+        rows = self._dev()
+        return self._values(rows, self._outputs(rows, params)) if rows else {}
+
+    def scores(self, params: Any) -> dict[str, float]:
+        """Of the last parameters of a run, which are written down too, with the outputs."""
+        if self._writes:
+            weights.save(self._workdir / PARAMS, params)
+            self.files = (*self.files, PARAMS)
+        found: dict[str, float] = {}
+        rows = self._dev()
+        if rows:
+            found |= self._written("dev", rows, params)
+        if self._config.score.test:
+            why = f"The final score of {self._workdir.parent.name}/{self._workdir.name}."
+            opened = _listed(self._tokens.corpus.test(why))
+            found |= {f"test_{name}": value for name, value in self._written("test", opened, params).items()}
+        return found
+
+    def _dev(self) -> list[Any]:
+        return _listed(self._tokens.corpus.select, most=self._config.score.dev_sentences)
+
+    def _outputs(self, rows: Sequence[Any], params: Any, *, split: str = "dev") -> list[str]:
+        lengths = task_tokens(self._config.data)
+        assert lengths is not None
+        found = answers(
+            [row[0] for row in rows],
+            vocabulary=self._tokens.vocabulary,
+            settings=self._settings,
+            params=params,
+            devices=self._devices,
+            tokens=lengths,
+        )
+        if found.cuts:
+            self._note(
+                f"{len(found.cuts):,} of {len(rows):,} inputs of the {split} split have more than "
+                f"{lengths[0]:,} tokens: only their beginning is read. data.source_tokens sets it."
+            )
+        return found.lines
+
+    def _values(self, rows: Sequence[Any], outputs: Sequence[str]) -> dict[str, float]:
+        targets = [row[1] for row in rows]
+        own = self._tokens.corpus.measure
+        names = self._config.score.metrics or (() if own else DEFAULT)
+        found = {name: self._known(measured(name, outputs, targets, labels=self._labels)) for name in names}
+        if own:
+            found |= self._own(own(outputs, [getattr(row, "record", None) for row in rows]), taken=found)
+        return {SCORE: math.fsum(found.values()) / len(found), **found}
+
+    def _own(self, found: Mapping[str, float], *, taken: Iterable[str]) -> dict[str, float]:
+        taken = (*TAKEN, *taken)
+        for name in found:
+            if not _NAME.fullmatch(name) or name in taken:
+                raise DataError(
+                    f"score(outputs, records) of {self._config.data.task} names a metric {name!r:.40}. "
+                    f"Allowed are 1 to 80 letters, digits, '_', '+' and '-', beginning with a letter and not "
+                    f"with test_, but none of {', '.join(taken)}. Call it otherwise."
+                )
+        return {name: self._known(_finite(name, value)) for name, value in found.items()}
+
+    def _known(self, one: Measured) -> float:
+        if one.note:
+            self._note(one.note)
+        return one.value
+
+    def _note(self, sentence: str) -> None:
+        if self._writes and sentence not in self._told:
+            self._told.add(sentence)
+            _log.warning(sentence)
+
+    @functools.cached_property
+    def _labels(self) -> frozenset[str]:
+        train = self._tokens.corpus.train
+        return frozenset(train[i][1] for i in range(len(train)))
+
+    def _written(self, split: str, rows: Sequence[Any], params: Any) -> dict[str, float]:
+        outputs = self._outputs(rows, params, split=split)
+        values = self._values(rows, outputs)
+        if self._writes:
+            names = ("input", "target", "output")
+            head = {"split": split, "rows": len(rows), **values}
+            each = ((*row, output) for row, output in zip(rows, outputs, strict=True))
+            lines = [head, *(dict(zip(names, one, strict=True)) for one in each)]
+            text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
+            (self._workdir / ANSWERS[split]).write_text(text, encoding="utf-8")
+            self.files = (*self.files, ANSWERS[split])
+        return values
+
+
+def _finite(name: str, value: float) -> Measured:
+    return Measured(value) if math.isfinite(value) else Measured(0.0, f"{name} is {value}, and counts as 0.")
+
+
+def _listed(rows: Pairs, *, most: int | None = None) -> list[Any]:
+    """The first of them, or all."""
+    return [rows[i] for i in range(len(rows) if most is None else min(most, len(rows)))]

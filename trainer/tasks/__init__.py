@@ -1,0 +1,1 @@
+"""Which rows, of an input and a target, does a task bring? No JAX."""
