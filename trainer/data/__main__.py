@@ -13,12 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import ConfigError, TrainConfig
+from trainer.config import init as inits
 from trainer.config.choices import LEVELS, SOURCE_TOKENS, SOURCES, TARGET_TOKENS, TASKS
+from trainer.config.t5_folder import SPIECE, FolderError
 from trainer.data import home
 from trainer.data.contract import Corpus, DataError
+from trainer.data.tokens import Tokens, open_tokens, task_tokens
+from trainer.data.vocabulary import Given
 
 _TYPED_PAIRS = 200_000  # of train, whose words are counted as types
 _SAMPLES = 5
+_LOST_SHOWN = 3
+_AT_A_TIME = 10_000  # texts
 _EPILOG = """\
   tfds:NAME   any other prepared translation set, such as tfds:ted_hrlr_translate/pt_to_en
 
@@ -37,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbs = {"describe": _describe, "prepare": _prepare, "openings": _openings}
     try:
         print(verbs[options.verb](options))
-    except (ConfigError, DataError) as error:
+    except (ConfigError, DataError, FolderError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0
@@ -76,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         help=f"inputs and targets in place of translations: {', '.join(TASKS)}, or a Python file",
     )
     describe.add_argument("--prefix", default="", help="for tasks: a text before every input")
+    describe.add_argument(
+        "--init", default="", help="for tasks: a T5 folder or a run's, whose vocabulary is to be used"
+    )
     for side, most in (("source", SOURCE_TOKENS), ("target", TARGET_TOKENS)):
         words = "an input" if side == "source" else "a target"
         describe.add_argument(
@@ -123,17 +132,46 @@ def _describe(options: argparse.Namespace) -> str:
 
 def _of_task(options: argparse.Namespace) -> dict[str, Any]:
     """Its vocabulary is made too: what is cut is counted in tokens."""
-    from trainer.data.tokens import open_tokens, task_tokens
-
     task = options.task if options.task in TASKS else str(Path(options.task).expanduser().absolute())
     given = {name: getattr(options, name) for name in ("path", "prefix", "source_tokens", "target_tokens")}
     source = {} if options.source in ("cldr", None) else {"source": options.source}
     given["path"] = options.path or options.data_dir
     data = {"task": task, "pairs": options.pairs, **given, **source}
-    config = TrainConfig.from_dict({"data": data, "batch": {"sentences": 1}})
-    tokens = open_tokens(config, home=home.texts())
+    config = TrainConfig.from_dict({"data": data, "batch": {"sentences": 1}, "init": options.init})
+    tokens = open_tokens(config, home=home.texts(), given=_given(options.init))
     most = dict(zip(("input", "target"), task_tokens(config.data) or (), strict=True))
-    return _figures(tokens.corpus) | {"most_tokens": most, "cut": tokens.cut()}
+    return _figures(tokens.corpus) | {"most_tokens": most, "cut": tokens.cut(), "lost": _lost(tokens)}
+
+
+def _given(init: str) -> Given | None:
+    if not init:
+        return None
+    found = inits.read(init)
+    if found.vocabulary is None:
+        raise DataError(f"{init} has no vocabulary ({SPIECE}). Put the one of its model there.")
+    return Given(found.vocabulary, found.folder.vocabulary if found.folder else 0)
+
+
+def _lost(tokens: Tokens) -> dict[str, Any]:
+    """The targets that the vocabulary does not give back letter for letter: no model can write them."""
+    targets: dict[str, None] = {}
+    count = 0
+    changed: dict[str, str] = {}
+    for pairs in (tokens.corpus.train, tokens.corpus.guide, tokens.corpus.select):
+        count += len(pairs)
+        targets.update(dict.fromkeys(pairs[i][1] for i in range(len(pairs))))
+    written = list(targets)
+    for first in range(0, len(written), _AT_A_TIME):
+        some = written[first : first + _AT_A_TIME]
+        back = tokens.vocabulary.decode(tokens.vocabulary.encode(some))
+        changed |= {one: other for one, other in zip(some, back, strict=True) if one != other}
+    lost = sum(
+        pairs[i][1] in changed
+        for pairs in (tokens.corpus.train, tokens.corpus.guide, tokens.corpus.select)
+        for i in range(len(pairs))
+    )
+    samples = [list(pair) for pair in islice(changed.items(), _LOST_SHOWN)]
+    return {"targets": lost, "of": count, "samples": samples}
 
 
 def _figures(corpus: Corpus) -> dict[str, Any]:
@@ -177,6 +215,9 @@ def _for_people(found: dict[str, Any]) -> str:
         most = found["most_tokens"]
         said += ["", f"cut to {most['input']} and {most['target']} tokens"] if split == "train" else []
         said.append(f"  {split:<18}{cut['input']:>12,} inputs, {cut['target']:,} targets")
+    if lost := found.get("lost"):
+        said += ["", f"not given back by the vocabulary: {lost['targets']:,} of {lost['of']:,} targets"]
+        said += [f"  {target!r} comes back as {back!r}" for target, back in lost["samples"]]
     said += ["", f"overlap between splits: {found['overlap']:,} sources"]
     for name, shared in found["overlaps"].items():
         if shared["sources"]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 
+from trainer import huggingface
 from trainer.config import DataConfig
+from trainer.config.choices import MODELS
 from trainer.data.__main__ import main
 from trainer.data.corpus import open_corpus
+from trainer.models import Settings, init_params
 
 
 @pytest.fixture
@@ -104,3 +109,37 @@ def test_the_embedded_corpus_is_described(own: str, capsys: pytest.CaptureFixtur
     found = json.loads(shown(capsys, "describe", "cldr", "--pair", "lt-fi", "--pairs", "200", "--json"))
     assert (found["overlap"], found["splits"]["select"], found["splits"]["test"]) == (0, 500, 500)
     assert [count["name"] for count in found["filters"]] == ["duplicates", "in another split"]
+
+
+def test_targets_that_the_vocabulary_cannot_write_are_counted_and_three_shown(
+    own: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """T5's normalisation makes one space of a line break and of two spaces."""
+    dims = MODELS["t5-tiny"]
+    settings = Settings(**vars(dims), vocabulary=128)
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a good film", "a bad film", "what a film"] * 20), model_writer=model,
+        vocab_size=16, normalization_rule_name="nmt_nfkc", pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+        minloglevel=2,
+    )  # fmt: skip
+    folder = tmp_path / "t5"
+    huggingface.export(folder, settings, init_params(settings, 0), vocabulary=model.getvalue(), dropout=0.1)
+    rows = tmp_path / "rows.tsv"
+    targets = ["good", "bad", "b{d", "good  film", "b]d", "f]"]
+    rows.write_text("".join(f"film {i}\t{targets[i % 6]}\n" for i in range(60)))
+    found = json.loads(
+        shown(capsys, "describe", "--task", "files", "--path", str(rows), "--init", str(folder), "--json")
+    )
+    lost = found["lost"]
+    assert lost["of"] == sum(found["splits"][split] for split in ("train", "guide", "select"))
+    assert 0.5 * lost["of"] < lost["targets"] < lost["of"]
+    assert len(lost["samples"]) == 3
+    assert dict(lost["samples"]).items() <= {
+        "b{d": "bd", "good  film": "good film", "b]d": "bd", "f]": "f"
+    }.items()  # fmt: skip
+    said = shown(capsys, "describe", "--task", "files", "--path", str(rows), "--init", str(folder))
+    assert f"not given back by the vocabulary: {lost['targets']} of {lost['of']} targets\n" in said
+    assert refusal(
+        capsys, "describe", "--task", "files", "--path", str(rows), "--init", str(tmp_path)
+    ).startswith(f"{tmp_path} is to hold a model, and it has no config.json.")

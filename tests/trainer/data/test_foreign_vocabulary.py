@@ -124,7 +124,7 @@ def test_transformers_tokenizer_agrees_where_it_agrees_with_sentencepiece(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         transformers: Any = pytest.importorskip("transformers")
-    theirs = transformers.T5Tokenizer(vocab_file=str(spiece), extra_ids=100, legacy=False)
+    theirs = transformers.T5Tokenizer.from_pretrained(spiece.parent)
     assert theirs.convert_tokens_to_ids("<extra_id_0>") == words.sentinels[0]
     assert theirs.convert_tokens_to_ids("<extra_id_99>") == words.sentinels[99]
     differing = {
