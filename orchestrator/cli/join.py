@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
 
 from orchestrator.cli import down, needs
-from orchestrator.cli.output import DONE, say
+from orchestrator.cli.output import DONE, note, say
 from orchestrator.cli.spec_options import workers_option
 from orchestrator.ground.errors import BadSpec, MoveRefused
 from orchestrator.ground.settings import Settings, from_environment
@@ -63,7 +64,13 @@ def command(url: str, workers: int | None, insecure: bool, stay: bool | None) ->
         ]
         if other:
             raise MoveRefused(f"{url} runs {'; it runs '.join(other)}. Install the same versions here.")
-        client.sees(shared.answer(Path(cluster["runs"]), cluster["word"]))
+        runs = Path(cluster["runs"])
+        answer = shared.answer(runs, cluster["word"])
+        with shared.held(runs, answer):
+            locks = client.sees(answer)
+        shared.note_locks(runs, socket.gethostname(), reach=locks)
+        if not locks:
+            note(shared.no_locks([socket.gethostname()]))
     cpus = workers or settings.workers
     stays = "SLURM_STEP_ID" in os.environ if stay is None else stay
     joined.join(
