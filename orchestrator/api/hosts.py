@@ -29,7 +29,9 @@ class Host(BaseModel):
     """A machine that runs trials."""
 
     state: HostState
-    reason: str = Field(description="Of a host that is drained or set aside: why.")
+    reason: str = Field(
+        description="Of a host that is drained or set aside: why; of one that others use too: what."
+    )
     places: int = Field(description="Trials at a time, at most.")
     has: dict[str, float] = Field(description="CPU, GPU and TPU (chips).")
     at_work: list[str] = Field(description="The trials that run there.")

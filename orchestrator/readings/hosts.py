@@ -22,7 +22,7 @@ class HostLine:
     address: str
     state: HostState
     since: float
-    reason: str  # of a host that is drained or set aside
+    reason: str  # of a host that is drained or set aside, or that others use too
     places: int  # trials at a time, at most
     has: Mapping[str, float]  # CPU, GPU, TPU
     at_work: tuple[str, ...]  # trial_ids
@@ -35,7 +35,7 @@ class HostLine:
         return ", ".join(f"{number:g} {word}{'s' * (number != 1)}" for number, word in counts)
 
 
-def hosts(store: Store, runs: Path | None) -> list[HostLine]:
+def hosts(store: Store, runs: Path | None = None) -> list[HostLine]:
     """As the leader saw them last, but for those that run no trials, as a leader's own may not. `runs`: the
     folder of all runs."""
     work: dict[str, list[str]] = defaultdict(list)
