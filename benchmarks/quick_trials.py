@@ -10,7 +10,7 @@ import math
 import sqlite3
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from orchestrator.ground.clock import SystemClock
 from orchestrator.ground.settings import from_environment
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.records import Event
-from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
+from orchestrator.runs.contract import AttemptKey, Ended, HostView, Launch, Progress
 from orchestrator.runs.folders import Storage
 from orchestrator.service.creation import create
 from orchestrator.study.spec import Arm, Parameter, Resources, StudySpec
@@ -38,7 +38,7 @@ PACKAGES = {f"package-{i}": f"{i}.0.1" for i in range(50)}
 
 
 class Retold:
-    """A backend whose every attempt has said one more chunk at each poll."""
+    """A backend of one host, whose every attempt has said one more chunk at each poll."""
 
     def __init__(self) -> None:
         self._held: dict[AttemptKey, tuple[list[Event], list[int]]] = {}
@@ -47,10 +47,24 @@ class Retold:
     def slots(self, resources: Resources) -> int:
         return AT_A_TIME
 
+    def free(self, resources: Resources, ahead: Sequence[Resources] = ()) -> int:
+        return max(0, AT_A_TIME - len(self._held) - len(ahead))
+
+    def hosts(self) -> tuple[HostView, ...]:
+        has = {"CPU": float(AT_A_TIME)}
+        return (HostView("h", "127.0.0.1", has, AT_A_TIME, tuple(self._held)),)
+
+    def keep_off(self, hosts: Mapping[str, bool]) -> None:
+        """There is no other, so that it is never set aside; and nobody drains it."""
+
     def room(self) -> str:
         return f"{AT_A_TIME} workers"
 
-    def submit(self, launch: Launch) -> bool:
+    def submit(self, launch: Launch, ahead: Sequence[Resources] = (), *, avoid: str = "") -> bool:
+        if launch.key in self._held:
+            return True
+        if not self.free(launch.resources, ahead):
+            return False
         self._held[launch.key], self._polls[launch.key] = _events(launch), 0
         return True
 

@@ -38,6 +38,7 @@ from orchestrator.ground.errors import LedgerBusy, LedgerDamaged, MirrorLost, No
 from orchestrator.ledger import Store
 from orchestrator.readings.hosts import hosts
 from orchestrator.readings.states import Status
+from orchestrator.runs.shared import no_locks
 from orchestrator.tracking.destination import Destination
 from orchestrator.tracking.sync import run_page, study_page
 
@@ -157,8 +158,9 @@ class _Readings:
         return {"here": "studies", "live": "/live", "events": f"{API}/events", "shelf": shelf}
 
     def hosts(self, request: Request) -> Given:
-        found, led = hosts(self._store), self._store.leader() is not None
-        return {"here": "hosts", "live": "/hosts/live", "events": f"{API}/events", "hosts": found, "led": led}
+        found, led = hosts(self._store, self._runs), self._store.leader() is not None
+        given = {"hosts": found, "led": led, "no_locks": no_locks([h.name for h in found if not h.locks])}
+        return {"here": "hosts", "live": "/hosts/live", "events": f"{API}/events", **given}
 
     def several_hosts(self) -> bool:
         """One machine alone needs no page of its own."""

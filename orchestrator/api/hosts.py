@@ -29,10 +29,13 @@ class Host(BaseModel):
     """A machine that runs trials."""
 
     state: HostState
-    reason: str = Field(description="Of a host that is drained or set aside: why.")
+    reason: str = Field(
+        description="Of a host that is drained or set aside: why; of one that others use too: what."
+    )
     places: int = Field(description="Trials at a time, at most.")
     has: dict[str, float] = Field(description="CPU, GPU and TPU (chips).")
     at_work: list[str] = Field(description="The trials that run there.")
+    locks: bool = Field(description="False: locks on the files of runs were found not to reach from there.")
 
 
 class HostList(BaseModel):
@@ -56,6 +59,7 @@ class Answer(BaseModel):
 
 class Shared(BaseModel):
     shared: bool
+    locks: bool = Field(description="Whether the lock that the host holds on that file is seen here.")
 
 
 @router.get(
@@ -63,7 +67,8 @@ class Shared(BaseModel):
 )
 def list_hosts(parts: Here, _: Reader) -> Any:
     """What each has, what runs there, which are not used and why: as whoever leads saw them last."""
-    return {"items": [readings.to_dict(line) for line in readings.hosts(parts.store)]}
+    found = readings.hosts(parts.store, parts.settings.runs)
+    return {"items": [readings.to_dict(line) for line in found]}
 
 
 @router.post(
@@ -91,7 +96,7 @@ def use_host(parts: Here, host: HostName, _: Admin) -> Any:
 def _drained(parts: Parts, host: str, *, by: str) -> dict[str, Any]:
     parts.store.drain_host(host, by=by)
     parts.nudge()
-    return readings.to_dict(readings.host(parts.store, host))
+    return readings.to_dict(readings.host(parts.store, host, parts.settings.runs))
 
 
 @router.get(
@@ -123,10 +128,11 @@ def get_cluster(parts: Here, _: Admin) -> Any:
     responses=told(400, 401, 403, 409, 422),
 )
 def check_storage(parts: Here, answer: Answer, _: Admin) -> Any:
-    """Whether the file that a host has written is there. 409 where it is not."""
+    """Whether the file that a host has written is there, and locked by it. 409 where there is none."""
+    locks = shared.is_held(parts.settings.runs, answer.name)
     if not shared.heard(parts.settings.runs, answer.name):
         raise MoveRefused(
             f"The file that the host has written is not in {parts.settings.runs} on the server. Mount the "
             f"disk of the server's ORCH_HOME on the host, at the same path."
         )
-    return {"shared": True}
+    return {"shared": True, "locks": locks}

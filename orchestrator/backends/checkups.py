@@ -32,16 +32,19 @@ def of_hosts(address: str, token_path: Path | None, root: Path) -> list[Asked]:
 
     try:
         word = shared.word_of(root)
+        held = shared.answer(root, word)
         ask = ray.remote(num_cpus=0, max_retries=0)(checkup.examined)
         nodes = ray_private.listing(address)()
         begun = time.time()
-        requests = [
-            ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)).remote(
-                str(root), word
-            )
-            for node in nodes
-        ]
-        ray.wait(requests, num_returns=len(requests), timeout=ANSWER_S)
+        with shared.held(root, held):
+            requests = [
+                ask.options(
+                    scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False)
+                ).remote(str(root), word, held)
+                for node in nodes
+            ]
+            ray.wait(requests, num_returns=len(requests), timeout=ANSWER_S)
+        shared.heard(root, held)  # it is taken away
         return [
             _asked(ray, node, request, root, begun) for node, request in zip(nodes, requests, strict=True)
         ]
@@ -62,4 +65,6 @@ def _asked(ray: Any, node: ray_private.Listed, request: Any, root: Path, begun: 
         )
     off_s = checkup.lead_s(there.at, begun, time.time())
     heard = bool(there.answer) and shared.heard(root, there.answer)
+    if heard:
+        shared.note_locks(root, there.host, reach=there.locks)
     return Asked(name, held, there, checkup.troubles(there, off_s=off_s, heard=heard), off_s)

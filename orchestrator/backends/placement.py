@@ -7,7 +7,7 @@ longest is given room first, and where none has it yet, a host is kept for it un
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.runs.contract import AttemptKey, HostView
 from orchestrator.study.spec import Resources
@@ -29,6 +29,7 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)
     draining: bool = False
     most: int | None = None  # trials at a time, where that is fewer than it has CPUs
+    others: Need = field(default_factory=dict)  # what others hold there
 
     @property
     def places(self) -> int:
@@ -38,7 +39,9 @@ class Node:
 
     def seen(self, at_work: Sequence[AttemptKey]) -> HostView:
         has = {kind: amount for kind in KINDS if (amount := self.has.get(kind, 0))}
-        return HostView(self.name, self.address, has, self.places, tuple(at_work), self.draining)
+        return HostView(
+            self.name, self.address, has, self.places, tuple(at_work), self.draining, dict(self.others)
+        )
 
     @property
     def words(self) -> str:
@@ -56,14 +59,16 @@ def count(node: Node, wanted: Need, beside: Sequence[Need] = ()) -> int:
     left = [node.places - len(beside)]
     for kind, amount in wanted.items():
         if amount:
-            free = node.has.get(kind, 0) - sum(each.get(kind, 0) for each in beside)
+            free = node.has.get(kind, 0) - sum(each.get(kind, 0) for each in (node.others, *beside))
             left.append(int((free + ROUNDING) // amount))
     return max(0, min(left))
 
 
 def in_all(nodes: Sequence[Node], resources: Resources) -> int:
-    """How many such trials these hosts can hold when nothing else runs."""
-    return 0 if resources.hosts > 1 else sum(count(node, need(resources)) for node in nodes)
+    """How many such trials these hosts can hold when nothing else runs, of ours or of others."""
+    return (
+        0 if resources.hosts > 1 else sum(count(replace(node, others={}), need(resources)) for node in nodes)
+    )
 
 
 def open_to(nodes: Sequence[Node], held: Held, wanted: Need, ahead: Sequence[Need] = ()) -> dict[str, int]:

@@ -33,6 +33,7 @@ PATIENCE_S = 0.25  # for the answers to one poll; a round trip takes 0.001 s
 NEWS_S = 2.0  # a worker that has nothing to say answers after this time
 START_S = 300.0  # for a new worker's process to have begun what it was given
 ASK_S = 1.0  # for an idle worker to say that it lives
+COUNTED_S = 1.0  # within it Ray has told its head that a new worker holds something
 MOST_SILENCES = 10  # in a row, until an idle worker counts as hung
 DIED = "The worker died: ended from outside, out of memory, or crashed."
 
@@ -52,9 +53,11 @@ class RayBackend:
         namespace: str = NAMESPACE,
         environment: Mapping[str, str] | None = None,
         alive: Callable[[], bool] = lambda: True,
+        others: bool = False,
     ) -> None:
         """`namespace`: of the actors; those in others are other people's. `environment`: what workers are
-        given, wherever they run. `alive`: whether that Ray still runs, asked before each call into it."""
+        given, wherever they run. `alive`: whether that Ray still runs, asked before each call into it.
+        `others`: use that Ray too, and what they hold is no room."""
         self._pool, self._namespace, self._alive = pool, namespace, alive
         self._environment = dict(environment or {})
         self._ray, self._connected_here = connect(address, token_path, namespace)
@@ -62,8 +65,10 @@ class RayBackend:
         self._closed: Mapping[str, bool] = {}
         with self._reachable():
             here = self._ray.get_runtime_context().get_node_id()
-            listing = ray_private.listing(address)
-            self._nodes = Nodes(lambda: self._of_gcs(listing), here=here, most_here=workers)
+            listing = ray_private.listing(address, what_is_left=others)
+            self._nodes = Nodes(
+                lambda: self._of_gcs(listing), here=here, most_here=workers, ours=self._deducted_at
+            )
         self.renew()
 
     def slots(self, resources: Resources) -> int:
@@ -189,6 +194,7 @@ class RayBackend:
         with self._reachable():
             self._nodes.look(again=True)
             self._adopt()
+            self._nodes.look(again=True)  # what was found is not others'
 
     def close(self, *, end_workers: bool) -> None:
         with contextlib.suppress(BackendLost), self._reachable():
@@ -256,6 +262,12 @@ class RayBackend:
     def _needs_at(self, node_id: str) -> list[Need]:
         return [need(s.resources) for s in self._slots if s.node_id == node_id and s.actor is not None]
 
+    def _deducted_at(self, node_id: str) -> list[Need]:
+        """What Ray counts there as held by us: a moment ago hired is not counted yet."""
+        before = time.monotonic() - COUNTED_S
+        there = [s for s in self._slots if s.node_id == node_id and s.actor is not None]
+        return [need(s.resources) for s in there if s.hired_at <= before]
+
     def _make_way(self, node: Node, wanted: Need) -> None:
         """End idle workers of another kind there while they hold what this trial needs."""
         for slot in [s for s in self._slots if s.node_id == node.node_id and s.launch is None]:
@@ -289,7 +301,7 @@ class RayBackend:
                 pin=pin, environment=environment, host=node.name, end_on_sigterm=True, keeps_output=True
             )
         )
-        slot = Slot(node.node_id, place, made, resources, host=node.name)
+        slot = Slot(node.node_id, place, made, resources, node.name, hired_at=time.monotonic())
         self._slots.append(slot)
         return slot
 

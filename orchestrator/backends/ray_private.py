@@ -51,9 +51,10 @@ class Listed:
     has: Mapping[str, float]
     labels: Mapping[str, str]
     draining: bool = False
+    left: Mapping[str, float] | None = None  # what nobody holds now; None: it was not asked
 
 
-def listing(address: str) -> Callable[[], list[Listed]]:
+def listing(address: str, *, what_is_left: bool = False) -> Callable[[], list[Listed]]:
     """Lists the nodes of the Ray there. With a time limit, which `ray.nodes` has not: a call that is left to
     itself when a head dies would end this process once another head answers at that address."""
     from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
@@ -64,6 +65,10 @@ def listing(address: str) -> Callable[[], list[Listed]]:
     def listed() -> list[Listed]:
         found = gcs.get_all_node_info(timeout=LIST_S, state_filter=alive)
         draining = gcs.get_draining_nodes(timeout=LIST_S)
+        left = {}
+        if what_is_left:
+            usage = gcs.get_all_resource_usage(timeout=LIST_S).resource_usage_data.batch
+            left = {each.node_id.hex(): dict(each.resources_available) for each in usage}
         return [
             Listed(
                 node_id.hex(),
@@ -72,6 +77,7 @@ def listing(address: str) -> Callable[[], list[Listed]]:
                 dict(info.resources_total),
                 dict(info.labels),
                 node_id.hex() in draining,
+                left.get(node_id.hex()),
             )
             for node_id, info in found.items()
         ]

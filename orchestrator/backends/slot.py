@@ -29,7 +29,8 @@ class Slot:
     lost: str | None = None  # the actor is dead: why
     kill_reason: str | None = None
     begun: bool = False  # its worker has answered for that attempt
-    submitted_at: float = 0.0  # monotonic
+    submitted_at: float = 0.0  # monotonic, as is
+    hired_at: float = 0.0
     request: Any = None  # a poll that has not been answered yet
     request_after: int = 0
     request_waits: bool = False  # it is answered when there is news

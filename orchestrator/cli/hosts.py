@@ -8,6 +8,7 @@ from orchestrator.cli.opening import opened, server_option
 from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
 from orchestrator.cli.spec_options import as_json_option
 from orchestrator.readings.hosts import HostLine, to_dict
+from orchestrator.runs.shared import no_locks
 
 
 @click.group(invoke_without_command=True)
@@ -38,6 +39,8 @@ def command(context: click.Context, server: str | None, as_json: bool) -> int:
     if found:
         header = ("host", "state", "has", "at work", "reason")
         say(*table(header, [_cells(line) for line in found], spare=("reason",), width=terminal_width()))
+    if said := no_locks([line.name for line in found if not line.locks]):
+        note(said)
     return DONE
 
 

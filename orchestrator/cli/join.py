@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
+from contextlib import nullcontext
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
 
 from orchestrator.cli import down, needs
-from orchestrator.cli.output import DONE, say
+from orchestrator.cli.output import DONE, note, say
 from orchestrator.cli.spec_options import workers_option
 from orchestrator.ground.errors import BadSpec, MoveRefused
-from orchestrator.ground.settings import Settings, from_environment
+from orchestrator.ground.settings import from_environment
 from orchestrator.service.signals import Heeded
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -63,29 +65,32 @@ def command(url: str, workers: int | None, insecure: bool, stay: bool | None) ->
         ]
         if other:
             raise MoveRefused(f"{url} runs {'; it runs '.join(other)}. Install the same versions here.")
-        client.sees(shared.answer(Path(cluster["runs"]), cluster["word"]))
+        runs = Path(cluster["runs"])
+        answer = shared.answer(runs, cluster["word"])
+        with shared.held(runs, answer):
+            locks = client.sees(answer)
+        shared.note_locks(runs, socket.gethostname(), reach=locks)
+        if not locks:
+            note(shared.no_locks([socket.gethostname()]))
     cpus = workers or settings.workers
     stays = "SLURM_STEP_ID" in os.environ if stay is None else stay
-    joined.join(
-        settings.home,
-        cluster["address"],
-        cpus=cpus,
-        token=cluster["token"],
-        ports=settings.ports,
-        stays=stays,
-    )
-    of = f"Joined {url} with {cpus} worker{'s' * (cpus != 1)}."
-    say(f"{of} To leave: {'Ctrl-C' if stays else 'orch down'}")
-    return _stay(settings) if stays else DONE
-
-
-def _stay(settings: Settings) -> int:
-    """Until this process is told to end; then leave."""
-    from orchestrator.backends import joined
-
     try:
-        with Heeded():
-            joined.keep(settings.home)
+        # From here on: Slurm may end the step while the node is still coming up.
+        with Heeded() if stays else nullcontext():
+            joined.join(
+                settings.home,
+                cluster["address"],
+                cpus=cpus,
+                token=cluster["token"],
+                ports=settings.ports,
+                stays=stays,
+            )
+            of = f"Joined {url} with {cpus} worker{'s' * (cpus != 1)}."
+            say(f"{of} To leave: {'Ctrl-C' if stays else 'orch down'}")
+            if stays:
+                joined.keep(settings.home)
     except KeyboardInterrupt:
+        if not stays:
+            raise
         return down.leave(settings)
     return DONE

@@ -98,7 +98,7 @@ class LocalSite:
 
     # -- hosts ---------------------------------------------------------------------------------------
     def hosts(self) -> list[HostLine]:
-        return hosts(self.store)
+        return hosts(self.store, self.settings.runs)
 
     def leads(self) -> bool:
         return self.store.leader() is not None
@@ -109,11 +109,11 @@ class LocalSite:
 
     def drain_host(self, name: str) -> HostLine:
         self.store.drain_host(name, by=whoami())
-        return host_line(self.store, name)
+        return host_line(self.store, name, self.settings.runs)
 
     def use_host(self, name: str) -> HostLine:
         self.store.drain_host(name, by="")
-        return host_line(self.store, name)
+        return host_line(self.store, name, self.settings.runs)
 
     # -- look ----------------------------------------------------------------------------------------
     def listed(self) -> list[dict[str, Any]]:

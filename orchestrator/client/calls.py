@@ -203,9 +203,11 @@ class Client:
         """What a host needs to join: the workers' Ray, the versions, and where the runs lie."""
         return self._get("/cluster")
 
-    def sees(self, name: str) -> None:
-        """MoveRefused unless the service sees the file that this machine has written for it."""
-        self._wire.read(self._wire.ask("POST", "/cluster/storage", body={"name": name}))
+    def sees(self, name: str) -> bool:
+        """Whether the service sees this machine's lock on the file that it has written for it. MoveRefused
+        unless it sees the file."""
+        told = self._wire.read(self._wire.ask("POST", "/cluster/storage", body={"name": name}))
+        return bool(told["locks"])
 
     def link(self) -> Json:
         """`url`: where a browser signs in with this client's token, once; it works for `expires_in_s`."""

@@ -4,6 +4,7 @@ to be taken away, or that have lost one attempt after another."""
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.ground.clock import Clock
@@ -35,6 +36,9 @@ class Hosts:
         self._rows: tuple[HostRow, ...] | None = None  # as they are written; None: nobody has looked yet
         self._looked_at = -math.inf
         self.grew = False  # by the last look: a host has come
+        self.used_by_others: Mapping[
+            str, Mapping[str, float]
+        ] = {}  # by the host's name: what others hold there
 
     @property
     def rows(self) -> tuple[HostRow, ...]:
@@ -51,6 +55,7 @@ class Hosts:
             self.grew = False
             return self._rows
         views = self._backend.hosts()
+        self.used_by_others = {view.name: view.others for view in views if view.others}
         before = {row.name: row for row in self._store.hosts()}
         self._take_back(now)
         rows = tuple(self._row(view, before.get(view.name)) for view in views)
@@ -102,9 +107,12 @@ class Hosts:
             reason = "" if drained_by else ABOUT_TO_GO
         elif (troubles := self._aside().get(view.name)) is not None:
             state, reason = HostState.SET_ASIDE, _told(troubles)
+        elif view.others:
+            held = ", ".join(f"{amount:g} {kind}" for kind, amount in view.others.items())
+            reason = f"Others hold {held} of it."
         since = self._clock.time()
-        if before is not None and (before.state, before.reason) == (state, reason):
-            since = before.since
+        if before is not None and before.state is state:
+            since = before.since if state is HostState.IN_USE or before.reason == reason else since
         return HostRow(view.name, view.address, view.has, view.places, state, since, reason, drained_by)
 
 

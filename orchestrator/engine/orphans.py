@@ -2,7 +2,8 @@
 
 Its workers may have outlived every leader and then gone, with a machine that was taken or restarted. Or they
 are another machine's, whose process led before, and train on: that machine holds its journal's lock until
-its worker ends. Then it is followed through the journal, on the disk that both mount, and trained once.
+its worker ends. Then it is followed through the journal, on the disk that both mount, and trained once. Where
+locks were found not to reach from host to host, none is asked for, and a journal that grows no more is over.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from functools import reduce
 from orchestrator.ground.clock import Clock
 from orchestrator.ledger.records import AttemptRow, study_of
 from orchestrator.ledger.rules import heard
-from orchestrator.runs import provenance
+from orchestrator.runs import provenance, shared
 from orchestrator.runs.contract import AttemptKey, Ended, Progress
 from orchestrator.runs.folders import Storage, is_written, read_journal
 
 LOOK_AGAIN_S = 5.0  # between two readings of one journal, which lies on a shared disk and may be long
+SILENCE_S = 60.0  # without locks; NFS may hold back for half a minute what another machine appends to a file
 
 
 @dataclass
@@ -40,25 +42,28 @@ class Elsewhere:
         now, before = self._clock.monotonic(), self._followed.get(attempt.key)
         if before is not None and now - before.at < LOOK_AGAIN_S:
             return Progress(known=True)
-        reason, elsewhere = "The workers know nothing of it any more.", False
+        reason, most_s = "The workers know nothing of it any more.", -1.0  # of silence, while it is followed
         try:
             folder = self._storage.folder(study_of(attempt.trial_id), *attempt.key)
+            locks = shared.locks_reach(self._storage.root)
             # Asked before the journal is read: what its worker says last is then in it.
-            elsewhere = is_written(folder)
+            if not locks or is_written(folder):
+                most_s = hang_after_s if locks else min(SILENCE_S, hang_after_s)
             events, ended = read_journal(folder, *attempt.key, after=attempt.sequence)
         except OSError as problem:
             events, ended, reason = (), None, f"{reason} Its journal cannot be read: {problem}"
         if not events and ended is None and attempt.sequence == 0:
             return Progress(known=False)
         machine = reduce(heard, events, attempt).provenance.get("machine")
-        if ended is None and elsewhere and machine not in (None, provenance.machine()):
+        if ended is None and most_s >= 0 and machine not in (None, provenance.machine()):
             news_at = now if events or before is None else before.news_at
-            if now - news_at <= hang_after_s:
+            if now - news_at <= most_s:
                 self._followed[attempt.key] = _Looked(now, news_at)
                 return Progress(known=True, events=events)
+            why = "retries.hang_after_s" if most_s == hang_after_s else "locks on files do not reach it"
             reason = (
-                f"No report for {now - news_at:.0f} s from the machine that led before; {hang_after_s:g} s "
-                f"are allowed (retries.hang_after_s)."
+                f"No report for {now - news_at:.0f} s from the machine that led before; {most_s:g} s are "
+                f"allowed ({why})."
             )
         self._followed.pop(attempt.key, None)
         return Progress(known=True, events=events, ended=ended or Ended("lost", reason=reason))

@@ -350,7 +350,8 @@ class Engine:
                     self._waits.ends(study.study_id)
                 self._waits.begins(study.study_id, wanted)
                 stands = not chosen and not any(lane.running for lane in course.lanes.values())
-                self._say_waits(epoch, study, reason_to_wait(wanted, self._hosts.rows) if stands else "")
+                why = reason_to_wait(wanted, self._hosts.rows, self._hosts.used_by_others)
+                self._say_waits(epoch, study, why if stands else "")
                 return chosen
             chosen.append(self._choose(study, lane))
         self._waits.ends(study.study_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from orchestrator.ledger.records import HostRow, HostState, StudyRow
 from orchestrator.study.spec import Resources
@@ -36,16 +37,22 @@ class Waits:
         return tuple(self._waiting[study] for study in before)
 
 
-def reason_to_wait(wanted: Resources, hosts: Sequence[HostRow]) -> str:
-    """Why a trial that asks for this has no host yet, as a person would say it."""
+def reason_to_wait(
+    wanted: Resources, hosts: Sequence[HostRow], others: Mapping[str, Mapping[str, float]]
+) -> str:
+    """Why a trial that asks for this has no host yet, as a person would say it. `others`: what they hold on
+    the hosts of these names."""
     able = [host for host in hosts if _holds(host, wanted)]
     draining = sum(host.state in (HostState.DRAINING, HostState.DRAINED) for host in able)
     aside = sum(host.state is HostState.SET_ASIDE for host in able)
-    at_work = len(able) - draining - aside
-    told = [(at_work, "at work"), (draining, "draining"), (aside, "set aside")]
+    in_use = [host for host in able if host.state is HostState.IN_USE]
+    taken = sum(not _holds(host, wanted, others.get(host.name, {})) for host in in_use)
+    at_work = len(in_use) - taken
+    told = [(at_work, "at work"), (taken, "used by others"), (draining, "draining"), (aside, "set aside")]
     counts = [f"{number} {'is' if number == 1 else 'are'} {word}" for number, word in told if number]
     return "; ".join([f"It waits for a host with {wanted.words}", ", ".join(counts)]) + "."
 
 
-def _holds(host: HostRow, wanted: Resources) -> bool:
-    return host.places > 0 and all(host.has.get(kind, 0) >= getattr(wanted, name) for name, kind in KINDS)
+def _holds(host: HostRow, wanted: Resources, others: Mapping[str, float] = MappingProxyType({})) -> bool:
+    left = {kind: host.has.get(kind, 0) - others.get(kind, 0) for _, kind in KINDS}
+    return host.places > 0 and all(left[kind] >= getattr(wanted, name) for name, kind in KINDS)

@@ -198,7 +198,7 @@ class HostRow:
     places: int  # trials at a time, at most
     state: HostState
     since: float  # it is in this state
-    reason: str = ""  # of a host that is set aside
+    reason: str = ""  # of a host that is set aside, or that others use too
     drained_by: str = ""  # who wants it empty; "": nobody
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import HostRow, HostState
 from orchestrator.ledger.rules import no_host
+from orchestrator.runs import shared
 
 KINDS = {"CPU": "CPU", "GPU": "GPU", "TPU": "TPU chip"}
 
@@ -20,10 +22,11 @@ class HostLine:
     address: str
     state: HostState
     since: float
-    reason: str  # of a host that is drained or set aside
+    reason: str  # of a host that is drained or set aside, or that others use too
     places: int  # trials at a time, at most
     has: Mapping[str, float]  # CPU, GPU, TPU
     at_work: tuple[str, ...]  # trial_ids
+    locks: bool = True  # False: locks on the files of runs were found not to reach from there
 
     @property
     def words(self) -> str:
@@ -32,16 +35,18 @@ class HostLine:
         return ", ".join(f"{number:g} {word}{'s' * (number != 1)}" for number, word in counts)
 
 
-def hosts(store: Store) -> list[HostLine]:
-    """As the leader saw them last, but for those that run no trials, as a leader's own may not."""
+def hosts(store: Store, runs: Path | None = None) -> list[HostLine]:
+    """As the leader saw them last, but for those that run no trials, as a leader's own may not. `runs`: the
+    folder of all runs."""
     work: dict[str, list[str]] = defaultdict(list)
     for attempt in store.live_attempts():
         work[str(attempt.provenance.get("host", ""))].append(attempt.trial_id)
-    return [_line(row, work[row.name]) for row in store.hosts() if row.places]
+    unlocked = shared.without_locks(runs) if runs is not None else frozenset()
+    return [_line(row, work[row.name], locks=row.name not in unlocked) for row in store.hosts() if row.places]
 
 
-def host(store: Store, name: str) -> HostLine:
-    found = {line.name: line for line in hosts(store)}
+def host(store: Store, name: str, runs: Path) -> HostLine:
+    found = {line.name: line for line in hosts(store, runs)}
     if name not in found:
         raise no_host(name, found)
     return found[name]
@@ -51,10 +56,12 @@ def to_dict(line: HostLine) -> dict[str, Any]:
     return asdict(line)
 
 
-def _line(row: HostRow, at_work: list[str]) -> HostLine:
+def _line(row: HostRow, at_work: list[str], *, locks: bool) -> HostLine:
     state, reason = row.state, row.reason
     if row.drained_by:  # asked for, and perhaps not yet seen by the leader
         reason = f"{row.drained_by} wants it empty."
         if state is not HostState.GONE:
             state = HostState.DRAINING if at_work else HostState.DRAINED
-    return HostLine(row.name, row.address, state, row.since, reason, row.places, row.has, tuple(at_work))
+    return HostLine(
+        row.name, row.address, state, row.since, reason, row.places, row.has, tuple(at_work), locks
+    )

@@ -26,13 +26,16 @@ class Checkup:
     answer: str = ""  # what it has written beside the runs, where it could
     unshared: str = ""  # why not
     free_gb: float = 0.0
+    locks: bool = True  # False: it does not see the lock that the leader's machine held meanwhile
 
 
-def examined(root: str, word: str) -> Checkup:
-    """Of the machine that this runs on. `word`: what the leader has written below the root of all runs."""
-    answer = unshared = ""
+def examined(root: str, word: str, held: str) -> Checkup:
+    """Of the machine that this runs on. `word`: what the leader has written below the root of all runs;
+    `held`: the file there whose lock it holds."""
+    answer, unshared, locks = "", "", True
     try:
         answer = shared.answer(Path(root), word)
+        locks = shared.is_held(Path(root), held)
     except OrchError as problem:
         unshared = str(problem)
     there = next((p for p in (Path(root), *Path(root).parents) if p.exists()), Path("/"))
@@ -44,6 +47,7 @@ def examined(root: str, word: str) -> Checkup:
         answer=answer,
         unshared=unshared,
         free_gb=shutil.disk_usage(there).free / 1e9,
+        locks=locks,
     )
 
 

@@ -75,6 +75,7 @@ class HostView:
     places: int  # trials at a time, at most
     at_work: tuple[AttemptKey, ...] = ()
     draining: bool = False
+    others: Mapping[str, float] = field(default_factory=dict)  # of what it has: in use by others
 
 
 class Backend(Protocol):

@@ -18,6 +18,7 @@ from orchestrator.ground import extras
 from orchestrator.ground.errors import BadSpec, OrchError
 from orchestrator.ground.release import DISTRIBUTION
 from orchestrator.ground.settings import Settings, cores, from_environment, without_secrets
+from orchestrator.runs.shared import no_locks
 
 if TYPE_CHECKING:
     from orchestrator.backends.checkups import Asked
@@ -63,7 +64,8 @@ def of_hosts(environ: Mapping[str, str]) -> list[Finding]:
         advice = "Start them with `orch serve`, or run a study."
         return [Finding("hosts", False, True, f"No workers run for {settings.home}.", "trials", advice)]
     token = daemon.token_path(settings.home) if settings.ray is None else None
-    return [_host(asked) for asked in checkups.of_hosts(address, token, settings.runs)]
+    asked = checkups.of_hosts(address, token, settings.runs)
+    return [*map(_host, asked), *_locks([a.name for a in asked if a.there is not None and not a.there.locks])]
 
 
 def _host(asked: Asked) -> Finding:
@@ -72,6 +74,13 @@ def _host(asked: Asked) -> Finding:
         told += [f"{name} {version}" for name, version in asked.there.versions.items()]
         told += [f"{asked.there.free_gb:.0f} GB free", f"clock {asked.off_s:+.0f} s"]
     return Finding(asked.name, not asked.troubles, True, ", ".join(told), "trials", " ".join(asked.troubles))
+
+
+def _locks(without: list[str]) -> Iterator[Finding]:
+    """Trials run without them."""
+    if without:
+        purpose = "one training of each trial when another machine leads"
+        yield Finding("locks", False, False, f"not from {', '.join(without)}", purpose, no_locks(without))
 
 
 def _python() -> Finding:

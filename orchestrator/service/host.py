@@ -108,6 +108,7 @@ def _backend(
         namespace=f"orch-{store.ledger_id()}",
         environment={"ORCH_HOME": str(settings.home), **given},
         alive=alive,
+        others=True,
     )
     return backend, alive
 

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.backends.simulated import SimulatedBackend
+from orchestrator.engine import orphans
 from orchestrator.engine.tick import Engine
 from orchestrator.ground.errors import Fenced
 from orchestrator.ledger import open_ledger
 from orchestrator.ledger.records import AttemptRow, AttemptState, StudyState, TrialState
-from orchestrator.runs import provenance
+from orchestrator.runs import provenance, shared
 from orchestrator.runs.folders import Journal, Storage
 from tests.faults import invariants
 from tests.faults.world import World, created, small_study, world
@@ -149,6 +150,38 @@ def test_a_worker_that_hangs_on_another_machine_is_given_up_after_a_while(takeov
     (lost, *_) = takeover.place.store.attempts(takeover.attempt.trial_id)
     assert lost.reason == (
         "No report for 65 s from the machine that led before; 60 s are allowed (retries.hang_after_s)."
+    )
+    takeover.place.drive(takeover.engine, "s1")
+    invariants.check(takeover.place.store, "s1")
+
+
+def test_where_locks_do_not_reach_what_another_machine_trains_is_followed_while_it_reports(
+    takeover: Takeover,
+) -> None:
+    """Its journal's lock is not seen, and nothing is concluded from that."""
+    shared.note_locks(takeover.place.folder, "A", reach=False)
+    takeover.journal.close()
+    assert takeover.tick() == [AttemptState.RUNNING]
+    takeover.says(ends=False)
+    assert takeover.tick(59) == [AttemptState.RUNNING]
+    takeover.says(ends=True)
+    assert takeover.tick() == [AttemptState.COMPLETED]
+    takeover.place.drive(takeover.engine, "s1")
+    invariants.check(takeover.place.store, "s1")
+
+
+def test_where_locks_do_not_reach_one_that_is_held_saves_no_attempt_that_says_nothing(
+    takeover: Takeover, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "SILENCE_S", 20.0)
+    shared.note_locks(takeover.place.folder, "A", reach=False)
+    assert takeover.tick() == [AttemptState.RUNNING]
+    assert takeover.tick(20) == [AttemptState.RUNNING]
+    assert takeover.tick(5)[:1] == [AttemptState.LOST]
+    (lost, *_) = takeover.place.store.attempts(takeover.attempt.trial_id)
+    assert lost.reason == (
+        "No report for 25 s from the machine that led before; 20 s are allowed "
+        "(locks on files do not reach it)."
     )
     takeover.place.drive(takeover.engine, "s1")
     invariants.check(takeover.place.store, "s1")

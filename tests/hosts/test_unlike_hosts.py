@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.runs import shared
 from tests.hosts.cluster import Cluster
 from tests.hosts.machines import Network
 from tests.hosts.test_hosts_and_faults import settled
@@ -42,6 +43,24 @@ def test_a_clock_that_is_an_hour_off_changes_no_cost(unjoined: Cluster, tmp_path
         assert 400 * 0.02 <= attempts[0]["clocks"]["train_s"] < 60
     asked = unjoined.orch(unjoined.a, "doctor", "--cluster")
     assert f"{unjoined.b.name}: Its clock is {AHEAD_S} s ahead." in asked.stderr, asked.stderr
+
+
+def test_a_host_whose_locks_reach_nobody_is_named_until_they_do(unjoined: Cluster, tmp_path: Path) -> None:
+    """On B every lock is granted, as on a disk that keeps locks to the machine that asks."""
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "sitecustomize.py").write_text("import fcntl\nfcntl.flock = lambda file, how: None\n")
+    unjoined.join(unjoined.b, PYTHONPATH=str(alone))
+    said = shared.no_locks([unjoined.b.name])
+    assert [host["locks"] for host in unjoined.ask("/hosts")["items"]] == [True, False]
+    assert said in unjoined.orch(unjoined.a, "hosts").stderr
+    (unjoined.home / "runs" / shared.FOLDER / shared.UNLOCKED / unjoined.b.name).unlink()
+    asked = unjoined.orch(unjoined.a, "doctor", "--cluster")
+    assert asked.returncode == 0, asked.stderr
+    assert f"locks: {said}" in asked.stderr
+    assert shared.without_locks(unjoined.home / "runs") == {unjoined.b.name}
+    unjoined.join(unjoined.b)  # with this disk's own locks, which reach all that mount it
+    assert [host["locks"] for host in unjoined.ask("/hosts")["items"]] == [True, True]
 
 
 @pytest.mark.fault(34, real=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from orchestrator.ledger.records import HostState, StudyState
+from orchestrator.runs import shared
 from orchestrator.testing.ledger_rows import host
 from tests.dashboards.asgi import get
 from tests.dashboards.web.test_web import filled, served
@@ -25,6 +28,14 @@ def test_several_hosts_have_a_page_of_their_own_and_one_has_none() -> None:
     text = get(served(store), "/hosts/live").text
     assert "/hosts/worker-1/use" in text
     assert "ada wants it empty." in text
+
+
+def test_a_host_from_which_locks_do_not_reach_others_is_named(tmp_path: Path) -> None:
+    store = filled(state=StudyState.RUNNING)
+    store.see_hosts(store.lead("test") or 0, [host("worker-1"), host("worker-2")])
+    assert "Locks on" not in get(served(store, runs=tmp_path), "/hosts").text
+    shared.note_locks(tmp_path, "worker-2", reach=False)
+    assert shared.no_locks(["worker-2"]) in get(served(store, runs=tmp_path), "/hosts").text
 
 
 def test_a_study_says_why_it_waits_for_a_host() -> None:

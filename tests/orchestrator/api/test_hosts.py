@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from orchestrator.ledger.records import Role
+from orchestrator.runs import shared
 from orchestrator.testing.ledger_rows import host
 from tests.orchestrator.api.conftest import Make, Service
 
@@ -33,6 +34,7 @@ def test_hosts_that_run_trials_are_listed_with_what_runs_there(with_hosts: Servi
         "places": 2,
         "has": {"CPU": 2.0},
         "at_work": [],
+        "locks": True,
     }
     assert second["name"] == "worker-2"
 
@@ -64,6 +66,17 @@ def test_what_a_host_needs_to_join_is_told_to_an_admin_once_workers_run(make: Ma
     said = service.ask("GET", "/api/v1/cluster")
     assert said.status == 503
     assert said.json["detail"].startswith("No workers run here yet")
+
+
+def test_whether_a_host_s_lock_is_seen_is_told_with_its_file(with_hosts: Service) -> None:
+    runs, asked = with_hosts.parts.settings.runs, "/api/v1/cluster/storage"
+    answer = shared.answer(runs, shared.word_of(runs))
+    with shared.held(runs, answer):
+        assert with_hosts.ask("POST", asked, {"name": answer}).json == {"shared": True, "locks": True}
+    answer = shared.answer(runs, shared.word_of(runs))
+    assert with_hosts.ask("POST", asked, {"name": answer}).json == {"shared": True, "locks": False}
+    shared.note_locks(runs, "worker-2", reach=False)
+    assert [host["locks"] for host in with_hosts.ask("GET", HOSTS).json["items"]] == [True, False]
 
 
 def test_a_file_that_a_host_has_not_written_is_told(make: Make) -> None:

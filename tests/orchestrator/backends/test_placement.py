@@ -62,3 +62,11 @@ def test_who_waits_longer_is_given_room_first_where_it_costs_least() -> None:
 def test_a_trial_that_fits_nowhere_keeps_nobody_out() -> None:
     hosts = [node("a"), node("b")]
     assert open_to(hosts, {}, SMALL, ahead=[need(Resources(cpus=5))]) == {"a": 2, "b": 2}
+
+
+def test_what_others_hold_is_no_room_now_and_no_reason_to_refuse() -> None:
+    hosts = [Node("a", "a", {"CPU": 2}, others={"CPU": 1}), Node("b", "b", {"CPU": 2}, others={"CPU": 2})]
+    assert open_to(hosts, {}, SMALL) == {"a": 1, "b": 0}
+    assert open_to(hosts, {"a": [SMALL]}, SMALL) == {"a": 0, "b": 0}
+    assert open_to(hosts, {}, SMALL, ahead=[LARGE]) == {"a": 1, "b": 0}  # no host can be kept for it
+    assert in_all(hosts, Resources(cpus=2)) == 2

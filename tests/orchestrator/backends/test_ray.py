@@ -261,6 +261,38 @@ def test_no_actor_is_left_outside_the_pool_and_none_after_its_end(ray_home: Path
     other.close(end_workers=True)
 
 
+def test_what_others_hold_of_that_ray_is_no_room_until_they_have_gone(
+    ray_home: Path, launch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.backends.nodes.LOOK_AGAIN_S", 1.0)
+    address, token = daemon.find(ray_home) or "", daemon.token_path(ray_home)
+    ours = RayBackend(address, token_path=token, namespace="ours", others=True)
+    theirs = RayBackend(address, token_path=token, namespace="theirs")
+    long = {**PACED, "steps": 400000}
+    deadline = time.monotonic() + 60
+
+    def others(wanted: dict[str, float]) -> None:
+        while ours.hosts()[0].others != wanted:
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.1)
+
+    held, first = launch("held", long), launch("first", long)
+    assert theirs.submit(held)
+    pid_of(theirs, held)
+    others({"CPU": 1.0})
+    assert (ours.slots(Resources()), ours.free(Resources())) == (2, 1)
+    assert ours.submit(first)
+    assert not ours.submit(launch("second"))
+    pid_of(ours, first)
+    again = RayBackend(address, token_path=token, namespace="ours", others=True)  # it finds the first
+    assert (again.attempts(), again.hosts()[0].others) == ([first.key], {"CPU": 1.0})
+    again.close(end_workers=False)
+    theirs.close(end_workers=True)
+    others({})
+    assert ours.free(Resources()) == 1
+    ours.close(end_workers=True)
+
+
 @pytest.mark.fault(8, real=True)
 def test_a_ray_that_has_gone_is_asked_nothing(ray_home: Path, launch: Any) -> None:
     """A call into it would never end."""

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.cli import output
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import HostState
+from orchestrator.runs import shared
 from orchestrator.testing.ledger_rows import host
 from tests.orchestrator.conftest import Orch
 
@@ -44,6 +45,12 @@ def test_hosts_are_a_table_with_what_they_have_and_why_they_are_not_used(orch: O
     told = orch("hosts", "--json").json
     assert told["led"] is False
     assert [each["state"] for each in told["hosts"]] == ["in use", "set aside"]
+
+
+def test_a_host_from_which_locks_do_not_reach_others_is_named(orch: Orch, seen: Store, home: Path) -> None:
+    shared.note_locks(home / "runs", "worker-2", reach=False)
+    assert orch("hosts").err.splitlines()[1] == shared.no_locks(["worker-2"])
+    assert [each["locks"] for each in orch("hosts", "--json").json["hosts"]] == [True, False]
 
 
 def test_a_host_is_drained_and_used_again(orch: Orch, seen: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,26 @@ def test_a_study_whose_hosts_are_all_drained_waits_and_says_for_what(tmp_path: P
     _run(place, engine)
     assert place.store.study("s1").waits == ""
     assert all(trial.losses == 0 for trial in place.store.trials("s1"))
+
+
+def test_a_study_waits_for_hosts_that_others_use_and_says_so(tmp_path: Path) -> None:
+    busy = [replace(TWO[0], others={"CPU": 2.0}), replace(TWO[1], others={"CPU": 1.5})]
+    place = world(tmp_path, hosts=busy)
+    study = created(place, small_study(arms=_of(2)))
+    engine = place.engine()
+    assert engine.tick().launched == 0
+    assert place.store.study(study.study_id).waits == (
+        "It waits for a host with 1 CPU; 2 are used by others."
+    )
+    assert {line.name: line.reason for line in hosts(place.store)} == {
+        "a": "Others hold 2 CPU of it.",
+        "b": "Others hold 1.5 CPU of it.",
+    }
+    place.backend.nodes = TWO
+    place.clock.advance(2)
+    _run(place, engine)
+    assert {row.reason for row in place.store.hosts()} == {""}
+    assert place.store.study("s1").waits == ""
 
 
 def test_what_fits_no_host_is_refused_and_goes_on_at_once_where_one_has_come(tmp_path: Path) -> None:
