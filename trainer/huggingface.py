@@ -149,7 +149,8 @@ def _one(
 ) -> np.ndarray:
     numbers, turned = readers[name](), _is_kernel(name)
     _refuse_shape(folder, name, numbers.shape, shape[::-1] if turned else shape)
-    return np.ascontiguousarray(numbers.T if turned else numbers, np.float32)
+    # A copy also where none is needed: the file may change while the model is trained.
+    return np.array(numbers.T if turned else numbers, np.float32, order="C")
 
 
 def _refuse_shape(folder: T5Folder, name: str, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
