@@ -7,7 +7,7 @@ longest is given room first, and where none has it yet, a host is kept for it un
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from orchestrator.runs.contract import AttemptKey, HostView
 from orchestrator.study.spec import Resources
@@ -55,20 +55,25 @@ def need(resources: Resources) -> dict[str, float]:
 
 
 def count(node: Node, wanted: Need, beside: Sequence[Need] = ()) -> int:
-    """How many more such trials the node can hold beside these."""
-    left = [node.places - len(beside)]
+    """How many more such trials the node can hold beside these, and beside what others hold."""
+    return _count(node, wanted, (node.others, *beside) if node.others else beside, len(beside))
+
+
+def _count(node: Node, wanted: Need, beside: Sequence[Need], trials: int) -> int:
+    left = node.places - trials
+    if left <= 0:  # most often: asked several times in every tick, of every host
+        return 0
     for kind, amount in wanted.items():
         if amount:
-            free = node.has.get(kind, 0) - sum(each.get(kind, 0) for each in (node.others, *beside))
-            left.append(int((free + ROUNDING) // amount))
-    return max(0, min(left))
+            free = node.has.get(kind, 0) - sum([each.get(kind, 0) for each in beside])
+            left = min(left, int((free + ROUNDING) // amount))
+    return max(0, left)
 
 
 def in_all(nodes: Sequence[Node], resources: Resources) -> int:
     """How many such trials these hosts can hold when nothing else runs, of ours or of others."""
-    return (
-        0 if resources.hosts > 1 else sum(count(replace(node, others={}), need(resources)) for node in nodes)
-    )
+    wanted = need(resources)
+    return 0 if resources.hosts > 1 else sum([_count(node, wanted, (), 0) for node in nodes])
 
 
 def open_to(nodes: Sequence[Node], held: Held, wanted: Need, ahead: Sequence[Need] = ()) -> dict[str, int]:

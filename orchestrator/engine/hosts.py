@@ -61,7 +61,8 @@ class Hosts:
         rows = tuple(self._row(view, before.get(view.name)) for view in views)
         wanted_empty = {row.name: True for row in rows if row.drained_by}
         self._backend.keep_off(dict.fromkeys(self._aside(), False) | wanted_empty)
-        if {row.name: row for row in rules.seen_hosts(before.values(), rows)} != before:
+        now_there = {row.name: row for row in rows}
+        if now_there != before and before != {r.name: r for r in rules.seen_hosts(before.values(), rows)}:
             self._store.see_hosts(epoch, rows)
         there = {row.name for row in rows}
         self._troubles = {name: t for name, t in self._troubles.items() if name in there}
