@@ -71,6 +71,31 @@ def ours(folder: Path, begun_s: float) -> dict[str, float]:
     }
 
 
+def encoded(pieces: Any, file: Path) -> list[dict[str, list[int]]]:
+    """As lists of ids with their ends."""
+    sides = ((pieces.encode(source), pieces.encode(target)) for source, target in rows_of(file))
+    return [
+        {
+            "input_ids": [*source[: SOURCE_TOKENS - 1], pieces.eos_id()],
+            "labels": [*target[: TARGET_TOKENS - 1], pieces.eos_id()],
+        }
+        for source, target in sides
+    ]
+
+
+def padded(rows: Sequence[Sequence[int]], filling: int) -> Any:
+    import torch
+
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[filling] * (longest - len(row))] for row in rows])
+
+
+def collate(batch: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
+    inputs = padded([row["input_ids"] for row in batch], 0)
+    labels = padded([row["labels"] for row in batch], -100)
+    return {"input_ids": inputs, "attention_mask": (inputs != 0).long(), "labels": labels}
+
+
 def theirs(folder: Path, begun_s: float) -> dict[str, float]:
     """As the documentation of Seq2SeqTrainer would have it, in batches padded to their longest row."""
     import torch
@@ -89,28 +114,6 @@ def theirs(folder: Path, begun_s: float) -> dict[str, float]:
     imports_s = time.time() - begun_s
     pieces = SentencePieceProcessor(model_file=str(folder / "t5" / "spiece.model"))
     end = pieces.eos_id()
-
-    def examples(name: str) -> list[dict[str, list[int]]]:
-        sides = (
-            (pieces.encode(source), pieces.encode(target))
-            for source, target in rows_of(folder / "rows" / f"{name}.tsv")
-        )
-        return [
-            {
-                "input_ids": [*source[: SOURCE_TOKENS - 1], end],
-                "labels": [*target[: TARGET_TOKENS - 1], end],
-            }
-            for source, target in sides
-        ]
-
-    def padded(rows: Sequence[Sequence[int]], filling: int) -> torch.Tensor:
-        longest = max(map(len, rows))
-        return torch.tensor([[*row, *[filling] * (longest - len(row))] for row in rows])
-
-    def collate(batch: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        inputs = padded([row["input_ids"] for row in batch], 0)
-        labels = padded([row["labels"] for row in batch], -100)
-        return {"input_ids": inputs, "attention_mask": (inputs != 0).long(), "labels": labels}
 
     def texts(rows: Any) -> list[str]:
         return [pieces.decode([int(i) for i in row if i > end]) for row in rows]
@@ -143,8 +146,8 @@ def theirs(folder: Path, begun_s: float) -> dict[str, float]:
             report_to="none",
         ),
         data_collator=collate,
-        train_dataset=examples("train"),
-        eval_dataset=examples("dev"),
+        train_dataset=encoded(pieces, folder / "rows" / "train.tsv"),
+        eval_dataset=encoded(pieces, folder / "rows" / "dev.tsv"),
         compute_metrics=metrics,
         optimizers=(
             Adafactor(model.parameters(), lr=RATE, beta1=None, scale_parameter=True, relative_step=False),
