@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks import their_t5
 from benchmarks.measuring import Result, table
 
 HERE = Path(__file__).parent
 NOT_BENCHMARKS = {
     "__init__",
     "__main__",
+    "finetune_sides",
     "measuring",
     "noop",
     "quick_trials",
     "same_runs",
     "study_run",
+    "their_t5",
     "tune_script",
 }
 # These take many minutes, and are run by hand.
@@ -32,7 +34,7 @@ LONG = {
     "api_load",
     "install_size",
 }
-PASSED_OVER = "decode_speed is passed over: transformers is not installed (the extra bench-decode brings it)."
+PASSED_OVER = "{script} is passed over: it needs {names}, not installed here (the extra bench-decode)."
 
 
 def short() -> list[str]:
@@ -42,8 +44,9 @@ def short() -> list[str]:
 def main() -> int:
     failed = []
     for script in short():
-        if script == "decode_speed" and importlib.util.find_spec("transformers") is None:
-            print(PASSED_OVER, file=sys.stderr)
+        lacking = their_t5.absent(script)
+        if lacking:
+            print(PASSED_OVER.format(script=script, names=" and ".join(lacking)), file=sys.stderr)
             continue
         print(f"{script} …", file=sys.stderr, flush=True)
         # A process each: one benchmark's imports and memory are not another's.

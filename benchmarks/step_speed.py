@@ -66,9 +66,11 @@ def ours(
     steps: int,
     optimizer: optimizers.Optimizer,
     estimator: Estimator | None = None,
+    learned: tuple[Hyper, ...] = LEARNED,
+    guidance_batch: dict[str, np.ndarray] | None = None,
 ) -> Callable[[], None]:
-    """A chunk of steps on this batch."""
-    hypers = declared(optimizer, LEARNED if estimator else ())
+    """A chunk of steps on this batch, by which they are guided too where there is no other to guide by."""
+    hypers = declared(optimizer, learned if estimator else ())
     recipe = Recipe(loss_of(settings), optimizer, layout(hypers), estimator)
     numbers = settings_of(
         recipe,
@@ -83,7 +85,7 @@ def ours(
             vector_if_small(settings, recipe, init_params(settings, 0), devices=1),
             hypers,
             settings=numbers,
-            guidance_batch=batch if estimator else None,
+            guidance_batch=(guidance_batch or batch) if estimator else None,
         )
     ]
     chunk = jax.device_put({name: np.repeat(array[None], steps, axis=0) for name, array in batch.items()})
