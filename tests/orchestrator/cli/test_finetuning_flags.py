@@ -1,4 +1,4 @@
-"""Do the flags of weights and rows reach the study that takes them, and do others refuse them in a sentence?"""
+"""Do the flags of weights and rows reach the study that takes them? Do others refuse them in a sentence?"""
 
 from __future__ import annotations
 
