@@ -19,9 +19,8 @@ settings. All of them are confirmed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from orchestrator.study.spec import Arm, Claim, Parameter, StudySpec
+from orchestrator.study.spec import Arm, Parameter, StudySpec
 from studies import arms, controls
 from studies.parts import COLUMNS, METRIC, REACH_RANGE, Size
 
@@ -31,12 +30,14 @@ QUESTION = (
 )
 CLAIMED = "alpha+beta1"
 CHALLENGER, INCUMBENT = f"guided-{CLAIMED}", f"bo-{CLAIMED}"
-ROWS = {"next-batch": "guided, next batch", "lagged": "guided, lagged"}
 
 
 def study(size: Size) -> StudySpec:
     base = arms.base_run(size)
     searches = [base, *(arm for column, space in COLUMNS for arm in _searches(column, space, size))]
+    named = {arm.name: arm for arm in searches}
+    sides = named[CHALLENGER], named[INCUMBENT]
+    claim = arms.at_equal_cost(*sides, size, metric=METRIC, is_better="has the lower dev loss")
     return arms.study_of(
         "bo-vs-guided",
         size,
@@ -44,9 +45,9 @@ def study(size: Size) -> StudySpec:
             *searches,
             *(arms.confirmed(arm, size, seeds=_seeds(arm, size)) for arm in searches),
             *(arm for column, space in COLUMNS for arm in _controls(column, space, size)),
-            *_attributing(next(arm for arm in searches if arm.name == CHALLENGER), size),
+            *controls.attributing(named[CHALLENGER], size),
         ),
-        claim=_claim(size),
+        claim=claim,
         question=QUESTION,
     )
 
@@ -59,17 +60,7 @@ def _searches(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator
     """The three searches of one column."""
     guided = arms.guiding("held-out", column)
     low, high = (size.eta(reach) for reach in REACH_RANGE)
-    static_hours = size.hours.get("bo", size.hours["off"])
-    yield arms.bayesian(
-        f"bo-{column}",
-        space,
-        size,
-        trials=size.bo_trials,
-        hours=static_hours,
-        row="+ BO",
-        role="bo",
-        column=column,
-    )
+    yield arms.bo_over(column, space, size)
     yield arms.guided_over_etas(column, size)
     yield arms.bayesian(
         f"guided-bo-{column}",
@@ -86,73 +77,11 @@ def _searches(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator
 
 def _controls(column: str, space: tuple[Parameter, ...], size: Size) -> Iterator[Arm]:
     if column in size.random_columns:
-        random = Arm(
-            name=f"random-{column}",
-            method="random",
-            space=space,
-            trials=size.bo_trials,
-            phase="control",
-            control="random",
-            row="random search",
-            column=column,
-            run_hours=size.hours.get("bo", size.hours["off"]),
-        )
+        random = arms.random_over(column, space, size)
         yield random
         if column == CLAIMED:
             yield arms.confirmed(random, size, phase="control", seeds=size.claimed)
     for estimator in size.estimators:
-        arm = Arm(
-            name=f"{estimator}-{column}",
-            method="fixed",
-            config=arms.guiding(estimator, column, eta=None),  # its own η̂
-            phase="control",
-            row=ROWS[estimator],
-            column=column,
-            run_hours=size.hours[estimator],
-        )
+        arm = arms.by_estimator(estimator, column, size)
         yield arm
         yield arms.confirmed(arm, size, phase="control")
-
-
-def _attributing(guided: Arm, size: Size) -> Iterator[Arm]:
-    """What a gain could be due to, on the seeds of the claim."""
-    plain = size.hours["off"]
-    yield from controls.following(guided, CLAIMED, seeds=size.claimed, hours=plain)
-    more: dict[str, Any] = {"trials": size.claimed, "run_hours": size.hours["held-out"], "phase": "control"}
-    more |= {"control": "longer", "over": controls.guided_over_plain(size)}
-    yield controls.longer(CLAIMED, CLAIMED, steps=size.steps, config={}, **more)
-    yield controls.beta1_alone(CLAIMED, CLAIMED, hours=plain, config={}, seeds=size.claimed)
-    shared: dict[str, Any] = {"config": {}, "seeds": size.claimed, "of": size.lengths}
-    yield from controls.lengths(CLAIMED, CLAIMED, steps=size.steps, hours=plain, **shared)
-    if size.claimed > 1:  # else there is no other seed
-        confirmed = arms.confirmed(guided, size, seeds=size.claimed)
-        yield controls.blind(confirmed, CLAIMED, hours=plain, seeds=size.claimed)
-    schedule = arms.bayesian(
-        f"bo-schedule-{CLAIMED}",
-        controls.COURSES,
-        size,
-        trials=size.bo_trials,
-        hours=size.hours.get("bo", plain),
-        config={"schedule": {"course": controls.COURSE}},
-        row=controls.BO_SCHEDULE,
-        column=CLAIMED,
-        phase="control",
-        control="bo-schedule",
-    )
-    yield schedule
-    yield arms.confirmed(schedule, size, phase="control", seeds=size.claimed)
-
-
-def _claim(size: Size) -> Claim:
-    cost = "BO's cost" if size.cost_ratio == 1 else f"{size.cost_ratio:g} times BO's cost"
-    return Claim(
-        text=(
-            f"At no more than {cost} in steps, the configuration that the guided arm chose (α and β1) has "
-            f"the lower dev loss on fresh paired seeds. Conditional on one selection by each arm."
-        ),
-        challenger=CHALLENGER,
-        incumbent=INCUMBENT,
-        metric=METRIC,
-        cost_ratio=size.cost_ratio,
-        cost="steps",  # by clocks it depends on what else the machine did: .66 and .95 in two runs
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 
-from orchestrator.ground.errors import NotFound
+from orchestrator.ground.errors import BadSpec, NotFound
 from orchestrator.study.spec import StudySpec
 from studies import (
     attribution,
@@ -15,11 +15,14 @@ from studies import (
     equal_time,
     estimators,
     eta_sweep,
+    finetuning,
     hypergradient_audit,
     language_pairs,
     parts,
     rivals,
+    t5_parts,
 )
+from studies.t5_parts import Begun
 
 _STUDIES = {
     "bo-vs-guided": bo_vs_guided.study,
@@ -36,19 +39,32 @@ _STUDIES = {
 }
 
 
+_BEGUN = {"finetuning": finetuning.study}  # that take weights and rows of a caller's
+
+
 def names() -> list[str]:
-    return list(_STUDIES)
+    return [*_STUDIES, *_BEGUN]
 
 
-def sizes() -> list[str]:
-    return list(parts.sizes())
+def sizes(name: str = "") -> list[str]:
+    """Those of a study; of all studies, where none is named."""
+    return list(t5_parts.sizes() if name in _BEGUN else parts.sizes())
 
 
-def get(name: str, size: str = "quick") -> StudySpec:
-    """The spec of a study; NotFound names the nearest name or size."""
+def get(name: str, size: str = "quick", begun: Begun | None = None) -> StudySpec:
+    """The spec of a study; NotFound names the nearest name or size, BadSpec what it does not take."""
     for what, given, allowed in (("study", name, names()), ("size", size, sizes())):
         if given not in allowed:
             near = difflib.get_close_matches(given, allowed, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise NotFound(f"There is no {what} {given[:60]!r}.{hint} Allowed: {', '.join(allowed)}.")
+    if size not in sizes(name):
+        raise NotFound(f"{name} has no size {size!r}. Allowed: {', '.join(sizes(name))}.")
+    if name in _BEGUN:
+        return _BEGUN[name](size, begun or Begun())
+    if begun is not None and begun.given:
+        raise BadSpec(
+            f"{name} takes no {' and no '.join(begun.given)}. Allowed is the study {', '.join(_BEGUN)}. "
+            f"Leave it out, or set it in the base of {name} (docs/config.md)."
+        )
     return _STUDIES[name](parts.sizes()[size])

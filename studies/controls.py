@@ -39,6 +39,36 @@ COURSES = (
 )
 
 
+def attributing(guided: Arm, size: Size) -> Iterator[Arm]:
+    """What a gain could be due to, in the guided arm's column and on the seeds of the claim."""
+    name = column = guided.column
+    plain = size.hours["off"]
+    yield from following(guided, name, seeds=size.claimed, hours=plain)
+    more: dict[str, Any] = {"trials": size.claimed, "run_hours": size.hours["held-out"], "phase": "control"}
+    more |= {"control": "longer", "over": guided_over_plain(size)}
+    yield longer(name, column, steps=size.steps, config={}, **more)
+    yield beta1_alone(name, column, hours=plain, config={}, seeds=size.claimed)
+    shared: dict[str, Any] = {"config": {}, "seeds": size.claimed, "of": size.lengths}
+    yield from lengths(name, column, steps=size.steps, hours=plain, **shared)
+    if size.claimed > 1:  # else there is no other seed
+        confirmed = arms.confirmed(guided, size, seeds=size.claimed)
+        yield blind(confirmed, name, hours=plain, seeds=size.claimed)
+    schedule = arms.bayesian(
+        f"bo-schedule-{name}",
+        COURSES,
+        size,
+        trials=size.bo_trials,
+        hours=size.hours.get("bo", plain),
+        config={"schedule": {"course": COURSE}},
+        row=BO_SCHEDULE,
+        column=column,
+        phase="control",
+        control="bo-schedule",
+    )
+    yield schedule
+    yield arms.confirmed(schedule, size, phase="control", seeds=size.claimed)
+
+
 def following(guided: Arm, name: str, *, seeds: int, hours: float) -> Iterator[Arm]:
     """Plain runs of what the guided arm's choice learned."""
     for take, (row, control) in TAKEN.items():

@@ -194,7 +194,8 @@ def _difference(seen: Contrast, sides: tuple[Side, ...]) -> str:
     """2.3 times BO's (95% CI 1.45–6.5), 0.196 worse, on 6 of 6 seeds, p = .031."""
     if seen.mean is None:
         return ""
-    interval = f" (95% CI {seen.within.replace(' to ', '–')})" if seen.interval else ""
+    within = seen.within if seen.ratio is None else seen.within.replace(" to ", "–")  # signed: −7.8 to +2.8
+    interval = f" (95% CI {within})" if seen.interval else ""
     mean = "better" if seen.mean > 0 else "worse"
     parts = [f"{abs(seen.mean):.3g} {mean}" if seen.mean else "none"]
     if seen.ratio is None:

@@ -31,7 +31,7 @@ GREEK = {"alpha": "α", "beta1": "β1", "alpha+beta1": "α+β1", "eta": "η̂", 
 MOST_DECIMALS = 6
 FEWEST = 3  # values, for an interval of their mean
 RUNS = ("runs_low", "runs_high")  # the ends of `runs` as numbers
-PREFERRED = ("test_bleu", "bleu")  # what the paper reports, where confirmations have it
+PREFERRED = ("test_bleu", "test_score", "bleu")  # the paper reports BLEU; of a task its score
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,8 @@ class Table:
 
 
 def metrics(frame: Frame) -> tuple[str, ...]:
-    """What tables there are: BLEU on the test split if confirmations have it, then the objective."""
+    """What tables there are: BLEU, or a task's score, on the test split if confirmations have it, then the
+    objective."""
     confirmed = (t for arm in frame.spec.arms if frame.spec.confirms(arm) for t in frame.of(arm))
     known = {name for trial in confirmed for name in trial.values}
     return (*[name for name in PREFERRED if name in known][:1], frame.spec.objective.metric)

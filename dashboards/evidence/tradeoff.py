@@ -2,7 +2,8 @@
 
 The cost is the training and evaluation time of one search and of one run of its choice, on the runs' own
 clocks, as the claim's cost is; compiling falls to whoever comes first and is left out. How good it is was
-measured on fresh seeds, by what the table shows: test BLEU where it was scored, else the objective.
+measured on fresh seeds, by what the table shows: test BLEU or test score where there is one, else the
+objective.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from dashboards.evidence.tradeoff import tradeoff
 from dashboards.report import panels
 from dashboards.report.ink import COLOURS, DASHES, Inks, Plot, plot
 from dashboards.report.ticks import positive_axis
+from orchestrator.study.spec import is_rising
 
 MOST_OF_A_TRIAL = 600  # points of each curve on a trial's own page
 MOST_PANELS = 12
@@ -174,15 +175,21 @@ def _first_screen(
 
 # -- of one trial ------------------------------------------------------------------------------------------
 def of_trial(heard: Curves, config: Mapping[str, Any], *, metric: str) -> list[Figure]:
-    """What one trial said by step: its losses in one panel, then its hyperparameters, then all else."""
-    losses = [name for name in heard.values if name == metric or name.endswith("loss")]
-    rest = [name for name, points in heard.values.items() if name not in losses and len(points) > 1]
+    """What one trial said by step: its losses in one panel, and in one of its own what it is judged by where
+    that should rise; then its hyperparameters, then all else."""
+    rises = is_rising(metric)
+    losses = [name for name in heard.values if name.endswith("loss") or (name == metric and not rises)]
+    learning = [by_step("", {name: heard.values[name] for name in losses})] if losses else []
+    if rises and metric in heard.values:
+        learning.append(by_step(metric_name(metric), {metric: heard.values[metric]}))
+    drawn, also = (*losses, metric), f" and {metric_name(metric)}" if rises else ""
+    rest = [name for name, points in heard.values.items() if name not in drawn and len(points) > 1]
     made = [
         Figure(
             "learning",
             "Learning curves",
-            "Losses by step. Of a step that several attempts reported, the last report stands.",
-            (by_step("", {name: heard.values[name] for name in losses}),),
+            f"Losses{also} by step. Of a step that several attempts reported, the last report stands.",
+            tuple(learning),
         ),
         Figure(
             "trajectories",

@@ -25,6 +25,7 @@ from orchestrator.study.plan import plan, refuse_above
 from orchestrator.study.spec import MOST_TRIALS, StudySpec
 from orchestrator.study.spec_files import spec_from_dict
 from studies import catalog
+from studies.t5_parts import Begun
 from trainer.config import named_files
 from trainer.config.paths import value_at
 
@@ -59,6 +60,11 @@ class Preset(Strict):
     pair: str | None = Field(
         None, pattern=r"^[A-Za-z_-]{2,20}$", description="The language pair, such as de-en."
     )
+    init: str = Field("", max_length=4096, description="finetuning: a folder of weights to begin with.")
+    task: str = Field("", max_length=4096, description="finetuning: files, numbers, or a Python file.")
+    path: str = Field("", max_length=4096, description="finetuning: the rows of the task files.")
+    prefix: str = Field("", max_length=1000, description="finetuning: a text before every input.")
+    metrics: list[str] = Field([], max_length=100, description="finetuning: the score is their mean.")
     set: dict[DottedPath, JsonValue] = Field({}, description="Values in the base config, by dotted path.")
 
 
@@ -124,9 +130,9 @@ class Plan(BaseModel):
 
 @router.get("/presets", summary="List the presets", response_model=PresetList, responses=told(401, 403))
 def list_presets(_: Reader) -> Any:
-    sizes = catalog.sizes()
+    names = catalog.names()
     return {
-        "items": [{"name": n, "question": catalog.get(n).question, "sizes": sizes} for n in catalog.names()]
+        "items": [{"name": n, "question": catalog.get(n).question, "sizes": catalog.sizes(n)} for n in names]
     }
 
 
@@ -206,11 +212,13 @@ def _spec(asked: Asked) -> Overridden:
     changes = asked.preset
     sets = [] if changes.pair is None else [f"data.pair={changes.pair}"]
     sets += [f"{path}={json.dumps(value)}" for path, value in changes.set.items()]
-    return override(
-        catalog.get(changes.name, changes.size),
+    begun = Begun(changes.init, changes.task, changes.path, changes.prefix, tuple(changes.metrics))
+    found = override(
+        catalog.get(changes.name, changes.size, begun),
         name=asked.name,
         trials=changes.trials,
         replicates=changes.replicates,
         search=changes.search,
         sets=sets,
     )
+    return replace(found, notes=(*found.notes, *begun.notes))

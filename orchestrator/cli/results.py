@@ -70,7 +70,8 @@ def verdict_(name: str, as_json: bool, verbose: bool, server: str | None) -> int
     "--format", "form", type=click.Choice(FORMS), default="text", show_default=True, help="The form."
 )
 @click.option(
-    "--metric", help="The metric to print (default: test BLEU if it was scored, else the objective)."
+    "--metric",
+    help="The metric to print (default: test BLEU or test score if known, else the objective).",
 )
 @as_json_option
 @server_option

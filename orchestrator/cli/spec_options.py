@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,7 @@ from trainer.config.paths import value_at
 
 if TYPE_CHECKING:
     from orchestrator.study.overrides import Overridden
+    from studies.t5_parts import Begun
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -51,6 +53,23 @@ def _no_nan(context: click.Context, option: click.Parameter, value: float | None
     return value
 
 
+# Of presets that take weights and rows of yours: the study finetuning.
+_BEGUN = (
+    click.option(
+        "--init", metavar="DIR", help="finetuning: the weights to begin with, a T5 folder or a run's."
+    ),
+    click.option("--task", help="finetuning: files, numbers, or a Python file (docs/own-task.md)."),
+    click.option("--path", metavar="PATH", help="finetuning: the rows of --task files (docs/data.md)."),
+    click.option("--prefix", help="finetuning: a text before every input, such as 'review: '."),
+    click.option(
+        "--metric",
+        "metrics",
+        multiple=True,
+        help="finetuning: what the score is the mean of, such as accuracy; repeatable.",
+    ),
+)
+
+
 def spec_options(function: Function) -> Function:
     """What names a spec and changes it: of `create`, `plan` and `spec`."""
     options = (
@@ -72,6 +91,7 @@ def spec_options(function: Function) -> Function:
             help="Your own text (docs/data.md), or the folder of prepared TFDS sets, on the machine that "
             "trains.",
         ),
+        *_BEGUN,
         click.option(
             "--set",
             "sets",
@@ -121,28 +141,58 @@ def read(
     sets: tuple[str, ...] = (),
     gpus: float | None = None,
     resources: tuple[str, ...] = (),
+    **begun: Any,
 ) -> Overridden:
     """The spec that NAME|FILE and the flags ask for. A name that looks like a file is one."""
     from orchestrator.study.overrides import override
     from orchestrator.study.spec_files import read_spec
     from studies import catalog
 
+    begin = _begun(**begun)
     preset = given in catalog.names()
     if given.endswith(FILE_SUFFIXES) or "/" in given or (os.path.isfile(given) and not preset):
         if size is not None:
             raise click.UsageError(f"--size goes with a preset's name, and {given} is a file. Leave it out.")
+        if begin.given:
+            raise click.UsageError(
+                f"--{_flag(begin.given[0])} goes with a preset's name, and {given} is a file. Leave it out, "
+                f"or set it in the file's base with --set (docs/config.md)."
+            )
         if os.path.isdir(given):
             raise BadSpec(f"{given!r} is a folder. Give the path of a spec's file, or a preset's name.")
         if not os.path.isfile(given):  # unlike Path.is_file, quiet about names that are too long
             raise BadSpec(f"There is no file {given[:200]!r}. Give a spec's path, or a preset's name.")
         spec = read_spec(Path(given))
     else:
-        spec = catalog.get(given, size or "quick")
+        spec = catalog.get(given, size or "quick", begin)
     sets = (*_data(spec, pair, data_dir, sets), *sets)
     held = (*resources, *([] if gpus is None else [f"gpus={gpus:g}"]))
-    return override(
+    found = override(
         spec, name=name, trials=trials, replicates=replicates, search=search, sets=sets, resources=held
     )
+    return replace(found, notes=(*found.notes, *begin.notes))
+
+
+def _flag(name: str) -> str:
+    return {"metrics": "metric"}.get(name, name)
+
+
+def _begun(
+    *,
+    init: str | None = None,
+    task: str | None = None,
+    path: str | None = None,
+    prefix: str | None = None,
+    metrics: tuple[str, ...] = (),
+) -> Begun:
+    """The weights and rows of the flags. Workers stand elsewhere: paths are whole."""
+    from studies.t5_parts import Begun
+
+    def whole(text: str | None) -> str:
+        return str(Path(text).expanduser().absolute()) if text else ""
+
+    task = whole(task) if task and task.endswith(".py") else task or ""
+    return Begun(whole(init), task, whole(path), prefix or "", tuple(metrics))
 
 
 def _data(spec: StudySpec, pair: str | None, data_dir: str | None, others: Iterable[str]) -> list[str]:

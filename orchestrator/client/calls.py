@@ -6,7 +6,7 @@ import copy
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
@@ -31,6 +31,11 @@ class Changes(TypedDict, total=False):
     replicates: int
     search: str  # the method of every Bayesian arm
     pair: str
+    init: str  # of finetuning, and so are the next four
+    task: str
+    path: str
+    prefix: str
+    metrics: Sequence[str]
     set: Mapping[str, Any]  # values in the base config, by dotted path
 
 

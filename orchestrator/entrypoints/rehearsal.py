@@ -32,6 +32,7 @@ EXCESS = 6.0  # how far above it a run starts
 NOISE = 0.01  # standard deviation of every loss
 BEST = {"alpha": math.log(1.6), "beta1": math.log(0.8 / 0.2)}  # near the defaults (1, 0.9), not on them
 CURVATURE = {"alpha": 0.20, "beta1": 0.05}
+NEXT_TO_ZERO = 0.01  # a β1 of 0 has no logit
 _VALUE: Mapping[str, Callable[[float], float]] = {
     "alpha": math.exp,
     "beta1": lambda raw: 1 / (1 + math.exp(-raw)),
@@ -172,15 +173,17 @@ class _Run:
             np.savez(file, multiplier=np.ones(steps), **curves)  # type: ignore[arg-type]
 
     def values(self) -> dict[str, float]:
-        """The losses at this step: of training, on the split that chooses, and on the other."""
+        """The losses at this step: of training, on the split that chooses, and on the other. Of a task also a
+        score, which rises as the last of them falls."""
         nan_from = self.extras.nan_at_step
         if nan_from is not None and self.state.step >= nan_from:
             return dict.fromkeys(("train_loss", "loss", "dev_loss"), math.nan)
         loss = FLOOR + self.state.excess
-        return {
+        found = {
             name: loss + NOISE * random.Random(f"{self.train.seed} {name} {self.state.step}").gauss(0, 1)
             for name in ("train_loss", "loss", "dev_loss")
         }
+        return {**found, "score": 100 * math.exp(-found["dev_loss"])} if self.train.data.task else found
 
     def due(self, every_steps: int) -> bool:
         return self.state.step % every_steps == 0 or self.state.step == self.train.steps
@@ -216,7 +219,7 @@ def _quadratic(state: _State) -> float:
 
 
 def _raw(name: str, value: float) -> float:
-    return to_working(LEARNABLE[name].scale, value)
+    return to_working(LEARNABLE[name].scale, value or NEXT_TO_ZERO)
 
 
 def _fresh(train: TrainConfig) -> _State:

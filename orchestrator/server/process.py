@@ -229,10 +229,12 @@ def _page(settings: Settings, store: Store, url: str) -> Any:
     from orchestrator.tracking.destination import destination
     from studies import catalog
 
-    sizes = tuple(catalog.sizes())
     return routes.router(
         store,
-        presets=[routes.Preset(name, catalog.get(name).question, sizes) for name in catalog.names()],
+        presets=[
+            routes.Preset(name, catalog.get(name).question, tuple(catalog.sizes(name)))
+            for name in catalog.names()
+        ],
         slots=settings.workers,
         role_of=auth.role_of,
         signed_in=lambda request: auth.COOKIE in request.cookies,

@@ -13,7 +13,7 @@ from trainer.config import TrainConfig, papers_rate
 from trainer.config.paths import value_at
 
 OVER_CELLS = ("attribution", "estimators", "hypergradient-audit", "rivals")  # many arms or settings
-ALL = [(name, size) for name in catalog.names() for size in catalog.sizes()]
+ALL = [(name, size) for name in catalog.names() for size in catalog.sizes(name)]
 
 
 @pytest.mark.parametrize(("name", "size"), ALL)

@@ -168,6 +168,7 @@ class TaskChoice:
 
 
 TASKS: Mapping[str, TaskChoice] = {
+    "numbers": TaskChoice("trainer.tasks.embedded:numbers"),
     "files": TaskChoice(
         "trainer.tasks.files:from_config",
         needs_path="Name a TSV of inputs and targets, JSON lines with the keys input and target, or a folder "

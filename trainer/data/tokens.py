@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import DataConfig, TrainConfig
-from trainer.config.choices import SOURCE_TOKENS, TARGET_TOKENS, source_of
+from trainer.config.choices import SOURCE_TOKENS, TARGET_TOKENS, TASKS, source_of
 from trainer.data.batches import Batch, Bucketed, held_out_batch
 from trainer.data.contract import Corpus
 from trainer.data.corpus import open_corpus
@@ -111,7 +111,8 @@ def task_tokens(data: DataConfig) -> tuple[int, int] | None:
 
 def _written(data: DataConfig) -> tuple[tuple[str, int, int], ...]:
     """What changes when somebody writes a user's own files anew: their sizes and times."""
-    if not (data.task or source_of(data.source).own_files):
+    embedded = data.task in TASKS and not TASKS[data.task].needs_path
+    if embedded or not (data.task or source_of(data.source).own_files):
         return ()
     path = Path(data.path or data.task).expanduser()
     beginnings = path.parent.glob(f"{glob.escape(path.name)}.*")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,6 +54,18 @@ def test_a_supported_claim_is_said_and_explained_in_full() -> None:
         "round it would be undecided. Above 1.00 times BO's cost it is refuted; the cost is 0.75."
     )
     assert command == ""
+
+
+def test_a_score_that_should_be_high_is_compared_directly_and_its_interval_has_signs() -> None:
+    claim = {"text": "More.", "challenger": "guided", "incumbent": "bo", "metric": "score"}
+    study = spec(objective={"metric": "score", "goal": "maximize"}, claim=claim)
+    head, why, _ = concluded(guided=[79, 80, 82, 81, 78, 80], bo=[71, 75, 72, 74, 70, 73], study=study)
+    assert head.text == "Guided tuning beat BO."
+    assert not head.lower_is_better
+    assert re.fullmatch(
+        r"7\.5 better \(95% CI \+\d[\d.]* to \+\d[\d.]*\), on 6 of 6 seeds, p = \.031", head.difference
+    )
+    assert why.startswith("The claim is supported: guided has the higher score, 80 against 72.5, and")
 
 
 def test_a_loss_is_said_as_one() -> None:

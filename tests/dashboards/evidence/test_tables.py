@@ -106,6 +106,18 @@ def test_deviations_come_from_the_spec() -> None:
     assert named["metric"] == ("loss", "BLEU, beam 4")
 
 
+def test_a_tasks_score_on_the_test_split_comes_first_and_more_of_it_is_better() -> None:
+    objective = {"metric": "score", "goal": "maximize"}
+    scored = {f"confirm-{arm}": runs(80, 81, 82, values={"test_score": 79.0}) for arm in ("bo", "guided")}
+    results = {**searched(), **scored}
+    study = spec(confirmations=3, objective=objective, claim=None)
+    frame = frames.read(ledger(study, results), "s1")
+    assert tables.metrics(frame) == ("test_score", "score")
+    table = tables.table(frame)
+    assert (table.metric, table.lower_is_better) == ("test_score", False)
+    assert tables.metric_name(table.metric) == "test score"
+
+
 def test_bleu_of_the_test_split_comes_first_where_it_was_scored() -> None:
     scored = runs(0.8, 0.8, 0.8, values={"test_bleu": 30.04})
     frame = frames.read(ledger(spec(confirmations=3), {**searched(), "confirm-bo": scored}), "s1")

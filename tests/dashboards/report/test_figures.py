@@ -373,3 +373,17 @@ def test_the_column_of_the_claim_comes_first_and_wide() -> None:
 )
 def test_a_dimension_is_named_with_what_it_moves(path: str, name: str) -> None:
     assert panels.dimension(path) == name
+
+
+def test_a_score_that_rises_has_a_panel_of_its_own_beside_the_losses_of_a_trial() -> None:
+    steps = [(20.0, 50.0), (40.0, 80.0)]
+    said = {"train_loss": [(20.0, 1.0)], "dev_loss": [(20.0, 0.9), (40.0, 0.4)], "score": steps}
+    learning, *others = figures.of_trial(frames.Curves(said, {}), {}, metric="score")
+    assert learning.caption.startswith("Losses and score by step.")
+    names = [[trace["name"] for trace in each.figure["data"]] for each in learning.plots]
+    assert names == [["train_loss", "dev_loss"], ["score"]]
+    axes = [each.figure["layout"]["yaxis"]["title"]["text"] for each in learning.plots]
+    assert axes == ["loss", "score"]
+    assert others == []
+    (only,) = figures.of_trial(frames.Curves(said, {}), {}, metric="dev_loss")[0].plots
+    assert [trace["name"] for trace in only.figure["data"]] == ["train_loss", "dev_loss"]

@@ -200,7 +200,7 @@ def test_every_text_of_a_config_that_names_a_file_is_known_as_one(tmp_path: Path
             check(config)
         if key in seen:
             assert f"{section}.{key}" in named_files(config)
-    assert seen == {"path", "name", "task"}
+    assert seen == {"path", "name", "task", "vocabulary_path"}
 
 
 # -- the key of the home ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, event
@@ -48,6 +49,30 @@ def test_a_preset_is_created_with_its_changes(make: Make) -> None:
     assert (made["name"], made["replicates"]) == ("mine", 2)
     assert made["base"]["optimizer"]["beta1"] == 0.8
     assert "gp" not in {arm["method"] for arm in made["arms"]}
+
+
+def test_finetuning_takes_rows_and_metrics_and_other_presets_say_that_they_do_not(
+    make: Make, tmp_path: Path
+) -> None:
+    service = make()
+    service.led = False  # it would train
+    rows = tmp_path / "reviews.tsv"
+    rows.write_text("good\tyes\nbad\tno\n" * 4)
+    begun = {"task": "files", "path": str(rows), "prefix": "review: ", "metrics": ["macro-f1"]}
+    preset = {"name": "finetuning", "size": "smoke", **begun}
+    planned = service.ask("POST", "/api/v1/plans", {"preset": preset})
+    assert planned.status == 200, planned.body
+    assert any("other rows change them" in note for note in planned.json["notes"])
+    said = service.ask("POST", STUDIES, {"preset": preset, "name": "mine"})
+    assert said.status == 201, said.body
+    made = service.ask("GET", f"{STUDIES}/mine").json["spec"]
+    assert made["base"]["data"] == {"task": "files", "path": str(rows), "prefix": "review: "}
+    assert made["base"]["score"]["metrics"] == ["macro-f1"]
+    refused = service.ask("POST", STUDIES, {"preset": {**preset, "name": "eta-sweep"}})
+    assert refused.status == 422
+    assert refused.json["detail"].startswith(
+        "eta-sweep takes no task and no path and no prefix and no metrics. Allowed is the study finetuning."
+    )
 
 
 def test_what_costs_too_much_is_refused_before_it_is_written(service: Service) -> None:

@@ -246,7 +246,7 @@ MISTAKES = {
         Mistake(
             "study plan eta-sweep --set optimizer.beta1=1.5",
             U,
-            "arm base: optimizer.beta1 is 1.5. Allowed is a number above 0 and below 1. "
+            "arm base: optimizer.beta1 is 1.5. Allowed is a number of at least 0 and below 1. "
             "Change it, or leave it out for 0.9.",
             "1.5",
         ),

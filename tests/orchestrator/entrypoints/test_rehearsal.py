@@ -121,6 +121,15 @@ def test_a_nan_ends_it_as_diverged_with_the_last_finite_values(tmp_path: Path) -
     assert outcome.reason == "The loss is nan at step 50."
 
 
+def test_a_task_has_a_score_that_rises_as_the_loss_falls_and_a_beta1_of_0_is_rehearsed_too(
+    tmp_path: Path,
+) -> None:
+    task = {**CONFIG, "data": {"task": "numbers"}, "optimizer": {"name": "adafactor", "beta1": 0.0}}
+    outcome, _ = run(task, tmp_path)
+    assert outcome.status == "completed"
+    assert outcome.values["score"] == 100 * math.exp(-outcome.values["dev_loss"])
+
+
 def test_it_fails_where_it_is_told_to(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="told to fail at step 25"):
         run({**CONFIG, "rehearsal": {"fail_at_step": 25}}, tmp_path / "a")
