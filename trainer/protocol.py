@@ -11,11 +11,12 @@ and, where runs learn hyperparameters or leave something for others to begin wit
     learns(config) -> list[str]                        names of the hyperparameters that a run learns
     inherit(take, config, folder) -> config | list[str]
 
-`inherit` is asked for what a run starts from that takes `take` (schedule, schedule-mean, matched-decay or
-blind-course, see docs/specs.md) of a finished run with that config: a config, or sentences that say why
-there is none. `folder` is the finished run's, and a file that the new config names may be left there: the
-host keeps it. Folder None asks beforehand whether it can be taken. For a blind-course of finished runs there
-is a fourth argument: the folders of those runs, on other training seeds, whose mean is taken.
+`inherit` is asked for what a run starts from that takes `take` (schedule, schedule-mean, matched-decay,
+blind-course or checkpoint, see docs/specs.md) of a finished run with that config: a config, or sentences
+that say why there is none. `folder` is the finished run's, and a file that the new config names may be left
+there: the host keeps it. With checkpoint the config names the folder, or what lies there, and that stays.
+Folder None asks beforehand whether it can be taken. For a blind-course of finished runs there is a fourth
+argument: the folders of those runs, on other training seeds, whose mean is taken.
 
 All but `run` use the standard library and numpy only, so that a host can ask them without loading an
 accelerator stack. A config is a dict of JSON values; its top-level `seed` is set by the host.

@@ -157,6 +157,9 @@ def _nothing_to_take(spec: StudySpec, arm: Arm, entrypoint: Any, expected: Expec
             if not isinstance(taken, dict):
                 yield f"{of} {' '.join(taken)}"
                 return
+            if take == "checkpoint" and "init" in taken and _states_init(arm):
+                yield f"{of} It states an init of its own, which would be in its place. Leave init out."
+                return
             if arm.after.pools:
                 found = set(learned(entrypoint, name, config))
                 wanted = wanted or found
@@ -166,6 +169,10 @@ def _nothing_to_take(spec: StudySpec, arm: Arm, entrypoint: Any, expected: Expec
                     yield f"{of} Its runs do not learn {lacking}, as those of {first} do. Leave it out."
                     break
     yield from _own_seed_alone(spec, arm)
+
+
+def _states_init(arm: Arm) -> bool:
+    return bool(arm.config.get("init")) or any(parameter.path == "init" for parameter in arm.space)
 
 
 def _own_seed_alone(spec: StudySpec, arm: Arm) -> Iterator[str]:

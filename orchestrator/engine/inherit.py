@@ -3,7 +3,8 @@
 A file that the entrypoint leaves with the run, as a schedule to replay, goes to the study's own folder,
 `schedules/<trial>.<file>`: it is a function of the run that is followed, and is there before any trial names
 it, so that whoever dies in between is followed by one who writes the same again. What is made of many runs
-differs from follower to follower: there `<trial>` is the one that follows.
+differs from follower to follower: there `<trial>` is the one that follows. Parameters are not copied: they
+stay in the folder of the run that is followed (`Lane.useless`), which the config names.
 """
 
 from __future__ import annotations
@@ -38,13 +39,16 @@ def taken(
         raise BadSpec(f"{source.trial_id} is followed by an arm that takes {take!r}. {' '.join(found)}")
 
     def kept(value: Any) -> Any:
-        """A part of the config, with each file in the run's folder kept in the study's."""
+        """A part of the config, with each file in the run's folder kept in the study's, and named as the
+        ledger names files."""
         if isinstance(value, dict):
             return {key: kept(inner) for key, inner in value.items()}
-        if isinstance(value, str) and value.startswith(f"{folder}/"):
+        if not isinstance(value, str):
+            return value
+        if value.startswith(f"{folder}/") and take != "checkpoint":
             file = Path(value)
             of = follower if pool else source.trial_id
             return storage.in_config(storage.keep(source.study_id, f"{of}.{file.name}", file.read_bytes()))
-        return value
+        return storage.in_config(Path(value)) if value.startswith(f"{storage.root}/") else value
 
     return {key: kept(value) for key, value in found.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from orchestrator.engine.rungs import Ladder, Lags
 from orchestrator.ground.errors import BadSpec
@@ -55,7 +56,8 @@ class Lane:
     searcher: Searcher
     source: Lane | None = None  # the lane this one follows
     pooled: tuple[Lane, ...] = ()  # where it takes of many runs: all lanes that they are in, in order
-    remembers: bool = False  # its results, for those that pool them
+    remembers: bool = False  # its results, for those that pool them or take one by its number
+    lends: Literal["", "best", "each"] = ""  # whose parameters those that follow it start from
     ladder: Ladder | None = None  # where the arm has rungs
     next_index: int = 0
     waiting: list[TrialRow] = field(default_factory=list)  # by index
@@ -111,13 +113,26 @@ class Lane:
             return ""
         if self.source.best is None:
             return f"No valid result in {self.source.arm.name}, which it follows."
+        if self.followed_run(index) is None:
+            return f"No valid result in run {index} of {self.source.arm.name}, from which it starts."
         if self.pooled and not self.on_other_seeds(index):
             names = ", ".join(dict.fromkeys(lane.arm.name for lane in self.pooled))
             return f"No valid result on another training seed than its own in {names}, which it follows."
         return ""
 
+    def followed_run(self, index: int) -> TrialRow | None:
+        """The run that its trial takes from: the best one of the lane that it follows, or that of its own
+        number."""
+        if self.source is None or not self.spec.starts_by_number(self.arm):
+            return None if self.source is None else self.source.best
+        return self.source.results.get(index if self.source.arm.trials > 1 else 0)
+
     def can_propose(self) -> bool:
-        if self.next_index >= self.requested or not self.sources_done:
+        if (
+            self.next_index >= self.requested
+            or not self.sources_done
+            or self.follows_nothing(self.next_index)
+        ):
             return False
         if not self.searcher.uses_history:
             return True
@@ -177,9 +192,12 @@ class Lane:
 
     def useless(self, trial: TrialRow, best_before: TrialRow | None) -> TrialRow | None:
         """Whose parameters nobody needs after this end: the best so far and confirmations stay, the rest by
-        `keep`. A failed trial keeps its own whatever that says: tried again, it goes on from there."""
-        keep = self.spec.keep
+        `keep`. A failed trial keeps its own whatever that says: tried again, it goes on from there. So does
+        a run from whose parameters others start, as long as the study is there: it may be extended."""
+        keep = "best" if self.lends and self.spec.keep == "none" else self.spec.keep
         if trial.state is TrialState.FAILED or keep == "all":
+            return None
+        if self.lends == "each" and trial.state is TrialState.COMPLETED:
             return None
         if keep == "best" and self.arm.phase == "confirm":
             return None
@@ -217,6 +235,11 @@ class Course:
                 )
         for source in (each for lane in lanes.values() for each in lane.pooled):
             source.remembers = True
+        for lane in lanes.values():
+            if lane.source is not None and lane.arm.after is not None and lane.arm.after.take == "checkpoint":
+                by_number = spec.starts_by_number(lane.arm)
+                lane.source.lends = "each" if by_number else "best"
+                lane.source.remembers |= by_number
         course = cls(study.study_id, spec, lanes)
         for trial in trials:
             course.lane(trial).added(trial)

@@ -170,7 +170,7 @@ def closed(spec: StudySpec, name: str, *, begun: Callable[[str], bool]) -> str:
         # or where the runs that it pools are those of the spec.
         if other.after is None or name not in other.after.arms:
             continue
-        fixed = not arm.space and (other.after.take == "config" or other.after.pools)
+        fixed = not arm.space and (other.after.take in ("config", "checkpoint") or other.after.pools)
         if not fixed and begun(other.name):
             return (
                 f"{other.name} has already begun with what {name} found, and more trials of {name} could "

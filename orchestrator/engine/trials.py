@@ -45,9 +45,9 @@ def _found(
 ) -> Mapping[str, Any] | None:
     """What the lane's next trial takes of the lane that it follows, which has ended. A file that it takes is
     there before the trial is written down that names it."""
-    best = lane.source.best if lane.source is not None else None
-    if best is None or lane.arm.after is None or lane.follows_nothing(lane.next_index):
+    run = lane.followed_run(lane.next_index)
+    if run is None or lane.arm.after is None or lane.follows_nothing(lane.next_index):
         return None
     name, pool = lane.spec.entrypoint, lane.on_other_seeds(lane.next_index)
     code = entrypoint(name)
-    return taken(lane.arm.after.take, best, storage, code, name, pool=pool, follower=follower)
+    return taken(lane.arm.after.take, run, storage, code, name, pool=pool, follower=follower)

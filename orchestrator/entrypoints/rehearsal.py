@@ -3,8 +3,9 @@
 The loss falls towards a noisy quadratic in log α and logit β1 of a trainer's config; guidance moves the
 two towards its minimum and costs more per step. All seconds are nominal and all noise is a function of
 (seed, step), so a run that was killed and resumed ends bit-equal to one that was not. A guided run leaves
-its learned schedule, and a run that names one replays it. It says nothing about any real model. A key
-`rehearsal` beside the trainer's own makes a run slow, or makes it fail.
+its learned schedule, and a run that names one replays it; one that begins with a rehearsed run's folder goes
+on from its loss. It says nothing about any real model. A key `rehearsal` beside the trainer's own makes a run
+slow, or makes it fail.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import math
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from typing import Any
 import numpy as np
 
 from trainer.config import ConfigError, TrainConfig
-from trainer.config.inherit import inherit as inherit
+from trainer.config.inherit import CHECKPOINT, beginning_with
+from trainer.config.inherit import inherit as inherit_of_trainer
 from trainer.config.inherit import learns as learns
 from trainer.config.learnable import LEARNABLE
 from trainer.config.scales import to_working
@@ -66,6 +68,17 @@ def shape_key(config: Mapping[str, Any]) -> str:
     """Nothing compiles here; guided and unguided programs would differ."""
     train, _ = _read(config)
     return f"rehearsal-{train.model.size}-{train.guidance.estimator}"
+
+
+def inherit(
+    take: str, config: Mapping[str, Any], folder: Path | None, others: Sequence[Path] = ()
+) -> dict[str, Any] | list[str]:
+    """As the trainer's; what a run ended with lies in its last checkpoint here."""
+    if take != CHECKPOINT or folder is None:
+        return inherit_of_trainer(take, config, folder, others)
+    if not _checkpoints(folder):
+        return [f"{folder} has no checkpoint. Put it back, or cancel the study."]
+    return beginning_with(config, str(folder))
 
 
 def run(config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Place) -> Outcome:
@@ -223,7 +236,14 @@ def _raw(name: str, value: float) -> float:
 
 
 def _fresh(train: TrainConfig) -> _State:
-    return _State(0, EXCESS, *(_raw(name, getattr(train.optimizer, name)) for name in BEST))
+    begun = _checkpoints(Path(train.init)) if train.init else []
+    excess = json.loads(begun[-1].read_text())["excess"] if begun else EXCESS
+    return _State(0, excess, *(_raw(name, getattr(train.optimizer, name)) for name in BEST))
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """Those of a rehearsed run, by step."""
+    return sorted(folder.glob("checkpoint-*.json"), key=lambda path: int(path.stem.rpartition("-")[2]))
 
 
 def _constant(train: TrainConfig, name: str) -> float:

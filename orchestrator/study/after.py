@@ -8,7 +8,7 @@ from pydantic import model_validator
 
 from orchestrator.study.strict import LATER, Spec
 
-Take = Literal["config", "schedule", "schedule-mean", "matched-decay", "blind-course"]
+Take = Literal["config", "schedule", "schedule-mean", "matched-decay", "blind-course", "checkpoint"]
 POOLED: frozenset[Take] = frozenset({"blind-course"})  # taken of all runs of the arms, not of the best one
 
 
@@ -19,6 +19,8 @@ class After(Spec):
     schedule-mean, the mean of what it learned, as constants; matched-decay, from where it began
     in a straight line of the raw value to where it ended (see `controls`); blind-course, the mean of what all
     completed runs of that arm and of `others` learned on training seeds other than the follower's own.
+    checkpoint: its configuration and the parameters that it ended with, to train on from; of an arm without a
+    space not the best run's, but run i those of run i, or all those of its only run.
     """
 
     arm: str

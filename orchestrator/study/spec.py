@@ -303,6 +303,7 @@ class StudySpec(Spec):
                     f"arm {arm.name}: it takes {arm.after.take!r} and its phase is 'confirm'. A confirmation "
                     f"runs the same configuration again: take 'config', or make its phase 'control'."
                 )
+            self._one_run_each(arm)
         self._seeds_apart()
         if self.claim is not None:
             for side in (self.claim.challenger, self.claim.incumbent):
@@ -313,6 +314,17 @@ class StudySpec(Spec):
             if objection := self.claim.objection(len(sides), goal=self.goal_of(self.claim.metric)):
                 raise ValueError(objection)
         return self
+
+    def _one_run_each(self, arm: Arm) -> None:
+        if arm.after is None or not self.starts_by_number(arm):
+            return
+        there = self.arm(arm.after.arm).trials
+        if 1 < there < arm.trials:
+            raise ValueError(
+                f"arm {arm.name}: trials is {arm.trials}, and each starts from the run of its number in "
+                f"{arm.after.arm}, which has {there}. Allowed are at most {there}; or give {arm.after.arm} "
+                f"one trial, from which all start."
+            )
 
     def _one_goal(self, claim: Claim) -> None:
         if claim.metric == self.objective.metric and claim.goal not in (None, self.objective.goal):
@@ -389,6 +401,11 @@ class StudySpec(Spec):
     def requested(self, arm: Arm, more: Mapping[str, int]) -> int:
         """The trials that were asked for; `more`: what was added since, an arm's for each replicate."""
         return (arm.trials + more.get(arm.name, 0)) * self.replicates_of(arm)
+
+    def starts_by_number(self, arm: Arm) -> bool:
+        """Does its run i take from run i of the arm that it follows, and not all of the best one? Of an arm
+        with one run all take from that."""
+        return arm.after is not None and arm.after.take == "checkpoint" and not self.arm(arm.after.arm).space
 
     def taken_from(self, source: Arm, replicate: int) -> int:
         """The replicate of an arm that this one of its follower takes from: its own, or the last there is."""

@@ -179,6 +179,7 @@ OWN_TASK = r".+\.py"  # a Python file that says what its rows are
 SOURCE_TOKENS, TARGET_TOKENS = 128, 32  # to how many inputs and targets are cut, where a config says nothing
 # How outputs are compared with targets, in percent.
 METRICS = ("accuracy", "macro-f1", "matthews", "exact-match", "token-f1", "pearson", "bleu", "chrf")
+LAST, BEST = ENDS = ("last", "best")  # with which evaluation's parameters a task's run ends
 
 
 def task_of(name: str) -> TaskChoice:

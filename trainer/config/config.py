@@ -92,6 +92,7 @@ _LATER: Mapping[str, Any] = {
     "data.target_tokens": 0,
     "data.vocabulary_path": "",
     "score.metrics": [],
+    "score.choose": "last",
     "model.decoder_layers": 0,
     "model.output": AS_SIZE,
 }

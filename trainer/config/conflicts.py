@@ -7,7 +7,16 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from trainer.config.choices import ESTIMATORS, LEARNED_SCHEDULE, OFF, OPTIMIZERS, source_of, task_of
+from trainer.config.choices import (
+    BEST,
+    ESTIMATORS,
+    LAST,
+    LEARNED_SCHEDULE,
+    OFF,
+    OPTIMIZERS,
+    source_of,
+    task_of,
+)
 from trainer.config.learnable import COURSES, IN_LOSS, LEARNABLE
 from trainer.config.reading import problems_among
 from trainer.config.sections import Sections
@@ -82,6 +91,7 @@ def _task(config: Sections) -> list[str]:
             f"data.{name}": getattr(data, name) for name in ("prefix", "source_tokens", "target_tokens")
         }
         stated["score.metrics"] = ", ".join(metrics)
+        stated["score.choose"] = config.score.choose if config.score.choose != LAST else ""
         return [
             f"{name} is {value!r:.60} and data.task is empty. It is a setting of tasks. Set data.task, or "
             f"leave it out."
@@ -103,6 +113,12 @@ def _task(config: Sections) -> list[str]:
             data.path and not needs_path,
             f"data.path is {data.path!r:.60} and data.task is {data.task!r:.60}, which reads its rows by "
             f"itself. Leave data.path out.",
+        ),
+        (
+            config.score.choose == BEST and config.score.dev_sentences < 2,
+            f"score.dev_sentences is {config.score.dev_sentences} and score.choose is 'best', which chooses "
+            f"by one half of these rows and reports the other. Allowed are 2 at least. Raise it, or set "
+            f"score.choose to 'last'.",
         ),
         (
             data.longest_tokens,

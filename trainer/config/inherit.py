@@ -1,7 +1,8 @@
 """What does a run learn, and what can one that follows it take of that? For a host that plans and follows.
 
 Controls ask what a gain of guidance is due to. The learned values replayed at a plain run's cost; their mean;
-the straight decay between the same ends; and the mean of what runs on other seeds and settings learned.
+the straight decay between the same ends; and the mean of what runs on other seeds and settings learned. Of
+any run its parameters can be taken, to train on from.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.config import init as inits
 from trainer.config.learnable import LEARNABLE
 from trainer.config.paths import copied, value_at, with_values
+from trainer.config.reading import ConfigError
 from trainer.config.scales import ENDS, Scale, from_working, to_working
+from trainer.config.t5_folder import FolderError
 from trainer.protocol import SCHEDULE, whole
 
 if TYPE_CHECKING:
@@ -23,7 +27,8 @@ if TYPE_CHECKING:
 
 MULTIPLIER = "multiplier"
 UNGUIDED = {"estimator": "off", "learn": []}
-TAKES = ("schedule", "schedule-mean", "matched-decay", "blind-course")
+CHECKPOINT = "checkpoint"
+TAKES = ("schedule", "schedule-mean", "matched-decay", "blind-course", CHECKPOINT)
 # Float32's next to 0 and to 1: a learned value that has run into an end keeps a finite coordinate.
 FIRST, LAST = 1.2e-38, 1 - 2.0**-24
 
@@ -39,9 +44,11 @@ def inherit(
     take: str, config: Mapping[str, Any], folder: Path | None, others: Sequence[Path] = ()
 ) -> dict[str, Any] | list[str]:
     """What a run starts from that takes the schedule of a finished one, the mean of it, a straight decay or a
-    blind course, unguided; sentences where there is nothing such to take. `config` and `folder` are the
-    finished run's, and a file that is made is left there; folder None: before it has run. `others` are the
-    folders of the runs whose mean a blind course is."""
+    blind course, unguided; or its parameters, with all of its config; sentences where there is nothing such
+    to take. `config` and `folder` are the finished run's, and a file that is made is left there; folder None:
+    before it has run. `others` are the folders of the runs whose mean a blind course is."""
+    if take == CHECKPOINT:
+        return _begun_with(config, folder)
     refused = _untakable(take, config)
     if refused:
         return [refused]
@@ -71,6 +78,24 @@ def inherit(
     unguided = with_values(unguided, {"schedule.name": str(_saved(curves, folder / "taken", take))})
     unguided["schedule"].pop("course", None)  # the file holds its values too
     return unguided
+
+
+def _begun_with(config: Mapping[str, Any], folder: Path | None) -> dict[str, Any] | list[str]:
+    """The config, beginning with the parameters and the vocabulary of the run; what is wrong with them."""
+    try:
+        if folder is not None:
+            inits.read(str(folder))
+        return beginning_with(config, inits.to_come(config) if folder is None else str(folder))
+    except FolderError as problem:
+        return [str(problem)]
+    except ConfigError as problem:
+        return problem.problems
+
+
+def beginning_with(config: Mapping[str, Any], init: str) -> dict[str, Any]:
+    """The config with this `init`, whose vocabulary is taken too."""
+    brought = {"data.vocabulary": 0, "data.vocabulary_path": ""}
+    return with_values(config, {"init": init, **{k: v for k, v in brought.items() if value_at(config, k)}})
 
 
 def _untakable(take: str, config: Mapping[str, Any]) -> str | None:

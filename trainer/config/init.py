@@ -7,6 +7,7 @@ numbers are read by `trainer.training.beginning`.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from trainer.config.t5_folder import FolderError, T5Folder
 from trainer.protocol import PARAMS
 
 CONFIG, VOCABULARY = "config.json", "vocabulary.model"  # of a run of ours, beside its parameters
+TO_COME = "the run that it follows"  # stands for its folder until it has run, with its dimensions
 _ADVICE = "Allowed are a folder of a T5 that transformers wrote, and the folder of a finished run."
 
 
@@ -37,6 +39,8 @@ class Init:
 
 def read(path: str) -> Init:
     """FolderError names what was found and what is allowed."""
+    if (dimensions := _to_come(path)) is not None:
+        return Init("run", Path(TO_COME), dimensions, (), None)
     place = Path(path).expanduser()
     config = _json(place / CONFIG)
     if config is None or "model_type" in config or "model" not in config:
@@ -53,6 +57,28 @@ def read(path: str) -> Init:
         raise FolderError(f"{place / CONFIG} is no config of today: {problem.problems[0]}") from None
     files = (place / CONFIG, place / PARAMS)
     return Init("run", place, model.dimensions(), files, place / VOCABULARY)
+
+
+def to_come(config: Mapping[str, Any]) -> str:
+    """What stands for the folder of a run with this config in a plan, before it has run. FolderError and
+    ConfigError say what is wrong with its model."""
+    told = {key: config[key] for key in ("init", "model") if key in config}
+    its = TrainConfig.from_dict(told)
+    model = with_dimensions(its, read(its.init)).model if its.init else its.model
+    return f"{TO_COME} {json.dumps(asdict(model.dimensions()))}"
+
+
+def is_to_come(path: str) -> bool:
+    return _to_come(path) is not None
+
+
+def _to_come(path: str) -> Dimensions | None:
+    if not path.startswith(f"{TO_COME} "):
+        return None
+    try:
+        return Dimensions(**json.loads(path.removeprefix(TO_COME)))
+    except (ValueError, TypeError):
+        return None
 
 
 def _of_folder(place: Path) -> Init:

@@ -11,7 +11,9 @@ from trainer.config.choices import (
     ACTIVATIONS,
     AS_SIZE,
     DTYPES,
+    ENDS,
     ESTIMATORS,
+    LAST,
     LEARNED_SCHEDULE,
     LEVELS,
     METRICS,
@@ -167,6 +169,7 @@ class ScoreConfig:
     beam: int = number(4, at_least=1, below=129)
     length_penalty: float = number(0.6, at_least=0)
     metrics: tuple[str, ...] = choice((), METRICS)  # of a task
+    choose: str = choice(LAST, ENDS)  # with which parameters a task's run ends
 
 
 @dataclass(frozen=True)

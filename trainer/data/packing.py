@@ -165,15 +165,20 @@ def packed(examples: Examples, rows: list[list[int]], source_length: int, target
 
 
 def whole_split(
-    examples: Examples, *, at_a_time: int, rows_divide_by: int = 1, lengths: tuple[int, int] | None = None
+    examples: Examples,
+    *,
+    at_a_time: int,
+    rows_divide_by: int = 1,
+    lengths: tuple[int, int] | None = None,
+    only: np.ndarray | None = None,
 ) -> Batch:
-    """All examples, in batches of one shape along a first axis, each of about `at_a_time` examples. A row is
-    as long as the longest example, unless its `lengths` are given: longer ones pack no better. Rows of zeros
-    fill up the last batch."""
-    every = np.arange(len(examples))
+    """All examples, or `only` these, in batches of one shape along a first axis, each of about `at_a_time`.
+    A row is as long as the longest example, unless its `lengths` are given: longer ones pack no better. Rows
+    of zeros fill up the last batch."""
+    every = np.arange(len(examples)) if only is None else only
     source_length, target_length = padded_lengths(examples, every, lengths)
     rows = fitted(examples, every, source_length, target_length)
-    count = math.ceil(len(examples) / at_a_time)
+    count = math.ceil(len(every) / at_a_time)
     size = math.ceil(len(rows) / count / rows_divide_by) * rows_divide_by
     blank = ((0, count * size - len(rows)), (0, 0))
     batch = packed(examples, rows, source_length, target_length)

@@ -1,4 +1,4 @@
-"""Which pairs are held out from train, and does a split hold what another has?
+"""Which pairs are held out from train, does a split hold what another has, and which of its rows choose?
 
 A held-out part is the pairs whose source has the lowest hash: it depends on the text alone, is spread over
 it evenly, and takes all translations of a sentence together.
@@ -6,6 +6,7 @@ it evenly, and takes all translations of a sentence together.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
@@ -76,6 +77,22 @@ def guide_size(train_pairs: int, *, share: float, at_least: int) -> int:
             f"on. Allowed is half of them: use smaller guidance batches, or more text."
         )
     return min(half, max(int(share * train_pairs), at_least, LEAST_GUIDE_PAIRS))
+
+
+def halves(select: Pairs, *, most: int, prefix: str) -> tuple[np.ndarray, np.ndarray]:
+    """(rows that choose, rows that are reported) of the dev split, by number. Half of its first `most` rows
+    choose; no row that is reported has an input of theirs."""
+    inputs = [select[i][0].removeprefix(prefix) for i in range(len(select))]
+    ranked = sorted(set(inputs[:most]), key=lambda text: hashlib.sha256(text.encode()).digest())
+    if len(ranked) < 2:
+        raise DataError(
+            f"score.choose is 'best', and the first {min(most, len(inputs)):,} rows of the dev split have "
+            f"{len(ranked)} input. Allowed are two different ones at least: half of them choose, the others "
+            f"are reported. Give the dev split more rows, or set score.choose to 'last'."
+        )
+    choosing = set(ranked[: len(ranked) // 2])
+    chooses = np.array([text in choosing for text in inputs])
+    return np.flatnonzero(chooses[:most]), np.flatnonzero(~chooses)
 
 
 def overlaps(splits: Mapping[str, Survey]) -> dict[str, dict[str, int]]:

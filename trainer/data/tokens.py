@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trainer.config import DataConfig, TrainConfig
-from trainer.config.choices import SOURCE_TOKENS, TARGET_TOKENS, TASKS, source_of
+from trainer.config.choices import LAST, SOURCE_TOKENS, TARGET_TOKENS, TASKS, source_of
+from trainer.data import splits
 from trainer.data.batches import Batch, Bucketed, held_out_batch
 from trainer.data.contract import Corpus
 from trainer.data.corpus import open_corpus
@@ -61,13 +64,22 @@ class Tokens:
             return batches.held_out(self.guide)
         return held_out_batch(self.guide, rows=guidance_rows(config, self.train), lengths=self.lengths)
 
-    def dev_batches(self, *, rows_divide_by: int = 1) -> Batch:
-        """The whole select split, packed however a run trains: half of padded rows is padding."""
+    def halves(self, config: TrainConfig) -> tuple[np.ndarray, np.ndarray] | None:
+        """The rows of select that choose among a run's evaluations, and those that are reported; None where
+        all are, since none chooses."""
+        if config.score.choose == LAST:
+            return None
+        return splits.halves(self.corpus.select, most=config.score.dev_sentences, prefix=config.data.prefix)
+
+    def dev_batches(self, *, rows_divide_by: int = 1, only: np.ndarray | None = None) -> Batch:
+        """The whole select split, or `only` these rows of a task's, packed however a run trains: half of
+        padded rows is padding."""
         return whole_split(
             self.select,
             at_a_time=EVALUATED_AT_A_TIME,
             rows_divide_by=rows_divide_by,
             lengths=self.lengths,
+            only=only,
         )
 
     def cut(self) -> dict[str, dict[str, int]]:

@@ -1,7 +1,8 @@
 """How good is a model at its task? Its metrics and their mean, at every evaluation and in the end.
 
 The outputs are greedy, of the first rows of the dev split; those of the test split too, which is opened by
-runs whose config says so, once each. No row is ever left out.
+runs whose config says so, once each. No row is ever left out. Where a run ends with its best evaluation's
+parameters, half of those rows of dev choose, and all else is said of the others.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from trainer.scoring.task_metrics import Measured, measured
 
 DEFAULT = ("accuracy",)  # where neither the config nor the task's own file names a metric
 SCORE = "score"  # the mean of all metrics
-TAKEN = (SCORE, "train_loss", "dev_loss", "peak_memory_bytes")  # what a task cannot call a metric
+CHOOSING = "choosing_score"  # where the best evaluation is looked for: the score of the rows that choose
+# What a task cannot call a metric.
+_OF_RUNS = ("chosen_score", "chosen_step", "train_loss", "dev_loss", "peak_memory_bytes")
+TAKEN = (SCORE, CHOOSING, *_OF_RUNS)
 _NAME = re.compile(r"(?!test_)[A-Za-z][\w+-]{0,79}")
 
 _log = logging.getLogger("trainer")
@@ -53,11 +57,14 @@ class TaskScorer:
 
     def evaluated(self, params: Any) -> dict[str, float]:
         """Of the dev split, in the course of a run; nothing where the config wants no rows of it."""
-        rows = self._dev()
-        return self._values(rows, self._outputs(rows, params)) if rows else {}
+        rows, choosing = self._dev(), self._choosing()
+        found = self._values(rows, self._outputs(rows, params)) if rows else {}
+        if choosing:
+            found[CHOOSING] = self._values(choosing, self._outputs(choosing, params))[SCORE]
+        return found
 
     def scores(self, params: Any) -> dict[str, float]:
-        """Of the last parameters of a run, which are written down too, with the outputs."""
+        """Of the parameters that a run ends with, which are written down too, with the outputs."""
         if self._writes:
             weights.save(self._workdir / PARAMS, params)
             self.files = (*self.files, PARAMS)
@@ -72,7 +79,18 @@ class TaskScorer:
         return found
 
     def _dev(self) -> list[Any]:
-        return _listed(self._tokens.corpus.select, most=self._config.score.dev_sentences)
+        select, most = self._tokens.corpus.select, self._config.score.dev_sentences
+        if self._halves is None:
+            return _listed(select, most=most)
+        return [select[i] for i in self._halves[1].tolist() if i < most]
+
+    def _choosing(self) -> list[Any]:
+        select = self._tokens.corpus.select
+        return [] if self._halves is None else [select[i] for i in self._halves[0].tolist()]
+
+    @functools.cached_property
+    def _halves(self) -> Any:
+        return self._tokens.halves(self._config)
 
     def _outputs(self, rows: Sequence[Any], params: Any, *, split: str = "dev") -> list[str]:
         lengths = task_tokens(self._config.data)

@@ -287,7 +287,8 @@ def _show(outcome: Outcome, folder: Path, *, of_task: bool) -> None:
     print("  " + ", ".join(f"{name.removesuffix('_s')} {clocks[name]:.1f} s" for name in SECONDS))
     for name, value in sorted(outcome.values.items()):
         if name.startswith(("dev_", "test_")) or (of_task and name != "train_loss"):
-            print(f"  {name} {value:.4f}" if name.endswith("loss") else f"  {name} {value:.2f}")
+            places = 4 if name.endswith("loss") else 0 if name == "chosen_step" else 2
+            print(f"  {name} {value:.{places}f}")
     for file in outcome.files:
         if file.startswith("translations"):
             _show_translations(folder / file)

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from trainer.config import TrainConfig, canonical, fingerprint
+from trainer.config.choices import BEST
 from trainer.config.init import CONFIG, VOCABULARY
 from trainer.data import home
 from trainer.data.batches import Batch
@@ -28,7 +29,7 @@ from trainer.optim import flat
 from trainer.protocol import Outcome, Place, Reporter
 from trainer.scoring.evaluation import split_loss
 from trainer.scoring.scores import Scorer
-from trainer.scoring.task_scores import TaskScorer
+from trainer.scoring.task_scores import CHOOSING, TaskScorer
 from trainer.training import beginning, flops
 from trainer.training.clocks import Clocks
 from trainer.training.loop import CHUNK_STEPS, Cadence, Host, Job, train
@@ -48,7 +49,8 @@ def run(config: TrainConfig, *, reporter: Reporter, workdir: Path, place: Place)
         if config.data.task:
             scorer = TaskScorer(config, tokens, settings, devices=devices, workdir=workdir, writes=first)
             both = functools.partial(_evaluate_both, job.evaluate, scorer.evaluated)
-            job = dataclasses.replace(job, evaluate=both)
+            by = CHOOSING if config.score.choose == BEST else ""
+            job = dataclasses.replace(job, evaluate=both, choose_by=by)
         else:
             scorer = Scorer(config, tokens, settings, devices=devices, workdir=workdir, writes=first)
         job = dataclasses.replace(job, score=scorer.scores)
@@ -96,7 +98,9 @@ def job_of(config: TrainConfig, tokens: Tokens, settings: Settings, devices: jax
         state=mesh.place_state(state, devices) if several else state,
         batches=batches,
         cursor=batches.first,
-        evaluate=functools.partial(_evaluate, settings, _dev_batches(tokens, devices)),
+        evaluate=functools.partial(
+            _evaluate, settings, _dev_batches(tokens, devices, _reported(config, tokens))
+        ),
         cadence=Cadence(config.steps, config.eval_every_steps, config.checkpoint_every_steps),
         seed=config.seed,
         fingerprint=_fingerprint(config, tokens),
@@ -159,10 +163,17 @@ def _placed(batches: Batch, *, devices: jax.sharding.Mesh) -> Any:
     )
 
 
+def _reported(config: TrainConfig, tokens: Tokens) -> tuple[int, ...] | None:
+    """The rows of the dev split that the dev loss is of; None: all."""
+    halves = tokens.halves(config)
+    return None if halves is None else tuple(halves[1].tolist())
+
+
 @functools.lru_cache(maxsize=2)
-def _dev_batches(tokens: Tokens, devices: jax.sharding.Mesh) -> Any:
+def _dev_batches(tokens: Tokens, devices: jax.sharding.Mesh, only: tuple[int, ...] | None) -> Any:
     shards = devices.shape["data"] * devices.shape["fsdp"]
-    return _placed(tokens.dev_batches(rows_divide_by=shards), devices=devices)
+    rows = None if only is None else np.array(only, np.int64)
+    return _placed(tokens.dev_batches(rows_divide_by=shards, only=rows), devices=devices)
 
 
 def _flops(settings: Settings, over_plain: float, pieces: Sequence[Piece]) -> float:

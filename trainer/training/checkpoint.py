@@ -33,6 +33,7 @@ ARRAYS, MANIFEST, MARKER = "arrays.npz", "manifest.json", "COMPLETE"
 KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d+)")
 _CURVES = "curves"  # arrays whose length no structure tells
+_CHOSEN = "chosen"  # the parameters of the best evaluation, by name
 _NUMBERS = "state/settings/"  # earlier versions kept a run's numbers, which its config tells
 _TOLD = ("step", "seed", "fingerprint", "cursor", "clocks", "values")  # of a snapshot: what is no array
 _BY_SIZE = {1: np.uint8, 2: np.uint16}  # how types that .npy does not know are stored: bfloat16, float8
@@ -64,6 +65,8 @@ class Snapshot:
     clocks: Mapping[str, float] | None = None
     values: Mapping[str, float] | None = None  # the last ones
     curves: Mapping[str, np.ndarray] | None = None
+    chosen: Mapping[str, Any] | None = None  # where a run is to end with its best evaluation: which that is
+    chosen_params: Mapping[str, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def save(folder: Path, snapshot: Snapshot, *, kept: int = KEPT, create: Opener =
     first one writes. Unwritten says that the disk is full."""
     path = folder / f"checkpoint-{snapshot.step}"
     if jax.process_count() > 1:  # before anything can fail in one of them
-        snapshot = replace(snapshot, state=jax.tree.map(_gathered, snapshot.state))
+        snapshot = replace(snapshot, state=jax.tree.map(gathered, snapshot.state))
     if jax.process_index() != 0:
         return path
     unfinished = path.with_name(f"{path.name}.unfinished")
@@ -114,7 +117,9 @@ def save(folder: Path, snapshot: Snapshot, *, kept: int = KEPT, create: Opener =
 
 
 def _write(folder: Path, snapshot: Snapshot, create: Opener) -> None:
-    arrays = _named(snapshot.state) | {f"{_CURVES}/{n}": a for n, a in (snapshot.curves or {}).items()}
+    arrays = _named(snapshot.state)
+    for group, named in ((_CURVES, snapshot.curves), (_CHOSEN, snapshot.chosen_params)):
+        arrays |= {f"{group}/{name}": array for name, array in (named or {}).items()}
     table = {}
     with create(folder / ARRAYS) as file:
         hashing = _Hashing(file)
@@ -126,6 +131,8 @@ def _write(folder: Path, snapshot: Snapshot, create: Opener) -> None:
                     np.lib.format.write_array(member, _storable(array), allow_pickle=False)
         _to_disk(file)
     told = {name: getattr(snapshot, name) for name in _TOLD}
+    if snapshot.chosen is not None:
+        told["chosen"] = snapshot.chosen
     manifest = json.dumps({**told, "arrays": table, "sha256": hashing.digest()}).encode()
     for name, content in ((MANIFEST, manifest), (MARKER, hashlib.sha256(manifest).hexdigest().encode())):
         with create(folder / name) as file:
@@ -156,7 +163,7 @@ def _to_disk(file: IO[bytes]) -> None:
     os.fsync(file.fileno())
 
 
-def _gathered(leaf: Any) -> np.ndarray:
+def gathered(leaf: Any) -> np.ndarray:
     """The whole array, also where other hosts hold parts of it: then all of them ask together."""
     if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
         return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
@@ -243,11 +250,16 @@ def read(path: Path, target: Any, *, fingerprint: str | None) -> Snapshot:
             stored = archive[table[name]["file"].removesuffix(".npy")]
             return stored.view(jnp.dtype(table[name]["dtype"]))
 
-        leaves = [_placed(array(name), leaf) for name, leaf in wanted.items()]
-        curves = {n.removeprefix(f"{_CURVES}/"): array(n) for n in table if n.startswith(f"{_CURVES}/")}
+        leaves = [placed(array(name), leaf) for name, leaf in wanted.items()]
+
+        def named(group: str) -> dict[str, np.ndarray]:
+            return {n.removeprefix(f"{group}/"): array(n) for n in table if n.startswith(f"{group}/")}
+
+        curves, chosen_params = named(_CURVES), named(_CHOSEN) or None
     state = flat.like(target, jax.tree.unflatten(jax.tree.structure(shapes), leaves))
     told = {name: manifest[name] for name in _TOLD}
-    return Snapshot(state=state, curves=curves, **told)
+    chosen = manifest.get("chosen")  # earlier versions chose nothing
+    return Snapshot(state=state, curves=curves, chosen=chosen, chosen_params=chosen_params, **told)
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -276,7 +288,7 @@ def _fits(written: Mapping[str, Any], leaf: Any) -> bool:
     return tuple(written["shape"]) == np.shape(leaf) and written["dtype"] == jnp.dtype(leaf.dtype).name
 
 
-def _placed(array: np.ndarray, leaf: Any) -> jax.Array:
+def placed(array: np.ndarray, leaf: Any) -> jax.Array:
     """An array of its own where the target's stands. Left uncommitted where that is: else a step that is
     compiled already would be compiled once more."""
     sharding = getattr(leaf, "sharding", None)

@@ -86,6 +86,7 @@ def _init(config: TrainConfig, named: Mapping[str, str]) -> list[str]:
     """What is wrong with what the run is to begin with."""
     if "init" not in named:
         return []
+    to_come = inits.is_to_come(named["init"])
     place = Path(named["init"]).expanduser()
     try:
         begun = inits.with_dimensions(config, inits.read(named["init"]))
@@ -93,7 +94,7 @@ def _init(config: TrainConfig, named: Mapping[str, str]) -> list[str]:
         return [f"init: {problem}"]
     except ConfigError as problem:
         return problem.problems
-    return indivisible(begun) if place.is_absolute() else [_relative("init", place)]
+    return indivisible(begun) if to_come or place.is_absolute() else [_relative("init", place)]
 
 
 def _vocabulary(named: Mapping[str, str]) -> list[str]:
@@ -158,4 +159,7 @@ def run(config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Pla
     problems = check(config)
     if problems:
         raise ConfigError(problems)
-    return assembly.run(TrainConfig.from_dict(config), reporter=reporter, workdir=workdir, place=place)
+    checked = TrainConfig.from_dict(config)
+    if inits.is_to_come(checked.init):
+        raise ConfigError(["init stands for a run that is still to come. Name the folder of one that ended."])
+    return assembly.run(checked, reporter=reporter, workdir=workdir, place=place)

@@ -22,6 +22,7 @@ from jax.experimental import multihost_utils
 from trainer.protocol import FALLBACK, Outcome, Place, Reply, Report, Reporter, Status, resume_note
 from trainer.training import checkpoint
 from trainer.training.checkpoint import Snapshot
+from trainer.training.chosen import Chosen, better
 from trainer.training.clocks import Clocks, peak_memory_bytes
 from trainer.training.state import TrainState
 from trainer.training.trajectory import MOST_POINTS, Trajectory
@@ -70,7 +71,8 @@ class Job:
     put: Callable[[Any], Any] = jax.device_put  # a chunk of batches onto the devices
     flops_of: Callable[[Any], float] = lambda batches: 0.0  # of training on a chunk, by formula
     groups: Sequence[str] = ()  # the names of parameter groups, where hyperparameters have one number each
-    score: Callable[[Any], Mapping[str, float]] = lambda params: {}  # of the last parameters, once
+    score: Callable[[Any], Mapping[str, float]] = lambda params: {}  # of what the run ends with, once
+    choose_by: str = ""  # a value of `evaluate`: the run ends with the parameters that have most of it
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class _Run:
         self.trajectory = Trajectory(job.cadence.steps, groups=job.groups, most=job.cadence.points)
         self.state, self.cursor, self.step = job.state, job.cursor, 0
         self.values: dict[str, float] = {}  # the last finite ones
+        self.best: Chosen | None = None
         self.saved: str | None = None
         self.saved_step = -1
         self.notes: list[str] = []
@@ -138,9 +141,19 @@ class _Run:
             if ended is not None:
                 return ended
         with self.clocks.on("eval_s"):
-            self.values |= self.job.score(self.job.params_of(self.state))
+            self.values |= self.job.score(self._ends_with())
         self._say("final", {**self.values, "peak_memory_bytes": peak_memory_bytes()})
         return self._ended("completed")
+
+    def _ends_with(self) -> Any:
+        """The last parameters, or those of the evaluation that was the best, with its values."""
+        last, best = self.job.params_of(self.state), self.best
+        if best is None:
+            return last
+        self.values |= best.values
+        del self.values[self.job.choose_by]
+        self.values |= {"chosen_score": best.by, "chosen_step": float(best.step)}
+        return best.params(last)
 
     def _chunk(self) -> Outcome | None:
         """One chunk, and all that is due after it. The outcome, if the run ends here."""
@@ -153,12 +166,16 @@ class _Run:
         # Asked to save, it first says all that is due here: a later attempt will not say it again.
         if verdict is not Reply.STOP and self._due(self.cadence.eval_every_steps):
             with self.clocks.on("eval_s"):
-                values = {k: float(v) for k, v in self.job.evaluate(self.job.params_of(self.state)).items()}
+                params = self.job.params_of(self.state)
+                values = {k: float(v) for k, v in self.job.evaluate(params).items()}
             bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
             if bad:
                 return self._ended("diverged", f"At the evaluation after step {self.step} {', '.join(bad)}.")
             verdict = _firmer(verdict, self._say("eval", values))
             self.values |= values
+            if by := self.job.choose_by:
+                self.best = better(self.best, self.step, values[by], values, params)
+            del params  # of a vector, a copy of them all
         if verdict is Reply.SAVE_AND_STOP or (
             verdict is Reply.GO and self._due(self.cadence.checkpoint_every_steps)
         ):
@@ -255,6 +272,8 @@ class _Run:
             clocks=self.clocks.to_checkpoint(),
             values=self.values,
             curves=self.trajectory.to_checkpoint(),
+            chosen=self.best.told() if self.best else None,
+            chosen_params=self.best.arrays if self.best else None,
         )
         path = None
         try:
@@ -290,6 +309,8 @@ class _Run:
             leaf.delete()
         self.state, self.cursor, self.step = state, snapshot.cursor, snapshot.step
         self.values = dict(snapshot.values or {})
+        if self.job.choose_by and snapshot.chosen is not None:
+            self.best = Chosen(**snapshot.chosen, arrays=snapshot.chosen_params or {})
         self.trajectory.from_checkpoint(snapshot.curves or {})
         self.clocks.from_checkpoint(snapshot.clocks or {})
         self.saved, self.saved_step = str(restored.path), snapshot.step

@@ -228,7 +228,7 @@ def test_an_unknown_take_is_refused_with_what_is_allowed() -> None:
         spec_from_dict(study("replay", {}))
     assert str(refusal.value) == (
         "arms[1].after.take is 'replay'. Allowed: config, schedule, schedule-mean, matched-decay, "
-        "blind-course."
+        "blind-course, checkpoint."
     )
     with pytest.raises(BadSpec, match="A confirmation runs the same configuration again"):
         spec_from_dict(study("schedule", {}, phase="confirm"))

@@ -192,6 +192,16 @@ SENTENCES: list[tuple[Any, str]] = [
         "or leave it out.",
     ),
     (
+        {"score": {"choose": "best"}},
+        "score.choose is 'best' and data.task is empty. It is a setting of tasks. Set data.task, or leave it "
+        "out.",
+    ),
+    (
+        {"data": {"task": "/my_task.py"}, "score": {"choose": "best", "dev_sentences": 1}},
+        "score.dev_sentences is 1 and score.choose is 'best', which chooses by one half of these rows and "
+        "reports the other. Allowed are 2 at least. Raise it, or set score.choose to 'last'.",
+    ),
+    (
         {"data": {"task": "files", "path": "/a.tsv"}, "score": {"metrics": ["acuracy"]}},
         "score.metrics[0] is 'acuracy'. Did you mean 'accuracy'? Allowed: accuracy, macro-f1, matthews, "
         "exact-match, token-f1, pearson, bleu, chrf.",
@@ -355,8 +365,13 @@ def test_a_config_that_states_no_later_key_keeps_the_fingerprint_of_its_stored_r
 def test_a_later_key_that_is_stated_changes_the_fingerprint() -> None:
     task = {"data": {"task": "files", "path": "/data/reviews.tsv"}}
     config = TrainConfig.from_dict(task)
-    others = ({"data.prefix": "a: "}, {"data.source_tokens": 64}, {"score.metrics": ["bleu"]})
-    assert len({fingerprint(config), *(fingerprint(with_values(config, other)) for other in others)}) == 4
+    others = (
+        {"data.prefix": "a: "},
+        {"data.source_tokens": 64},
+        {"score.metrics": ["bleu"]},
+        {"score.choose": "best"},
+    )
+    assert len({fingerprint(config), *(fingerprint(with_values(config, other)) for other in others)}) == 5
 
 
 @given(

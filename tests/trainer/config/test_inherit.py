@@ -39,7 +39,7 @@ def test_before_a_run_what_can_be_taken_of_it_is_its_config_unguided() -> None:
 
 def test_an_unknown_word_is_refused_with_what_is_allowed() -> None:
     (sentence,) = inherit("weights", GUIDED, None)
-    assert sentence == "Allowed is one of: schedule, schedule-mean, matched-decay, blind-course."
+    assert sentence == "Allowed is one of: schedule, schedule-mean, matched-decay, blind-course, checkpoint."
 
 
 # -- the blind course ------------------------------------------------------------------------------------

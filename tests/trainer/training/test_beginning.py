@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from trainer import huggingface
-from trainer.config import TrainConfig, t5_folder
+from trainer.config import ConfigError, TrainConfig, t5_folder
+from trainer.config import init as inits
 from trainer.config.choices import MODELS
 from trainer.models import Settings, init_params
 from trainer.protocol import PARAMS, Outcome, Place, Reply, Report, write_resume_note
@@ -198,3 +199,15 @@ def test_a_file_is_hashed_once_for_its_size_and_time(exported: Path, monkeypatch
     monkeypatch.setattr(beginning.inits, "read", lambda path: found)
     monkeypatch.setattr(beginning.hashlib, "file_digest", lambda *what: pytest.fail("was read again"))
     assert beginning.content(config) == told
+
+
+def test_a_run_that_a_plan_stands_in_for_is_checked_by_its_dimensions_and_never_begun_with(
+    tmp_path: Path,
+) -> None:
+    init = inits.to_come({"model": BASE["model"], "steps": 4})
+    assert entrypoint.check({**REST, "init": init}) == []
+    (sentence,) = entrypoint.check({**REST, "init": init, "model": {"d_ff": 64}})
+    assert "the model of init (the run that it follows) has 32" in sentence
+    assert inits.read(inits.to_come({"init": init})).dimensions == inits.read(init).dimensions
+    with pytest.raises(ConfigError, match="init stands for a run that is still to come"):
+        train(tmp_path / "run", {**REST, "init": init})

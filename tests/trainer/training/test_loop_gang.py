@@ -52,6 +52,8 @@ def test_a_gang_stops_together_and_goes_on_from_its_gathered_checkpoint(tmp_path
     assert [(o["status"], o["steps"]) for o in first] == [("stopped", 4), ("completed", 8)]
     end = run({}, alone, Place())
     assert first[-1]["values"] == pytest.approx(dict(end.values), rel=1e-5)
+    assert end.values["chosen_step"] == 4, "before it was stopped"
+    assert end.values["again"] == pytest.approx(end.values["dev_loss"], rel=1e-6)
     assert [p.name for p in sorted(together.glob("checkpoint-*"))] == ["checkpoint-12", "checkpoint-8"]
     with np.load(together / "schedule.npz") as ours, np.load(alone / "schedule.npz") as theirs:
         np.testing.assert_allclose(ours["alpha"], theirs["alpha"], rtol=1e-5)  # sums in another order

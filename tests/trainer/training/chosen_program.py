@@ -1,0 +1,73 @@
+"""Which run of a task ends with its best evaluation's parameters, in a process that may end itself with
+kill -9? Run by test_chosen.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from trainer.protocol import Outcome, Place, Reply, Report
+from trainer.training import entrypoint
+
+STEPS = 6
+TASK = '''"""How many letters d, a model's first, before it writes even everywhere?"""
+
+def rows(split):
+    return [{"n": n} for n in range(600)] if split == "train" else None
+
+def input(record):
+    return f"number {record['n']}"
+
+def target(record):
+    return "odd" if record["n"] % 2 else "even"
+
+def score(outputs, records):
+    return {"d": sum(o.count("d") * r["n"] for o, r in zip(outputs, records)) / len(outputs)}
+'''
+
+
+def config(task: Path, **score: Any) -> dict[str, Any]:
+    task.write_text(TASK)
+    return {
+        "seed": 5,
+        "steps": STEPS,
+        "eval_every_steps": 1,
+        "checkpoint_every_steps": 1,
+        "data": {"task": str(task), "source_tokens": 16, "target_tokens": 8},
+        "model": {"d_model": 16, "d_attention": 16, "d_ff": 32, "heads": 2, "layers": 1, "dropout": 0.0},
+        "optimizer": {"name": "adamw", "learning_rate": 0.05},
+        "schedule": {"warmup_steps": 0},
+        "batch": {"sentences": 8},
+        "score": {"dev_sentences": 20, "choose": "best", "test": True, **score},
+    }
+
+
+class Told:
+    """A reporter that remembers what it heard, and ends the process when a step is saved."""
+
+    def __init__(self, *, dies_at: int = 0) -> None:
+        self.dies_at, self.reports = dies_at, list[Report]()
+
+    def __call__(self, report: Report) -> Reply:
+        self.reports.append(report)
+        if report.kind == "checkpoint" and report.step == self.dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Reply.GO
+
+    def of(self, kind: str) -> dict[int, dict[str, float]]:
+        return {report.step: dict(report.values) for report in self.reports if report.kind == kind}
+
+
+def run(config: dict[str, Any], folder: Path, *, dies_at: int = 0) -> tuple[Outcome, Told]:
+    told = Told(dies_at=dies_at)
+    folder.mkdir(exist_ok=True)
+    return entrypoint.run(config, told, folder, Place()), told
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    run(asked["config"], Path(asked["folder"]), dies_at=asked["dies_at"])
