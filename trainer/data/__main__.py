@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer.config import ConfigError, TrainConfig
 from trainer.config import init as inits
@@ -18,8 +18,10 @@ from trainer.config.choices import LEVELS, SOURCE_TOKENS, SOURCES, TARGET_TOKENS
 from trainer.config.t5_folder import SPIECE, FolderError
 from trainer.data import home
 from trainer.data.contract import Corpus, DataError
-from trainer.data.tokens import Tokens, open_tokens, task_tokens
-from trainer.data.vocabulary import Given
+
+if TYPE_CHECKING:  # --help needs no numpy
+    from trainer.data.tokens import Tokens
+    from trainer.data.vocabulary import Given
 
 _TYPED_PAIRS = 200_000  # of train, whose words are counted as types
 _SAMPLES = 5
@@ -132,6 +134,8 @@ def _describe(options: argparse.Namespace) -> str:
 
 def _of_task(options: argparse.Namespace) -> dict[str, Any]:
     """Its vocabulary is made too: what is cut is counted in tokens."""
+    from trainer.data.tokens import open_tokens, task_tokens
+
     task = options.task if options.task in TASKS else str(Path(options.task).expanduser().absolute())
     given = {name: getattr(options, name) for name in ("path", "prefix", "source_tokens", "target_tokens")}
     source = {} if options.source in ("cldr", None) else {"source": options.source}
@@ -144,6 +148,8 @@ def _of_task(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _given(init: str) -> Given | None:
+    from trainer.data.vocabulary import Given
+
     if not init:
         return None
     found = inits.read(init)

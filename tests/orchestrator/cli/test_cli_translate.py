@@ -34,7 +34,7 @@ def test_a_trial_is_translated_with_the_newest_parameters_that_an_attempt_left(
     finally:
         store.close()
     first = tmp_path / "runs" / "s1" / "s1.base.0.0" / "attempt-1"
-    assert translate._folder("s1.base.0.0") == str(first.with_name("attempt-2"))
+    assert translate.folder_of("s1.base.0.0") == str(first.with_name("attempt-2"))
     (first / PARAMS).touch()
-    assert translate._folder("s1.base.0.0") == str(first)
-    assert translate._folder(str(tmp_path)) == str(tmp_path)  # a run's own folder
+    assert translate.folder_of("s1.base.0.0") == str(first)
+    assert translate.folder_of(str(tmp_path)) == str(tmp_path)  # a run's own folder
