@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--source", help=f"{', '.join(SOURCES)}, or tfds:NAME [cldr]")
     add("--path", help="path of your text, or of a folder with prepared TFDS sets")
     add("--data-dir", dest="path", help="the same as --path")
-    add("--init", help="begin with these weights: a T5 folder of Hugging Face, or a finished run's")
+    add("--init", help="begin with these weights: a T5 folder of Hugging Face, or a finished run or trial")
     add("--level", help="for cldr: phrases or sentences")
     add("--task", help=f"inputs and targets in place of translations: {', '.join(TASKS)}, or a Python file")
     add("--prefix", help="for tasks: a text before every input, such as 'review: '")

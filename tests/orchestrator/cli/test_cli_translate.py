@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.backends.simulated import Fault
-from orchestrator.cli import orch, translate
+from orchestrator.cli import orch, train, translate
 from orchestrator.ledger import open_ledger
 from tests.faults.world import created, small_study, world
 from trainer.protocol import PARAMS
@@ -38,3 +38,14 @@ def test_a_trial_is_translated_with_the_newest_parameters_that_an_attempt_left(
     (first / PARAMS).touch()
     assert translate.folder_of("s1.base.0.0") == str(first)
     assert translate.folder_of(str(tmp_path)) == str(tmp_path)  # a run's own folder
+
+
+def test_train_begins_with_a_trial_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "folder_of", lambda name: f"/runs/{name}")
+    named = "s1.base.0.0"
+    assert train.with_folders(("--init", named, "--steps", "3")) == (
+        "--init", f"/runs/{named}", "--steps", "3",
+    )  # fmt: skip
+    assert train.with_folders((f"--init={named}",)) == (f"--init=/runs/{named}",)
+    paths = ("--init", "t5.v1.1.small/", "--pair", named)
+    assert train.with_folders(paths) == paths

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -211,3 +212,26 @@ def test_a_run_that_a_plan_stands_in_for_is_checked_by_its_dimensions_and_never_
     assert inits.read(inits.to_come({"init": init})).dimensions == inits.read(init).dimensions
     with pytest.raises(ConfigError, match="init stands for a run that is still to come"):
         train(tmp_path / "run", {**REST, "init": init})
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_folder_that_transformers_wrote_is_trained_on_a_task(exported: Path, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        transformers: Any = pytest.importorskip("transformers")
+    sizes = {"vocab_size": 384, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_heads": 2, "num_layers": 1}
+    config = transformers.T5Config(
+        **sizes, feed_forward_proj="gated-gelu", tie_word_embeddings=False, decoder_start_token_id=0
+    )
+    theirs = tmp_path / "theirs"
+    transformers.T5ForConditionalGeneration(config).save_pretrained(theirs)
+    shutil.copy(exported / "spiece.model", theirs)
+    rows = tmp_path / "rows.tsv"
+    rows.write_text("".join(f"zahl {i}\t{('gerade', 'ungerade')[i % 2]}\n" for i in range(300)))
+    told = Told()
+    task = {"data": {"task": "files", "path": str(rows), "source_tokens": 16, "target_tokens": 8}}
+    outcome = train(tmp_path / "run", {**REST, **task, "init": str(theirs)}, told)
+    assert outcome.status == "completed"
+    assert 0 <= outcome.values["accuracy"] == outcome.values["score"] <= 100
+    with np.load(tmp_path / "run" / PARAMS) as file:  # 200 pieces and 100 sentinels have room in 384 rows
+        assert file["embedding"].shape == file["output"].shape == (384, 16)
