@@ -50,6 +50,11 @@ TRANSLATIONS = {"dev": "translations-dev.jsonl", "test": "translations-test.json
 ANSWERS = {"dev": "answers-dev.jsonl", "test": "answers-test.jsonl"}  # of a task, in their place
 
 
+class NotHere(Exception):
+    """Raised by `run` where this machine lacks what the config names, a file or a folder. The host tries
+    another machine, where there is one."""
+
+
 class Reply(enum.Enum):
     """What the host answers to a report."""
 

@@ -45,7 +45,7 @@ class Ended:
     outcome: the entrypoint returned; `outcome` says how. raised: the training code raised; `traceback`.
     lost: the worker died, or was killed as hung; `reason`. unwritten: the host could not write down what it
     must, its disk being full or away; `reason`. unable: the entrypoint cannot be loaded there, where whoever
-    launched it can; `reason`, `traceback`.
+    launched it can, or a file that the config names is not there; `reason`, `traceback`.
     """
 
     how: Literal["outcome", "raised", "lost", "unwritten", "unable"]

@@ -14,7 +14,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +21,23 @@ from types import ModuleType
 from typing import Any, get_args
 
 from orchestrator.ledger.records import LOADED, Event
-from orchestrator.runs import artifacts, provenance
+from orchestrator.runs import artifacts, ends, provenance
 from orchestrator.runs.capture import Capture
 from orchestrator.runs.checkout import code_facts
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
-from orchestrator.runs.folders import NO_ROOM, DiskFull, Journal, Storage
+from orchestrator.runs.folders import DiskFull, Journal, Storage
 from orchestrator.study.spec import Resources
 from orchestrator.study.whereabouts import Code, OtherCode, beside, require_same
-from trainer.protocol import Outcome, Place, Reply, Report, Reporter, Status, write_resume_note
+from trainer.protocol import (
+    NotHere,
+    Outcome,
+    Place,
+    Reply,
+    Report,
+    Reporter,
+    Status,
+    write_resume_note,
+)
 
 BURST_S = 0.02  # after the first word one who waits is told what follows within this time, too
 
@@ -189,14 +197,14 @@ class _Attempt:
             self._append(started(self.launch, self._now(), self._host))
             printing = Capture(workdir) if self._keeps_output else contextlib.nullcontext()
         except (DiskFull, OSError) as problem:  # the training code never runs
-            ended = unwritten(problem)
+            ended = ends.unwritten(problem)
         else:
             with printing:
                 ended = run_entrypoint(self.launch, self._report, workdir)
                 _print_end(ended, workdir)
             self._tell_packages()
         if self._unwritten is not None:
-            ended = unwritten(self._unwritten)
+            ended = ends.unwritten(self._unwritten)
         if self.preempted or self._answered is Reply.SAVE_AND_STOP:
             ended = as_preempted(ended)
         # A journal that cannot be written has been the end already; and memory holds the end too.
@@ -258,14 +266,16 @@ def run_entrypoint(launch: Launch, reporter: Reporter, workdir: Path) -> Ended:
                 if code is not None:
                     _require_same(launch.entrypoint, module, code)
             except Exception as problem:
-                return unable(launch.entrypoint, problem)
+                return ends.unable(launch.entrypoint, problem)
             outcome = module.run(launch.config, reporter, workdir, Place())
         if not isinstance(outcome, Outcome):
             raise TypeError(f"{launch.entrypoint}.run returned {outcome!r:.200}; it must return an Outcome.")
         return Ended("outcome", outcome=_plain(outcome))
+    except NotHere as problem:
+        return ends.elsewhere(problem)
     except BaseException as problem:
         away = isinstance(problem, OSError) and not workdir.is_dir()  # with its mount
-        return hindered(problem) if away or of_the_machine(problem) else raised(problem)
+        return ends.hindered(problem) if away or ends.of_the_machine(problem) else ends.raised(problem)
 
 
 def _print_end(ended: Ended, workdir: Path) -> None:
@@ -291,12 +301,6 @@ def _plain(outcome: Outcome) -> Outcome:
     )
 
 
-def raised(problem: BaseException) -> Ended:
-    """The end that an exception makes."""
-    reason = "".join(traceback.format_exception_only(problem)).strip()
-    return Ended("raised", reason=reason, traceback="".join(traceback.format_exception(problem)))
-
-
 def _require_same(entrypoint: str, module: ModuleType, code: Code) -> None:
     """As it was checked; another file's contents are told and not refused where ORCH_OTHER_CODE says so."""
     try:
@@ -305,48 +309,6 @@ def _require_same(entrypoint: str, module: ModuleType, code: Code) -> None:
         if os.environ.get("ORCH_OTHER_CODE") != "tell":
             raise
         sys.stderr.write(f"orch: {told}\n")
-
-
-def unable(entrypoint: str, problem: Exception) -> Ended:
-    """The end of a run whose entrypoint cannot be loaded on this machine."""
-    told = hindered(problem) if of_the_machine(problem) else raised(problem)
-    if told.how == "unwritten":
-        return told
-    where = socket.gethostname()
-    return replace(told, how="unable", reason=f"{where} cannot import {entrypoint}: {told.reason}")
-
-
-def of_the_machine(problem: BaseException | None) -> bool:
-    """Whether it, or what it came from, says that a disk is full or may not be written: no fault of the
-    training code, whatever it was doing."""
-    seen: set[int] = set()
-    while problem is not None and id(problem) not in seen:
-        if isinstance(problem, DiskFull) or (isinstance(problem, OSError) and problem.errno in NO_ROOM):
-            return True
-        seen.add(id(problem))
-        hidden = problem.__suppress_context__
-        problem = problem.__cause__ or (None if hidden else problem.__context__)
-    return False
-
-
-def hindered(problem: BaseException) -> Ended:
-    """The end of a run whose code met a disk on which nothing can be written."""
-    told = raised(problem)
-    reason = (
-        f"The run could not write its files ({told.reason}). Mend that; it goes on from its last checkpoint."
-    )
-    return replace(told, how="unwritten", reason=reason)
-
-
-def unwritten(problem: Exception) -> Ended:
-    """The end that a folder makes in which the host cannot write: no fault of the run."""
-    if isinstance(problem, DiskFull):  # a sentence already
-        return Ended("unwritten", reason=str(problem))
-    return Ended(
-        "unwritten",
-        reason=f"The run's folder cannot be written ({problem}). Mend that; the run goes on from its last "
-        f"checkpoint.",
-    )
 
 
 def as_preempted(ended: Ended) -> Ended:

@@ -23,7 +23,7 @@ from trainer.config.paths import value_at
 from trainer.config.t5_folder import FolderError
 from trainer.data import files
 from trainer.data.contract import DataError
-from trainer.protocol import Outcome, Place, Reporter
+from trainer.protocol import NotHere, Outcome, Place, Reporter
 
 # All that shapes a program; other numbers are traced. The text decides the vocabulary and the lengths.
 _SHAPES = (
@@ -38,6 +38,10 @@ _SHAPES = (
     "guidance.batch_fraction",
     "guidance.groups",
 )
+
+
+class Missing(ConfigError, NotHere):
+    """Files that the config names are not on this machine, or not as they must be."""
 
 
 def check(config: Mapping[str, Any]) -> list[str]:
@@ -156,9 +160,10 @@ def run(config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Pla
     """Train as the config says, in this process. Goes on from `workdir/resume.json` where it is."""
     from trainer.training import assembly
 
-    problems = check(config)
-    if problems:
+    if problems := wrong_in(config):
         raise ConfigError(problems)
+    if problems := _missing(TrainConfig.from_dict(config)):
+        raise Missing(problems)
     checked = TrainConfig.from_dict(config)
     if inits.is_to_come(checked.init):
         raise ConfigError(["init stands for a run that is still to come. Name the folder of one that ended."])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import types
 from functools import reduce
@@ -111,3 +112,24 @@ def test_a_file_with_other_contents_than_were_checked_is_refused_or_told_as_it_i
         ended = to_the_end(worker, job)[1]
         assert ended.how == how, ended
     assert "was checked with other contents than" in capsys.readouterr().err
+
+
+def test_a_machine_that_lacks_what_a_config_names_is_unable_and_the_trainer_says_so(
+    launch: Any, tmp_path: Path
+) -> None:
+    """So that another host runs it: no failure of the code."""
+    missing = tmp_path / "t5"
+    job = launch(entrypoint="trainer.run", config={"init": str(missing)})
+    worker = Worker()
+    worker.begin(job)
+    _, ended = to_the_end(worker, job)
+    assert ended.how == "unable"
+    assert ended.reason == (
+        f"{socket.gethostname()} cannot run it: init: {missing} is to hold a model, and there is no such "
+        f"folder. Allowed are a folder of a T5 that transformers wrote, and the folder of a finished run."
+    )
+    wrong = launch("wrong", entrypoint="trainer.run", config={"steps": 0})
+    worker = Worker()
+    worker.begin(wrong)
+    _, ended = to_the_end(worker, wrong)
+    assert ended.how == "raised"  # wrong anywhere

@@ -1,0 +1,64 @@
+"""How does a run end by an exception, and whose fault was it: the code's, the disk's, the machine's?"""
+
+from __future__ import annotations
+
+import socket
+import traceback
+from dataclasses import replace
+
+from orchestrator.runs.contract import Ended
+from orchestrator.runs.folders import NO_ROOM, DiskFull
+from trainer.protocol import NotHere
+
+
+def raised(problem: BaseException) -> Ended:
+    """The end that an exception makes."""
+    reason = "".join(traceback.format_exception_only(problem)).strip()
+    return Ended("raised", reason=reason, traceback="".join(traceback.format_exception(problem)))
+
+
+def unable(entrypoint: str, problem: Exception) -> Ended:
+    """The end of a run whose entrypoint cannot be loaded on this machine."""
+    told = hindered(problem) if of_the_machine(problem) else raised(problem)
+    if told.how == "unwritten":
+        return told
+    where = socket.gethostname()
+    return replace(told, how="unable", reason=f"{where} cannot import {entrypoint}: {told.reason}")
+
+
+def of_the_machine(problem: BaseException | None) -> bool:
+    """Whether it, or what it came from, says that a disk is full or may not be written: no fault of the
+    training code, whatever it was doing."""
+    seen: set[int] = set()
+    while problem is not None and id(problem) not in seen:
+        if isinstance(problem, DiskFull) or (isinstance(problem, OSError) and problem.errno in NO_ROOM):
+            return True
+        seen.add(id(problem))
+        hidden = problem.__suppress_context__
+        problem = problem.__cause__ or (None if hidden else problem.__context__)
+    return False
+
+
+def hindered(problem: BaseException) -> Ended:
+    """The end of a run whose code met a disk on which nothing can be written."""
+    told = raised(problem)
+    reason = (
+        f"The run could not write its files ({told.reason}). Mend that; it goes on from its last checkpoint."
+    )
+    return replace(told, how="unwritten", reason=reason)
+
+
+def unwritten(problem: Exception) -> Ended:
+    """The end that a folder makes in which the host cannot write: no fault of the run."""
+    if isinstance(problem, DiskFull):  # a sentence already
+        return Ended("unwritten", reason=str(problem))
+    return Ended(
+        "unwritten",
+        reason=f"The run's folder cannot be written ({problem}). Mend that; the run goes on from its last "
+        f"checkpoint.",
+    )
+
+
+def elsewhere(problem: NotHere) -> Ended:
+    """The end of a run that needs what this machine has not."""
+    return replace(raised(problem), how="unable", reason=f"{socket.gethostname()} cannot run it: {problem}")
