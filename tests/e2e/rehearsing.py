@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from orchestrator.backends import daemon
 from orchestrator.study.spec import StudySpec
@@ -54,8 +55,8 @@ def main() -> None:
 
     trained = catalog.get
 
-    def rehearsed(name: str, size: str = "quick") -> StudySpec:
-        return trained(name, size).model_copy(update={"entrypoint": REHEARSAL})
+    def rehearsed(name: str, *more: Any) -> StudySpec:
+        return trained(name, *more).model_copy(update={"entrypoint": REHEARSAL})
 
     catalog.get = rehearsed
     orch()
