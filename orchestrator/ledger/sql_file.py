@@ -18,9 +18,13 @@ BESIDE = ("", "-wal", "-shm", "-journal", ".lock")  # the database, and what lie
 
 def make_private(path: str) -> None:
     """The file, made with mode 0600 where there is none; those beside it take their mode from it. What is
-    another user's, or lies on a read-only disk, stays as it is."""
-    with contextlib.suppress(OSError):  # whoever opens it next says what is wrong
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
+    another user's, or lies on a read-only disk, stays as it is.
+
+    A file that is there is not opened: to close it again would drop the locks of every connection that this
+    process has on it, and another process that leaves would then delete the write-ahead log under them.
+    """
+    with contextlib.suppress(OSError):  # it is there; or whoever opens it next says what is wrong
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
     for ending in BESIDE:
         with contextlib.suppress(OSError):
             if (Path(path + ending).stat().st_mode & 0o777) != PRIVATE:
