@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,34 +105,36 @@ def with_dimensions(config: TrainConfig, init: Init) -> TrainConfig:
     if problems:
         raise ConfigError(problems)
     theirs = init.dimensions
-    size = next((name for name, known in MODELS.items() if known == theirs), config.model.size)
-    stated = asdict(theirs) if MODELS[size] != theirs else dict.fromkeys(asdict(theirs))
-    model = {name: value if value is not None else _default(name) for name, value in stated.items()}
-    if MODELS[size] != theirs:
-        model["decoder_layers"] = theirs.of_decoder
+    size = next((name for name, known in MODELS.items() if known == theirs), None)
+    if size is None:
+        model = _written_out(theirs)
+    else:
+        model = {"size": size, **{f.name: _default(f.name) for f in fields(Dimensions)}}
     data = config.to_dict()
-    return TrainConfig.from_dict({**data, "model": {**data["model"], "size": size, **model}})
+    return TrainConfig.from_dict({**data, "model": {**data["model"], **model}})
 
 
 def contradictions(config: TrainConfig, init: Init) -> list[str]:
     """A sentence for each dimension that the config states otherwise than what it begins with."""
-    model = config.model
-    ours = {f.name: getattr(model, f.name) for f in fields(Dimensions)}
-    stated = {name: value for name, value in ours.items() if value not in (0, AS_SIZE)}
+    model, theirs = config.model, _written_out(init.dimensions)
     if model.size != _default("size"):  # a size states all of them
-        stated = asdict(replace(MODELS[model.size], **stated))
-    theirs = asdict(init.dimensions)
-    for each in (stated, theirs):
-        layers = each.get("layers", init.dimensions.layers)
-        if each.get("decoder_layers", 0) == 0 and "layers" in each:
-            each["decoder_layers"] = layers
-    whence = f"model.size {model.size}" if model.size != _default("size") else "the config"
+        whence, stated = f"model.size {model.size}", _written_out(model.dimensions())
+    else:
+        ours = {f.name: getattr(model, f.name) for f in fields(Dimensions)}
+        whence, stated = "the config", {k: v for k, v in ours.items() if v not in (0, AS_SIZE)}
+        if "layers" in stated:
+            stated.setdefault("decoder_layers", stated["layers"])
     return [
         f"model.{name} is {value!r} by {whence}, and the model of init ({init.path}) has {theirs[name]!r}. "
         f"Leave it out, or begin with another."
         for name, value in stated.items()
-        if name in theirs and value != theirs[name]
+        if value != theirs[name]
     ]
+
+
+def _written_out(dimensions: Dimensions) -> dict[str, Any]:
+    """All of them, the decoder's depth by its number."""
+    return {**asdict(dimensions), "decoder_layers": dimensions.of_decoder}
 
 
 def _default(name: str) -> Any:

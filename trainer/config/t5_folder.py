@@ -9,12 +9,13 @@ pytorch_model.bin holds is found out when it is read.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.config.choices import Dimensions
+from trainer.config.choices import ACTIVATIONS, Dimensions
 
 CONFIG, SPIECE = "config.json", "spiece.model"
 WHOLE = {"safetensors": "model.safetensors", "pickle": "pytorch_model.bin"}
@@ -34,7 +35,6 @@ _FIXED: Mapping[str, Any] = {
     "decoder_start_token_id": 0,
     "is_encoder_decoder": True,
 }
-_ACTIVATIONS = {"relu": "relu", "gated-gelu": "gated-gelu"}
 _SIZES = ("d_model", "d_kv", "d_ff", "num_heads", "num_layers", "vocab_size")
 _MOST_HEAD = 10**8  # bytes of a head; that of an 11B model has some 100,000
 _ADVICE = "Allowed are folders of T5, T5 1.1, Flan-T5 and mT5 as transformers writes them."
@@ -135,9 +135,9 @@ def _dimensions(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(found, int) or isinstance(found, bool) or found < 1:
             raise FolderError(f"{folder / CONFIG}: {key} is {found!r}. Allowed is a whole number from 1.")
     activation = config.get("feed_forward_proj", "gated-gelu" if config["model_type"] == "mt5" else "relu")
-    if activation not in _ACTIVATIONS:
+    if activation not in ACTIVATIONS:  # by the same names
         raise FolderError(
-            f"{folder / CONFIG}: feed_forward_proj is {activation!r}. Allowed: {', '.join(_ACTIVATIONS)}."
+            f"{folder / CONFIG}: feed_forward_proj is {activation!r}. Allowed: {', '.join(ACTIVATIONS)}."
         )
     layers = int(config["num_layers"])
     of_decoder = config.get("num_decoder_layers") or layers
@@ -149,7 +149,7 @@ def _dimensions(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "layers": layers,
         "positions": "relative",
         "norm": "rms",
-        "activation": _ACTIVATIONS[activation],
+        "activation": activation,
         "decoder_layers": 0 if of_decoder == layers else int(of_decoder),
     }
 
@@ -243,13 +243,11 @@ def _check_place(file: Path, name: str, tensor: Tensor, size: int) -> None:
             f"{file} has {size:,} bytes, and its tensor {name} ends at byte {tensor.end:,}: the file is cut "
             f"off. Copy it anew."
         )
-    numbers = 1
-    for length in tensor.shape:
-        numbers *= length
-    if tensor.end - tensor.begin != numbers * WIDTHS[tensor.dtype]:
+    needed = math.prod(tensor.shape) * WIDTHS[tensor.dtype]
+    if tensor.end - tensor.begin != needed:
         raise FolderError(
             f"{file}: the tensor {name} has {tensor.end - tensor.begin:,} bytes, and its shape "
-            f"{list(tensor.shape)} of {tensor.dtype} needs {numbers * WIDTHS[tensor.dtype]:,}. Copy it anew."
+            f"{list(tensor.shape)} of {tensor.dtype} needs {needed:,}. Copy it anew."
         )
 
 
