@@ -114,6 +114,7 @@ class SourceChoice:
     pairs: tuple[str, ...] = ()  # it has these, in either direction; empty: only the text can tell
     needs_path: str = ""  # what `data.path` must name; empty: it may be left out
     own_files: bool = False  # `data.path` names files that may be edited between two runs
+    documents: bool = False  # unlabelled text, for an objective
     pieces: Mapping[str, int] = field(default_factory=dict)  # by `data.level`; else 32,000
     longest_tokens: Mapping[str, int] = field(default_factory=dict)  # by `data.level`; else 256
     package: str = ""  # the module of another package that reads it
@@ -187,6 +188,20 @@ def task_of(name: str) -> TaskChoice:
     return TASKS.get(name) or TaskChoice("trainer.tasks.own:from_config")
 
 
+# What is to be written for a piece of unlabelled text (T5 3.1.4 and 3.3). With the first two nothing is
+# corrupted.
+OBJECTIVES = (
+    "prefix-lm",  # the rest of the piece, split at a random point
+    "lm",  # the whole piece, and nothing is read
+    "bert",  # the whole piece, where corrupted tokens are a mask or a random token
+    "deshuffling",  # the whole piece, of which the tokens are read in another order
+    "mass",  # as bert, with masks alone
+    "iid-spans",  # what each sentinel stands for; T5's baseline
+    "iid-drop",  # the tokens that were left out
+    "random-spans",  # as iid-spans, where corrupted tokens stand in spans of a mean length
+)
+SENTINELS = 100  # T5's
+RANDOM_SPANS = "random-spans"  # of text for which a config says nothing (T5 3.7)
 PAIR = r"[a-z]{2,3}-[a-z]{2,3}"
 LEVELS = ("phrases", "sentences")
 POSITIONS = ("sinusoidal", "relative")

@@ -19,6 +19,7 @@ from trainer.config.choices import (
     METRICS,
     MODELS,
     NORMS,
+    OBJECTIVES,
     OFF,
     OPTAX,
     OPTIMIZERS,
@@ -28,6 +29,7 @@ from trainer.config.choices import (
     POSITIONS,
     PREPARED,
     SCHEDULES,
+    SENTINELS,
     SOURCES,
     TASKS,
     Dimensions,
@@ -54,6 +56,19 @@ class DataConfig:
     prefix: str = text("", like="[^\\t\\r\\n]*", words="a text of one line")  # before each input of a task
     source_tokens: int = number(0, at_least=0, below=10**5)  # of a task's input, which is cut; 0: 128
     target_tokens: int = number(0, at_least=0, below=10**5)  # of a task's target, likewise; 0: 32
+    tokens: int = number(0, at_least=0, below=10**13)  # of unlabelled text: the first so many; 0: all
+    sentinels: int = number(SENTINELS, at_least=1, below=10**4)  # ids above the pieces
+    key: str = text("text", like=".+", words="a key of JSON lines")  # under which unlabelled text stands
+    records_share: float = number(0.5, at_least=0, at_most=1)  # of `prose`: English sides of `cldr`
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is to be written for a piece of unlabelled text, and how much of it is corrupted (T5 3.3)."""
+
+    name: str = choice("", ("", *OBJECTIVES))  # "": random-spans, where the source is unlabelled text
+    rate: float = number(0.15, above=0, below=1)  # of the tokens, corrupted
+    span: float = number(3.0, at_least=1, below=10**4)  # of random-spans: the mean length
 
 
 @dataclass(frozen=True)
@@ -191,6 +206,7 @@ class Sections:
     checkpoint_every_steps: int = number(100, at_least=1)
     init: str = text("", like=".*", words="a path")  # a folder to begin with: of a T5, or a run's
     data: DataConfig = DataConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     loss: LossConfig = LossConfig()

@@ -27,8 +27,8 @@ from trainer.config import (
 )
 
 KEYS = (
-    "seed, steps, eval_every_steps, checkpoint_every_steps, init, data, model, optimizer, loss, schedule, "
-    "batch, guidance, score, mesh"
+    "seed, steps, eval_every_steps, checkpoint_every_steps, init, data, objective, model, optimizer, loss, "
+    "schedule, batch, guidance, score, mesh"
 )
 LEARN = "alpha, beta1, beta2, eps, weight_decay, decay_rate, label_smoothing"
 WAYS = "held-out, forward, next-batch, discounted, lagged"
