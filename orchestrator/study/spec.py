@@ -24,6 +24,7 @@ from orchestrator.study.named import STORED, OneOf
 from orchestrator.study.roles import ControlKind as ControlKind
 from orchestrator.study.roles import RowRole as RowRole
 from orchestrator.study.roles import controls_named, role_named
+from orchestrator.study.rungs import Rungs as Rungs
 from orchestrator.study.space import KIND_WORDS
 from orchestrator.study.space import PATH as PATH
 from orchestrator.study.space import Parameter as Parameter
@@ -57,28 +58,6 @@ def _name(value: str, what: str) -> str:
             f"beginning with a letter or digit."
         )
     return value
-
-
-class Rungs(Spec):
-    """Asynchronous successive halving (Li et al., 2018): at each of these steps a run goes on only if its
-    objective is among the best one in `keep_one_in` of those that have reached the step so far.
-
-    A rung is reached with the first report of the objective at its step or later. Who came before depends on
-    how long runs take, so an arm with rungs depends on timing by nature; its report says so.
-    """
-
-    steps: tuple[int, ...] = Field(min_length=1, max_length=100)
-    keep_one_in: int = Field(default=3, ge=2, le=1000)
-
-    @field_validator("steps")
-    @classmethod
-    def _ascending(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
-        if min(steps) < 1 or list(steps) != sorted(set(steps)):
-            raise ValueError(
-                f"rungs.steps is {', '.join(map(str, steps))}. Allowed are whole numbers from 1, each above "
-                f"the one before. Put them in order, each once."
-            )
-        return steps
 
 
 class Arm(Spec):
