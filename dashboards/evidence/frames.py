@@ -180,7 +180,7 @@ class Frame:
 
     def searches(self) -> list[Arm]:
         """The arms whose runs are compared to choose one: no confirmations, no repetitions on fresh seeds."""
-        return [a for a in self.spec.arms if not (self.spec.confirms(a) or a.fresh_seeds)]
+        return [a for a in self.spec.compared if not (self.spec.confirms(a) or a.fresh_seeds)]
 
     def spent(self, arm: Arm, of: Callable[[Trial], float]) -> float:
         """What one choice of the arm cost: all runs that led to it, in the mean over its replicates; those of

@@ -86,7 +86,7 @@ def table(frame: Frame, *, metric: str | None = None, speedups: Sequence[RowSpee
     known = {(s.row, s.column): s for s in (speedup.speedups(frame) if speedups is None else speedups)}
     theirs = paper.beside(frame, metric)
     arms = sorted(
-        (a for a in frame.spec.arms if not frame.spec.confirms(a)), key=lambda a: a.phase != "search"
+        (a for a in frame.spec.compared if not frame.spec.confirms(a)), key=lambda a: a.phase != "search"
     )
     rows = tuple(_row(frame, name, metric, theirs, known) for name in dict.fromkeys(map(frame.row_of, arms)))
     speedup_in = _speedup_in(frame, {column for _, column in known})

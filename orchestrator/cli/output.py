@@ -259,7 +259,7 @@ def summary(view: Overview) -> str:
     if view.failure:
         return f"✗ {view.name}: {view.failure[0].lower()}{view.failure[1:]}"
     parts = [f"{view.name}: {view.status}", f"{view.ended} of {view.requested} runs ended"]
-    phases = ("search", "confirm", "control")
+    phases = ("prepare", "search", "confirm", "control")
     of_each = [f"{view.count(phase)} {phase}" for phase in phases if view.count(phase)]
     if len(of_each) > 1:
         parts[-1] += f" ({', '.join(of_each)})"

@@ -29,7 +29,8 @@ def ending(
     `lags` is stopped, however its attempt ended, unless it had run to its end before it heard of that."""
     clocks = ended.outcome.clocks if ended.outcome and ended.outcome.clocks else attempt.clocks
     if ended.outcome is not None:
-        made = _of_outcome(ended.outcome, spec=spec, at=at)
+        prepares = spec.arm(trial.arm).phase == "prepare"
+        made = _of_outcome(ended.outcome, spec=spec, prepares=prepares, at=at)
     elif ended.how == "raised":
         made = Ending(
             AttemptState.FAILED, TrialState.FAILED, at, reason=ended.reason, traceback=ended.traceback
@@ -55,7 +56,7 @@ def ending(
     )
 
 
-def _of_outcome(outcome: Outcome, *, spec: StudySpec, at: float) -> Ending:
+def _of_outcome(outcome: Outcome, *, spec: StudySpec, prepares: bool, at: float) -> Ending:
     value = outcome.values.get(spec.objective.metric)
     finite = value is not None and math.isfinite(value)
     attempt_state, trial_state = {
@@ -65,13 +66,13 @@ def _of_outcome(outcome: Outcome, *, spec: StudySpec, at: float) -> Ending:
         "preempted": (AttemptState.PREEMPTED, TrialState.WAITING),
     }[outcome.status]
     reason = outcome.reason
-    if outcome.status == "completed" and value is None:
+    if outcome.status == "completed" and value is None and not prepares:
         reported = ", ".join(sorted(outcome.values)) or "nothing"
         reason = (
             f"The run reported no {spec.objective.metric!r}, the study's objective; it reported: {reported}."
         )
         attempt_state, trial_state = AttemptState.FAILED, TrialState.FAILED
-    elif outcome.status == "completed" and not finite:
+    elif outcome.status == "completed" and value is not None and not finite:
         reason = f"The run ended with {spec.objective.metric} = {value}."
         attempt_state, trial_state = AttemptState.DIVERGED, TrialState.DIVERGED
     counts = trial_state in (TrialState.COMPLETED, TrialState.STOPPED)

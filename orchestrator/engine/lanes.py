@@ -111,7 +111,7 @@ class Lane:
         """Why there is nothing that its trial could take, though all that it follows has ended; "" if not."""
         if self.source is None or not self.sources_done:
             return ""
-        if self.source.best is None:
+        if self.source.best is None and self.source.arm.phase != "prepare":
             return f"No valid result in {self.source.arm.name}, which it follows."
         if self.followed_run(index) is None:
             return f"No valid result in run {index} of {self.source.arm.name}, from which it starts."
@@ -184,11 +184,12 @@ class Lane:
         diverged = trial.state is TrialState.DIVERGED
         if self.searcher.uses_history:
             self.history[trial.index] = Observation(trial.index, trial.point, trial.value, diverged)
-        if trial.state is TrialState.COMPLETED and trial.value is not None:
-            if self.remembers:
-                self.results[trial.index] = trial
-            if self._beats(trial):
-                self.best = trial
+        prepared = trial.state is TrialState.COMPLETED and self.arm.phase == "prepare"
+        valued = trial.state is TrialState.COMPLETED and trial.value is not None
+        if self.remembers and (prepared or valued):
+            self.results[trial.index] = trial
+        if valued and self._beats(trial):
+            self.best = trial
 
     def useless(self, trial: TrialRow, best_before: TrialRow | None) -> TrialRow | None:
         """Whose parameters nobody needs after this end: the best so far and confirmations stay, the rest by

@@ -105,7 +105,7 @@ class Overview:
 
     @property
     def no_valid_result(self) -> bool:
-        return self.ended > 0 and all(line.best is None for line in self.arms)
+        return self.ended > 0 and all(line.best is None for line in self.arms if line.phase != "prepare")
 
     def to_dict(self) -> dict[str, Any]:
         """One object for scripts: `trials` are search trials; confirmations and controls stand apart."""

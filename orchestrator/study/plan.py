@@ -19,7 +19,7 @@ from orchestrator.ground.errors import BadSpec
 from orchestrator.study.after import POOLED
 from orchestrator.study.spec import Arm, Phase, StudySpec, Take
 
-PHASES: tuple[Phase, ...] = ("search", "confirm", "control")
+PHASES: tuple[Phase, ...] = ("prepare", "search", "confirm", "control")
 MOST_SCHEDULED = 100_000  # runs, about a second; beyond this the wall clock is not predicted
 # Paths at which any value costs a run about as much as another.
 COST_THE_SAME = frozenset(
@@ -94,6 +94,7 @@ class Plan:
     search: Cost
     confirm: Cost
     control: Cost
+    prepare: Cost
     total: Cost
     wall_hours: float | None
     notes: tuple[str, ...] = ()  # what is unknown or doubtful, and why
@@ -114,7 +115,8 @@ class Plan:
         return rows + [(name, "", "", *_cells(cost, ""), "") for name, cost in totals]
 
     def of(self, phase: Phase) -> Cost:
-        return {"search": self.search, "confirm": self.confirm, "control": self.control}[phase]
+        of_each: dict[Phase, Cost] = {"search": self.search, "confirm": self.confirm}
+        return (of_each | {"control": self.control, "prepare": self.prepare})[phase]
 
 
 def plan(spec: StudySpec, *, slots: int, notes: Sequence[str] = ()) -> Plan:
@@ -142,6 +144,7 @@ def plan(spec: StudySpec, *, slots: int, notes: Sequence[str] = ()) -> Plan:
         search=_summed([a for a in arms if a.phase == "search"]),
         confirm=_summed([a for a in arms if a.phase == "confirm"]),
         control=_summed([a for a in arms if a.phase == "control"]),
+        prepare=_summed([a for a in arms if a.phase == "prepare"]),
         total=total,
         wall_hours=None if gaps else _wall_hours(arms, slots=slots),
         notes=(*gaps, *notes),

@@ -24,13 +24,16 @@ from orchestrator.study.named import STORED, OneOf
 from orchestrator.study.roles import ControlKind as ControlKind
 from orchestrator.study.roles import RowRole as RowRole
 from orchestrator.study.roles import controls_named, role_named
+from orchestrator.study.rungs import Rungs as Rungs
 from orchestrator.study.space import KIND_WORDS
 from orchestrator.study.space import PATH as PATH
 from orchestrator.study.space import Parameter as Parameter
 from orchestrator.study.strict import LATER as LATER
 from orchestrator.study.strict import Spec as Spec
 
-Phase = Literal["search", "confirm", "control"]
+# prepare: its runs are what others begin with (take: checkpoint). They are compared with nothing, stand in no
+# row and need not report the objective.
+Phase = Literal["search", "confirm", "control", "prepare"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,79}")
 MOST_TRIALS = 1_000_000  # of an arm in one replicate
@@ -55,28 +58,6 @@ def _name(value: str, what: str) -> str:
             f"beginning with a letter or digit."
         )
     return value
-
-
-class Rungs(Spec):
-    """Asynchronous successive halving (Li et al., 2018): at each of these steps a run goes on only if its
-    objective is among the best one in `keep_one_in` of those that have reached the step so far.
-
-    A rung is reached with the first report of the objective at its step or later. Who came before depends on
-    how long runs take, so an arm with rungs depends on timing by nature; its report says so.
-    """
-
-    steps: tuple[int, ...] = Field(min_length=1, max_length=100)
-    keep_one_in: int = Field(default=3, ge=2, le=1000)
-
-    @field_validator("steps")
-    @classmethod
-    def _ascending(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
-        if min(steps) < 1 or list(steps) != sorted(set(steps)):
-            raise ValueError(
-                f"rungs.steps is {', '.join(map(str, steps))}. Allowed are whole numbers from 1, each above "
-                f"the one before. Put them in order, each once."
-            )
-        return steps
 
 
 class Arm(Spec):
@@ -139,6 +120,11 @@ class Arm(Spec):
             raise ValueError(
                 f"arm {self.name}: the grid has {self.grid_size} points and trials is {self.trials}. "
                 f"Make trials {self.grid_size}, or change the values."
+            )
+        if self.phase == "prepare" and self.space:
+            raise ValueError(
+                f"arm {self.name}: its phase is 'prepare' and it has a space. Its runs are compared with "
+                f"nothing, so none can be chosen. Drop the space, or make the phase 'search'."
             )
         if self.control is not None and self.phase != "control":
             raise ValueError(
@@ -304,11 +290,17 @@ class StudySpec(Spec):
                     f"runs the same configuration again: take 'config', or make its phase 'control'."
                 )
             self._one_run_each(arm)
+            self._of_the_prepared(arm)
         self._seeds_apart()
         if self.claim is not None:
             for side in (self.claim.challenger, self.claim.incumbent):
                 if side not in names:
                     raise ValueError(f"The claim names an arm {side!r}; the arms are: {', '.join(names)}.")
+                if self.arm(side).phase == "prepare":
+                    raise ValueError(
+                        f"The claim names {side!r}, whose phase is 'prepare'. Its runs are compared with "
+                        f"nothing. Name arms of another phase."
+                    )
             self._one_goal(self.claim)
             sides = self.cells(self.arm(self.claim.challenger), self.arm(self.claim.incumbent))
             if objection := self.claim.objection(len(sides), goal=self.goal_of(self.claim.metric)):
@@ -324,6 +316,16 @@ class StudySpec(Spec):
                 f"arm {arm.name}: trials is {arm.trials}, and each starts from the run of its number in "
                 f"{arm.after.arm}, which has {there}. Allowed are at most {there}; or give {arm.after.arm} "
                 f"one trial, from which all start."
+            )
+
+    def _of_the_prepared(self, arm: Arm) -> None:
+        if arm.after is None or arm.after.take == "checkpoint":
+            return
+        prepared = next((name for name in arm.after.arms if self.arm(name).phase == "prepare"), None)
+        if prepared is not None:
+            raise ValueError(
+                f"arm {arm.name}: it takes {arm.after.take!r} of {prepared}, whose phase is 'prepare'. "
+                f"Allowed is take 'checkpoint': its runs are compared with nothing, so none is the best."
             )
 
     def _one_goal(self, claim: Claim) -> None:
@@ -351,6 +353,11 @@ class StudySpec(Spec):
                 f"{self.seeds.fresh} to {last - 1} overlap. Move seeds.fresh above the search seeds."
             )
 
+    @property
+    def compared(self) -> tuple[Arm, ...]:
+        """All arms but those whose runs only prepare others'."""
+        return tuple(arm for arm in self.arms if arm.phase != "prepare")
+
     def arm(self, name: str) -> Arm:
         return next(a for a in self.arms if a.name == name)
 
@@ -359,12 +366,12 @@ class StudySpec(Spec):
 
     def columns(self) -> tuple[str, ...]:
         """The table's columns in order; ("*",) where no arm names one."""
-        named = dict.fromkeys(arm.column for arm in self.arms if arm.column != "*")
+        named = dict.fromkeys(a.column for a in self.arms if a.column != "*" and a.phase != "prepare")
         return tuple(named) or ("*",)
 
     def arm_at(self, row: str, column: str) -> Arm | None:
         """The searching or controlling arm of a cell; an arm of column "*" stands in all of them."""
-        here = [a for a in self.arms if not self.confirms(a) and self.row_of(a) == row]
+        here = [a for a in self.compared if not self.confirms(a) and self.row_of(a) == row]
         ranked = sorted((a for a in here if a.column in (column, "*")), key=lambda a: a.column != column)
         return ranked[0] if ranked else None
 

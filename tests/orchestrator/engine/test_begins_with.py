@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dashboards.evidence import frames, tables
 from orchestrator.backends.simulated import Fault
 from orchestrator.engine.checks import require_runnable
 from orchestrator.engine.inherit import taken
 from orchestrator.engine.requests import closed
 from orchestrator.ground.errors import BadSpec
-from orchestrator.ledger.records import TrialRow, TrialState
+from orchestrator.ledger.records import StudyState, TrialRow, TrialState
 from orchestrator.runs.folders import Storage
 from orchestrator.study.plan import plan
 from orchestrator.study.spec import StudySpec
@@ -264,3 +265,73 @@ def test_the_trainer_s_second_arm_begins_with_the_first_one_s_parameters(
     with np.load(folder / "params.npz") as kept:
         assert kept.files
     assert not (folder.parent.parent / second.trial_id / "attempt-1" / "params.npz").exists()
+
+
+# -- runs that prepare others -------------------------------------------------------------------------------
+
+
+def preparing(**first: Any) -> StudySpec:
+    """Pretraining reports losses, and the tasks after it a score, by which the study judges."""
+    objective = {"metric": "score", "goal": "maximize"}
+    of = arms(
+        {"phase": "prepare", **first}, config={"data": {"task": "numbers"}}, row="base", column="numbers"
+    )
+    return spec_from_dict({**small_study().model_dump(), "objective": objective, "arms": of, "claim": None})
+
+
+def test_a_run_that_prepares_others_need_not_report_the_objective(tmp_path: Path) -> None:
+    place, trials = ran(tmp_path, preparing())
+    assert {(t.state, t.value) for t in trials["pretrain"]} == {(TrialState.COMPLETED, None)}
+    assert all("dev_loss" in t.values for t in trials["pretrain"])
+    for first, second in zip(trials["pretrain"], trials["finetune"], strict=True):
+        assert second.config["init"] == f"runs:s1/{first.trial_id}/attempt-1"
+        assert second.value is not None
+    assert place.store.study("s1").state == StudyState.COMPLETED
+
+
+def test_another_runs_lack_of_the_objective_is_a_failure(tmp_path: Path) -> None:
+    _, trials = ran(tmp_path, preparing(phase="search"))
+    assert {t.state for t in trials["pretrain"]} == {TrialState.FAILED}
+    assert "reported no 'score'" in trials["pretrain"][0].reason
+
+
+def test_it_stands_in_no_row_and_no_column_and_is_planned_apart(tmp_path: Path) -> None:
+    spec = preparing(column="text")
+    place, _ = ran(tmp_path, spec)
+    assert spec.columns() == ("numbers",)
+    assert spec.compared == (spec.arm("finetune"),)
+    planned = plan(spec, slots=1)
+    assert (planned.prepare.runs, planned.search.runs, planned.total.runs) == (3, 3, 6)
+    assert [row.name for row in tables.table(frames.read(place.store, "s1")).rows] == ["base"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sentence"),
+    [
+        (
+            {"phase": "prepare", "method": "random", "space": [ALPHA]},
+            {},
+            "arm pretrain: its phase is 'prepare' and it has a space. Its runs are compared with nothing, so "
+            "none can be chosen. Drop the space, or make the phase 'search'.",
+        ),
+        (
+            {"phase": "prepare"},
+            {"after": {"arm": "pretrain", "take": "config"}},
+            "arm finetune: it takes 'config' of pretrain, whose phase is 'prepare'. Allowed is take "
+            "'checkpoint': its runs are compared with nothing, so none is the best.",
+        ),
+    ],
+)
+def test_what_cannot_be_prepared_is_refused(
+    first: dict[str, Any], second: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(BadSpec) as refusal:
+        study(first, **second)
+    assert sentence in str(refusal.value)
+
+
+def test_a_claim_names_no_arm_that_prepares() -> None:
+    claim = {"text": "", "challenger": "finetune", "incumbent": "pretrain"}
+    with pytest.raises(BadSpec) as refusal:
+        spec_from_dict({**study({"phase": "prepare"}).model_dump(), "claim": claim})
+    assert "The claim names 'pretrain', whose phase is 'prepare'." in str(refusal.value)
