@@ -20,6 +20,7 @@ from trainer.config.choices import (
 from trainer.config.learnable import COURSES, IN_LOSS, LEARNABLE
 from trainer.config.reading import problems_among
 from trainer.config.sections import Sections
+from trainer.config.text_conflicts import of_text
 
 # Of `guidance`: what not every estimator reads.
 _ESTIMATORS_OWN = tuple(dict.fromkeys(name for each in ESTIMATORS.ours.values() for name in each.settings))
@@ -28,7 +29,17 @@ _ESTIMATORS_OWN = tuple(dict.fromkeys(name for each in ESTIMATORS.ours.values() 
 def disagreements(config: Sections) -> list[str]:
     return [
         problem
-        for checked in (_cadence, _vocabulary, _data, _task, indivisible, _optimizer, _course, _guidance)
+        for checked in (
+            _cadence,
+            _vocabulary,
+            _data,
+            _task,
+            of_text,
+            indivisible,
+            _optimizer,
+            _course,
+            _guidance,
+        )
         # The dimensions of a model to begin with are known once it has been looked at.
         if not (config.init and checked is indivisible)
         for problem in checked(config)
@@ -86,6 +97,8 @@ def _vocabulary(config: Sections) -> list[str]:
 def _task(config: Sections) -> list[str]:
     """What goes with a task alone, and what never does."""
     data, metrics = config.data, config.score.metrics
+    if config.reads_text():
+        return []
     if not data.task:
         stated = {
             f"data.{name}": getattr(data, name) for name in ("prefix", "source_tokens", "target_tokens")

@@ -28,11 +28,13 @@ from trainer.config.choices import (
     PAIR,
     POSITIONS,
     PREPARED,
+    RANDOM_SPANS,
     SCHEDULES,
     SENTINELS,
     SOURCES,
     TASKS,
     Dimensions,
+    source_of,
 )
 from trainer.config.learnable import IN_LOSS, LEARNABLE
 from trainer.config.reading import choice, number, table, text
@@ -225,6 +227,16 @@ class Sections:
         value: float | None = getattr(getattr(self, section), inside[0], None) if len(inside) == 1 else None
         known = OPTIMIZERS.get(self.optimizer.name)
         return 0.0 if value is None and known and known.numbers.get(name) == 0.0 else value
+
+    def reads_text(self) -> bool:
+        """Is it unlabelled text, for an objective? A prepared set is where the config names one."""
+        source = self.data.source
+        prepared = source not in SOURCES
+        return not self.data.task and (bool(self.objective.name) if prepared else source_of(source).documents)
+
+    def objective_name(self) -> str:
+        """Of unlabelled text."""
+        return self.objective.name or RANDOM_SPANS
 
     def keeps_no_momentum(self) -> bool:
         """Adafactor with a beta1 that is 0 and stays so, T5's default: another program, without the first

@@ -100,8 +100,7 @@ def guidance_rows(config: TrainConfig, train: Examples) -> int:
 def open_tokens(config: TrainConfig, *, home: Path, given: Given | None = None) -> Tokens:
     """The text of a config as tokens; from memory, from disk, or made now. `given`: a vocabulary that is not
     to be learned from it."""
-    written = (*_written(config.data), *(_stat_of(given.file) if given else ()))
-    return _opened(config.data, home, config.batch.sentences, given, written)
+    return _opened(config.data, home, config.batch.sentences, given, written(config.data, given))
 
 
 def longest_tokens(data: DataConfig) -> int:
@@ -121,8 +120,12 @@ def task_tokens(data: DataConfig) -> tuple[int, int] | None:
     return data.source_tokens or SOURCE_TOKENS, data.target_tokens or TARGET_TOKENS
 
 
-def _written(data: DataConfig) -> tuple[tuple[str, int, int], ...]:
-    """What changes when somebody writes a user's own files anew: their sizes and times."""
+def written(data: DataConfig, given: Given | None) -> tuple[tuple[str, int, int], ...]:
+    """What changes when somebody writes a user's own files anew, or a vocabulary: their sizes and times."""
+    return (*_text_written(data), *(_stat_of(given.file) if given else ()))
+
+
+def _text_written(data: DataConfig) -> tuple[tuple[str, int, int], ...]:
     embedded = data.task in TASKS and not TASKS[data.task].needs_path
     if embedded or not (data.task or source_of(data.source).own_files):
         return ()

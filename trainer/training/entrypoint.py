@@ -152,6 +152,8 @@ def shape_key(config: Mapping[str, Any]) -> str:
     shaping["smooths"] = bool(whole.starts_in_loss())
     shaping["curves"] = room_for(whole.steps)
     shaping["per group"] = sorted(n for n, own in whole.guidance.hypers.items() if own.get("per_group"))
+    if whole.reads_text():
+        shaping["objective"] = data["objective"]
     text = json.dumps(shaping, sort_keys=True)
     return f"{whole.model.size}-{whole.guidance.estimator}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
