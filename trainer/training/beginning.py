@@ -48,7 +48,7 @@ def given_vocabulary(config: TrainConfig) -> Given | None:
         return None
     if file is None:
         raise FolderError(f"{config.init} has no {SPIECE}. Name a vocabulary in data.vocabulary_path.")
-    return Given(file, 0 if init is None else _rows_of(init))
+    return Given(file, 0 if init is None else _rows_of(init), config.data.sentinels)
 
 
 def _rows_of(init: Init) -> int:
