@@ -249,8 +249,8 @@ def _no_longer_than(most_bytes: int, stream: Any, file: Path) -> Iterator[bytes]
         at += 1
         if len(line) > most_bytes:
             raise DataError(
-                f"{file}, line {at}: it has more than {most_bytes:,} bytes. Allowed is at most so many: break it "
-                f"into several lines."
+                f"{file}, line {at}: it has more than {most_bytes:,} bytes. Allowed is at most so many: "
+                f"break it into several lines."
             )
         yield line
 

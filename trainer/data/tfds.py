@@ -104,8 +104,8 @@ def documents(name: str, split: str, *, data_dir: str | Path = "") -> Records:
     row = rows[0]
     if not isinstance(row.get(TEXT), str):
         raise DataError(
-            f"The rows of {name} have {', '.join(sorted(row))}. Allowed is a set whose rows have a {TEXT}, such "
-            f"as c4/en."
+            f"The rows of {name} have {', '.join(sorted(row))}. Allowed is a set whose rows have a {TEXT}, "
+            f"such as c4/en."
         )
     return rows
 
