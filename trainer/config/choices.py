@@ -139,6 +139,20 @@ SOURCES = Registry(
             "files (path/train for train.de and train.en).",
             own_files=True,
         ),
+        "prose": SourceChoice(
+            "trainer.data.documents:from_prose",
+            "unlabelled: docstrings of Python and packages, and English of cldr; nothing to download",
+            documents=True,
+            pieces=dict.fromkeys(("phrases", "sentences"), 2_000),
+        ),
+        "text": SourceChoice(
+            "trainer.data.documents:from_text",
+            "unlabelled: your own text, at --path: a document on each line, JSON lines with a text, or a\n"
+            "folder of such files; each may end in .gz, .bz2 or .xz",
+            needs_path="Name a text with a document on each line, JSON lines, or a folder of such files.",
+            own_files=True,
+            documents=True,
+        ),
         "wmt19": SourceChoice(
             "trainer.data.sources:from_wmt19",
             "the paper's text, prepared by TensorFlow Datasets in --data-dir",
@@ -147,7 +161,8 @@ SOURCES = Registry(
         ),
     },
 )
-PREPARED = r"tfds:[\w/.-]+"  # any other translation set of TensorFlow Datasets, prepared
+PREPARED_BY = "tfds:"
+PREPARED = r"tfds:[\w/.-]+"  # any other set of TensorFlow Datasets, prepared: translations, or documents
 
 
 def source_of(name: str) -> SourceChoice:

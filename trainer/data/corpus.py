@@ -168,19 +168,24 @@ def _test(
 
     def test(why: str) -> Pairs:
         opened = fetch() if fetch else here
-        line: dict[str, Any] = {"unix_s": round(time.time(), 3), "corpus": source.name, "why": why}
-        line["fingerprint"] = fingerprint
+        more: dict[str, Any] = {}
         if trained_on is not None:
-            line["overlap"] = int(np.isin(filters.survey(opened).source, trained_on).sum())
-        name = hashlib.sha256(json.dumps([source.name, fingerprint, why]).encode()).hexdigest()[:24]
-        file = home / OPENINGS / f"{name}.json"
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with whole(file) as unfinished:
-                unfinished.write_text(json.dumps(line), encoding="utf-8")
+            more["overlap"] = int(np.isin(filters.survey(opened).source, trained_on).sum())
+        write_opening(home, source.name, fingerprint, why, **more)
         return opened
 
     return test
+
+
+def write_opening(home: Path, name: str, fingerprint: str, why: str, **more: Any) -> None:
+    """That a test split was opened; once for each reason."""
+    line = {"unix_s": round(time.time(), 3), "corpus": name, "why": why, "fingerprint": fingerprint, **more}
+    key = hashlib.sha256(json.dumps([name, fingerprint, why]).encode()).hexdigest()[:24]
+    file = home / OPENINGS / f"{key}.json"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with whole(file) as unfinished:
+            unfinished.write_text(json.dumps(line), encoding="utf-8")
 
 
 def _fingerprint(surveys: Mapping[str, Survey], *, told: str) -> str:

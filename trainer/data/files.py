@@ -23,7 +23,7 @@ from trainer.data.contract import DataError
 _OPENERS: Mapping[str, Any] = MappingProxyType(
     {"": open, ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 )
-_JSON = (".jsonl", ".ndjson", ".json")
+JSON = (".jsonl", ".ndjson", ".json")
 _TABBED = (".tsv", ".txt")
 # How people name the splits in a folder.
 _NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -105,7 +105,7 @@ def _folder(place: Path, sides: _Sides) -> dict[str, Files]:
 
 def _texts(prefix: Path, languages: tuple[str, str]) -> list[Files]:
     """Each text that begins so: a file, or two aligned ones."""
-    found: list[Files] = [file for ending in (*_TABBED, *_JSON) if (file := _on_disk(prefix, ending))]
+    found: list[Files] = [file for ending in (*_TABBED, *JSON) if (file := _on_disk(prefix, ending))]
     sides = [_on_disk(prefix, f".{language}") for language in languages]
     if sides[0] and sides[1]:
         found.append((sides[0], sides[1]))
@@ -138,7 +138,7 @@ def _only(found: list[Files], place: Path) -> Files:
 def _read(text: Files, sides: _Sides) -> Text:
     if not isinstance(text, Path):
         pairs = _aligned(*text, sides)
-    elif text.name.removesuffix(_compression(text)).endswith(_JSON):
+    elif is_json(text):
         pairs = _json_lines(text, sides)
     else:
         pairs = _tabbed(text, sides)
@@ -232,13 +232,27 @@ def _holds(value: Any, keys: Iterable[str]) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(key), str) for key in keys)
 
 
-def lines(file: Path) -> Iterator[str]:
-    """The lines of a text, which may be compressed."""
+def lines(file: Path, *, most_bytes: int = 0) -> Iterator[str]:
+    """The lines of a text, which may be compressed. One of more than `most_bytes`, where that is not 0, is
+    refused before it is in memory."""
     try:
         with _OPENERS[_compression(file)](file, "rb") as stream:
-            yield from text_lines(stream, str(file))
+            limited = _no_longer_than(most_bytes, stream, file) if most_bytes else stream
+            yield from text_lines(limited, str(file))
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise DataError(f"{file} cannot be read: {error}. Check its rights, and that it is whole.") from None
+
+
+def _no_longer_than(most_bytes: int, stream: Any, file: Path) -> Iterator[bytes]:
+    at = 0
+    while line := stream.readline(most_bytes + 1):
+        at += 1
+        if len(line) > most_bytes:
+            raise DataError(
+                f"{file}, line {at}: it has more than {most_bytes:,} bytes. Allowed is at most so many: "
+                f"break it into several lines."
+            )
+        yield line
 
 
 def text_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
@@ -276,6 +290,16 @@ def _bare(line: bytes) -> str:
 def _if_bare(line: str) -> str:
     """What else may be wrong with a line that cannot be read."""
     return f" It has {_bare(line.encode())} in it. {_CARRIAGE_RETURNS}" if "\r" in line else ""
+
+
+def ending_of(file: Path) -> str:
+    """Such as .jsonl, whether or not the file is compressed."""
+    return Path(file.name.removesuffix(_compression(file))).suffix
+
+
+def is_json(file: Path) -> bool:
+    """Has it an object on each line?"""
+    return ending_of(file) in JSON
 
 
 def _compression(file: Path) -> str:

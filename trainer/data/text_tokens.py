@@ -13,15 +13,16 @@ import numpy as np
 from trainer.config import DataConfig, TrainConfig
 from trainer.config.choices import SOURCE_TOKENS
 from trainer.config.noise_lengths import WITH_MASK, WITH_SENTINELS, Lengths, lengths
-from trainer.config.registry import code
 from trainer.config.sections import ObjectiveConfig
 from trainer.data import denoising
 from trainer.data.batches import Batch
 from trainer.data.contract import DataError
 from trainer.data.denoising import Denoised, Denoiser
+from trainer.data.digests import stamps_of
 from trainer.data.objectives import Noise
 from trainer.data.streams import Text
-from trainer.data.tokens import EVALUATED_AT_A_TIME, written
+from trainer.data.text import open_text
+from trainer.data.tokens import EVALUATED_AT_A_TIME
 from trainer.data.vocabulary import UNKNOWN, Given, Vocabulary
 
 
@@ -84,7 +85,16 @@ def open_text_tokens(config: TrainConfig, *, home: Path, given: Given | None = N
         sentinels=data.sentinels,
     )
     guide_tokens = denoising.rows_of(long, **_sizes(config)) * long.pieces * long.raw
-    return _opened(data, name, objective, long, home, guide_tokens, given, written(data, given))
+    return _opened(
+        data,
+        name,
+        objective,
+        long,
+        home,
+        guide_tokens,
+        given,
+        stamps_of(data, *([given.file] if given else [])),
+    )
 
 
 @functools.lru_cache(maxsize=2)  # the next run of a warm process is nearly always on the same text
@@ -112,9 +122,3 @@ def _opened(
         objective.rate, objective.span, np.array(words.sentinels, np.int32), ordinary.astype(np.int32)
     )
     return TextTokens(text, Denoiser(name, long, noise))
-
-
-def open_text(data: DataConfig, *, home: Path, guide_tokens: int, given: Given | None) -> Text:
-    """The text that a config names, with at least so many tokens in its guide split where it has them."""
-    text: Text = code("trainer.data.text:open_text")(data, home=home, guide_tokens=guide_tokens, given=given)
-    return text

@@ -6,7 +6,6 @@ What is 0 in a config's data is decided here, by the source.
 from __future__ import annotations
 
 import functools
-import glob
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from trainer.config import DataConfig, TrainConfig
-from trainer.config.choices import LAST, SOURCE_TOKENS, TARGET_TOKENS, TASKS, source_of
+from trainer.config.choices import LAST, SOURCE_TOKENS, TARGET_TOKENS, source_of
 from trainer.data import splits
 from trainer.data.batches import Batch, Bucketed, held_out_batch
 from trainer.data.contract import Corpus
 from trainer.data.corpus import open_corpus
+from trainer.data.digests import stamps_of
 from trainer.data.examples import Examples, examples
 from trainer.data.packing import Packed, whole_split
 from trainer.data.vocabulary import Beginnings, Given, TooManyPieces, Vocabulary, vocabulary
@@ -100,7 +100,8 @@ def guidance_rows(config: TrainConfig, train: Examples) -> int:
 def open_tokens(config: TrainConfig, *, home: Path, given: Given | None = None) -> Tokens:
     """The text of a config as tokens; from memory, from disk, or made now. `given`: a vocabulary that is not
     to be learned from it."""
-    return _opened(config.data, home, config.batch.sentences, given, written(config.data, given))
+    written = stamps_of(config.data, *([given.file] if given else []))
+    return _opened(config.data, home, config.batch.sentences, given, written)
 
 
 def longest_tokens(data: DataConfig) -> int:
@@ -118,28 +119,6 @@ def task_tokens(data: DataConfig) -> tuple[int, int] | None:
     if not data.task:
         return None
     return data.source_tokens or SOURCE_TOKENS, data.target_tokens or TARGET_TOKENS
-
-
-def written(data: DataConfig, given: Given | None) -> tuple[tuple[str, int, int], ...]:
-    """What changes when somebody writes a user's own files anew, or a vocabulary: their sizes and times."""
-    return (*_text_written(data), *(_stat_of(given.file) if given else ()))
-
-
-def _text_written(data: DataConfig) -> tuple[tuple[str, int, int], ...]:
-    embedded = data.task in TASKS and not TASKS[data.task].needs_path
-    if embedded or not (data.task or source_of(data.source).own_files):
-        return ()
-    path = Path(data.path or data.task).expanduser()
-    beginnings = path.parent.glob(f"{glob.escape(path.name)}.*")
-    files = path.iterdir() if path.is_dir() else (path, *beginnings)
-    return tuple(sorted(stat for file in files for stat in _stat_of(file)))
-
-
-def _stat_of(file: Path) -> tuple[tuple[str, int, int], ...]:
-    if not file.is_file():
-        return ()
-    of = file.stat()
-    return ((str(file), of.st_size, of.st_mtime_ns),)
 
 
 @functools.lru_cache(maxsize=2)  # the next run of a warm process is nearly always on the same text

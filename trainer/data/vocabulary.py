@@ -26,6 +26,7 @@ SENTINEL = "<extra_id_{}>"
 _ROWS_DIVIDE_BY = 128
 SPACE = "\u2581"  # what SentencePiece writes for one, before a word
 LEARNED_FROM = 500_000  # pairs at most, evenly spread: more change little and take minutes
+MOST_LETTERS = 1_000  # of 4 bytes at most, of a sentence: SentencePiece leaves out those above 4,192 bytes
 SETTINGS: Mapping[str, Any] = {
     "model_type": "unigram",
     "character_coverage": 1.0,
@@ -126,8 +127,6 @@ class Beginnings:
     """Pairs with no more of each side than a vocabulary is learned from: SentencePiece leaves out sentences
     of more than 4,192 bytes, and would know nothing of a task whose inputs are all longer."""
 
-    MOST_LETTERS = 1_000  # of 4 bytes at most
-
     def __init__(self, pairs: Pairs) -> None:
         self._pairs = pairs
 
@@ -136,7 +135,7 @@ class Beginnings:
 
     def __getitem__(self, index: int) -> tuple[str, str]:
         source, target = self._pairs[index]
-        return source[: self.MOST_LETTERS], target[: self.MOST_LETTERS]
+        return source[:MOST_LETTERS], target[:MOST_LETTERS]
 
 
 class TooManyPieces(DataError):
@@ -159,7 +158,7 @@ def vocabulary(pairs: Pairs, *, size: int, fingerprint: str, home: Path) -> Voca
     path = home / f"vocabulary-{size}-{key[:16]}.model"
     if not path.exists():
         home.mkdir(parents=True, exist_ok=True)
-        write_whole(path, _trained(_sample(pairs), size=size))
+        write_whole(path, learned(_sample(pairs), size=size))
     return _read(path)
 
 
@@ -174,7 +173,8 @@ def _sample(pairs: Pairs) -> Iterator[str]:
         yield from pairs[i]
 
 
-def _trained(sentences: Iterator[str], *, size: int) -> bytes:
+def learned(sentences: Iterator[str], *, size: int) -> bytes:
+    """A SentencePiece model."""
     import sentencepiece
 
     model = io.BytesIO()
