@@ -5,6 +5,9 @@ momentum, at a constant learning rate of 0.001. Whoever names no weights and no 
 random ones and the embedded task `numbers`, at the best learning rate of a grid: on two seeds that no study
 trains on, of 1, 2, 4, 8 and 16 times T5's rate, in runs of 240 steps. Without momentum the scores were 66,
 70, 77, 79 and 80, with a β1 of .9 they were 64, 70, 76, 80 and 80; the dev loss is lowest at 8 times in both.
+
+Pretraining in short runs has four times the paper's .01, the best of .02, .04 and .08 without momentum: on two
+seeds that no study trains on, in 480 steps of 8 rows, the dev losses were 3.868, 3.720 and 4.014.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from studies.parts import LENGTHS, OVER_PLAIN, REACH, REACHES, Size, cadence
 METRIC = "score"  # the mean of the task's metrics, in percent
 RATE = 1e-3  # T5's, for its weights
 RANDOM_RATE = 8e-3
-TEXT_RATE, TEXT_WARMUP = 0.02, 10  # of pretraining in short runs: constant for a tenth of the steps
+TEXT_RATE, TEXT_WARMUP = 0.04, 10  # of pretraining in short runs: constant for a tenth of the steps
 TASK = "numbers"
 BETA1 = 0.9  # where searches and guidance begin: of 0 no β1 can be learned
 WITHOUT_MOMENTUM = {"optimizer": {"beta1": 0.0}}  # T5's own Adafactor
