@@ -8,16 +8,20 @@ all steps that the sign-flip test does not reject. The ratio is base's steps ove
 A row counts with what its curve has at a step, not with its best so far: base stands at its last loss, not at
 its best, and the best of many evaluations would be luck. Where a curve rises again, the last step from which
 on it is no worse counts; where it ends worse, base's last loss is not reached.
+
+Where base itself rises again, as on text that it reads too often, it had its last loss long before its end,
+and the ratio is of its rise and not of speed. That is told where base was, in the mean over the seeds, at or
+below its last loss in the first three quarters of its steps.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from statistics import geometric_mean
 from typing import Any
 
-from dashboards.evidence.contrasts import Sample, paired, sample
+from dashboards.evidence.contrasts import Sample, by_unit, paired, sample
 from dashboards.evidence.frames import Curves, Frame, Trial
 from dashboards.evidence.speedup import Speedup, clocked, speedup, steps_of
 from dashboards.evidence.tables import metric_name
@@ -26,6 +30,7 @@ from orchestrator.ledger.records import TrialState
 from orchestrator.study.spec import Arm
 
 FEWEST = 6  # evaluations of a run: between fewer there is too little to read
+EARLY = 0.75  # of base's steps: later, its last loss is met by chance where the curve is flat
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Sooner:
     base_steps: int
     steps: Speedup
     step_cost: float | None  # of the row, in base's steps, by the runs' clocks
+    risen_from: int | None = None  # the step at which base had its last loss, if that was long before
 
     @property
     def reached(self) -> bool:
@@ -79,6 +85,14 @@ class Sooner:
         n = self.steps.n
         return f"on {n} seed{'s' if n != 1 else ''}{'' if self.steps.tested else ', too few for an interval'}"
 
+    @property
+    def caution(self) -> str:
+        if self.risen_from is None or not self.reached:
+            return ""
+        base, metric = label(self.base), metric_name(self.metric)
+        said = f"{base} had its last {metric} at step {self.risen_from} and rose again: that is no speed."
+        return f"{said[0].upper()}{said[1:]}"
+
     def sentence(self, *, papers: float | None = None) -> str:
         """`papers`: what the paper says of it."""
         base, row, metric = label(self.base), label(self.row), metric_name(self.metric)
@@ -92,7 +106,7 @@ class Sooner:
             f"{self.on_seeds}{beside}."
         )
         time = "" if self.time is None else f" In compute time {self.time_words}."
-        return f"{said[0].upper()}{said[1:]}{time}"
+        return f"{said[0].upper()}{said[1:]}{time}{self.caution and f' {self.caution}'}"
 
     def to_dict(self) -> dict[str, Any]:
         """What scripts get of it."""
@@ -107,6 +121,7 @@ class Sooner:
             "at_step": self.at_step,
             "steps": asdict(self.steps),
             "step_cost": self.step_cost,
+            "risen_from": self.risen_from,
             "time": None if self.time is None else asdict(self.time),
             "sentence": self.sentence(),
         }
@@ -128,7 +143,8 @@ def sooner(frame: Frame, heard: Mapping[str, Curves]) -> tuple[Sooner, ...]:
 
 def needed(frame: Frame) -> list[Trial]:
     """The trials whose curves say it."""
-    return [trial for _, _, arm in _compared(frame) for trial in frame.confirming(arm)]
+    of = [arm for _, *both in _compared(frame) for arm in both]
+    return [trial for arm in {arm.name: arm for arm in of}.values() for trial in frame.confirming(arm)]
 
 
 def base_in(frame: Frame, column: str) -> Arm | None:
@@ -166,10 +182,11 @@ def _of_row(frame: Frame, base: Arm, arm: Arm, column: str, heard: Mapping[str, 
         base=frame.row_of(base),
         column=column,
         metric=metric,
-        loss=math.exp(math.fsum(map(math.log, last.values())) / len(last)),
+        loss=geometric_mean(last.values()),
         base_steps=base_steps,
         steps=found.inverse,
         step_cost=_step_cost(frame, arm, base, base_steps),
+        risen_from=_risen_from(_by_step(frame, base, arm, heard), last, base_steps),
     )
 
 
@@ -192,6 +209,17 @@ def _by_step(frame: Frame, arm: Arm, base: Arm, heard: Mapping[str, Curves]) -> 
         for step in shared
         if step > 0
     }
+
+
+def _risen_from(by_step: Mapping[int, Sample], last: Mapping[int, float], base_steps: int) -> int | None:
+    end = geometric_mean(last.values())
+    for step, at in by_step.items():
+        if step > EARLY * base_steps:
+            return None
+        known = by_unit(at.values, replicated=at.replicated)
+        if known.keys() >= last.keys() and geometric_mean(known[unit] for unit in last) <= end:
+            return step
+    return None
 
 
 def _step_cost(frame: Frame, arm: Arm, base: Arm, base_steps: int) -> float | None:

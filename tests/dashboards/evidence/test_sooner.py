@@ -111,6 +111,20 @@ def test_where_a_curve_rises_and_falls_again_the_step_from_which_on_it_is_no_wor
     assert 300 < found.at_step < 330  # and not 160, where it had it first
 
 
+def test_it_is_told_where_base_itself_had_its_last_loss_long_before_and_rose_again() -> None:
+    assert guided().risen_from is None
+
+    def risen(run: Run) -> Run:
+        """The loss that it had at step 120 of 480, and passed through, again at its end."""
+        *before, last = run.said
+        end = pretrained.loss(120) * (run.value or 0.0) / pretrained.loss(STEPS)
+        return replace(run, value=end, said=[*before, (last[0], "eval", {"dev_loss": end}, {})])
+
+    found = guided(**{"confirm-base": [risen(run) for run in on_seeds(6)]})
+    assert found.risen_from in (120, 150)  # equal at 120, but for the last digit
+    assert f"Base had its last dev loss at step {found.risen_from} and rose again" in found.sentence()
+
+
 def test_a_row_that_has_it_at_its_first_evaluation_is_told_as_more_than_could_be_read() -> None:
     found = guided(**{CONFIRMED: on_seeds(6, speed=40.0)})
     assert (found.steps.side, found.words, found.at_words) == ("beyond", "> 16", "≤ 30")
