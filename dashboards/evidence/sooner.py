@@ -129,7 +129,7 @@ class Sooner:
     def _at_most(self, of: Speedup) -> str:
         """How far the interval of what is not reached goes, where it goes beyond what was run."""
         known = of.tested and of.high is not None and of.high > of.span.low
-        return f" (at most {of.high:.3g})" if known else ""
+        return f" (95% interval up to {of.high:.3g})" if known else ""
 
 
 def sooner(frame: Frame, heard: Mapping[str, Curves]) -> tuple[Sooner, ...]:

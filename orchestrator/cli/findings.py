@@ -299,7 +299,7 @@ def beside_lines(told: Mapping[str, Any]) -> Iterator[str]:
     for each in told["statements"]:
         yield f"Paper, {each['where']}: {each['paper']} Here: {each['ours']} {each['judgement']}"
     if told["statements"]:
-        yield from (f"The paper contradicts itself. {each}" for each in told["contradictions"])
+        yield from (f"Note on the paper: {each}" for each in told["contradictions"])
         return
     from dashboards.evidence.wording import label
 

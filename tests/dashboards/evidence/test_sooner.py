@@ -174,14 +174,20 @@ def test_a_metric_that_should_rise_has_none() -> None:
     assert told({"objective": objective}) == ()
 
 
+READ = Interval(1.0, 16.0)
+
+
 @pytest.mark.parametrize(
     ("steps", "words"),
     [
-        (Speedup(6, 1.8, 1.4, 2.3, True, Interval(1.0, 16.0), "within"), "1.8 (1.4–2.3)"),
-        (Speedup(6, 1.8, None, 2.3, True, Interval(1.0, 16.0), "within"), "1.8 (< 1–2.3)"),
-        (Speedup(6, None, None, 1.2, True, Interval(1.0, 16.0), "short"), "not reached (at most 1.2)"),
-        (Speedup(6, None, None, 1.0, True, Interval(1.0, 16.0), "short"), "not reached"),
-        (Speedup(2, None, None, None, False, Interval(1.0, 16.0), "short"), "not reached"),
+        (Speedup(6, 1.8, 1.4, 2.3, True, READ, "within"), "1.8 (1.4–2.3)"),
+        (Speedup(6, 1.8, None, 2.3, True, READ, "within"), "1.8 (< 1–2.3)"),
+        (
+            Speedup(6, None, None, 1.2, True, READ, "short"),
+            "not reached (95% interval up to 1.2)",
+        ),
+        (Speedup(6, None, None, 1.0, True, READ, "short"), "not reached"),
+        (Speedup(2, None, None, None, False, READ, "short"), "not reached"),
     ],
 )
 def test_it_is_said_in_figures(steps: Speedup, words: str) -> None:
