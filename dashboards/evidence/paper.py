@@ -82,28 +82,45 @@ class Deviation:
     papers: str
 
 
-# What a setting is called, where a config states it, and the paper's value in the config's own terms.
-SETTINGS = (
-    ("data", "data.source", "wmt19"),
-    ("text level", "data.level", "sentences"),
-    ("language pair", "data.pair", "de-en"),
-    ("model", "model.size", "paper-nmt"),
-    ("training steps", "steps", 160_000),
-    ("batch size", "batch.sentences", 2_300),
-    ("optimizer", "optimizer.name", "lamb"),
-    ("learning rate", "optimizer.learning_rate", 0.4),
-    ("schedule", "schedule.name", "inverse-sqrt"),
-    ("warm-up steps", "schedule.warmup_steps", 4_000),
-    ("dropout", "model.dropout", 0.1),
+@dataclass(frozen=True)
+class Setup:
+    """One of the paper's experiments, as a study of it may differ."""
+
+    settings: tuple[tuple[str, str, object], ...]  # what it is called, where a config states it, the paper's
+    in_words: Mapping[str, str]  # of values
+    task: str
+    metric: tuple[str, str]  # what a metric's name has, and the paper's in words
+    bo_trials: int | None  # None: it ran none
+    seeds: str
+
+
+TRANSLATION = Setup(
+    settings=(
+        ("data", "data.source", "wmt19"),
+        ("text level", "data.level", "sentences"),
+        ("language pair", "data.pair", "de-en"),
+        ("model", "model.size", "paper-nmt"),
+        ("training steps", "steps", 160_000),
+        ("batch size", "batch.sentences", 2_300),
+        ("optimizer", "optimizer.name", "lamb"),
+        ("learning rate", "optimizer.learning_rate", 0.4),
+        ("schedule", "schedule.name", "inverse-sqrt"),
+        ("warm-up steps", "schedule.warmup_steps", 4_000),
+        ("dropout", "model.dropout", 0.1),
+    ),
+    in_words={
+        "wmt19": "WMT19, 32M pairs",
+        "paper-nmt": "121M parameters, 6 + 6 layers",
+        "cldr": "generated phrases (CLDR)",
+    },
+    task="a Transformer for translation",
+    metric=("bleu", "BLEU, beam 4"),
+    bo_trials=100,
+    seeds="the best run, seeds not stated",
 )
-IN_WORDS = {
-    "wmt19": "WMT19, 32M pairs",
-    "paper-nmt": "121M parameters, 6 + 6 layers",
-    "cldr": "generated phrases (CLDR)",
-}
 
 
-def deviations(frame: Frame, *, metric: str, seeds: int) -> list[Deviation]:
+def deviations(frame: Frame, *, metric: str, seeds: int, setup: Setup = TRANSLATION) -> list[Deviation]:
     """Where numbers beside the paper's are not comparable with them. `seeds`: fresh ones behind a cell."""
     spec = frame.spec
     found = []
@@ -113,20 +130,22 @@ def deviations(frame: Frame, *, metric: str, seeds: int) -> list[Deviation]:
             if spec.entrypoint == "orchestrator.rehearsal"
             else spec.entrypoint
         )
-        found.append(Deviation("task", what, "a Transformer for translation"))
-    for what, path, papers in SETTINGS:
-        ours = value_at(spec.base, path)
-        if ours is not None and ours != papers:
-            found.append(Deviation(what, _said(ours), _said(papers)))
-    if "bleu" not in metric.lower():
-        found.append(Deviation("metric", metric, "BLEU, beam 4"))
+        found.append(Deviation("task", what, setup.task))
+    for what, path, papers in setup.settings:
+        value = value_at(spec.base, path)
+        if value is not None and value != papers:
+            found.append(Deviation(what, _said(value, setup.in_words), _said(papers, setup.in_words)))
+    has, theirs = setup.metric
+    if has not in metric.lower():
+        found.append(Deviation("metric", metric, theirs))
     searching = sorted({arm.trials for arm in spec.arms if arm.phase == "search" and arm.bayesian})
-    if searching and searching != [100]:
-        found.append(Deviation("BO trials", " to ".join(f"{n}" for n in _ends(searching)), "100"))
+    if searching and searching != [setup.bo_trials]:
+        often = " to ".join(f"{n}" for n in _ends(searching))
+        found.append(Deviation("BO trials", often, f"{setup.bo_trials or 'none'}"))
     ours = (
         f"the choice run again on {seeds} fresh seed{'s' * (seeds != 1)}" if seeds else "the best search run"
     )
-    found.append(Deviation("seeds", ours, "the best run, seeds not stated"))
+    found.append(Deviation("seeds", ours, setup.seeds))
     hardware = _hardware(frame)
     if hardware != "TPUv3, 8 chips":
         found.append(Deviation("hardware", hardware, "TPUv3, 16 cores (8 chips)"))
@@ -137,10 +156,10 @@ def _ends(numbers: list[int]) -> list[int]:
     return numbers if len(numbers) == 1 else [numbers[0], numbers[-1]]
 
 
-def _said(value: object) -> str:
+def _said(value: object, in_words: Mapping[str, str]) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return IN_WORDS.get(value, value) if isinstance(value, str) else f"{value}"
+    return in_words.get(value, value) if isinstance(value, str) else f"{value}"
 
 
 def _hardware(frame: Frame) -> str:

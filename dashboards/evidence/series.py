@@ -181,13 +181,14 @@ def _finite(value: float) -> float | None:
 # -- what was learned ------------------------------------------------------------------------------------
 def closely(frame: Frame) -> list[Trial]:
     """The trials whose curves are read: each arm's best and what it chose, every run of a grid that learns,
-    confirmations."""
+    confirmations, and repetitions of what nothing chose, longer training aside."""
     chosen: dict[str, Trial] = {}
     for arm in frame.spec.arms:
         best = frame.best(arm)
         of = [best] if best is not None else []
         of += [run for choice in frame.choices(arm) for run in choice.runs]
-        if frame.spec.confirms(arm) or (arm.is_grid and frame.learns[arm.name]):
+        repeated = arm.fresh_seeds and arm.after is None and not arm.trains_longer
+        if frame.spec.confirms(arm) or repeated or (arm.is_grid and frame.learns[arm.name]):
             of += frame.of(arm)
         chosen |= {trial.name: trial for trial in of}
     return list(chosen.values())
@@ -216,8 +217,8 @@ def trajectories(frame: Frame, heard: Mapping[str, Curves], column: str, hyper: 
             if trial and points:
                 whole = from_the_start(hyper, points, trial.config)
                 row = frame.row_of(arm)
-                line = _line(f"{row} {_setting(arm, trial)}".strip(), whole)
-                found.append(replace(line, row=row, chosen=trial == best))
+                drawn = line(f"{row} {setting(arm, trial)}".strip(), whole)
+                found.append(replace(drawn, row=row, chosen=trial == best))
     return found
 
 
@@ -232,7 +233,7 @@ def _found(frame: Frame, arm: Arm, best: Trial, heard: Mapping[str, Curves], hyp
     points = heard[best.name].hyper.get(hyper, ()) if best.name in heard else ()
     if points and value_at(best.config, f"schedule.course.{hyper}") is not None:
         row = frame.row_of(arm)
-        return [replace(_line(row, from_the_start(hyper, points, best.config)), row=row, chosen=True)]
+        return [replace(line(row, from_the_start(hyper, points, best.config)), row=row, chosen=True)]
     value = value_at(best.config, f"optimizer.{hyper}")
     if not points or not isinstance(value, int | float):
         return []
@@ -240,7 +241,7 @@ def _found(frame: Frame, arm: Arm, best: Trial, heard: Mapping[str, Curves], hyp
     return [Line(f"{row} {at:.3g}", (0.0, float(points[-1][0])), (at, at), steady=True, row=row, chosen=True)]
 
 
-def _setting(arm: Arm, trial: Trial) -> str:
+def setting(arm: Arm, trial: Trial) -> str:
     """Which of its arm's settings a learned run has: what the arm searches, and else η̂."""
     values = {path: value_at(trial.config, path) for path in [p.path for p in arm.space] or [ETA]}
     return " ".join(
@@ -260,11 +261,12 @@ def learning_curves(frame: Frame, heard: Mapping[str, Curves], column: str) -> l
             continue
         points = heard[best.name].values.get(frame.spec.objective.metric, ()) if best.name in heard else ()
         if points:
-            found.append(_line(frame.row_of(arm), points))
+            found.append(line(frame.row_of(arm), points))
     return found
 
 
-def _line(name: str, points: Curve) -> Line:
+def line(name: str, points: Curve) -> Line:
+    """A curve as it is drawn."""
     kept = thinned(points)
     return Line(name, tuple(float(step) for step, _ in kept), tuple(value for _, value in kept))
 

@@ -27,6 +27,7 @@ else:
     np = extras.Later("numpy")
 
 POINTS = 201  # of the curve, evenly on the log of the length; beside them the lengths themselves
+FEW = 10  # seeds, whose test takes no time
 
 Side = Literal["within", "beyond", "short"]
 
@@ -50,6 +51,14 @@ class Speedup:
         value, low, high = (None if x is None else x / cost for x in (self.value, self.low, self.high))
         span = Interval(self.span.low / cost, self.span.high / cost)
         return Speedup(self.n, value, low, high, self.tested, span, self.side)
+
+    @property
+    def inverse(self) -> Speedup:
+        """One over it: what was beyond all that could be read is then short of it."""
+        value, low, high = (x if x is None else 1 / x for x in (self.value, self.high, self.low))
+        turned: dict[Side, Side] = {"beyond": "short", "short": "beyond", "within": "within"}
+        span = Interval(1 / self.span.high, 1 / self.span.low)
+        return Speedup(self.n, value, low, high, self.tested, span, turned[self.side])
 
     @property
     def shown(self) -> str:
@@ -115,15 +124,17 @@ def _crossing(at: Array, mean: Array) -> float:
 
 
 def _ends(at: Array, excess: Array, crossed: float | None, side: Side) -> tuple[float | None, float | None]:
-    """The first and the last length that the test does not reject; None for one outside of those run. Every
-    tenth point is tested, and those near the value; then it is halved towards the ends."""
+    """The first and the last length that the test does not reject; None for one outside of those run. Of few
+    seeds every point is tested, since a curve of many lengths may come back; of more every tenth one and
+    those near the value, and then it is halved towards the ends."""
 
     def kept(i: int) -> bool:
         return sign_flip_p(excess[i]) > 1 - LEVEL
 
     first, last = 0, len(at) - 1
     near = [] if crossed is None else [min(int(np.searchsorted(at, crossed)), last)]
-    tried = sorted({*range(first, last, 10), last, *near})
+    every = 1 if excess.shape[1] <= FEW else 10
+    tried = sorted({*range(first, last, every), last, *near})
     inside = [i for i in tried if kept(i)]
     if not inside:
         outside = {"beyond": (float(at[last]), None), "short": (None, float(at[first]))}
@@ -225,12 +236,12 @@ def plain_runs(frame: Frame, column: str) -> Plain | None:
     of them, or the loss has no logarithm."""
     metric = frame.spec.objective.metric
     arms = _plain_arms(frame, column)
-    one = _steps(frame, arms[0]) if arms else None
+    one = steps_of(frame, arms[0]) if arms else None
     if one is None or not frame.lower_is_better(metric):
         return None
     lengths: dict[float, Arm] = {}
     for arm in arms:
-        steps = _steps(frame, arm)
+        steps = steps_of(frame, arm)
         if steps is not None and frame.confirming(arm):
             lengths.setdefault(steps / one, arm)
     samples = {at: sample(frame, arm, metric, beside=arms) for at, arm in sorted(lengths.items())}
@@ -253,7 +264,8 @@ def _plain_arms(frame: Frame, column: str) -> list[Arm]:
     return [*base, *longer] if base else []
 
 
-def _steps(frame: Frame, arm: Arm) -> int | None:
+def steps_of(frame: Frame, arm: Arm) -> int | None:
+    """Of one run of the arm; None where its runs differ, or do not say."""
     steps = {trial.config.get("steps") for trial in (*frame.of(arm), *frame.confirming(arm))}
     only = steps.pop() if len(steps) == 1 else None
     return only if isinstance(only, int) and only > 0 else None

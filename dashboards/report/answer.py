@@ -21,8 +21,10 @@ from dashboards.evidence import (
     hypergradients,
     matrix,
     paper,
+    paper_t5,
     sentences,
     series,
+    sooner,
     speedup,
     tables,
     targets,
@@ -52,6 +54,8 @@ class Answer:
     contrasts: tuple[tuple[str, str, list[Contrast]], ...]  # challenger's row, incumbent's row, by column
     worth: tuple[equivalent.Worth, ...]  # in trials of a search
     speedups: tuple[speedup.RowSpeedup, ...]  # in longer plain training
+    sooner: tuple[sooner.Sooner, ...]  # after which of its steps a row had base's last loss
+    statements: tuple[paper_t5.Statement, ...]  # the paper's, of a study that pretrains
     costs: tuple[tuple[str, str, Cost], ...]  # arm, phase
     equal: tuple[series.Equal, ...]
     reached: tuple[targets.Reached, ...]
@@ -72,6 +76,8 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
     made = tuple(tables.table(frame, metric=metric, speedups=sped) for metric in metrics)
     doubts = tuple(cautions.cautions(frame, heard))
     judged, head, explained = conclude(frame, doubts)
+    reached = _sooner(frame, heard)
+    stated = paper_t5.statements(frame, reached)
     return Answer(
         frame=frame,
         heard=heard,
@@ -84,12 +90,14 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
         contrasts=tuple(_contrasts(frame)),
         worth=tuple(equivalent.worth(frame)),
         speedups=sped,
+        sooner=reached,
+        statements=stated,
         costs=tuple(_costs(frame, heard, slots=slots)),
         equal=tuple(series.equal_budgets(frame, slots=slots)),
         reached=tuple(targets.reached(frame)),
         sentences=tuple(sentences.compare(ledger, frame, runs)) if runs else (),
         cautions=doubts,
-        deviations=_deviations(frame, made[0]),
+        deviations=_deviations(frame, made[0], stated),
         versions=_versions(frames.provenance(ledger, looked_at)),
         slots=slots,
     )
@@ -104,10 +112,19 @@ def conclude(
     return judged, head, explain.explain(frame, judged, head)
 
 
-def _deviations(frame: Frame, made: tables.Table) -> tuple[paper.Deviation, ...]:
-    if made.paper is None:
+def _sooner(frame: Frame, heard: Mapping[str, Curves]) -> tuple[sooner.Sooner, ...]:
+    """Nothing before the end: it compares rows."""
+    return sooner.sooner(frame, heard) if frame.finished and not frame.failure else ()
+
+
+def _deviations(
+    frame: Frame, made: tables.Table, stated: Sequence[paper_t5.Statement]
+) -> tuple[paper.Deviation, ...]:
+    if made.paper is None and not stated:
         return ()
-    return tuple(paper.deviations(frame, metric=made.metric, seeds=tables.fewest_seeds(made.rows)))
+    setup = paper_t5.SETUP if stated else paper.TRANSLATION
+    seeds = tables.fewest_seeds(made.rows)
+    return tuple(paper.deviations(frame, metric=made.metric, seeds=seeds, setup=setup))
 
 
 def _contrasts(frame: Frame) -> Iterable[tuple[str, str, list[Contrast]]]:
@@ -172,19 +189,40 @@ def table_of(ledger: Ledger, study: str, metric: str | None) -> tuple[Frame, tab
     return frame, tables.table(frame, metric=metric)
 
 
+def verdict_of(ledger: Ledger, study: str) -> tuple[Frame, dict[str, Any]]:
+    """What is concluded, as scripts get it."""
+    frame = frames.read(ledger, study)
+    reached = _sooner(frame, frames.curves(ledger, sooner.needed(frame)))
+    told = conclusion_dict(*conclude(frame), reached, paper_t5.statements(frame, reached))
+    return frame, told
+
+
 # -- for scripts -----------------------------------------------------------------------------------------
 def verdict_dict(judged: verdict.Verdict) -> dict[str, Any]:
     return asdict(judged)
 
 
 def conclusion_dict(
-    judged: verdict.Verdict, head: headline.Headline, explained: explain.Explanation
+    judged: verdict.Verdict,
+    head: headline.Headline,
+    explained: explain.Explanation,
+    reached: Sequence[sooner.Sooner] = (),
+    stated: Sequence[paper_t5.Statement] = (),
 ) -> dict[str, Any]:
     return {
         "headline": asdict(head),
         "explanation": {**asdict(explained), "text": explained.text},
         "verdict": verdict_dict(judged),
+        "sooner": [each.to_dict() for each in reached],
+        "statements": [asdict(each) for each in stated],
+        "contradictions": list(paper_t5.CONTRADICTIONS) if stated else [],
     }
+
+
+def concluded_dict(answer: Answer) -> dict[str, Any]:
+    """The same of a whole answer."""
+    parts = (answer.verdict, answer.headline, answer.explanation)
+    return conclusion_dict(*parts, answer.sooner, answer.statements)
 
 
 def table_dict(made: tables.Table, *, values: bool = False) -> dict[str, Any]:
@@ -206,7 +244,7 @@ def answer_dict(answer: Answer, *, values: bool = False) -> dict[str, Any]:
         "study": answer.frame.spec.name,
         "status": str(answer.frame.status),
         "failure": answer.frame.failure,
-        **conclusion_dict(answer.verdict, answer.headline, answer.explanation),
+        **concluded_dict(answer),
         "tables": [table_dict(made, values=values) for made in answer.tables],
         "matrix": None if answer.matrix is None else matrix.to_dict(answer.matrix),
         "audit": None if answer.audit is None else asdict(answer.audit),

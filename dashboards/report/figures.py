@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dashboards.evidence import contrasts, series, speedup
+from dashboards.evidence import contrasts, over_training, series, speedup
 from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Curve, Curves, Frame
 from dashboards.evidence.headline import sides_of
+from dashboards.evidence.paper_t5 import pretrains
 from dashboards.evidence.speedup import RowSpeedup
 from dashboards.evidence.tables import column_name, metric_name
 from dashboards.evidence.tradeoff import tradeoff
@@ -106,6 +107,7 @@ def figures(
                 for hyper in series.hypers(frame, column)
             ),
         ),
+        *_over_training(frame, heard, columns, inks),
         Figure(
             "confirmations",
             f"Selected configs re-run on fresh seeds: {name}",
@@ -137,6 +139,34 @@ def figures(
         ),
     ]
     return [replace(each, plots=plots) for each in made if (plots := tuple(_shown(each, columns)))]
+
+
+def _over_training(
+    frame: Frame, heard: Mapping[str, Curves], columns: Sequence[str], inks: Inks
+) -> Iterator[Figure]:
+    metric = frame.spec.objective.metric
+    name = metric_name(metric)
+    papers = " Compare the guided paper's Figures F.2 (α), F.3 (β1) and 3 (α+β1)." * bool(
+        pretrains(frame.spec) and {"alpha", "beta1", "alpha+beta1"} & {*columns}
+    )
+    by_column = {column: over_training.over_training(frame, heard, column) for column in columns}
+    looks = panels.looks([*by_column.values()], inks)
+    yield Figure(
+        "over-training",
+        f"{name[0].upper()}{name[1:]} over training",
+        "One search run of each setting that was tried, the chosen one bold, base, and what other searches "
+        "chose; in a column without a search each setting's mean over the fresh seeds that all of them have. "
+        f"The dotted line is at base's last value.{papers}",
+        tuple(panels.over_training(of, column, metric, inks, looks) for column, of in by_column.items()),
+    )
+    rows = over_training.repeats(frame)
+    yield Figure(
+        "repeats",
+        "Dev and train loss by repeats",
+        "The last losses, in the mean over fresh seeds; the train loss is that of the last batch. Compare "
+        "Table 9 and Figure 6 of the T5 paper.",
+        (panels.repeats(rows, metric, inks),) if rows else (),
+    )
 
 
 def _columns(frame: Frame) -> list[str]:

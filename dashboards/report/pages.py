@@ -14,7 +14,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dashboards.evidence import attribution, cells, contrasts, hypergradients, matrix, tables, verdict
+from dashboards.evidence import (
+    attribution,
+    cells,
+    contrasts,
+    hypergradients,
+    matrix,
+    paper_t5,
+    tables,
+    verdict,
+)
 from dashboards.evidence.frames import Choice, Frame
 from dashboards.evidence.tables import column_name
 from dashboards.evidence.wording import minus
@@ -142,6 +151,7 @@ def shared(answer: Answer) -> dict[str, Any]:
         "repeated": answer.frame.replicated,
         "chips": answer.frame.spec.resources.chips,
         "rules": rules(),
+        "contradictions": paper_t5.CONTRADICTIONS,
     }
     return {"answer": answer, "screen": screens.screen(answer), "given": given, **given}
 

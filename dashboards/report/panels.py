@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import cycle, product
 from statistics import fmean, geometric_mean
 from typing import Any
 
@@ -11,6 +12,7 @@ from dashboards.evidence import series, speedup
 from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Frame
 from dashboards.evidence.headline import Side
+from dashboards.evidence.over_training import Column, Repeats
 from dashboards.evidence.series import Confirmed, Line, Slice
 from dashboards.evidence.speedup import Plain, RowSpeedup
 from dashboards.evidence.tables import GREEK, column_name, metric_name
@@ -22,6 +24,7 @@ from orchestrator.study.space import value_text
 
 SETTING_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")  # of one row
 WIDE = 20  # times: beyond, one bad first run would flatten all that is of interest
+DECADE = 10  # times: a loss that falls by more is drawn on a logarithmic axis
 APART = 4  # times: closer values are compared on a linear axis
 MOST_NAMED = 12  # seeds that are named on an axis
 ROW_HEIGHT = 26  # pixels: of a row of dots
@@ -150,6 +153,64 @@ def trajectory(lines: Sequence[Line], hyper: str, column: str, inks: Inks) -> Pl
     heights = [y for line in lines for y in line.y]
     scale = positive_axis(heights) if hyper == "alpha" else {}
     return plot(title, traces, xaxis={"title": {"text": "step"}}, yaxis={"title": {"text": name}, **scale})
+
+
+def looks(columns: Sequence[Column], inks: Inks) -> dict[str, tuple[str, str]]:
+    """The colour and the dash of each line, by its name: a row's own ink, and for the settings of a row what
+    no row has."""
+    names = {each.name: each.row for of in columns for each in of.lines}
+    found = {name: inks(row)[:2] for name, row in names.items() if name == row}
+    others = [(colour, dash) for dash, colour in product(SETTING_DASHES, COLOURS[1:])]
+    free = cycle([look for look in others if look not in found.values()])
+    return found | {name: next(free) for name in names if name not in found}
+
+
+def over_training(
+    of: Column, column: str, metric: str, inks: Inks, look: Mapping[str, tuple[str, str]]
+) -> Plot:
+    """The chosen one of a row's settings is bold, and so is base. A dotted line is at base's last value."""
+    some_chosen = any(each.chosen for each in of.lines)
+    traces: list[dict[str, Any]] = []
+    for each in of.lines:
+        colour, dash = look[each.name]
+        width = BOLD if each.chosen or each.row == of.base else 1.25 if some_chosen else USUAL
+        rest = some_chosen and each.name != each.row and not each.chosen
+        style = {"line": {"color": colour, "dash": dash, "width": width}, "opacity": FAINT if rest else 1.0}
+        mode = "lines" if len(each.x) > 1 else "markers"
+        traces.append({"name": each.name, "x": each.x, "y": each.y, "mode": mode, **style})
+    if of.last is not None:
+        ends = [min(each.x[0] for each in of.lines), max(each.x[-1] for each in of.lines)]
+        style = {"line": {"color": inks(of.base)[0], "dash": "dot", "width": 1}, "showlegend": False}
+        level = {"x": ends, "y": [of.last, of.last], "mode": "lines", "hoverinfo": "skip"}
+        traces.append({"name": f"{of.base}, its last", **level, **style})
+    heights = [y for each in of.lines for y in each.y]
+    wide = bool(heights) and 0 < DECADE * min(heights) < max(heights)
+    scale = log_axis(heights) if wide else {}
+    axes = {"xaxis": {"title": {"text": "step"}}, "yaxis": {"title": {"text": metric_name(metric)}, **scale}}
+    return plot(column_name(column), traces, **axes)
+
+
+def repeats(rows: Sequence[Repeats], metric: str, inks: Inks) -> Plot:
+    """Dev loss solid, train loss dotted."""
+    traces: list[dict[str, Any]] = []
+    for each in rows:
+        colour, _, marker = inks(each.row)
+        both = {"x": each.often, "mode": "lines+markers", "marker": {"color": colour, "symbol": marker}}
+        for what, losses, dash in (
+            (metric_name(metric), each.dev, "solid"),
+            ("train loss", each.train, "dot"),
+        ):
+            style = {"line": {"color": colour, "dash": dash, "width": USUAL}}
+            traces.append({**both, "name": f"{label(each.row)}, {what}", "y": losses, **style})
+    heights = [y for each in rows for y in (*each.dev, *each.train)]
+    often = sorted({x for each in rows for x in each.often})
+    wide = bool(heights) and 0 < DECADE * min(heights) < max(heights)
+    ticks = {"type": "log", "tickvals": often, "ticktext": [f"{x:,}" for x in often]}
+    axes = {
+        "xaxis": {"title": {"text": "times that a run reads its text"}, **ticks},
+        "yaxis": {"title": {"text": "loss"}, **(log_axis(heights) if wide else {})},
+    }
+    return plot("", traces, **axes)
 
 
 def confirmed(rows: Sequence[Confirmed], column: str, metric: str, inks: Inks) -> Plot:

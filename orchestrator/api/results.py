@@ -17,13 +17,14 @@ from dashboards.evidence import (
     frames,
     headline,
     latex,
+    paper_t5,
     series,
 )
 from dashboards.evidence import tables as drawn
 from dashboards.evidence import verdict as judging
 from dashboards.report import figures as ink
 from dashboards.report import pages
-from dashboards.report.answer import answer_dict, conclude, conclusion_dict, gather, table_dict, table_of
+from dashboards.report.answer import answer_dict, gather, table_dict, table_of, verdict_of
 from orchestrator.api.auth import Reader
 from orchestrator.api.deps import Here, StudyName
 from orchestrator.api.errors import told
@@ -97,12 +98,24 @@ class Explanation(BaseModel):
     text: str = Field(description="The whole paragraph.")
 
 
+@view(paper_t5.Statement)
+class Statement(BaseModel):
+    where: str = Field(description="In the paper.")
+
+
 class Verdict(BaseModel):
     study: str
     status: Status
     headline: Headline
     explanation: Explanation
     verdict: Judged
+    sooner: list[dict[str, JsonValue]] = Field(
+        default=[], description="After which of its steps each learned row had base's last loss."
+    )
+    statements: list[Statement] = Field(
+        default=[], description="What the paper states of pretraining, beside what this study found."
+    )
+    contradictions: list[str] = Field(default=[], description="Where the paper says two things of one.")
 
 
 class Table(BaseModel):
@@ -256,6 +269,5 @@ def _named(figure: Any) -> dict[str, Any]:
 )
 def get_study_verdict(study: StudyName, parts: Here, _: Reader) -> Any:
     """Whether the registered claim is supported, refuted or undecided, and what would decide it."""
-    frame = frames.read(parts.store, parts.store.study(study).study_id)
-    told = finite(conclusion_dict(*conclude(frame)))
-    return {"study": frame.spec.name, "status": frame.status, **told}
+    frame, told = verdict_of(parts.store, parts.store.study(study).study_id)
+    return {"study": frame.spec.name, "status": frame.status, **finite(told)}

@@ -25,6 +25,7 @@ MOST_REMARKS = 3
 SIGNS = {"supported": ("✓", "green"), "refuted": ("✗", "red"), "failed": ("✗", "red")}
 OTHER = ("•", "yellow")
 LARGER = {"smoke": "quick", "quick": "laptop"}
+BESIDE = ("sooner", "statements", "contradictions")  # an older service tells none of them
 NOTHING: dict[str, Any] = {
     "headline": None, "explanation": None, "verdict": None, "table": None, "report": None,
 }  # fmt: skip
@@ -43,14 +44,14 @@ class Conclusion:
 
 
 def conclusion_of(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """Headline, explanation and verdict, as a service told them."""
+    """Headline, explanation, verdict and what stands beside them, as a service told them."""
     names = ("headline", "explanation", "verdict")
     if not answer.keys() >= set(names):
         raise ServiceLost(
             "The service's answer has no headline: it runs an older release of orch than this one. Update "
             "it, or ask it with its own release."
         )
-    return {name: answer[name] for name in names}
+    return {**{name: answer[name] for name in names}, **{name: answer.get(name, []) for name in BESIDE}}
 
 
 def found(concluded: Conclusion, *, failed: str = "") -> dict[str, Any]:
@@ -288,7 +289,25 @@ def tell_rules() -> None:
 
 def _tell_details(told: Mapping[str, Any]) -> None:
     details = list(detail_lines(told["verdict"], gain=told["headline"]["gain"]))
+    details += beside_lines(told)
     say(*(["", *(line for each in details for line in _wrapped(each))] if details else ()))
+
+
+def beside_lines(told: Mapping[str, Any]) -> Iterator[str]:
+    """The paper's statements on pretraining; of another study after how many steps its challenger had base's
+    last loss."""
+    for each in told["statements"]:
+        yield f"Paper, {each['where']}: {each['paper']} Here: {each['ours']} {each['judgement']}"
+    if told["statements"]:
+        yield from (f"Note on the paper: {each}" for each in told["contradictions"])
+        return
+    from dashboards.evidence.wording import label
+
+    head = told["headline"]
+    challenger = [side["label"] for side in head["sides"][:1]]
+    for each in told["sooner"]:
+        if each["column"] == head["column"] and label(each["row"]) in challenger:
+            yield each["sentence"]
 
 
 def detail_lines(judged: Mapping[str, Any], *, gain: bool) -> Iterator[str]:

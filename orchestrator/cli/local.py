@@ -178,10 +178,9 @@ class LocalSite:
         return table_of(self.store, study.study_id, metric)[1]
 
     def verdict(self, study: StudyRow) -> dict[str, Any]:
-        from dashboards.evidence import frames
-        from dashboards.report.answer import conclude, conclusion_dict
+        from dashboards.report.answer import verdict_of
 
-        return conclusion_dict(*conclude(frames.read(self.store, study.study_id)))
+        return verdict_of(self.store, study.study_id)[1]
 
     def conclude(self, study: StudyRow) -> Conclusion:
         """Of a study that has ended. A full disk takes no result away."""
@@ -313,12 +312,12 @@ class LocalSite:
 
 
 def _conclusion(answer: Answer, path: Path | None) -> Conclusion:
-    from dashboards.report.answer import conclusion_dict
+    from dashboards.report.answer import concluded_dict
 
     return Conclusion(
         study=answer.frame.spec.name,
         status=answer.frame.status,
-        told=conclusion_dict(answer.verdict, answer.headline, answer.explanation),
+        told=concluded_dict(answer),
         table=answer.tables[0],
         report=None if path is None else str(path),
     )

@@ -18,6 +18,9 @@ def without_costs(answer: dict[str, Any]) -> dict[str, Any]:
     for cell in (cell for made in answer["tables"] for cell in made["cells"]):
         cell.pop("run_hours")
         cell["speedup"] = cell["speedup"] and cell["speedup"]["length"]  # of which none is a cost
+    for each in answer["sooner"]:
+        for part in ("step_cost", "time", "sentence"):
+            each.pop(part)
     for reached in answer["reached"]:
         reached.pop("chip_hours")
     return answer

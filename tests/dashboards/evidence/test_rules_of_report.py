@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.dashboards.evidence import rules_of_pretraining
+
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "report.md").read_text()
 HERE = "tests/dashboards"
@@ -372,6 +374,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
         f"{CAUTIONS}::test_a_grid_over_several_seeds_chooses_by_their_mean",
         f"{CAUTIONS}::test_a_grid_that_is_followed_chooses_in_each_replicate_as_its_followers_do",
     ),
+    **rules_of_pretraining.RULES,
 }
 # Begin what is no rule: what the report does not say, and the way back to the index.
 NO_RULES = ("What the report cannot say", "Up: ")
