@@ -20,7 +20,7 @@ from trainer.data import text_tokens
 from trainer.data.contract import DataError
 from trainer.data.streams import Text
 from trainer.data.vocabulary import END, Given
-from trainer.protocol import PARAMS, Outcome, Place
+from trainer.protocol import PARAMS, Outcome, Place, Reply, Report
 
 STEPS = 24
 GUIDED = {"estimator": "held-out", "learn": ["alpha"], "eta": 0.05}
@@ -108,19 +108,36 @@ def test_a_run_ends_with_its_dev_loss_its_parameters_and_how_often_the_text_was_
     assert not list(folder.glob("translations*"))
 
 
-@pytest.mark.parametrize("stop_at", [8, pytest.param(16, marks=pytest.mark.slow)])
-def test_a_run_that_was_stopped_goes_on_with_the_same_noise_to_the_same_bits(
-    train: Train, guided: tuple[Path, Outcome, Told], tmp_path: Path, stop_at: int
+class Dying(Told):
+    """A reporter that ends its run at a report, as a kill does."""
+
+    def __init__(self, killed_at: int) -> None:
+        super().__init__()
+        self.killed_at = killed_at
+
+    def __call__(self, report: Report) -> Reply:
+        if len(self.reports) == self.killed_at:
+            raise KeyboardInterrupt
+        return super().__call__(report)
+
+
+@pytest.mark.parametrize("killed_at", [11, 20, 29])
+def test_a_run_that_was_killed_goes_on_with_the_same_noise_to_the_same_bits(
+    train: Train, guided: tuple[Path, Outcome, Told], tmp_path: Path, killed_at: int
 ) -> None:
-    one, other = Told(stop_at), Told()
-    first = train(tmp_path, {"guidance": GUIDED}, one)
-    assert (first.status, first.clocks["steps"]) == ("stopped", stop_at)
-    (tmp_path / "resume.json").write_text(json.dumps({"checkpoint": first.checkpoint}))
-    second = train(tmp_path, {"guidance": GUIDED}, other)
-    assert losses(guided[2]).items() >= losses(one).items()
-    assert {s: v for s, v in losses(guided[2]).items() if s > stop_at}.items() <= losses(other).items()
+    one, other = Dying(killed_at), Told()
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, {"guidance": GUIDED}, one)
+    saved = [report for report in one.reports if report.kind == "checkpoint"][-1]
+    (tmp_path / "resume.json").write_text(json.dumps({"checkpoint": saved.path}))
+    outcome = train(tmp_path, {"guidance": GUIDED}, other)
+    assert outcome.clocks["steps"] == STEPS - saved.step
+    whole = losses(guided[2])
+    assert whole.items() >= losses(one).items()
+    assert whole.items() >= losses(other).items()
+    assert {*losses(one), *losses(other)} == {*whole}
     same(tmp_path, guided[0])
-    assert second.values == guided[1].values
+    assert outcome.values == guided[1].values
 
 
 @pytest.mark.parametrize("name", ["prefix-lm", "iid-spans"])
