@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import TrainConfig, canonical, fingerprint, named_files, papers_rate, with_values
-from trainer.config.choices import ESTIMATORS, METRICS, MODELS, OFF, SOURCES, TASKS
+from trainer.config.choices import ESTIMATORS, METRICS, MODELS, OFF, SOURCES, TASKS, source_of
 from trainer.config.learnable import LEARNABLE, PAPERS
 from trainer.config.paths import value_at
 from trainer.config.reading import ConfigError
@@ -193,7 +193,7 @@ def _trained(config: TrainConfig, folder: Path, *, as_json: bool) -> int:
             json.dumps({"folder": str(folder), "config": json.loads(canonical(config)), **outcome.to_dict()})
         )
     else:
-        _show(outcome, folder, of_task=bool(config.data.task))
+        _show(outcome, folder, config)
     if outcome.status in ("stopped", "preempted"):
         _say("Stopped, and saved. The same command goes on.")
         return STOPPED
@@ -201,8 +201,12 @@ def _trained(config: TrainConfig, folder: Path, *, as_json: bool) -> int:
 
 
 def _subject(config: TrainConfig) -> str:
-    """What is learned: a pair of languages, or a task by its file's name."""
+    """What is learned: a pair of languages, or a task or unlabelled text by its file's name or its own."""
     data = config.data
+    if config.reads_text() and not source_of(data.source).own_files:
+        return data.source.removeprefix("tfds:").replace("/", "-")
+    if config.reads_text():
+        return Path(data.path).stem
     return Path(data.path or data.task).stem if data.task else data.pair
 
 
@@ -279,22 +283,28 @@ _AFTER_STEPS = (
 )
 
 
-def _show(outcome: Outcome, folder: Path, *, of_task: bool) -> None:
+_WHOLE = ("chosen_step", "uncorrupted_spans")  # values that are whole numbers
+_TRANSLATE = "Translate with it: orch translate {0} --text '…'"
+
+
+def _show(outcome: Outcome, folder: Path, config: TrainConfig) -> None:
     if outcome.reason:
         _say(outcome.reason)
-    clocks = outcome.clocks
+    clocks, on_text = outcome.clocks, config.reads_text()
+    of_translations = not (config.data.task or on_text)
     print(f"{outcome.status} after {clocks['steps']:,.0f} steps, {clocks['tokens']:,.0f} tokens")
     print("  " + ", ".join(f"{name.removesuffix('_s')} {clocks[name]:.1f} s" for name in SECONDS))
     for name, value in sorted(outcome.values.items()):
-        if name.startswith(("dev_", "test_")) or (of_task and name != "train_loss"):
-            places = 4 if name.endswith("loss") else 0 if name == "chosen_step" else 2
+        if name.startswith(("dev_", "test_")) or (not of_translations and name != "train_loss"):
+            places = 4 if name.endswith("loss") else 0 if name in _WHOLE else 2
             print(f"  {name} {value:.{places}f}")
     for file in outcome.files:
         if file.startswith("translations"):
             _show_translations(folder / file)
         elif file in ANSWERS.values():
             _show_answers(folder / file)
-    print(f"\nAll of it is in {folder}. Translate with it: orch translate {folder} --text '…'")
+    use = "Fine-tune it: orch train --init {0} --task …" if on_text else _TRANSLATE
+    print(f"\nAll of it is in {folder}. {use.format(folder)}")
 
 
 def _show_translations(path: Path) -> None:

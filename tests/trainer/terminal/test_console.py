@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from trainer.config import papers_rate
-from trainer.protocol import Report
+from trainer.protocol import Outcome, Report
 from trainer.terminal import console
 
 ROOT = Path(__file__).parents[3]
@@ -94,6 +94,24 @@ def test_a_mistake_is_a_sentence_and_exit_code_2(
     assert console.main(arguments) == 2
     assert capsys.readouterr().err.startswith(said)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_on_unlabelled_text_is_called_by_it_and_says_what_it_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = ("data.source=tfds:c4/en", "data.path=/sets", "objective.name=iid-spans", "score.test=true")
+    config = console.config_of(parsed(*(word for each in sets for word in ("--set", each))))
+    assert console._subject(config) == "c4-en"
+    values = {"train_loss": 2.0, "dev_loss": 2.125, "repeats": 1.25, "uncorrupted_spans": 1234.0}
+    clocks = dict.fromkeys(("train_s", "eval_s", "compile_s", "other_s", "steps", "tokens"), 1.0)
+    console._show(Outcome("completed", values, clocks), tmp_path, config)
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "  dev_loss 2.1250",
+        "  repeats 1.25",
+        "  uncorrupted_spans 1234",
+        "",
+        f"All of it is in {tmp_path}. Fine-tune it: orch train --init {tmp_path} --task …",
+    ]
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on_and_then_shows_the_result(tmp_path: Path) -> None:
