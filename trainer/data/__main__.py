@@ -28,11 +28,13 @@ _SAMPLES = 5
 _LOST_SHOWN = 3
 _AT_A_TIME = 10_000  # texts
 _EPILOG = """\
-  tfds:NAME   any other prepared translation set, such as tfds:ted_hrlr_translate/pt_to_en
+  tfds:NAME   any other prepared set: translations, such as tfds:ted_hrlr_translate/pt_to_en, or unlabelled
+              text, such as tfds:c4/en
 
 examples:
   orch data describe cldr --pair de-en
   orch data describe files --path my/train --pair de-en --json
+  orch data describe text --path notes.txt
   orch data describe --task files --path reviews.tsv --prefix "review: "
   orch data describe wmt19 --pair lt-en --data-dir ~/tensorflow_datasets
   orch data prepare wmt19 --pair lt-en --data-dir ~/tensorflow_datasets
@@ -73,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument(
         "--pairs", type=int, default=0, help="number of pairs to generate, or the most to use [20,000; all]"
     )
-    describe.add_argument("--path", default="", help="for files: where the text is")
+    describe.add_argument("--path", default="", help="for files and text: where the text is")
+    describe.add_argument("--key", default="text", help="for text: its key in JSON lines [text]")
+    describe.add_argument("--tokens", type=int, default=0, help="of unlabelled text: the first so many [all]")
     describe.add_argument("--data-dir", default="", help="for wmt19 and tfds: [~/tensorflow_datasets]")
     describe.add_argument(
         "--keep-languages", action="store_true", help="do not drop pairs in other languages"
@@ -104,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _describe(options: argparse.Namespace) -> str:
-    from trainer.data import tfds
+    from trainer.data import described, tfds
     from trainer.data.corpus import open_corpus
 
     if options.task:
@@ -125,9 +129,16 @@ def _describe(options: argparse.Namespace) -> str:
                 "level": options.level,
                 "pairs": options.pairs,
                 "identify_languages": not options.keep_languages,
+                "key": options.key,
+                "tokens": options.tokens,
             }
         }
     )
+    if described.is_unlabelled(config.data):
+        found = described.figures(config.data, home=home.texts())
+        return (
+            json.dumps(found, ensure_ascii=False, indent=2) if options.json else described.for_people(found)
+        )
     corpus = open_corpus(config.data, home=home.texts(), tell=lambda said: print(said, file=sys.stderr))
     return _shown(_figures(corpus), options)
 

@@ -178,6 +178,7 @@ def _refused(problems: Sequence[str]) -> int:
 
 def _trained(config: TrainConfig, folder: Path, *, as_json: bool) -> int:
     logging.basicConfig(format="orch: %(message)s", level=logging.WARNING)
+    logging.getLogger("trainer").setLevel(logging.INFO)  # how far a large text is read
     folder.mkdir(parents=True, exist_ok=True)
     _resume(folder)
     _say(f"{config.model.size} model, {_subject(config)}, {config.steps:,} steps, in {folder}")
