@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.config import ConfigError, TrainConfig
 from trainer.config import init as inits
-from trainer.config.choices import LEVELS, SOURCE_TOKENS, SOURCES, TARGET_TOKENS, TASKS
+from trainer.config.choices import LEVELS, RANDOM_SPANS, SOURCE_TOKENS, SOURCES, TARGET_TOKENS, TASKS
 from trainer.config.t5_folder import SPIECE, FolderError
 from trainer.data import home
 from trainer.data.contract import Corpus, DataError
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="describe | prepare | openings")
-    describe = verbs.add_parser("describe", help="pairs, splits, filters, lengths, overlap, samples")
+    describe = verbs.add_parser("describe", help="splits, filters, lengths, overlap, samples")
     describe.add_argument(
         "source", nargs="?", default="cldr", help=f"{', '.join(SOURCES)} or tfds:NAME [cldr]"
     )
@@ -89,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     describe.add_argument("--prefix", default="", help="for tasks: a text before every input")
     describe.add_argument(
-        "--init", default="", help="for tasks: a T5 folder or a run's, whose vocabulary is to be used"
+        "--init",
+        default="",
+        help="for tasks and text: a T5 folder or a run's, whose vocabulary is to be used",
     )
     for side, most in (("source", SOURCE_TOKENS), ("target", TARGET_TOKENS)):
         words = "an input" if side == "source" else "a target"
@@ -120,25 +122,26 @@ def _describe(options: argparse.Namespace) -> str:
         raise DataError(
             f"--data-dir goes with wmt19 and tfds:NAME, and the source is {options.source!r}. Use --path."
         )
-    config = TrainConfig.from_dict(
-        {
-            "data": {
-                "source": options.source,
-                "path": path,
-                "pair": options.pair,
-                "level": options.level,
-                "pairs": options.pairs,
-                "identify_languages": not options.keep_languages,
-                "key": options.key,
-                "tokens": options.tokens,
-            }
-        }
-    )
-    if described.is_unlabelled(config.data):
-        found = described.figures(config.data, home=home.texts())
-        return (
-            json.dumps(found, ensure_ascii=False, indent=2) if options.json else described.for_people(found)
-        )
+    stated: dict[str, Any] = {
+        "data": {
+            "source": options.source,
+            "path": path,
+            "pair": options.pair,
+            "level": options.level,
+            "pairs": options.pairs,
+            "identify_languages": not options.keep_languages,
+            "key": options.key,
+            "tokens": options.tokens,
+        },
+        "init": options.init,
+    }
+    unlabelled = described.is_unlabelled(options.source, path)
+    if unlabelled and options.source not in SOURCES:  # a prepared set, which may hold translations too
+        stated["objective"] = {"name": RANDOM_SPANS}
+    config = TrainConfig.from_dict(stated)
+    if unlabelled:
+        found = described.figures(config.data, home=home.texts(), given=_given(options.init))
+        return _as_json(found) if options.json else described.for_people(found)
     corpus = open_corpus(config.data, home=home.texts(), tell=lambda said: print(said, file=sys.stderr))
     return _shown(_figures(corpus), options)
 
@@ -201,7 +204,11 @@ def _figures(corpus: Corpus) -> dict[str, Any]:
 
 
 def _shown(found: dict[str, Any], options: argparse.Namespace) -> str:
-    return json.dumps(found, ensure_ascii=False, indent=2) if options.json else _for_people(found)
+    return _as_json(found) if options.json else _for_people(found)
+
+
+def _as_json(found: Any) -> str:
+    return json.dumps(found, ensure_ascii=False, indent=2)
 
 
 def _types(corpus: Corpus) -> dict[str, int]:

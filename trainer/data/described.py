@@ -15,20 +15,20 @@ from trainer.config.choices import PREPARED_BY, source_of
 from trainer.data import tfds
 from trainer.data.held_out import KINDS
 from trainer.data.text import opened
-from trainer.data.vocabulary import END
+from trainer.data.vocabulary import END, Given
 
 _SAMPLES, _SAMPLE_LETTERS = 3, 200
 
 
-def is_unlabelled(data: DataConfig) -> bool:
+def is_unlabelled(source: str, path: str) -> bool:
     """Has the source documents in place of pairs? A prepared set is looked at."""
-    if data.source.startswith(PREPARED_BY):
-        return tfds.is_documents(data.source.removeprefix(PREPARED_BY), data_dir=data.path)
-    return source_of(data.source).documents
+    if source.startswith(PREPARED_BY):
+        return tfds.is_documents(source.removeprefix(PREPARED_BY), data_dir=path)
+    return source_of(source).documents
 
 
-def figures(data: DataConfig, *, home: Path) -> dict[str, Any]:
-    text = opened(data, home=home, guide_tokens=1, beside=False)
+def figures(data: DataConfig, *, home: Path, given: Given | None = None) -> dict[str, Any]:
+    text = opened(data, home=home, guide_tokens=1, given=given, beside=False)
     first = text.train.part(0)
     ends = np.flatnonzero(first == END)
     starts = np.concatenate([[0], ends + 1])[:_SAMPLES]

@@ -23,13 +23,13 @@ from trainer.data import held_out
 from trainer.data.awaited import Awaited, Held
 from trainer.data.contract import DataError
 from trainer.data.corpus import write_opening
-from trainer.data.digests import stamp_of, stamps_of
+from trainer.data.digests import Stamp
 from trainer.data.documents import Documents, documents
 from trainer.data.held_out import ALL, MOST_GUIDE, MOST_TOKENS, SMALL_LETTERS, Shares
 from trainer.data.kept import write_whole
 from trainer.data.parts import PART_TOKENS, Parts, turn
 from trainer.data.streams import Stream, Text
-from trainer.data.tokens import pieces_of
+from trainer.data.tokens import pieces_of, written
 from trainer.data.vocabulary import MOST_LETTERS, SETTINGS, Given, TooManyPieces, Vocabulary, learned
 
 LEARNED_FROM = 10_000_000  # letters: twice as many take twice the memory, and 30 s before the first step
@@ -40,13 +40,12 @@ def open_text(data: DataConfig, *, home: Path, guide_tokens: int, given: Given |
     """The unlabelled text of a config; from memory, from disk, or made now as far as a first step needs it.
     `guide_tokens`: the least that guidance needs, a batch. `given`: a vocabulary that is not to be learned.
     """
-    written = (*stamps_of(data), *(stamp_of(given.file) if given else ()))
-    return _opened(data, home, guide_tokens, given, written)
+    return _opened(data, home, guide_tokens, given, written(data, given))
 
 
 @functools.lru_cache(maxsize=2)  # the next run of a warm process is nearly always on the same text
 def _opened(
-    data: DataConfig, home: Path, guide_tokens: int, given: Given | None, written: tuple[Any, ...]
+    data: DataConfig, home: Path, guide_tokens: int, given: Given | None, stamps: tuple[Stamp, ...]
 ) -> Text:
     return opened(data, home=home, guide_tokens=guide_tokens, given=given)
 
