@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import signal
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import TrainConfig, canonical, fingerprint, named_files, papers_rate, with_values
-from trainer.config.choices import ESTIMATORS, METRICS, MODELS, OFF, SOURCES, TASKS
+from trainer.config.choices import ESTIMATORS, METRICS, MODELS, OFF, SOURCES, TASKS, source_of
 from trainer.config.learnable import LEARNABLE, PAPERS
 from trainer.config.paths import value_at
 from trainer.config.reading import ConfigError
@@ -33,6 +34,7 @@ The same command again resumes a stopped run (Ctrl-C saves first), or shows the 
   orch train --pair en-de --size tiny --steps 1200
   orch train --pair en-de --guide next-batch --learn alpha beta1
   orch train --source files --path corpus/train --pair en-de     (corpus/train.en and corpus/train.de)
+  orch train --source text --path notes.txt                      (unlabelled: a document on each line)
   orch train --task files --path reviews.tsv --prefix "review: " --metric accuracy --metric macro-f1
   orch train --init t5-small/ --task files --path reviews.tsv --prefix "review: " --metric accuracy
   orch train config.json --set optimizer.name=adamw --set optimizer.learning_rate=0.001"""
@@ -202,9 +204,13 @@ def _trained(config: TrainConfig, folder: Path, *, as_json: bool) -> int:
 
 
 def _subject(config: TrainConfig) -> str:
-    """What is learned: a pair of languages, or a task by its file's name."""
+    """What is learned: a pair of languages, or a task or a text by its file's name."""
     data = config.data
-    return Path(data.path or data.task).stem if data.task else data.pair
+    if data.task:
+        return Path(data.path or data.task).stem
+    if not (source_of(data.source).documents or config.objective.name):
+        return data.pair
+    return Path(data.path).stem if source_of(data.source).own_files else re.sub(r"\W+", "-", data.source)
 
 
 def _resume(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import select
 import signal
 import subprocess
@@ -279,9 +280,19 @@ def test_progress_is_said_now_and_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(awaited, "SAYS_EVERY_S", 0.0)
+    data = write(tmp_path, lines(900))
     with caplog.at_level(logging.INFO, "trainer"):
-        plain(write(tmp_path, lines(6_000)), tmp_path / "home")
-    assert caplog.messages[0].startswith("text notes.txt: 500 tokens of the text are there, about ")
+        plain(data, tmp_path / "home")
+        read(plain(replace(data, tokens=2_000), tmp_path / "home").train)
+    assert {*caplog.messages} >= {
+        "text notes.txt: 500 tokens are there, about 25 % of what is read; the rest is made.",
+        "text notes.txt: 1,500 tokens are there, about 75 % of what is read; the rest is made.",
+    }
+    assert not any("2,000 tokens" in message for message in caplog.messages)
+    assert re.fullmatch(
+        r"text notes\.txt: 500 tokens are there, about \d % of what is read; the rest is made\.",
+        caplog.messages[0],
+    )
 
 
 def test_a_prepared_set_is_read_with_its_validation_as_select(tmp_path: Path) -> None:
