@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import re
 import signal
 import sys
 import time
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import TrainConfig, canonical, fingerprint, named_files, papers_rate, with_values
-from trainer.config.choices import ESTIMATORS, METRICS, MODELS, OFF, SOURCES, TASKS, source_of
+from trainer.config.choices import ESTIMATORS, METRICS, MODELS, OFF, SOURCES, TASKS
 from trainer.config.learnable import LEARNABLE, PAPERS
 from trainer.config.paths import value_at
 from trainer.config.reading import ConfigError
@@ -204,13 +203,9 @@ def _trained(config: TrainConfig, folder: Path, *, as_json: bool) -> int:
 
 
 def _subject(config: TrainConfig) -> str:
-    """What is learned: a pair of languages, or a task or a text by its file's name."""
+    """What is learned: a pair of languages, or a task by its file's name."""
     data = config.data
-    if data.task:
-        return Path(data.path or data.task).stem
-    if not (source_of(data.source).documents or config.objective.name):
-        return data.pair
-    return Path(data.path).stem if source_of(data.source).own_files else re.sub(r"\W+", "-", data.source)
+    return Path(data.path or data.task).stem if data.task else data.pair
 
 
 def _resume(folder: Path) -> None:

@@ -62,16 +62,12 @@ def test_a_path_means_files_of_ones_own(tmp_path: Path, monkeypatch: pytest.Monk
     assert (config.data.source, config.data.path) == ("files", str(tmp_path / "train"))
 
 
-def test_unlabelled_text_is_named_by_its_source_and_its_file(
+def test_unlabelled_text_is_named_by_its_source_and_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = console.config_of(parsed("--source", "text", "--path", "notes.txt"))
     assert (config.data.source, config.data.path) == ("text", str(tmp_path / "notes.txt"))
-    assert console._subject(config) == "notes"
-    assert console._subject(console.config_of(parsed("--source", "prose"))) == "prose"
-    prepared = ("--source", "tfds:c4/en", "--data-dir", "sets", "--set", "objective.name=prefix-lm")
-    assert console._subject(console.config_of(parsed(*prepared))) == "tfds-c4-en"
 
 
 def test_paths_are_those_of_the_folder_that_it_is_called_in(
