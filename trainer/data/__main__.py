@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.config import ConfigError, TrainConfig
 from trainer.config import init as inits
-from trainer.config.choices import LEVELS, SOURCE_TOKENS, SOURCES, TARGET_TOKENS, TASKS
+from trainer.config.choices import LEVELS, RANDOM_SPANS, SOURCE_TOKENS, SOURCES, TARGET_TOKENS, TASKS
 from trainer.config.t5_folder import SPIECE, FolderError
 from trainer.data import home
 from trainer.data.contract import Corpus, DataError
@@ -28,11 +28,13 @@ _SAMPLES = 5
 _LOST_SHOWN = 3
 _AT_A_TIME = 10_000  # texts
 _EPILOG = """\
-  tfds:NAME   any other prepared translation set, such as tfds:ted_hrlr_translate/pt_to_en
+  tfds:NAME   any other prepared set: translations, such as tfds:ted_hrlr_translate/pt_to_en, or unlabelled
+              text, such as tfds:c4/en
 
 examples:
   orch data describe cldr --pair de-en
   orch data describe files --path my/train --pair de-en --json
+  orch data describe text --path notes.txt
   orch data describe --task files --path reviews.tsv --prefix "review: "
   orch data describe wmt19 --pair lt-en --data-dir ~/tensorflow_datasets
   orch data prepare wmt19 --pair lt-en --data-dir ~/tensorflow_datasets
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="describe | prepare | openings")
-    describe = verbs.add_parser("describe", help="pairs, splits, filters, lengths, overlap, samples")
+    describe = verbs.add_parser("describe", help="splits, filters, lengths, overlap, samples")
     describe.add_argument(
         "source", nargs="?", default="cldr", help=f"{', '.join(SOURCES)} or tfds:NAME [cldr]"
     )
@@ -73,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument(
         "--pairs", type=int, default=0, help="number of pairs to generate, or the most to use [20,000; all]"
     )
-    describe.add_argument("--path", default="", help="for files: where the text is")
+    describe.add_argument("--path", default="", help="for files and text: where the text is")
+    describe.add_argument("--key", default="text", help="for text: its key in JSON lines [text]")
+    describe.add_argument("--tokens", type=int, default=0, help="of unlabelled text: the first so many [all]")
     describe.add_argument("--data-dir", default="", help="for wmt19 and tfds: [~/tensorflow_datasets]")
     describe.add_argument(
         "--keep-languages", action="store_true", help="do not drop pairs in other languages"
@@ -85,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     describe.add_argument("--prefix", default="", help="for tasks: a text before every input")
     describe.add_argument(
-        "--init", default="", help="for tasks: a T5 folder or a run's, whose vocabulary is to be used"
+        "--init",
+        default="",
+        help="for tasks and text: a T5 folder or a run's, whose vocabulary is to be used",
     )
     for side, most in (("source", SOURCE_TOKENS), ("target", TARGET_TOKENS)):
         words = "an input" if side == "source" else "a target"
@@ -104,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _describe(options: argparse.Namespace) -> str:
-    from trainer.data import tfds
+    from trainer.data import described, tfds
     from trainer.data.corpus import open_corpus
 
     if options.task:
@@ -116,18 +122,26 @@ def _describe(options: argparse.Namespace) -> str:
         raise DataError(
             f"--data-dir goes with wmt19 and tfds:NAME, and the source is {options.source!r}. Use --path."
         )
-    config = TrainConfig.from_dict(
-        {
-            "data": {
-                "source": options.source,
-                "path": path,
-                "pair": options.pair,
-                "level": options.level,
-                "pairs": options.pairs,
-                "identify_languages": not options.keep_languages,
-            }
-        }
-    )
+    stated: dict[str, Any] = {
+        "data": {
+            "source": options.source,
+            "path": path,
+            "pair": options.pair,
+            "level": options.level,
+            "pairs": options.pairs,
+            "identify_languages": not options.keep_languages,
+            "key": options.key,
+            "tokens": options.tokens,
+        },
+        "init": options.init,
+    }
+    unlabelled = described.is_unlabelled(options.source, path)
+    if unlabelled and options.source not in SOURCES:  # a prepared set, which may hold translations too
+        stated["objective"] = {"name": RANDOM_SPANS}
+    config = TrainConfig.from_dict(stated)
+    if unlabelled:
+        found = described.figures(config.data, home=home.texts(), given=_given(options.init))
+        return _as_json(found) if options.json else described.for_people(found)
     corpus = open_corpus(config.data, home=home.texts(), tell=lambda said: print(said, file=sys.stderr))
     return _shown(_figures(corpus), options)
 
@@ -190,7 +204,11 @@ def _figures(corpus: Corpus) -> dict[str, Any]:
 
 
 def _shown(found: dict[str, Any], options: argparse.Namespace) -> str:
-    return json.dumps(found, ensure_ascii=False, indent=2) if options.json else _for_people(found)
+    return _as_json(found) if options.json else _for_people(found)
+
+
+def _as_json(found: Any) -> str:
+    return json.dumps(found, ensure_ascii=False, indent=2)
 
 
 def _types(corpus: Corpus) -> dict[str, int]:

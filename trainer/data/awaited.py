@@ -72,7 +72,7 @@ class Awaited:
                 self._say_where_short(whole)
                 raise IndexError(f"There is no part {number}: there are {self._parts.count(whole.tokens)}.")
             self._wait_for(number)
-        if self._parts.end() is None:
+        if self.parts() is None:
             self._say_progress()
             self.go_on()
         return found[: self._most - number * each] if self._most else found
@@ -146,13 +146,15 @@ class Awaited:
         time.sleep(LOOKS_EVERY_S)
 
     def _say_progress(self) -> None:
-        if time.monotonic() - self._said_s < SAYS_EVERY_S:
+        if time.monotonic() - self._said_s < SAYS_EVERY_S or self.tokens() is not None:
             return
         self._said_s = time.monotonic()
-        note, size = self.newest(), self._parts.documents.size_bytes
-        share = f", about {min(99, 100 * note.counts.get('letters', 0) // size)} % of it" if size else ""
-        name = self._parts.documents.name
-        _log.info("%s: %s tokens of the text are there%s; the rest is made.", name, f"{note.tokens:,}", share)
+        note, text = self.newest(), self._parts.documents
+        done, of = (
+            (note.tokens, self._most) if self._most else (note.counts.get("letters", 0), text.size_bytes)
+        )
+        share = f", about {min(99, 100 * done // of)} % of what is read" if of else ""
+        _log.info("%s: %s tokens are there%s; the rest is made.", text.name, f"{note.tokens:,}", share)
 
     def _say_where_short(self, whole: Note) -> None:
         if self._most > whole.tokens and not self._told_short:

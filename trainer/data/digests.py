@@ -31,12 +31,8 @@ def digest_of(file: Path, *, home: Path) -> str:
     return found_now
 
 
-def stamps_of(data: DataConfig, *more: Path) -> tuple[Stamp, ...]:
-    """What changes when somebody writes a user's own files anew, or `more` of them."""
-    return (*_own(data), *(stamp for file in more for stamp in stamp_of(file)))
-
-
-def _own(data: DataConfig) -> tuple[Stamp, ...]:
+def stamps_of(data: DataConfig) -> tuple[Stamp, ...]:
+    """What changes when somebody writes a user's own files anew."""
     embedded = data.task in TASKS and not TASKS[data.task].needs_path
     if embedded or not (data.task or source_of(data.source).own_files):
         return ()

@@ -22,7 +22,6 @@ from trainer.data.contract import DataError
 from trainer.data.digests import digest_of
 
 MOST_BYTES = 32_000_000  # of a line of your own text: no more of it is in memory at once
-_LINES = (".txt",)
 _AT_A_TIME = 256  # rows of a prepared set
 # Of `prose`. Its records have these numbers, of both levels, in the sequence of which `cldr` takes the first
 # 21,000 where a config does not say how many. No two of a sequence are alike in any language.
@@ -54,38 +53,15 @@ def documents(config: DataConfig, *, home: Path) -> Documents:
 
 def from_text(config: DataConfig, home: Path) -> Documents:
     place = Path(config.path).expanduser()
-    texts = _texts(place)
+    texts = files.of_documents(place)
     told = [(digest_of(text, home=home), config.key if files.is_json(text) else "") for text in texts]
-    plain = all(files.ending_of(text) == text.suffix for text in texts)
+    plain = all(files.is_plain(text) for text in texts)
     return Documents(
         name=f"text {place.name}",
         identity=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
         since=lambda number: _of_texts(texts, config.key, number),
         size_bytes=sum(text.stat().st_size for text in texts) if plain else 0,
     )
-
-
-def _texts(place: Path) -> list[Path]:
-    endings = (*_LINES, *files.JSON)
-    if place.is_file():
-        return [place]
-    if not place.is_dir():
-        raise DataError(
-            f"{place} is neither a file nor a folder. Allowed are a text with a document on each line, JSON "
-            f"lines ({', '.join(files.JSON)}), or a folder of such files; each may end in .gz, .bz2 or .xz."
-        )
-    texts = [
-        file
-        for file in sorted(place.iterdir())
-        if file.is_file() and files.ending_of(file) in endings and not file.name.startswith(".")
-    ]
-    if not texts:
-        held = ", ".join(sorted(file.name for file in place.iterdir())[:10]) or "nothing"
-        raise DataError(
-            f"{place} has no text; it holds {held}. Allowed are files that end in {', '.join(endings)}, and "
-            f"after that maybe in .gz, .bz2 or .xz."
-        )
-    return texts
 
 
 def _of_texts(texts: list[Path], key: str, number: int) -> Iterator[str]:

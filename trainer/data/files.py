@@ -23,7 +23,7 @@ from trainer.data.contract import DataError
 _OPENERS: Mapping[str, Any] = MappingProxyType(
     {"": open, ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 )
-JSON = (".jsonl", ".ndjson", ".json")
+_JSON = (".jsonl", ".ndjson", ".json")
 _TABBED = (".tsv", ".txt")
 # How people name the splits in a folder.
 _NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -91,6 +91,30 @@ def found(path: str | Path, *, pair: str) -> dict[str, Files]:
     return {"train": _only(train, place)}
 
 
+def of_documents(place: Path) -> list[Path]:
+    """The files of unlabelled text that a path holds, unread, in their order."""
+    endings = (".txt", *_JSON)
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise DataError(
+            f"{place} is neither a file nor a folder. Allowed are a text with a document on each line, JSON "
+            f"lines ({', '.join(_JSON)}), or a folder of such files; each may end in .gz, .bz2 or .xz."
+        )
+    texts = [
+        file
+        for file in sorted(place.iterdir())
+        if file.is_file() and _ending(file) in endings and not file.name.startswith(".")
+    ]
+    if not texts:
+        held = ", ".join(sorted(file.name for file in place.iterdir())[:10]) or "nothing"
+        raise DataError(
+            f"{place} has no text; it holds {held}. Allowed are files that end in {', '.join(endings)}, and "
+            f"after that maybe in .gz, .bz2 or .xz."
+        )
+    return texts
+
+
 def _folder(place: Path, sides: _Sides) -> dict[str, Files]:
     splits: dict[str, Files] = {}
     for split, names in _NAMES.items():
@@ -105,7 +129,7 @@ def _folder(place: Path, sides: _Sides) -> dict[str, Files]:
 
 def _texts(prefix: Path, languages: tuple[str, str]) -> list[Files]:
     """Each text that begins so: a file, or two aligned ones."""
-    found: list[Files] = [file for ending in (*_TABBED, *JSON) if (file := _on_disk(prefix, ending))]
+    found: list[Files] = [file for ending in (*_TABBED, *_JSON) if (file := _on_disk(prefix, ending))]
     sides = [_on_disk(prefix, f".{language}") for language in languages]
     if sides[0] and sides[1]:
         found.append((sides[0], sides[1]))
@@ -292,14 +316,19 @@ def _if_bare(line: str) -> str:
     return f" It has {_bare(line.encode())} in it. {_CARRIAGE_RETURNS}" if "\r" in line else ""
 
 
-def ending_of(file: Path) -> str:
+def is_plain(file: Path) -> bool:
+    """Is it not compressed?"""
+    return not _compression(file)
+
+
+def _ending(file: Path) -> str:
     """Such as .jsonl, whether or not the file is compressed."""
     return Path(file.name.removesuffix(_compression(file))).suffix
 
 
 def is_json(file: Path) -> bool:
     """Has it an object on each line?"""
-    return ending_of(file) in JSON
+    return _ending(file) in _JSON
 
 
 def _compression(file: Path) -> str:

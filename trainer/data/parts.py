@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,7 @@ from trainer.data.vocabulary import Vocabulary
 PART_TOKENS = 2**22  # 16 MiB
 _FORMAT = 1  # raised whenever other parts come out of the same text
 _END = "end.json"
+_ABANDONED_S = 3600.0  # nobody takes so long to write a part
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Parts:
     def make(self, *, upto: int) -> Iterator[int]:
         """The missing parts in their order, until that one is there or the text ends; the numbers of those
         that were made."""
+        self._sweep()
         number = 0
         while number <= upto:
             if self.is_there(number):
@@ -133,6 +136,13 @@ class Parts:
             counts.update({each.kind: 1, "letters": each.letters})
             number = each.number + 1
         yield ids[:size], Note(number, 0, tokens + size, dict(counts)), True
+
+    def _sweep(self) -> None:
+        """Take away what those who were killed left unfinished."""
+        for file in self.folder.glob("unfinished-*.tokens"):
+            with contextlib.suppress(OSError):
+                if file.stat().st_mtime < time.time() - _ABANDONED_S:
+                    file.unlink()
 
     def _file(self, number: int) -> Path:
         return self.folder / f"{number:06}.tokens"

@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,16 @@ from trainer.data import held_out
 from trainer.data.awaited import Awaited, Held
 from trainer.data.contract import DataError
 from trainer.data.corpus import write_opening
-from trainer.data.digests import stamps_of
+from trainer.data.digests import Stamp
 from trainer.data.documents import Documents, documents
 from trainer.data.held_out import ALL, MOST_GUIDE, MOST_TOKENS, SMALL_LETTERS, Shares
 from trainer.data.kept import write_whole
 from trainer.data.parts import PART_TOKENS, Parts, turn
 from trainer.data.streams import Stream, Text
-from trainer.data.tokens import pieces_of
+from trainer.data.tokens import pieces_of, written
 from trainer.data.vocabulary import MOST_LETTERS, SETTINGS, Given, TooManyPieces, Vocabulary, learned
 
-LEARNED_FROM = 20_000_000  # letters, of which a vocabulary is learned
+LEARNED_FROM = 10_000_000  # letters: twice as many take twice the memory, and 30 s before the first step
 _FORMAT = 1  # raised whenever other cuts come out of the same text
 
 
@@ -39,13 +40,12 @@ def open_text(data: DataConfig, *, home: Path, guide_tokens: int, given: Given |
     """The unlabelled text of a config; from memory, from disk, or made now as far as a first step needs it.
     `guide_tokens`: the least that guidance needs, a batch. `given`: a vocabulary that is not to be learned.
     """
-    written = stamps_of(data, *([given.file] if given else []))
-    return _opened(data, home, guide_tokens, given, written)
+    return _opened(data, home, guide_tokens, given, written(data, given))
 
 
 @functools.lru_cache(maxsize=2)  # the next run of a warm process is nearly always on the same text
 def _opened(
-    data: DataConfig, home: Path, guide_tokens: int, given: Given | None, written: tuple[Any, ...]
+    data: DataConfig, home: Path, guide_tokens: int, given: Given | None, stamps: tuple[Stamp, ...]
 ) -> Text:
     return opened(data, home=home, guide_tokens=guide_tokens, given=given)
 
@@ -69,7 +69,7 @@ def opened(
     try:
         train.part(0)
     except IndexError:
-        raise DataError(f"{text.name} has no document to train on. Give it more of them.") from None
+        raise _too_few(text, "train") from None
     told = [text.identity, asdict(cut.shares), len(cut.select), len(cut.guide), data.tokens]
     fingerprint = hashlib.sha256(json.dumps(told).encode()).hexdigest()
     newest, tokens = train.newest(), train.tokens()
@@ -167,11 +167,15 @@ def _decided(
     if own:
         held |= held_out.first_tokens(own, ALL, vocabulary, {"select": MOST_TOKENS})
     if not len(held["select"]):
-        raise DataError(
-            f"{text.name} has too few documents: none of them falls to the dev split, which has {share:.0%}. "
-            f"Give it more, one on each line."
-        )
+        raise _too_few(text, "the dev split")
     return _Cut(shares, words, held["select"], held["guide"])
+
+
+def _too_few(text: Documents, split: str) -> DataError:
+    return DataError(
+        f"{text.name} has too few documents: a hash of each says to which split it falls, and none falls to "
+        f"{split}. Give it more."
+    )
 
 
 def _learning(data: DataConfig) -> list[Any]:
@@ -192,7 +196,9 @@ def _learned(text: Documents, shares: Shares, data: DataConfig, home: Path) -> P
 
     def model(size: int) -> bytes:
         of_train = held_out.sentences(text, shares, letters=LEARNED_FROM, longest=MOST_LETTERS)
-        return learned(of_train, size=size)
+        if (first := next(of_train, None)) is None:
+            raise _too_few(text, "train")
+        return learned(chain([first], of_train), size=size)
 
     try:
         write_whole(file, model(pieces))

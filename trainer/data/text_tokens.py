@@ -18,11 +18,10 @@ from trainer.data import denoising
 from trainer.data.batches import Batch
 from trainer.data.contract import DataError
 from trainer.data.denoising import Denoised, Denoiser
-from trainer.data.digests import stamps_of
 from trainer.data.objectives import Noise
 from trainer.data.streams import Text
 from trainer.data.text import open_text
-from trainer.data.tokens import EVALUATED_AT_A_TIME
+from trainer.data.tokens import EVALUATED_AT_A_TIME, written
 from trainer.data.vocabulary import UNKNOWN, Given, Vocabulary
 
 
@@ -93,7 +92,7 @@ def open_text_tokens(config: TrainConfig, *, home: Path, given: Given | None = N
         home,
         guide_tokens,
         given,
-        stamps_of(data, *([given.file] if given else [])),
+        written(data, given),
     )
 
 

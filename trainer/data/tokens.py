@@ -18,7 +18,7 @@ from trainer.data import splits
 from trainer.data.batches import Batch, Bucketed, held_out_batch
 from trainer.data.contract import Corpus
 from trainer.data.corpus import open_corpus
-from trainer.data.digests import stamps_of
+from trainer.data.digests import Stamp, stamp_of, stamps_of
 from trainer.data.examples import Examples, examples
 from trainer.data.packing import Packed, whole_split
 from trainer.data.vocabulary import Beginnings, Given, TooManyPieces, Vocabulary, vocabulary
@@ -100,8 +100,7 @@ def guidance_rows(config: TrainConfig, train: Examples) -> int:
 def open_tokens(config: TrainConfig, *, home: Path, given: Given | None = None) -> Tokens:
     """The text of a config as tokens; from memory, from disk, or made now. `given`: a vocabulary that is not
     to be learned from it."""
-    written = stamps_of(config.data, *([given.file] if given else []))
-    return _opened(config.data, home, config.batch.sentences, given, written)
+    return _opened(config.data, home, config.batch.sentences, given, written(config.data, given))
 
 
 def longest_tokens(data: DataConfig) -> int:
@@ -119,6 +118,11 @@ def task_tokens(data: DataConfig) -> tuple[int, int] | None:
     if not data.task:
         return None
     return data.source_tokens or SOURCE_TOKENS, data.target_tokens or TARGET_TOKENS
+
+
+def written(data: DataConfig, given: Given | None) -> tuple[Stamp, ...]:
+    """What changes when somebody writes a user's own files anew, or a vocabulary."""
+    return (*stamps_of(data), *(stamp_of(given.file) if given else ()))
 
 
 @functools.lru_cache(maxsize=2)  # the next run of a warm process is nearly always on the same text

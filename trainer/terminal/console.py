@@ -33,6 +33,7 @@ The same command again resumes a stopped run (Ctrl-C saves first), or shows the 
   orch train --pair en-de --size tiny --steps 1200
   orch train --pair en-de --guide next-batch --learn alpha beta1
   orch train --source files --path corpus/train --pair en-de     (corpus/train.en and corpus/train.de)
+  orch train --source text --path notes.txt                      (unlabelled: a document on each line)
   orch train --task files --path reviews.tsv --prefix "review: " --metric accuracy --metric macro-f1
   orch train --init t5-small/ --task files --path reviews.tsv --prefix "review: " --metric accuracy
   orch train config.json --set optimizer.name=adamw --set optimizer.learning_rate=0.001"""
@@ -178,6 +179,7 @@ def _refused(problems: Sequence[str]) -> int:
 
 def _trained(config: TrainConfig, folder: Path, *, as_json: bool) -> int:
     logging.basicConfig(format="orch: %(message)s", level=logging.WARNING)
+    logging.getLogger("trainer").setLevel(logging.INFO)  # how far a large text is read
     folder.mkdir(parents=True, exist_ok=True)
     _resume(folder)
     _say(f"{config.model.size} model, {_subject(config)}, {config.steps:,} steps, in {folder}")

@@ -70,6 +70,11 @@ def _missing(config: TrainConfig) -> list[str]:
             files.found(path, pair=files.TASK if config.data.task else config.data.pair)
         except DataError as why:
             problems.append(f"data.path: {why}")
+    elif config.data.source == "text":
+        try:
+            files.of_documents(path)
+        except DataError as why:
+            problems.append(f"data.path: {why}")
     if "data.task" in named:
         problems += _unusable_task(Path(named["data.task"]))
     schedule = named.get("schedule.name")

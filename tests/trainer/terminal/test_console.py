@@ -62,6 +62,14 @@ def test_a_path_means_files_of_ones_own(tmp_path: Path, monkeypatch: pytest.Monk
     assert (config.data.source, config.data.path) == ("files", str(tmp_path / "train"))
 
 
+def test_unlabelled_text_is_named_by_its_source_and_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = console.config_of(parsed("--source", "text", "--path", "notes.txt"))
+    assert (config.data.source, config.data.path) == ("text", str(tmp_path / "notes.txt"))
+
+
 def test_paths_are_those_of_the_folder_that_it_is_called_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +88,10 @@ def test_paths_are_those_of_the_folder_that_it_is_called_in(
         (("--set", "steps"), "orch: --set is 'steps'. Allowed is PATH=VALUE"),
         (("none.json",), "orch: none.json cannot be read as JSON"),
         (("--path", "/nowhere/train"), "orch: data.path is '/nowhere/train', and there is no such file"),
+        (
+            ("--source", "text", "--path", "/nowhere/a.txt"),
+            "orch: data.path is '/nowhere/a.txt', and there is",
+        ),
         (("--size", "huge"), "orch: model.size is 'huge'."),
     ],
 )

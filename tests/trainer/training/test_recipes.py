@@ -168,6 +168,11 @@ def test_files_that_are_not_there_are_told_of_before_a_run(tmp_path: Path) -> No
     assert problem.startswith(f"data.path: {tmp_path}/train.de is there and {tmp_path}/train.en is not.")
     (tmp_path / "train.en").write_text("a")
     assert entrypoint.check(files) == []
+    (problem,) = entrypoint.check({"data": {"source": "text", "path": str(tmp_path / "train")}})
+    assert problem.startswith(
+        f"data.path: {tmp_path}/train is neither a file nor a folder. Allowed are a text"
+    )
+    assert entrypoint.check({"data": {"source": "text", "path": str(tmp_path / "train.en")}}) == []
     (problem,) = entrypoint.check({"schedule": {"name": "learned.npz"}})
     assert problem.startswith("schedule.name is 'learned.npz', and there is no such file. Allowed are ")
     assert problem.endswith("constant, or the path of a schedule that was exported.")
