@@ -6,8 +6,8 @@ random ones and the embedded task `numbers`, at the best learning rate of a grid
 trains on, of 1, 2, 4, 8 and 16 times T5's rate, in runs of 240 steps. Without momentum the scores were 66,
 70, 77, 79 and 80, with a β1 of .9 they were 64, 70, 76, 80 and 80; the dev loss is lowest at 8 times in both.
 
-Pretraining in short runs has four times the paper's .01, the best of .02, .04 and .08 without momentum: on two
-seeds that no study trains on, in 480 steps of 8 rows, the dev losses were 3.868, 3.720 and 4.014.
+Pretraining in short runs has four times the paper's .01, the best of .02, .04 and .08 without momentum: on
+two seeds that no study trains on, in 480 steps of 8 rows, the dev losses were 3.868, 3.720 and 4.014.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ def _paper_text() -> Size:
         warmup_steps=10_000,
         rows=256,
         checkpoint_every_steps=10_000,
-        data={"source": "tfds:c4/en", "source_tokens": PAPERS_INPUTS, "path": "~/tensorflow_datasets"},
+        data={"source": "tfds:c4/en", "source_tokens": PAPERS_INPUTS},
         objective={"name": "random-spans"},
         model={"size": "paper-t5", "dtype": "bfloat16", "dropout": 0.0, "attention_dropout": 0.0},
         mesh={"data": 8},

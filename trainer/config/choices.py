@@ -169,7 +169,6 @@ def source_of(name: str) -> SourceChoice:
     """One by name, or what is true of every prepared set."""
     return SOURCES.get(name) or SourceChoice(
         "trainer.data.sources:from_prepared",
-        needs_path="Name the folder of the sets.",
         package="tensorflow_datasets",
     )
 

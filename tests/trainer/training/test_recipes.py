@@ -182,6 +182,7 @@ def test_a_pair_may_stand_in_either_direction_and_other_sources_have_theirs() ->
     for data in ({"pair": "lt-fi"}, {"source": "wmt19", "pair": "en-zh"}):
         assert check({"data": data}) == []
     assert check({"data": {"source": "tfds:opus/medical", "path": "/data", "pair": "en-xx"}}) == []
+    assert check({"data": {"source": "tfds:opus/medical"}}) == []  # in the default folder
 
 
 def test_a_path_that_depends_on_the_folder_is_refused(
@@ -317,10 +318,6 @@ DISAGREEMENTS: list[tuple[dict[str, Any], str]] = [
         "data.pair is 'en-fr', and the source wmt19 has no such pair. Allowed are cs-en, de-en, fi-en, "
         "fr-de, gu-en, kk-en, lt-en, ru-en, zh-en, in either direction. Choose one of them, or bring your "
         "own text (data.source files or tfds:NAME).",
-    ),
-    (
-        {"data": {"source": "tfds:opus/medical"}},
-        "data.source is 'tfds:opus/medical' and data.path is empty. Name the folder of the sets.",
     ),
 ]
 
