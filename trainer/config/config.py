@@ -95,6 +95,7 @@ _LATER: Mapping[str, Any] = {
     "score.choose": "last",
     "model.decoder_layers": 0,
     "model.output": AS_SIZE,
+    "model.stacks": "encoder-decoder",
 }
 
 

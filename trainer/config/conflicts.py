@@ -26,9 +26,10 @@ _ESTIMATORS_OWN = tuple(dict.fromkeys(name for each in ESTIMATORS.ours.values() 
 
 
 def disagreements(config: Sections) -> list[str]:
+    of_model = (_stacks, indivisible)
     return [
         problem
-        for checked in (_cadence, _vocabulary, _data, _task, indivisible, _optimizer, _course, _guidance)
+        for checked in (_cadence, _vocabulary, _data, _task, *of_model, _optimizer, _course, _guidance)
         # The dimensions of a model to begin with are known once it has been looked at.
         if not (config.init and checked is indivisible)
         for problem in checked(config)
@@ -124,6 +125,23 @@ def _task(config: Sections) -> list[str]:
             data.longest_tokens,
             f"data.longest_tokens is {data.longest_tokens} and data.task is {data.task!r:.60}. A task leaves "
             f"nothing out for its length. Set data.source_tokens and data.target_tokens, to which it cuts.",
+        ),
+    )
+
+
+def _stacks(config: Sections) -> list[str]:
+    """Depths that the arrangement of the layers does not have."""
+    model, whole = config.model, config.model.dimensions()
+    return problems_among(
+        (
+            whole.one_stack and model.decoder_layers,
+            f"model.decoder_layers is {model.decoder_layers} and model.stacks is {model.stacks!r}, which is "
+            f"one stack of model.layers. Leave model.decoder_layers out.",
+        ),
+        (
+            whole.stacks == "shared" and whole.of_decoder != whole.layers and not config.init,
+            f"model.decoder_layers is {whole.of_decoder} and model.stacks is 'shared', where encoder and "
+            f"decoder have the same {whole.layers} layers. Leave model.decoder_layers out.",
         ),
     )
 
