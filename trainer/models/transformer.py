@@ -200,8 +200,8 @@ class Transformer(nn.Module):
     ) -> jax.Array:
         s = self.settings
         if self.is_initializing():  # the shapes are declared on the way, shared ones in the decoder
-            for layer in layers:
-                x = layer(x, *others, noise) if isinstance(layer, kind) else x
+            for layer in layers if isinstance(layers[0], kind) else ():
+                x = layer(x, *others, noise)
             return x
         body = kind(s, parent=None)
         first = 0 if kind is EncoderLayer else s.layers
