@@ -134,6 +134,17 @@ def test_a_shared_model_is_an_encoder_decoder_whose_encoder_has_the_decoders_lay
     assert_equal_trees(ours["encoder_norm"], theirs["encoder_norm"])
 
 
+@SINGLE
+def test_a_derivative_along_a_direction_is_the_gradients_part_in_it(settings: Settings) -> None:
+    params, batch = rough_params(settings), packed(pairs_of(LENGTHS), 12, 11)
+    rng = np.random.default_rng(3)
+    along = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), params)
+    _, gradient = loss_and_gradient(settings, params, batch)
+    slope = sum(float(np.vdot(g, a)) for g, a in zip(*map(jax.tree.leaves, (gradient, along)), strict=True))
+    tangent = jit(lambda p, a: jax.jvp(lambda p: summed_loss(settings, p, batch), (p,), (a,))[1])
+    assert float(tangent(params, along)) == pytest.approx(slope, rel=1e-4)
+
+
 # -- what it may see -------------------------------------------------------------------------------------
 
 
