@@ -221,6 +221,8 @@ LEVELS = ("phrases", "sentences")
 POSITIONS = ("sinusoidal", "relative")
 NORMS = ("layer", "rms")
 ACTIVATIONS = ("relu", "gated-gelu")
+ONE_STACK = ("language-model", "prefix-lm")  # over source and target; of the second all see the whole source
+STACKS = ("encoder-decoder", "shared", *ONE_STACK)  # in a shared one the encoder has the decoder's layers
 OUTPUTS = ("shared", "own")  # the matrix of the logits: the embedding, or one of its own
 DTYPES = ("float32", "bfloat16")
 AS_SIZE = "of-size"  # the size decides, as 0 does among the numbers
@@ -234,12 +236,18 @@ class Dimensions:
     d_attention: int
     d_ff: int
     heads: int
-    layers: int  # of the encoder
+    layers: int  # of the encoder, or of the one stack
     positions: str = "sinusoidal"
     norm: str = "layer"
     activation: str = "relu"
     decoder_layers: int = 0  # 0: as many as the encoder
     output: str = "shared"
+    stacks: str = "encoder-decoder"
+
+    @property
+    def one_stack(self) -> bool:
+        """Is there no encoder, and one row of source and target?"""
+        return self.stacks in ONE_STACK
 
     @property
     def of_decoder(self) -> int:

@@ -100,6 +100,7 @@ _LATER: Mapping[str, Any] = {
     "objective": {"name": "", "rate": 0.15, "span": 3.0},
     "model.decoder_layers": 0,
     "model.output": AS_SIZE,
+    "model.stacks": "encoder-decoder",
 }
 
 

@@ -20,13 +20,14 @@ from trainer.config.choices import (
 from trainer.config.learnable import COURSES, IN_LOSS, LEARNABLE
 from trainer.config.reading import problems_among
 from trainer.config.sections import Sections
-from trainer.config.text_conflicts import of_text
+from trainer.config.text_conflicts import of_text, unread
 
 # Of `guidance`: what not every estimator reads.
 _ESTIMATORS_OWN = tuple(dict.fromkeys(name for each in ESTIMATORS.ours.values() for name in each.settings))
 
 
 def disagreements(config: Sections) -> list[str]:
+    of_model = (indivisible, unread)
     return [
         problem
         for checked in (
@@ -35,13 +36,14 @@ def disagreements(config: Sections) -> list[str]:
             _data,
             _task,
             of_text,
-            indivisible,
+            _stacks,
+            *of_model,
             _optimizer,
             _course,
             _guidance,
         )
         # The dimensions of a model to begin with are known once it has been looked at.
-        if not (config.init and checked is indivisible)
+        if not (config.init and checked in of_model)
         for problem in checked(config)
     ]
 
@@ -137,6 +139,23 @@ def _task(config: Sections) -> list[str]:
             data.longest_tokens,
             f"data.longest_tokens is {data.longest_tokens} and data.task is {data.task!r:.60}. A task leaves "
             f"nothing out for its length. Set data.source_tokens and data.target_tokens, to which it cuts.",
+        ),
+    )
+
+
+def _stacks(config: Sections) -> list[str]:
+    """Depths that the arrangement of the layers does not have."""
+    model, whole = config.model, config.model.dimensions()
+    return problems_among(
+        (
+            whole.one_stack and model.decoder_layers,
+            f"model.decoder_layers is {model.decoder_layers} and model.stacks is {model.stacks!r}, which is "
+            f"one stack of model.layers. Leave model.decoder_layers out.",
+        ),
+        (
+            whole.stacks == "shared" and whole.of_decoder != whole.layers and not config.init,
+            f"model.decoder_layers is {whole.of_decoder} and model.stacks is 'shared', where encoder and "
+            f"decoder have the same {whole.layers} layers. Leave model.decoder_layers out.",
         ),
     )
 

@@ -32,6 +32,7 @@ from trainer.config.choices import (
     SCHEDULES,
     SENTINELS,
     SOURCES,
+    STACKS,
     TASKS,
     Dimensions,
     source_of,
@@ -88,6 +89,7 @@ class ModelConfig:
     norm: str = choice(AS_SIZE, (AS_SIZE, *NORMS))
     activation: str = choice(AS_SIZE, (AS_SIZE, *ACTIVATIONS))
     output: str = choice(AS_SIZE, (AS_SIZE, *OUTPUTS))
+    stacks: str = choice("encoder-decoder", STACKS)
     dropout: float = number(0.1, at_least=0, below=1)
     attention_dropout: float = number(0.1, at_least=0, below=1)
     dtype: str = choice("float32", DTYPES)  # of the computation; parameters and logits are float32

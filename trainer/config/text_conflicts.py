@@ -61,9 +61,16 @@ def _stated(config: Sections, names: tuple[str, ...]) -> list[tuple[str, Any]]:
     return found
 
 
-def has_encoder(config: Sections) -> bool:
-    """Does its model read an input before it writes? Every model has an encoder."""
-    return True
+def unread(config: Sections) -> list[str]:
+    """An encoder with nothing to read."""
+    lm = config.reads_text() and config.objective_name() == "lm"
+    if not lm or config.model.dimensions().one_stack:
+        return []
+    return [
+        "objective.name is 'lm', which reads nothing, and the model has an encoder. Choose prefix-lm, which "
+        "reads the first part of a piece and writes the rest, or a model of one stack (model.stacks "
+        "language-model)."
+    ]
 
 
 def _noise(config: Sections) -> list[str]:
@@ -71,11 +78,6 @@ def _noise(config: Sections) -> list[str]:
     name, objective, source_tokens = config.objective_name(), config.objective, config.data.source_tokens
     unlike = dict(_stated(config, _OF_TEXT))
     return problems_among(
-        (
-            name == "lm" and has_encoder(config),
-            "objective.name is 'lm', which reads nothing, and the model has an encoder. Choose prefix-lm, "
-            "which reads the first part of a piece and writes the rest.",
-        ),
         (
             "objective.rate" in unlike and name not in CORRUPTING,
             f"objective.rate is {objective.rate} and objective.name is {name!r}, which corrupts no tokens. "

@@ -21,6 +21,7 @@ from trainer.config.choices import SCHEDULES, TASKS, room_for
 from trainer.config.conflicts import indivisible, learned_and_replayed
 from trainer.config.paths import value_at
 from trainer.config.t5_folder import FolderError
+from trainer.config.text_conflicts import unread
 from trainer.data import files
 from trainer.data.contract import DataError
 from trainer.protocol import NotHere, Outcome, Place, Reporter
@@ -103,7 +104,11 @@ def _init(config: TrainConfig, named: Mapping[str, str]) -> list[str]:
         return [f"init: {problem}"]
     except ConfigError as problem:
         return problem.problems
-    return indivisible(begun) if to_come or place.is_absolute() else [_relative("init", place)]
+    return (
+        [*indivisible(begun), *unread(begun)]
+        if to_come or place.is_absolute()
+        else [_relative("init", place)]
+    )
 
 
 def _vocabulary(named: Mapping[str, str]) -> list[str]:

@@ -222,6 +222,20 @@ SENTENCES: list[tuple[Any, str]] = [
         "data.path out.",
     ),
     (
+        {"model": {"stacks": "prefix-lm", "decoder_layers": 3}},
+        "model.decoder_layers is 3 and model.stacks is 'prefix-lm', which is one stack of model.layers. "
+        "Leave model.decoder_layers out.",
+    ),
+    (
+        {"model": {"stacks": "shared", "decoder_layers": 3}},
+        "model.decoder_layers is 3 and model.stacks is 'shared', where encoder and decoder have the same 2 "
+        "layers. Leave model.decoder_layers out.",
+    ),
+    (
+        {"model": {"stacks": "one"}},
+        "model.stacks is 'one'. Allowed: encoder-decoder, shared, language-model, prefix-lm.",
+    ),
+    (
         {"data": {"task": "/my_task.py", "longest_tokens": 9}},
         "data.longest_tokens is 9 and data.task is '/my_task.py'. A task leaves nothing out for its length. "
         "Set data.source_tokens and data.target_tokens, to which it cuts.",
@@ -292,7 +306,8 @@ def test_the_decoder_may_have_another_depth_and_the_logits_a_matrix_of_their_own
 
 def test_a_stored_config_of_the_former_t5_small_is_refused_by_its_new_name() -> None:
     stored = TrainConfig.from_dict({"model": {"size": "t5-small"}}).to_dict()
-    del stored["model"]["decoder_layers"], stored["model"]["output"]
+    for later in ("decoder_layers", "output", "stacks"):
+        del stored["model"][later]
     sentence = (
         "model.size is 't5-small' in a config of orch 0.1, where that was a model of 8 layers and 6 heads. "
         "It is called 'paper-t5' now, and 't5-small' is T5's own, of 6 layers and 8 heads. Write 'paper-t5' "
@@ -317,6 +332,7 @@ def test_runs_of_before_a_setting_was_there_keep_their_fingerprint() -> None:
         == "9ce8c2290f18823a3959871a4ec3a92472185a9e29c7f1e67a0c90470dcfc776"
     )
     assert fingerprint(TrainConfig.from_dict({"model": {"output": "own"}})) != fingerprint(TrainConfig())
+    assert fingerprint(TrainConfig.from_dict({"model": {"stacks": "shared"}})) != fingerprint(TrainConfig())
     assert fingerprint(TrainConfig.from_dict({"init": "/a"})) != fingerprint(TrainConfig())
 
 
