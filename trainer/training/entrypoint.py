@@ -104,11 +104,9 @@ def _init(config: TrainConfig, named: Mapping[str, str]) -> list[str]:
         return [f"init: {problem}"]
     except ConfigError as problem:
         return problem.problems
-    return (
-        [*indivisible(begun), *unread(begun)]
-        if to_come or place.is_absolute()
-        else [_relative("init", place)]
-    )
+    if not (to_come or place.is_absolute()):
+        return [_relative("init", place)]
+    return [*indivisible(begun), *unread(begun)]
 
 
 def _vocabulary(named: Mapping[str, str]) -> list[str]:

@@ -66,7 +66,8 @@ def on_text(objective: dict[str, Any], **data: Any) -> list[str]:
             {"name": "lm"},
             {},
             "objective.name is 'lm', which reads nothing, and the model has an encoder. Choose prefix-lm, "
-            "which reads the first part of a piece and writes the rest.",
+            "which reads the first part of a piece and writes the rest, or a model of one stack "
+            "(model.stacks language-model).",
         ),
         (
             {"name": "prefix-lm", "rate": 0.3},
@@ -166,3 +167,8 @@ def test_settings_of_unlabelled_text_go_with_no_other_text(documents: str) -> No
 def test_a_prepared_set_is_of_translations_until_an_objective_is_named() -> None:
     assert not TrainConfig.from_dict({"data": TEXT}).reads_text()
     assert TrainConfig.from_dict({"data": TEXT, "objective": {"name": "bert"}}).reads_text()
+
+
+def test_one_stack_may_read_nothing() -> None:
+    text = {"data": {"source": "prose"}, "objective": {"name": "lm"}}
+    assert check({**text, "model": {"stacks": "language-model"}}) == []
