@@ -8,6 +8,10 @@ the generated records (trainer.data.cldr).
 `records` gives them as TensorFlow Datasets gives glue/cola, glue/rte and squad. No sentence in them stands in
 the text that is pretrained on: they come from another seed, and what the first `PRETRAINED` records of seed 0
 say is left out. Each sentence that was generated is in one split alone, the same of all three tasks.
+
+A t5-tiny with random weights (500 steps of 32 rows, Adafactor without momentum at 0.008, one seed) has a
+Matthews of 47, an accuracy of 76, and of facts 41 exact matches and an F1 of 56; the commonest target has 0,
+48, 2 and 2.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import math
 import re
 import string
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -333,6 +334,21 @@ def test_one_row_is_scored_and_none_is_0_with_a_note(kind: scores.Kind) -> None:
         assert (value, value.note) == (0.0, f"{name} is undefined without rows, and counts as 0.")
     with pytest.raises(ValueError, match="There are 1 outputs and 0 records"):
         kind(["a"], [])
+
+
+def test_the_docs_have_each_function_with_the_keys_and_the_metrics_of_its_records() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    section = page.split("## Metrics of benchmarks\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("| `")]
+    named = {
+        cells[0].strip().strip("`"): [set(re.findall(r"`([\w-]+)`", c)) for c in cells[2:]] for cells in rows
+    }
+    assert list(named) == [kind.__name__ for kind in SOUND]
+    for kind, (outputs, records) in SOUND.items():
+        keys, metrics = named[kind.__name__]
+        assert kind(outputs, [{key: one[key] for key in keys} for one in records]).keys() == metrics - {
+            "intl"
+        }
 
 
 @given(st.lists(st.text(max_size=8), min_size=2, max_size=2))
