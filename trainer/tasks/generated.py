@@ -3,7 +3,7 @@ the generated records (trainer.data.cldr).
 
     word-order   as CoLA: a sentence, acceptable, or with two neighbouring words swapped
     figures      as RTE: a sentence with a number in words entails "more than" a lower one in digits
-    facts        as SQuAD: what one of three sentences says
+    facts        as SQuAD: what one of two sentences says
 
 `records` gives them as TensorFlow Datasets gives glue/cola, glue/rte and squad. No sentence in them stands in
 the text that is pretrained on: they come from another seed, and what the first `PRETRAINED` records of seed 0
