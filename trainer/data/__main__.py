@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,6 +149,7 @@ def _describe(options: argparse.Namespace) -> str:
 
 def _of_task(options: argparse.Namespace) -> dict[str, Any]:
     """Its vocabulary is made too: what is cut is counted in tokens."""
+    from trainer.data.commonest import commonest
     from trainer.data.tokens import open_tokens, task_tokens
 
     task = options.task if options.task in TASKS else str(Path(options.task).expanduser().absolute())
@@ -158,7 +160,8 @@ def _of_task(options: argparse.Namespace) -> dict[str, Any]:
     config = TrainConfig.from_dict({"data": data, "batch": {"sentences": 1}, "init": options.init})
     tokens = open_tokens(config, home=home.texts(), given=_given(options.init))
     most = dict(zip(("input", "target"), task_tokens(config.data) or (), strict=True))
-    return _figures(tokens.corpus) | {"most_tokens": most, "cut": tokens.cut(), "lost": _lost(tokens)}
+    found = {"most_tokens": most, "cut": tokens.cut(), "lost": _lost(tokens)}
+    return _figures(tokens.corpus) | found | {"commonest": asdict(commonest(tokens.corpus))}
 
 
 def _given(init: str) -> Given | None:
@@ -242,6 +245,9 @@ def _for_people(found: dict[str, Any]) -> str:
     if lost := found.get("lost"):
         said += ["", f"not given back by the vocabulary: {lost['targets']:,} of {lost['of']:,} targets"]
         said += [f"  {target!r} comes back as {back!r}" for target, back in lost["samples"]]
+    if always := found.get("commonest"):
+        scores = ", ".join(f"{name} {value:.1f}" for name, value in always["scores"].items())
+        said += ["", f"always {always['target']!r:.40}: {scores} ({always['rows']:,} rows of select)"]
     said += ["", f"overlap between splits: {found['overlap']:,} sources"]
     for name, shared in found["overlaps"].items():
         if shared["sources"]:
