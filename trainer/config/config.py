@@ -93,6 +93,7 @@ _LATER: Mapping[str, Any] = {
     "data.vocabulary_path": "",
     "score.metrics": [],
     "score.choose": "last",
+    "score.protocol": "",
     "model.decoder_layers": 0,
     "model.output": AS_SIZE,
 }

@@ -166,11 +166,19 @@ def _text(value: Any, where: str, what: Field[Any], problems: list[str]) -> Any:
     if like and isinstance(value, str) and re.fullmatch(like, value):
         return value
     misspelt = isinstance(value, str) and len(value) <= MOST_LETTERS
-    near = difflib.get_close_matches(value, among, n=1) if misspelt else []
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    near = _nearest(value, among) if misspelt else ""
+    hint = f" Did you mean {near!r}?" if near else ""
     allowed = (*among, what.metadata["words"]) if like else among
     problems.append(f"{where} is {_shown(value)}.{hint} Allowed: {', '.join(allowed)}.")
     return value
+
+
+def _nearest(word: str, among: Collection[str]) -> str:
+    """The name that was meant; of `super_glue/boolq` the last part alone may stand. Empty: none is near."""
+    if near := difflib.get_close_matches(word, among, n=1):
+        return near[0]
+    ends = {name.rpartition("/")[2]: name for name in among if "/" in name}
+    return next((ends[end] for end in difflib.get_close_matches(word.rpartition("/")[2], ends, n=1)), "")
 
 
 def _names(value: Any, where: str, what: Field[Any], problems: list[str]) -> tuple[str, ...]:

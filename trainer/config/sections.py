@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from trainer.config.benchmarks import OURS, PROTOCOLS
 from trainer.config.choices import (
     ACTIVATIONS,
     AS_SIZE,
@@ -170,6 +171,7 @@ class ScoreConfig:
     length_penalty: float = number(0.6, at_least=0)
     metrics: tuple[str, ...] = choice((), METRICS)  # of a task
     choose: str = choice(LAST, ENDS)  # with which parameters a task's run ends
+    protocol: str = text("", among=PROTOCOLS, like="|", words="empty: ours")  # of a benchmark's task
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,12 @@ class Sections:
         value: float | None = getattr(getattr(self, section), inside[0], None) if len(inside) == 1 else None
         known = OPTIMIZERS.get(self.optimizer.name)
         return 0.0 if value is None and known and known.numbers.get(name) == 0.0 else value
+
+    @property
+    def protocol(self) -> str:
+        """Which rows choose and which are reported, where the task is a benchmark's; else empty."""
+        choice = TASKS.get(self.data.task)
+        return (self.score.protocol or OURS) if choice and choice.benchmark else ""
 
     def keeps_no_momentum(self) -> bool:
         """Adafactor with a beta1 that is 0 and stays so, T5's default: another program, without the first

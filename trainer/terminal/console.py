@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import TrainConfig, canonical, fingerprint, named_files, papers_rate, with_values
+from trainer.config.benchmarks import BENCHMARKS
 from trainer.config.choices import ESTIMATORS, METRICS, MODELS, OFF, SOURCES, TASKS
 from trainer.config.learnable import LEARNABLE, PAPERS
 from trainer.config.paths import value_at
@@ -35,6 +36,7 @@ The same command again resumes a stopped run (Ctrl-C saves first), or shows the 
   orch train --source files --path corpus/train --pair en-de     (corpus/train.en and corpus/train.de)
   orch train --task files --path reviews.tsv --prefix "review: " --metric accuracy --metric macro-f1
   orch train --init t5-small/ --task files --path reviews.tsv --prefix "review: " --metric accuracy
+  orch train --init t5-small/ --task glue/cola --data-dir ~/tensorflow_datasets --test
   orch train config.json --set optimizer.name=adamw --set optimizer.learning_rate=0.001"""
 # Flags that are short for a path in the config.
 PATHS = {
@@ -203,6 +205,8 @@ def _trained(config: TrainConfig, folder: Path, *, as_json: bool) -> int:
 def _subject(config: TrainConfig) -> str:
     """What is learned: a pair of languages, or a task by its file's name."""
     data = config.data
+    if data.task in BENCHMARKS:
+        return data.task.replace("/", "-")
     return Path(data.path or data.task).stem if data.task else data.pair
 
 
@@ -308,7 +312,8 @@ def _show_translations(path: Path) -> None:
 
 def _show_answers(path: Path) -> None:
     head, *lines = map(json.loads, path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
-    print(f"\n{head['split']} split, greedy outputs of {head['rows']:,} rows, such as")
+    by = f" (protocol {head['protocol']})" if "protocol" in head else ""
+    print(f"\n{head['split']} split{by}, outputs of {head['rows']:,} rows, such as")
     for line in lines[:SHOWN]:
         print(f"  input   {line['input']}\n  target  {line['target']}\n  output  {line['output']}\n")
 

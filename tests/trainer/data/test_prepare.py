@@ -16,7 +16,7 @@ import pytest
 from trainer.data import tfds
 from trainer.data.__main__ import main
 from trainer.data.contract import DataError
-from trainer.data.prepare import prepare, set_of
+from trainer.data.prepare import prepare, sets_of
 
 library = pytest.importorskip("tensorflow_datasets")
 LINES = "eins\tone\nzwei\ttwo\ndrei\tthree\n"
@@ -106,5 +106,16 @@ def test_an_unknown_set_is_refused_with_the_nearest_name(tmp_path: Path) -> None
 
 
 def test_a_source_of_a_config_stands_for_a_set() -> None:
-    assert set_of("wmt19", pair="en-fi") == "wmt19_translate/fi-en"
-    assert set_of("tfds:squad", pair="de-en") == set_of("squad", pair="de-en") == "squad"
+    assert sets_of("wmt19", pair="en-fi") == ("wmt19_translate/fi-en",)
+    assert sets_of("tfds:squad", pair="de-en") == ("squad",)
+    assert sets_of("c4/en", pair="de-en") == ("c4/en",)
+
+
+def test_a_benchmark_s_task_stands_for_all_sets_that_it_reads() -> None:
+    assert sets_of("squad", pair="de-en") == sets_of("task:squad", pair="de-en") == ("squad/v1.1",)
+    assert sets_of("super_glue/wsc_dpr", pair="de-en") == (
+        "super_glue/wsc.fixed",
+        "definite_pronoun_resolution",
+    )
+    with pytest.raises(DataError, match=r"no benchmark's task 'glue/colla'\. Did you mean 'glue/cola'"):
+        sets_of("task:glue/colla", pair="de-en")
