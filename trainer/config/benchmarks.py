@@ -27,6 +27,7 @@ class Benchmark:
     package: str = "tensorflow_datasets"  # which reads its sets
 
 
+PASSAGE = (256, 32)  # a sentence with several, of which few have more
 PARAGRAPH = (512, 32)  # a paragraph with a question
 DPR = "definite_pronoun_resolution"
 WSC = "super_glue/wsc.fixed"  # the spans mended, as T5's released code has it
@@ -40,16 +41,16 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "glue/mnli": Benchmark(("glue/mnli",)),  # both of its validation splits
     "glue/mnli_matched": Benchmark(("glue/mnli",)),
     "glue/mnli_mismatched": Benchmark(("glue/mnli",)),
-    "glue/qnli": Benchmark(("glue/qnli",)),
-    "glue/rte": Benchmark(("glue/rte",)),
+    "glue/qnli": Benchmark(("glue/qnli",), tokens=PASSAGE),
+    "glue/rte": Benchmark(("glue/rte",), tokens=PASSAGE),
     "glue/wnli": Benchmark(("glue/wnli",)),
     "glue/wnli_referent": Benchmark(("glue/wnli", WSC, DPR)),  # trained on the last two
     "super_glue/boolq": Benchmark(("super_glue/boolq",), tokens=PARAGRAPH),
-    "super_glue/cb": Benchmark(("super_glue/cb",)),
+    "super_glue/cb": Benchmark(("super_glue/cb",), tokens=PASSAGE),
     "super_glue/copa": Benchmark(("super_glue/copa",)),
     "super_glue/multirc": Benchmark(("super_glue/multirc",), tokens=PARAGRAPH),
     "super_glue/record": Benchmark(("super_glue/record",), tokens=PARAGRAPH),
-    "super_glue/rte": Benchmark(("super_glue/rte",)),
+    "super_glue/rte": Benchmark(("super_glue/rte",), tokens=PASSAGE),
     "super_glue/wic": Benchmark(("super_glue/wic",)),
     "super_glue/wsc": Benchmark((WSC,)),
     "super_glue/wsc_dpr": Benchmark((WSC, DPR)),  # trained on both, as T5 is
