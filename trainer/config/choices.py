@@ -181,6 +181,7 @@ TASKS: Mapping[str, TaskChoice] = {
         for name, each in BENCHMARKS.items()
     },
 }
+FEW_TASKS = tuple(name for name in TASKS if name not in BENCHMARKS)  # what a sentence has room for
 OWN_TASK = r".+\.py"  # a Python file that says what its rows are
 SOURCE_TOKENS, TARGET_TOKENS = 128, 32  # to how many inputs and targets are cut, where a config says nothing
 # How outputs are compared with targets, in percent.

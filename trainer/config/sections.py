@@ -14,6 +14,7 @@ from trainer.config.choices import (
     DTYPES,
     ENDS,
     ESTIMATORS,
+    FEW_TASKS,
     LAST,
     LEARNED_SCHEDULE,
     LEVELS,
@@ -51,7 +52,13 @@ class DataConfig:
     identify_languages: bool = True  # drop pairs in other languages; `cldr` needs none of it
     vocabulary: int = number(0, at_least=0, below=10**6)  # pieces
     longest_tokens: int = number(0, at_least=0, below=10**5)  # of a sentence; a longer one is left out
-    task: str = text("", among=TASKS, like=f"|{OWN_TASK}", words="the path of a Python file")  # "": none
+    task: str = text(  # "": none
+        "",
+        among=TASKS,
+        shown=FEW_TASKS,
+        like=f"|{OWN_TASK}",
+        words="a benchmark's such as glue/cola, the path of a Python file",
+    )
     prefix: str = text("", like="[^\\t\\r\\n]*", words="a text of one line")  # before each input of a task
     source_tokens: int = number(0, at_least=0, below=10**5)  # of a task's input, which is cut; 0: 128
     target_tokens: int = number(0, at_least=0, below=10**5)  # of a task's target, likewise; 0: 32

@@ -6,6 +6,7 @@ import argparse
 import json
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from itertools import islice
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.config import ConfigError, TrainConfig
 from trainer.config import init as inits
-from trainer.config.benchmarks import OURS, PROTOCOLS
-from trainer.config.choices import LEVELS, SOURCE_TOKENS, SOURCES, TARGET_TOKENS, TASKS
+from trainer.config.benchmarks import BENCHMARKS, OURS, PROTOCOLS
+from trainer.config.choices import FEW_TASKS, LEVELS, SOURCE_TOKENS, SOURCES, TARGET_TOKENS, TASKS
 from trainer.config.t5_folder import SPIECE, FolderError
 from trainer.data import home
 from trainer.data.contract import Corpus, DataError
@@ -54,7 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _epilog() -> str:
     of_each = {name: each.words.replace("\n", "\n" + " " * 14) for name, each in SOURCES.sound().items()}
-    return "\n".join(["sources:", *(f"  {name:<12}{words}" for name, words in of_each.items()), _EPILOG])
+    tasks = textwrap.fill(", ".join(BENCHMARKS), 100, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join(
+        [
+            "benchmarks' tasks:",
+            tasks,
+            "sources:",
+            *(f"  {name:<12}{words}" for name, words in of_each.items()),
+            _EPILOG,
+        ]
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,7 +97,8 @@ def _parser() -> argparse.ArgumentParser:
     describe.add_argument(
         "--task",
         default="",
-        help=f"inputs and targets in place of translations: {', '.join(TASKS)}, or a Python file",
+        help=f"inputs and targets in place of translations: {', '.join(FEW_TASKS)}, a benchmark's, or a "
+        f"Python file",
     )
     describe.add_argument("--prefix", default="", help="for tasks: a text before every input")
     describe.add_argument(

@@ -15,7 +15,7 @@ from typing import Any
 
 from trainer.config import TrainConfig, canonical, fingerprint, named_files, papers_rate, with_values
 from trainer.config.benchmarks import BENCHMARKS
-from trainer.config.choices import ESTIMATORS, METRICS, MODELS, OFF, SOURCES, TASKS
+from trainer.config.choices import ESTIMATORS, FEW_TASKS, METRICS, MODELS, OFF, SOURCES
 from trainer.config.learnable import LEARNABLE, PAPERS
 from trainer.config.paths import value_at
 from trainer.config.reading import ConfigError
@@ -87,7 +87,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--data-dir", dest="path", help="the same as --path")
     add("--init", help="begin with these weights: a T5 folder of Hugging Face, or a finished run or trial")
     add("--level", help="for cldr: phrases or sentences")
-    add("--task", help=f"inputs and targets in place of translations: {', '.join(TASKS)}, or a Python file")
+    add(
+        "--task",
+        help=f"inputs and targets in place of translations: {', '.join(FEW_TASKS)}, a benchmark's such as "
+        f"glue/cola, or a Python file",
+    )
     add("--prefix", help="for tasks: a text before every input, such as 'review: '")
     add("--metric", action="append", help=f"for tasks: {', '.join(METRICS)}; repeatable [accuracy]")
     ways = ", ".join(name for name in ESTIMATORS if name != OFF)

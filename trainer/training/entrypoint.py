@@ -18,7 +18,7 @@ from trainer.config import ConfigError, TrainConfig, named_files
 from trainer.config import check as wrong_in
 from trainer.config import init as inits
 from trainer.config.benchmarks import PREPARED_SETS
-from trainer.config.choices import SCHEDULES, TASKS, room_for, task_of
+from trainer.config.choices import FEW_TASKS, SCHEDULES, room_for, task_of
 from trainer.config.conflicts import indivisible, learned_and_replayed
 from trainer.config.paths import value_at
 from trainer.config.t5_folder import FolderError
@@ -133,8 +133,8 @@ def _unusable_task(path: Path) -> list[str]:
     no right to."""
     if not path.expanduser().is_file():
         return [
-            f"data.task is {str(path)!r}, and there is no such file. Allowed are {', '.join(TASKS)}, or the "
-            f"path of a Python file that is there."
+            f"data.task is {str(path)!r}, and there is no such file. Allowed are {', '.join(FEW_TASKS)}, a "
+            f"benchmark's such as glue/cola, or the path of a Python file that is there."
         ]
     return [] if path.expanduser().is_absolute() else [_relative("data.task", path)]
 

@@ -166,3 +166,13 @@ def test_orch_train_trains_50_steps_of_a_task_with_a_folder_of_sets_and_weights_
     assert "test_score" in said.out
     assert f"test split (protocol ours), outputs of {VALIDATION} rows" in said.out
     assert f", {task.replace('/', '-')}, 50 steps" in said.err
+
+
+def test_the_page_of_tasks_says_what_each_reads_and_is_judged_by() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    for name, task in BENCHMARKS.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+        _, _, sets, metrics, tokens, _, _ = map(str.strip, row.split("|"))
+        assert sets.split(", ") == [*task.sets]
+        assert set(metrics.split(", ")) == METRICS.get(name, {"accuracy"})
+        assert tokens == ", ".join(map(str, task.tokens))
