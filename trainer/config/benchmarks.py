@@ -15,6 +15,12 @@ HIDDEN, LABELLED, NONE = "hidden", "labelled", "none"
 
 OURS, PAPERS = PROTOCOLS = ("ours", "papers")  # which rows choose, and which are reported
 
+# What a reader of its numbers has to know.
+TOLD: Mapping[str, str] = {
+    OURS: "score.protocol ours: what chooses is a part of train, and test_score is of validation.",
+    PAPERS: "score.protocol papers: score is of the validation rows that chose too, as in the papers.",
+}
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -61,3 +67,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "wmt/fr": Benchmark(("wmt15_translate/fr-en",), test=LABELLED, tokens=(128, 128)),
     "wmt/ro": Benchmark(("wmt16_translate/ro-en",), test=LABELLED, tokens=(128, 128)),
 }
+
+
+def protocol_of(task: str, stated: str) -> str:
+    """Which rows choose and which are reported, where the task is a benchmark's; else empty."""
+    return (stated or OURS) if task in BENCHMARKS else ""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from trainer.config.benchmarks import OURS, PROTOCOLS
+from trainer.config.benchmarks import PROTOCOLS, protocol_of
 from trainer.config.choices import (
     ACTIVATIONS,
     AS_SIZE,
@@ -222,8 +222,7 @@ class Sections:
     @property
     def protocol(self) -> str:
         """Which rows choose and which are reported, where the task is a benchmark's; else empty."""
-        choice = TASKS.get(self.data.task)
-        return (self.score.protocol or OURS) if choice and choice.benchmark else ""
+        return protocol_of(self.data.task, self.score.protocol)
 
     def keeps_no_momentum(self) -> bool:
         """Adafactor with a beta1 that is 0 and stays so, T5's default: another program, without the first
