@@ -171,6 +171,9 @@ class TaskChoice:
 
 TASKS: Mapping[str, TaskChoice] = {
     "numbers": TaskChoice("trainer.tasks.embedded:numbers"),
+    "word-order": TaskChoice("trainer.tasks.generated:word_order"),
+    "figures": TaskChoice("trainer.tasks.generated:figures"),
+    "facts": TaskChoice("trainer.tasks.generated:facts"),
     "files": TaskChoice(
         "trainer.tasks.files:from_config",
         needs_path="Name a TSV of inputs and targets, JSON lines with the keys input and target, or a folder "

@@ -244,6 +244,9 @@ def _for_people(found: dict[str, Any]) -> str:
     if lost := found.get("lost"):
         said += ["", f"not given back by the vocabulary: {lost['targets']:,} of {lost['of']:,} targets"]
         said += [f"  {target!r} comes back as {back!r}" for target, back in lost["samples"]]
+    if always := found.get("commonest"):
+        scores = ", ".join(f"{name} {value:.1f}" for name, value in always["scores"].items())
+        said += ["", f"always {always['target']!r:.40}: {scores} ({always['rows']:,} rows of select)"]
     said += ["", f"overlap between splits: {found['overlap']:,} sources"]
     for name, shared in found["overlaps"].items():
         if shared["sources"]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from trainer.config import TrainConfig
+from trainer.data.commonest import commonest
 from trainer.data.contract import Pairs
 from trainer.data.examples import Examples
 from trainer.data.filters import in_order
@@ -32,6 +34,7 @@ def figures(config: TrainConfig, tokens: Tokens) -> dict[str, Any]:
         "cut": tokens.cut(),
         "tokens": lengths(tokens.train),
         "lost": _lost(tokens),
+        "commonest": asdict(commonest(tokens.corpus)),
         "samples": seen(tokens.corpus.train, tokens.vocabulary, most),
     }
     by_split = {name: _targets(getattr(tokens.corpus, name)) for name in ("train", "guide", "select")}
