@@ -163,7 +163,8 @@ class TaskScorer:
         if self._writes:
             names = ("input", "target", "output")
             protocol = {"protocol": self._config.protocol} if self._config.protocol else {}
-            head = {"split": split, "rows": len(rows), **protocol, **values}
+            beam = {"beam": self._config.score.beam} if self._tokens.corpus.beams else {}
+            head = {"split": split, "rows": len(rows), **protocol, **beam, **values}
             each = ((*row, output) for row, output in zip(rows, outputs, strict=True))
             lines = [head, *(dict(zip(names, one, strict=True)) for one in each)]
             text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)

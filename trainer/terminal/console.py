@@ -316,8 +316,9 @@ def _show_translations(path: Path) -> None:
 
 def _show_answers(path: Path) -> None:
     head, *lines = map(json.loads, path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
+    how = f"outputs by a beam of {head['beam']}" if "beam" in head else "greedy outputs"
     by = f" (protocol {head['protocol']})" if "protocol" in head else ""
-    print(f"\n{head['split']} split{by}, outputs of {head['rows']:,} rows, such as")
+    print(f"\n{head['split']} split{by}, {how} of {head['rows']:,} rows, such as")
     for line in lines[:SHOWN]:
         print(f"  input   {line['input']}\n  target  {line['target']}\n  output  {line['output']}\n")
 

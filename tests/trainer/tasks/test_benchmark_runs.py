@@ -111,6 +111,7 @@ def test_every_task_trains_a_batch_and_is_evaluated_and_scored(
     assert outcome.values["test_score"] == pytest.approx(mean)
     head, *rows = answers(tmp_path / "run", "test")
     assert head["protocol"] == "ours"
+    assert head.get("beam") == (4 if TASKS[task].beams else None)
     splits = {"glue/mnli": 2 * VALIDATION, "dpr": 2 * VALIDATION}  # dpr: two candidates
     assert len(rows) == splits.get(task, VALIDATION)
 
@@ -164,7 +165,7 @@ def test_orch_train_trains_50_steps_of_a_task_with_a_folder_of_sets_and_weights_
     said = capsys.readouterr()
     assert "completed after 50 steps" in said.out
     assert "test_score" in said.out
-    assert f"test split (protocol ours), outputs of {VALIDATION} rows" in said.out
+    assert f"test split (protocol ours), greedy outputs of {VALIDATION} rows" in said.out
     assert f", {task.replace('/', '-')}, 50 steps" in said.err
 
 
