@@ -68,6 +68,12 @@ def _builder(name: str, folder: Path) -> Any:
             f"TensorFlow Datasets has no set {name!r} here.{hint} Allowed are its names, such as "
             f"wmt19_translate/de-en, c4/en, glue/cola, super_glue/boolq and squad."
         )
+    _, _, config = name.partition("/")
+    configs = getattr(library.builder_cls(name.split("/")[0]), "builder_configs", {})
+    if configs and config and not any(part in configs for part in (config, config.rpartition("/")[0])):
+        near = difflib.get_close_matches(config, configs, n=1)
+        hint = f" Did you mean {name.split('/')[0]}/{near[0]}?" if near else ""
+        raise DataError(f"TensorFlow Datasets has no set {name!r} here.{hint} Name one of its configs.")
     try:
         return library.builder(name, data_dir=str(folder), file_format=FORMAT)
     except (ImportError, ValueError, RuntimeError) as error:

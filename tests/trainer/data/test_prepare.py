@@ -104,6 +104,8 @@ def test_what_the_server_does_not_have_is_said_with_its_answer(
 def test_an_unknown_set_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'wmt19_translat/de-en' here\. Did you mean 'wmt19_translate'\?"):
         prepare("wmt19_translat/de-en", data_dir=tmp_path)
+    with pytest.raises(DataError, match=r"no set 'glue/colla' here\. Did you mean glue/cola\?"):
+        prepare("glue/colla", data_dir=tmp_path)
 
 
 def test_a_source_of_a_config_stands_for_a_set() -> None:
