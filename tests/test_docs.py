@@ -118,7 +118,9 @@ def _leaves(cls: type, path: str = "") -> Iterator[tuple[str, str, str]]:
 
 def _allowed(kind: Any, what: Mapping[str, Any]) -> str:
     if "among" in what:
-        names = ", ".join([*(f"`{name}`" for name in what["among"]), *filter(None, [what.get("words")])])
+        names = ", ".join(
+            [*(f"`{name}`" for name in what.get("shown", what["among"])), *filter(None, [what.get("words")])]
+        )
         return names if kind is str else f"list of {names}"
     if kind not in (int, int | None, float, float | None):
         return WORDS.get(kind, "section")

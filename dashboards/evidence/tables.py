@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, Literal
 
-from dashboards.evidence import paper, speedup, stats
+from dashboards.evidence import paper, protocols, speedup, stats
 from dashboards.evidence.contrasts import sample
 from dashboards.evidence.frames import Frame
 from dashboards.evidence.speedup import RowSpeedup
@@ -98,7 +98,12 @@ def table(frame: Frame, *, metric: str | None = None, speedups: Sequence[RowSpee
         columns=frame.columns(),
         rows=rows,
         paper=theirs.name if theirs else None,
-        notes=(*_notes(frame, rows), *_of_speedups(frame, speedup_in), *_beside(frame, metric, rows)),
+        notes=(
+            *_notes(frame, rows),
+            *protocols.told(frame.spec),
+            *_of_speedups(frame, speedup_in),
+            *_beside(frame, metric, rows),
+        ),
         speedup_in=speedup_in,
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 
+from trainer.config.benchmarks import BENCHMARKS, Benchmark
 from trainer.config.registry import Registry
 
 
@@ -180,6 +181,7 @@ class TaskChoice:
 
     make: str
     needs_path: str = ""  # what `data.path` must name; empty: it is not read
+    benchmark: Benchmark | None = None  # its sets lie in `data.path`, or where TensorFlow Datasets puts them
 
 
 TASKS: Mapping[str, TaskChoice] = {
@@ -192,7 +194,12 @@ TASKS: Mapping[str, TaskChoice] = {
         needs_path="Name a TSV of inputs and targets, JSON lines with the keys input and target, or a folder "
         "with train.*.",
     ),
+    **{
+        name: TaskChoice("trainer.tasks.benchmarks:from_config", benchmark=each)
+        for name, each in BENCHMARKS.items()
+    },
 }
+FEW_TASKS = tuple(name for name in TASKS if name not in BENCHMARKS)  # what a sentence has room for
 OWN_TASK = r".+\.py"  # a Python file that says what its rows are
 SOURCE_TOKENS, TARGET_TOKENS = 128, 32  # to how many inputs and targets are cut, where a config says nothing
 # How outputs are compared with targets, in percent.

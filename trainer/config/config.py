@@ -98,6 +98,7 @@ _LATER: Mapping[str, Any] = {
     "data.key": "text",
     "data.records_share": 0.5,
     "objective": {"name": "", "rate": 0.15, "span": 3.0},
+    "score.protocol": "",
     "model.decoder_layers": 0,
     "model.output": AS_SIZE,
     "model.stacks": "encoder-decoder",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from trainer.config.benchmarks import HIDDEN, NONE, PAPERS
 from trainer.config.choices import (
     BEST,
     ESTIMATORS,
@@ -106,6 +107,7 @@ def _task(config: Sections) -> list[str]:
             f"data.{name}": getattr(data, name) for name in ("prefix", "source_tokens", "target_tokens")
         }
         stated["score.metrics"] = ", ".join(metrics)
+        stated["score.protocol"] = config.score.protocol
         stated["score.choose"] = config.score.choose if config.score.choose != LAST else ""
         return [
             f"{name} is {value!r:.60} and data.task is empty. It is a setting of tasks. Set data.task, or "
@@ -113,8 +115,9 @@ def _task(config: Sections) -> list[str]:
             for name, value in stated.items()
             if value
         ]
-    needs_path = task_of(data.task).needs_path
-    return problems_among(
+    choice = task_of(data.task)
+    needs_path = choice.needs_path
+    return _benchmark(config) + problems_among(
         (
             data.source != type(data)().source,
             f"data.source is {data.source!r} and data.task is {data.task!r:.60}. Allowed is one of them. "
@@ -125,7 +128,7 @@ def _task(config: Sections) -> list[str]:
             f"data.task is {data.task!r} and data.path is empty. {needs_path}",
         ),
         (
-            data.path and not needs_path,
+            data.path and not needs_path and not choice.benchmark,
             f"data.path is {data.path!r:.60} and data.task is {data.task!r:.60}, which reads its rows by "
             f"itself. Leave data.path out.",
         ),
@@ -156,6 +159,37 @@ def _stacks(config: Sections) -> list[str]:
             whole.stacks == "shared" and whole.of_decoder != whole.layers and not config.init,
             f"model.decoder_layers is {whole.of_decoder} and model.stacks is 'shared', where encoder and "
             f"decoder have the same {whole.layers} layers. Leave model.decoder_layers out.",
+        ),
+    )
+
+
+def _benchmark(config: Sections) -> list[str]:
+    """What a benchmark's task says itself, and what it has no rows for."""
+    data, score = config.data, config.score
+    benchmark = task_of(data.task).benchmark
+    if benchmark is None:
+        return problems_among(
+            (
+                score.protocol,
+                f"score.protocol is {score.protocol!r} and data.task is {data.task!r:.60}. It is a setting "
+                f"of benchmarks, such as glue/cola. Leave it out.",
+            )
+        )
+    none = {
+        HIDDEN: f"The labels of {data.task}'s test split are hidden",
+        NONE: f"{data.task} has no test split",
+    }
+    return problems_among(
+        (
+            data.prefix,
+            f"data.prefix is {data.prefix!r:.60} and data.task is {data.task!r}, which puts its own words "
+            f"before its inputs. Leave data.prefix out.",
+        ),
+        (
+            score.test and config.protocol == PAPERS and benchmark.test in none,
+            f"score.test is true and score.protocol is 'papers'. {none.get(benchmark.test)}: there is "
+            f"nothing to score. Leave score.test out, since this protocol reports validation as score; or "
+            f"set score.protocol to 'ours', where validation is what score.test opens.",
         ),
     )
 

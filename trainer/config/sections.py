@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from trainer.config.benchmarks import PROTOCOLS, protocol_of
 from trainer.config.choices import (
     ACTIVATIONS,
     AS_SIZE,
     DTYPES,
     ENDS,
     ESTIMATORS,
+    FEW_TASKS,
     LAST,
     LEARNED_SCHEDULE,
     LEVELS,
@@ -55,7 +57,13 @@ class DataConfig:
     identify_languages: bool = True  # drop pairs in other languages; `cldr` needs none of it
     vocabulary: int = number(0, at_least=0, below=10**6)  # pieces
     longest_tokens: int = number(0, at_least=0, below=10**5)  # of a sentence; a longer one is left out
-    task: str = text("", among=TASKS, like=f"|{OWN_TASK}", words="the path of a Python file")  # "": none
+    task: str = text(  # "": none
+        "",
+        among=TASKS,
+        shown=FEW_TASKS,
+        like=f"|{OWN_TASK}",
+        words="a benchmark's such as glue/cola, the path of a Python file",
+    )
     prefix: str = text("", like="[^\\t\\r\\n]*", words="a text of one line")  # before each input of a task
     source_tokens: int = number(0, at_least=0, below=10**5)  # of a task's input, which is cut; 0: 128
     target_tokens: int = number(0, at_least=0, below=10**5)  # of a task's target, likewise; 0: 32
@@ -189,6 +197,7 @@ class ScoreConfig:
     length_penalty: float = number(0.6, at_least=0)
     metrics: tuple[str, ...] = choice((), METRICS)  # of a task
     choose: str = choice(LAST, ENDS)  # with which parameters a task's run ends
+    protocol: str = text("", among=PROTOCOLS, like="|", words="empty: ours")  # of a benchmark's task
 
 
 @dataclass(frozen=True)
@@ -239,6 +248,11 @@ class Sections:
     def objective_name(self) -> str:
         """Of unlabelled text."""
         return self.objective.name or RANDOM_SPANS
+
+    @property
+    def protocol(self) -> str:
+        """Which rows choose and which are reported, where the task is a benchmark's; else empty."""
+        return protocol_of(self.data.task, self.score.protocol)
 
     def keeps_no_momentum(self) -> bool:
         """Adafactor with a beta1 that is 0 and stays so, T5's default: another program, without the first

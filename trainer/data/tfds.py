@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from trainer.config.benchmarks import PREPARED_SETS
 from trainer.data.contract import DataError, Pairs
 
 TEXT = "text"  # the feature of unlabelled text
@@ -23,7 +24,7 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 def default_folder() -> Path:
     """Where TensorFlow Datasets itself prepares sets."""
-    return Path("~/tensorflow_datasets").expanduser()
+    return Path(PREPARED_SETS).expanduser()
 
 
 class Records:

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from trainer.config import DataConfig, TrainConfig
-from trainer.config.choices import LAST, SOURCE_TOKENS, TARGET_TOKENS, source_of
+from trainer.config.benchmarks import PAPERS
+from trainer.config.choices import LAST, SOURCE_TOKENS, TARGET_TOKENS, source_of, task_of
 from trainer.data import splits
 from trainer.data.batches import Batch, Bucketed, held_out_batch
 from trainer.data.contract import Corpus
@@ -69,6 +70,9 @@ class Tokens:
         all are, since none chooses."""
         if config.score.choose == LAST:
             return None
+        if config.protocol == PAPERS:  # chosen and reported by the same rows
+            every = np.arange(len(self.corpus.select))
+            return every[: config.score.dev_sentences], every
         return splits.halves(self.corpus.select, most=config.score.dev_sentences, prefix=config.data.prefix)
 
     def dev_batches(self, *, rows_divide_by: int = 1, only: np.ndarray | None = None) -> Batch:
@@ -100,7 +104,8 @@ def guidance_rows(config: TrainConfig, train: Examples) -> int:
 def open_tokens(config: TrainConfig, *, home: Path, given: Given | None = None) -> Tokens:
     """The text of a config as tokens; from memory, from disk, or made now. `given`: a vocabulary that is not
     to be learned from it."""
-    return _opened(config.data, home, config.batch.sentences, given, written(config.data, given))
+    stamps = written(config.data, given)
+    return _opened(config.data, home, config.batch.sentences, given, stamps, config.protocol)
 
 
 def longest_tokens(data: DataConfig) -> int:
@@ -117,7 +122,9 @@ def task_tokens(data: DataConfig) -> tuple[int, int] | None:
     """To how many tokens a task's inputs and targets are cut, ends among them; None for a translation."""
     if not data.task:
         return None
-    return data.source_tokens or SOURCE_TOKENS, data.target_tokens or TARGET_TOKENS
+    benchmark = task_of(data.task).benchmark
+    source, target = benchmark.tokens if benchmark else (SOURCE_TOKENS, TARGET_TOKENS)
+    return data.source_tokens or source, data.target_tokens or target
 
 
 def written(data: DataConfig, given: Given | None) -> tuple[Stamp, ...]:
@@ -127,9 +134,14 @@ def written(data: DataConfig, given: Given | None) -> tuple[Stamp, ...]:
 
 @functools.lru_cache(maxsize=2)  # the next run of a warm process is nearly always on the same text
 def _opened(
-    data: DataConfig, home: Path, guide_pairs: int, given: Given | None, written: tuple[Any, ...]
+    data: DataConfig,
+    home: Path,
+    guide_pairs: int,
+    given: Given | None,
+    written: tuple[Any, ...],
+    protocol: str,
 ) -> Tokens:
-    corpus = open_corpus(data, home=home, guide_pairs=guide_pairs)
+    corpus = open_corpus(data, home=home, guide_pairs=guide_pairs, protocol=protocol)
     lengths = task_tokens(data)
     longest = longest_tokens(data) if lengths is None else lengths
     words = given.open() if given else _learned(data, corpus, home)

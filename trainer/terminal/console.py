@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import TrainConfig, canonical, fingerprint, named_files, papers_rate, with_values
-from trainer.config.choices import ESTIMATORS, METRICS, MODELS, OFF, SOURCES, TASKS, source_of
+from trainer.config.benchmarks import BENCHMARKS
+from trainer.config.choices import ESTIMATORS, FEW_TASKS, METRICS, MODELS, OFF, SOURCES, source_of
 from trainer.config.learnable import LEARNABLE, PAPERS
 from trainer.config.paths import value_at
 from trainer.config.reading import ConfigError
@@ -36,6 +37,7 @@ The same command again resumes a stopped run (Ctrl-C saves first), or shows the 
   orch train --source text --path notes.txt                      (unlabelled: a document on each line)
   orch train --task files --path reviews.tsv --prefix "review: " --metric accuracy --metric macro-f1
   orch train --init t5-small/ --task files --path reviews.tsv --prefix "review: " --metric accuracy
+  orch train --init t5-small/ --task glue/cola --data-dir ~/tensorflow_datasets --test
   orch train config.json --set optimizer.name=adamw --set optimizer.learning_rate=0.001"""
 # Flags that are short for a path in the config.
 PATHS = {
@@ -86,7 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--data-dir", dest="path", help="the same as --path")
     add("--init", help="begin with these weights: a T5 folder of Hugging Face, or a finished run or trial")
     add("--level", help="for cldr: phrases or sentences")
-    add("--task", help=f"inputs and targets in place of translations: {', '.join(TASKS)}, or a Python file")
+    add(
+        "--task",
+        help=f"inputs and targets in place of translations: {', '.join(FEW_TASKS)}, a benchmark's such as "
+        f"glue/cola, or a Python file",
+    )
     add("--prefix", help="for tasks: a text before every input, such as 'review: '")
     add("--metric", action="append", help=f"for tasks: {', '.join(METRICS)}; repeatable [accuracy]")
     ways = ", ".join(name for name in ESTIMATORS if name != OFF)
@@ -209,6 +215,8 @@ def _subject(config: TrainConfig) -> str:
         return data.source.removeprefix("tfds:").replace("/", "-")
     if config.reads_text():
         return Path(data.path).stem
+    if data.task in BENCHMARKS:
+        return data.task.replace("/", "-")
     return Path(data.path or data.task).stem if data.task else data.pair
 
 
@@ -320,7 +328,9 @@ def _show_translations(path: Path) -> None:
 
 def _show_answers(path: Path) -> None:
     head, *lines = map(json.loads, path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
-    print(f"\n{head['split']} split, greedy outputs of {head['rows']:,} rows, such as")
+    how = f"outputs by a beam of {head['beam']}" if "beam" in head else "greedy outputs"
+    by = f" (protocol {head['protocol']})" if "protocol" in head else ""
+    print(f"\n{head['split']} split{by}, {how} of {head['rows']:,} rows, such as")
     for line in lines[:SHOWN]:
         print(f"  input   {line['input']}\n  target  {line['target']}\n  output  {line['output']}\n")
 

@@ -179,7 +179,8 @@ SENTENCES: list[tuple[Any, str]] = [
     ),
     (
         {"data": {"task": "file"}},
-        "data.task is 'file'. Did you mean 'files'? Allowed: numbers, files, the path of a Python file.",
+        "data.task is 'file'. Did you mean 'files'? Allowed: numbers, word-order, figures, facts, files, a "
+        "benchmark's such as glue/cola, the path of a Python file.",
     ),
     (
         {"data": {"prefix": "review: "}},
