@@ -20,6 +20,7 @@ from studies import (
     language_pairs,
     parts,
     rivals,
+    t5,
     t5_parts,
     t5_pretraining,
     t5_repeats,
@@ -39,7 +40,7 @@ _STUDIES = {
     "rivals": rivals.study,
     "equal-time": equal_time.study,
 }
-_TEXTS = {"t5-pretraining": t5_pretraining.study, "t5-repeats": t5_repeats.study}
+_TEXTS = {"t5-pretraining": t5_pretraining.study, "t5-repeats": t5_repeats.study, "t5": t5.study}
 _BEGUN = {"finetuning": finetuning.study}  # that take weights and rows of a caller's
 
 

@@ -17,7 +17,6 @@ from typing import Any
 from trainer.config import ConfigError, TrainConfig, named_files
 from trainer.config import check as wrong_in
 from trainer.config import init as inits
-from trainer.config.benchmarks import PREPARED_SETS
 from trainer.config.choices import FEW_TASKS, SCHEDULES, room_for, task_of
 from trainer.config.conflicts import indivisible, learned_and_replayed
 from trainer.config.paths import value_at
@@ -123,16 +122,17 @@ def _vocabulary(named: Mapping[str, str]) -> list[str]:
 
 
 def _sets(config: TrainConfig) -> list[str]:
-    """Sets of a benchmark's task that are not in their folder."""
+    """Sets of a benchmark's task that are not in the folder that is named for them. Where none is named the
+    run says so as it opens them: a study may be planned on one machine and run on another."""
     benchmark = task_of(config.data.task).benchmark
-    folder = Path(config.data.path or PREPARED_SETS).expanduser()
+    folder = Path(config.data.path).expanduser()
     absent = [name for name in benchmark.sets if not (folder / name).is_dir()] if benchmark else []
     return [
         f"data.task is {config.data.task!r}, and its set {name} is not in {folder}. Where there is a "
         f"network: orch data prepare {name} --data-dir {folder}. Or name the folder where it lies prepared "
         f"(data.path)."
         for name in absent
-        if folder.is_dir() or not config.data.path
+        if config.data.path and folder.is_dir()
     ]
 
 
