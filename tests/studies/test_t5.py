@@ -28,7 +28,7 @@ def configs(spec: StudySpec) -> dict[str, dict[str, object]]:
 def test_every_task_is_learned_from_both_pretrainings_run_by_run(size: str) -> None:
     spec = catalog.get("t5", size)
     prepared = [arm for arm in spec.arms if arm.phase == "prepare"]
-    assert [arm.name for arm in prepared] == ["pretrain-base", "pretrain-alpha+beta1"]
+    assert [arm.name for arm in prepared] == ["pretrain-base", "pretrain-alpha+beta1", "pretrain-nothing"]
     assert spec.columns() == t5.TASKS[size].names
     for task in spec.columns():
         rows = {spec.row_of(arm): arm for arm in spec.compared if arm.column == task}
@@ -36,7 +36,7 @@ def test_every_task_is_learned_from_both_pretrainings_run_by_run(size: str) -> N
         begun = {row: arm.after and (arm.after.arm, arm.after.take) for row, arm in rows.items()}
         assert begun["base"] == begun["base, guided fine-tuning"] == ("pretrain-base", "checkpoint")
         assert begun["α+β1"] == ("pretrain-alpha+beta1", "checkpoint")
-        assert begun["no pretraining"] is None
+        assert begun["no pretraining"] == ("pretrain-nothing", "checkpoint")
     assert {arm.trials for arm in spec.arms} == {1 if size == "smoke" else 6}
     assert all(arm.fresh_seeds for arm in spec.arms)
     assert len({training_seed(spec, arm, 0, 0) for arm in spec.arms}) == 1
