@@ -153,8 +153,8 @@ def turned(task: str, metrics: Mapping[str, float]) -> Mapping[str, float]:
 
 WRONG = (
     "In Tables 6 and 7 the two values of SQuAD, CB, MultiRC and ReCoRD stand the other way round: an exact "
-    "match above its F1 cannot be (SQuAD, ReCoRD), and no accuracy of CB's 56 examples is 98.7 %. The mean of "
-    "the two, which Table 3 has, is not touched by it.",
+    "match above its F1 cannot be (SQuAD, ReCoRD), and no accuracy of CB's 56 examples is 98.7%. The mean "
+    "of the two, which Table 3 has, is not touched by it.",
     "The GLUE average of Table 6 holds WNLI (77.8 is the mean of nine tasks), that of Table 7 does not (79.8 "
     "is the mean of eight), so the two cannot be compared: without WNLI Table 6 has 80.3 and 80.5, with it "
     "Table 7 has 77.3 and 77.4.",
