@@ -19,12 +19,14 @@ from typing import Any
 import jax
 
 from trainer.config import TrainConfig
+from trainer.config.choices import TASKS
 from trainer.data.contract import DataError, Pairs
 from trainer.data.tokens import Tokens, task_tokens
 from trainer.models import Settings, weights
 from trainer.protocol import ANSWERS, PARAMS
 from trainer.scoring.answers import answers
-from trainer.scoring.task_metrics import Measured, measured
+from trainer.scoring.task_metrics import measured
+from trainer.tasks.measures import Measured
 
 DEFAULT = ("accuracy",)  # where neither the config nor the task's own file names a metric
 SCORE = "score"  # the mean of all metrics
@@ -120,7 +122,8 @@ class TaskScorer:
         return {SCORE: math.fsum(found.values()) / len(found), **found}
 
     def _own(self, found: Mapping[str, float], *, taken: Iterable[str]) -> dict[str, float]:
-        taken = (*TAKEN, *taken)
+        # A built-in task's own metric stands in for the one of that name.
+        taken = TAKEN if self._config.data.task in TASKS else (*TAKEN, *taken)
         for name in found:
             if not _NAME.fullmatch(name) or name in taken:
                 raise DataError(
@@ -133,7 +136,7 @@ class TaskScorer:
     def _known(self, one: Measured) -> float:
         if one.note:
             self._note(one.note)
-        return one.value
+        return float(one)
 
     def _note(self, sentence: str) -> None:
         if self._writes and sentence not in self._told:
@@ -160,6 +163,8 @@ class TaskScorer:
 
 
 def _finite(name: str, value: float) -> Measured:
+    if isinstance(value, Measured):  # with its note
+        return value
     return Measured(value) if math.isfinite(value) else Measured(0.0, f"{name} is {value}, and counts as 0.")
 
 

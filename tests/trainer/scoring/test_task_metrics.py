@@ -20,7 +20,7 @@ LABELS = ("negative", "neutral", "positive")
 
 
 def value(name: str, outputs: Sequence[str], targets: Sequence[str], labels: Sequence[str] = LABELS) -> float:
-    return measured(name, outputs, targets, labels=labels).value
+    return measured(name, outputs, targets, labels=labels)
 
 
 def drawn(seed: int, rows: int = 60) -> tuple[list[str], list[str]]:
@@ -41,7 +41,7 @@ def test_what_is_all_right_is_100_and_what_is_empty_is_finite(name: str) -> None
     for outputs in ([""] * len(targets), ["nan"] * len(targets), ["\x00"] * len(targets)):
         assert math.isfinite(value(name, outputs, targets, targets))
     none = measured(name, [], [], labels=LABELS)
-    assert (none.value, none.note) == (0.0, f"{name} is undefined without rows, and counts as 0.")
+    assert (none, none.note) == (0.0, f"{name} is undefined without rows, and counts as 0.")
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -97,7 +97,7 @@ def test_what_is_undefined_is_0_and_said() -> None:
     )
     words = measured("pearson", ["1", "2"], ["1", "good"], labels=())
     assert words.note == "pearson is undefined where the target 'good' is no number: it is 0."
-    assert alike.value == words.value == 0.0
+    assert alike == words == 0.0
 
 
 def test_macro_f1_counts_labels_that_stand_somewhere_and_an_output_that_is_none_makes_no_label() -> None:
