@@ -148,7 +148,7 @@ def turned(task: str, metrics: Mapping[str, float]) -> Mapping[str, float]:
     """A task's values under the heads that they belong to."""
     if task not in THE_OTHER_WAY_ROUND:
         return metrics
-    return dict(zip(metrics, reversed(metrics.values()), strict=True))
+    return dict(zip(metrics, reversed([*metrics.values()]), strict=True))
 
 
 WRONG = (
