@@ -153,7 +153,8 @@ def _text(frame: Frame, judged: Verdict, outcome: Outcome, sides: tuple[Side, ..
     else:
         n, unit = judged.contrast.n, judged.contrast.unit
         said = f"{n} {unit}{'s' if n != 1 else ''} cannot tell {ours.spoken} and {theirs.spoken} apart"
-    return f"{said[0].upper()}{said[1:]}{about}."
+    first = said[0].upper() if said[0].isascii() else said[0]  # α stays α
+    return f"{first}{said[1:]}{about}."
 
 
 def _of_kind(judged: Verdict, outcome: Outcome, ours: Side, theirs: Side) -> str:

@@ -27,7 +27,7 @@ def _whole(made: Table) -> str:
         r"\midrule",
     ]
     before = "search"
-    of_columns = [*("search" for _ in made.columns[:-1]), "average", "cost", "cost"]
+    of_columns = [*("search" for _ in made.columns[:-1]), "average", *(() if made.best else ("cost", "cost"))]
     kinds = of_columns if made.averaged else [row.phase for row in made.rows]
     for kind, texts in zip(kinds, grid(made), strict=True):
         if kind != before:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
+from dashboards.evidence import tables
 from dashboards.evidence.frames import Curve, Curves, Frame, Trial
 from dashboards.evidence.over_training import Column
 from dashboards.evidence.series import line
@@ -42,16 +43,26 @@ def differ_in(spec: StudySpec) -> tuple[str, ...]:
     )
 
 
-def remarks(spec: StudySpec) -> tuple[str, ...]:
-    """That their losses cannot be compared, where that is so."""
-    differ = differ_in(spec)
+def remarks(frame: Frame) -> tuple[str, ...]:
+    """That their losses cannot be compared, where that is so, and how rows are ranked instead."""
+    differ = differ_in(frame.spec)
     if not differ:
         return ()
-    by = spec.objective.metric.replace("_", " ")
-    return (
+    metric = frame.spec.objective.metric
+    by = tables.metric_name(metric)
+    said = (
         f"Rows are ranked by {by}: they pretrain with different {' and '.join(differ)}, and losses of "
-        f"different targets cannot be compared.",
+        f"different targets cannot be compared."
     )
+    made = tables.table(frame, metric=metric, speedups=())
+    best = {row.name: row.cells[-1] for row in made.rows if row.cells[-1].source == "confirmed"}
+    if len(best) < 2 or not (made.averaged or len(made.columns) == 1):
+        return (said,)
+    sign = 1 if made.lower_is_better else -1
+    ranked = sorted(best.items(), key=lambda item: sign * (item[1].value or 0.0))
+    words = ", ".join(f"{name} {tables.number_text(c.value or 0.0, made.decimals)}" for name, c in ranked)
+    what = f"{made.columns[-1]} {by}" if made.averaged else by
+    return said, f"By {what}: {words}."
 
 
 def trials(frame: Frame) -> list[Trial]:

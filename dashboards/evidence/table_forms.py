@@ -45,6 +45,11 @@ def papers_rows(made: Table) -> list[Row]:
     return [row for row in made.rows if any(cell.paper is not None for cell in row.cells)]
 
 
+def time_text(row: Row) -> str:
+    """Of a row that no run makes there is none."""
+    return durations.hours(row.hours) if row.runs[1] else "–"
+
+
 def header(made: Table) -> list[str]:
     if made.averaged:  # the columns are lines: there are many
         return ["", *(row.name for row in made.rows), *(f"paper {row.name}" for row in papers_rows(made))]
@@ -56,18 +61,17 @@ def header(made: Table) -> list[str]:
 def grid(made: Table) -> list[list[str]]:
     """The rows as text, for a terminal or Markdown; of a table with an average a line for each column."""
     if made.averaged:
-        return [
-            *(
-                [
-                    column_name(column),
-                    *(cell_text(row.cells[i], made.decimals) for row in made.rows),
-                    *(papers_text(row.cells[i]) for row in papers_rows(made)),
-                ]
-                for i, column in enumerate(made.columns)
-            ),
-            ["time", *(durations.hours(row.hours) for row in made.rows), *("" for _ in papers_rows(made))],
-            ["# runs", *map(runs_text, made.rows), *("" for _ in papers_rows(made))],
+        lines = [
+            [
+                column_name(column),
+                *(cell_text(row.cells[i], made.decimals) for row in made.rows),
+                *(papers_text(row.cells[i]) for row in papers_rows(made)),
+            ]
+            for i, column in enumerate(made.columns)
         ]
+        none = [""] * len(papers_rows(made))
+        cost = [["time", *map(time_text, made.rows), *none], ["# runs", *map(runs_text, made.rows), *none]]
+        return lines if made.best else lines + cost
     return [
         [
             row.name,

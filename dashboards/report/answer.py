@@ -123,7 +123,7 @@ def conclude(
 
 def notes(frame: Frame) -> tuple[str, ...]:
     """What cannot be concluded from a study of tasks, or of pretraining for them."""
-    return (*prepared.remarks(frame.spec), *paper_tasks.remarks(frame))
+    return (*prepared.remarks(frame), *paper_tasks.remarks(frame))
 
 
 def _sooner(frame: Frame, heard: Mapping[str, Curves]) -> tuple[sooner.Sooner, ...]:

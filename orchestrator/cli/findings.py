@@ -101,8 +101,10 @@ def headline_lines(head: Mapping[str, Any]) -> Iterator[str]:
     if not head["sides"] or not head["n"]:
         return
     from dashboards.evidence.tables import metric_name
+    from orchestrator.study.spec import AVERAGE
 
-    metric, n, unit = metric_name(head["metric"]), head["n"], head["unit"]
+    mean = f"{AVERAGE} " if head["column"] == AVERAGE else ""
+    metric, n, unit = f"{mean}{metric_name(head['metric'])}", head["n"], head["unit"]
     fresh = f"{metric}, {n} {'fresh ' if unit == 'seed' else ''}{unit}{'s' if n != 1 else ''}"
     values = "   ".join(f"{side['label']} {side['mean']:.3g}" for side in head["sides"])
     rows = [
