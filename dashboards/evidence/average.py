@@ -14,7 +14,7 @@ from statistics import fmean
 
 from dashboards.evidence.contrasts import Contrast, Sample, contrast, of_samples, sample
 from dashboards.evidence.frames import Frame
-from dashboards.evidence.tasks import are_columns
+from dashboards.evidence.tasks import are_columns, task_in
 from orchestrator.study.claim import Claim
 from orchestrator.study.spec import AVERAGE as AVERAGE
 from orchestrator.study.spec import Arm
@@ -39,6 +39,17 @@ def shown(frame: Frame) -> bool:
         return False
     tasks_scored = spec.objective.metric == SCORE and are_columns(spec)
     return tasks_scored or (spec.claim is not None and spec.claim.average)
+
+
+def groups(frame: Frame) -> dict[str, tuple[str, ...]]:
+    """What averages a table has, and of which columns: of each of several suites of which it has two tasks or
+    more, as glue/cola is of glue; and of all columns, which is the last."""
+    columns, suites = frame.columns(), dict[str, list[str]]()
+    for column in columns:
+        suites.setdefault((task_in(frame.spec, column) or "").rpartition("/")[0], []).append(column)
+    several = suites if len(suites) > 1 else {}
+    found = {f"{name} {AVERAGE}": tuple(of) for name, of in several.items() if name and len(of) > 1}
+    return {**found, AVERAGE: columns}
 
 
 def of_columns(samples: Sequence[Sample]) -> Sample:

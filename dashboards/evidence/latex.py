@@ -6,6 +6,7 @@ import re
 
 from dashboards.evidence.table_forms import grid, header, title
 from dashboards.evidence.tables import Table, in_full
+from orchestrator.study.spec import AVERAGE
 
 LATEX = {"−": "$-$", "<": "$<$", ">": "$>$", "α": r"$\alpha$", "β1": r"$\beta_1$", "η̂": r"$\hat{\eta}$"}
 
@@ -27,7 +28,8 @@ def _whole(made: Table) -> str:
         r"\midrule",
     ]
     before = "search"
-    of_columns = [*("search" for _ in made.columns[:-1]), "average", *(() if made.best else ("cost", "cost"))]
+    of_columns = ["average" if column.endswith(AVERAGE) else "search" for column in made.columns]
+    of_columns += [] if made.best else ["cost", "cost"]
     kinds = of_columns if made.averaged else [row.phase for row in made.rows]
     for kind, texts in zip(kinds, grid(made), strict=True):
         if kind != before:

@@ -101,7 +101,7 @@ def table(frame: Frame, *, metric: str | None = None, speedups: Sequence[RowSpee
         metric=metric,
         lower_is_better=frame.lower_is_better(metric),
         decimals=decimals_of(metric, rows),
-        columns=(*frame.columns(), *((average.AVERAGE,) if averages else ())),
+        columns=(*frame.columns(), *(average.groups(frame) if averages else ())),
         rows=rows,
         paper=theirs.name if theirs else None,
         notes=(
@@ -139,7 +139,7 @@ def _row(
         for column in columns
     ]
     if average.shown(frame):
-        cells.append(_average(frame, arms, cells, metric))
+        cells += [_average(frame, name, arms, cells, metric) for name in average.groups(frame)]
     return Row(
         name=name,
         phase=first.phase,
@@ -174,21 +174,24 @@ def _of_seeds(frame: Frame, metric: str, column: str, arm: str, met: Sample) -> 
     )
 
 
-def _average(frame: Frame, arms: Mapping[str, Arm], cells: Sequence[Cell], metric: str) -> Cell:
-    """Of a row that stands in every column, seed by seed; of another there is none."""
+def _average(frame: Frame, name: str, arms: Mapping[str, Arm], cells: Sequence[Cell], metric: str) -> Cell:
+    """Of a row that stands in every column of it, seed by seed; of another there is none."""
+    columns = average.groups(frame)[name]
+    cells = [cell for cell in cells if cell.column in columns]
     papers, theirs_best = _mean([cell.paper for cell in cells]), _mean([cell.paper_best for cell in cells])
-    none = Cell(average.AVERAGE, "", None, None, 0, "none", 0, papers, paper_best=theirs_best)
-    if len(arms) < len(cells):
+    none = Cell(name, "", None, None, 0, "none", 0, papers, paper_best=theirs_best)
+    if not set(columns) <= arms.keys():
         return none
-    met = average.of_columns([sample(frame, arm, metric, diverged_too=False) for arm in arms.values()])
+    met = average.of_columns([sample(frame, arms[c], metric, diverged_too=False) for c in columns])
     if met.values:
-        found = _of_seeds(frame, metric, average.AVERAGE, "", met)
+        found = _of_seeds(frame, metric, name, "", met)
         best = _mean([cell.best for cell in cells])
         return replace(found, best=best, paper=papers, paper_best=theirs_best)
     if met.diverged:
         return replace(none, source="diverged", diverged=met.diverged)
-    value = _mean([cell.value for cell in cells])
-    return none if value is None else replace(none, value=value, source="search")
+    if any(cell.source != "search" for cell in cells):
+        return none
+    return replace(none, value=_mean([cell.value for cell in cells]), source="search")
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -209,9 +212,10 @@ def _commonest(frame: Frame, metric: str) -> Iterator[Row]:
             Cell(column, "", fmean(told) if told else None, None, 0, "data" if told else "none", 0, None)
         )
     if any(cell.value is not None for cell in cells):
-        mean = _mean([cell.value for cell in cells])
-        source: Source = "none" if mean is None else "data"
-        cells.append(Cell(average.AVERAGE, "", mean, None, 0, source, 0, None))
+        known = {cell.column: cell.value for cell in cells}
+        for name, columns in average.groups(frame).items():
+            mean = _mean([known[column] for column in columns])
+            cells.append(Cell(name, "", mean, None, 0, "none" if mean is None else "data", 0, None))
         yield Row(COMMONEST_ROW, "control", 0.0, (0, 0), tuple(cells), None, None)
 
 
@@ -304,7 +308,7 @@ def _beside(frame: Frame, metric: str, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _of_averages(frame: Frame, rows: Sequence[Row], theirs: paper.PaperTable | None) -> Iterator[str]:
-    yield "Average: the mean over the columns, seed by seed, of rows that stand in all of them."
+    yield "Average: the mean over its columns, seed by seed, of rows that stand in all of them."
     yield from average.begun_by_number(frame)
     if any(cell.source == "data" for row in rows for cell in row.cells):
         yield f"{COMMONEST_ROW[0].upper()}{COMMONEST_ROW[1:]}: always the commonest target of train."

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 
 from dashboards.evidence import average, frames, power, stats
+from dashboards.evidence.cautions import cautions
 from dashboards.evidence.frames import Frame
+from dashboards.report import pages
 from dashboards.report.answer import conclude, gather, table_of, verdict_of
 from orchestrator.cli import findings
+from orchestrator.ledger.records import StudyState
 from orchestrator.study.canonical import canonical
 from orchestrator.study.spec import StudySpec
 from tests.dashboards.downstream import ABOVE, BASE, TASKS, named, results, scored, spec
@@ -176,3 +179,38 @@ def test_a_stored_study_of_settings_has_no_average() -> None:
     assert not made.averaged
     assert gather(ledgers.ledger(ledgers.spec(), ledgers.searched()), "s1", slots=1).by_metric == ()
     assert judged(frame).tasks is None
+
+
+def test_the_column_with_the_fewest_seeds_is_warned_of() -> None:
+    data = spec().model_dump(mode="json")
+    for arm in data["arms"]:
+        if arm["column"] == "facts":
+            arm["trials"] = 4
+    few = StudySpec.model_validate(data)
+    cut = {name: runs[:4] if name.endswith("facts") else runs for name, runs in results().items()}
+    told = [
+        each for each in cautions(frames.read(ledger(few, cut), "s1"), {}) if each.kind == "too few seeds"
+    ]
+    assert [each.arm for each in told] == [named("base", "facts")]
+    assert told[0].sentence.startswith(
+        "base-facts was run again on 4 fresh seeds. A paired test needs at least 6"
+    )
+
+
+@pytest.mark.parametrize("state", [StudyState.RUNNING, StudyState.CANCELLED])
+@pytest.mark.parametrize("ended", [0, 2, 6])
+def test_a_study_that_has_not_ended_shows_what_there_is(state: StudyState, ended: int) -> None:
+    store = ledger(spec(), {name: runs[:ended] for name, runs in results().items()}, state=state)
+    answer = gather(store, "s1", slots=1)
+    assert answer.headline.outcome == "no verdict yet"
+    assert answer.verdict.answer == "undecided"
+    assert "average" in pages.markdown(answer)
+    assert "average" in pages.page(answer)
+
+
+def test_without_a_claim_the_best_average_is_told() -> None:
+    data = spec().model_dump(mode="json")
+    free = StudySpec.model_validate({**data, "claim": None})
+    answer = gather(ledger(free, results()), "s1", slots=1)
+    assert answer.headline.text == "Best row: α+β1 in average, 52.07 on 6 fresh seeds."
+    assert "Best row: α+β1 in average" in pages.page(answer)

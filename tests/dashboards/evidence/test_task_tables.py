@@ -93,6 +93,22 @@ def test_a_row_that_lacks_a_column_has_no_average_and_a_seed_that_lacks_one_is_l
     assert cell(gone, "base", "average").source == "diverged"
 
 
+def test_suites_with_several_tasks_have_an_average_of_their_own() -> None:
+    names = ("glue/cola", "glue/rte", "super_glue/cb", "super_glue/copa", "squad")
+    of = dict(zip(names, [*BASE.values(), *BASE.values()], strict=False))
+    up = dict.fromkeys(names, ABOVE["facts"])
+    table = tables.table(frames.read(ledger(spec(tasks=names), results(names, base=of, above=up)), "s1"))
+    assert table.columns == (*names, "glue average", "super_glue average", "average")
+    expected = fmean([*of["glue/cola"], *of["glue/rte"]])
+    assert cell(table, "base", "glue average").value == pytest.approx(expected)
+    assert cell(table, "base", "glue average").paper == pytest.approx((47.3 + 64.8) / 2)
+    assert cell(table, "base", "average").value == pytest.approx(fmean(v for s in of.values() for v in s))
+    one = tables.table(
+        frames.read(ledger(spec(tasks=names[:2]), results(names[:2], base=of, above=up)), "s1")
+    )
+    assert one.columns == (*names[:2], "average")
+
+
 def test_the_best_row_is_that_with_the_best_average_and_not_of_the_easiest_task() -> None:
     from dashboards.evidence.headline import best_row
 
