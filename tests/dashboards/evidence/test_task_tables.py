@@ -27,8 +27,11 @@ from dashboards.evidence.tables import Table
 from dashboards.report import pages
 from dashboards.report.answer import answer_dict, gather, table_dict
 from orchestrator.cli import findings
+from tests.dashboards.asgi import get
 from tests.dashboards.downstream import ABOVE, BASE, COMMONEST, TASKS, named, results, scored, spec
 from tests.dashboards.ledgers import FAILED, Run, diverged, ledger
+from tests.dashboards.reading import text_of
+from tests.dashboards.web.test_web import served
 from trainer.scoring.task_scores import TAKEN
 
 THEIRS = ("glue/cola", "super_glue/cb", "squad")
@@ -244,5 +247,8 @@ def test_the_page_and_markdown_hold_all_of_it_with_an_id_for_each_table() -> Non
     assert "Metric by metric" in text
     assert "88.2, best 88.3 ‡" in page
     assert paper_downstream.WRONG[2].split(" (")[0] in page
+    live = get(served(ledger(spec(), results())), "/studies/s1").text
+    assert "The best of the seeds" in live
+    assert text_of(live, "by-metric").startswith("Metric by metric")
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
