@@ -21,6 +21,8 @@ from studies import (
     parts,
     rivals,
     t5_parts,
+    t5_pretraining,
+    t5_repeats,
 )
 from studies.t5_parts import Begun
 
@@ -37,13 +39,12 @@ _STUDIES = {
     "rivals": rivals.study,
     "equal-time": equal_time.study,
 }
-
-
+_TEXTS = {"t5-pretraining": t5_pretraining.study, "t5-repeats": t5_repeats.study}
 _BEGUN = {"finetuning": finetuning.study}  # that take weights and rows of a caller's
 
 
 def names() -> list[str]:
-    return [*_STUDIES, *_BEGUN]
+    return [*_STUDIES, *_BEGUN, *_TEXTS]
 
 
 def sizes(name: str = "") -> list[str]:
@@ -67,4 +68,6 @@ def get(name: str, size: str = "quick", begun: Begun | None = None) -> StudySpec
             f"{name} takes no {' and no '.join(begun.given)}. Allowed is the study {', '.join(_BEGUN)}. "
             f"Leave it out, or set it in the base of {name} (docs/config.md)."
         )
+    if name in _TEXTS:
+        return _TEXTS[name](t5_parts.text_sizes()[size])
     return _STUDIES[name](parts.sizes()[size])

@@ -39,26 +39,27 @@ COURSES = (
 )
 
 
-def attributing(guided: Arm, size: Size) -> Iterator[Arm]:
-    """What a gain could be due to, in the guided arm's column and on the seeds of the claim."""
+def attributing(guided: Arm, size: Size, *, plain: Mapping[str, Any] | None = None) -> Iterator[Arm]:
+    """What a gain could be due to, in the guided arm's column and on the seeds of the claim. `plain`: the
+    config of longer plain training, where base's is not that of the study."""
     name = column = guided.column
-    plain = size.hours["off"]
-    yield from following(guided, name, seeds=size.claimed, hours=plain)
+    hours, as_base = size.hours["off"], plain or {}
+    yield from following(guided, name, seeds=size.claimed, hours=hours)
     more: dict[str, Any] = {"trials": size.claimed, "run_hours": size.hours["held-out"], "phase": "control"}
     more |= {"control": "longer", "over": guided_over_plain(size)}
-    yield longer(name, column, steps=size.steps, config={}, **more)
-    yield beta1_alone(name, column, hours=plain, config={}, seeds=size.claimed)
-    shared: dict[str, Any] = {"config": {}, "seeds": size.claimed, "of": size.lengths}
-    yield from lengths(name, column, steps=size.steps, hours=plain, **shared)
+    yield longer(name, column, steps=size.steps, config=as_base, **more)
+    yield beta1_alone(name, column, hours=hours, config={}, seeds=size.claimed)
+    shared: dict[str, Any] = {"config": as_base, "seeds": size.claimed, "of": size.lengths}
+    yield from lengths(name, column, steps=size.steps, hours=hours, **shared)
     if size.claimed > 1:  # else there is no other seed
         confirmed = arms.confirmed(guided, size, seeds=size.claimed)
-        yield blind(confirmed, name, hours=plain, seeds=size.claimed)
+        yield blind(confirmed, name, hours=hours, seeds=size.claimed)
     schedule = arms.bayesian(
         f"bo-schedule-{name}",
         COURSES,
         size,
         trials=size.bo_trials,
-        hours=size.hours.get("bo", plain),
+        hours=size.hours.get("bo", hours),
         config={"schedule": {"course": COURSE}},
         row=BO_SCHEDULE,
         column=column,

@@ -25,14 +25,13 @@ from typing import Any
 from orchestrator.study.spec import Arm, StudySpec
 from studies import arms, controls, t5_parts
 from studies.parts import ALPHA, BETA1, Size
-from studies.t5_parts import METRIC, Begun
+from studies.t5_parts import METRIC, WITHOUT_MOMENTUM, Begun
 
 QUESTION = (
     "When a T5 is fine-tuned, do hyperparameters learned while it trains beat static ones found by Bayesian "
     "optimization, at equal cost?"
 )
 COLUMN, SPACE = "alpha+beta1", (ALPHA, BETA1)
-WITHOUT_MOMENTUM = {"optimizer": {"beta1": 0.0}}
 
 
 def study(size: str, begun: Begun) -> StudySpec:

@@ -118,7 +118,9 @@ def _leaves(cls: type, path: str = "") -> Iterator[tuple[str, str, str]]:
 
 def _allowed(kind: Any, what: Mapping[str, Any]) -> str:
     if "among" in what:
-        names = ", ".join([*(f"`{name}`" for name in what["among"]), *filter(None, [what.get("words")])])
+        names = ", ".join(
+            [*(f"`{name}`" for name in what.get("shown", what["among"])), *filter(None, [what.get("words")])]
+        )
         return names if kind is str else f"list of {names}"
     if kind not in (int, int | None, float, float | None):
         return WORDS.get(kind, "section")
@@ -140,9 +142,9 @@ def test_the_sizes_and_the_optimizers_of_a_training_run_are_documented() -> None
     from trainer.optim import optimizers
 
     for name, size in choices.MODELS.items():
-        told = {k: v for k, v in asdict(size).items() if k != "decoder_layers"}
+        told = {k: v for k, v in asdict(size).items() if k not in ("decoder_layers", "stacks")}
         assert f"| {' | '.join(map(str, (name, *told.values())))} |\n" in CONFIG
-        assert size.decoder_layers == 0  # the layers of both stacks
+        assert (size.decoder_layers, size.stacks) == (0, "encoder-decoder")  # two stacks of these layers
     for name in choices.OPTIMIZERS:
         numbers = ", ".join(f"{key} {start:g}" for key, start in optimizers.by_name(name).defaults)
         assert f"| {name} | {numbers} |\n" in CONFIG

@@ -193,6 +193,12 @@ def export(folder: Path, settings: Settings, params: Any, *, vocabulary: bytes, 
 
 def not_exportable(settings: Settings) -> str:
     """Why transformers has no such model; empty where it has."""
+    if settings.stacks != "encoder-decoder":
+        return (
+            f"This model has the stacks {settings.stacks!r}, and a T5 of transformers is an encoder-decoder "
+            f"with layers of its own in each stack. Allowed is model.stacks encoder-decoder; init and "
+            f"orch translate read the run's own folder."
+        )
     ours = {"positions": settings.positions, "norm": settings.norm}
     if ours == {"positions": "relative", "norm": "rms"}:
         return ""

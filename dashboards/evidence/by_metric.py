@@ -21,6 +21,7 @@ from orchestrator.study.spec import Arm
 NO_METRICS = frozenset(
     {"score", "choosing_score", "chosen_score", "chosen_step", "peak_memory_bytes", "commonest", "loss"}
 )
+AS_PRINTED = {("ReCoRD", "exact-match"): "accuracy"}  # where the paper's head has another name
 MARK = "‡"
 DECIMALS = 1
 
@@ -76,12 +77,13 @@ def _beside(frame: Frame, arm: Arm, entry: Entry) -> Entry:
         paper_tasks.printed(table, row, at) for table in (paper_downstream.TABLE_7, paper_downstream.TABLE_6)
     )
     task = at[1]
-    mean, best = (paper_downstream.turned(task, of).get(entry.metric) for of in (of_mean, of_best))
+    name = AS_PRINTED.get((task, entry.metric), entry.metric)
+    mean, best = (paper_downstream.turned(task, of).get(name) for of in (of_mean, of_best))
     if mean is None:
         return entry
     other = None
     if task in paper_downstream.THE_OTHER_WAY_ROUND:
-        other = next(name for name in of_mean if name != entry.metric)
+        other = next(head for head in of_mean if head != name)
     return Entry(
         entry.column,
         entry.metric,

@@ -16,6 +16,7 @@ from dashboards.evidence.paper_downstream import Row, met
 from dashboards.evidence.tasks import are_columns, at_least_by_chance, percent, task_in
 from orchestrator.study.roles import RowRole
 from orchestrator.study.spec import StudySpec
+from trainer.config.benchmarks import BENCHMARKS
 from trainer.config.choices import TASKS
 
 Suite = str
@@ -121,7 +122,7 @@ def remarks(frame: Frame) -> tuple[str, ...]:
     known = [at for column in frame.columns() if (at := theirs_in(frame.spec, column)) is not None]
     if known:
         return (_counts(known), *paper_downstream.WRONG)
-    made = [TASKS.get(task_in(frame.spec, column) or "") for column in frame.columns()]
-    generated = all(each is not None and not each.needs_path for each in made)
+    named = [task_in(frame.spec, column) or "" for column in frame.columns()]
+    generated = all(name in TASKS and name not in BENCHMARKS and not TASKS[name].needs_path for name in named)
     ours = "generated ones" if generated else "others"
     return (f"The paper's tasks are GLUE, SuperGLUE and SQuAD; these are {ours}.",)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
-from dashboards.evidence import average, paper, paper_tasks, speedup, stats
+from dashboards.evidence import average, paper, paper_tasks, protocols, speedup, stats
 from dashboards.evidence.contrasts import Sample, sample
 from dashboards.evidence.frames import Frame
 from dashboards.evidence.speedup import RowSpeedup
@@ -106,6 +106,7 @@ def table(frame: Frame, *, metric: str | None = None, speedups: Sequence[RowSpee
         paper=theirs.name if theirs else None,
         notes=(
             *_notes(frame, rows),
+            *protocols.told(frame.spec),
             *_of_speedups(frame, speedup_in),
             *_beside(frame, metric, rows),
             *(_of_averages(frame, rows, theirs) if averages else ()),

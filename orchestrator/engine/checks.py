@@ -21,7 +21,7 @@ from orchestrator.study.entrypoint import (
 )
 from orchestrator.study.space import Value, corners
 from orchestrator.study.spec import Arm, StudySpec
-from trainer.config.choices import source_of
+from trainer.config.choices import source_of, task_of
 from trainer.config.paths import value_at, with_values
 
 Expected = Mapping[str, Mapping[str, Any]]  # what an arm's runs start from, by the arm's name
@@ -62,9 +62,11 @@ def require_installed(spec: StudySpec) -> None:
         found.setdefault(arm.method, arm_lacks(arm))
     if spec.entrypoint.startswith("trainer."):
         for config in expected_starts(spec).values():
-            source = str(value_at(config, "data.source"))
-            reads = filter(None, [source_of(source).package])
-            found.setdefault(source, extras.lacking(f"data.source {source!r:.80}", reads))
+            source, task = str(value_at(config, "data.source")), str(value_at(config, "data.task") or "")
+            of_task = task_of(task).benchmark if task else None
+            reads = filter(None, [of_task.package if of_task else source_of(source).package])
+            what = f"data.task {task!r:.80}" if of_task else f"data.source {source!r:.80}"
+            found.setdefault(what, extras.lacking(what, reads))
     if sentences := [sentence for sentence in found.values() if sentence]:
         raise MissingPackage("\n".join(sentences))
 

@@ -113,5 +113,5 @@ def test_the_lock_of_studies_has_all_extras_and_none_of_the_tests_tools(built: B
     assert wanted <= lock.keys()
     tools = requirements(built, "dev").keys()
     assert tools <= dev.keys()
-    assert lock.keys() & tools <= {"ray", "setuptools"}  # what studies and torch need of them
+    assert lock.keys() & tools <= {"ray", "scikit-learn", "setuptools"}  # what studies, mlflow and torch need
     assert lock.items() <= dev.items()

@@ -130,7 +130,7 @@ def test_a_name_is_refused_where_its_package_is_not_installed(site: Path) -> Non
     said = [check(added)[0] for added in ADDED.values()]
     assert said == [
         "guidance.estimator is 'signs'. Allowed: off, held-out, forward, next-batch, discounted, lagged.",
-        "data.source is 'backwards'. Allowed: cldr, files, wmt19, tfds:NAME.",
+        "data.source is 'backwards'. Allowed: cldr, files, prose, text, wmt19, tfds:NAME.",
         "optimizer.name is 'lion'. Allowed: lamb, adafactor, adamw, sgd, a dotted name such as optax.lion.",
         "schedule.name is 'triangle'. Allowed: inverse-sqrt, constant-rsqrt, linear, cosine, constant, "
         "a schedule.npz or .json.",
@@ -140,7 +140,7 @@ def test_a_name_is_refused_where_its_package_is_not_installed(site: Path) -> Non
 def test_help_and_sentences_name_what_packages_bring(packages: Path) -> None:
     told = " ".join(console._parser().format_help().split())
     assert "estimators: held-out, forward, next-batch, discounted, lagged, signs" in told
-    assert "cldr, files, wmt19, backwards, or tfds:NAME" in told
+    assert "cldr, files, prose, text, wmt19, backwards, or tfds:NAME" in told
     assert "  backwards   numbers, to be written backwards\n" in data._parser().format_help()
     (problem,) = check({"optimizer": {"name": "lionn"}})
     assert problem.startswith("optimizer.name is 'lionn'. Did you mean 'lion'? Allowed: lamb, ")

@@ -36,6 +36,7 @@ from trainer.config import TrainConfig
 from trainer.config.choices import ESTIMATORS
 from trainer.config.registry import code
 from trainer.data.batches import Batch
+from trainer.data.text_tokens import TextTokens
 from trainer.data.tokens import Tokens
 from trainer.guidance.observed import Observed
 from trainer.models import Settings, mesh
@@ -79,7 +80,7 @@ def estimators(audit: Audit, config: TrainConfig) -> Observed:
 def _job(
     audit: Audit,
     config: TrainConfig,
-    tokens: Tokens,
+    tokens: Tokens | TextTokens,
     settings: Settings,
     devices: jax.sharding.Mesh,
     host: Host,
@@ -113,11 +114,16 @@ def _job(
         fingerprint=hashlib.sha256(identity.encode()).hexdigest(),
         put=lambda chunk: replace(chunk, pieces=job.put(chunk.pieces)),
         flops_of=lambda chunk: job.flops_of(chunk.pieces),
+        told=lambda cursor: job.told(cursor["batches"]),
     )
 
 
 def _observed(
-    audit: Audit, config: TrainConfig, tokens: Tokens, settings: Settings, devices: jax.sharding.Mesh
+    audit: Audit,
+    config: TrainConfig,
+    tokens: Tokens | TextTokens,
+    settings: Settings,
+    devices: jax.sharding.Mesh,
 ) -> tuple[Recipe, TrainState]:
     """The same run with the estimators looking on, and its first state."""
     learning = TrainConfig.from_dict(observed(audit, config.to_dict()))

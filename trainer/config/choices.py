@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 
+from trainer.config.benchmarks import BENCHMARKS, Benchmark
 from trainer.config.registry import Registry
 
 
@@ -114,6 +115,7 @@ class SourceChoice:
     pairs: tuple[str, ...] = ()  # it has these, in either direction; empty: only the text can tell
     needs_path: str = ""  # what `data.path` must name; empty: it may be left out
     own_files: bool = False  # `data.path` names files that may be edited between two runs
+    documents: bool = False  # unlabelled text, for an objective
     pieces: Mapping[str, int] = field(default_factory=dict)  # by `data.level`; else 32,000
     longest_tokens: Mapping[str, int] = field(default_factory=dict)  # by `data.level`; else 256
     package: str = ""  # the module of another package that reads it
@@ -138,6 +140,20 @@ SOURCES = Registry(
             "files (path/train for train.de and train.en).",
             own_files=True,
         ),
+        "prose": SourceChoice(
+            "trainer.data.documents:from_prose",
+            "unlabelled: docstrings of Python and packages, and English of cldr; nothing to download",
+            documents=True,
+            pieces=dict.fromkeys(("phrases", "sentences"), 2_000),
+        ),
+        "text": SourceChoice(
+            "trainer.data.documents:from_text",
+            "unlabelled: your own text, at --path: a document on each line, JSON lines with a text, or a\n"
+            "folder of such files; each may end in .gz, .bz2 or .xz",
+            needs_path="Name a text with a document on each line, JSON lines, or a folder of such files.",
+            own_files=True,
+            documents=True,
+        ),
         "wmt19": SourceChoice(
             "trainer.data.sources:from_wmt19",
             "the paper's text, prepared by TensorFlow Datasets in --data-dir",
@@ -146,14 +162,14 @@ SOURCES = Registry(
         ),
     },
 )
-PREPARED = r"tfds:[\w/.-]+"  # any other translation set of TensorFlow Datasets, prepared
+PREPARED_BY = "tfds:"
+PREPARED = r"tfds:[\w/.-]+"  # any other set of TensorFlow Datasets, prepared: translations, or documents
 
 
 def source_of(name: str) -> SourceChoice:
     """One by name, or what is true of every prepared set."""
     return SOURCES.get(name) or SourceChoice(
         "trainer.data.sources:from_prepared",
-        needs_path="Name the folder of the sets.",
         package="tensorflow_datasets",
     )
 
@@ -165,16 +181,25 @@ class TaskChoice:
 
     make: str
     needs_path: str = ""  # what `data.path` must name; empty: it is not read
+    benchmark: Benchmark | None = None  # its sets lie in `data.path`, or where TensorFlow Datasets puts them
 
 
 TASKS: Mapping[str, TaskChoice] = {
     "numbers": TaskChoice("trainer.tasks.embedded:numbers"),
+    "word-order": TaskChoice("trainer.tasks.generated:word_order"),
+    "figures": TaskChoice("trainer.tasks.generated:figures"),
+    "facts": TaskChoice("trainer.tasks.generated:facts"),
     "files": TaskChoice(
         "trainer.tasks.files:from_config",
         needs_path="Name a TSV of inputs and targets, JSON lines with the keys input and target, or a folder "
         "with train.*.",
     ),
+    **{
+        name: TaskChoice("trainer.tasks.benchmarks:from_config", benchmark=each)
+        for name, each in BENCHMARKS.items()
+    },
 }
+FEW_TASKS = tuple(name for name in TASKS if name not in BENCHMARKS)  # what a sentence has room for
 OWN_TASK = r".+\.py"  # a Python file that says what its rows are
 SOURCE_TOKENS, TARGET_TOKENS = 128, 32  # to how many inputs and targets are cut, where a config says nothing
 # How outputs are compared with targets, in percent.
@@ -187,11 +212,27 @@ def task_of(name: str) -> TaskChoice:
     return TASKS.get(name) or TaskChoice("trainer.tasks.own:from_config")
 
 
+# What is to be written for a piece of unlabelled text (T5 3.1.4 and 3.3). With the first two nothing is
+# corrupted.
+OBJECTIVES = (
+    "prefix-lm",  # the rest of the piece, split at a random point
+    "lm",  # the whole piece, and nothing is read
+    "bert",  # the whole piece, where corrupted tokens are a mask or a random token
+    "deshuffling",  # the whole piece, of which the tokens are read in another order
+    "mass",  # as bert, with masks alone
+    "iid-spans",  # what each sentinel stands for; T5's baseline
+    "iid-drop",  # the tokens that were left out
+    "random-spans",  # as iid-spans, where corrupted tokens stand in spans of a mean length
+)
+SENTINELS = 100  # T5's
+RANDOM_SPANS = "random-spans"  # of text for which a config says nothing (T5 3.7)
 PAIR = r"[a-z]{2,3}-[a-z]{2,3}"
 LEVELS = ("phrases", "sentences")
 POSITIONS = ("sinusoidal", "relative")
 NORMS = ("layer", "rms")
 ACTIVATIONS = ("relu", "gated-gelu")
+ONE_STACK = ("language-model", "prefix-lm")  # over source and target; of the second all see the whole source
+STACKS = ("encoder-decoder", "shared", *ONE_STACK)  # in a shared one the encoder has the decoder's layers
 OUTPUTS = ("shared", "own")  # the matrix of the logits: the embedding, or one of its own
 DTYPES = ("float32", "bfloat16")
 AS_SIZE = "of-size"  # the size decides, as 0 does among the numbers
@@ -205,12 +246,18 @@ class Dimensions:
     d_attention: int
     d_ff: int
     heads: int
-    layers: int  # of the encoder
+    layers: int  # of the encoder, or of the one stack
     positions: str = "sinusoidal"
     norm: str = "layer"
     activation: str = "relu"
     decoder_layers: int = 0  # 0: as many as the encoder
     output: str = "shared"
+    stacks: str = "encoder-decoder"
+
+    @property
+    def one_stack(self) -> bool:
+        """Is there no encoder, and one row of source and target?"""
+        return self.stacks in ONE_STACK
 
     @property
     def of_decoder(self) -> int:

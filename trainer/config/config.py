@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from trainer.config import paths
-from trainer.config.choices import AS_SIZE, FORMER_T5_SMALL, SCHEDULES, TASKS
+from trainer.config.choices import AS_SIZE, FORMER_T5_SMALL, SCHEDULES, SENTINELS, TASKS
 from trainer.config.conflicts import disagreements
 from trainer.config.reading import ConfigError, section
 from trainer.config.sections import Sections
@@ -93,8 +93,15 @@ _LATER: Mapping[str, Any] = {
     "data.vocabulary_path": "",
     "score.metrics": [],
     "score.choose": "last",
+    "data.tokens": 0,
+    "data.sentinels": SENTINELS,
+    "data.key": "text",
+    "data.records_share": 0.5,
+    "objective": {"name": "", "rate": 0.15, "span": 3.0},
+    "score.protocol": "",
     "model.decoder_layers": 0,
     "model.output": AS_SIZE,
+    "model.stacks": "encoder-decoder",
 }
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from trainer.config.benchmarks import HIDDEN, NONE, PAPERS
 from trainer.config.choices import (
     BEST,
     ESTIMATORS,
@@ -20,17 +21,30 @@ from trainer.config.choices import (
 from trainer.config.learnable import COURSES, IN_LOSS, LEARNABLE
 from trainer.config.reading import problems_among
 from trainer.config.sections import Sections
+from trainer.config.text_conflicts import of_text, unread
 
 # Of `guidance`: what not every estimator reads.
 _ESTIMATORS_OWN = tuple(dict.fromkeys(name for each in ESTIMATORS.ours.values() for name in each.settings))
 
 
 def disagreements(config: Sections) -> list[str]:
+    of_model = (indivisible, unread)
     return [
         problem
-        for checked in (_cadence, _vocabulary, _data, _task, indivisible, _optimizer, _course, _guidance)
+        for checked in (
+            _cadence,
+            _vocabulary,
+            _data,
+            _task,
+            of_text,
+            _stacks,
+            *of_model,
+            _optimizer,
+            _course,
+            _guidance,
+        )
         # The dimensions of a model to begin with are known once it has been looked at.
-        if not (config.init and checked is indivisible)
+        if not (config.init and checked in of_model)
         for problem in checked(config)
     ]
 
@@ -86,11 +100,14 @@ def _vocabulary(config: Sections) -> list[str]:
 def _task(config: Sections) -> list[str]:
     """What goes with a task alone, and what never does."""
     data, metrics = config.data, config.score.metrics
+    if config.reads_text():
+        return []
     if not data.task:
         stated = {
             f"data.{name}": getattr(data, name) for name in ("prefix", "source_tokens", "target_tokens")
         }
         stated["score.metrics"] = ", ".join(metrics)
+        stated["score.protocol"] = config.score.protocol
         stated["score.choose"] = config.score.choose if config.score.choose != LAST else ""
         return [
             f"{name} is {value!r:.60} and data.task is empty. It is a setting of tasks. Set data.task, or "
@@ -98,8 +115,9 @@ def _task(config: Sections) -> list[str]:
             for name, value in stated.items()
             if value
         ]
-    needs_path = task_of(data.task).needs_path
-    return problems_among(
+    choice = task_of(data.task)
+    needs_path = choice.needs_path
+    return _benchmark(config) + problems_among(
         (
             data.source != type(data)().source,
             f"data.source is {data.source!r} and data.task is {data.task!r:.60}. Allowed is one of them. "
@@ -110,7 +128,7 @@ def _task(config: Sections) -> list[str]:
             f"data.task is {data.task!r} and data.path is empty. {needs_path}",
         ),
         (
-            data.path and not needs_path,
+            data.path and not needs_path and not choice.benchmark,
             f"data.path is {data.path!r:.60} and data.task is {data.task!r:.60}, which reads its rows by "
             f"itself. Leave data.path out.",
         ),
@@ -124,6 +142,54 @@ def _task(config: Sections) -> list[str]:
             data.longest_tokens,
             f"data.longest_tokens is {data.longest_tokens} and data.task is {data.task!r:.60}. A task leaves "
             f"nothing out for its length. Set data.source_tokens and data.target_tokens, to which it cuts.",
+        ),
+    )
+
+
+def _stacks(config: Sections) -> list[str]:
+    """Depths that the arrangement of the layers does not have."""
+    model, whole = config.model, config.model.dimensions()
+    return problems_among(
+        (
+            whole.one_stack and model.decoder_layers,
+            f"model.decoder_layers is {model.decoder_layers} and model.stacks is {model.stacks!r}, which is "
+            f"one stack of model.layers. Leave model.decoder_layers out.",
+        ),
+        (
+            whole.stacks == "shared" and whole.of_decoder != whole.layers and not config.init,
+            f"model.decoder_layers is {whole.of_decoder} and model.stacks is 'shared', where encoder and "
+            f"decoder have the same {whole.layers} layers. Leave model.decoder_layers out.",
+        ),
+    )
+
+
+def _benchmark(config: Sections) -> list[str]:
+    """What a benchmark's task says itself, and what it has no rows for."""
+    data, score = config.data, config.score
+    benchmark = task_of(data.task).benchmark
+    if benchmark is None:
+        return problems_among(
+            (
+                score.protocol,
+                f"score.protocol is {score.protocol!r} and data.task is {data.task!r:.60}. It is a setting "
+                f"of benchmarks, such as glue/cola. Leave it out.",
+            )
+        )
+    none = {
+        HIDDEN: f"The labels of {data.task}'s test split are hidden",
+        NONE: f"{data.task} has no test split",
+    }
+    return problems_among(
+        (
+            data.prefix,
+            f"data.prefix is {data.prefix!r:.60} and data.task is {data.task!r}, which puts its own words "
+            f"before its inputs. Leave data.prefix out.",
+        ),
+        (
+            score.test and config.protocol == PAPERS and benchmark.test in none,
+            f"score.test is true and score.protocol is 'papers'. {none.get(benchmark.test)}: there is "
+            f"nothing to score. Leave score.test out, since this protocol reports validation as score; or "
+            f"set score.protocol to 'ours', where validation is what score.test opens.",
         ),
     )
 

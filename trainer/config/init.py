@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -105,11 +105,13 @@ def with_dimensions(config: TrainConfig, init: Init) -> TrainConfig:
     if problems:
         raise ConfigError(problems)
     theirs = init.dimensions
-    size = next((name for name, known in MODELS.items() if known == theirs), None)
+    usual = replace(theirs, stacks=_default("stacks"))  # as all sizes are
+    size = next((name for name, known in MODELS.items() if known == usual), None)
     if size is None:
         model = _written_out(theirs)
     else:
-        model = {"size": size, **{f.name: _default(f.name) for f in fields(Dimensions)}}
+        defaults = {f.name: _default(f.name) for f in fields(Dimensions)}
+        model = {"size": size, **defaults, "stacks": theirs.stacks}
     data = config.to_dict()
     return TrainConfig.from_dict({**data, "model": {**data["model"], **model}})
 
@@ -117,12 +119,16 @@ def with_dimensions(config: TrainConfig, init: Init) -> TrainConfig:
 def contradictions(config: TrainConfig, init: Init) -> list[str]:
     """A sentence for each dimension that the config states otherwise than what it begins with."""
     model, theirs = config.model, _written_out(init.dimensions)
-    if model.size != _default("size"):  # a size states all of them
+    if model.stacks == _default("stacks"):  # not stated
+        model = replace(model, stacks=init.dimensions.stacks)
+    if model.stacks != init.dimensions.stacks:  # then no depth can be compared
+        whence, stated = "the config", {"stacks": model.stacks}
+    elif model.size != _default("size"):  # a size states all the others
         whence, stated = f"model.size {model.size}", _written_out(model.dimensions())
     else:
         ours = {f.name: getattr(model, f.name) for f in fields(Dimensions)}
         whence, stated = "the config", {k: v for k, v in ours.items() if v not in (0, AS_SIZE)}
-        if "layers" in stated:
+        if "layers" in stated and not model.dimensions().one_stack:
             stated.setdefault("decoder_layers", stated["layers"])
     return [
         f"model.{name} is {value!r} by {whence}, and the model of init ({init.path}) has {theirs[name]!r}. "
@@ -133,8 +139,9 @@ def contradictions(config: TrainConfig, init: Init) -> list[str]:
 
 
 def _written_out(dimensions: Dimensions) -> dict[str, Any]:
-    """All of them, the decoder's depth by its number."""
-    return {**asdict(dimensions), "decoder_layers": dimensions.of_decoder}
+    """All of them, the decoder's depth by its number where there is an encoder beside it."""
+    depth = 0 if dimensions.one_stack else dimensions.of_decoder
+    return {**asdict(dimensions), "decoder_layers": depth}
 
 
 def _default(name: str) -> Any:

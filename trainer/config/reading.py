@@ -50,9 +50,18 @@ def choice(default: Any, among: Collection[str]) -> Any:
     return field(default=default, metadata={"among": among})
 
 
-def text(default: str, *, like: str, words: str, among: Collection[str] = ()) -> Any:
-    """One of some names, or a text that matches the pattern `like`, which `words` describe."""
-    return field(default=default, metadata={"like": like, "words": words, "among": among})
+def text(
+    default: str,
+    *,
+    like: str,
+    words: str,
+    among: Collection[str] = (),
+    shown: Collection[str] | None = None,
+) -> Any:
+    """One of some names, or a text that matches the pattern `like`, which `words` describe. `shown`: those of
+    the names that a sentence lists, where they are many."""
+    listed = among if shown is None else shown
+    return field(default=default, metadata={"like": like, "words": words, "among": among, "shown": listed})
 
 
 def table(
@@ -166,11 +175,19 @@ def _text(value: Any, where: str, what: Field[Any], problems: list[str]) -> Any:
     if like and isinstance(value, str) and re.fullmatch(like, value):
         return value
     misspelt = isinstance(value, str) and len(value) <= MOST_LETTERS
-    near = difflib.get_close_matches(value, among, n=1) if misspelt else []
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    allowed = (*among, what.metadata["words"]) if like else among
+    near = _nearest(value, among) if misspelt else ""
+    hint = f" Did you mean {near!r}?" if near else ""
+    allowed = (*what.metadata["shown"], what.metadata["words"]) if like else among
     problems.append(f"{where} is {_shown(value)}.{hint} Allowed: {', '.join(allowed)}.")
     return value
+
+
+def _nearest(word: str, among: Collection[str]) -> str:
+    """The name that was meant; of `super_glue/boolq` the last part alone may stand. Empty: none is near."""
+    if near := difflib.get_close_matches(word, among, n=1):
+        return near[0]
+    ends = {name.rpartition("/")[2]: name for name in among if "/" in name}
+    return next((ends[end] for end in difflib.get_close_matches(word.rpartition("/")[2], ends, n=1)), "")
 
 
 def _names(value: Any, where: str, what: Field[Any], problems: list[str]) -> tuple[str, ...]:
@@ -218,7 +235,7 @@ def _keyed(value: Any, where: str, kinds: Mapping[str, type], problems: list[str
 MOST_LETTERS = 200  # of a word for which the nearest allowed one is looked for
 MOST_NAMES = 100  # in a list of names: nobody means more
 _BOUNDS = {"above": "above", "at_least": "of at least", "below": "below", "at_most": "at most"}
-_FREE: Any = field(metadata={"like": ".+", "words": "a text", "among": ()})  # no bounds
+_FREE: Any = field(metadata={"like": ".+", "words": "a text", "among": (), "shown": ()})  # no bounds
 _READERS: Mapping[Any, Callable[..., Any]] = {
     bool: _boolean,
     int: _integer,

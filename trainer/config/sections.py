@@ -7,18 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from trainer.config.benchmarks import PROTOCOLS, protocol_of
 from trainer.config.choices import (
     ACTIVATIONS,
     AS_SIZE,
     DTYPES,
     ENDS,
     ESTIMATORS,
+    FEW_TASKS,
     LAST,
     LEARNED_SCHEDULE,
     LEVELS,
     METRICS,
     MODELS,
     NORMS,
+    OBJECTIVES,
     OFF,
     OPTAX,
     OPTIMIZERS,
@@ -27,10 +30,14 @@ from trainer.config.choices import (
     PAIR,
     POSITIONS,
     PREPARED,
+    RANDOM_SPANS,
     SCHEDULES,
+    SENTINELS,
     SOURCES,
+    STACKS,
     TASKS,
     Dimensions,
+    source_of,
 )
 from trainer.config.learnable import IN_LOSS, LEARNABLE
 from trainer.config.reading import choice, number, table, text
@@ -50,10 +57,29 @@ class DataConfig:
     identify_languages: bool = True  # drop pairs in other languages; `cldr` needs none of it
     vocabulary: int = number(0, at_least=0, below=10**6)  # pieces
     longest_tokens: int = number(0, at_least=0, below=10**5)  # of a sentence; a longer one is left out
-    task: str = text("", among=TASKS, like=f"|{OWN_TASK}", words="the path of a Python file")  # "": none
+    task: str = text(  # "": none
+        "",
+        among=TASKS,
+        shown=FEW_TASKS,
+        like=f"|{OWN_TASK}",
+        words="a benchmark's such as glue/cola, the path of a Python file",
+    )
     prefix: str = text("", like="[^\\t\\r\\n]*", words="a text of one line")  # before each input of a task
     source_tokens: int = number(0, at_least=0, below=10**5)  # of a task's input, which is cut; 0: 128
     target_tokens: int = number(0, at_least=0, below=10**5)  # of a task's target, likewise; 0: 32
+    tokens: int = number(0, at_least=0, below=10**13)  # of unlabelled text: the first so many; 0: all
+    sentinels: int = number(SENTINELS, at_least=1, below=10**4)  # ids above the pieces
+    key: str = text("text", like=".+", words="a key of JSON lines")  # under which unlabelled text stands
+    records_share: float = number(0.5, at_least=0, at_most=1)  # of `prose`: English sides of `cldr`
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """What is to be written for a piece of unlabelled text, and how much of it is corrupted (T5 3.3)."""
+
+    name: str = choice("", ("", *OBJECTIVES))  # "": random-spans, where the source is unlabelled text
+    rate: float = number(0.15, above=0, below=1)  # of the tokens, corrupted
+    span: float = number(3.0, at_least=1, below=10**4)  # of random-spans: the mean length
 
 
 @dataclass(frozen=True)
@@ -71,6 +97,7 @@ class ModelConfig:
     norm: str = choice(AS_SIZE, (AS_SIZE, *NORMS))
     activation: str = choice(AS_SIZE, (AS_SIZE, *ACTIVATIONS))
     output: str = choice(AS_SIZE, (AS_SIZE, *OUTPUTS))
+    stacks: str = choice("encoder-decoder", STACKS)
     dropout: float = number(0.1, at_least=0, below=1)
     attention_dropout: float = number(0.1, at_least=0, below=1)
     dtype: str = choice("float32", DTYPES)  # of the computation; parameters and logits are float32
@@ -170,6 +197,7 @@ class ScoreConfig:
     length_penalty: float = number(0.6, at_least=0)
     metrics: tuple[str, ...] = choice((), METRICS)  # of a task
     choose: str = choice(LAST, ENDS)  # with which parameters a task's run ends
+    protocol: str = text("", among=PROTOCOLS, like="|", words="empty: ours")  # of a benchmark's task
 
 
 @dataclass(frozen=True)
@@ -191,6 +219,7 @@ class Sections:
     checkpoint_every_steps: int = number(100, at_least=1)
     init: str = text("", like=".*", words="a path")  # a folder to begin with: of a T5, or a run's
     data: DataConfig = DataConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     loss: LossConfig = LossConfig()
@@ -209,6 +238,21 @@ class Sections:
         value: float | None = getattr(getattr(self, section), inside[0], None) if len(inside) == 1 else None
         known = OPTIMIZERS.get(self.optimizer.name)
         return 0.0 if value is None and known and known.numbers.get(name) == 0.0 else value
+
+    def reads_text(self) -> bool:
+        """Is it unlabelled text, for an objective? A prepared set is where the config names one."""
+        source = self.data.source
+        prepared = source not in SOURCES
+        return not self.data.task and (bool(self.objective.name) if prepared else source_of(source).documents)
+
+    def objective_name(self) -> str:
+        """Of unlabelled text."""
+        return self.objective.name or RANDOM_SPANS
+
+    @property
+    def protocol(self) -> str:
+        """Which rows choose and which are reported, where the task is a benchmark's; else empty."""
+        return protocol_of(self.data.task, self.score.protocol)
 
     def keeps_no_momentum(self) -> bool:
         """Adafactor with a beta1 that is 0 and stays so, T5's default: another program, without the first

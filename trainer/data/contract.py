@@ -17,15 +17,22 @@ class DataError(ValueError):
 
 
 class Row(tuple[str, str]):
-    """A task's input and target, a pair like any other, with the record that they were made of."""
+    """A task's input and target, a pair like any other, with the record that they were made of. Rows of one
+    `group`, such as those about one paragraph, are never on two sides of a cut; empty: those of one input."""
 
     record: Any
+    group: str
 
     @classmethod
-    def of(cls, source: str, target: str, record: Any = None) -> Row:
+    def of(cls, source: str, target: str, record: Any = None, group: str = "") -> Row:
         row = cls((source, target))
-        row.record = record
+        row.record, row.group = record, group
         return row
+
+
+def group_of(row: tuple[str, str]) -> str:
+    """What keeps this pair and others together where a text is cut: its group, or its source."""
+    return getattr(row, "group", "") or row[0]
 
 
 # A task's own measure: outputs and their records -> percent by name.
@@ -55,3 +62,4 @@ class Corpus:
         str, Any
     ]  # JSON: counts before and after each filter, overlap, lengths, versions, seconds
     measure: Measure | None = None  # a task's own
+    beams: bool = False  # a task's outputs are looked for by a beam

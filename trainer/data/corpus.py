@@ -39,13 +39,16 @@ class _Split:
         return _Split(splits.choose(self.pairs, indices), self.survey.take(indices))
 
 
-def open_corpus(config: DataConfig, *, home: Path, guide_pairs: int = 0, tell: Tell | None = None) -> Corpus:
+def open_corpus(
+    config: DataConfig, *, home: Path, guide_pairs: int = 0, tell: Tell | None = None, protocol: str = ""
+) -> Corpus:
     """The corpus that a config names; DataError where it cannot be had.
 
-    `guide_pairs` is the least that guidance needs, a batch; `home` keeps what took long to make.
+    `guide_pairs` is the least that guidance needs, a batch; `home` keeps what took long to make; `protocol`
+    says which rows of a benchmark choose.
     """
     began_s = time.perf_counter()
-    source, pair = named(config, home=home), files.TASK if config.task else config.pair
+    source, pair = named(config, home=home, protocol=protocol), files.TASK if config.task else config.pair
     identify = config.identify_languages and "language" in source.filters
     given = {
         split: _Split(pairs, _surveyed(source, split, pair, identify=identify, home=home, tell=tell))
@@ -73,6 +76,7 @@ def open_corpus(config: DataConfig, *, home: Path, guide_pairs: int = 0, tell: T
         "overlap": sum(shared["sources"] for shared in overlaps.values()),
         "overlaps": overlaps,
         "languages_identified": identified,
+        **({"protocol": protocol} if protocol else {}),
         "versions": {**source.versions, **({"py3langid": version("py3langid")} if identified else {})},
         "seconds": round(time.perf_counter() - began_s, 3),
     }
@@ -86,6 +90,7 @@ def open_corpus(config: DataConfig, *, home: Path, guide_pairs: int = 0, tell: T
         test=_test(source, text, fingerprint=fingerprint, home=home),
         record=record,
         measure=source.measure,
+        beams=source.beams,
     )
 
 
@@ -138,12 +143,17 @@ def _cut(
         )
     size = source.held_out or splits.held_out_size(len(kept))
     for name in ("test", "select"):
-        if name not in given and not (name == "test" and source.fetch_test):
+        if name not in given and not (name == "test" and (source.fetch_test or source.no_test)):
             held, kept = splits.hold_out(kept, hashes, size=size)
             text[name] = train.only(held)
     if "guide" not in given:
         most = splits.guide_size(len(kept), share=share, at_least=guide_pairs)
-        held, kept = splits.hold_out(kept, hashes, size=most)
+        held, kept = splits.hold_out(kept, hashes, size=most, whole=source.grouped)
+        if not len(kept):
+            raise DataError(
+                f"All {len(held):,} rows of {source.name} to train on belong together, and guidance needs "
+                f"some of them apart. Give it more rows."
+            )
         text["guide"] = train.only(held)
     return {**text, "train": train.only(kept)}
 
@@ -167,20 +177,27 @@ def _test(
     trained_on = text["train"].survey.source if fetch else None
 
     def test(why: str) -> Pairs:
+        if source.no_test:
+            raise DataError(source.no_test)
         opened = fetch() if fetch else here
-        line: dict[str, Any] = {"unix_s": round(time.time(), 3), "corpus": source.name, "why": why}
-        line["fingerprint"] = fingerprint
+        more: dict[str, Any] = {}
         if trained_on is not None:
-            line["overlap"] = int(np.isin(filters.survey(opened).source, trained_on).sum())
-        name = hashlib.sha256(json.dumps([source.name, fingerprint, why]).encode()).hexdigest()[:24]
-        file = home / OPENINGS / f"{name}.json"
-        if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with whole(file) as unfinished:
-                unfinished.write_text(json.dumps(line), encoding="utf-8")
+            more["overlap"] = int(np.isin(filters.survey(opened).source, trained_on).sum())
+        write_opening(home, source.name, fingerprint, why, **more)
         return opened
 
     return test
+
+
+def write_opening(home: Path, name: str, fingerprint: str, why: str, **more: Any) -> None:
+    """That a test split was opened; once for each reason."""
+    line = {"unix_s": round(time.time(), 3), "corpus": name, "why": why, "fingerprint": fingerprint, **more}
+    key = hashlib.sha256(json.dumps([name, fingerprint, why]).encode()).hexdigest()[:24]
+    file = home / OPENINGS / f"{key}.json"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with whole(file) as unfinished:
+            unfinished.write_text(json.dumps(line), encoding="utf-8")
 
 
 def _fingerprint(surveys: Mapping[str, Survey], *, told: str) -> str:

@@ -74,7 +74,9 @@ def _blocks(
     yield dict(zip(_ARRAYS, (none, zero, none, zero), strict=True))
     total = np.zeros(2, np.int64)
     for first in range(0, len(pairs), _AT_A_TIME):
-        some = [pairs[i] for i in range(first, min(first + _AT_A_TIME, len(pairs)))]
+        chunk = range(first, min(first + _AT_A_TIME, len(pairs)))
+        many = getattr(pairs, "many", None)  # 4 times as fast where rows lie in files
+        some = many(chunk) if many else [pairs[i] for i in chunk]
         sides = [vocabulary.encode([pair[side] for pair in some]) for side in (0, 1)]
         told: dict[str, np.ndarray] = {}
         if isinstance(longest, int):

@@ -91,6 +91,30 @@ def found(path: str | Path, *, pair: str) -> dict[str, Files]:
     return {"train": _only(train, place)}
 
 
+def of_documents(place: Path) -> list[Path]:
+    """The files of unlabelled text that a path holds, unread, in their order."""
+    endings = (".txt", *_JSON)
+    if place.is_file():
+        return [place]
+    if not place.is_dir():
+        raise DataError(
+            f"{place} is neither a file nor a folder. Allowed are a text with a document on each line, JSON "
+            f"lines ({', '.join(_JSON)}), or a folder of such files; each may end in .gz, .bz2 or .xz."
+        )
+    texts = [
+        file
+        for file in sorted(place.iterdir())
+        if file.is_file() and _ending(file) in endings and not file.name.startswith(".")
+    ]
+    if not texts:
+        held = ", ".join(sorted(file.name for file in place.iterdir())[:10]) or "nothing"
+        raise DataError(
+            f"{place} has no text; it holds {held}. Allowed are files that end in {', '.join(endings)}, and "
+            f"after that maybe in .gz, .bz2 or .xz."
+        )
+    return texts
+
+
 def _folder(place: Path, sides: _Sides) -> dict[str, Files]:
     splits: dict[str, Files] = {}
     for split, names in _NAMES.items():
@@ -138,7 +162,7 @@ def _only(found: list[Files], place: Path) -> Files:
 def _read(text: Files, sides: _Sides) -> Text:
     if not isinstance(text, Path):
         pairs = _aligned(*text, sides)
-    elif text.name.removesuffix(_compression(text)).endswith(_JSON):
+    elif is_json(text):
         pairs = _json_lines(text, sides)
     else:
         pairs = _tabbed(text, sides)
@@ -232,13 +256,27 @@ def _holds(value: Any, keys: Iterable[str]) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(key), str) for key in keys)
 
 
-def lines(file: Path) -> Iterator[str]:
-    """The lines of a text, which may be compressed."""
+def lines(file: Path, *, most_bytes: int = 0) -> Iterator[str]:
+    """The lines of a text, which may be compressed. One of more than `most_bytes`, where that is not 0, is
+    refused before it is in memory."""
     try:
         with _OPENERS[_compression(file)](file, "rb") as stream:
-            yield from text_lines(stream, str(file))
+            limited = _no_longer_than(most_bytes, stream, file) if most_bytes else stream
+            yield from text_lines(limited, str(file))
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise DataError(f"{file} cannot be read: {error}. Check its rights, and that it is whole.") from None
+
+
+def _no_longer_than(most_bytes: int, stream: Any, file: Path) -> Iterator[bytes]:
+    at = 0
+    while line := stream.readline(most_bytes + 1):
+        at += 1
+        if len(line) > most_bytes:
+            raise DataError(
+                f"{file}, line {at}: it has more than {most_bytes:,} bytes. Allowed is at most so many: "
+                f"break it into several lines."
+            )
+        yield line
 
 
 def text_lines(stream: Iterable[bytes], name: str) -> Iterator[str]:
@@ -276,6 +314,21 @@ def _bare(line: bytes) -> str:
 def _if_bare(line: str) -> str:
     """What else may be wrong with a line that cannot be read."""
     return f" It has {_bare(line.encode())} in it. {_CARRIAGE_RETURNS}" if "\r" in line else ""
+
+
+def is_plain(file: Path) -> bool:
+    """Is it not compressed?"""
+    return not _compression(file)
+
+
+def _ending(file: Path) -> str:
+    """Such as .jsonl, whether or not the file is compressed."""
+    return Path(file.name.removesuffix(_compression(file))).suffix
+
+
+def is_json(file: Path) -> bool:
+    """Has it an object on each line?"""
+    return _ending(file) in _JSON
 
 
 def _compression(file: Path) -> str:

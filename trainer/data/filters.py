@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from trainer.data.contract import Pairs
+from trainer.data.contract import Pairs, group_of
 
 MOST_WORDS = 250  # a side; as in the filters of Moses and of most WMT systems
 MOST_RATIO = 3  # of the longer side's words to the shorter's, which counts as at least
@@ -35,7 +35,7 @@ Tell = Callable[[str], None]
 class Survey:
     """Numbers by pair. 64 bits tell the sentences of 40 million pairs apart but for a chance of 4 in 10^5."""
 
-    source: np.ndarray  # hash of the source, uint64
+    source: np.ndarray  # hash of the source, or of what keeps rows together, uint64
     both: np.ndarray  # hash of the pair, uint64
     source_words: np.ndarray  # uint16
     target_words: np.ndarray
@@ -86,9 +86,10 @@ def survey(
         target_words=np.empty(size, np.uint16),
         languages=np.full(size, _UNSEEN, np.uint8),
     )
-    for at, (source, target) in enumerate(in_order(pairs)):
-        seen.source[at] = _hash(source)
-        seen.both[at] = _hash(f"{source}\0{target}")
+    for at, pair in enumerate(in_order(pairs)):
+        source, target = pair
+        seen.source[at] = hash_of(group_of(pair))
+        seen.both[at] = hash_of(f"{source}\0{target}")
         seen.source_words[at] = words = min(len(source.split()), _MOST_COUNTED)
         seen.target_words[at] = others = min(len(target.split()), _MOST_COUNTED)
         # The others are dropped for their length, and cost the most to identify.
@@ -158,7 +159,7 @@ def in_order(pairs: Pairs) -> Iterator[tuple[str, str]]:
         yield from many(chunk) if many else (pairs[index] for index in chunk)
 
 
-def _hash(text: str) -> int:
+def hash_of(text: str) -> int:
     return int.from_bytes(
         hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
     )

@@ -12,21 +12,31 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from trainer.config.benchmarks import BENCHMARKS
 from trainer.data import tfds
 from trainer.data.contract import DataError
 
+TASK = "task:"
 EXTRA = "Install it: pip install 'orch-studies[tfds-prepare]'"
 FORMAT = "array_record"  # the one that is read by number
 # A builder is found by its name once its module is imported; the library's own search stops silently at a
 # module that lacks a package.
-_MODULES = ("translate", "text", "question_answering", "text_simplification")
+_MODULES = ("translate", "text", "question_answering", "summarization", "text_simplification")
 
 
-def set_of(source: str, *, pair: str, data_dir: str | Path = "") -> str:
-    """The set that a source of a config stands for: wmt19, tfds:NAME, or NAME itself."""
+def sets_of(source: str, *, pair: str, data_dir: str | Path = "") -> tuple[str, ...]:
+    """The sets that a source of a config stands for: wmt19, tfds:NAME, NAME itself, or those of a benchmark's
+    task, with or without task:."""
     if source == "wmt19":
-        return tfds.wmt19_config(pair, data_dir=data_dir)
-    return source.removeprefix("tfds:")
+        return (tfds.wmt19_config(pair, data_dir=data_dir),)
+    task = source.removeprefix(TASK)
+    if task in BENCHMARKS:
+        return BENCHMARKS[task].sets
+    if task != source:
+        near = difflib.get_close_matches(task, BENCHMARKS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise DataError(f"There is no benchmark's task {task!r}.{hint} Allowed are {', '.join(BENCHMARKS)}.")
+    return (source.removeprefix("tfds:"),)
 
 
 def prepare(name: str, *, data_dir: str | Path = "") -> Path:
@@ -58,6 +68,12 @@ def _builder(name: str, folder: Path) -> Any:
             f"TensorFlow Datasets has no set {name!r} here.{hint} Allowed are its names, such as "
             f"wmt19_translate/de-en, c4/en, glue/cola, super_glue/boolq and squad."
         )
+    _, _, config = name.partition("/")
+    configs = getattr(library.builder_cls(name.split("/")[0]), "builder_configs", {})
+    if configs and config and not any(part in configs for part in (config, config.rpartition("/")[0])):
+        near = difflib.get_close_matches(config, configs, n=1)
+        hint = f" Did you mean {name.split('/')[0]}/{near[0]}?" if near else ""
+        raise DataError(f"TensorFlow Datasets has no set {name!r} here.{hint} Name one of its configs.")
     try:
         return library.builder(name, data_dir=str(folder), file_format=FORMAT)
     except (ImportError, ValueError, RuntimeError) as error:

@@ -37,12 +37,17 @@ class Source:
     fetch_test: Callable[[], Pairs] | None = None  # a test split that comes when it is opened
     code: str = ""  # of a task in a Python file: the hash of its contents
     measure: Measure | None = None  # that a task brings
+    beams: bool = False  # outputs are looked for by a beam
+    grouped: bool = False  # rows are cut by their groups, none of which is divided
+    no_test: str = ""  # why there is no test split, and none is to be cut
 
 
-def named(config: DataConfig, *, home: Path) -> Source:
-    """The source, or the task, that a config names; DataError where it cannot be had."""
+def named(config: DataConfig, *, home: Path, protocol: str = "") -> Source:
+    """The source, or the task, that a config names; DataError where it cannot be had. `protocol`: of a
+    benchmark's task."""
     choice = task_of(config.task) if config.task else source_of(config.source)
-    source: Source = code(choice.make)(config, home)
+    make = code(choice.make)
+    source: Source = make(config, home, protocol=protocol) if protocol else make(config, home)
     return source
 
 

@@ -12,7 +12,7 @@ from itertools import combinations
 
 import numpy as np
 
-from trainer.data.contract import SPLITS, DataError, Pairs
+from trainer.data.contract import SPLITS, DataError, Pairs, group_of
 from trainer.data.filters import Survey
 
 MOST_HELD_OUT = 2000  # pairs; newstest2018 has some 3,000
@@ -45,15 +45,19 @@ def choose(pairs: Pairs, indices: np.ndarray) -> Pairs:
     return Chosen(pairs, indices)
 
 
-def hold_out(kept: np.ndarray, source: np.ndarray, *, size: int) -> tuple[np.ndarray, np.ndarray]:
+def hold_out(
+    kept: np.ndarray, source: np.ndarray, *, size: int, whole: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """(held out, rest) of the numbers `kept`; `source` has the hashes of the whole text.
 
-    The rest lacks every source that is held out, so a few pairs may be in neither.
+    The rest lacks every source that is held out, so a few pairs may be in neither; or, where sources are held
+    out `whole`, a few more than `size` are held out, in the order of the text.
     """
     hashes = source[kept]
     order = np.argsort(hashes, kind="stable")
     held = order[:size]
-    return kept[held], kept[~np.isin(hashes, hashes[held])]
+    out = np.isin(hashes, hashes[held])
+    return kept[out] if whole else kept[held], kept[~out]
 
 
 def without(kept: np.ndarray, source: np.ndarray, others: Iterable[Survey]) -> np.ndarray:
@@ -81,8 +85,8 @@ def guide_size(train_pairs: int, *, share: float, at_least: int) -> int:
 
 def halves(select: Pairs, *, most: int, prefix: str) -> tuple[np.ndarray, np.ndarray]:
     """(rows that choose, rows that are reported) of the dev split, by number. Half of its first `most` rows
-    choose; no row that is reported has an input of theirs."""
-    inputs = [select[i][0].removeprefix(prefix) for i in range(len(select))]
+    choose; no row that is reported has an input, or a group, of theirs."""
+    inputs = [group_of(select[i]).removeprefix(prefix) for i in range(len(select))]
     ranked = sorted(set(inputs[:most]), key=lambda text: hashlib.sha256(text.encode()).digest())
     if len(ranked) < 2:
         raise DataError(

@@ -14,15 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from trainer.config.benchmarks import PREPARED_SETS
 from trainer.data.contract import DataError, Pairs
 
+TEXT = "text"  # the feature of unlabelled text
 _INFO = "dataset_info.json"
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 def default_folder() -> Path:
     """Where TensorFlow Datasets itself prepares sets."""
-    return Path("~/tensorflow_datasets").expanduser()
+    return Path(PREPARED_SETS).expanduser()
 
 
 class Records:
@@ -93,6 +95,30 @@ def translations(name: str, split: str, *, pair: str, data_dir: str | Path = "")
             f"Allowed are two of those texts: choose another pair, or another set."
         )
     return Translations(rows, source=source, target=target)
+
+
+def documents(name: str, split: str, *, data_dir: str | Path = "") -> Records:
+    """The rows of one split of a prepared set of unlabelled text, which stands under `text`."""
+    rows = records(name, split, data_dir=data_dir)
+    if not len(rows):
+        raise DataError(f"{name} has an empty split {split!r}. Prepare it again, or take another set.")
+    row = rows[0]
+    if not isinstance(row.get(TEXT), str):
+        raise DataError(
+            f"The rows of {name} have {', '.join(sorted(row))}. Allowed is a set whose rows have a {TEXT}, "
+            f"such as c4/en."
+        )
+    return rows
+
+
+def is_documents(name: str, *, data_dir: str | Path = "") -> bool:
+    """Has a prepared set unlabelled text?"""
+    features = _builder(name, data_dir).info.features
+    return TEXT in getattr(features, "keys", tuple)()
+
+
+def size_bytes(name: str, split: str, *, data_dir: str | Path = "") -> int:
+    return int(_builder(name, data_dir).info.splits[split].num_bytes)
 
 
 def set_version(name: str, *, data_dir: str | Path = "") -> str:

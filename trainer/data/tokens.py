@@ -6,7 +6,6 @@ What is 0 in a config's data is decided here, by the source.
 from __future__ import annotations
 
 import functools
-import glob
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from trainer.config import DataConfig, TrainConfig
-from trainer.config.choices import LAST, SOURCE_TOKENS, TARGET_TOKENS, TASKS, source_of
+from trainer.config.benchmarks import PAPERS
+from trainer.config.choices import LAST, SOURCE_TOKENS, TARGET_TOKENS, source_of, task_of
 from trainer.data import splits
 from trainer.data.batches import Batch, Bucketed, held_out_batch
 from trainer.data.contract import Corpus
 from trainer.data.corpus import open_corpus
+from trainer.data.digests import Stamp, stamp_of, stamps_of
 from trainer.data.examples import Examples, examples
 from trainer.data.packing import Packed, whole_split
 from trainer.data.vocabulary import Beginnings, Given, TooManyPieces, Vocabulary, vocabulary
@@ -69,6 +70,9 @@ class Tokens:
         all are, since none chooses."""
         if config.score.choose == LAST:
             return None
+        if config.protocol == PAPERS:  # chosen and reported by the same rows
+            every = np.arange(len(self.corpus.select))
+            return every[: config.score.dev_sentences], every
         return splits.halves(self.corpus.select, most=config.score.dev_sentences, prefix=config.data.prefix)
 
     def dev_batches(self, *, rows_divide_by: int = 1, only: np.ndarray | None = None) -> Batch:
@@ -100,8 +104,8 @@ def guidance_rows(config: TrainConfig, train: Examples) -> int:
 def open_tokens(config: TrainConfig, *, home: Path, given: Given | None = None) -> Tokens:
     """The text of a config as tokens; from memory, from disk, or made now. `given`: a vocabulary that is not
     to be learned from it."""
-    written = (*_written(config.data), *(_stat_of(given.file) if given else ()))
-    return _opened(config.data, home, config.batch.sentences, given, written)
+    stamps = written(config.data, given)
+    return _opened(config.data, home, config.batch.sentences, given, stamps, config.protocol)
 
 
 def longest_tokens(data: DataConfig) -> int:
@@ -118,32 +122,26 @@ def task_tokens(data: DataConfig) -> tuple[int, int] | None:
     """To how many tokens a task's inputs and targets are cut, ends among them; None for a translation."""
     if not data.task:
         return None
-    return data.source_tokens or SOURCE_TOKENS, data.target_tokens or TARGET_TOKENS
+    benchmark = task_of(data.task).benchmark
+    source, target = benchmark.tokens if benchmark else (SOURCE_TOKENS, TARGET_TOKENS)
+    return data.source_tokens or source, data.target_tokens or target
 
 
-def _written(data: DataConfig) -> tuple[tuple[str, int, int], ...]:
-    """What changes when somebody writes a user's own files anew: their sizes and times."""
-    embedded = data.task in TASKS and not TASKS[data.task].needs_path
-    if embedded or not (data.task or source_of(data.source).own_files):
-        return ()
-    path = Path(data.path or data.task).expanduser()
-    beginnings = path.parent.glob(f"{glob.escape(path.name)}.*")
-    files = path.iterdir() if path.is_dir() else (path, *beginnings)
-    return tuple(sorted(stat for file in files for stat in _stat_of(file)))
-
-
-def _stat_of(file: Path) -> tuple[tuple[str, int, int], ...]:
-    if not file.is_file():
-        return ()
-    of = file.stat()
-    return ((str(file), of.st_size, of.st_mtime_ns),)
+def written(data: DataConfig, given: Given | None) -> tuple[Stamp, ...]:
+    """What changes when somebody writes a user's own files anew, or a vocabulary."""
+    return (*stamps_of(data), *(stamp_of(given.file) if given else ()))
 
 
 @functools.lru_cache(maxsize=2)  # the next run of a warm process is nearly always on the same text
 def _opened(
-    data: DataConfig, home: Path, guide_pairs: int, given: Given | None, written: tuple[Any, ...]
+    data: DataConfig,
+    home: Path,
+    guide_pairs: int,
+    given: Given | None,
+    written: tuple[Any, ...],
+    protocol: str,
 ) -> Tokens:
-    corpus = open_corpus(data, home=home, guide_pairs=guide_pairs)
+    corpus = open_corpus(data, home=home, guide_pairs=guide_pairs, protocol=protocol)
     lengths = task_tokens(data)
     longest = longest_tokens(data) if lengths is None else lengths
     words = given.open() if given else _learned(data, corpus, home)

@@ -17,14 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.config.choices import SENTINELS
 from trainer.data.contract import DataError, Pairs
 from trainer.data.kept import write_whole
 
 PAD, END, UNKNOWN = 0, 1, 2
-SENTINEL, SENTINELS = "<extra_id_{}>", 100
+SENTINEL = "<extra_id_{}>"
 _ROWS_DIVIDE_BY = 128
 SPACE = "\u2581"  # what SentencePiece writes for one, before a word
 LEARNED_FROM = 500_000  # pairs at most, evenly spread: more change little and take minutes
+MOST_LETTERS = 1_000  # of 4 bytes at most, of a sentence: SentencePiece leaves out those above 4,192 bytes
 SETTINGS: Mapping[str, Any] = {
     "model_type": "unigram",
     "character_coverage": 1.0,
@@ -40,35 +42,35 @@ SETTINGS: Mapping[str, Any] = {
 
 class Vocabulary:
     """A trained SentencePiece model. `rows`: how many the embedding of a given model has; those beyond the
-    pieces are for sentinels, and to spare."""
+    pieces are for so many sentinels, and to spare."""
 
-    def __init__(self, model: bytes, *, rows: int = 0) -> None:
+    def __init__(self, model: bytes, *, rows: int = 0, sentinels: int = SENTINELS) -> None:
         import sentencepiece
 
         self._model = model
         self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
         self.pieces = int(self._pieces.vocab_size())
         self.size = max(rows, self.pieces)  # of the embedding
-        self.sentinels = self._own_sentinels() or self._sentinels_above(rows)
+        self.sentinels = self._own_sentinels(sentinels) or self._sentinels_above(rows, sentinels)
         self.fingerprint = hashlib.sha256(model).hexdigest()
 
     @classmethod
-    def from_file(cls, path: Path, *, rows: int = 0) -> Vocabulary:
+    def from_file(cls, path: Path, *, rows: int = 0, sentinels: int = SENTINELS) -> Vocabulary:
         try:
             model = path.read_bytes()
-            return cls(model, rows=rows)
+            return cls(model, rows=rows, sentinels=sentinels)
         except (OSError, RuntimeError) as problem:
             raise DataError(f"{path} is no vocabulary that can be read: {problem}.") from problem
 
-    def _own_sentinels(self) -> tuple[int, ...]:
+    def _own_sentinels(self, most: int) -> tuple[int, ...]:
         """Pieces that the model has for them, <extra_id_0> first."""
         unknown = self._pieces.unk_id()
-        found = (self._pieces.piece_to_id(SENTINEL.format(i)) for i in range(SENTINELS))
+        found = (self._pieces.piece_to_id(SENTINEL.format(i)) for i in range(most))
         return tuple(int(at) for at in found if at != unknown)
 
-    def _sentinels_above(self, rows: int) -> tuple[int, ...]:
+    def _sentinels_above(self, rows: int, count: int) -> tuple[int, ...]:
         """So many ids above the pieces, <extra_id_0> the highest; none where there is no room for all."""
-        above = self.pieces + SENTINELS
+        above = self.pieces + count
         return tuple(range(above - 1, self.pieces - 1, -1)) if rows >= above else ()
 
     @property
@@ -102,28 +104,28 @@ class Vocabulary:
 @dataclass(frozen=True)
 class Given:
     """A vocabulary's file that is taken as it is. `rows` of the embedding of a given model; 0: as T5 has
-    them, sentinels included, in a number that 128 divides."""
+    them, sentinels included, in a number that 128 divides. Sentinels that the file has as pieces are taken,
+    `sentinels` at most; else there are so many above the pieces, or none where the rows do not suffice."""
 
     file: Path
     rows: int = 0
+    sentinels: int = SENTINELS
 
     def open(self) -> Vocabulary:
-        pieces = Vocabulary.from_file(self.file)
-        sentinels = 0 if pieces.sentinels else SENTINELS
+        pieces = Vocabulary.from_file(self.file, sentinels=self.sentinels)
+        sentinels = 0 if pieces.sentinels else self.sentinels
         rows = self.rows or -(-(pieces.pieces + sentinels) // _ROWS_DIVIDE_BY) * _ROWS_DIVIDE_BY
         if pieces.pieces > rows:
             raise DataError(
                 f"{self.file} has {pieces.pieces:,} pieces, and the embedding of the model has {rows:,} "
                 f"rows. Allowed is the vocabulary that the model was trained with."
             )
-        return Vocabulary.from_file(self.file, rows=rows)
+        return Vocabulary.from_file(self.file, rows=rows, sentinels=self.sentinels)
 
 
 class Beginnings:
     """Pairs with no more of each side than a vocabulary is learned from: SentencePiece leaves out sentences
     of more than 4,192 bytes, and would know nothing of a task whose inputs are all longer."""
-
-    MOST_LETTERS = 1_000  # of 4 bytes at most
 
     def __init__(self, pairs: Pairs) -> None:
         self._pairs = pairs
@@ -133,7 +135,7 @@ class Beginnings:
 
     def __getitem__(self, index: int) -> tuple[str, str]:
         source, target = self._pairs[index]
-        return source[: self.MOST_LETTERS], target[: self.MOST_LETTERS]
+        return source[:MOST_LETTERS], target[:MOST_LETTERS]
 
 
 class TooManyPieces(DataError):
@@ -156,7 +158,7 @@ def vocabulary(pairs: Pairs, *, size: int, fingerprint: str, home: Path) -> Voca
     path = home / f"vocabulary-{size}-{key[:16]}.model"
     if not path.exists():
         home.mkdir(parents=True, exist_ok=True)
-        write_whole(path, _trained(_sample(pairs), size=size))
+        write_whole(path, learned(_sample(pairs), size=size))
     return _read(path)
 
 
@@ -171,7 +173,8 @@ def _sample(pairs: Pairs) -> Iterator[str]:
         yield from pairs[i]
 
 
-def _trained(sentences: Iterator[str], *, size: int) -> bytes:
+def learned(sentences: Iterator[str], *, size: int) -> bytes:
+    """A SentencePiece model."""
     import sentencepiece
 
     model = io.BytesIO()

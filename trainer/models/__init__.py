@@ -10,6 +10,9 @@ A batch is a dict of int32 arrays, one row per example or per pack of examples; 
     source_positions, target_positions      packed rows only, optional: where a token stands in its example;
                                             without them they are counted from the segments
 
+The batch is the same whatever `Settings.stacks` says. One stack joins source and target inside and counts
+places by itself; there a source may be empty, or its arrays of the length 0.
+
 Rows that are not packed need no masks: a source token is padding where it is 0, and what follows the end
 of a target is hidden from what comes before it.
 

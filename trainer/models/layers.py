@@ -26,7 +26,7 @@ _SELF_WEIGHTS, _SELF_OUT, _CROSS_WEIGHTS, _CROSS_OUT, _FEED_HIDDEN, _FEED_OUT = 
 
 
 class View(NamedTuple):
-    """What queries see: `mask` (rows or 1, 1, queries or 1, keys), `bias` (1, heads, queries, keys)."""
+    """What is seen: `mask` (rows or 1, 1, queries or 1, keys), `bias` (rows or 1, heads, queries, keys)."""
 
     mask: jax.Array | None
     bias: jax.Array | None = None
@@ -118,19 +118,36 @@ class Attention(nn.Module):
 
     def __call__(self, x: jax.Array, seen: KeysValues, view: View, noise: Noise) -> jax.Array:
         s = self.settings
-        query = self._heads(self.query(x))
-        if s.positions == "sinusoidal":
-            query = query * jnp.asarray(s.head_dim**-0.5, query.dtype)
-        scores = jnp.einsum("bqhd,bhdk->bhqk", query, seen.keys).astype(s.wide)
-        if view.bias is not None:
-            scores = scores + view.bias
-        if view.mask is not None:
-            scores = jnp.where(view.mask, scores, _MASKED)
-        weights = jax.nn.softmax(scores).astype(s.dtype)
+        weights = jax.nn.softmax(self._scores(self._query(x), seen, view)).astype(s.dtype)
         weights = noise.drop(weights, s.attention_dropout, place=self.places[0])
         mixed = jnp.einsum("bhqk,bhdk->bqhd", weights, seen.values)
         y = self.out(mixed.reshape(*x.shape[:2], s.d_attention))
         return noise.drop(y, s.dropout, place=self.places[1])
+
+    def over_two(
+        self, x: jax.Array, seen: tuple[KeysValues, KeysValues], views: tuple[View, View]
+    ) -> jax.Array:
+        """One attention to both. They stay apart in memory: all beams of a row share one of them."""
+        query = self._query(x)
+        scores = [self._scores(query, one, view) for one, view in zip(seen, views, strict=True)]
+        weights = jax.nn.softmax(jnp.concatenate(scores, axis=-1)).astype(self.settings.dtype)
+        parts = jnp.split(weights, [scores[0].shape[-1]], axis=-1)
+        first, second = (
+            jnp.einsum("bhqk,bhdk->bqhd", part, one.values) for part, one in zip(parts, seen, strict=True)
+        )
+        return self.out((first + second).reshape(*x.shape[:2], self.settings.d_attention))
+
+    def _query(self, x: jax.Array) -> jax.Array:
+        query = self._heads(self.query(x))
+        if self.settings.positions == "sinusoidal":
+            query = query * jnp.asarray(self.settings.head_dim**-0.5, query.dtype)
+        return query
+
+    def _scores(self, query: jax.Array, seen: KeysValues, view: View) -> jax.Array:
+        scores = jnp.einsum("bqhd,bhdk->bhqk", query, seen.keys).astype(self.settings.wide)
+        if view.bias is not None:
+            scores = scores + view.bias
+        return scores if view.mask is None else jnp.where(view.mask, scores, _MASKED)
 
     def _heads(self, x: jax.Array) -> jax.Array:
         return x.reshape(*x.shape[:2], self.settings.heads, self.settings.head_dim)
@@ -157,18 +174,45 @@ class FeedForward(nn.Module):
 
 
 class EncoderLayer(nn.Module):
+    """Of an encoder, or of a single stack."""
+
     settings: Settings
 
-    @nn.compact
-    def __call__(self, x: jax.Array, view: View, noise: Noise) -> jax.Array:
+    def setup(self) -> None:
         s = self.settings
-        attention = Attention(s, (_SELF_WEIGHTS, _SELF_OUT), name="attention")
-        normed = Norm(s, name="attention_norm")(x)
-        x = x + attention(normed, attention.keys_values(normed), view, noise)
-        return x + FeedForward(s, name="feed_forward")(Norm(s, name="feed_forward_norm")(x), noise)
+        self.attention_norm, self.feed_forward_norm = Norm(s), Norm(s)
+        self.attention = Attention(s, (_SELF_WEIGHTS, _SELF_OUT))
+        self.feed_forward = FeedForward(s)
+
+    def __call__(self, x: jax.Array, view: View, noise: Noise) -> jax.Array:
+        return self.keeping(x, view, noise)[0]
+
+    def keeping(self, x: jax.Array, view: View, noise: Noise) -> tuple[jax.Array, KeysValues]:
+        """What later positions need of these is given too."""
+        normed = self.attention_norm(x)
+        seen = self.attention.keys_values(normed)
+        x = x + self.attention(normed, seen, view, noise)
+        return x + self.feed_forward(self.feed_forward_norm(x), noise), seen
+
+    def step(
+        self,
+        x: jax.Array,
+        past: KeysValues,
+        prefix: KeysValues,
+        *,
+        index: jax.Array,
+        views: tuple[View, View],
+    ) -> tuple[jax.Array, KeysValues]:
+        """As a decoder's, behind a prefix."""
+        normed = self.attention_norm(x)
+        past = _with_one_more(past, self.attention.keys_values(normed), index)
+        x = x + self.attention.over_two(normed, (past, prefix), views)
+        return x + self.feed_forward(self.feed_forward_norm(x), Noise()), past
 
 
 class DecoderLayer(nn.Module):
+    """An encoder's, with an attention to the encoded source: in shared stacks it serves as both."""
+
     settings: Settings
 
     def setup(self) -> None:
@@ -195,16 +239,19 @@ class DecoderLayer(nn.Module):
         """One position a row, at `index`; its keys and values are written into `past`."""
         noise = Noise()
         normed = self.attention_norm(x)
-        new = self.attention.keys_values(normed)
-        past = KeysValues(
-            *(
-                jax.lax.dynamic_update_slice_in_dim(old, now, index, axis=3)
-                for old, now in zip(past, new, strict=True)
-            )
-        )
+        past = _with_one_more(past, self.attention.keys_values(normed), index)
         x = x + self.attention(normed, past, views[0], noise)
         return self._rest(x, cross, views[1], noise), past
 
     def _rest(self, x: jax.Array, cross: KeysValues, view: View, noise: Noise) -> jax.Array:
         x = x + self.cross(self.cross_norm(x), cross, view, noise)
         return x + self.feed_forward(self.feed_forward_norm(x), noise)
+
+
+def _with_one_more(past: KeysValues, new: KeysValues, index: jax.Array) -> KeysValues:
+    return KeysValues(
+        *(
+            jax.lax.dynamic_update_slice_in_dim(old, now, index, axis=3)
+            for old, now in zip(past, new, strict=True)
+        )
+    )

@@ -1,9 +1,10 @@
 """How do a source and what is written so far become the logits of the next token?
 
-One encoder-decoder for NMT and T5: pre-norm, one embedding for source and target, and for the logits where
-these have no matrix of their own. The parameters
-are the same tree with and without `scan_layers` and `remat`, so that optimizers see the same tensors (a
-norm of stacked layers would change LAMB) and a checkpoint fits either.
+One model for NMT and T5: pre-norm, one embedding for source and target, and for the logits where these have
+no matrix of their own. `Settings.stacks` says how its layers are arranged, by sharing and by masks: an
+encoder and a decoder, both of the same layers, or one stack over source and target joined (T5's paper, 3.2).
+The parameters are the same tree with and without `scan_layers` and `remat`, so that optimizers see the same
+tensors (a norm of stacked layers would change LAMB) and a checkpoint fits either.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from trainer.models.dropout import Noise
+from trainer.models.joined import Joined, at_places, joined
 from trainer.models.layers import DecoderLayer, EncoderLayer, KeysValues, Norm, View
 from trainer.models.mesh import pin_rows
 from trainer.models.positions import BUCKETS, positions_in_segments, relative_buckets, sinusoids
@@ -28,7 +30,8 @@ _QUIET = Noise()
 
 
 class Cache(NamedTuple):
-    """A decoding under way. Every array but `step` begins with its rows; of a beam only `past` moves."""
+    """A decoding under way. Every array but `step` begins with its rows; of a beam only `past` moves. `cross`
+    is of the encoded source, or of the source as one stack has seen it."""
 
     step: jax.Array  # how many positions are written, the same in all rows
     past: tuple[KeysValues, ...]
@@ -44,18 +47,26 @@ class Transformer(nn.Module):
         self.embedding = self.param("embedding", nn.initializers.zeros, (s.vocabulary, s.d_model))
         if s.positions == "relative":
             shape = (BUCKETS, s.heads)
-            self.encoder_table = self.param("encoder_relative", nn.initializers.zeros, shape)
+            if not s.one_stack:
+                self.encoder_table = self.param("encoder_relative", nn.initializers.zeros, shape)
             self.decoder_table = self.param("decoder_relative", nn.initializers.zeros, shape)
         if s.output == "own":
             self.output = self.param("output", nn.initializers.zeros, (s.vocabulary, s.d_model))
-        self.encoder = [EncoderLayer(s) for _ in range(s.layers)]
-        self.decoder = [DecoderLayer(s) for _ in range(s.of_decoder)]
-        self.encoder_norm, self.decoder_norm = Norm(s), Norm(s)
+        if s.stacks == "encoder-decoder":
+            self.encoder = [EncoderLayer(s) for _ in range(s.layers)]
+        self.decoder = [(EncoderLayer if s.one_stack else DecoderLayer)(s) for _ in range(s.of_decoder)]
+        if not s.one_stack:
+            self.encoder_norm = Norm(s)
+        self.decoder_norm = Norm(s)
 
     def __call__(self, batch: Batch, key: jax.Array | None = None) -> jax.Array:
         """Logits for every position of `target_in`, at least float32."""
         noise = Noise.of(key, layers=_beside_layers(self.settings) + 1)
         segments: Any = batch.get("source_segments"), batch.get("target_segments")
+        if self.settings.one_stack:
+            row = joined(batch["source"], batch["target_in"], None if segments[1] is None else segments)
+            x = self._through(EncoderLayer, self.decoder, *self._begun(row, noise), noise)
+            return self._logits(at_places(x, row.targets), noise)
         encoded = self.encode(batch["source"], segments[0], batch.get("source_positions"), noise)
 
         target = batch["target_in"]
@@ -67,7 +78,7 @@ class Transformer(nn.Module):
 
         positions = _positions(segments[1], batch.get("target_positions"))
         x = self._embed(target, positions, noise, _TARGET)
-        x = self._through(self.decoder, x, (encoded, view, cross_view), noise)
+        x = self._through(DecoderLayer, self.decoder, x, (encoded, view, cross_view), noise)
         return self._logits(x, noise)
 
     def encode(
@@ -81,19 +92,24 @@ class Transformer(nn.Module):
         mask = _filled(source) if segments is None else _same(segments, segments)
         x = self._embed(source, _positions(segments, positions), noise, _SOURCE)
         view = View(mask, self._bias("encoder", index, index))
-        x = self.encoder_norm(self._through(self.encoder, x, (view,), noise))
+        layers = self.decoder if self.settings.stacks == "shared" else self.encoder
+        x = self.encoder_norm(self._through(EncoderLayer, layers, x, (view,), noise))
         return self._leaving(x, noise, _ENCODED)
 
     def begin(self, source: jax.Array, length: int) -> Cache:
         """Nothing is written yet; up to `length` positions may be."""
         s = self.settings
-        encoded = self.encode(source)
+        if s.one_stack:
+            cross, source_mask = self._prefix(source)
+        else:
+            encoded, source_mask = self.encode(source), _filled(source)
+            cross = tuple(layer.cross_keys_values(encoded) for layer in self.decoder)
         empty = jnp.zeros((source.shape[0], s.heads, s.head_dim, length), s.dtype)
         return Cache(
             step=jnp.zeros((), jnp.int32),
             past=tuple(KeysValues(empty, empty) for _ in self.decoder),
-            cross=tuple(layer.cross_keys_values(encoded) for layer in self.decoder),
-            source_mask=_filled(source),
+            cross=cross,
+            source_mask=source_mask,
         )
 
     def extend(self, cache: Cache, tokens: jax.Array) -> tuple[jax.Array, Cache]:
@@ -101,15 +117,48 @@ class Transformer(nn.Module):
         length = cache.past[0].keys.shape[3]
         index, here = jnp.arange(length), cache.step[None]
         seen = View((index <= cache.step)[None, None, None], self._bias("decoder", here, index))
-        views = seen, View(cache.source_mask)
-        x = self._embed(tokens[:, None], here[None], _QUIET, _TARGET, length=length)
+        positions, before = here[None], View(cache.source_mask)
+        if self.settings.one_stack:
+            positions, before, length = self._behind(cache, length)
+        views = seen, before
+        x = self._embed(tokens[:, None], positions, _QUIET, _TARGET, length=length)
         past = []
         for layer, old, cross in zip(self.decoder, cache.past, cache.cross, strict=True):
             x, new = layer.step(x, old, cross, index=cache.step, views=views)
             past.append(new)
         return self._logits(x)[:, 0], cache._replace(step=cache.step + 1, past=tuple(past))
 
-    # -- what both stacks do ---------------------------------------------------------------------------
+    # -- one stack ----------------------------------------------------------------------------------------
+
+    def _begun(self, row: Joined, noise: Noise) -> tuple[jax.Array, tuple[View]]:
+        """What enters the layers, and what each place sees."""
+        index = jnp.arange(row.tokens.shape[1])
+        sees = (index[:, None] >= index[None, :])[None, None]
+        if self.settings.stacks == "prefix-lm":
+            sees = sees | row.is_source[:, None, None, :]
+        view = View(sees & _same(row.segments, row.segments), self._bias("decoder", index, index))
+        return self._embed(row.tokens, positions_in_segments(row.segments), noise, _TARGET), (view,)
+
+    def _prefix(self, source: jax.Array) -> tuple[tuple[KeysValues, ...], jax.Array]:
+        """The keys and values of the sources in every layer, and where there are any."""
+        row = joined(source, source[:, :0], None)
+        x, (view,) = self._begun(row, _QUIET)
+        every = []
+        for layer in self.decoder:
+            x, seen = layer.keeping(pin_rows(x), view, _QUIET)
+            every.append(seen)
+        return tuple(every), row.is_source[:, None, None, :]
+
+    def _behind(self, cache: Cache, length: int) -> tuple[jax.Array, View, int]:
+        """Where the next position of each row stands, what it sees of its source, and how many places there
+        are."""
+        sources = cache.source_mask.shape[-1]
+        here = jnp.sum(cache.source_mask, axis=(2, 3), dtype=jnp.int32) + cache.step  # (rows, 1)
+        bias = self._bias("decoder", here[:, 0], jnp.arange(sources))  # a query of each row
+        bias = None if bias is None else bias.transpose(2, 1, 0, 3)
+        return here, View(cache.source_mask, bias), sources + length
+
+    # -- what all stacks do ------------------------------------------------------------------------------
 
     def _embed(
         self,
@@ -137,19 +186,25 @@ class Transformer(nn.Module):
         if s.positions == "sinusoidal":
             return None
         table = self.encoder_table if stack == "encoder" else self.decoder_table
-        buckets = relative_buckets(query, key, bidirectional=stack == "encoder")
+        ahead = stack == "encoder" or s.stacks == "prefix-lm"  # are there keys behind a query?
+        buckets = relative_buckets(query, key, bidirectional=ahead)
         return jnp.einsum("qkn,nh->hqk", jax.nn.one_hot(buckets, BUCKETS, dtype=s.wide), table)[None]
 
     def _through(
-        self, layers: Sequence[nn.Module], x: jax.Array, others: tuple[Any, ...], noise: Noise
+        self,
+        kind: type[EncoderLayer] | type[DecoderLayer],
+        layers: Sequence[Any],
+        x: jax.Array,
+        others: tuple[Any, ...],
+        noise: Noise,
     ) -> jax.Array:
         s = self.settings
-        if self.is_initializing():  # the shapes are declared on the way
-            for layer in layers:
+        if self.is_initializing():  # the shapes are declared on the way, shared ones in the decoder
+            for layer in layers if isinstance(layers[0], kind) else ():
                 x = layer(x, *others, noise)
             return x
-        body = type(layers[0])(s, parent=None)
-        first = 0 if isinstance(body, EncoderLayer) else s.layers
+        body = kind(s, parent=None)
+        first = 0 if kind is EncoderLayer else s.layers
 
         def through_one(params: Any, x: jax.Array, number: Any) -> jax.Array:
             through: Any = body.apply({"params": params}, pin_rows(x), *others, noise.at(number))
@@ -157,7 +212,7 @@ class Transformer(nn.Module):
 
         if s.remat:
             through_one = jax.checkpoint(through_one, prevent_cse=not s.scan_layers)
-        params = [layer.variables["params"] for layer in layers]
+        params = [_of_kind(kind, layer.variables["params"]) for layer in layers]
         if s.scan_layers:
             stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
             numbers = first + jnp.arange(len(params))
@@ -173,6 +228,11 @@ class Transformer(nn.Module):
         if s.output == "shared":
             x = x * jnp.asarray(s.d_model**-0.5, s.dtype)  # the embedding's numbers are N(0, 1)
         return pin_rows(_products(x, matrix.astype(s.dtype)), "tensor")
+
+
+def _of_kind(kind: type, params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a layer of this kind has of a decoder's."""
+    return {k: v for k, v in params.items() if kind is DecoderLayer or not k.startswith("cross")}
 
 
 def _beside_layers(s: Settings) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from trainer.models import Settings, forward
+from trainer.models import Settings, forward, mesh
 from trainer.models.losses import token_cross_entropy
 from trainer.models.programs import one_at_a_time
 
@@ -17,6 +17,13 @@ from trainer.models.programs import one_at_a_time
 def split_loss(settings: Settings, params: Any, batches: Any) -> float:
     """Of batches stacked along a first axis, packed or not; rows of zeros, which fill up, weigh nothing."""
     return float(_compiled(settings)(params, batches))
+
+
+def placed(batches: Any, devices: jax.sharding.Mesh) -> Any:
+    """Batches along a first axis on the devices."""
+    return (
+        jax.device_put(batches) if devices.size == 1 else mesh.place_batch(batches, devices, leading_dims=1)
+    )
 
 
 @functools.cache  # one program for all runs of a shape

@@ -1,8 +1,9 @@
 """How good is a model at its task? Its metrics and their mean, at every evaluation and in the end.
 
-The outputs are greedy, of the first rows of the dev split; those of the test split too, which is opened by
-runs whose config says so, once each. No row is ever left out. Where a run ends with its best evaluation's
-parameters, half of those rows of dev choose, and all else is said of the others.
+The outputs are greedy, or by a beam where the task asks for one, of the first rows of the dev split; those of
+the test split too, which is opened by runs whose config says so, once each. No row is ever left out. Where a
+run ends with its best evaluation's parameters, half of those rows of dev choose, and all else is said of the
+others.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import jax
 
 from trainer.config import TrainConfig
+from trainer.config.benchmarks import PAPERS
 from trainer.config.choices import TASKS
 from trainer.data.contract import DataError, Pairs
 from trainer.data.tokens import Tokens, task_tokens
@@ -61,7 +63,9 @@ class TaskScorer:
         """Of the dev split, in the course of a run; nothing where the config wants no rows of it."""
         rows, choosing = self._dev(), self._choosing()
         found = self._values(rows, self._outputs(rows, params)) if rows else {}
-        if choosing:
+        if choosing and self._config.protocol == PAPERS:  # the same rows
+            found[CHOOSING] = found[SCORE]
+        elif choosing:
             found[CHOOSING] = self._values(choosing, self._outputs(choosing, params))[SCORE]
         return found
 
@@ -71,7 +75,7 @@ class TaskScorer:
             weights.save(self._workdir / PARAMS, params)
             self.files = (*self.files, PARAMS)
         found: dict[str, float] = {}
-        rows = self._dev()
+        rows = self._dev(whole=self._config.protocol == PAPERS)
         if rows:
             found |= self._written("dev", rows, params)
         if self._config.score.test:
@@ -80,8 +84,11 @@ class TaskScorer:
             found |= {f"test_{name}": value for name, value in self._written("test", opened, params).items()}
         return found
 
-    def _dev(self) -> list[Any]:
+    def _dev(self, *, whole: bool = False) -> list[Any]:
+        """The rows that are told of; in the end of a run by the papers' protocol the whole split."""
         select, most = self._tokens.corpus.select, self._config.score.dev_sentences
+        if whole and most:
+            return _listed(select)
         if self._halves is None:
             return _listed(select, most=most)
         return [select[i] for i in self._halves[1].tolist() if i < most]
@@ -95,7 +102,7 @@ class TaskScorer:
         return self._tokens.halves(self._config)
 
     def _outputs(self, rows: Sequence[Any], params: Any, *, split: str = "dev") -> list[str]:
-        lengths = task_tokens(self._config.data)
+        lengths, score = task_tokens(self._config.data), self._config.score
         assert lengths is not None
         found = answers(
             [row[0] for row in rows],
@@ -104,6 +111,8 @@ class TaskScorer:
             params=params,
             devices=self._devices,
             tokens=lengths,
+            beam=score.beam if self._tokens.corpus.beams else 1,
+            length_penalty=score.length_penalty,
         )
         if found.cuts:
             self._note(
@@ -153,7 +162,9 @@ class TaskScorer:
         values = self._values(rows, outputs)
         if self._writes:
             names = ("input", "target", "output")
-            head = {"split": split, "rows": len(rows), **values}
+            protocol = {"protocol": self._config.protocol} if self._config.protocol else {}
+            beam = {"beam": self._config.score.beam} if self._tokens.corpus.beams else {}
+            head = {"split": split, "rows": len(rows), **protocol, **beam, **values}
             each = ((*row, output) for row, output in zip(rows, outputs, strict=True))
             lines = [head, *(dict(zip(names, one, strict=True)) for one in each)]
             text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
@@ -170,4 +181,6 @@ def _finite(name: str, value: float) -> Measured:
 
 def _listed(rows: Pairs, *, most: int | None = None) -> list[Any]:
     """The first of them, or all."""
-    return [rows[i] for i in range(len(rows) if most is None else min(most, len(rows)))]
+    wanted = range(len(rows) if most is None else min(most, len(rows)))
+    many = getattr(rows, "many", None)
+    return list(many(wanted)) if many else [rows[i] for i in wanted]

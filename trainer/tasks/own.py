@@ -119,7 +119,8 @@ def _measure(path: Path, module: ModuleType) -> Measure | None:
                 f"score(outputs, records) of {path} gives {found!r:.60}. Allowed is a dict of names with "
                 f"numbers, in percent. Return one, such as {{'right': 81.5}}."
             )
-        return {name: float(value) for name, value in found.items()}
+        # A float stays what it is: it may have a note (trainer.tasks.measures).
+        return {name: value if isinstance(value, float) else float(value) for name, value in found.items()}
 
     return measure
 

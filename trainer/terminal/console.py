@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import TrainConfig, canonical, fingerprint, named_files, papers_rate, with_values
-from trainer.config.choices import ESTIMATORS, METRICS, MODELS, OFF, SOURCES, TASKS
+from trainer.config.benchmarks import BENCHMARKS
+from trainer.config.choices import ESTIMATORS, FEW_TASKS, METRICS, MODELS, OFF, SOURCES, source_of
 from trainer.config.learnable import LEARNABLE, PAPERS
 from trainer.config.paths import value_at
 from trainer.config.reading import ConfigError
@@ -33,8 +34,10 @@ The same command again resumes a stopped run (Ctrl-C saves first), or shows the 
   orch train --pair en-de --size tiny --steps 1200
   orch train --pair en-de --guide next-batch --learn alpha beta1
   orch train --source files --path corpus/train --pair en-de     (corpus/train.en and corpus/train.de)
+  orch train --source text --path notes.txt                      (unlabelled: a document on each line)
   orch train --task files --path reviews.tsv --prefix "review: " --metric accuracy --metric macro-f1
   orch train --init t5-small/ --task files --path reviews.tsv --prefix "review: " --metric accuracy
+  orch train --init t5-small/ --task glue/cola --data-dir ~/tensorflow_datasets --test
   orch train config.json --set optimizer.name=adamw --set optimizer.learning_rate=0.001"""
 # Flags that are short for a path in the config.
 PATHS = {
@@ -85,7 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--data-dir", dest="path", help="the same as --path")
     add("--init", help="begin with these weights: a T5 folder of Hugging Face, or a finished run or trial")
     add("--level", help="for cldr: phrases or sentences")
-    add("--task", help=f"inputs and targets in place of translations: {', '.join(TASKS)}, or a Python file")
+    add(
+        "--task",
+        help=f"inputs and targets in place of translations: {', '.join(FEW_TASKS)}, a benchmark's such as "
+        f"glue/cola, or a Python file",
+    )
     add("--prefix", help="for tasks: a text before every input, such as 'review: '")
     add("--metric", action="append", help=f"for tasks: {', '.join(METRICS)}; repeatable [accuracy]")
     ways = ", ".join(name for name in ESTIMATORS if name != OFF)
@@ -178,6 +185,7 @@ def _refused(problems: Sequence[str]) -> int:
 
 def _trained(config: TrainConfig, folder: Path, *, as_json: bool) -> int:
     logging.basicConfig(format="orch: %(message)s", level=logging.WARNING)
+    logging.getLogger("trainer").setLevel(logging.INFO)  # how far a large text is read
     folder.mkdir(parents=True, exist_ok=True)
     _resume(folder)
     _say(f"{config.model.size} model, {_subject(config)}, {config.steps:,} steps, in {folder}")
@@ -193,7 +201,7 @@ def _trained(config: TrainConfig, folder: Path, *, as_json: bool) -> int:
             json.dumps({"folder": str(folder), "config": json.loads(canonical(config)), **outcome.to_dict()})
         )
     else:
-        _show(outcome, folder, of_task=bool(config.data.task))
+        _show(outcome, folder, config)
     if outcome.status in ("stopped", "preempted"):
         _say("Stopped, and saved. The same command goes on.")
         return STOPPED
@@ -201,8 +209,14 @@ def _trained(config: TrainConfig, folder: Path, *, as_json: bool) -> int:
 
 
 def _subject(config: TrainConfig) -> str:
-    """What is learned: a pair of languages, or a task by its file's name."""
+    """What is learned: a pair of languages, or a task or unlabelled text by its file's name or its own."""
     data = config.data
+    if config.reads_text() and not source_of(data.source).own_files:
+        return data.source.removeprefix("tfds:").replace("/", "-")
+    if config.reads_text():
+        return Path(data.path).stem
+    if data.task in BENCHMARKS:
+        return data.task.replace("/", "-")
     return Path(data.path or data.task).stem if data.task else data.pair
 
 
@@ -279,22 +293,28 @@ _AFTER_STEPS = (
 )
 
 
-def _show(outcome: Outcome, folder: Path, *, of_task: bool) -> None:
+_WHOLE = ("chosen_step", "uncorrupted_spans")  # values that are whole numbers
+_TRANSLATE = "Translate with it: orch translate {0} --text '…'"
+
+
+def _show(outcome: Outcome, folder: Path, config: TrainConfig) -> None:
     if outcome.reason:
         _say(outcome.reason)
-    clocks = outcome.clocks
+    clocks, on_text = outcome.clocks, config.reads_text()
+    of_translations = not (config.data.task or on_text)
     print(f"{outcome.status} after {clocks['steps']:,.0f} steps, {clocks['tokens']:,.0f} tokens")
     print("  " + ", ".join(f"{name.removesuffix('_s')} {clocks[name]:.1f} s" for name in SECONDS))
     for name, value in sorted(outcome.values.items()):
-        if name.startswith(("dev_", "test_")) or (of_task and name != "train_loss"):
-            places = 4 if name.endswith("loss") else 0 if name == "chosen_step" else 2
+        if name.startswith(("dev_", "test_")) or (not of_translations and name != "train_loss"):
+            places = 4 if name.endswith("loss") else 0 if name in _WHOLE else 2
             print(f"  {name} {value:.{places}f}")
     for file in outcome.files:
         if file.startswith("translations"):
             _show_translations(folder / file)
         elif file in ANSWERS.values():
             _show_answers(folder / file)
-    print(f"\nAll of it is in {folder}. Translate with it: orch translate {folder} --text '…'")
+    use = "Fine-tune it: orch train --init {0} --task …" if on_text else _TRANSLATE
+    print(f"\nAll of it is in {folder}. {use.format(folder)}")
 
 
 def _show_translations(path: Path) -> None:
@@ -308,7 +328,9 @@ def _show_translations(path: Path) -> None:
 
 def _show_answers(path: Path) -> None:
     head, *lines = map(json.loads, path.read_text(encoding="utf-8").rstrip("\n").split("\n"))
-    print(f"\n{head['split']} split, greedy outputs of {head['rows']:,} rows, such as")
+    how = f"outputs by a beam of {head['beam']}" if "beam" in head else "greedy outputs"
+    by = f" (protocol {head['protocol']})" if "protocol" in head else ""
+    print(f"\n{head['split']} split{by}, {how} of {head['rows']:,} rows, such as")
     for line in lines[:SHOWN]:
         print(f"  input   {line['input']}\n  target  {line['target']}\n  output  {line['output']}\n")
 

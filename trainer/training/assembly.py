@@ -23,13 +23,16 @@ from trainer.config.choices import BEST
 from trainer.config.init import CONFIG, VOCABULARY
 from trainer.data import home
 from trainer.data.batches import Batch
+from trainer.data.denoising import Denoised
+from trainer.data.text_tokens import TextTokens, open_text_tokens
 from trainer.data.tokens import Tokens, open_tokens
 from trainer.models import Settings, mesh, model_settings, programs
 from trainer.optim import flat
 from trainer.protocol import Outcome, Place, Reporter
-from trainer.scoring.evaluation import split_loss
+from trainer.scoring.evaluation import placed, split_loss
 from trainer.scoring.scores import Scorer
 from trainer.scoring.task_scores import CHOOSING, TaskScorer
+from trainer.scoring.text_scores import TextScorer
 from trainer.training import beginning, flops
 from trainer.training.clocks import Clocks
 from trainer.training.loop import CHUNK_STEPS, Cadence, Host, Job, train
@@ -45,8 +48,10 @@ def run(config: TrainConfig, *, reporter: Reporter, workdir: Path, place: Place)
     with opened(config, place, clocks) as (tokens, settings, devices):
         first = place.process_index == 0
         job = job_of(config, tokens, settings, devices)
-        scorer: Scorer | TaskScorer
-        if config.data.task:
+        scorer: Scorer | TaskScorer | TextScorer
+        if isinstance(tokens, TextTokens):
+            scorer = TextScorer(config, tokens, settings, devices=devices, workdir=workdir, writes=first)
+        elif config.data.task:
             scorer = TaskScorer(config, tokens, settings, devices=devices, workdir=workdir, writes=first)
             both = functools.partial(_evaluate_both, job.evaluate, scorer.evaluated)
             by = CHOOSING if config.score.choose == BEST else ""
@@ -64,7 +69,7 @@ def run(config: TrainConfig, *, reporter: Reporter, workdir: Path, place: Place)
 @contextlib.contextmanager
 def opened(
     config: TrainConfig, place: Place, clocks: Clocks
-) -> Iterator[tuple[Tokens, Settings, jax.sharding.Mesh]]:
+) -> Iterator[tuple[Tokens | TextTokens, Settings, jax.sharding.Mesh]]:
     """A run's text, its model's settings and its devices; what JAX compiles meanwhile is on its clock."""
     mesh.start_distributed(place)
     programs.keep(home.programs())
@@ -74,11 +79,14 @@ def opened(
         clocks.without_waits()
     on_devices = jax.set_mesh(devices) if devices.size > 1 else contextlib.nullcontext()
     with clocks.hearing_compiles(), on_devices:
-        tokens = open_tokens(config, home=home.texts(), given=beginning.given_vocabulary(config))
+        open_any = open_text_tokens if config.reads_text() else open_tokens
+        tokens = open_any(config, home=home.texts(), given=beginning.given_vocabulary(config))
         yield tokens, model_settings(config.model, vocabulary=tokens.vocabulary.size), devices
 
 
-def job_of(config: TrainConfig, tokens: Tokens, settings: Settings, devices: jax.sharding.Mesh) -> Job:
+def job_of(
+    config: TrainConfig, tokens: Tokens | TextTokens, settings: Settings, devices: jax.sharding.Mesh
+) -> Job:
     """The whole run but for its scores."""
     recipe, hypers, numbers = recipe_of(config, loss_of(settings))
     estimator = recipe.estimator
@@ -108,10 +116,11 @@ def job_of(config: TrainConfig, tokens: Tokens, settings: Settings, devices: jax
         put=functools.partial(_placed_pieces, devices=devices, room=batches.longest_piece or CHUNK_STEPS),
         flops_of=functools.partial(_flops, settings, over_plain),
         groups=recipe.layout.group_names if recipe.layout.groups else (),
+        told=batches.told if isinstance(batches, Denoised) else lambda cursor: {},
     )
 
 
-def _fingerprint(config: TrainConfig, tokens: Tokens) -> str:
+def _fingerprint(config: TrainConfig, tokens: Tokens | TextTokens) -> str:
     """Of the config, the text and what the run begins with, by content."""
     told = (fingerprint(config), tokens.fingerprint, beginning.content(config))
     return hashlib.sha256(" ".join(each for each in told if each).encode()).hexdigest()
@@ -153,27 +162,22 @@ def _evaluate_both(
 def _placed_pieces(pieces: Sequence[Batch], *, devices: jax.sharding.Mesh, room: int) -> list[Piece]:
     """A chunk on the devices."""
     filled = [Piece.of(piece, room=room) for piece in pieces]
-    return [Piece(_placed(piece.batches, devices=devices), piece.steps) for piece in filled]
+    return [Piece(placed(piece.batches, devices), piece.steps) for piece in filled]
 
 
-def _placed(batches: Batch, *, devices: jax.sharding.Mesh) -> Any:
-    """Batches along a first axis on the devices."""
-    return (
-        jax.device_put(batches) if devices.size == 1 else mesh.place_batch(batches, devices, leading_dims=1)
-    )
-
-
-def _reported(config: TrainConfig, tokens: Tokens) -> tuple[int, ...] | None:
+def _reported(config: TrainConfig, tokens: Tokens | TextTokens) -> tuple[int, ...] | None:
     """The rows of the dev split that the dev loss is of; None: all."""
     halves = tokens.halves(config)
     return None if halves is None else tuple(halves[1].tolist())
 
 
 @functools.lru_cache(maxsize=2)
-def _dev_batches(tokens: Tokens, devices: jax.sharding.Mesh, only: tuple[int, ...] | None) -> Any:
+def _dev_batches(
+    tokens: Tokens | TextTokens, devices: jax.sharding.Mesh, only: tuple[int, ...] | None
+) -> Any:
     shards = devices.shape["data"] * devices.shape["fsdp"]
     rows = None if only is None else np.array(only, np.int64)
-    return _placed(tokens.dev_batches(rows_divide_by=shards, only=rows), devices=devices)
+    return placed(tokens.dev_batches(rows_divide_by=shards, only=rows), devices)
 
 
 def _flops(settings: Settings, over_plain: float, pieces: Sequence[Piece]) -> float:

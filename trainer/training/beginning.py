@@ -17,9 +17,10 @@ from trainer.config import init as inits
 from trainer.config.init import Init
 from trainer.config.t5_folder import SPIECE, FolderError
 from trainer.data import home
+from trainer.data.digests import digest_of
 from trainer.data.vocabulary import Given
 from trainer.models import Settings, init_params, param_shapes, weights
-from trainer.protocol import PARAMS, whole
+from trainer.protocol import PARAMS
 
 
 def resolved(config: TrainConfig) -> TrainConfig:
@@ -48,7 +49,7 @@ def given_vocabulary(config: TrainConfig) -> Given | None:
         return None
     if file is None:
         raise FolderError(f"{config.init} has no {SPIECE}. Name a vocabulary in data.vocabulary_path.")
-    return Given(file, 0 if init is None else _rows_of(init))
+    return Given(file, 0 if init is None else _rows_of(init), config.data.sentinels)
 
 
 def _rows_of(init: Init) -> int:
@@ -65,21 +66,5 @@ def content(config: TrainConfig) -> str:
 
 def _digest(init: Init) -> str:
     files = (*init.files, *((init.vocabulary,) if init.vocabulary else ()))
-    told = [(file.name, _digest_of(file)) for file in sorted(files)]
+    told = [(file.name, digest_of(file, home=home.texts())) for file in sorted(files)]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
-
-
-def _digest_of(file: Path) -> str:
-    found = file.stat()
-    key = json.dumps([str(file.resolve()), found.st_size, found.st_mtime_ns])
-    kept = home.texts() / "digests" / hashlib.sha256(key.encode()).hexdigest()[:24]
-    try:
-        return kept.read_text(encoding="ascii")
-    except (OSError, ValueError):
-        pass
-    with file.open("rb") as stream:
-        found_now = hashlib.file_digest(stream, "sha256").hexdigest()
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with whole(kept) as unfinished:
-        unfinished.write_text(found_now, encoding="ascii")
-    return found_now

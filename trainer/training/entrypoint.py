@@ -17,10 +17,12 @@ from typing import Any
 from trainer.config import ConfigError, TrainConfig, named_files
 from trainer.config import check as wrong_in
 from trainer.config import init as inits
-from trainer.config.choices import SCHEDULES, TASKS, room_for
+from trainer.config.benchmarks import PREPARED_SETS
+from trainer.config.choices import FEW_TASKS, SCHEDULES, room_for, task_of
 from trainer.config.conflicts import indivisible, learned_and_replayed
 from trainer.config.paths import value_at
 from trainer.config.t5_folder import FolderError
+from trainer.config.text_conflicts import unread
 from trainer.data import files
 from trainer.data.contract import DataError
 from trainer.protocol import NotHere, Outcome, Place, Reporter
@@ -52,7 +54,7 @@ def check(config: Mapping[str, Any]) -> list[str]:
 def _missing(config: TrainConfig) -> list[str]:
     """Files that the config names and that are not there, or not as they must be."""
     named = named_files(config.to_dict())
-    problems = [*_init(config, named), *_vocabulary(named)]
+    problems = [*_init(config, named), *_vocabulary(named), *_sets(config)]
     path = Path(named.get("data.path", "")).expanduser()
     if (
         "data.path" in named
@@ -68,6 +70,11 @@ def _missing(config: TrainConfig) -> list[str]:
     elif config.data.source == "files" or config.data.task == "files":
         try:
             files.found(path, pair=files.TASK if config.data.task else config.data.pair)
+        except DataError as why:
+            problems.append(f"data.path: {why}")
+    elif config.data.source == "text":
+        try:
+            files.of_documents(path)
         except DataError as why:
             problems.append(f"data.path: {why}")
     if "data.task" in named:
@@ -98,7 +105,9 @@ def _init(config: TrainConfig, named: Mapping[str, str]) -> list[str]:
         return [f"init: {problem}"]
     except ConfigError as problem:
         return problem.problems
-    return indivisible(begun) if to_come or place.is_absolute() else [_relative("init", place)]
+    if not (to_come or place.is_absolute()):
+        return [_relative("init", place)]
+    return [*indivisible(begun), *unread(begun)]
 
 
 def _vocabulary(named: Mapping[str, str]) -> list[str]:
@@ -113,13 +122,27 @@ def _vocabulary(named: Mapping[str, str]) -> list[str]:
     return [] if path.is_absolute() else [_relative("data.vocabulary_path", path)]
 
 
+def _sets(config: TrainConfig) -> list[str]:
+    """Sets of a benchmark's task that are not in their folder."""
+    benchmark = task_of(config.data.task).benchmark
+    folder = Path(config.data.path or PREPARED_SETS).expanduser()
+    absent = [name for name in benchmark.sets if not (folder / name).is_dir()] if benchmark else []
+    return [
+        f"data.task is {config.data.task!r}, and its set {name} is not in {folder}. Where there is a "
+        f"network: orch data prepare {name} --data-dir {folder}. Or name the folder where it lies prepared "
+        f"(data.path)."
+        for name in absent
+        if folder.is_dir() or not config.data.path
+    ]
+
+
 def _unusable_task(path: Path) -> list[str]:
     """What is wrong with a task's own file, as far as can be told without running it: whoever asks may have
     no right to."""
     if not path.expanduser().is_file():
         return [
-            f"data.task is {str(path)!r}, and there is no such file. Allowed are {', '.join(TASKS)}, or the "
-            f"path of a Python file that is there."
+            f"data.task is {str(path)!r}, and there is no such file. Allowed are {', '.join(FEW_TASKS)}, a "
+            f"benchmark's such as glue/cola, or the path of a Python file that is there."
         ]
     return [] if path.expanduser().is_absolute() else [_relative("data.task", path)]
 
@@ -150,8 +173,12 @@ def shape_key(config: Mapping[str, Any]) -> str:
     shaping: dict[str, Any] = {path: value_at(data, path) for path in _SHAPES}
     shaping["without momentum"] = whole.keeps_no_momentum()
     shaping["smooths"] = bool(whole.starts_in_loss())
+    if whole.protocol:  # what is left of train decides how large a vocabulary is learned
+        shaping["protocol"] = whole.protocol
     shaping["curves"] = room_for(whole.steps)
     shaping["per group"] = sorted(n for n, own in whole.guidance.hypers.items() if own.get("per_group"))
+    if whole.reads_text():
+        shaping["objective"] = data["objective"]
     text = json.dumps(shaping, sort_keys=True)
     return f"{whole.model.size}-{whole.guidance.estimator}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 

@@ -16,6 +16,11 @@ def forward_flops(settings: Settings, *, rows: int, source_length: int, target_l
     s = settings
     projection = s.d_model * s.d_attention  # each of query, key, value, out
     feed_forward = s.d_model * s.d_ff * (3 if s.activation == "gated-gelu" else 2)
+    if s.one_stack:  # over both, and logits of the target's positions alone
+        length = source_length + target_length
+        tokens = s.layers * (4 * projection + feed_forward) * length
+        pairs = s.layers * length**2
+        return 2 * rows * (tokens + s.d_model * s.vocabulary * target_length + 2 * s.d_attention * pairs)
     per_source = (
         s.layers * (4 * projection + feed_forward) + s.of_decoder * 2 * projection
     )  # cross keys, values

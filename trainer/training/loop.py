@@ -72,6 +72,7 @@ class Job:
     flops_of: Callable[[Any], float] = lambda batches: 0.0  # of training on a chunk, by formula
     groups: Sequence[str] = ()  # the names of parameter groups, where hyperparameters have one number each
     score: Callable[[Any], Mapping[str, float]] = lambda params: {}  # of what the run ends with, once
+    told: Callable[[Any], Mapping[str, float]] = lambda cursor: {}  # of the last cursor, at the end
     choose_by: str = ""  # a value of `evaluate`: the run ends with the parameters that have most of it
 
 
@@ -142,6 +143,7 @@ class _Run:
                 return ended
         with self.clocks.on("eval_s"):
             self.values |= self.job.score(self._ends_with())
+            self.values |= self.job.told(self.cursor)
         self._say("final", {**self.values, "peak_memory_bytes": peak_memory_bytes()})
         return self._ended("completed")
 

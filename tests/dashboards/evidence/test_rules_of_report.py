@@ -221,6 +221,9 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "BLEU of the test split comes first": (
         f"{TABLES}::test_bleu_of_the_test_split_comes_first_where_it_was_scored",
     ),
+    "A table of a benchmark's task says by which [protocol](tasks.md) its rows chose and were reported.": (
+        f"{TABLES}::test_a_table_of_a_benchmark_says_which_rows_chose_and_are_reported",
+    ),
     "The paper's numbers are shown next to ours": (
         f"{TABLES}::test_a_study_of_table_2_has_its_rows_columns_and_numbers",
         f"{TABLES}::test_deviations_come_from_the_spec",

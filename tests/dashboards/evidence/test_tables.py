@@ -7,6 +7,7 @@ import io
 import json
 import re
 from statistics import fmean
+from typing import Any
 
 import pytest
 import scipy.stats
@@ -116,6 +117,23 @@ def test_a_tasks_score_on_the_test_split_comes_first_and_more_of_it_is_better() 
     table = tables.table(frame)
     assert (table.metric, table.lower_is_better) == ("test_score", False)
     assert tables.metric_name(table.metric) == "test score"
+
+
+@pytest.mark.parametrize(
+    ("base", "protocols"),
+    [
+        ({"data": {"task": "glue/cola"}}, ["ours"]),
+        ({"data": {"task": "squad"}, "score": {"protocol": "papers"}}, ["papers"]),
+        ({"data": {"task": "numbers"}}, []),
+        ({}, []),
+    ],
+)
+def test_a_table_of_a_benchmark_says_which_rows_chose_and_are_reported(
+    base: dict[str, Any], protocols: list[str]
+) -> None:
+    study = spec(confirmations=3).model_copy(update={"base": base})
+    notes = [note for note in made(study).notes if note.startswith("score.protocol ")]
+    assert [note.split()[1].rstrip(":") for note in notes] == protocols
 
 
 def test_bleu_of_the_test_split_comes_first_where_it_was_scored() -> None:

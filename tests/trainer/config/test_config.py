@@ -27,8 +27,8 @@ from trainer.config import (
 )
 
 KEYS = (
-    "seed, steps, eval_every_steps, checkpoint_every_steps, init, data, model, optimizer, loss, schedule, "
-    "batch, guidance, score, mesh"
+    "seed, steps, eval_every_steps, checkpoint_every_steps, init, data, objective, model, optimizer, loss, "
+    "schedule, batch, guidance, score, mesh"
 )
 LEARN = "alpha, beta1, beta2, eps, weight_decay, decay_rate, label_smoothing"
 WAYS = "held-out, forward, next-batch, discounted, lagged"
@@ -179,7 +179,8 @@ SENTENCES: list[tuple[Any, str]] = [
     ),
     (
         {"data": {"task": "file"}},
-        "data.task is 'file'. Did you mean 'files'? Allowed: numbers, files, the path of a Python file.",
+        "data.task is 'file'. Did you mean 'files'? Allowed: numbers, word-order, figures, facts, files, a "
+        "benchmark's such as glue/cola, the path of a Python file.",
     ),
     (
         {"data": {"prefix": "review: "}},
@@ -220,6 +221,20 @@ SENTENCES: list[tuple[Any, str]] = [
         {"data": {"task": "/my_task.py", "path": "/a.tsv"}},
         "data.path is '/a.tsv' and data.task is '/my_task.py', which reads its rows by itself. Leave "
         "data.path out.",
+    ),
+    (
+        {"model": {"stacks": "prefix-lm", "decoder_layers": 3}},
+        "model.decoder_layers is 3 and model.stacks is 'prefix-lm', which is one stack of model.layers. "
+        "Leave model.decoder_layers out.",
+    ),
+    (
+        {"model": {"stacks": "shared", "decoder_layers": 3}},
+        "model.decoder_layers is 3 and model.stacks is 'shared', where encoder and decoder have the same 2 "
+        "layers. Leave model.decoder_layers out.",
+    ),
+    (
+        {"model": {"stacks": "one"}},
+        "model.stacks is 'one'. Allowed: encoder-decoder, shared, language-model, prefix-lm.",
     ),
     (
         {"data": {"task": "/my_task.py", "longest_tokens": 9}},
@@ -292,7 +307,8 @@ def test_the_decoder_may_have_another_depth_and_the_logits_a_matrix_of_their_own
 
 def test_a_stored_config_of_the_former_t5_small_is_refused_by_its_new_name() -> None:
     stored = TrainConfig.from_dict({"model": {"size": "t5-small"}}).to_dict()
-    del stored["model"]["decoder_layers"], stored["model"]["output"]
+    for later in ("decoder_layers", "output", "stacks"):
+        del stored["model"][later]
     sentence = (
         "model.size is 't5-small' in a config of orch 0.1, where that was a model of 8 layers and 6 heads. "
         "It is called 'paper-t5' now, and 't5-small' is T5's own, of 6 layers and 8 heads. Write 'paper-t5' "
@@ -317,6 +333,7 @@ def test_runs_of_before_a_setting_was_there_keep_their_fingerprint() -> None:
         == "9ce8c2290f18823a3959871a4ec3a92472185a9e29c7f1e67a0c90470dcfc776"
     )
     assert fingerprint(TrainConfig.from_dict({"model": {"output": "own"}})) != fingerprint(TrainConfig())
+    assert fingerprint(TrainConfig.from_dict({"model": {"stacks": "shared"}})) != fingerprint(TrainConfig())
     assert fingerprint(TrainConfig.from_dict({"init": "/a"})) != fingerprint(TrainConfig())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sentencepiece
 
+from tests.trainer.data.prepared_sets import write_set
 from trainer import huggingface
 from trainer.config import DataConfig
 from trainer.config.choices import MODELS
@@ -82,6 +83,8 @@ def test_openings_are_listed(own: str, tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["describe", "text"], "data.source is 'text' and data.path is empty. Name a text with a document"),
+        (["describe", "text", "--path", "/nowhere"], "/nowhere is neither a file nor a folder."),
         (["describe", "files"], "data.source is 'files' and data.path is empty."),
         (["describe", "files", "--path", "/nowhere/train"], "/nowhere/train is neither a text nor"),
         (["describe", "cldr", "--pair", "de"], "data.pair"),
@@ -143,3 +146,40 @@ def test_targets_that_the_vocabulary_cannot_write_are_counted_and_three_shown(
     assert refusal(
         capsys, "describe", "--task", "files", "--path", str(rows), "--init", str(tmp_path)
     ).startswith(f"{tmp_path} is to hold a model, and it has no config.json.")
+
+
+def test_unlabelled_text_is_described(own: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "notes.jsonl"
+    lines = [json.dumps({"body": f"this is note {n} of many, {n % 7} of 7"}) for n in range(600)]
+    file.write_text("\n".join([*lines, "", ""]) + "\n")
+    arguments = ("describe", "text", "--path", str(file), "--key", "body")
+    found: dict[str, Any] = json.loads(shown(capsys, *arguments, "--json"))
+    assert found["name"] == "text notes.jsonl"
+    assert sum(found["documents"].values()) == 600
+    assert (found["empty"], found["whole"], len(found["samples"])) == (2, True, 3)
+    assert found["samples"][0].startswith("this is note ")
+    lengths, count = found["lengths"], found["documents"]["train"]
+    assert lengths["mean"] * count == pytest.approx(found["tokens"]["train"], rel=1e-3)
+    assert lengths["median"] <= lengths["longest"]
+    said = [" ".join(line.split()) for line in shown(capsys, *arguments).splitlines()]
+    assert f"train {count} {found['tokens']['train']:,}" in said
+    assert f"test {found['documents']['test']} when opened" in said
+    assert "empty 2 left out" in said
+    assert f"vocabulary {found['pieces']} pieces, 100 sentinels" in said
+    assert shown(capsys, "openings") == "No test split has been opened.\n"
+    first = json.loads(shown(capsys, *arguments, "--tokens", "50", "--json"))
+    assert first["tokens"]["train"] == 50
+
+
+def test_a_prepared_set_is_described_by_what_it_holds(
+    own: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library = pytest.importorskip("tensorflow_datasets")
+    library.disable_progress_bar()
+    features = library.features.FeaturesDict({"text": library.features.Text()})
+    rows = [{"text": f"this is note {n} of many, {n % 7} of 7"} for n in range(600)]
+    write_set(tmp_path / "c4/en", features, {"train": rows[:500], "validation": rows[500:]})
+    capsys.readouterr()  # the library's own words
+    found = json.loads(shown(capsys, "describe", "tfds:c4/en", "--data-dir", str(tmp_path), "--json"))
+    assert (found["name"], sum(found["documents"].values())) == ("tfds:c4/en", 500)
+    assert found["versions"]["c4/en"] == "1.0.0"

@@ -83,6 +83,13 @@ def test_sentinels_are_above_the_pieces_the_first_the_highest(words: Vocabulary)
     assert words.decode([[*words.encode(["the film"])[0], 135, 200]]) == ["the film"]
 
 
+def test_there_are_as_many_sentinels_as_are_asked_for(spiece: Path) -> None:
+    words = Given(spiece, sentinels=30).open()
+    assert words.sentinels == tuple(range(65, 35, -1))
+    assert words.size == 128
+    assert Given(spiece, rows=128, sentinels=100).open().sentinels == ()  # no room for all
+
+
 def test_a_given_embedding_with_room_for_no_sentinel_has_none(spiece: Path) -> None:
     tight = Given(spiece, rows=36).open()
     assert (tight.size, tight.sentinels, tight.never_written) == (36, (), ())

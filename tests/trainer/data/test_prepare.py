@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from trainer.config.benchmarks import BENCHMARKS
 from trainer.data import tfds
 from trainer.data.__main__ import main
 from trainer.data.contract import DataError
-from trainer.data.prepare import prepare, set_of
+from trainer.data.prepare import EXTRA, _builder, prepare, sets_of
 
 library = pytest.importorskip("tensorflow_datasets")
 LINES = "eins\tone\nzwei\ttwo\ndrei\tthree\n"
@@ -103,8 +104,36 @@ def test_what_the_server_does_not_have_is_said_with_its_answer(
 def test_an_unknown_set_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'wmt19_translat/de-en' here\. Did you mean 'wmt19_translate'\?"):
         prepare("wmt19_translat/de-en", data_dir=tmp_path)
+    with pytest.raises(DataError, match=r"no set 'glue/colla' here\. Did you mean glue/cola\?"):
+        prepare("glue/colla", data_dir=tmp_path)
 
 
 def test_a_source_of_a_config_stands_for_a_set() -> None:
-    assert set_of("wmt19", pair="en-fi") == "wmt19_translate/fi-en"
-    assert set_of("tfds:squad", pair="de-en") == set_of("squad", pair="de-en") == "squad"
+    assert sets_of("wmt19", pair="en-fi") == ("wmt19_translate/fi-en",)
+    assert sets_of("tfds:squad", pair="de-en") == ("squad",)
+    assert sets_of("c4/en", pair="de-en") == ("c4/en",)
+
+
+def test_every_set_of_a_benchmark_is_known_by_its_name(tmp_path: Path) -> None:
+    def refusal(name: str) -> str:
+        try:
+            return str(_builder(name, tmp_path))[:0]
+        except DataError as why:
+            return str(why)
+
+    for name in dict.fromkeys(name for task in BENCHMARKS.values() for name in task.sets):
+        # Some builders state their features in TensorFlow's types.
+        assert refusal(name) in (
+            "",
+            f"Preparing {name} needs TensorFlow, which is not installed. {EXTRA}, and run the same again.",
+        )
+
+
+def test_a_benchmark_s_task_stands_for_all_sets_that_it_reads() -> None:
+    assert sets_of("squad", pair="de-en") == sets_of("task:squad", pair="de-en") == ("squad/v1.1",)
+    assert sets_of("super_glue/wsc_dpr", pair="de-en") == (
+        "super_glue/wsc.fixed",
+        "definite_pronoun_resolution",
+    )
+    with pytest.raises(DataError, match=r"no benchmark's task 'glue/colla'\. Did you mean 'glue/cola'"):
+        sets_of("task:glue/colla", pair="de-en")

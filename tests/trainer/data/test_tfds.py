@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.trainer.data.prepared_sets import write_set
 from trainer.config import DataConfig
 from trainer.data import tfds
 from trainer.data.contract import DataError
@@ -31,7 +31,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     library.disable_progress_bar()
     folder = tmp_path_factory.mktemp("tfds")
     features = library.features
-    _prepare(
+    write_set(
         folder / "wmt19_translate/de-en",
         features.Translation(languages=("de", "en")),
         {
@@ -44,29 +44,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [
         {"question": f"wörum {n}?", "label": n, "answers": [{"text": "dä", "start": n}]} for n in range(3)
     ]
-    _prepare(folder / "asked/v1.1", features.FeaturesDict(questions), {"train": rows})
+    write_set(folder / "asked/v1.1", features.FeaturesDict(questions), {"train": rows})
     return folder
-
-
-def _prepare(place: Path, features: Any, splits: dict[str, list[dict[str, Any]]]) -> None:
-    # Not registered: the library has a set of that name itself.
-    class Tiny(library.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[misc, name-defined]
-        VERSION = library.core.Version("1.0.0")
-        name = place.parts[-2]
-
-        def _info(self) -> Any:
-            return library.core.DatasetInfo(builder=self, features=features)
-
-        def _split_generators(self, _: Any) -> Any:
-            return {name: self._generate_examples(rows) for name, rows in splits.items()}
-
-        def _generate_examples(self, rows: list[dict[str, Any]]) -> Iterator[tuple[int, dict[str, Any]]]:
-            yield from enumerate(rows)
-
-    beside = place.parent.parent / "preparing"
-    Tiny(data_dir=str(beside), file_format="array_record").download_and_prepare()
-    shutil.move(next(beside.glob("*/1.0.0")), place / "1.0.0")
-    shutil.rmtree(beside)
 
 
 def wmt19(prepared: Path, pair: str = "de-en", **more: Any) -> DataConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from typing import Any
@@ -32,12 +33,13 @@ def batches(count: int) -> dict[str, np.ndarray]:
     return {name: rng.integers(1, 24, (count, 8, 5)).astype(np.int32) for name in names}
 
 
-def guided(shape: dict[str, int], *, steps: int = 4, trained: bool = True) -> dict[str, Any]:
+def guided(shape: dict[str, int], *, stacks: str, steps: int = 4, trained: bool = True) -> dict[str, Any]:
     """Losses and hypergradients of a few guided steps with dropout, and how the largest tensor, the
     average of it and a batch are split, at the end or before it."""
     mesh = meshes.make_mesh(MeshConfig(**shape))
+    of_model = dataclasses.replace(SETTINGS, stacks=stacks)
     hypers = declared(optimizers.sgd(), LEARNED)
-    recipe = Recipe(loss_of(SETTINGS), optimizers.sgd(), layout(hypers), HeldOut())
+    recipe = Recipe(loss_of(of_model), optimizers.sgd(), layout(hypers), HeldOut())
     settings = settings_of(
         recipe,
         hypers,
@@ -47,7 +49,7 @@ def guided(shape: dict[str, int], *, steps: int = 4, trained: bool = True) -> di
         skip=1,  # the first of beta1 is rounding noise, and Adam would make a whole step of it
     )
     guidance_batch = {k: v[0] for k, v in batches(1).items()}
-    state = begin(recipe, init_params(SETTINGS, 0), hypers, settings=settings, guidance_batch=guidance_batch)
+    state = begin(recipe, init_params(of_model, 0), hypers, settings=settings, guidance_batch=guidance_batch)
     state = meshes.place_state(state, mesh)
     same = {name: np.repeat(array, steps, axis=0) for name, array in batches(1).items()}
     chunk = meshes.place_batch(same, mesh, leading_dims=1)
@@ -74,7 +76,8 @@ def main() -> None:
     asked = json.loads(sys.argv[1])
     meshes.start_distributed(Place(**asked["place"]))
     trained = asked.get("trained", asked["shapes"])
-    print(json.dumps([guided(shape, trained=shape in trained) for shape in asked["shapes"]]))
+    stacks = asked.get("stacks", "encoder-decoder")
+    print(json.dumps([guided(shape, stacks=stacks, trained=shape in trained) for shape in asked["shapes"]]))
 
 
 if __name__ == "__main__":

@@ -116,3 +116,22 @@ def logits_of_row(params: Any, source: Array, target: Array, s: Settings) -> Arr
         x = x + attention(norm(x, p["cross_norm"]), encoded, p["cross"], sees, s, None)
         x = x + feed_forward(norm(x, p["feed_forward_norm"]), p["feed_forward"])
     return norm(x, params["decoder_norm"]) @ table.T / math.sqrt(s.d_model)
+
+
+def logits_of_joined(params: Any, source: Array, target: Array, s: Settings) -> Array:
+    """One stack over an unpacked row, source and target without padding: (target, vocabulary)."""
+    relative, n, length = s.positions == "relative", len(source), len(source) + len(target)
+    x = params["embedding"][np.concatenate([source, target])]
+    if not relative:
+        x = x + np.array([sinusoid(i, s.d_model) for i in range(length)])
+    sees = np.tril(np.ones((length, length), bool))
+    if s.stacks == "prefix-lm":
+        sees[:, :n] = True
+    both = s.stacks == "prefix-lm"
+    bias = bias_of(params["decoder_relative"], length, bidirectional=both) if relative else None
+    for i in range(s.layers):
+        p = params[f"decoder_{i}"]
+        y = norm(x, p["attention_norm"])
+        x = x + attention(y, y, p["attention"], sees, s, bias)
+        x = x + feed_forward(norm(x, p["feed_forward_norm"]), p["feed_forward"])
+    return norm(x[n:], params["decoder_norm"]) @ params["embedding"].T / math.sqrt(s.d_model)

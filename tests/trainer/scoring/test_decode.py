@@ -24,6 +24,9 @@ from trainer.scoring.decode import EOS, PAD, UNKNOWN, Found, decode, find, trans
 ROOT = Path(__file__).parents[3]
 NMT = Settings(d_model=16, d_attention=16, d_ff=24, heads=2, layers=1, vocabulary=6)
 T5 = dataclasses.replace(NMT, positions="relative", norm="rms", activation="gated-gelu")
+SHARED, PREFIX, CAUSAL = (
+    dataclasses.replace(T5, stacks=stacks) for stacks in ("shared", "prefix-lm", "language-model")
+)
 SOURCE = np.array([[3, 4, 5, 2, 1], [5, 1, 0, 0, 0], [2, 2, 4, 1, 0], [4, 3, 3, 5, 1]], np.int32)
 LENGTH = 6
 
@@ -126,21 +129,43 @@ def sentences(found: Found) -> list[list[int]]:
 # -- what is found ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("exponent", [0.0, 0.6, 3.0])
-def test_a_wide_beam_finds_the_best_of_all_sequences(exponent: float) -> None:
+@pytest.mark.parametrize(
+    ("settings", "exponent"),
+    [(T5, 0.0), (T5, 0.6), (T5, 3.0), (SHARED, 0.6), (PREFIX, 0.6), (CAUSAL, 0.6)],
+    ids=["0", "0.6", "3", "shared", "prefix-lm", "language-model"],
+)
+def test_a_wide_beam_finds_the_best_of_all_sequences(settings: Settings, exponent: float) -> None:
     # 85 hypotheses of at most 4 tokens, 80 candidates before the last step: none is ever dropped.
     for seed in range(6):
-        params = lively_params(T5, seed)
-        found = find(T5, params, SOURCE, beam=80, length=4, length_penalty=exponent)
-        expected = [best_of_all(T5, params, source, length=4, exponent=exponent) for source in SOURCE]
+        params = lively_params(settings, seed)
+        found = find(settings, params, SOURCE, beam=80, length=4, length_penalty=exponent)
+        expected = [best_of_all(settings, params, source, length=4, exponent=exponent) for source in SOURCE]
         assert sentences(found) == [ids for ids, _ in expected]
         np.testing.assert_allclose(found.scores, [score for _, score in expected], **CLOSE)
 
 
 @pytest.mark.parametrize(
     ("settings", "beam", "least_cache", "length"),
-    [(T5, 1, 16, LENGTH), (NMT, 3, 16, LENGTH), (T5, 2, 3, 7)],
-    ids=["greedy", "beam", "cache that grows"],
+    [
+        (T5, 1, 16, LENGTH),
+        (NMT, 3, 16, LENGTH),
+        (T5, 2, 3, 7),
+        (SHARED, 2, 16, LENGTH),
+        (dataclasses.replace(NMT, stacks="prefix-lm"), 1, 16, LENGTH),
+        (PREFIX, 3, 3, 7),
+        (dataclasses.replace(NMT, stacks="language-model"), 1, 16, LENGTH),
+        (CAUSAL, 3, 16, LENGTH),
+    ],
+    ids=[
+        "greedy",
+        "beam",
+        "cache that grows",
+        "shared",
+        "greedy behind a prefix",
+        "cache that grows behind a prefix",
+        "greedy in a language model",
+        "beam in a language model",
+    ],
 )
 def test_a_narrow_beam_finds_what_a_literal_search_without_a_cache_finds(
     settings: Settings, beam: int, least_cache: int, length: int, monkeypatch: pytest.MonkeyPatch
@@ -290,9 +315,10 @@ def test_a_sharded_search_finds_what_one_device_finds() -> None:
     )
     assert done.returncode == 0, done.stderr
     sharded = json.loads(done.stdout.splitlines()[-1])
-    alone = translate_all(T5, lively_params(T5), sharded["sources"], rows=4, beam=2, length=5)
-    assert sharded["translations"] == alone
-    assert len({tuple(ids) for ids in alone}) > 3
+    for settings, translations in zip((T5, PREFIX), sharded["translations"], strict=True):
+        alone = translate_all(settings, lively_params(settings), sharded["sources"], rows=4, beam=2, length=5)
+        assert translations == alone
+        assert len({tuple(ids) for ids in alone}) > 3
 
 
 # -- what is refused -------------------------------------------------------------------------------------

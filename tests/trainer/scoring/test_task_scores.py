@@ -13,6 +13,7 @@ import pytest
 from trainer.config import canonical
 from trainer.data.contract import DataError
 from trainer.protocol import Outcome, Place, Reply, Report
+from trainer.tasks import generated
 from trainer.terminal import console, translate
 from trainer.training import entrypoint
 
@@ -161,6 +162,23 @@ def test_a_task_s_own_scores_are_asked_with_every_row_and_what_is_no_number_coun
     said = [record.message for record in caplog.records if record.name == "trainer"]
     assert said.count("nothing is nan, and counts as 0.") == 1
     assert sum(line.startswith("pearson is undefined where the target") for line in said) == 1
+
+
+def test_a_built_in_task_s_own_metric_stands_in_for_the_one_of_that_name(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(generated, "RECORDS", 2_400)
+    monkeypatch.setattr(generated, "PRETRAINED", 500)
+    score = {"metrics": ["accuracy", "token-f1"]}
+    outcome, _ = train(tmp_path / "figures", data={"task": "figures", **SMALL}, score=score, **SHORT)
+    assert outcome.status == "completed", outcome.reason
+    assert {"accuracy", "token-f1", "score"} <= outcome.values.keys()
+    both = outcome.values["accuracy"], outcome.values["token-f1"]
+    assert outcome.values["score"] == pytest.approx(sum(both) / 2)
+    outcome, _ = train(tmp_path / "order", data={"task": "word-order", **SMALL}, **SHORT)
+    assert outcome.values["score"] == outcome.values["matthews"] == 0
+    said = [record.message for record in caplog.records if record.name == "trainer"]
+    assert said.count("matthews is undefined where all outputs are alike, and counts as 0.") == 1
 
 
 @pytest.mark.parametrize("name", ["dev_loss", "test_x", "score", "accuracy", "1st", "a name"])

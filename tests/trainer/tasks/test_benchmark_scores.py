@@ -9,10 +9,11 @@ import math
 import re
 import string
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as theirs
@@ -21,6 +22,7 @@ from trainer.tasks import benchmark_scores as scores
 from trainer.tasks import measures
 from trainer.tasks.measures import Measured
 
+UNHURRIED = settings(deadline=None)  # on a busy machine any of them takes longer now and then
 PAIR = ("not_equivalent", "equivalent")
 THREE = ("entailment", "contradiction", "neutral")
 NO_LABELS = ("", " ", "equivalent equivalent", "Equivalent", "0", "True.", "\x00", "nan")
@@ -49,6 +51,7 @@ def sides(rows: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
 # -- labels ----------------------------------------------------------------------------------------------
 
 
+@UNHURRIED
 @given(judged(PAIR))
 def test_f1_and_accuracy_of_two_labels_are_scikit_learn_s_with_the_wrong_one_for_what_is_none(
     rows: list[tuple[str, str]],
@@ -64,6 +67,7 @@ def test_f1_and_accuracy_of_two_labels_are_scikit_learn_s_with_the_wrong_one_for
     assert scores.accuracy(outputs, labelled(targets, PAIR))["accuracy"] == found["accuracy"]
 
 
+@UNHURRIED
 @given(judged(THREE))
 def test_cb_is_the_mean_f1_of_three_classes_also_where_one_has_no_row(rows: list[tuple[str, str]]) -> None:
     outputs, targets = sides(rows)
@@ -78,6 +82,7 @@ def test_cb_is_the_mean_f1_of_three_classes_also_where_one_has_no_row(rows: list
     assert bool(found["macro-f1"].note) == bool(unseen)
 
 
+@UNHURRIED
 @given(judged(("unacceptable", "acceptable")))
 def test_matthews_is_scikit_learn_s_with_one_more_label_for_all_that_are_none(
     rows: list[tuple[str, str]],
@@ -95,6 +100,7 @@ def test_matthews_is_scikit_learn_s_with_one_more_label_for_all_that_are_none(
 TENTHS = st.integers(0, 50).map(lambda tenth: tenth / 10)
 
 
+@UNHURRIED
 @given(st.lists(st.tuples(st.one_of(TENTHS, st.sampled_from(NO_LABELS)), TENTHS), min_size=2, max_size=20))
 def test_correlations_are_scipy_s_with_the_worst_of_the_scale_for_what_is_no_number(
     rows: list[tuple[float | str, float]],
@@ -117,6 +123,7 @@ def test_correlations_are_scipy_s_with_the_worst_of_the_scale_for_what_is_no_num
         assert found["spearman"] == pytest.approx(100 * stats.spearmanr(said, true).statistic, abs=1e-6)
 
 
+@UNHURRIED
 @given(st.lists(st.integers(-3, 3), min_size=1))
 def test_equal_numbers_share_the_mean_of_their_ranks(values: list[int]) -> None:
     assert measures.ranks(values) == stats.rankdata(values).tolist()
@@ -150,6 +157,7 @@ ASKED = st.lists(
 )
 
 
+@UNHURRIED
 @given(ASKED)
 def test_squad_takes_the_best_of_all_answers_for_each_metric(rows: list[tuple[str, list[str], int]]) -> None:
     records = [{"id": str(at), "answers": answers} for at, (_, answers, _) in enumerate(rows)]
@@ -163,6 +171,7 @@ def test_squad_takes_the_best_of_all_answers_for_each_metric(rows: list[tuple[st
     assert found["exact-match"] <= found["f1"] + 1e-9
 
 
+@UNHURRIED
 @given(ASKED)
 def test_record_counts_a_query_once_by_its_first_row(rows: list[tuple[str, list[str], int]]) -> None:
     records = [{"query": (7, n), "answers": answers, "entities": list(ANSWERS)} for _, answers, n in rows]
@@ -173,6 +182,7 @@ def test_record_counts_a_query_once_by_its_first_row(rows: list[tuple[str, list[
     )
 
 
+@UNHURRIED
 @given(
     st.lists(
         st.tuples(
@@ -232,6 +242,7 @@ def test_an_output_refers_to_a_candidate_where_the_words_of_one_hold_the_other_s
 WORDS = st.lists(st.sampled_from(("The", "the", "An", "cat", "Dog", "dog's")), max_size=4)
 
 
+@UNHURRIED
 @given(WORDS, WORDS)
 def test_case_articles_and_order_change_nothing(said: list[str], meant: list[str]) -> None:
     plain = [[w.lower() for w in of if w.lower() not in ("the", "an")] for of in (said, meant)]
@@ -335,6 +346,22 @@ def test_one_row_is_scored_and_none_is_0_with_a_note(kind: scores.Kind) -> None:
         kind(["a"], [])
 
 
+def test_the_docs_have_each_function_with_the_keys_and_the_metrics_of_its_records() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    section = page.split("## Metrics of benchmarks\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("| `")]
+    named = {
+        cells[0].strip().strip("`"): [set(re.findall(r"`([\w-]+)`", c)) for c in cells[2:]] for cells in rows
+    }
+    assert list(named) == [kind.__name__ for kind in SOUND]
+    for kind, (outputs, records) in SOUND.items():
+        keys, metrics = named[kind.__name__]
+        assert kind(outputs, [{key: one[key] for key in keys} for one in records]).keys() == metrics - {
+            "intl"
+        }
+
+
+@UNHURRIED
 @given(st.lists(st.text(max_size=8), min_size=2, max_size=2))
 def test_no_text_whatever_is_left_out_or_fails(outputs: list[str]) -> None:
     assume(not any("\ud800" <= letter <= "\udfff" for text in outputs for letter in text))

@@ -159,7 +159,7 @@ def test_a_check_looks_for_the_file_and_never_runs_it(
         f"path: {str(tmp_path / 'my_task.py')!r}."
     ]
     assert entrypoint.check({"data": {"task": "/nowhere/my_task.py"}}) == [
-        "data.task is '/nowhere/my_task.py', and there is no such file. Allowed are numbers, files, or the "
-        "path of a Python file that is there."
+        "data.task is '/nowhere/my_task.py', and there is no such file. Allowed are numbers, word-order, "
+        "figures, facts, files, a benchmark's such as glue/cola, or the path of a Python file that is there."
     ]
     assert not (tmp_path / "was-run").exists()

@@ -6,11 +6,12 @@ from collections import Counter
 from itertools import combinations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.tasks import rouge
 
+UNHURRIED = settings(deadline=None)  # on a busy machine any of them takes longer now and then
 FEW = st.lists(st.sampled_from("abc"), max_size=7)
 PIECES = ("a", "b", "c", "A", "b-c", "d.", ".", "\n", "é")
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=9).map(" ".join)
@@ -25,6 +26,7 @@ def is_within(part: tuple[str, ...], whole: list[str]) -> bool:
     return all(token in rest for token in part)
 
 
+@UNHURRIED
 @given(FEW, FEW)
 def test_what_two_have_in_common_is_as_long_as_the_longest_of_all_subsequences(
     one: list[str], other: list[str]
@@ -36,6 +38,7 @@ def test_what_two_have_in_common_is_as_long_as_the_longest_of_all_subsequences(
     assert len(places) == max(len(part) for part in every if is_within(part, other))
 
 
+@UNHURRIED
 @given(FEW, FEW, st.sampled_from((1, 2)))
 def test_ngrams_are_hit_as_often_as_pairs_of_equal_ones_can_be_made(
     said: list[str], true: list[str], n: int
@@ -50,6 +53,7 @@ def test_ngrams_are_hit_as_often_as_pairs_of_equal_ones_can_be_made(
     assert rouge.of_ngrams(" ".join(said), " ".join(true), n) == pytest.approx(expected)
 
 
+@UNHURRIED
 @given(FEW, FEW)
 def test_of_one_sentence_each_lsum_is_that_of_their_longest_common_subsequence(
     said: list[str], true: list[str]
@@ -60,6 +64,7 @@ def test_of_one_sentence_each_lsum_is_that_of_their_longest_common_subsequence(
     assert rouge.of_sentences(" ".join(said), " ".join(true)) == pytest.approx(expected)
 
 
+@UNHURRIED
 @given(TEXTS, TEXTS)
 def test_every_score_is_a_share_and_that_of_a_text_with_itself_is_whole(one: str, other: str) -> None:
     for score in (lambda a, b: rouge.of_ngrams(a, b, 1), rouge.of_sentences):

@@ -51,4 +51,4 @@ def test_every_metric_and_the_lengths_are_documented(page: str) -> None:
     assert [name for cell in cells for name in re.findall(r"`([\w-]+)`", cell)] == list(METRICS)
     assert f"`data.source_tokens` ({SOURCE_TOKENS})" in text
     assert f"`data.target_tokens` ({TARGET_TOKENS})" in text
-    assert all(f"`{name}`" in text for name in TASKS)
+    assert all(f"`{name}`" in text for name, each in TASKS.items() if not each.benchmark)

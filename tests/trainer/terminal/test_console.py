@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from trainer.config import papers_rate
-from trainer.protocol import Report
+from trainer.protocol import Outcome, Report
 from trainer.terminal import console
 
 ROOT = Path(__file__).parents[3]
@@ -62,6 +62,14 @@ def test_a_path_means_files_of_ones_own(tmp_path: Path, monkeypatch: pytest.Monk
     assert (config.data.source, config.data.path) == ("files", str(tmp_path / "train"))
 
 
+def test_unlabelled_text_is_named_by_its_source_and_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = console.config_of(parsed("--source", "text", "--path", "notes.txt"))
+    assert (config.data.source, config.data.path) == ("text", str(tmp_path / "notes.txt"))
+
+
 def test_paths_are_those_of_the_folder_that_it_is_called_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +88,10 @@ def test_paths_are_those_of_the_folder_that_it_is_called_in(
         (("--set", "steps"), "orch: --set is 'steps'. Allowed is PATH=VALUE"),
         (("none.json",), "orch: none.json cannot be read as JSON"),
         (("--path", "/nowhere/train"), "orch: data.path is '/nowhere/train', and there is no such file"),
+        (
+            ("--source", "text", "--path", "/nowhere/a.txt"),
+            "orch: data.path is '/nowhere/a.txt', and there is",
+        ),
         (("--size", "huge"), "orch: model.size is 'huge'."),
     ],
 )
@@ -94,6 +106,24 @@ def test_a_mistake_is_a_sentence_and_exit_code_2(
     assert console.main(arguments) == 2
     assert capsys.readouterr().err.startswith(said)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_on_unlabelled_text_is_called_by_it_and_says_what_it_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sets = ("data.source=tfds:c4/en", "data.path=/sets", "objective.name=iid-spans", "score.test=true")
+    config = console.config_of(parsed(*(word for each in sets for word in ("--set", each))))
+    assert console._subject(config) == "c4-en"
+    values = {"train_loss": 2.0, "dev_loss": 2.125, "repeats": 1.25, "uncorrupted_spans": 1234.0}
+    clocks = dict.fromkeys(("train_s", "eval_s", "compile_s", "other_s", "steps", "tokens"), 1.0)
+    console._show(Outcome("completed", values, clocks), tmp_path, config)
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "  dev_loss 2.1250",
+        "  repeats 1.25",
+        "  uncorrupted_spans 1234",
+        "",
+        f"All of it is in {tmp_path}. Fine-tune it: orch train --init {tmp_path} --task …",
+    ]
 
 
 def test_ctrl_c_saves_and_the_same_command_goes_on_and_then_shows_the_result(tmp_path: Path) -> None:

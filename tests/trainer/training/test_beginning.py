@@ -19,6 +19,7 @@ from trainer.config import init as inits
 from trainer.config.choices import MODELS
 from trainer.models import Settings, init_params
 from trainer.protocol import PARAMS, Outcome, Place, Reply, Report, write_resume_note
+from trainer.terminal import translate
 from trainer.terminal import weights as weights_command
 from trainer.training import beginning, entrypoint
 from trainer.training.checkpoint import CheckpointError
@@ -103,6 +104,56 @@ def test_a_run_without_momentum_goes_on_to_the_same_end(run: Path, tmp_path: Pat
     assert train(tmp_path / "parted", BASE).status == "completed"
     found = params(tmp_path / "parted")
     assert all(np.array_equal(numbers, found[name]) for name, numbers in params(run).items())
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of one stack."""
+    folder = tmp_path_factory.mktemp("single")
+    config = {**BASE, "model": {**BASE["model"], "stacks": "prefix-lm"}}
+    assert train(folder, config).status == "completed"
+    return folder
+
+
+def test_a_run_of_one_stack_translates_and_is_no_folder_for_transformers(
+    single: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert translate.main([str(single), "--text", "drei Tage", "--beam", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out).keys() == {"source", "translation"}
+    assert weights_command.main(["export", str(single), str(tmp_path / "out")]) == weights_command.WRONG
+    assert capsys.readouterr().err == (
+        "orch: This model has the stacks 'prefix-lm', and a T5 of transformers is an encoder-decoder with "
+        "layers of its own in each stack. Allowed is model.stacks encoder-decoder; init and orch translate "
+        "read the run's own folder.\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_begins_with_one_stack_is_one(
+    single: Path, run: Path, exported: Path, tmp_path: Path
+) -> None:
+    config = {**REST, "init": str(single)}
+    for stated in ({}, {"stacks": "prefix-lm"}, {"layers": 1}, {"d_model": 16, "stacks": "prefix-lm"}):
+        assert entrypoint.check({**config, "model": stated}) == []
+    second = tmp_path / "second"
+    assert train(second, config).status == "completed"
+    model = json.loads((second / "config.json").read_text())["model"]
+    assert (model["stacks"], model["layers"], model["decoder_layers"]) == ("prefix-lm", 1, 0)
+    assert params(second).keys() == params(single).keys()
+    refused = (
+        "model.stacks is {!r} by the config, and the model of init ({}) has {!r}. Leave it out, or begin "
+        "with another."
+    )
+    assert entrypoint.check({**config, "model": {"stacks": "language-model"}}) == [
+        refused.format("language-model", single, "prefix-lm")
+    ]
+    for other in (run, exported):
+        assert entrypoint.check({**REST, "init": str(other), "model": {"stacks": "shared"}}) == [
+            refused.format("shared", other, "encoder-decoder")
+        ]
+    told = inits.to_come({"model": {"size": "t5-tiny", "stacks": "shared"}})
+    resolved = beginning.resolved(TrainConfig.from_dict({"init": told}))
+    assert (resolved.model.size, resolved.model.stacks) == ("t5-tiny", "shared")
 
 
 @pytest.mark.parametrize("kind", ["run", "folder"])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from trainer.models import Settings, forward, param_shapes
+from trainer.config import ModelConfig
+from trainer.models import Settings, count_parameters, forward, model_settings, param_shapes
 from trainer.training.flops import forward_flops, train_flops
 
 NMT = Settings(128, 64, 256, 2, 1, vocabulary=300)
@@ -28,7 +30,10 @@ def counted(settings: Settings, *, train: bool) -> float:
     return float(compiled.cost_analysis()["flops"])
 
 
-@pytest.mark.parametrize("settings", [NMT, T5], ids=["nmt", "t5"])
+ONE = dataclasses.replace(T5, stacks="prefix-lm")
+
+
+@pytest.mark.parametrize("settings", [NMT, T5, ONE], ids=["nmt", "t5", "one stack"])
 @pytest.mark.parametrize("train", [False, True], ids=["forward", "train"])
 def test_the_formula_is_within_six_percent_of_the_compilers_count(settings: Settings, train: bool) -> None:
     formula = (train_flops if train else forward_flops)(settings, **LENGTHS)
@@ -47,3 +52,64 @@ def test_a_token_of_the_papers_model_needs_about_six_operations_a_parameter() ->
 def test_a_batch_is_the_sum_of_its_rows() -> None:
     rows = [train_flops(NMT, **{**LENGTHS, "rows": n}) for n in (1, 7)]
     assert rows[1] == 7 * rows[0]
+
+
+# -- T5's paper, 3.2.2 -----------------------------------------------------------------------------------
+
+PROJECTION = 768**2  # of T5-base, whose feed-forward is of 3,072
+P = 12 * (4 * PROJECTION + 2 * 768 * 3072)  # the paper's: the matrices of a stack of 12 layers
+VARIANTS: dict[str, dict[str, Any]] = {
+    "encoder-decoder": {"stacks": "encoder-decoder"},
+    "shared": {"stacks": "shared"},
+    "half": {"stacks": "encoder-decoder", "layers": 6},
+    "language-model": {"stacks": "language-model"},
+    "prefix-lm": {"stacks": "prefix-lm"},
+}
+
+
+def variant(name: str) -> Settings:
+    return model_settings(ModelConfig(size="t5-base", **VARIANTS[name]), vocabulary=32_128)
+
+
+@pytest.mark.parametrize(
+    ("name", "stacks", "cross_layers"),
+    [
+        ("encoder-decoder", 2, 12),
+        ("shared", 1, 12),
+        ("half", 1, 6),
+        ("language-model", 1, 0),
+        ("prefix-lm", 1, 0),
+    ],
+)
+def test_the_variants_have_the_papers_parameters_beside_cross_attention(
+    name: str, stacks: int, cross_layers: int
+) -> None:
+    shapes = param_shapes(variant(name))
+    embedding = count_parameters({"embedding": shapes["embedding"]})
+    layers = count_parameters(shapes) - embedding
+    cross = 4 * PROJECTION * cross_layers
+    # Beside matrices there are 768 numbers a norm and 384 a table of positions: less than one in a thousand.
+    assert layers - cross == pytest.approx(stacks * P, rel=1e-3)
+    # The paper leaves out the attention to the source: four matrices a layer, beside the twelve of a stack.
+    assert cross / P == pytest.approx({12: 1 / 3, 6: 1 / 6, 0: 0}[cross_layers])
+
+
+@pytest.mark.parametrize(
+    ("name", "models"),
+    [("encoder-decoder", 1), ("shared", 1), ("half", 0.5), ("language-model", 1), ("prefix-lm", 1)],
+)
+def test_the_variants_need_the_papers_operations(name: str, models: float) -> None:
+    lengths = {"rows": 1, "source_length": 512, "target_length": 114}  # of its denoising
+
+    def layers(name: str) -> int:
+        """Without the logits, which are the same for all: M is of the layers."""
+        logits = 2 * 768 * 32_128 * lengths["target_length"]
+        return forward_flops(variant(name), **lengths) - logits
+
+    # A stack that is joined pays for pairs of source and target twice, an encoder-decoder for the projections
+    # of its attention to the source, 2 beside 12 a layer, and for their pairs once. Their difference:
+    source, target = lengths["source_length"], lengths["target_length"]
+    apart = 2 * 12 * (2 * PROJECTION * (source + target) - 2 * 768 * source * target)
+    assert layers("encoder-decoder") - layers("prefix-lm") == apart
+    assert layers(name) == pytest.approx(models * layers("encoder-decoder"), rel=2 / 14)
+    assert layers("half") * 2 == layers("shared") == layers("encoder-decoder")
