@@ -131,7 +131,7 @@ def _too_few_seeds(frame: Frame) -> Iterator[Caution]:
 
 def _of_claim(spec: StudySpec, claim: Claim) -> set[str]:
     sides = spec.cells(spec.arm(claim.challenger), spec.arm(claim.incumbent))
-    pairs = list(sides.values())[: None if claim.at_least else 1]
+    pairs = list(sides.values())[: None if claim.at_least or claim.average else 1]
     return {arm.name for pair in pairs for arm in pair}
 
 

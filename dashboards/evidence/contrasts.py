@@ -168,9 +168,19 @@ def paired(samples: Sequence[Sample]) -> list[dict[int, float]]:
 
 
 def contrast(frame: Frame, challenger: Arm, incumbent: Arm, *, metric: str) -> Contrast:
-    ours = sample(frame, challenger, metric, beside=(incumbent,))
-    theirs = sample(frame, incumbent, metric, beside=(challenger,))
-    a, b = paired((ours, theirs))
+    samples = (
+        sample(frame, challenger, metric, beside=(incumbent,)),
+        sample(frame, incumbent, metric, beside=(challenger,)),
+    )
+    return of_samples(frame, (challenger, incumbent), samples, metric=metric, column=challenger.column)
+
+
+def of_samples(
+    frame: Frame, sides: tuple[Arm, Arm], samples: tuple[Sample, Sample], *, metric: str, column: str
+) -> Contrast:
+    """Of these values of challenger and incumbent."""
+    (challenger, incumbent), (ours, theirs) = sides, samples
+    a, b = paired(samples)
     sign = -1.0 if frame.lower_is_better(metric) else 1.0
     units = sorted(a)
     log = by_logarithm(frame, metric, [*a.values(), *b.values()])
@@ -184,7 +194,7 @@ def contrast(frame: Frame, challenger: Arm, incumbent: Arm, *, metric: str) -> C
     return Contrast(
         challenger=challenger.name,
         incumbent=incumbent.name,
-        column=challenger.column,
+        column=column,
         metric=metric,
         unit="replicate" if ours.replicated or theirs.replicated else "seed",
         n=len(units),

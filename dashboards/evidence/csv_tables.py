@@ -6,13 +6,14 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
-from dashboards.evidence.tables import Table, to_dicts
+from dashboards.evidence.table_values import to_dicts
+from dashboards.evidence.tables import Table
 from orchestrator.readings.exports import FORMULA_STARTS
 
 SPEEDUP = ("speedup", "speedup_low", "speedup_high", "speedup_side", "speedup_cost")
 CSV_HEADER = (
     "row", "column", "arm", "phase", "runs", "run_hours", "metric", "value", "low", "high", "n", "source",
-    "diverged", "paper_value", "paper_run_hours", "paper_runs", *SPEEDUP,
+    "diverged", "paper_value", "paper_run_hours", "paper_runs", *SPEEDUP, "best", "paper_best",
 )  # fmt: skip
 
 

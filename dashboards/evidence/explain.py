@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dashboards.evidence import contrasts, stats, tables
+from dashboards.evidence import average, stats, tables
 from dashboards.evidence.attribution import ALPHA
 from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Frame
@@ -77,7 +77,8 @@ def _why(frame: Frame, judged: Verdict, head: Headline) -> Iterator[str]:
         yield f"The claim is {head.outcome}. {judged.why}"
     elif head.outcome == "undecided":
         yield (
-            f"The test compares {ours.label} and {theirs.label} seed by seed on {_counted(seen)} and finds "
+            f"The test compares {_what(judged)}{ours.label} and {theirs.label} seed by seed on "
+            f"{_counted(seen)} and finds "
             f"{p_text(seen.p)}; below or at .05 the claim would be decided."
         )
         least = stats.fewest_pairs(ALPHA)
@@ -85,6 +86,7 @@ def _why(frame: Frame, judged: Verdict, head: Headline) -> Iterator[str]:
             yield f"With fewer than {least} pairs no result can reach .05."
     elif all(side.mean is not None for side in head.sides):
         word = "lower" if seen.better == head.lower_is_better else "higher"
+        word += " average" if judged.average is not None else ""
         yield (
             f"The claim is {head.outcome}: {ours.label} has the {word} {tables.metric_name(head.metric)}, "
             f"{ours.mean:.3g} against {theirs.mean:.3g}, and the sign-flip test over {_counted(seen)} gives "
@@ -92,6 +94,12 @@ def _why(frame: Frame, judged: Verdict, head: Headline) -> Iterator[str]:
         )
     else:
         yield judged.why
+    if seen is not None and seen.n and judged.tasks is not None:
+        yield from judged.tasks.sentences
+
+
+def _what(judged: Verdict) -> str:
+    return "" if judged.average is None else f"the averages over {len(judged.average.columns)} columns of "
 
 
 def _seeds_would_tell(judged: Verdict) -> bool:
@@ -187,9 +195,8 @@ def _by_other_metric(frame: Frame, seen: Contrast) -> Iterator[str]:
     for metric in tables.metrics(frame):
         if metric == seen.metric:
             continue
-        other = contrasts.contrast(
-            frame, frame.spec.arm(seen.challenger), frame.spec.arm(seen.incumbent), metric=metric
-        )
+        assert frame.spec.claim is not None
+        other = average.of_claim(frame, frame.spec.claim, metric=metric)
         if not other.n:
             continue
         same = (other.clear, other.n) == (seen.clear, seen.n)

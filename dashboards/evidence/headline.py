@@ -7,11 +7,11 @@ the same. The sides of a claim are called by their rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
-from dashboards.evidence import attribution, contrasts, tables
+from dashboards.evidence import attribution, average, contrasts, tables, tasks
 from dashboards.evidence.cautions import Caution
 from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Frame
@@ -114,6 +114,8 @@ def sides_of(frame: Frame) -> tuple[Side, ...]:
         contrasts.sample(frame, ours, metric, beside=(theirs,)),
         contrasts.sample(frame, theirs, metric, beside=(ours,)),
     )
+    if claim.average:
+        samples = average.sides(frame, claim)
     return tuple(
         Side(arm.name, label(frame.row_of(arm)), spoken(frame, arm), of, fmean(of.values()) if of else None)
         for arm, of in zip((ours, theirs), contrasts.paired(samples), strict=True)
@@ -133,6 +135,8 @@ def _text(frame: Frame, judged: Verdict, outcome: Outcome, sides: tuple[Side, ..
         best = best_row(frame)
         return "No run on fresh seeds gave a result." if best is None else f"Best row: {best.words}."
     ours, theirs = sides
+    if judged.average is not None:  # the paper's words for the sides are of one column
+        ours, theirs = (replace(side, spoken=side.label) for side in sides)
     about = _about(frame, judged)
     if outcome == "refuted" and over_cost(judged):
         said = f"{ours.spoken} cost {judged.cost_ratio:.3g}× as much as {theirs.spoken}, more than is allowed"
@@ -149,7 +153,8 @@ def _text(frame: Frame, judged: Verdict, outcome: Outcome, sides: tuple[Side, ..
     else:
         n, unit = judged.contrast.n, judged.contrast.unit
         said = f"{n} {unit}{'s' if n != 1 else ''} cannot tell {ours.spoken} and {theirs.spoken} apart"
-    return f"{said[0].upper()}{said[1:]}{about}."
+    first = said[0].upper() if said[0].isascii() else said[0]  # α stays α
+    return f"{first}{said[1:]}{about}."
 
 
 def _of_kind(judged: Verdict, outcome: Outcome, ours: Side, theirs: Side) -> str:
@@ -185,6 +190,8 @@ def _at_cost(judged: Verdict) -> str:
 def _about(frame: Frame, judged: Verdict) -> str:
     """What was tuned, or in which setting."""
     column = judged.contrast.column if judged.contrast else "*"
+    if judged.average is not None:
+        return f" in the average over {len(judged.average.columns)} {tasks.noun(frame.spec)}"
     if column == "*" or len(frame.columns()) < 2 or judged.at_least is not None:
         return ""
     return f" ({TOGETHER[column]})" if column in TOGETHER else f" in {column}"
@@ -242,9 +249,12 @@ def best_row(frame: Frame, *, metric: str | None = None, column: str | None = No
     """The row with the best mean on fresh seeds, in this column or in any."""
     metric = metric or frame.spec.objective.metric
     sign = 1 if frame.lower_is_better(metric) else -1
+    made = tables.table(frame, metric=metric, speedups=())
+    if column is None and made.averaged:
+        column = average.AVERAGE  # scores of different tasks cannot be compared
     found = [
         BestRow(row.name, cell.column, cell.value, cell.n)
-        for row in tables.table(frame, metric=metric, speedups=()).rows
+        for row in made.rows
         for cell in row.cells
         if cell.source == "confirmed" and cell.value is not None and column in (None, cell.column)
     ]

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 
-from dashboards.evidence.tables import Table, grid, header, title
+from dashboards.evidence.table_forms import grid, header, title
+from dashboards.evidence.tables import Table, in_full
+from orchestrator.study.spec import AVERAGE
 
 LATEX = {"−": "$-$", "<": "$<$", ">": "$>$", "α": r"$\alpha$", "β1": r"$\beta_1$", "η̂": r"$\hat{\eta}$"}
 
 
 def to_latex(made: Table) -> str:
-    """For booktabs; the controls stand below a rule."""
+    """For booktabs; the controls stand below a rule, and so does an average."""
+    return "\n".join(map(_whole, in_full(made)))
+
+
+def _whole(made: Table) -> str:
     names = header(made)
     lines = [
         r"\begin{table}",
@@ -22,10 +28,13 @@ def to_latex(made: Table) -> str:
         r"\midrule",
     ]
     before = "search"
-    for row, texts in zip(made.rows, grid(made), strict=True):
-        if row.phase != before:
+    of_columns = ["average" if column.endswith(AVERAGE) else "search" for column in made.columns]
+    of_columns += [] if made.best else ["cost", "cost"]
+    kinds = of_columns if made.averaged else [row.phase for row in made.rows]
+    for kind, texts in zip(kinds, grid(made), strict=True):
+        if kind != before:
             lines.append(r"\midrule")
-        before = row.phase
+        before = kind
         lines.append(" & ".join(map(_latex, texts)) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
 

@@ -7,7 +7,7 @@ Table 2 (de-en, BO against guidance) and Table 1 (six pairs at one η̂), its se
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dashboards.evidence.frames import Frame
 from orchestrator.study.roles import RowRole
@@ -24,12 +24,14 @@ class PaperRow:
     values: Mapping[str, float]
     hours: float | None = None  # summed over the runs
     runs: int | None = None
+    best: Mapping[str, float] = field(default_factory=dict)  # of its runs, where `values` are their mean
 
 
 @dataclass(frozen=True)
 class PaperTable:
     name: str
     rows: Mapping[RowRole, PaperRow]
+    best_name: str | None = None  # where the best of its runs stand
 
 
 def _columns(alpha: float, beta1: float, both: float) -> dict[str, float]:

@@ -21,7 +21,7 @@ def of_claim(spec: StudySpec) -> ClaimPlan | None:
         return None
     frame, sides = planned(spec), spec.cells(spec.arm(claim.challenger), spec.arm(claim.incumbent))
     pairs = [_pairs(frame, *pair) for pair in sides.values()]
-    if claim.at_least is None:
+    if claim.at_least is None and not claim.average:
         pairs = pairs[:1]
     fewest_there, unit = min(pairs)
     single = one_sided(claim)
@@ -40,6 +40,7 @@ def of_claim(spec: StudySpec) -> ClaimPlan | None:
             f"{effect:g}": stats.units_to_decide(effect, alpha=level, one_sided=single) for effect in EFFECTS
         },
         sentence="",
+        average=claim.average,
     )
     return replace(found, sentence=_sentence(found, claim))
 
@@ -58,6 +59,8 @@ def _sentence(found: ClaimPlan, claim: Claim) -> str:
     count = f"{found.pairs} paired {found.unit}{'s' * (found.pairs != 1)}"
     if claim.at_least is not None:
         count += f" in each of {found.columns} columns; {claim.at_least} are claimed"
+    if claim.average:
+        count += f" of means over {found.columns} columns"
     if found.effect is None:
         sees = f"fewer than {found.fewest} can never reach p = {found.level:.3g}"
     else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,18 @@ def holm(ps: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(ps) - rank) * ps[i]))
         adjusted[i] = largest
     return adjusted
+
+
+def as_many_p(by_unit: Sequence[Mapping[int, float]]) -> float:
+    """How often, of all ways to swap whole units in all columns at once, as many columns or more have a mean
+    difference above zero as there are. `by_unit`: the differences of each column; one may lack a unit."""
+    units = sorted({unit for each in by_unit for unit in each})
+    d = np.array([[each.get(unit, 0.0) for unit in units] for each in by_unit], float)
+    above = 1e-12 * np.abs(d).sum(axis=1)  # sums that cancel differ from zero by rounding
+    signs = _swaps(len(units))
+    counts = np.sum(signs @ d.T > above, axis=1)
+    extreme = int(np.sum(counts >= int(np.sum(d.sum(axis=1) > above))))
+    return extreme / len(signs) if len(units) <= EXACT_UP_TO else (1 + extreme) / (1 + len(signs))
 
 
 def partial_conjunction_p(ps: Sequence[float], least: int) -> float:

@@ -12,25 +12,23 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
-from dashboards.evidence import paper, protocols, speedup, stats
-from dashboards.evidence.contrasts import sample
+from dashboards.evidence import average, paper, paper_tasks, protocols, speedup, stats
+from dashboards.evidence.contrasts import Sample, sample
 from dashboards.evidence.frames import Frame
 from dashboards.evidence.speedup import RowSpeedup
 from dashboards.evidence.wording import minus
-from orchestrator.ground import durations
-from orchestrator.ground.errors import ServiceLost
 from orchestrator.ledger.costs import run_hours
 from orchestrator.ledger.records import StudyState
 from orchestrator.study.spec import Arm, is_rising
 
 _Place = tuple[str, str]  # row, column
-Source = Literal["confirmed", "search", "diverged", "none"]
+Source = Literal["confirmed", "search", "diverged", "none", "data"]  # data: no run's, but of its targets
 GREEK = {"alpha": "α", "beta1": "β1", "alpha+beta1": "α+β1", "eta": "η̂", "*": ""}
 MOST_DECIMALS = 6
 FEWEST = 3  # values, for an interval of their mean
-RUNS = ("runs_low", "runs_high")  # the ends of `runs` as numbers
+COMMONEST, COMMONEST_ROW = "commonest", "commonest answer"  # what a run reports, and the row it makes
 PREFERRED = ("test_bleu", "test_score", "bleu")  # the paper reports BLEU; of a task its score
 
 
@@ -46,6 +44,8 @@ class Cell:
     paper: float | None
     values: tuple[float, ...] = ()  # of the seeds, where they are too few for an interval
     speedup: RowSpeedup | None = None  # in the column's plain runs
+    best: float | None = None  # of the seeds; of an average the mean of the columns' best
+    paper_best: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,9 @@ class Table:
     paper: str | None  # which of its tables stands beside
     notes: tuple[str, ...]
     speedup_in: str | None = None  # the column whose speed-ups stand in a column of their own, S
+    averaged: bool = False  # whether its last column is the mean of the others
+    paper_best: str | None = None  # which of its tables stands beside the best of the seeds
+    best: bool = False  # of the seeds in each cell, and not their mean
 
 
 def metrics(frame: Frame) -> tuple[str, ...]:
@@ -84,18 +87,21 @@ def table(frame: Frame, *, metric: str | None = None, speedups: Sequence[RowSpee
     """Rows of the search in the spec's order, then the controls'. `speedups`: where they are known."""
     metric = metric or metrics(frame)[0]
     known = {(s.row, s.column): s for s in (speedup.speedups(frame) if speedups is None else speedups)}
-    theirs = paper.beside(frame, metric)
+    theirs = paper.beside(frame, metric) or paper_tasks.beside(frame, metric)
+    averages = average.shown(frame)
     arms = sorted(
         (a for a in frame.spec.compared if not frame.spec.confirms(a)), key=lambda a: a.phase != "search"
     )
     rows = tuple(_row(frame, name, metric, theirs, known) for name in dict.fromkeys(map(frame.row_of, arms)))
+    if averages:
+        rows = (*rows, *_commonest(frame, metric))
     speedup_in = _speedup_in(frame, {column for _, column in known})
     return Table(
         study=frame.spec.name,
         metric=metric,
         lower_is_better=frame.lower_is_better(metric),
-        decimals=_decimals(metric, rows),
-        columns=frame.columns(),
+        decimals=decimals_of(metric, rows),
+        columns=(*frame.columns(), *(average.groups(frame) if averages else ())),
         rows=rows,
         paper=theirs.name if theirs else None,
         notes=(
@@ -103,8 +109,11 @@ def table(frame: Frame, *, metric: str | None = None, speedups: Sequence[RowSpee
             *protocols.told(frame.spec),
             *_of_speedups(frame, speedup_in),
             *_beside(frame, metric, rows),
+            *(_of_averages(frame, rows, theirs) if averages else ()),
         ),
         speedup_in=speedup_in,
+        averaged=averages,
+        paper_best=theirs.best_name if theirs else None,
     )
 
 
@@ -126,34 +135,89 @@ def _row(
     first = next(iter(distinct.values()))
     theirs = None if beside is None else beside.rows.get(first.known_role)
     runs = [round(frame.spent(arm, lambda t: float(t.ended))) for arm in distinct.values()]
+    cells = [
+        replace(_cell(frame, arms.get(column), column, metric, theirs), speedup=known.get((name, column)))
+        for column in columns
+    ]
+    if average.shown(frame):
+        cells += [_average(frame, name, arms, cells, metric) for name in average.groups(frame)]
     return Row(
         name=name,
         phase=first.phase,
         hours=fmean(frame.spent(arm, lambda t: run_hours(t.charged)) for arm in distinct.values()),
         runs=(min(runs), max(runs)),
-        cells=tuple(
-            replace(_cell(frame, arms.get(column), column, metric, theirs), speedup=known.get((name, column)))
-            for column in columns
-        ),
+        cells=tuple(cells),
         paper_hours=theirs.hours if theirs else None,
         paper_runs=theirs.runs if theirs else None,
     )
 
 
 def _cell(frame: Frame, arm: Arm | None, column: str, metric: str, theirs: paper.PaperRow | None) -> Cell:
-    printed = theirs.values.get(column) if theirs else None
+    printed, best = (theirs.values.get(column), theirs.best.get(column)) if theirs else (None, None)
     if arm is None:
-        return Cell(column, "", None, None, 0, "none", 0, printed)
+        return Cell(column, "", None, None, 0, "none", 0, printed, paper_best=best)
     met = sample(frame, arm, metric, diverged_too=False)
-    diverged, values = met.diverged, list(met.units.values())
-    if values:
-        within, few = _interval(frame, metric, values), tuple(values) if len(values) < FEWEST else ()
-        mean, n = fmean(values), len(values)
-        return Cell(column, arm.name, mean, within, n, "confirmed", diverged, printed, few)
+    diverged = met.diverged
+    if met.values:
+        return replace(_of_seeds(frame, metric, column, arm.name, met), paper=printed, paper_best=best)
     if diverged:
         return Cell(column, arm.name, None, None, 0, "diverged", diverged, printed)
     value = frame.chosen_value(arm, metric)
     return Cell(column, arm.name, value, None, 0, "none" if value is None else "search", 0, printed)
+
+
+def _of_seeds(frame: Frame, metric: str, column: str, arm: str, met: Sample) -> Cell:
+    values = list(met.units.values())
+    within, few = _interval(frame, metric, values), tuple(values) if len(values) < FEWEST else ()
+    best = (min if frame.lower_is_better(metric) else max)(values)
+    return Cell(
+        column, arm, fmean(values), within, len(values), "confirmed", met.diverged, None, few, best=best
+    )
+
+
+def _average(frame: Frame, name: str, arms: Mapping[str, Arm], cells: Sequence[Cell], metric: str) -> Cell:
+    """Of a row that stands in every column of it, seed by seed; of another there is none."""
+    columns = average.groups(frame)[name]
+    cells = [cell for cell in cells if cell.column in columns]
+    papers, theirs_best = _mean([cell.paper for cell in cells]), _mean([cell.paper_best for cell in cells])
+    none = Cell(name, "", None, None, 0, "none", 0, papers, paper_best=theirs_best)
+    if not set(columns) <= arms.keys():
+        return none
+    met = average.of_columns([sample(frame, arms[c], metric, diverged_too=False) for c in columns])
+    if met.values:
+        found = _of_seeds(frame, metric, name, "", met)
+        best = _mean([cell.best for cell in cells])
+        return replace(found, best=best, paper=papers, paper_best=theirs_best)
+    if met.diverged:
+        return replace(none, source="diverged", diverged=met.diverged)
+    if any(cell.source != "search" for cell in cells):
+        return none
+    return replace(none, value=_mean([cell.value for cell in cells]), source="search")
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None where one is not known."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known and len(known) == len(values) else None
+
+
+def _commonest(frame: Frame, metric: str) -> Iterator[Row]:
+    """What always saying the commonest target of train scores, where runs report it: of the objective."""
+    if metric != frame.spec.objective.metric:
+        return
+    cells = []
+    for column in frame.columns():
+        runs = [t for arm in frame.spec.compared if arm.column == column for t in frame.of(arm)]
+        told = [t.values[COMMONEST] for t in runs if COMMONEST in t.values]
+        cells.append(
+            Cell(column, "", fmean(told) if told else None, None, 0, "data" if told else "none", 0, None)
+        )
+    if any(cell.value is not None for cell in cells):
+        known = {cell.column: cell.value for cell in cells}
+        for name, columns in average.groups(frame).items():
+            mean = _mean([known[column] for column in columns])
+            cells.append(Cell(name, "", mean, None, 0, "none" if mean is None else "data", 0, None))
+        yield Row(COMMONEST_ROW, "control", 0.0, (0, 0), tuple(cells), None, None)
 
 
 def _interval(frame: Frame, metric: str, values: Sequence[float]) -> stats.Interval | None:
@@ -172,7 +236,7 @@ def _interval(frame: Frame, metric: str, values: Sequence[float]) -> stats.Inter
     return stats.Interval(max(found.low, least), min(found.high, most))
 
 
-def _decimals(metric: str, rows: Sequence[Row]) -> int:
+def decimals_of(metric: str, rows: Sequence[Row]) -> int:
     """BLEU has one, as in the paper. Else two digits of the uncertainty, or of the spread between cells, or
     three of the largest where all are alike."""
     if "bleu" in metric.lower() or "chrf" in metric.lower():
@@ -189,6 +253,30 @@ def _decimals(metric: str, rows: Sequence[Row]) -> int:
         return max(1, 1 - math.floor(math.log10(scale)))
     largest = max(map(abs, values), default=0.0)
     return max(3, 2 - math.floor(math.log10(largest))) if largest > 0 else 3
+
+
+def of_best(made: Table) -> Table:
+    """The best of the seeds in each cell, beside what the paper prints of that."""
+    rows = tuple(
+        replace(
+            row,
+            cells=tuple(
+                replace(cell, value=cell.best, interval=None, values=(), paper=cell.paper_best)
+                if cell.source == "confirmed"
+                else replace(cell, paper=cell.paper_best)
+                for cell in row.cells
+            ),
+        )
+        for row in made.rows
+    )
+    note = "The best of the n seeds in each cell, and their mean in the average: the more seeds, the better."
+    return replace(made, rows=rows, paper=made.paper_best, notes=(note,), speedup_in=None, best=True)
+
+
+def in_full(made: Table) -> tuple[Table, ...]:
+    """A table with an average and the best of its seeds after it; any other alone."""
+    several = any(cell.n > 1 for row in made.rows for cell in row.cells)
+    return (made, of_best(made)) if made.averaged and several and not made.best else (made,)
 
 
 def best_in(made: Table, column: str, *, among: int = 1) -> str:
@@ -209,9 +297,24 @@ def fewest_seeds(rows: Sequence[Row]) -> int:
 
 
 def _beside(frame: Frame, metric: str, rows: Sequence[Row]) -> Iterator[str]:
-    if paper.beside(frame, metric) is not None:
-        differ = [each.what for each in paper.deviations(frame, metric=metric, seeds=fewest_seeds(rows))]
+    for beside, setup in (
+        (paper.beside(frame, metric), paper.TRANSLATION),
+        (paper_tasks.beside(frame, metric), paper_tasks.SETUP),
+    ):
+        if beside is None:
+            continue
+        found = paper.deviations(frame, metric=metric, seeds=fewest_seeds(rows), setup=setup)
+        differ = [each.what for each in found]
         yield f"Not comparable to the paper: different {', '.join(differ)}."
+
+
+def _of_averages(frame: Frame, rows: Sequence[Row], theirs: paper.PaperTable | None) -> Iterator[str]:
+    yield "Average: the mean over its columns, seed by seed, of rows that stand in all of them."
+    yield from average.begun_by_number(frame)
+    if any(cell.source == "data" for row in rows for cell in row.cells):
+        yield f"{COMMONEST_ROW[0].upper()}{COMMONEST_ROW[1:]}: always the commonest target of train."
+    if theirs is not None:
+        yield "The paper's average is the mean of what it prints for these columns."
 
 
 def _of_speedups(frame: Frame, column: str | None) -> Iterator[str]:
@@ -293,146 +396,6 @@ def cell_text(cell: Cell, decimals: int) -> str:
     return f"{value_text(cell, decimals)} {spread_text(cell, decimals)}".rstrip()
 
 
-def speedup_header(made: Table) -> list[str]:
-    """S, and of which column where there are several; nothing in a table without speed-ups."""
-    if made.speedup_in is None:
-        return []
-    return ["S" if len(made.columns) == 1 else f"S, {column_name(made.speedup_in)}"]
-
-
-def speedup_texts(made: Table, row: Row) -> list[str]:
-    if made.speedup_in is None:
-        return []
-    (known,) = (cell.speedup for cell in row.cells if cell.column == made.speedup_in)
-    return ["–" if known is None else known.of_run.words]
-
-
-def paper_texts(row: Row) -> list[str]:
-    """Time, runs and the cells as the paper prints them."""
-    time = "" if row.paper_hours is None else durations.hours(row.paper_hours)
-    return [
-        time,
-        "" if row.paper_runs is None else f"{row.paper_runs}",
-        *("" if cell.paper is None else f"{cell.paper:.1f}" for cell in row.cells),
-    ]
-
-
-# -- forms -----------------------------------------------------------------------------------------------
-def header(made: Table) -> list[str]:
-    names = [column_name(column) or made.metric for column in made.columns]
-    ours = ["", "time", "# runs", *names, *speedup_header(made)]
-    return ours + [f"paper {name}".rstrip() for name in ("time", "runs", *names)] if made.paper else ours
-
-
-def grid(made: Table) -> list[list[str]]:
-    """The rows as text, for a terminal or Markdown."""
-    return [
-        [
-            row.name,
-            durations.hours(row.hours),
-            runs_text(row),
-            *(cell_text(cell, made.decimals) for cell in row.cells),
-            *speedup_texts(made, row),
-            *(paper_texts(row) if made.paper else ()),
-        ]
-        for row in made.rows
-    ]
-
-
-def title(made: Table) -> str:
-    beside = f", next to the paper's {made.paper}" if made.paper else ""
-    return f"{made.study}: {made.metric}{beside}"
-
-
-def to_markdown(made: Table) -> str:
-    lines = [header(made), ["---", *["---:"] * (len(header(made)) - 1)], *grid(made)]
-    text = [f"**{one_line(title(made))}**", ""]
-    text += ["| " + " | ".join(map(one_line, line)) + " |" for line in lines]
-    return "\n".join([*text, "", *(f"{one_line(note)}  " for note in made.notes)]).rstrip() + "\n"
-
-
 def one_line(text: str) -> str:
     """A line of Markdown in which a text of the ledger can only be words."""
     return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", " ".join(text.split()))
-
-
-def to_dicts(made: Table, *, values: bool = False) -> list[Mapping[str, Any]]:
-    """One object for each cell: what scripts get. `values`: with all that `from_dict` needs."""
-    return [
-        {
-            "row": row.name,
-            "column": cell.column,
-            "arm": cell.arm,
-            "phase": row.phase,
-            "runs": runs_text(row),
-            "run_hours": row.hours,
-            "metric": made.metric,
-            "value": cell.value,
-            "low": cell.interval.low if cell.interval else None,
-            "high": cell.interval.high if cell.interval else None,
-            "n": cell.n,
-            "source": cell.source,
-            "diverged": cell.diverged,
-            "paper_value": cell.paper,
-            "paper_run_hours": row.paper_hours,
-            "paper_runs": row.paper_runs,
-            "speedup": cell.speedup and cell.speedup.to_dict(),
-            **({**dict(zip(RUNS, row.runs, strict=True)), "values": list(cell.values)} if values else {}),
-        }
-        for row in made.rows
-        for cell in row.cells
-    ]
-
-
-def from_dict(study: str, told: Mapping[str, Any]) -> Table:
-    """The table again, from its values (`report.table_dict`): to be written in any form."""
-    by_row: dict[str, list[Mapping[str, Any]]] = {}
-    for cell in told["cells"]:
-        by_row.setdefault(cell["row"], []).append(cell)
-    rows = tuple(_row_again(cells) for cells in by_row.values())
-    return Table(
-        study=study,
-        metric=told["metric"],
-        lower_is_better=told["lower_is_better"],
-        decimals=_decimals(told["metric"], rows),
-        columns=tuple(told["columns"]),
-        rows=rows,
-        paper=told["paper"],
-        notes=tuple(told["notes"]),
-        speedup_in=told.get("speedup_in"),
-    )
-
-
-def _row_again(cells: Sequence[Mapping[str, Any]]) -> Row:
-    first = cells[0]
-    if not first.keys() >= set(RUNS):
-        raise ServiceLost(
-            f"The service's tables lack {' and '.join(RUNS)}: it runs an older release of orch than this "
-            f"one. Update it, or ask it with its own release."
-        )
-    return Row(
-        name=first["row"],
-        phase=first["phase"],
-        hours=first["run_hours"],
-        runs=(first["runs_low"], first["runs_high"]),
-        cells=tuple(map(_cell_again, cells)),
-        paper_hours=first["paper_run_hours"],
-        paper_runs=first["paper_runs"],
-    )
-
-
-def _cell_again(cell: Mapping[str, Any]) -> Cell:
-    within = None if cell["low"] is None else stats.Interval(cell["low"], cell["high"])
-    told = cell.get("speedup")  # an older service knows of none
-    return Cell(
-        column=cell["column"],
-        arm=cell["arm"],
-        value=cell["value"],
-        interval=within,
-        n=cell["n"],
-        source=cell["source"],
-        diverged=cell["diverged"],
-        paper=cell["paper_value"],
-        values=tuple(cell.get("values", ())),
-        speedup=told and speedup.from_dict(cell["row"], cell["column"], told),
-    )

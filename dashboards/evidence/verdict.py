@@ -22,7 +22,10 @@ The rules, in the order in which they are applied:
    .05; *refuted* if by the same rule in the other direction more than m - k columns are worse, or worse than
    the margin. With k = m every column must pass by itself. Rule 3 applies to single pairs: a column without a
    comparison counts neither way. Cost is summed over the columns.
-8. Otherwise *undecided*, with the seeds still needed: for 80% power of this test at the observed effect, and
+8. A claim about an average: on every seed the mean over all columns in which both rows stand, and the test
+   of rule 5 on these means. A seed that lacks a value in one of the columns is left out and told. Cost is
+   summed over the columns, and rule 3 is passed over: a diverged run counts with the worst value.
+9. Otherwise *undecided*, with the seeds still needed: for 80% power of this test at the observed effect, and
    never fewer than the pairs that the test needs to reach .05: six for a two-sided test, five for a one-sided
    one, more over several columns. If no run reported the claim's metric, or all diverged, more seeds would
    not help.
@@ -39,7 +42,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dashboards.evidence import stats
+from dashboards.evidence import average, stats, tasks
 from dashboards.evidence.attribution import ALPHA, Column, Control, attribution
 from dashboards.evidence.cells import Cell, Tested, levels, one_sided, tested
 from dashboards.evidence.contrasts import Contrast, contrast
@@ -72,6 +75,8 @@ class Verdict:
     cells: tuple[Cell, ...] = ()  # of a claim that one-sided tests judge
     p: float | None = None  # of the test that decides, over all cells: that it is as claimed
     p_against: float | None = None  # the other way; None: the test is two-sided
+    average: average.Averaged | None = None  # of a claim about the mean over columns
+    tasks: tasks.Counted | None = None  # … and on how many of them the challenger is better
 
 
 def judge(frame: Frame) -> Verdict:
@@ -80,11 +85,13 @@ def judge(frame: Frame) -> Verdict:
         why = "The study registered no claim before its first trial, so there is nothing to judge."
         return Verdict("no claim", "", why, "", None, None, None, None, None, (), (), ())
     challenger, incumbent = frame.spec.arm(claim.challenger), frame.spec.arm(claim.incumbent)
-    sides = list(frame.spec.cells(challenger, incumbent).values()) if claim.at_least else []
-    seen = contrast(frame, challenger, incumbent, metric=claim.metric)
+    several = claim.average or claim.at_least
+    sides = list(frame.spec.cells(challenger, incumbent).values()) if several else []
+    seen = average.of_claim(frame, claim)
+    over = average.averaged(frame, claim) if claim.average else None
     by_cell = tested(frame, claim) if one_sided(claim) else None
     ratio = _cost_ratio(frame, claim, sides or [(challenger, incumbent)])
-    hopeless = _hopeless(frame, sides or [(challenger, incumbent)], by_cell, metric=claim.metric)
+    hopeless = _hopeless(frame, claim, sides or [(challenger, incumbent)], by_cell)
     answer, why = _decided(frame, claim, seen, ratio, by_cell, hopeless)
     columns = attribution(frame, challenger, incumbent, metric=claim.metric)
     more = by_cell.more_needed if by_cell else more_needed(seen)
@@ -92,14 +99,15 @@ def judge(frame: Frame) -> Verdict:
         answer=answer,
         claim=claim.text,
         why=why,
-        condition=_condition(frame, challenger, incumbent, seen),
+        condition=" ".join([_condition(frame, challenger, incumbent, seen), *_left_out(frame, seen, over)]),
         contrast=seen,
         cost_ratio=ratio,
         cost_by=claim.cost,
         cost_limit=claim.cost_ratio,
         more_needed=more if answer == "undecided" and not hopeless else 0,
-        controls=columns[0].controls if columns else (),
-        controls_not_run=columns[0].not_run if columns else (),
+        # What a gain in the mean is due to is told by column.
+        controls=columns[0].controls if columns and over is None else (),
+        controls_not_run=columns[0].not_run if columns and over is None else (),
         columns=columns,
         kind=claim.kind,
         time_margin=claim.time_margin,
@@ -107,6 +115,8 @@ def judge(frame: Frame) -> Verdict:
         cells=by_cell.cells if by_cell else (),
         p=by_cell.p if by_cell else seen.p,
         p_against=by_cell.p_against if by_cell else None,
+        average=over,
+        tasks=tasks.counted(frame, claim),
     )
 
 
@@ -127,7 +137,7 @@ def _decided(
             f"The claim does not state whether high or low {claim.metric} is better; low is assumed. "
             "Create the study again, under another name, with a goal in its claim."
         )
-    nothing = _nothing_found(frame, claim) if claim.at_least is None else None
+    nothing = None if claim.average or claim.at_least is not None else _nothing_found(frame, claim)
     if nothing is not None:
         return nothing
     if claim.cost_ratio is not None and ratio is not None and ratio > claim.cost_ratio:
@@ -169,13 +179,13 @@ def _without_result(frame: Frame, claim: Claim) -> tuple[Ruling, str]:
     )
 
 
-def _hopeless(frame: Frame, sides: Sequence[tuple[Arm, Arm]], by_cell: Tested | None, *, metric: str) -> str:
+def _hopeless(frame: Frame, claim: Claim, sides: Sequence[tuple[Arm, Arm]], by_cell: Tested | None) -> str:
     """Why more seeds would not help, of a study that ended as planned; else empty."""
     if frame.cut_short:
         return ""
-    of_each = [_cannot_tell(frame, contrast(frame, *pair, metric=metric), pair) for pair in sides]
-    if all(of_each):
-        return of_each[0]
+    of_each = [_cannot_tell(frame, contrast(frame, *pair, metric=claim.metric), pair) for pair in sides]
+    if all(of_each) or (claim.average and any(of_each)):  # a mean needs every column
+        return next(filter(None, of_each))
     return by_cell.hopeless if by_cell else ""
 
 
@@ -229,13 +239,14 @@ def _so_far(frame: Frame, seen: Contrast) -> str:
         return "No pair of runs on fresh seeds can be compared."
     ours, theirs = labels(frame, frame.spec.arm(seen.challenger), frame.spec.arm(seen.incumbent))
     pairs = f"1 {seen.unit}" if seen.n == 1 else f"{seen.n} paired {seen.unit}s"
+    metric = seen.metric if seen.column != average.AVERAGE else f"average {seen.metric}"
     if seen.ratio is None:
         word = (
             f"{abs(seen.mean):.3g} {'better' if seen.better else 'worse'} than" if seen.mean else "equal to"
         )
-        said = f"On {pairs}, {possessive(ours)} {seen.metric} is {word} {possessive(theirs)}"
+        said = f"On {pairs}, {possessive(ours)} {metric} is {word} {possessive(theirs)}"
     else:
-        said = f"On {pairs}, {possessive(ours)} {seen.metric} is {seen.ratio:.3g} times {possessive(theirs)}"
+        said = f"On {pairs}, {possessive(ours)} {metric} is {seen.ratio:.3g} times {possessive(theirs)}"
     said += f" (95% interval {seen.within})" if seen.interval is not None else ""
     count, word = (seen.better_on, "better") if seen.better else (seen.worse_on, "worse")
     said += f", {word} on {count} of {seen.n}" if seen.n > 1 and count else ""
@@ -276,6 +287,18 @@ def _condition(frame: Frame, challenger: Arm, incumbent: Arm, seen: Contrast) ->
             f"assumes a number of seeds that is fixed in advance."
         )
     return " ".join(said)
+
+
+def _left_out(frame: Frame, seen: Contrast, over: average.Averaged | None) -> Sequence[str]:
+    """Which seeds are not in the average, and what a seed stands for."""
+    if over is None:
+        return ()
+    said = []
+    if over.left_out:
+        count, which = len(over.left_out), ", ".join(map(str, over.left_out))
+        are = f"{seen.unit.capitalize()}{'s' if count != 1 else ''} {which} {'are' if count != 1 else 'is'}"
+        said.append(f"{are} left out of the average: a pair is missing in {', '.join(over.lacking)}.")
+    return [*said, *average.begun_by_number(frame)]
 
 
 def _selected(frame: Frame, challenger: Arm, incumbent: Arm, seen: Contrast) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dashboards.evidence import (
+    by_metric,
     cautions,
     contrasts,
     equivalent,
@@ -22,10 +23,13 @@ from dashboards.evidence import (
     matrix,
     paper,
     paper_t5,
+    paper_tasks,
+    prepared,
     sentences,
     series,
     sooner,
     speedup,
+    table_values,
     tables,
     targets,
     verdict,
@@ -56,6 +60,8 @@ class Answer:
     speedups: tuple[speedup.RowSpeedup, ...]  # in longer plain training
     sooner: tuple[sooner.Sooner, ...]  # after which of its steps a row had base's last loss
     statements: tuple[paper_t5.Statement, ...]  # the paper's, of a study that pretrains
+    by_metric: tuple[by_metric.Entry, ...]  # where the columns are tasks
+    notes: tuple[str, ...]  # what its rows, and the paper's tables beside it, cannot show
     costs: tuple[tuple[str, str, Cost], ...]  # arm, phase
     equal: tuple[series.Equal, ...]
     reached: tuple[targets.Reached, ...]
@@ -70,7 +76,8 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
     """`runs`: where the attempts' folders lie, for what their translations say."""
     frame = frames.read(ledger, study)
     looked_at = series.closely(frame)
-    heard = frames.curves(ledger, {t.name: t for t in [*looked_at, *hypergradients.audited(frame)]}.values())
+    also = [*hypergradients.audited(frame), *prepared.trials(frame)]
+    heard = frames.curves(ledger, {t.name: t for t in [*looked_at, *also]}.values())
     sped = speedup.speedups(frame)
     metrics = dict.fromkeys(tables.metrics(frame))
     made = tuple(tables.table(frame, metric=metric, speedups=sped) for metric in metrics)
@@ -92,6 +99,8 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
         speedups=sped,
         sooner=reached,
         statements=stated,
+        by_metric=by_metric.entries(frame),
+        notes=notes(frame),
         costs=tuple(_costs(frame, heard, slots=slots)),
         equal=tuple(series.equal_budgets(frame, slots=slots)),
         reached=tuple(targets.reached(frame)),
@@ -112,6 +121,11 @@ def conclude(
     return judged, head, explain.explain(frame, judged, head)
 
 
+def notes(frame: Frame) -> tuple[str, ...]:
+    """What cannot be concluded from a study of tasks, or of pretraining for them."""
+    return (*prepared.remarks(frame), *paper_tasks.remarks(frame))
+
+
 def _sooner(frame: Frame, heard: Mapping[str, Curves]) -> tuple[sooner.Sooner, ...]:
     """Nothing before the end: it compares rows."""
     return sooner.sooner(frame, heard) if frame.finished and not frame.failure else ()
@@ -122,7 +136,8 @@ def _deviations(
 ) -> tuple[paper.Deviation, ...]:
     if made.paper is None and not stated:
         return ()
-    setup = paper_t5.SETUP if stated else paper.TRANSLATION
+    of_tasks = paper_tasks.beside(frame, made.metric) is not None
+    setup = paper_t5.SETUP if stated else paper_tasks.SETUP if of_tasks else paper.TRANSLATION
     seeds = tables.fewest_seeds(made.rows)
     return tuple(paper.deviations(frame, metric=made.metric, seeds=seeds, setup=setup))
 
@@ -193,7 +208,8 @@ def verdict_of(ledger: Ledger, study: str) -> tuple[Frame, dict[str, Any]]:
     """What is concluded, as scripts get it."""
     frame = frames.read(ledger, study)
     reached = _sooner(frame, frames.curves(ledger, sooner.needed(frame)))
-    told = conclusion_dict(*conclude(frame), reached, paper_t5.statements(frame, reached))
+    stated = paper_t5.statements(frame, reached)
+    told = conclusion_dict(*conclude(frame), reached, stated, notes(frame))
     return frame, told
 
 
@@ -208,6 +224,7 @@ def conclusion_dict(
     explained: explain.Explanation,
     reached: Sequence[sooner.Sooner] = (),
     stated: Sequence[paper_t5.Statement] = (),
+    said: Sequence[str] = (),
 ) -> dict[str, Any]:
     return {
         "headline": asdict(head),
@@ -216,13 +233,14 @@ def conclusion_dict(
         "sooner": [each.to_dict() for each in reached],
         "statements": [asdict(each) for each in stated],
         "contradictions": list(paper_t5.CONTRADICTIONS) if stated else [],
+        "notes": list(said),
     }
 
 
 def concluded_dict(answer: Answer) -> dict[str, Any]:
     """The same of a whole answer."""
     parts = (answer.verdict, answer.headline, answer.explanation)
-    return conclusion_dict(*parts, answer.sooner, answer.statements)
+    return conclusion_dict(*parts, answer.sooner, answer.statements, answer.notes)
 
 
 def table_dict(made: tables.Table, *, values: bool = False) -> dict[str, Any]:
@@ -231,9 +249,11 @@ def table_dict(made: tables.Table, *, values: bool = False) -> dict[str, Any]:
         "metric": made.metric,
         "lower_is_better": made.lower_is_better,
         "columns": list(made.columns),
-        "cells": [dict(cell) for cell in tables.to_dicts(made, values=values)],
+        "cells": [dict(cell) for cell in table_values.to_dicts(made, values=values)],
         "paper": made.paper,
         "speedup_in": made.speedup_in,
+        "averaged": made.averaged,
+        "paper_best": made.paper_best,
         "notes": list(made.notes),
     }
 
@@ -249,6 +269,7 @@ def answer_dict(answer: Answer, *, values: bool = False) -> dict[str, Any]:
         "matrix": None if answer.matrix is None else matrix.to_dict(answer.matrix),
         "audit": None if answer.audit is None else asdict(answer.audit),
         "contrasts": [asdict(each) for _, _, of in answer.contrasts for each in of],
+        "by_metric": [asdict(each) for each in answer.by_metric],
         "worth": [asdict(each) for each in answer.worth],
         "costs": [{"arm": arm, "phase": phase, **asdict(cost)} for arm, phase, cost in answer.costs],
         "equal_budgets": [asdict(each) for each in answer.equal],

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dashboards.evidence import contrasts, over_training, series, speedup
+from dashboards.evidence import average, over_training, prepared, series, speedup
 from dashboards.evidence.contrasts import Contrast
 from dashboards.evidence.frames import Curve, Curves, Frame
 from dashboards.evidence.headline import sides_of
@@ -159,6 +159,14 @@ def _over_training(
         f"The dotted line is at base's last value.{papers}",
         tuple(panels.over_training(of, column, metric, inks, looks) for column, of in by_column.items()),
     )
+    before = prepared.over_training(frame, heard)
+    yield Figure(
+        "pretraining",
+        "Dev loss over pretraining",
+        "Of the runs that others begin with: each arm's mean over the seeds that all of them have. The "
+        "dotted line is at the last value of the first arm.",
+        (panels.over_training(before, "", prepared.LOSS, inks, panels.looks([before], inks)),),
+    )
     rows = over_training.repeats(frame)
     yield Figure(
         "repeats",
@@ -188,8 +196,7 @@ def _first_screen(
 ) -> Iterator[Figure]:
     claim, sides = frame.spec.claim, sides_of(frame)
     if claim is not None and sides and sides[0].values:
-        ours, theirs = (frame.spec.arm(name) for name in (claim.challenger, claim.incumbent))
-        seen = contrasts.contrast(frame, ours, theirs, metric=claim.metric) if seen is None else seen
+        seen = average.of_claim(frame, claim) if seen is None else seen
         lower = frame.lower_is_better(claim.metric)
         yield Figure(
             "pairs",
@@ -199,7 +206,8 @@ def _first_screen(
         )
     found = tradeoff(frame, speedups)
     name, column = metric_name(found.metric), column_name(found.column)
-    where = f", tuning {column}" if column else ""
+    tuned = column and column != average.AVERAGE
+    where = f", tuning {column}" if tuned else f", {column}" if column else ""
     yield Figure("tradeoff", f"Cost against {name}{where}", "", (panels.tradeoff(found, inks),))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dashboards.evidence import csv_tables, latex, matrix, tables
+from dashboards.evidence import csv_tables, latex, matrix, table_forms, tables
 from dashboards.report import pages
 from dashboards.report.answer import Answer, answer_dict
 from orchestrator.study.canonical import canonical
@@ -32,7 +32,7 @@ def write(answer: Answer, folder: Path) -> Path:
 def table_texts(made: Sequence[tables.Table]) -> dict[str, str]:
     """By the name of its file; of the first one also every number."""
     return {
-        "table.md": "\n".join(map(tables.to_markdown, made)),
+        "table.md": "\n".join(map(table_forms.to_markdown, made)),
         "table.tex": "\n".join(map(latex.to_latex, made)),
         "table.csv": csv_tables.to_csv(made[0]),
     }

@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from dashboards.evidence import (
     attribution,
+    average,
+    by_metric,
     cells,
     contrasts,
     hypergradients,
     matrix,
     paper_t5,
+    table_forms,
     tables,
+    tasks,
     verdict,
 )
 from dashboards.evidence.frames import Choice, Frame
@@ -145,7 +149,8 @@ def shared(answer: Answer) -> dict[str, Any]:
         "best_in": screens.best_in,
         "not_needed": screens.NOT_NEEDED,
         "first_screen": figures.FIRST_SCREEN,
-        "table_forms": tables,
+        "table_forms": table_forms,
+        "metric_forms": by_metric,
         "equal": list(spent.equal_rows(answer)),
         "targets": spent.target_table(answer),
         "repeated": answer.frame.replicated,
@@ -213,7 +218,11 @@ def _range(parameter: Parameter) -> str:
 
 def rules() -> list[str]:
     """The rules of the verdict, a paragraph each."""
-    return [rule for module in (verdict, cells, contrasts, attribution) for rule in _rules(module.__doc__)]
+    return [
+        rule
+        for module in (verdict, average, tasks, cells, contrasts, attribution)
+        for rule in _rules(module.__doc__)
+    ]
 
 
 def _rules(text: str | None) -> list[str]:

@@ -108,7 +108,8 @@ def _line(answer: Answer) -> str:
         return answer.explanation.why
     fresh = f"{head.n} {'fresh ' if head.unit == 'seed' else ''}{head.unit}{'s' if head.n != 1 else ''}"
     cost = "" if judged.cost_ratio is None else f", at {judged.cost_ratio:.2f}× the cost"
-    return f"{metric_name(head.metric)} {_number(means[0])} against {_number(means[1])} on {fresh}{cost}."
+    what = metric_name(head.metric) if judged.average is None else f"Average {metric_name(head.metric)}"
+    return f"{what} {_number(means[0])} against {_number(means[1])} on {fresh}{cost}."
 
 
 def _number(value: float) -> str:
@@ -131,7 +132,8 @@ def _tables(answer: Answer) -> Iterator[Table]:
     if head.outcome == "failed":
         return
     for made in answer.tables:
-        columns = sorted(made.columns, key=lambda column: column != head.column)
+        # An average keeps its place, the last.
+        columns = sorted(made.columns, key=lambda column: column != head.column and not made.averaged)
         rows = tuple(
             replace(row, cells=tuple(sorted(row.cells, key=lambda cell: columns.index(cell.column))))
             for row in made.rows

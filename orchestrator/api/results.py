@@ -19,8 +19,8 @@ from dashboards.evidence import (
     latex,
     paper_t5,
     series,
+    table_forms,
 )
-from dashboards.evidence import tables as drawn
 from dashboards.evidence import verdict as judging
 from dashboards.report import figures as ink
 from dashboards.report import pages
@@ -116,6 +116,7 @@ class Verdict(BaseModel):
         default=[], description="What the paper states of pretraining, beside what this study found."
     )
     contradictions: list[str] = Field(default=[], description="Where the paper says two things of one.")
+    notes: list[str] = Field(default=[], description="What its rows and the paper's tables cannot show.")
 
 
 class Table(BaseModel):
@@ -124,6 +125,8 @@ class Table(BaseModel):
     columns: list[str]
     cells: list[dict[str, JsonValue]]
     paper: str | None = Field(description="The paper's table that is shown for comparison.")
+    averaged: bool = Field(default=False, description="Whether the last column is the mean of the others.")
+    paper_best: str | None = Field(default=None, description="The paper's table of the best of its runs.")
     notes: list[str]
 
 
@@ -212,7 +215,7 @@ def get_study_table(
         }
         return JSONResponse(finite(told_of))
     write, kind = {
-        "md": (drawn.to_markdown, "text/markdown"),
+        "md": (table_forms.to_markdown, "text/markdown"),
         "csv": (csv_tables.to_csv, "text/csv"),
         "latex": (latex.to_latex, "text/x-tex"),
     }[form]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,7 @@ MOST_REMARKS = 3
 SIGNS = {"supported": ("✓", "green"), "refuted": ("✗", "red"), "failed": ("✗", "red")}
 OTHER = ("•", "yellow")
 LARGER = {"smoke": "quick", "quick": "laptop"}
-BESIDE = ("sooner", "statements", "contradictions")  # an older service tells none of them
+BESIDE = ("sooner", "statements", "contradictions", "notes")  # an older service tells none of them
 NOTHING: dict[str, Any] = {
     "headline": None, "explanation": None, "verdict": None, "table": None, "report": None,
 }  # fmt: skip
@@ -101,8 +101,10 @@ def headline_lines(head: Mapping[str, Any]) -> Iterator[str]:
     if not head["sides"] or not head["n"]:
         return
     from dashboards.evidence.tables import metric_name
+    from orchestrator.study.spec import AVERAGE
 
-    metric, n, unit = metric_name(head["metric"]), head["n"], head["unit"]
+    mean = f"{AVERAGE} " if head["column"] == AVERAGE else ""
+    metric, n, unit = f"{mean}{metric_name(head['metric'])}", head["n"], head["unit"]
     fresh = f"{metric}, {n} {'fresh ' if unit == 'seed' else ''}{unit}{'s' if n != 1 else ''}"
     values = "   ".join(f"{side['label']} {side['mean']:.3g}" for side in head["sides"])
     rows = [
@@ -171,6 +173,9 @@ def _is_preset(name: str) -> bool:
 def _show_table(made: Table, head: Mapping[str, Any]) -> None:
     from dashboards.evidence.tables import best_in, column_name, metric_name
 
+    if made.averaged:
+        _show_average(made, head)
+        return
     columns = sorted(made.columns, key=lambda column: column != head["column"])
     shown = _rows_shown(made, head)
     papers = made.paper is not None and any(row.cells[0].paper is not None for row in shown)
@@ -198,6 +203,27 @@ def _show_table(made: Table, head: Mapping[str, Any]) -> None:
             value = grid[i - 1][3]
             text = text.replace(value, click.style(value, bold=True), 1)
         click.echo(text)
+    _tell_notes(made, shown)
+
+
+def _show_average(made: Table, head: Mapping[str, Any]) -> None:
+    """A line for each column, with the average last: there may be many."""
+    from dashboards.evidence.tables import column_name, metric_name
+
+    shown = _rows_shown(made, head)
+    header = (metric_name(made.metric), *(row.name for row in shown))
+    grid = [
+        [column_name(column), *(short_cell(row.cells[i], made.decimals) for row in shown)]
+        for i, column in enumerate(made.columns)
+    ]
+    width = (terminal_width() or WIDTH) - len(INDENT)
+    spare = [row.name for row in shown if row.phase == "control"][::-1]
+    for line in table(header, grid, right=set(header[1:]), width=width, spare=spare):
+        click.echo(clean(f"{INDENT}{line}"))
+    _tell_notes(made, shown)
+
+
+def _tell_notes(made: Table, shown: Sequence[Row]) -> None:
     hidden = len(made.rows) - len(shown)
     few = any(0 < cell.n < 3 for row in shown for cell in row.cells)
     notes = (
@@ -260,13 +286,15 @@ def _papers(row: Row, column: str) -> str:
 
 # -- the whole verdict -----------------------------------------------------------------------------------
 def table_lines(made: Table) -> Iterator[str]:
-    from dashboards.evidence import tables
+    from dashboards.evidence import table_forms, tables
 
-    header = tables.header(made)
-    theirs = tuple(name for name in header if name.startswith("paper "))
-    yield tables.title(made)
-    yield from table(header, tables.grid(made), right=set(header[1:]), spare=theirs, width=terminal_width())
-    yield from made.notes
+    for i, each in enumerate(tables.in_full(made)):
+        header, grid = table_forms.header(each), table_forms.grid(each)
+        theirs = tuple(name for name in header if name.startswith("paper "))
+        yield from ([""] if i else [])
+        yield table_forms.title(each)
+        yield from table(header, grid, right=set(header[1:]), spare=theirs, width=terminal_width())
+        yield from each.notes
 
 
 def tell_verdict(told: Mapping[str, Any], study: str, status: str, *, verbose: bool = False) -> None:
@@ -298,6 +326,7 @@ def beside_lines(told: Mapping[str, Any]) -> Iterator[str]:
     last loss."""
     for each in told["statements"]:
         yield f"Paper, {each['where']}: {each['paper']} Here: {each['ours']} {each['judgement']}"
+    yield from told["notes"]
     if told["statements"]:
         yield from (f"Note on the paper: {each}" for each in told["contradictions"])
         return
@@ -320,12 +349,14 @@ def detail_lines(judged: Mapping[str, Any], *, gain: bool) -> Iterator[str]:
         yield from (f"In {cell['column']}: {cell['sentence']}" for cell in judged["cells"])
     if judged["condition"]:
         yield judged["condition"]
-    if not gain and (judged["controls"] or judged["controls_not_run"]):
+    if not gain and not judged.get("average") and (judged["controls"] or judged["controls_not_run"]):
         yield NOT_NEEDED
         return
     for control in judged["controls"]:
         yield f"Control ({control['says']}): {control['sentence']}"
     if judged["controls_not_run"]:
         yield f"Controls not run: {', '.join(judged['controls_not_run'])}."
+    if judged.get("average"):  # the table has them, and how many are better is told
+        return
     for column in judged["columns"][1:]:
         yield f"In {column['column']}: {column['sentence']}"

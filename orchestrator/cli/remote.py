@@ -170,10 +170,10 @@ class RemoteSite:
 
     # -- what was found ------------------------------------------------------------------------------
     def table(self, study: StudyRow, *, metric: str | None) -> Table:
-        from dashboards.evidence import tables
+        from dashboards.evidence import table_values
 
         told = self.client.table(study.study_id, metric=metric)
-        return tables.from_dict(told["study"], told["table"])
+        return table_values.from_dict(told["study"], told["table"])
 
     def verdict(self, study: StudyRow) -> Json:
         return conclusion_of(self.client.verdict(study.study_id))
@@ -186,12 +186,12 @@ class RemoteSite:
         )
 
     def report(self, study: StudyRow, folder: Path, *, slots: int | None) -> Conclusion:
-        from dashboards.evidence import csv_tables, matrix, tables
+        from dashboards.evidence import csv_tables, matrix, table_values
         from dashboards.report import files
         from dashboards.report.answer import table_dict
 
         answer = self.client.report(study.study_id, form="json", slots=slots)
-        made = [tables.from_dict(study.name, told) for told in answer["tables"]]
+        made = [table_values.from_dict(study.name, told) for told in answer["tables"]]
         texts = {
             files.MARKDOWN: self.client.report(study.study_id, form="md", slots=slots),
             **files.table_texts(made),

@@ -77,7 +77,7 @@ def verdict_(name: str, as_json: bool, verbose: bool, server: str | None) -> int
 @server_option
 def table_(name: str, form: str, metric: str | None, as_json: bool, server: str | None) -> int:
     """Print the results in the layout of the paper's table, next to the paper's numbers."""
-    from dashboards.evidence import csv_tables, latex, tables
+    from dashboards.evidence import csv_tables, latex, table_forms
     from dashboards.report.answer import table_dict
 
     with opened(server) as site:
@@ -91,6 +91,8 @@ def table_(name: str, form: str, metric: str | None, as_json: bool, server: str 
     elif form == "text":
         say(*table_lines(made))
     else:
-        written = {"md": tables.to_markdown, "latex": latex.to_latex, "csv": csv_tables.to_csv}[form](made)
+        written = {"md": table_forms.to_markdown, "latex": latex.to_latex, "csv": csv_tables.to_csv}[form](
+            made
+        )
         click.echo(written, nl=False)
     return DONE

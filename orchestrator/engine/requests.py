@@ -181,11 +181,15 @@ def closed(spec: StudySpec, name: str, *, begun: Callable[[str], bool]) -> str:
 
 def more_seeds(spec: StudySpec, count: int, arm: str | None = None) -> dict[str, int]:
     """How many more trials each arm gets, for so many more fresh seeds in the confirmations of both sides of
-    the claim, or of one arm."""
+    the claim, in all columns of one about their average, or of one arm. The runs that theirs begin with, by
+    number, come with them."""
     if arm is not None:
         sides = [arm]
     elif spec.claim is not None:
         sides = [spec.claim.challenger, spec.claim.incumbent]
+        if spec.claim.average:
+            pairs = spec.cells(*map(spec.arm, sides)).values()
+            sides = [arm.name for pair in pairs for arm in pair]
     else:
         raise BadSpec(f"{spec.name} registered no claim. Name the arm whose choice is to run on more seeds.")
     found: dict[str, int] = {}
@@ -199,6 +203,8 @@ def more_seeds(spec: StudySpec, count: int, arm: str | None = None) -> dict[str,
                 f"No arm of {spec.name} runs what {name} chose on fresh seeds. Create one that does."
             )
         found |= dict.fromkeys((each.name for each in there), count)
+        begun = (each.after.arm for each in there if each.after and spec.starts_by_number(each))
+        found |= {source: count for source in begun if spec.arm(source).trials > 1}
     return found
 
 

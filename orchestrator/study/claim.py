@@ -31,6 +31,23 @@ class Claim(Spec):
     time_margin: Annotated[float | None, LATER] = None  # a share of the training time: 0.03 is 3%
     # In so many of the columns in which the rows of both arms stand; None: these two arms alone
     at_least: Annotated[int | None, LATER] = None
+    # About the mean over all columns in which the rows of both arms stand, seed by seed
+    average: Annotated[bool, LATER] = False
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> Self:
+        if self.average and self.at_least is not None:
+            raise ValueError(
+                f"claim.average is true and claim.at_least is {self.at_least}. Allowed is one of them: a "
+                f"claim is about the mean over columns or about how many of them. Leave one out."
+            )
+        if self.average and self.kind == "non-inferiority":
+            raise ValueError(
+                "claim.average is true and claim.kind is 'non-inferiority'. A margin in time is of one "
+                "column, not of a mean over several. Allowed is kind 'superiority': make it that, or leave "
+                "claim.average out."
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_its_margin(self) -> Self:
@@ -61,6 +78,8 @@ class Claim(Spec):
             said = f"{self.challenger} is not worse than {self.incumbent} by more than " + (
                 f"{self.time_margin * 100:g}% of the training time"
             )
+        if self.average:
+            return f"{said}, in the mean over their columns"
         return said if self.at_least is None else f"{said}, in at least {self.at_least} of their columns"
 
     def objection(self, columns: int, *, goal: Goal | None) -> str:
@@ -70,6 +89,12 @@ class Claim(Spec):
                 f"claim.kind is 'non-inferiority' and its metric {self.metric[:60]!r} is to be high. Time "
                 f"translates into a ratio of losses, not into a difference of scores. Allowed is a metric "
                 f"that is to be low: name one, or make the kind 'superiority'."
+            )
+        if self.average and columns < 2:
+            return (
+                f"claim.average is true, and the rows of {self.challenger!r} and {self.incumbent!r} stand "
+                f"together in {columns} column. An average is of 2 columns or more. Give both rows arms in "
+                f"another column, or leave claim.average out."
             )
         if self.at_least is None or 1 <= self.at_least <= columns >= 2:
             return ""

@@ -83,6 +83,7 @@ class ClaimPlan:
     effect: float | None  # in paired standard deviations: what these pairs see with 80% power
     needed: dict[str, int | None]  # by effect: pairs for that power; None: over 1,000
     sentence: str
+    average: bool = False  # whether it is about the mean over those columns
 
 
 @dataclass(frozen=True)

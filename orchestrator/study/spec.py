@@ -36,6 +36,7 @@ from orchestrator.study.strict import Spec as Spec
 Phase = Literal["search", "confirm", "control", "prepare"]
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,79}")
+AVERAGE = "average"  # the column of a table that has the means over the others
 MOST_TRIALS = 1_000_000  # of an arm in one replicate
 FRESH_PER_REPLICATE = 1000  # fresh seeds that one replicate may use
 FALLING = frozenset({"loss", "error", "perplexity", "ppl", "nll", "mse", "rmse", "mae", "wer", "cer"})
@@ -303,6 +304,11 @@ class StudySpec(Spec):
                     )
             self._one_goal(self.claim)
             sides = self.cells(self.arm(self.claim.challenger), self.arm(self.claim.incumbent))
+            if self.claim.average and AVERAGE in self.columns():
+                raise ValueError(
+                    f"claim.average is true and a column is named {AVERAGE!r}, as the table's column of "
+                    f"means is. Call the column otherwise."
+                )
             if objection := self.claim.objection(len(sides), goal=self.goal_of(self.claim.metric)):
                 raise ValueError(objection)
         return self

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.dashboards.evidence import rules_of_pretraining
+from tests.dashboards.evidence import rules_of_pretraining, rules_of_tasks
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "report.md").read_text()
@@ -103,7 +103,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
         f"{CELLS}::test_a_column_without_pairs_counts_neither_way",
     ),
     "costs are summed over the columns": (f"{CELLS}::test_cost_is_summed_over_the_columns",),
-    "8. Otherwise **undecided**.": (
+    "9. Otherwise **undecided**.": (
         f"{VERDICT}::test_a_small_difference_is_undecided_and_says_how_many_seeds_would_decide_it",
         f"{CELLS}::test_what_is_neither_within_nor_beyond_is_undecided_with_the_pairs_still_needed",
     ),
@@ -378,6 +378,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
         f"{CAUTIONS}::test_a_grid_that_is_followed_chooses_in_each_replicate_as_its_followers_do",
     ),
     **rules_of_pretraining.RULES,
+    **rules_of_tasks.RULES,
 }
 # Begin what is no rule: what the report does not say, and the way back to the index.
 NO_RULES = ("What the report cannot say", "Up: ")

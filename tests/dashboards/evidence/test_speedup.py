@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dashboards.evidence import csv_tables, frames, latex, tables
+from dashboards.evidence import csv_tables, frames, latex, table_forms, table_values, tables
 from dashboards.evidence.speedup import RowSpeedup, Speedup, from_dict, plain_runs, speedup, speedups
 from dashboards.evidence.stats import Interval, sign_flip_p
 from dashboards.report import answer as report
@@ -279,8 +279,8 @@ def test_longer_plain_training_is_known_by_its_words_where_the_spec_does_not_sta
 # -- where it is shown -----------------------------------------------------------------------------------
 def test_the_table_has_a_column_of_it_in_every_form() -> None:
     made = tables.table(frame())
-    assert tables.header(made) == ["", "time", "# runs", "α", "S", *tables.header(made)[5:]]
-    texts = {line[0]: line[4] for line in tables.grid(made)}
+    assert table_forms.header(made) == ["", "time", "# runs", "α", "S", *table_forms.header(made)[5:]]
+    texts = {line[0]: line[4] for line in table_forms.grid(made)}
     guided = by_row()["guided"].of_run.words
     assert guided.startswith("0.6 (")
     assert texts["guided"] == guided
@@ -294,19 +294,19 @@ def test_the_table_has_a_column_of_it_in_every_form() -> None:
     assert lines["base"]["speedup"] == ""
     beyond = tables.table(frame(**{"confirm-guided": as_good_as(1.9)}))
     assert r" & $>$ 1.7 " in latex.to_latex(beyond)
-    assert r"| \> 1.7 |" in tables.to_markdown(beyond)
+    assert r"| \> 1.7 |" in table_forms.to_markdown(beyond)
 
 
 def test_a_table_without_plain_runs_of_several_lengths_has_no_such_column() -> None:
     made = tables.table(frame(**{f"longer-{steps}": [] for steps in LONGER}))
-    assert "S" not in tables.header(made)
+    assert "S" not in table_forms.header(made)
     assert not any(note.startswith("S:") for note in made.notes)
 
 
 def test_of_several_columns_that_of_the_claim_is_shown() -> None:
     other = {"name": "guided-2", "method": "fixed", "row": "guided", "column": "beta1"}
     made = tables.table(frame(spec(arms=[*arms(), other])))
-    assert tables.header(made)[:6] == ["", "time", "# runs", "α", "β1", "S, α"]
+    assert table_forms.header(made)[:6] == ["", "time", "# runs", "α", "β1", "S, α"]
 
 
 def test_a_script_gets_it_with_each_cell_and_makes_the_table_again_of_it() -> None:
@@ -316,11 +316,11 @@ def test_a_script_gets_it_with_each_cell_and_makes_the_table_again_of_it() -> No
     assert cell["speedup"].keys() >= {"value", "low", "high", "side", "n", "cost", "with_search"}
     assert cell["speedup"]["with_search"]["value"] == pytest.approx(1.2 / 8)
     assert from_dict("guided", "alpha", cell["speedup"]) == by_row()["guided"]
-    assert tables.from_dict(made.study, told) == made
+    assert table_values.from_dict(made.study, told) == made
     for each in (told, *told["cells"]):  # an older service knows of none
         each.pop("speedup_in", None)
         each.pop("speedup", None)
-    assert "S" not in tables.header(tables.from_dict(made.study, told))
+    assert "S" not in table_forms.header(table_values.from_dict(made.study, told))
 
 
 def test_the_report_tells_of_a_run_and_of_its_search() -> None:

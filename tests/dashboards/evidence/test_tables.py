@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import scipy.stats
 
-from dashboards.evidence import csv_tables, frames, latex, paper, tables
+from dashboards.evidence import csv_tables, frames, latex, paper, table_forms, table_values, tables
 from dashboards.report.answer import table_dict
 from orchestrator.ground.errors import ServiceLost
 from orchestrator.ledger.records import StudyState, TrialState
@@ -48,7 +48,7 @@ def test_a_row_shows_what_it_took_and_what_its_choice_reached() -> None:
 
 def test_marks_say_where_a_number_comes_from() -> None:
     table = made(**{"confirm-base": []})
-    text = tables.to_markdown(table)
+    text = table_forms.to_markdown(table)
     assert "| base | 1 h | 1 | 1.000\\* |" in text
     assert "0.710 †1" in text
     assert "\\* The best search run, not run again on fresh seeds" in text
@@ -64,8 +64,8 @@ def test_a_study_of_table_2_has_its_rows_columns_and_numbers() -> None:
     later = ["plain, β1 = .8", "plain ×1.3"]
     names = [*searched, *ways, *controls, *later, "+ BO over schedule parameters"]
     assert [row.name for row in table.rows] == names
-    assert tables.header(table)[:6] == ["", "time", "# runs", "α", "β1", "α+β1"]
-    theirs = [tables.paper_texts(row) for row in table.rows]
+    assert table_forms.header(table)[:6] == ["", "time", "# runs", "α", "β1", "α+β1"]
+    theirs = [table_forms.paper_texts(row) for row in table.rows]
     assert theirs == [
         ["7.1 h", "1", "38.6", "38.6", "38.6"],
         ["708 h", "100", "39.4", "39.4", "39.5"],
@@ -304,7 +304,7 @@ def test_a_table_is_made_again_of_its_values_and_of_no_text() -> None:
     told = json.loads(json.dumps(table_dict(table, values=True)))
     for cell in told["cells"]:
         del cell["runs"]
-    assert tables.from_dict(table.study, told) == table
+    assert table_values.from_dict(table.study, told) == table
 
 
 def test_what_people_and_scripts_get_of_a_table_keeps_its_runs_as_text() -> None:
@@ -315,4 +315,4 @@ def test_what_people_and_scripts_get_of_a_table_keeps_its_runs_as_text() -> None
 
 def test_a_table_of_an_older_service_is_refused_in_a_sentence() -> None:
     with pytest.raises(ServiceLost, match="lack runs_low and runs_high: it runs an older release of orch"):
-        tables.from_dict("synthetic", table_dict(ranging()))
+        table_values.from_dict("synthetic", table_dict(ranging()))

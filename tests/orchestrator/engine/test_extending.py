@@ -133,3 +133,30 @@ def test_what_a_guided_run_learned_is_taken_of_the_runs_that_were_there(tmp_path
 def test_the_preset_of_the_first_study_takes_more_seeds() -> None:
     spec = catalog.get("bo-vs-guided", "quick")
     assert more_seeds(spec, 5) == {"confirm-guided-alpha+beta1": 5, "confirm-bo-alpha+beta1": 5}
+
+
+def prepared_and_averaged() -> list[dict[str, Any]]:
+    """Two pretrainings, and in two columns a row that starts from each, run by run."""
+    fresh = {"method": "fixed", "trials": 2, "fresh_seeds": True}
+    arms: list[dict[str, Any]] = [
+        {"name": f"pretrain-{row}", **fresh, "phase": "prepare"} for row in ("plain", "guided")
+    ]
+    for column in ("a", "b"):
+        for row in ("plain", "guided"):
+            after = {"arm": f"pretrain-{row}", "take": "checkpoint"}
+            arms.append({"name": f"{row}-{column}", "row": row, "column": column, "after": after, **fresh})
+    return arms
+
+
+def test_seeds_for_an_average_come_to_all_columns_and_to_what_their_runs_begin_with(tmp_path: Path) -> None:
+    claim = {"text": "x", "challenger": "guided-a", "incumbent": "plain-a", "average": True}
+    place = ended(tmp_path, arms=prepared_and_averaged(), claim=claim)
+    more = more_seeds(spec_of(place), 1)
+    assert more == dict.fromkeys([arm["name"] for arm in prepared_and_averaged()], 1)
+    assert extended(place, more) == ""
+    for arm in more:
+        runs = place.store.trials("s1", arm=arm)
+        assert [(t.config["seed"], str(t.state)) for t in runs] == [
+            (1000, "completed"), (1001, "completed"), (1002, "completed"),
+        ]  # fmt: skip
+    invariants.check(place.store, "s1")

@@ -141,7 +141,7 @@ SENTENCES = [
     (
         study(claim={"text": "", "challenger": "bo", "incumbent": "base", "prize": 1}),
         "Unknown key 'prize' in claim. Allowed: text, challenger, incumbent, metric, goal, cost_ratio, cost, "
-        "kind, time_margin, at_least.",
+        "kind, time_margin, at_least, average.",
     ),
     (
         study(arms=[{"name": "a", "method": "gpp"}]),

@@ -1,0 +1,103 @@
+"""What do runs show that others begin with? Their loss over training, where it is of the same targets.
+
+Objectives that corrupt text in other ways, and stacks of other shapes, have the model predict other targets:
+their losses cannot be compared, so they are in no figure together, and rows are ranked by what is made of
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from statistics import fmean
+from typing import Any
+
+from dashboards.evidence import tables
+from dashboards.evidence.frames import Curve, Curves, Frame, Trial
+from dashboards.evidence.over_training import Column
+from dashboards.evidence.series import line
+from dashboards.evidence.sooner import FEWEST
+from orchestrator.ledger.records import TrialState
+from orchestrator.study.spec import Arm, StudySpec
+from trainer.config.paths import value_at
+
+LOSS = "dev_loss"
+OBJECTIVE, STACKS = "objective.name", "model.stacks"
+TITLE = "pretraining"
+
+
+def arms(spec: StudySpec) -> list[Arm]:
+    return [arm for arm in spec.arms if arm.phase == "prepare"]
+
+
+def _stated(spec: StudySpec, arm: Arm, path: str) -> Any:
+    own = value_at(arm.config, path)
+    return value_at(spec.base, path) if own is None else own
+
+
+def differ_in(spec: StudySpec) -> tuple[str, ...]:
+    """In what the arms that prepare have different targets: their objectives, their stacks."""
+    words = {OBJECTIVE: "objectives", STACKS: "stacks"}
+    return tuple(
+        said for path, said in words.items() if len({str(_stated(spec, a, path)) for a in arms(spec)}) > 1
+    )
+
+
+def remarks(frame: Frame) -> tuple[str, ...]:
+    """That their losses cannot be compared, where that is so, and how rows are ranked instead."""
+    differ = differ_in(frame.spec)
+    if not differ:
+        return ()
+    metric = frame.spec.objective.metric
+    by = tables.metric_name(metric)
+    said = (
+        f"Rows are ranked by {by}: they pretrain with different {' and '.join(differ)}, and losses of "
+        f"different targets cannot be compared."
+    )
+    made = tables.table(frame, metric=metric, speedups=())
+    best = {row.name: row.cells[-1] for row in made.rows if row.cells[-1].source == "confirmed"}
+    if len(best) < 2 or not (made.averaged or len(made.columns) == 1):
+        return (said,)
+    sign = 1 if made.lower_is_better else -1
+    ranked = sorted(best.items(), key=lambda item: sign * (item[1].value or 0.0))
+    words = ", ".join(f"{name} {tables.number_text(c.value or 0.0, made.decimals)}" for name, c in ranked)
+    what = f"{made.columns[-1]} {by}" if made.averaged else by
+    return said, f"By {what}: {words}."
+
+
+def trials(frame: Frame) -> list[Trial]:
+    """Those whose curves are drawn."""
+    if differ_in(frame.spec):
+        return []
+    return [t for arm in arms(frame.spec) for t in frame.of(arm) if t.state is TrialState.COMPLETED]
+
+
+def over_training(frame: Frame, heard: Mapping[str, Curves]) -> Column:
+    """The dev loss of each arm in the mean over the seeds that all of them have. Nothing, where no run was
+    evaluated six times or more."""
+    curves: dict[str, dict[tuple[int, int], dict[int, float]]] = {}
+    shown = {trial.name for trial in trials(frame)}
+    for arm in arms(frame.spec):
+        of = {
+            (t.replicate, t.seed): dict(points)
+            for t in frame.of(arm)
+            if t.name in shown and (points := _points(heard, t))
+        }
+        if of:
+            curves[frame.row_of(arm)] = of
+    seeds = sorted(set.intersection(*(set(of) for of in curves.values()))) if curves else []
+    lines = []
+    for name, of in curves.items():
+        each = [of[seed] for seed in seeds]
+        steps = sorted(set.intersection(*map(set, each))) if each else []
+        points = tuple((step, fmean(run[step] for run in each)) for step in steps)
+        if points:
+            lines.append(replace(line(name, points), row=name))
+    if not any(len(each.x) >= FEWEST for each in lines):
+        return Column(())
+    first = lines[0]  # the spec's first arm that prepares: what others are compared with
+    return Column(tuple(lines), first.name, first.y[-1])
+
+
+def _points(heard: Mapping[str, Curves], trial: Trial) -> Curve:
+    return heard[trial.name].values.get(LOSS, ()) if trial.name in heard else ()
