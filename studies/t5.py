@@ -9,11 +9,11 @@ Expected  in the paper α+β1 has the higher average: GLUE 78.2 against 77.8, Su
 For each seed a T5 is pretrained twice: as base, and with α and β1 learned at one meta learning rate η̂. Each
 task is then learned from either, with Adafactor, as T5 was fine-tuned (C.4). Its run i begins with run i of
 the pretraining, so an interval holds the seeds of both. Beside them: guided fine-tuning of what base
-pretrained, and the tasks without pretraining. A column is a task. Those of quick are generated, and disjoint from the text
-pretrained on; those of paper are GLUE, SuperGLUE and SQuAD.
+pretrained, and the tasks without pretraining. A column is a task. Those of quick are generated, and disjoint
+from the text pretrained on; those of paper are GLUE, SuperGLUE and SQuAD.
 
-Without pretraining means a run of four steps at next to no learning rate: random weights, and the vocabulary of
-the others. The claim is about the average over the tasks. Six seeds, not the paper's five: of five pairs no
+Without pretraining means a run of four steps at next to no learning rate: random weights, and the vocabulary
+of the others. The claim is about the average over the tasks. Six seeds, not the paper's five: of five pairs no
 test can reach p < .05. η̂ has the reach 10: a constant, since a study reads no other study.
 """
 
