@@ -13,8 +13,8 @@ pretrained, and the tasks without pretraining. A column is a task. Those of quic
 from the text pretrained on; those of paper are GLUE, SuperGLUE and SQuAD.
 
 Without pretraining means a run of four steps at next to no learning rate: random weights, and the vocabulary
-of the others. The claim is about the average over the tasks. Six seeds, not the paper's five: of five pairs no
-test can reach p < .05. η̂ has the reach 10: a constant, since a study reads no other study.
+of the others. The claim is about the average over the tasks. Six seeds, not the paper's five: of five pairs
+no test can reach p < .05. η̂ has the reach 10: a constant, since a study reads no other study.
 """
 
 from __future__ import annotations

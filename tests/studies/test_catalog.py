@@ -13,7 +13,7 @@ from trainer.config import TrainConfig, papers_rate
 from trainer.config.paths import value_at
 
 OVER_CELLS = ("attribution", "estimators", "hypergradient-audit", "rivals")  # many arms or settings
-OF_CURVES = ("t5-pretraining", "t5-repeats")  # when was a loss reached? More evaluations
+OF_CURVES = ("t5-pretraining", "t5-repeats", "t5")  # when was a loss reached? More evaluations
 ALL = [(name, size) for name in catalog.names() for size in catalog.sizes(name)]
 
 
