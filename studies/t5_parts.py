@@ -174,7 +174,7 @@ def _base_of_text(steps: int, *, rate: float, warmup_steps: int, rows: int, **mo
 
 def _small_text(name: str, *, steps: int, step_s: float, model: Mapping[str, Any], **counts: Any) -> Size:
     """A size for two cores of a laptop. A run also loads and evaluates: `fixed_s`."""
-    fixed_s = 1.5
+    fixed_s = 2.5
     base = _base_of_text(
         steps,
         rate=TEXT_RATE,
@@ -182,6 +182,7 @@ def _small_text(name: str, *, steps: int, step_s: float, model: Mapping[str, Any
         rows=8,
         data={"source": "prose", "source_tokens": INPUTS},
         objective={"name": "random-spans"},
+        score={"dev_sentences": 256},
         model={"size": "t5-tiny", "dropout": 0.0, "attention_dropout": 0.0, **model},
     )
     return Size(
@@ -252,8 +253,8 @@ def text_sizes() -> dict[str, Size]:
     )
     quick = _small_text(
         "quick",
-        steps=480,
-        step_s=0.008,
+        steps=400,
+        step_s=0.0115,
         model={},
         bo_trials=10,
         startup_trials=3,
@@ -263,7 +264,7 @@ def text_sizes() -> dict[str, Size]:
     laptop = _small_text(
         "laptop",
         steps=1600,
-        step_s=0.008,
+        step_s=0.0115,
         model={},
         bo_trials=50,
         startup_trials=5,

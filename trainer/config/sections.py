@@ -191,7 +191,7 @@ class GuidanceConfig:
 class ScoreConfig:
     """Dev BLEU is of greedy translations. The test split is opened by a final run alone, with a beam."""
 
-    dev_sentences: int = number(200, at_least=0, below=10**6)  # the first of the split; 0: no BLEU
+    dev_sentences: int = number(200, at_least=0, below=10**6)  # the first of the split; see docs/config.md
     test: bool = False
     beam: int = number(4, at_least=1, below=129)
     length_penalty: float = number(0.6, at_least=0)

@@ -15,14 +15,20 @@ MOST_ROWS = 10_000  # of the dev split: more take minutes where summaries are co
 
 @dataclass(frozen=True)
 class Commonest:
-    target: str  # of train; the one that comes first where several are as common
+    target: str
     rows: int  # of the dev split
     scores: Mapping[str, float]  # percent by metric: the task's own, else accuracy
 
 
+def commonest_target(corpus: Corpus) -> str:
+    """Of train; the one that comes first where several are as common."""
+    [(target, _)] = Counter(target for _, target in in_order(corpus.train)).most_common(1)
+    return target
+
+
 def commonest(corpus: Corpus) -> Commonest:
     """Of a task; the first rows of its dev split are judged."""
-    [(target, _)] = Counter(target for _, target in in_order(corpus.train)).most_common(1)
+    target = commonest_target(corpus)
     select = corpus.select
     rows = [select[i] for i in range(min(len(select), MOST_ROWS))]
     if corpus.measure is None:

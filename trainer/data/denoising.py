@@ -170,10 +170,15 @@ def held_out(stream: Stream, denoiser: Denoiser, *, rows: int) -> Batch:
     return denoiser.rows(pieces[chosen], rng)[0]
 
 
-def whole(stream: Stream, denoiser: Denoiser, *, at_a_time: int, rows_divide_by: int = 1) -> Batch:
-    """A whole split, always with the same noise, in batches of one shape along a first axis. Rows of zeros
-    fill up the last batch."""
+def whole(
+    stream: Stream, denoiser: Denoiser, *, at_a_time: int, rows_divide_by: int = 1, most: int | None = None
+) -> Batch:
+    """A whole split, or its first pieces, always with the same noise, in batches of one shape along a first
+    axis. Rows of zeros fill up the last batch."""
     pieces = [pieces_of(stream, part, denoiser.lengths.raw) for part in range(count_parts(stream))]
+    if most is not None:
+        before = np.cumsum([0, *map(len, pieces)]).tolist()
+        pieces = [of[: max(0, most - first)] for of, first in zip(pieces, before, strict=False)]
     made_of = [
         denoiser.rows(some, np.random.default_rng([_FIXED, 1, part]))[0]
         for part, some in enumerate(pieces)

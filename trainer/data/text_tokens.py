@@ -49,22 +49,22 @@ class TextTokens:
         rows = denoising.rows_of(self.denoiser.lengths, **_sizes(config))
         return denoising.held_out(self.text.guide, self.denoiser, rows=rows)
 
-    def halves(self, config: TrainConfig) -> None:
-        """All of the select split is reported: none of it chooses."""
+    def halves(self, config: TrainConfig) -> tuple[np.ndarray, np.ndarray] | None:
+        """No piece of the select split chooses, and the first so many are reported; None: all are."""
+        most = config.score.dev_sentences
+        return (np.arange(0), np.arange(most)) if most else None
 
     def dev_batches(self, *, rows_divide_by: int = 1, only: np.ndarray | None = None) -> Batch:
-        """The whole select split, always with the same noise."""
-        assert only is None
-        return self._whole(self.text.select, rows_divide_by)
+        """The select split, or its first so many pieces, always with the same noise."""
+        return self._whole(self.text.select, rows_divide_by, most=None if only is None else len(only))
 
     def test_batches(self, why: str, *, rows_divide_by: int = 1) -> Batch:
         """Likewise the test split, which is opened."""
         return self._whole(self.text.test(why), rows_divide_by)
 
-    def _whole(self, stream: Any, rows_divide_by: int) -> Batch:
-        return denoising.whole(
-            stream, self.denoiser, at_a_time=EVALUATED_AT_A_TIME, rows_divide_by=rows_divide_by
-        )
+    def _whole(self, stream: Any, rows_divide_by: int, *, most: int | None = None) -> Batch:
+        shape = {"at_a_time": EVALUATED_AT_A_TIME, "rows_divide_by": rows_divide_by}
+        return denoising.whole(stream, self.denoiser, most=most, **shape)
 
 
 def _sizes(config: TrainConfig) -> dict[str, int]:

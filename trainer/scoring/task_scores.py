@@ -22,6 +22,7 @@ import jax
 from trainer.config import TrainConfig
 from trainer.config.benchmarks import PAPERS
 from trainer.config.choices import TASKS
+from trainer.data.commonest import commonest_target
 from trainer.data.contract import DataError, Pairs
 from trainer.data.tokens import Tokens, task_tokens
 from trainer.models import Settings, weights
@@ -32,10 +33,11 @@ from trainer.tasks.measures import Measured
 
 DEFAULT = ("accuracy",)  # where neither the config nor the task's own file names a metric
 SCORE = "score"  # the mean of all metrics
+COMMONEST = "commonest"  # the score of always saying the commonest target of train, of the same rows
 CHOOSING = "choosing_score"  # where the best evaluation is looked for: the score of the rows that choose
 # What a task cannot call a metric.
 _OF_RUNS = ("chosen_score", "chosen_step", "train_loss", "dev_loss", "peak_memory_bytes")
-TAKEN = (SCORE, CHOOSING, *_OF_RUNS)
+TAKEN = (SCORE, CHOOSING, COMMONEST, *_OF_RUNS)
 _NAME = re.compile(r"(?!test_)[A-Za-z][\w+-]{0,79}")
 
 _log = logging.getLogger("trainer")
@@ -77,7 +79,7 @@ class TaskScorer:
         found: dict[str, float] = {}
         rows = self._dev(whole=self._config.protocol == PAPERS)
         if rows:
-            found |= self._written("dev", rows, params)
+            found |= self._written("dev", rows, params) | self._of_commonest(rows)
         if self._config.score.test:
             why = f"The final score of {self._workdir.parent.name}/{self._workdir.name}."
             opened = _listed(self._tokens.corpus.test(why))
@@ -122,15 +124,30 @@ class TaskScorer:
         return found.lines
 
     def _values(self, rows: Sequence[Any], outputs: Sequence[str]) -> dict[str, float]:
+        found = self._measured(rows, outputs)
+        for one in found.values():
+            if one.note:
+                self._note(one.note)
+        return {SCORE: _mean(found), **{name: float(one) for name, one in found.items()}}
+
+    def _measured(self, rows: Sequence[Any], outputs: Sequence[str]) -> dict[str, Measured]:
         targets = [row[1] for row in rows]
         own = self._tokens.corpus.measure
         names = self._config.score.metrics or (() if own else DEFAULT)
-        found = {name: self._known(measured(name, outputs, targets, labels=self._labels)) for name in names}
+        found = {name: measured(name, outputs, targets, labels=self._labels) for name in names}
         if own:
             found |= self._own(own(outputs, [getattr(row, "record", None) for row in rows]), taken=found)
-        return {SCORE: math.fsum(found.values()) / len(found), **found}
+        return found
 
-    def _own(self, found: Mapping[str, float], *, taken: Iterable[str]) -> dict[str, float]:
+    def _of_commonest(self, rows: Sequence[Any]) -> dict[str, float]:
+        """Not of a user's own measure, which may expect what a model says; nor of texts that no two rows have
+        in common."""
+        corpus, data = self._tokens.corpus, self._config.data
+        if corpus.beams or (corpus.measure is not None and data.task not in TASKS):
+            return {}
+        return {COMMONEST: _mean(self._measured(rows, [commonest_target(corpus)] * len(rows)))}
+
+    def _own(self, found: Mapping[str, float], *, taken: Iterable[str]) -> dict[str, Measured]:
         # A built-in task's own metric stands in for the one of that name.
         taken = TAKEN if self._config.data.task in TASKS else (*TAKEN, *taken)
         for name in found:
@@ -140,12 +157,7 @@ class TaskScorer:
                     f"Allowed are 1 to 80 letters, digits, '_', '+' and '-', beginning with a letter and not "
                     f"with test_, but none of {', '.join(taken)}. Call it otherwise."
                 )
-        return {name: self._known(_finite(name, value)) for name, value in found.items()}
-
-    def _known(self, one: Measured) -> float:
-        if one.note:
-            self._note(one.note)
-        return float(one)
+        return {name: _finite(name, value) for name, value in found.items()}
 
     def _note(self, sentence: str) -> None:
         if self._writes and sentence not in self._told:
@@ -171,6 +183,10 @@ class TaskScorer:
             (self._workdir / ANSWERS[split]).write_text(text, encoding="utf-8")
             self.files = (*self.files, ANSWERS[split])
         return values
+
+
+def _mean(found: Mapping[str, Measured]) -> float:
+    return math.fsum(found.values()) / len(found)
 
 
 def _finite(name: str, value: float) -> Measured:

@@ -262,6 +262,7 @@ def test_dev_and_guidance_batches_are_always_the_same(name: str) -> None:
     stream = Parts(words(made.lengths.raw * 30))
     assert equal(held_out(stream, made, rows=8), held_out(stream, made, rows=8))
     assert equal(whole(stream, made, at_a_time=8), whole(stream, made, at_a_time=8))
+    assert equal(whole(stream, made, at_a_time=8, most=10**6), whole(stream, made, at_a_time=8))
     assert held_out(stream, made, rows=8)["target_out"].shape == (8, rounded(made.lengths.targets))
 
 
@@ -348,3 +349,12 @@ def test_the_loss_of_a_whole_split_is_that_of_its_rows() -> None:
     rows = {name: array.reshape(-1, array.shape[-1])[:10] for name, array in split.items()}
     expected = float(token_cross_entropy(forward(MODEL, params, rows), rows["target_out"]))
     assert split_loss(MODEL, params, split) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_first_pieces_of_a_split_may_be_all_that_is_evaluated() -> None:
+    made = denoiser("random-spans", 64)
+    some = whole(parts(10, 7), made, at_a_time=4, most=12)
+    rows = some["target_out"].reshape(-1, some["target_out"].shape[-1])
+    assert int(rows.any(axis=1).sum()) == 12
+    first = whole(parts(10), made, at_a_time=10)
+    assert (rows[:10] == first["target_out"][0]).all()
