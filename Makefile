@@ -12,7 +12,7 @@ READY_DEV := $(VENV)/.ready-dev
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --upgrade \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: setup setup-dev study test test-slow test-hosts demo-hosts check format bench screenshots lock clean
+.PHONY: setup setup-dev study study-t5 test test-slow test-hosts demo-hosts check format bench screenshots lock clean
 
 # What studies need; `setup-dev` adds the tools of the tests and checks.
 setup: $(READY)
@@ -33,6 +33,9 @@ $(READY_DEV): $(READY) requirements-dev.lock
 
 study: $(READY)
 	$(BIN)/orch study create bo-vs-guided --size quick
+
+study-t5: $(READY)
+	$(BIN)/orch study create t5 --size quick
 
 # Whole files go to two processes, in the order of their names: the long ones are not the last.
 test: $(READY_DEV)
