@@ -1,5 +1,5 @@
 """Which run of a task ends with its best evaluation's parameters, in a process that may end itself with
-kill -9? Run by test_chosen.py."""
+kill -9? Run by test_chosen.py; test_text_killed.py runs others in it."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def config(task: Path, **score: Any) -> dict[str, Any]:
 
 
 class Told:
-    """A reporter that remembers what it heard, and ends the process when a step is saved."""
+    """A reporter that remembers what it heard, and ends the process at a report of a step: as it is saved."""
 
-    def __init__(self, *, dies_at: int = 0) -> None:
-        self.dies_at, self.reports = dies_at, list[Report]()
+    def __init__(self, *, dies_at: int = 0, dies_on: str = "checkpoint") -> None:
+        self.dies_at, self.dies_on, self.reports = dies_at, dies_on, list[Report]()
 
     def __call__(self, report: Report) -> Reply:
         self.reports.append(report)
-        if report.kind == "checkpoint" and report.step == self.dies_at:
+        if report.kind == self.dies_on and report.step >= self.dies_at > 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return Reply.GO
 
@@ -62,12 +62,12 @@ class Told:
         return {report.step: dict(report.values) for report in self.reports if report.kind == kind}
 
 
-def run(config: dict[str, Any], folder: Path, *, dies_at: int = 0) -> tuple[Outcome, Told]:
-    told = Told(dies_at=dies_at)
+def run(config: dict[str, Any], folder: Path, **dies: Any) -> tuple[Outcome, Told]:
+    told = Told(**dies)
     folder.mkdir(exist_ok=True)
     return entrypoint.run(config, told, folder, Place()), told
 
 
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
-    run(asked["config"], Path(asked["folder"]), dies_at=asked["dies_at"])
+    run(asked["config"], Path(asked["folder"]), **{k: v for k, v in asked.items() if k.startswith("dies_")})
