@@ -61,7 +61,7 @@ def test_the_loss_curve_is_that_of_the_run_that_was_left_alone(source: Any, tmp_
         "steps": STEPS,
         "eval_every_steps": 6,
         "checkpoint_every_steps": 6,
-        "data": {**source(tmp_path), "source_tokens": 24, "vocabulary": 120, "sentinels": 20},
+        "data": {**source(tmp_path), "source_tokens": 24, "vocabulary": 100, "sentinels": 20},
         "objective": {"name": "random-spans"},
         "model": {"size": "t5-tiny", "d_model": 16, "d_attention": 16, "d_ff": 32, "heads": 2, "layers": 1},
         "optimizer": {"name": "adafactor"},
