@@ -28,6 +28,7 @@ Source = Literal["confirmed", "search", "diverged", "none", "data"]  # data: no 
 GREEK = {"alpha": "α", "beta1": "β1", "alpha+beta1": "α+β1", "eta": "η̂", "*": ""}
 MOST_DECIMALS = 6
 FEWEST = 3  # values, for an interval of their mean
+REPEATS = "repeats"  # what a run on unlabelled text reports
 COMMONEST, COMMONEST_ROW = "commonest", "commonest answer"  # what a run reports, and the row it makes
 PREFERRED = ("test_bleu", "test_score", "bleu")  # the paper reports BLEU; of a task its score
 
@@ -106,6 +107,7 @@ def table(frame: Frame, *, metric: str | None = None, speedups: Sequence[RowSpee
         paper=theirs.name if theirs else None,
         notes=(
             *_notes(frame, rows),
+            *_read(frame),
             *protocols.told(frame.spec),
             *_of_speedups(frame, speedup_in),
             *_beside(frame, metric, rows),
@@ -348,6 +350,15 @@ def _notes(frame: Frame, rows: Sequence[Row]) -> Iterator[str]:
             f"Time and runs per search, averaged over {' and '.join(several)}. "
             f"Fixed settings: cost of one run."
         )
+
+
+def _read(frame: Frame) -> Iterator[str]:
+    """How often unlabelled text was read, where runs say so."""
+    told = {t.values[REPEATS] for of in frame.trials.values() for t in of if REPEATS in t.values}
+    if told:
+        low, high = (f"{value:.2g}" if value < 10 else f"{value:.0f}" for value in (min(told), max(told)))
+        often = f"{low}" if low == high else f"{low} to {high}"
+        yield f"A run on unlabelled text read it {often} times."
 
 
 # -- words -----------------------------------------------------------------------------------------------

@@ -56,6 +56,14 @@ def test_marks_say_where_a_number_comes_from() -> None:
     assert tables.value_text(gone.rows[2].cells[0], 3) == "diverged"
 
 
+def test_how_often_text_was_read_is_told_where_runs_say_it() -> None:
+    assert not any("unlabelled text" in note for note in made().notes)
+    found = made(
+        **{"confirm-base": [*runs(0.9, values={"repeats": 0.24}), *runs(0.8, values={"repeats": 256.0})]}
+    ).notes
+    assert "A run on unlabelled text read it 0.24 to 256 times." in found
+
+
 def test_a_study_of_table_2_has_its_rows_columns_and_numbers() -> None:
     study = catalog.get("bo-vs-guided", "smoke")
     table = tables.table(frames.read(ledger(study, {}, state=StudyState.RUNNING), "s1"), metric="test_bleu")
