@@ -73,7 +73,7 @@ def trials(frame: Frame) -> list[Trial]:
 
 
 def over_training(frame: Frame, heard: Mapping[str, Curves]) -> Column:
-    """The dev loss of each arm in the mean over the seeds that all of them have. Nothing, where no run was
+    """The dev loss of each arm in the mean over the seeds that all of them have; of arms whose runs were
     evaluated six times or more."""
     curves: dict[str, dict[tuple[int, int], dict[int, float]]] = {}
     shown = {trial.name for trial in trials(frame)}
@@ -81,7 +81,7 @@ def over_training(frame: Frame, heard: Mapping[str, Curves]) -> Column:
         of = {
             (t.replicate, t.seed): dict(points)
             for t in frame.of(arm)
-            if t.name in shown and (points := _points(heard, t))
+            if t.name in shown and len(points := _points(heard, t)) >= FEWEST
         }
         if of:
             curves[frame.row_of(arm)] = of
@@ -93,7 +93,7 @@ def over_training(frame: Frame, heard: Mapping[str, Curves]) -> Column:
         points = tuple((step, fmean(run[step] for run in each)) for step in steps)
         if points:
             lines.append(replace(line(name, points), row=name))
-    if not any(len(each.x) >= FEWEST for each in lines):
+    if not lines:
         return Column(())
     first = lines[0]  # the spec's first arm that prepares: what others are compared with
     return Column(tuple(lines), first.name, first.y[-1])
