@@ -9,50 +9,30 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import jax
-
-from trainer.config import TrainConfig
 from trainer.data.tokens import Tokens
-from trainer.models import Settings, weights
-from trainer.protocol import PARAMS, TRANSLATIONS
+from trainer.protocol import TRANSLATIONS
 from trainer.scoring import metrics
+from trainer.scoring.ending import Ending
 from trainer.scoring.lines import most_tokens, translated
 
 _log = logging.getLogger("trainer")
 
 
-class Scorer:
+class Scorer(Ending[Tokens]):
     """The scores of one run. `files` are those it has written, in the run's folder."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        tokens: Tokens,
-        settings: Settings,
-        *,
-        devices: jax.sharding.Mesh,
-        workdir: Path,
-        writes: bool,
-    ) -> None:
-        self._config, self._tokens, self._settings, self._devices = config, tokens, settings, devices
-        self._workdir, self._writes = workdir, writes
-        self.files: tuple[str, ...] = ()
 
     def scores(self, params: Any) -> dict[str, float]:
         """Of the last parameters of a run, which are written down too."""
-        if self._writes:
-            weights.save(self._workdir / PARAMS, params)
-            self.files = (*self.files, PARAMS)
+        self._keep(params)
         score, corpus = self._config.score, self._tokens.corpus
         found: dict[str, float] = {}
         if score.dev_sentences:
             some = min(score.dev_sentences, len(corpus.select))
             found |= self._of("dev", [corpus.select[i] for i in range(some)], params, beam=1)
         if score.test:
-            opened = corpus.test(f"The final score of {self._workdir.parent.name}/{self._workdir.name}.")
+            opened = corpus.test(self._why("score"))
             found |= self._of("test", [opened[i] for i in range(len(opened))], params, beam=score.beam)
         return found
 

@@ -14,20 +14,16 @@ import logging
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import jax
-
-from trainer.config import TrainConfig
 from trainer.config.benchmarks import PAPERS
 from trainer.config.choices import TASKS
 from trainer.data.commonest import commonest_target
 from trainer.data.contract import DataError, Pairs
 from trainer.data.tokens import Tokens, task_tokens
-from trainer.models import Settings, weights
-from trainer.protocol import ANSWERS, PARAMS
+from trainer.protocol import ANSWERS
 from trainer.scoring.answers import answers
+from trainer.scoring.ending import Ending
 from trainer.scoring.task_metrics import measured
 from trainer.tasks.measures import Measured
 
@@ -43,23 +39,12 @@ _NAME = re.compile(r"(?!test_)[A-Za-z][\w+-]{0,79}")
 _log = logging.getLogger("trainer")
 
 
-class TaskScorer:
+class TaskScorer(Ending[Tokens]):
     """The scores of one run. `files` are those it has written, in the run's folder."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        tokens: Tokens,
-        settings: Settings,
-        *,
-        devices: jax.sharding.Mesh,
-        workdir: Path,
-        writes: bool,
-    ) -> None:
-        self._config, self._tokens, self._settings, self._devices = config, tokens, settings, devices
-        self._workdir, self._writes = workdir, writes
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
         self._told: set[str] = set()  # notes are told once
-        self.files: tuple[str, ...] = ()
 
     def evaluated(self, params: Any) -> dict[str, float]:
         """Of the dev split, in the course of a run; nothing where the config wants no rows of it."""
@@ -73,16 +58,13 @@ class TaskScorer:
 
     def scores(self, params: Any) -> dict[str, float]:
         """Of the parameters that a run ends with, which are written down too, with the outputs."""
-        if self._writes:
-            weights.save(self._workdir / PARAMS, params)
-            self.files = (*self.files, PARAMS)
+        self._keep(params)
         found: dict[str, float] = {}
         rows = self._dev(whole=self._config.protocol == PAPERS)
         if rows:
             found |= self._written("dev", rows, params) | self._of_commonest(rows)
         if self._config.score.test:
-            why = f"The final score of {self._workdir.parent.name}/{self._workdir.name}."
-            opened = _listed(self._tokens.corpus.test(why))
+            opened = _listed(self._tokens.corpus.test(self._why("score")))
             found |= {f"test_{name}": value for name, value in self._written("test", opened, params).items()}
         return found
 
