@@ -17,7 +17,7 @@ Matthews of 47, an accuracy of 76, and of facts 41 exact matches and an F1 of 56
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,14 +25,15 @@ from random import Random
 from typing import Any
 
 from trainer.config import DataConfig
+from trainer.config.registry import code
 from trainer.data import cldr
-from trainer.data.contract import Measure, Row
+from trainer.data.contract import Pairs, Row
 from trainer.data.documents import RECORDS as PRETRAINED_RECORDS
 from trainer.data.documents import RECORDS_SEED as PRETRAINED_SEED
 from trainer.data.kept import kept
 from trainer.data.number_words import cardinal
 from trainer.data.sources import Source
-from trainer.tasks import benchmark_scores
+from trainer.tasks.benchmarks import TASKS
 from trainer.tasks.contract import task
 
 VERSION = 1  # raised whenever other rows come out
@@ -100,37 +101,17 @@ def pretrained(home: Path) -> frozenset[str]:
 
 # -- rows ------------------------------------------------------------------------------------------------
 
-_COLA = ("unacceptable", "acceptable")
-_RTE = ("entailment", "not_entailment")
-
-
-def _cola(record: Record) -> Row:
-    label = _COLA[record["label"]]
-    return Row.of(f"cola sentence: {record['sentence']}", label, {"label": label, "labels": list(_COLA)})
-
-
-def _rte(record: Record) -> Row:
-    label = _RTE[record["label"]]
-    source = f"rte sentence1: {record['sentence1']} sentence2: {record['sentence2']}"
-    return Row.of(source, label, {"label": label, "labels": list(_RTE)})
-
-
-def _squad(record: Record) -> Row:
-    answers = list(record["answers"]["text"])
-    source = f"question: {record['question']} context: {record['context']}"
-    return Row.of(source, answers[0], {"id": record["id"], "answers": answers})
-
-
-_ROWS: Mapping[str, tuple[Callable[[Record], Row], Measure]] = {
-    "word-order": (_cola, benchmark_scores.matthews),
-    "figures": (_rte, benchmark_scores.accuracy),
-    "facts": (_squad, benchmark_scores.squad),
-}
+# Whose words, targets and score each has.
+_AS = {"word-order": "glue/cola", "figures": "glue/rte", "facts": "squad"}
 
 
 def _source(name: str, config: DataConfig, home: Path) -> Source:
-    row, measure = _ROWS[name]
-    given = {split: list(map(row, records(name, theirs, home=home))) for split, theirs in SPLITS.items()}
+    like = TASKS[_AS[name]]
+    given: dict[str, Pairs] = {}
+    for split, theirs in SPLITS.items():
+        rows = (like.examples(record, False)[0] for record in records(name, theirs, home=home))
+        given[split] = [Row.of(*row, row.record) for row in rows]  # cut by inputs, not by groups
+    measure = code(like.measure)
     made = task(f"task {name}", given, most=config.pairs, code=f"{name} {VERSION}", measure=measure)
     return replace(made, versions={package: version(package) for package in ("babel", "num2words")})
 
