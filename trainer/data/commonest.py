@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from trainer.data.contract import Corpus
+from trainer.data.contract import Corpus, Pairs
 from trainer.data.filters import in_order
 
 MOST_ROWS = 10_000  # of the dev split: more take minutes where summaries are compared
@@ -20,15 +20,19 @@ class Commonest:
     scores: Mapping[str, float]  # percent by metric: the task's own, else accuracy
 
 
-def commonest_target(corpus: Corpus) -> str:
-    """Of train; the one that comes first where several are as common."""
-    [(target, _)] = Counter(target for _, target in in_order(corpus.train)).most_common(1)
+def counted_targets(pairs: Pairs) -> Counter[str]:
+    return Counter(target for _, target in in_order(pairs))
+
+
+def commonest_of(targets: Counter[str]) -> str:
+    """The one that comes first where several are as common."""
+    [(target, _)] = targets.most_common(1)
     return target
 
 
-def commonest(corpus: Corpus) -> Commonest:
-    """Of a task; the first rows of its dev split are judged."""
-    target = commonest_target(corpus)
+def commonest(corpus: Corpus, targets: Counter[str] | None = None) -> Commonest:
+    """Of a task; the first rows of its dev split are judged. `targets`: of train, where counted."""
+    target = commonest_of(counted_targets(corpus.train) if targets is None else targets)
     select = corpus.select
     rows = [select[i] for i in range(min(len(select), MOST_ROWS))]
     if corpus.measure is None:

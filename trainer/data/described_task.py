@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from trainer.config import TrainConfig
-from trainer.data.commonest import commonest
+from trainer.data.commonest import commonest, counted_targets
 from trainer.data.contract import Pairs
 from trainer.data.examples import Examples
 from trainer.data.filters import in_order
@@ -29,15 +29,15 @@ def figures(config: TrainConfig, tokens: Tokens) -> dict[str, Any]:
     """JSON, to be laid over that of any text."""
     most = task_tokens(config.data)
     assert most is not None
+    by_split = {name: counted_targets(getattr(tokens.corpus, name)) for name in ("train", "guide", "select")}
     found = {
         "most_tokens": dict(zip(("input", "target"), most, strict=True)),
         "cut": tokens.cut(),
         "tokens": lengths(tokens.train),
-        "lost": _lost(tokens),
-        "commonest": asdict(commonest(tokens.corpus)),
+        "lost": _lost(sum(by_split.values(), Counter()), tokens.vocabulary),
+        "commonest": asdict(commonest(tokens.corpus, by_split["train"])),
         "samples": seen(tokens.corpus.train, tokens.vocabulary, most),
     }
-    by_split = {name: _targets(getattr(tokens.corpus, name)) for name in ("train", "guide", "select")}
     if len(set().union(*by_split.values())) <= MOST_LABELS:
         found["labels"] = {name: dict(sorted(count.items())) for name, count in by_split.items()}
     return found
@@ -66,20 +66,13 @@ def seen(pairs: Pairs, vocabulary: Vocabulary, most: Sequence[int]) -> list[list
     return [list(pair) for pair in zip(*written, strict=True)]
 
 
-def _targets(pairs: Pairs) -> Counter[str]:
-    return Counter(target for _, target in in_order(pairs))
-
-
-def _lost(tokens: Tokens) -> dict[str, Any]:
+def _lost(counted: Counter[str], vocabulary: Vocabulary) -> dict[str, Any]:
     """The targets that the vocabulary does not give back letter for letter: no model can write them."""
-    counted: Counter[str] = Counter()
-    for pairs in (tokens.corpus.train, tokens.corpus.guide, tokens.corpus.select):
-        counted.update(_targets(pairs))
     changed: dict[str, str] = {}
     written = list(counted)
     for first in range(0, len(written), _AT_A_TIME):
         some = written[first : first + _AT_A_TIME]
-        back = tokens.vocabulary.decode(tokens.vocabulary.encode(some))
+        back = vocabulary.decode(vocabulary.encode(some))
         changed |= {one: other for one, other in zip(some, back, strict=True) if one != other}
     samples = [list(pair) for pair in islice(changed.items(), _LOST_SHOWN)]
     return {"targets": sum(counted[each] for each in changed), "of": counted.total(), "samples": samples}

@@ -13,12 +13,13 @@ import json
 import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from trainer.config.benchmarks import PAPERS
 from trainer.config.choices import TASKS
-from trainer.data.commonest import commonest_target
+from trainer.data.commonest import commonest_of, counted_targets
 from trainer.data.contract import DataError, Pairs
 from trainer.data.tokens import Tokens, task_tokens
 from trainer.protocol import ANSWERS
@@ -127,7 +128,7 @@ class TaskScorer(Ending[Tokens]):
         corpus, data = self._tokens.corpus, self._config.data
         if corpus.beams or (corpus.measure is not None and data.task not in TASKS):
             return {}
-        return {COMMONEST: _mean(self._measured(rows, [commonest_target(corpus)] * len(rows)))}
+        return {COMMONEST: _mean(self._measured(rows, [commonest_of(self._targets)] * len(rows)))}
 
     def _own(self, found: Mapping[str, float], *, taken: Iterable[str]) -> dict[str, Measured]:
         # A built-in task's own metric stands in for the one of that name.
@@ -147,9 +148,13 @@ class TaskScorer(Ending[Tokens]):
             _log.warning(sentence)
 
     @functools.cached_property
+    def _targets(self) -> Counter[str]:
+        """Of train, which is read once."""
+        return counted_targets(self._tokens.corpus.train)
+
+    @functools.cached_property
     def _labels(self) -> frozenset[str]:
-        train = self._tokens.corpus.train
-        return frozenset(train[i][1] for i in range(len(train)))
+        return frozenset(self._targets)
 
     def _written(self, split: str, rows: Sequence[Any], params: Any) -> dict[str, float]:
         outputs = self._outputs(rows, params, split=split)
