@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+OF_TASK = "task:"  # before a task's name, where a source or a set may stand too
 PREPARED_SETS = "~/tensorflow_datasets"  # where TensorFlow Datasets puts them
 
 # Of a set's test split.

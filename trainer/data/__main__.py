@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.config import ConfigError, TrainConfig
 from trainer.config import init as inits
-from trainer.config.benchmarks import BENCHMARKS, OURS, PROTOCOLS
+from trainer.config.benchmarks import BENCHMARKS, OF_TASK, OURS, PROTOCOLS
 from trainer.config.choices import (
     FEW_TASKS,
     LEVELS,
@@ -32,7 +32,6 @@ from trainer.data.contract import Corpus, DataError
 if TYPE_CHECKING:  # --help needs no numpy
     from trainer.data.vocabulary import Given
 
-OF_TASK = "task:"  # before a task's name in a source's place
 _TYPED_PAIRS = 200_000  # of train, whose words are counted as types
 _SAMPLES = 5
 _EPILOG = """\

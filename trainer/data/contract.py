@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 SPLITS = ("train", "guide", "select", "test")
 
@@ -39,12 +39,19 @@ def group_of(row: tuple[str, str]) -> str:
 Measure = Callable[[Sequence[str], Sequence[Any]], Mapping[str, float]]
 
 
-class Pairs(Protocol):
-    """Sentences with their translations, by number: a list of tuples will do, and so will a file."""
+Found = TypeVar("Found", covariant=True)
+
+
+class Numbered(Protocol[Found]):
+    """Rows by number: a list will do, and so will a file, which may give `many` at once."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> tuple[str, str]: ...
+    def __getitem__(self, index: int) -> Found: ...
+
+
+class Pairs(Numbered[tuple[str, str]], Protocol):
+    """Sentences with their translations."""
 
 
 @dataclass(frozen=True)

@@ -219,11 +219,12 @@ def _digest(pairs: Pairs) -> str:
 
 def _lengths(survey: Survey) -> dict[str, dict[str, float]]:
     sides = {"source": survey.source_words, "target": survey.target_words}
+    return {side: told_lengths(words) for side, words in sides.items()}
+
+
+def told_lengths(lengths: np.ndarray) -> dict[str, float]:
     return {
-        side: {
-            "mean": round(float(words.mean()), 2),
-            "median": float(np.median(words)),
-            "longest": int(words.max()),
-        }
-        for side, words in sides.items()
+        "mean": round(float(lengths.mean()), 2),
+        "median": float(np.median(lengths)),
+        "longest": int(lengths.max()),
     }

@@ -23,7 +23,7 @@ from trainer.config.noise_lengths import Lengths
 from trainer.data.batches import Batch, padded, rounded
 from trainer.data.contract import DataError
 from trainer.data.objectives import Noise, made
-from trainer.data.packing import packed
+from trainer.data.packing import of_one_shape, packed
 from trainer.data.streams import Stream
 
 WINDOW = 256  # pieces: resuming makes one anew
@@ -187,13 +187,8 @@ def whole(
     if not made_of:
         raise no_piece(denoiser)
     joined = {name: np.concatenate([each[name] for each in made_of]) for name in made_of[0]}
-    rows = len(joined["target_out"])
-    count = math.ceil(rows / at_a_time)
-    size = math.ceil(rows / count / rows_divide_by) * rows_divide_by
-    blank = ((0, count * size - rows), (0, 0))
-    return {
-        name: np.pad(array, blank).reshape(count, size, array.shape[-1]) for name, array in joined.items()
-    }
+    count = math.ceil(len(joined["target_out"]) / at_a_time)
+    return of_one_shape(joined, count, rows_divide_by=rows_divide_by)
 
 
 # -- rows and pieces -------------------------------------------------------------------------------------

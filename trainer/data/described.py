@@ -13,6 +13,7 @@ import numpy as np
 from trainer.config import DataConfig
 from trainer.config.choices import PREPARED_BY, source_of
 from trainer.data import tfds
+from trainer.data.corpus import told_lengths
 from trainer.data.held_out import KINDS
 from trainer.data.text import opened
 from trainer.data.vocabulary import END, Given
@@ -40,11 +41,7 @@ def figures(data: DataConfig, *, home: Path, given: Given | None = None) -> dict
         "name": text.name,
         "fingerprint": text.fingerprint,
         **text.record,
-        "lengths": {
-            "mean": round(float(lengths.mean()), 2),
-            "median": float(np.median(lengths)),
-            "longest": int(lengths.max()),
-        },
+        "lengths": told_lengths(lengths),
         "samples": [sample[:_SAMPLE_LETTERS] for sample in samples],
     }
 

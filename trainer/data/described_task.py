@@ -9,11 +9,10 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from trainer.config import TrainConfig
 from trainer.data.commonest import commonest, counted_targets
 from trainer.data.contract import Pairs
+from trainer.data.corpus import told_lengths
 from trainer.data.examples import Examples
 from trainer.data.filters import in_order
 from trainer.data.tokens import Tokens, task_tokens
@@ -45,14 +44,9 @@ def figures(config: TrainConfig, tokens: Tokens) -> dict[str, Any]:
 
 def lengths(examples: Examples) -> dict[str, dict[str, float]]:
     """In tokens, ends among them, after they were cut."""
-    sides = {"input": examples.source_lengths, "target": examples.target_lengths}
     return {
-        side: {
-            "mean": round(float(of.mean()), 2),
-            "median": float(np.median(of)),
-            "longest": int(of.max()),
-        }
-        for side, of in sides.items()
+        "input": told_lengths(examples.source_lengths),
+        "target": told_lengths(examples.target_lengths),
     }
 
 

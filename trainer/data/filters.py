@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from trainer.data.contract import Pairs, group_of
+from trainer.data.contract import Found, Numbered, Pairs, group_of
 
 MOST_WORDS = 250  # a side; as in the filters of Moses and of most WMT systems
 MOST_RATIO = 3  # of the longer side's words to the shorter's, which counts as at least
@@ -151,12 +151,12 @@ def identifier(pair: str) -> Callable[[str, str], bool] | None:
     return foreign
 
 
-def in_order(pairs: Pairs) -> Iterator[tuple[str, str]]:
-    """All pairs; from a file that can give `many` at once, in chunks."""
-    many = getattr(pairs, "many", None)
-    for start in range(0, len(pairs), _AT_ONCE):
-        chunk = range(start, min(start + _AT_ONCE, len(pairs)))
-        yield from many(chunk) if many else (pairs[index] for index in chunk)
+def in_order(rows: Numbered[Found]) -> Iterator[Found]:
+    """All rows; from a file that can give `many` at once, in chunks."""
+    many = getattr(rows, "many", None)
+    for start in range(0, len(rows), _AT_ONCE):
+        chunk = range(start, min(start + _AT_ONCE, len(rows)))
+        yield from many(chunk) if many else (rows[index] for index in chunk)
 
 
 def hash_of(text: str) -> int:

@@ -178,8 +178,13 @@ def whole_split(
     every = np.arange(len(examples)) if only is None else only
     source_length, target_length = padded_lengths(examples, every, lengths)
     rows = fitted(examples, every, source_length, target_length)
-    count = math.ceil(len(every) / at_a_time)
-    size = math.ceil(len(rows) / count / rows_divide_by) * rows_divide_by
-    blank = ((0, count * size - len(rows)), (0, 0))
     batch = packed(examples, rows, source_length, target_length)
-    return {name: np.pad(array, blank).reshape(count, size, -1) for name, array in batch.items()}
+    return of_one_shape(batch, math.ceil(len(every) / at_a_time), rows_divide_by=rows_divide_by)
+
+
+def of_one_shape(rows: Batch, count: int, *, rows_divide_by: int) -> Batch:
+    """So many batches along a first axis; rows of zeros fill up the last one."""
+    there = len(rows["target_out"])
+    size = math.ceil(there / count / rows_divide_by) * rows_divide_by
+    blank = ((0, count * size - there), (0, 0))
+    return {name: np.pad(array, blank).reshape(count, size, array.shape[-1]) for name, array in rows.items()}

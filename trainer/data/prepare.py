@@ -12,11 +12,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from trainer.config.benchmarks import BENCHMARKS
+from trainer.config.benchmarks import BENCHMARKS, OF_TASK
 from trainer.data import tfds
 from trainer.data.contract import DataError
 
-TASK = "task:"
 EXTRA = "Install it: pip install 'orch-studies[tfds-prepare]'"
 FORMAT = "array_record"  # the one that is read by number
 # A builder is found by its name once its module is imported; the library's own search stops silently at a
@@ -29,7 +28,7 @@ def sets_of(source: str, *, pair: str, data_dir: str | Path = "") -> tuple[str, 
     task, with or without task:."""
     if source == "wmt19":
         return (tfds.wmt19_config(pair, data_dir=data_dir),)
-    task = source.removeprefix(TASK)
+    task = source.removeprefix(OF_TASK)
     if task in BENCHMARKS:
         return BENCHMARKS[task].sets
     if task != source:

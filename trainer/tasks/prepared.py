@@ -7,7 +7,7 @@ belong together. Nothing of a text is held in memory.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ import numpy as np
 
 from trainer.data import tfds
 from trainer.data.contract import DataError, Row, group_of
-from trainer.data.filters import hash_of
+from trainer.data.filters import hash_of, in_order
 from trainer.protocol import whole
 from trainer.tasks.task import Record, Task
 
-_AT_ONCE = 1024
 VERSION = 1  # raised whenever other rows come out of the same records
 
 
@@ -118,7 +117,7 @@ def counted(task: Task, split: str, *, data_dir: str, home: Path) -> Counted:
         "training": np.empty(len(found), np.uint16),
         "judged": np.empty(len(found), np.uint16),
     }
-    for at, record in enumerate(_in_order(found)):
+    for at, record in enumerate(in_order(found)):
         judged = task.examples(record, False)
         arrays["group"][at] = hash_of(group_of(judged[0]))
         arrays["judged"][at] = len(judged)
@@ -127,11 +126,6 @@ def counted(task: Task, split: str, *, data_dir: str, home: Path) -> Counted:
     with whole(file) as unfinished:
         np.savez(unfinished, **arrays)
     return Counted(**arrays)
-
-
-def _in_order(found: tfds.Records) -> Iterator[Record]:
-    for begin in range(0, len(found), _AT_ONCE):
-        yield from found.many(range(begin, min(begin + _AT_ONCE, len(found))))
 
 
 def _kept(file: Path) -> Mapping[str, Any] | None:
