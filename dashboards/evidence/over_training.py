@@ -71,6 +71,11 @@ def _on_fresh_seeds(frame: Frame, heard: Mapping[str, Curves], arms: list[Arm]) 
         }
         if any(known.values()):
             curves[frame.row_of(arm)] = {key: dict(points) for key, points in known.items() if points}
+    return mean_lines(curves)
+
+
+def mean_lines(curves: Mapping[str, Mapping[tuple[int, int], Mapping[int, float]]]) -> list[Line]:
+    """Of each row's curves by run the mean, over the runs and at the steps that all of them have."""
     seeds = set.intersection(*(set(of) for of in curves.values())) if curves else set()
     found = []
     for row, of in curves.items():

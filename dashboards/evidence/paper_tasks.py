@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dashboards.evidence import paper, paper_downstream
+from dashboards.evidence.average import SCORE
 from dashboards.evidence.frames import Frame
 from dashboards.evidence.paper_downstream import Row, met
 from dashboards.evidence.tasks import are_columns, at_least_by_chance, percent, task_in
@@ -44,7 +45,6 @@ THEIRS: Mapping[str, tuple[Suite, str]] = {
     "super_glue/wsc_dpr": ("super_glue", "WSC"),
 }
 ROWS: Mapping[RowRole, Row] = {"base": "base", "guided": "alpha+beta1", "alpha+beta1": "alpha+beta1"}
-SCORE = "score"
 ROUNDING = 1e-9  # of a difference of printed numbers
 MEAN, BEST = "Table 7 (mean of 5 runs)", "Table 3 (largest of 5 runs)"
 

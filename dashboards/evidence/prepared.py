@@ -8,18 +8,14 @@ them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from statistics import fmean
-from typing import Any
 
 from dashboards.evidence import tables
 from dashboards.evidence.frames import Curve, Curves, Frame, Trial
-from dashboards.evidence.over_training import Column
-from dashboards.evidence.series import line
+from dashboards.evidence.over_training import Column, mean_lines
 from dashboards.evidence.sooner import FEWEST
 from orchestrator.ledger.records import TrialState
+from orchestrator.study.configs import stated
 from orchestrator.study.spec import Arm, StudySpec
-from trainer.config.paths import value_at
 
 LOSS = "dev_loss"
 OBJECTIVE, STACKS = "objective.name", "model.stacks"
@@ -30,16 +26,11 @@ def arms(spec: StudySpec) -> list[Arm]:
     return [arm for arm in spec.arms if arm.phase == "prepare"]
 
 
-def _stated(spec: StudySpec, arm: Arm, path: str) -> Any:
-    own = value_at(arm.config, path)
-    return value_at(spec.base, path) if own is None else own
-
-
 def differ_in(spec: StudySpec) -> tuple[str, ...]:
     """In what the arms that prepare have different targets: their objectives, their stacks."""
     words = {OBJECTIVE: "objectives", STACKS: "stacks"}
     return tuple(
-        said for path, said in words.items() if len({str(_stated(spec, a, path)) for a in arms(spec)}) > 1
+        said for path, said in words.items() if len({str(stated(spec, a, path)) for a in arms(spec)}) > 1
     )
 
 
@@ -85,14 +76,7 @@ def over_training(frame: Frame, heard: Mapping[str, Curves]) -> Column:
         }
         if of:
             curves[frame.row_of(arm)] = of
-    seeds = sorted(set.intersection(*(set(of) for of in curves.values()))) if curves else []
-    lines = []
-    for name, of in curves.items():
-        each = [of[seed] for seed in seeds]
-        steps = sorted(set.intersection(*map(set, each))) if each else []
-        points = tuple((step, fmean(run[step] for run in each)) for step in steps)
-        if points:
-            lines.append(replace(line(name, points), row=name))
+    lines = mean_lines(curves)
     if not lines:
         return Column(())
     first = lines[0]  # the spec's first arm that prepares: what others are compared with

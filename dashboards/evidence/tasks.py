@@ -21,8 +21,8 @@ from dashboards.evidence.contrasts import Contrast, by_logarithm, contrast, pair
 from dashboards.evidence.frames import Frame
 from dashboards.evidence.wording import labels
 from orchestrator.study.claim import Claim
+from orchestrator.study.configs import stated
 from orchestrator.study.spec import Arm, StudySpec
-from trainer.config.paths import value_at
 
 TASK = "data.task"
 ALPHA = 1 - stats.LEVEL
@@ -52,11 +52,7 @@ class Counted:
 
 def task_in(spec: StudySpec, column: str) -> str | None:
     """The one task that all arms of a column train on; None where there is none or several."""
-    named = {
-        value_at(arm.config, TASK) or value_at(spec.base, TASK)
-        for arm in spec.compared
-        if arm.column == column
-    }
+    named = {stated(spec, arm, TASK) for arm in spec.compared if arm.column == column}
     (task,) = named if len(named) == 1 else (None,)
     return task if isinstance(task, str) and task else None
 

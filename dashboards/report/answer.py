@@ -161,8 +161,12 @@ def _contrasts(frame: Frame) -> Iterable[tuple[str, str, list[Contrast]]]:
 
 def _costs(frame: Frame, heard: Mapping[str, Curves], *, slots: int) -> Iterable[tuple[str, str, Cost]]:
     spec = frame.spec
-    phases = {"search": "all of the search", "confirm": "confirmations", "control": "controls"}
-    phases["prepare"] = "preparation"
+    phases = {
+        "search": "all of the search",
+        "confirm": "confirmations",
+        "control": "controls",
+        "prepare": "preparation",
+    }
     asked = [
         *((arm.name, arm.phase, [arm]) for arm in spec.arms if not spec.confirms(arm)),
         *((what, "sum", [a for a in spec.arms if a.phase == phase]) for phase, what in phases.items()),

@@ -20,6 +20,11 @@ def laid_over(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
+def stated(spec: StudySpec, arm: Arm, path: str) -> Any:
+    """What an arm's config says, over the study's base; None where neither does."""
+    return value_at(_joined(spec.base, arm.config), path)
+
+
 def _joined(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """`laid_over` without the copy: it shares what it holds with both, and is only to be read."""
     joined = dict(base)

@@ -116,8 +116,8 @@ class Plan:
         return rows + [(name, "", "", *_cells(cost, ""), "") for name, cost in totals]
 
     def of(self, phase: Phase) -> Cost:
-        of_each: dict[Phase, Cost] = {"search": self.search, "confirm": self.confirm}
-        return (of_each | {"control": self.control, "prepare": self.prepare})[phase]
+        cost: Cost = getattr(self, phase)
+        return cost
 
 
 def plan(spec: StudySpec, *, slots: int, notes: Sequence[str] = ()) -> Plan:
