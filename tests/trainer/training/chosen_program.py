@@ -6,13 +6,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-from trainer.protocol import Outcome, Place, Reply, Report
+from trainer.protocol import PARAMS, Outcome, Place, Reply, Report
 from trainer.training import entrypoint
 
+ROOT = Path(__file__).resolve().parents[3]
 STEPS = 6
 TASK = '''"""How many letters d, a model's first, before it writes even everywhere?"""
 
@@ -66,6 +68,16 @@ def run(config: dict[str, Any], folder: Path, **dies: Any) -> tuple[Outcome, Tol
     told = Told(**dies)
     folder.mkdir(exist_ok=True)
     return entrypoint.run(config, told, folder, Place()), told
+
+
+def killed(config: dict[str, Any], folder: Path, **dies: Any) -> None:
+    """The same in a process of its own, which is to end itself with kill -9."""
+    asked = {"config": config, "folder": str(folder), **dies}
+    command = [sys.executable, "-m", __name__, json.dumps(asked)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert not (folder / PARAMS).exists()
 
 
 if __name__ == "__main__":

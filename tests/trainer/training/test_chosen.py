@@ -5,10 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -228,16 +224,11 @@ def test_a_process_that_kill_9_ended_leaves_a_run_that_chooses_the_same_bits(
     folder, outcome, _ = trained
     best = int(outcome.values["chosen_step"])
     dies_at = min(best + 1, STEPS - 1)  # the best one stands in the checkpoint alone
-    asked = {"config": config(folder / "my_task.py"), "folder": str(tmp_path), "dies_at": dies_at}
-    command = [sys.executable, "-m", "tests.trainer.training.chosen_program", json.dumps(asked)]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
-    assert not (tmp_path / PARAMS).exists()
+    chosen_program.killed(config(folder / "my_task.py"), tmp_path, dies_at=dies_at)
     newest = checkpoint.finished(tmp_path)[0]
     assert newest.name == f"checkpoint-{dies_at}"
     (tmp_path / "resume.json").write_text(json.dumps({"checkpoint": str(newest)}))
-    again, after = chosen_program.run(asked["config"], tmp_path)
+    again, after = chosen_program.run(config(folder / "my_task.py"), tmp_path)
     assert min(after.of("eval")) == dies_at + 1 > best
     assert again.values == outcome.values
     assert (tmp_path / PARAMS).read_bytes() == (folder / PARAMS).read_bytes()

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,6 @@ from tests.trainer.training import chosen_program
 from trainer.protocol import PARAMS
 from trainer.training import checkpoint
 
-ROOT = Path(__file__).resolve().parents[3]
 STEPS = 24
 WORDS = ("river", "stone", "green", "walks", "slowly", "under", "seven", "bridges", "home", "again", "near")
 
@@ -73,12 +68,7 @@ def test_the_loss_curve_is_that_of_the_run_that_was_left_alone(source: Any, tmp_
     assert whole.status == "completed", whole.reason
     dies_at = random.Random(source.__name__).randrange(7, STEPS)
     folder = tmp_path / "killed"
-    asked = {"config": config, "folder": str(folder), "dies_at": dies_at, "dies_on": "train"}
-    command = [sys.executable, "-m", "tests.trainer.training.chosen_program", json.dumps(asked)]
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
-    assert not (folder / PARAMS).exists()
+    chosen_program.killed(config, folder, dies_at=dies_at, dies_on="train")
     newest = checkpoint.finished(folder)[0]
     (folder / "resume.json").write_text(json.dumps({"checkpoint": str(newest)}))
     again, after = chosen_program.run(config, folder)
