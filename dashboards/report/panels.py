@@ -184,10 +184,15 @@ def over_training(
         level = {"x": ends, "y": [of.last, of.last], "mode": "lines", "hoverinfo": "skip"}
         traces.append({"name": f"{of.base}, its last", **level, **style})
     heights = [y for each in of.lines for y in each.y]
-    wide = bool(heights) and 0 < DECADE * min(heights) < max(heights)
-    scale = log_axis(heights) if wide else {}
-    axes = {"xaxis": {"title": {"text": "step"}}, "yaxis": {"title": {"text": metric_name(metric)}, **scale}}
+    y = {"title": {"text": metric_name(metric)}, **_scale(heights)}
+    axes = {"xaxis": {"title": {"text": "step"}}, "yaxis": y}
     return plot(column_name(column), traces, **axes)
+
+
+def _scale(heights: Sequence[float]) -> dict[str, Any]:
+    """Logarithmic, where they span more than a decade."""
+    wide = bool(heights) and 0 < DECADE * min(heights) < max(heights)
+    return log_axis(heights) if wide else {}
 
 
 def repeats(rows: Sequence[Repeats], metric: str, inks: Inks) -> Plot:
@@ -204,11 +209,10 @@ def repeats(rows: Sequence[Repeats], metric: str, inks: Inks) -> Plot:
             traces.append({**both, "name": f"{label(each.row)}, {what}", "y": losses, **style})
     heights = [y for each in rows for y in (*each.dev, *each.train)]
     often = sorted({x for each in rows for x in each.often})
-    wide = bool(heights) and 0 < DECADE * min(heights) < max(heights)
     ticks = {"type": "log", "tickvals": often, "ticktext": [f"{x:,}" for x in often]}
     axes = {
         "xaxis": {"title": {"text": "times that a run reads its text"}, **ticks},
-        "yaxis": {"title": {"text": "loss"}, **(log_axis(heights) if wide else {})},
+        "yaxis": {"title": {"text": "loss"}, **_scale(heights)},
     }
     return plot("", traces, **axes)
 
