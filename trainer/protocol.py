@@ -55,6 +55,10 @@ class NotHere(Exception):
     another machine, where there is one."""
 
 
+class PeerLost(Exception):
+    """Raised by `run` in a gang where another process does not answer: the trouble is elsewhere."""
+
+
 class Reply(enum.Enum):
     """What the host answers to a report."""
 
@@ -74,6 +78,9 @@ class Place:
     process_count: int = 1
     coordinator: str | None = None
     preempt_at: float | None = None
+
+
+ALONE = Place()
 
 
 @dataclass(frozen=True)
@@ -133,7 +140,8 @@ def whole(path: Path) -> Iterator[Path]:
 def write_resume_note(workdir: Path, checkpoint: str, **more: Any) -> None:
     """Tell a run in this folder to go on from a checkpoint. `earlier`: the folders of earlier attempts, for a
     run that finds it damaged; `fork`: hyperparameters that are to have the config's values."""
-    (workdir / RESUME).write_text(json.dumps({"checkpoint": checkpoint, **more}))
+    with whole(workdir / RESUME) as unfinished:  # all of a gang write it, and read it
+        unfinished.write_text(json.dumps({"checkpoint": checkpoint, **more}))
 
 
 def resume_note(workdir: Path) -> dict[str, Any] | None:

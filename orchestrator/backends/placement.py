@@ -1,7 +1,8 @@
-"""On which host does a trial run? It lies within one, so sums over hosts say nothing.
+"""On which hosts does a trial run? On one, or as a gang on several at once, each with all that it asks for:
+sums over hosts say nothing.
 
 Pure: of what hosts have and of what is held on them. Small trials cannot starve a large one: what waits
-longest is given room first, and where none has it yet, a host is kept for it until it is empty enough.
+longest is given room first, and where none has it yet, hosts are kept for it until they are empty enough.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Node:
 
 
 def need(resources: Resources) -> dict[str, float]:
-    """What a trial holds on its host."""
+    """What a trial holds on each of its hosts."""
     return {"CPU": resources.cpus, "GPU": resources.gpus, "TPU": resources.tpu_chips}
 
 
@@ -73,20 +74,36 @@ def _count(node: Node, wanted: Need, beside: Sequence[Need], trials: int) -> int
 def in_all(nodes: Sequence[Node], resources: Resources) -> int:
     """How many such trials these hosts can hold when nothing else runs, of ours or of others."""
     wanted = need(resources)
-    return 0 if resources.hosts > 1 else sum([_count(node, wanted, (), 0) for node in nodes])
+    return gangs([_count(node, wanted, (), 0) for node in nodes], resources.hosts)
 
 
-def open_to(nodes: Sequence[Node], held: Held, wanted: Need, ahead: Sequence[Need] = ()) -> dict[str, int]:
-    """How many such trials each host has room for now, by the node's id, once those `ahead`, which have
-    waited longer, are given theirs."""
+def gangs(counts: Sequence[int], hosts: int) -> int:
+    """How many trials of so many hosts each, where one host has room for so many processes of them."""
+    if hosts == 1:
+        return sum(counts)
+    most = sum(counts) // hosts
+    while sum([min(number, most) for number in counts]) < most * hosts:
+        most -= 1
+    return most
+
+
+def open_to(
+    nodes: Sequence[Node], held: Held, wanted: Resources, ahead: Sequence[Resources] = ()
+) -> dict[str, int]:
+    """How many processes of such trials each host has room for now, by the node's id, once those `ahead`,
+    which have waited longer, are given theirs."""
     left, taken = list(nodes), {node.node_id: list(held.get(node.node_id, ())) for node in nodes}
-    for other in ahead:
-        now = [node for node in left if count(node, other, taken[node.node_id])]
-        if now:
-            tightest = min(now, key=lambda node: (count(node, other, taken[node.node_id]), node.name))
-            taken[tightest.node_id].append(other)
+    for resources in ahead:
+        other, hosts = need(resources), resources.hosts
+        free = {node.node_id: count(node, other, taken[node.node_id]) for node in left}
+        now = sorted([n for n in left if free[n.node_id]], key=lambda n: (free[n.node_id], n.name))
+        if len(now) >= hosts:
+            for node in now[:hosts]:
+                taken[node.node_id].append(other)
             continue
         able = [node for node in left if count(node, other)]
-        if able:  # kept for it: nothing else begins there
-            left.remove(min(able, key=lambda node: (len(taken[node.node_id]), node.name)))
-    return {node.node_id: count(node, wanted, taken[node.node_id]) for node in left}
+        if len(able) >= hosts:  # kept for it: nothing else begins there
+            for node in sorted(able, key=lambda n: (len(taken[n.node_id]), n.name))[:hosts]:
+                left.remove(node)
+    one = need(wanted)
+    return {node.node_id: count(node, one, taken[node.node_id]) for node in left}

@@ -2,40 +2,34 @@
 
 An actor stays warm from trial to trial. What it holds is asked of the actor itself, so that a new engine
 finds what an earlier one began; then that actor's days are over, since its code may be of another release. A
-dead actor's last words are in its attempt's journal. Its name ends in a word of its own, so that an actor on
-a host that cannot be reached holds up no other.
+dead actor's last words are in its attempt's journal. A trial of several hosts runs in a gang of actors.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator.backends import ray_private
+from orchestrator.backends.adoption import adopt
 from orchestrator.backends.asking import GONE, ask
-from orchestrator.backends.connection import CONNECT_S, NAMESPACE, connect
+from orchestrator.backends.connection import NAMESPACE, connect
+from orchestrator.backends.crew import Crew
+from orchestrator.backends.gangs import DIED, NEWS_S
 from orchestrator.backends.nodes import Nodes
-from orchestrator.backends.placement import Need, Node, count, in_all, need, open_to
-from orchestrator.backends.slot import ASKING, Slot, ask_slot, where
+from orchestrator.backends.placement import Node, in_all
+from orchestrator.backends.slot import Slot, ask_slot
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.contract import AttemptKey, Ended, HostView, Launch, Progress
 from orchestrator.runs.folders import read_journal
-from orchestrator.runs.worker import State, Worker, hidden
 from orchestrator.study.spec import Resources
 from trainer.protocol import Reply
 
 PATIENCE_S = 0.25  # for the answers to one poll; a round trip takes 0.001 s
-NEWS_S = 2.0  # a worker that has nothing to say answers after this time
 START_S = 300.0  # for a new worker's process to have begun what it was given
-ASK_S = 1.0  # for an idle worker to say that it lives
-COUNTED_S = 1.0  # within it Ray has told its head that a new worker holds something
-MOST_SILENCES = 10  # in a row, until an idle worker counts as hung
-DIED = "The worker died: ended from outside, out of memory, or crashed."
 
 T = TypeVar("T")
 
@@ -58,16 +52,20 @@ class RayBackend:
         """`namespace`: of the actors; those in others are other people's. `environment`: what workers are
         given, wherever they run. `alive`: whether that Ray still runs, asked before each call into it.
         `others`: use that Ray too, and what they hold is no room."""
-        self._pool, self._namespace, self._alive = pool, namespace, alive
-        self._environment = dict(environment or {})
+        self._alive = alive
         self._ray, self._connected_here = connect(address, token_path, namespace)
-        self._slots: list[Slot] = []
-        self._closed: Mapping[str, bool] = {}
+        self._crew = Crew(
+            self._ray,
+            pool=pool,
+            namespace=namespace,
+            environment=dict(environment or {}),
+            of_gcs=self._of_gcs,
+        )
         with self._reachable():
             here = self._ray.get_runtime_context().get_node_id()
             listing = ray_private.listing(address, what_is_left=others)
-            self._nodes = Nodes(
-                lambda: self._of_gcs(listing), here=here, most_here=workers, ours=self._deducted_at
+            self._crew.nodes = Nodes(
+                lambda: self._of_gcs(listing), here=here, most_here=workers, ours=self._crew.deducted_at
             )
         self.renew()
 
@@ -81,35 +79,36 @@ class RayBackend:
 
     def hosts(self) -> tuple[HostView, ...]:
         with self._reachable():
-            self._heed_hosts()
-            nodes = sorted(self._nodes.look().values(), key=lambda node: (node.name, node.address))
+            self._crew.heed_hosts()
+            nodes = sorted(self._crew.nodes.look().values(), key=lambda node: (node.name, node.address))
         work: dict[str, list[AttemptKey]] = {}
-        for slot in self._slots:
+        for slot in self._crew.slots:
             if slot.launch is not None:
-                work.setdefault(slot.node_id, []).append(slot.launch.key)
+                for node_id, _ in slot.places:
+                    work.setdefault(node_id, []).append(slot.launch.key)
         return tuple(node.seen(work.get(node.node_id, ())) for node in nodes)
 
     def keep_off(self, hosts: Mapping[str, bool]) -> None:
-        self._closed = dict(hosts)
+        self._crew.closed = dict(hosts)
         with self._reachable():
-            self._heed_hosts()
+            self._crew.heed_hosts()
 
     def free(self, resources: Resources, ahead: Sequence[Resources] = ()) -> int:
-        if resources.hosts > 1:
-            return 0  # gangs of workers are not built yet
-        return sum(self._open_to(resources, ahead).values())
+        with self._reachable():
+            return self._crew.free(resources, ahead)
 
     def submit(self, launch: Launch, ahead: Sequence[Resources] = (), *, avoid: str = "") -> bool:
-        if any(s.launch is not None and s.launch.key == launch.key for s in self._slots):
+        if any(s.launch is not None and s.launch.key == launch.key for s in self._crew.slots):
             return True
-        if launch.resources.hosts > 1:
-            return False
         with self._reachable():
-            slot = self._for(launch, ahead, avoid)
+            slot = self._crew.slot_for(launch, ahead, avoid)
             if slot is None:
                 return False
-            # Not waited for: calls of one caller are carried out in order, and `begin` never raises.
-            slot.actor.begin.remote(launch)
+            if slot.gang is None:
+                # Not waited for: calls of one caller are carried out in order, and `begin` never raises.
+                slot.actor.begin.remote(launch)
+            elif slot.gang.coordinator:
+                self._crew.gangs.begin(slot.gang, launch)
         slot.launch, slot.shape_key, slot.unsaid = launch, launch.shape_key, None
         slot.begun, slot.submitted_at = False, time.monotonic()
         return True
@@ -122,11 +121,13 @@ class RayBackend:
                 slot = self._holder(key)
                 if slot is None:
                     news[key] = Progress(known=False)
+                elif slot.gang is not None:
+                    news[key] = self._of_gang(slot, sequence)
                 elif slot.lost is not None:
                     news[key] = self._last_words(slot, sequence)
                 elif not slot.begun and time.monotonic() - slot.submitted_at > START_S:
-                    self._end(slot)  # its host has no room after all, or cannot start a process
-                    self._slots.remove(slot)
+                    self._crew.end(slot)  # its host has no room after all, or cannot start a process
+                    self._crew.slots.remove(slot)
                     news[key] = Progress(known=False)
                 else:
                     # An unanswered question stands, unless it asks for less than is wanted now.
@@ -144,7 +145,7 @@ class RayBackend:
         return news
 
     def await_news(self, within_s: float) -> None:
-        asked = [slot.request for slot in self._slots if slot.request is not None]
+        asked = [request for slot in self._crew.slots for request in slot.requests]
         if not asked:
             time.sleep(within_s)
             return
@@ -159,10 +160,13 @@ class RayBackend:
 
     def kill(self, key: AttemptKey, reason: str) -> None:
         slot = self._holder(key)
-        if slot is not None and slot.actor is not None:
+        if slot is not None and slot.holds:
             slot.kill_reason = reason
             with self._reachable():
-                self._ray.kill(slot.actor)
+                if slot.gang is not None:
+                    self._crew.gangs.kill(slot.gang, reason)
+                else:
+                    self._ray.kill(slot.actor)
 
     def forget(self, key: AttemptKey) -> None:
         slot = self._holder(key)
@@ -171,39 +175,41 @@ class RayBackend:
         over = slot.ended or slot.lost is not None
         if slot.adopted or slot.told_to_leave or slot.kill_reason is not None or not over:
             with self._reachable():
-                self._end(slot)
+                self._crew.end(slot)
         if slot.actor is None:
-            self._slots.remove(slot)
+            self._crew.slots.remove(slot)
             return
         slot.unsaid = key
         slot.launch, slot.ended, slot.request = None, False, None
 
     def attempts(self) -> list[AttemptKey]:
-        return [slot.launch.key for slot in self._slots if slot.launch is not None]
+        return [slot.launch.key for slot in self._crew.slots if slot.launch is not None]
 
     def actors(self) -> list[str]:
         """The names of all actors in our namespace: the pool's begin with its name."""
         with self._reachable():
-            from ray.util import list_named_actors
+            return self._crew.names()
 
-            listed = self._of_gcs(lambda: list_named_actors(all_namespaces=True))
-            return sorted(actor["name"] for actor in listed if actor["namespace"] == self._namespace)
+    def groups(self) -> list[str]:
+        """The names of the placement groups that gangs of ours stand on."""
+        with self._reachable():
+            return self._crew.gangs.groups()
 
     def renew(self) -> None:
-        self._slots = []
+        self._crew.slots = []
         with self._reachable():
-            self._nodes.look(again=True)
-            self._adopt()
-            self._nodes.look(again=True)  # what was found is not others'
+            self._crew.nodes.look(again=True)
+            adopt(self._crew)
+            self._crew.nodes.look(again=True)  # what was found is not others'
 
     def close(self, *, end_workers: bool) -> None:
         with contextlib.suppress(BackendLost), self._reachable():
             if end_workers:
-                for slot in self._slots:
-                    self._end(slot)
+                for slot in self._crew.slots:
+                    self._crew.end(slot)
             # waited for, since leaving drops what is still on its way
             self._answered(self._tell_idle(), within_s=PATIENCE_S)
-        self._slots = []  # their handles are worth nothing without the connection; closing twice is fine
+        self._crew.slots = []  # their handles are worth nothing without the connection; closing twice is fine
         if self._connected_here:
             self._connected_here = False
             self._ray.shutdown()
@@ -211,140 +217,21 @@ class RayBackend:
     # -- one slot -----------------------------------------------------------------------------------
 
     def _holder(self, key: AttemptKey) -> Slot | None:
-        return next((s for s in self._slots if s.launch is not None and s.launch.key == key), None)
+        return next((s for s in self._crew.slots if s.launch is not None and s.launch.key == key), None)
 
     def _all_nodes(self) -> list[Node]:
         with self._reachable():
-            return list(self._nodes.look().values())
+            return list(self._crew.nodes.look().values())
 
-    def _usable(self) -> list[Node]:
-        return [node for node in self._all_nodes() if not (node.draining or node.name in self._closed)]
+    def _of_gang(self, slot: Slot, sequence: int) -> Progress:
+        progress = self._crew.gangs.poll(slot, sequence, self._address)
+        if not progress.known:  # what could not be gathered is given back, and others may have their turn
+            self._crew.slots.remove(slot)
+        return progress
 
-    def _open_to(self, resources: Resources, ahead: Sequence[Resources] = ()) -> dict[str, int]:
-        """How many such trials could begin on each host now; idle workers make way."""
-        held: dict[str, list[Need]] = {}
-        for slot in self._slots:
-            if slot.launch is not None and slot.actor is not None:
-                held.setdefault(slot.node_id, []).append(need(slot.resources))
-        return open_to(self._usable(), held, need(resources), [need(other) for other in ahead])
-
-    def _for(self, launch: Launch, ahead: Sequence[Resources], avoid: str) -> Slot | None:
-        """A slot for it: warm for this program first, then a new one where nobody has to make way, then any
-        that is idle."""
-        resources = launch.resources
-        nodes = dict(self._nodes.look())  # the next look may find one of them gone
-        room = {node for node, free in self._open_to(resources, ahead).items() if free and node in nodes}
-        room = {node for node in room if nodes[node].name != avoid} or room
-        if not room:
-            return None
-        idle = [
-            slot
-            for slot in self._slots
-            if slot.launch is None and slot.node_id in room and slot.resources == resources
-        ]
-        warm = [slot for slot in idle if slot.shape_key == launch.shape_key]
-        if not warm:
-            open_ones = [nodes[node_id] for node_id in room]
-            empty = [node for node in open_ones if count(node, need(resources), self._needs_at(node.node_id))]
-            if empty:
-                return self._hire(min(empty, key=self._load), resources)
-            if not idle:
-                node = min(open_ones, key=self._load)
-                self._make_way(node, need(resources))
-                return self._hire(node, resources)
-        slot = min(warm or idle, key=lambda slot: self._load(nodes[slot.node_id]))
-        return self._answering(slot, nodes[slot.node_id])
-
-    def _load(self, node: Node) -> tuple[int, str]:
-        at_work = [s for s in self._slots if s.node_id == node.node_id and s.launch is not None]
-        return len(at_work), node.name
-
-    def _needs_at(self, node_id: str) -> list[Need]:
-        return [need(s.resources) for s in self._slots if s.node_id == node_id and s.actor is not None]
-
-    def _deducted_at(self, node_id: str) -> list[Need]:
-        """What Ray counts there as held by us: a moment ago hired is not counted yet."""
-        before = time.monotonic() - COUNTED_S
-        there = [s for s in self._slots if s.node_id == node_id and s.actor is not None]
-        return [need(s.resources) for s in there if s.hired_at <= before]
-
-    def _make_way(self, node: Node, wanted: Need) -> None:
-        """End idle workers of another kind there while they hold what this trial needs."""
-        for slot in [s for s in self._slots if s.node_id == node.node_id and s.launch is None]:
-            if count(node, wanted, self._needs_at(node.node_id)):
-                return
-            self._end(slot)
-            self._slots.remove(slot)
-
-    def _hire(self, node: Node, resources: Resources) -> Slot:
-        """A slot with a fresh actor on this host."""
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        taken = {slot.place for slot in self._slots if slot.node_id == node.node_id}
-        place = next(i for i in range(len(taken) + 1) if i not in taken)
-        pinned = resources.cpus == int(resources.cpus) and not (resources.gpus or resources.tpu_chips)
-        pin = (place, int(resources.cpus)) if pinned else None
-        actor = self._ray.remote(concurrency_groups={ASKING: 2})(Worker).options(
-            name=f"{self._pool}.{node.node_id}.{place}.{uuid.uuid4().hex}",
-            namespace=self._namespace,
-            lifetime="detached",
-            max_restarts=0,
-            num_cpus=resources.cpus,
-            num_gpus=resources.gpus,
-            resources={"TPU": resources.tpu_chips} if resources.tpu_chips else None,
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node.node_id, soft=False),
-        )
-        # Ray leaves a worker without a GPU what it inherits.
-        environment = {**self._environment, **hidden(resources)}
-        made = self._of_gcs(
-            lambda: actor.remote(
-                pin=pin, environment=environment, host=node.name, end_on_sigterm=True, keeps_output=True
-            )
-        )
-        slot = Slot(node.node_id, place, made, resources, node.name, hired_at=time.monotonic())
-        self._slots.append(slot)
-        return slot
-
-    def _answering(self, slot: Slot, node: Node) -> Slot | None:
-        """The slot, if its idle actor may be given something; a fresh one where that has died: what it never
-        began must not count as lost."""
-        from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
-
-        try:
-            self._ray.get(slot.actor.state.remote(), timeout=ASK_S)
-        except (ActorUnavailableError, GetTimeoutError):
-            slot.silences += 1
-            if slot.silences >= MOST_SILENCES:
-                self._end(slot)
-                self._slots.remove(slot)
-            return None
-        except RayActorError:
-            self._slots.remove(slot)
-            return self._hire(node, slot.resources)
-        slot.silences = 0
-        return slot
-
-    def _end(self, slot: Slot) -> None:
-        if slot.actor is not None:
-            self._ray.kill(slot.actor)
-        slot.actor, slot.shape_key, slot.unsaid = None, None, None
-
-    def _heed_hosts(self) -> None:
-        """A host that has gone takes its workers along; one that drains is left: trials save and go on
-        elsewhere."""
-        nodes = self._nodes.look()
-        for slot in list(self._slots):
-            node = nodes.get(slot.node_id)
-            if node is None and slot.lost is None:
-                slot.actor, slot.lost = None, slot.kill_reason or "Its host has gone."
-                slot.request = None
-            leaves = node is not None and (node.draining or self._closed.get(node.name, False))
-            if leaves and slot.actor is not None and not slot.told_to_leave:
-                slot.told_to_leave = True
-                slot.actor.leave.remote()
-            if slot.launch is None and (slot.actor is None or slot.told_to_leave):
-                self._end(slot)
-                self._slots.remove(slot)
+    def _address(self, node_id: str) -> str:
+        node = self._crew.nodes.look().get(node_id)
+        return node.address if node is not None else ""
 
     def _answer(self, slot: Slot, sequence: int) -> Progress:
         """What the actor said to the slot's question, without what is known already."""
@@ -362,8 +249,8 @@ class RayBackend:
             self._ray.kill(slot.actor)
             return self._bury(slot, f"The worker does not understand this release: {problem.cause}", sequence)
         if not progress.known:  # it refused to begin: its machine is being taken
-            self._end(slot)  # another actor is to begin it
-            self._slots.remove(slot)
+            self._crew.end(slot)  # another actor is to begin it
+            self._crew.slots.remove(slot)
             return progress
         slot.ended, slot.begun = progress.ended is not None, True
         host = slot.host if slot.ended else ""
@@ -383,46 +270,17 @@ class RayBackend:
             known=True,
             events=events,
             ended=ended,
-            host=slot.host if slot.node_id in self._nodes.look() else "",
+            host=slot.host if slot.node_id in self._crew.nodes.look() else "",
         )
 
     def _tell_idle(self) -> list[Any]:
         """An attempt that was forgotten is dropped by the next `begin`, or here if none has come."""
         told = []
-        for slot in self._slots:
+        for slot in self._crew.slots:
             if slot.unsaid is not None:
-                told.append(slot.actor.forget.remote(slot.unsaid))
+                told += [actor.forget.remote(slot.unsaid) for actor in slot.actors]
                 slot.unsaid = None
         return told
-
-    def _adopt(self) -> None:
-        """Find what an earlier engine left. An actor that holds nothing is ended, and so is one that does not
-        answer: it hangs."""
-        asked = []
-        for name in self.actors():
-            if name.startswith(f"{self._pool}."):
-                with contextlib.suppress(ValueError):  # died meanwhile
-                    actor = self._of_gcs(partial(self._ray.get_actor, name, namespace=self._namespace))
-                    asked.append((name, actor, actor.state.remote()))
-        ready = self._answered([request for _, _, request in asked], within_s=CONNECT_S)
-        for name, actor, request in asked:
-            try:
-                if request not in ready:
-                    raise TimeoutError
-                state: State = self._ray.get(request)
-            except Exception:  # dead, hung, or of another release: its attempt is unknown from here on
-                self._ray.kill(actor)
-                continue
-            if state.last is None or not state.holds:
-                self._ray.kill(actor)
-                continue
-            node_id, place = where(name.removeprefix(f"{self._pool}."))
-            node_id = node_id or self._nodes.here
-            node = self._nodes.look().get(node_id)
-            slot = Slot(node_id, place, actor, state.last.resources, node.name if node is not None else "")
-            slot.shape_key, slot.adopted, slot.launch = state.last.shape_key, True, state.last
-            slot.begun = True
-            self._slots.append(slot)
 
     def _answered(self, requests: list[Any], *, within_s: float) -> set[Any]:
         """Those of them that are answered by then."""

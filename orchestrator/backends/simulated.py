@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestrator.backends.placement import Need, Node, in_all, need, open_to
+from orchestrator.backends.placement import Need, Node, gangs, in_all, need, open_to
 from orchestrator.ground.clock import Clock
 from orchestrator.ledger.records import Event
 from orchestrator.runs.contract import AttemptKey, Ended, HostView, Launch, Progress
-from orchestrator.runs.worker import as_preempted, prepare, run_entrypoint, spoken, started
+from orchestrator.runs.running import as_preempted, prepare, run_entrypoint, spoken, started
 from orchestrator.study.spec import Resources
 from trainer.protocol import SECONDS, Reply, Report
 
@@ -92,7 +92,7 @@ class _Attempt:
     ended_s: float = 0.0
     seen: int = 0  # events that a poll has given out
     end_seen: bool = False
-    host: str = ""
+    hosts: tuple[str, ...] = ("",)  # the nodes' ids: several of a gang
 
     def said(self, now_s: float) -> int:
         """How many events are out at that moment. Clocks are totals, so moments never go back."""
@@ -139,39 +139,44 @@ class SimulatedBackend:
         self._closed: Mapping[str, bool] = {}
 
     def slots(self, resources: Resources) -> int:
-        return in_all(self.nodes, resources) if self.nodes else self._slots
+        return in_all(self.nodes, resources) if self.nodes else self._slots // resources.hosts
 
     def free(self, resources: Resources, ahead: Sequence[Resources] = ()) -> int:
         self._drop_forgotten()
         if self.nodes:
-            return sum(self._open_to(resources, ahead).values())
-        return max(0, self._slots - len(self._held) - len(ahead))
+            return gangs(list(self._open_to(resources, ahead).values()), resources.hosts)
+        held = [attempt.launch.resources for attempt in self._held.values()]
+        left = self._slots - sum([each.hosts for each in (*held, *ahead)])
+        return max(0, left // resources.hosts)
 
     def _open_to(self, resources: Resources, ahead: Sequence[Resources]) -> dict[str, int]:
         held: dict[str, list[Need]] = {}
         for attempt in self._held.values():
-            held.setdefault(attempt.host, []).append(need(attempt.launch.resources))
+            for host in attempt.hosts:
+                held.setdefault(host, []).append(need(attempt.launch.resources))
         usable = [node for node in self.nodes if not (node.draining or node.name in self._closed)]
-        return open_to(usable, held, need(resources), [need(other) for other in ahead])
+        return open_to(usable, held, resources, ahead)
 
     def hosts(self) -> tuple[HostView, ...]:
         self._drop_forgotten()
         work: dict[str, list[AttemptKey]] = {}
         for key, attempt in self._held.items():
-            work.setdefault(attempt.host, []).append(key)
+            for host in attempt.hosts:
+                work.setdefault(host, []).append(key)
         return tuple(node.seen(work.get(node.node_id, ())) for node in self._all_nodes())
 
     def _all_nodes(self) -> list[Node]:
         return self.nodes or [Node("", "simulated", {"CPU": float(self._slots)})]
 
     def _name_of(self, attempt: _Attempt) -> str:
-        return next((node.name for node in self._all_nodes() if node.node_id == attempt.host), "")
+        """The first one's, of a gang."""
+        return next((node.name for node in self._all_nodes() if node.node_id == attempt.hosts[0]), "")
 
     def keep_off(self, hosts: Mapping[str, bool]) -> None:
         self._closed = dict(hosts)
         leaving = {node.node_id for node in self._all_nodes() if node.draining or hosts.get(node.name)}
         for key, attempt in self._held.items():
-            if attempt.host in leaving:
+            if leaving.intersection(attempt.hosts):
                 self.say(key, Reply.SAVE_AND_STOP)
 
     def room(self) -> str:
@@ -189,7 +194,8 @@ class SimulatedBackend:
         if self.nodes:
             room = self._open_to(launch.resources, ahead)
             names = {node.node_id: node.name for node in self.nodes}
-            attempt.host = max(room, key=lambda host: (bool(room[host]) and names[host] != avoid, room[host]))
+            best = sorted(room, key=lambda host: (bool(room[host]) and names[host] != avoid, room[host]))
+            attempt.hosts = tuple(best[::-1][: launch.resources.hosts])
         attempt.fault = next((f for f in self.faults if f.strikes(launch.key, self._name_of(attempt))), None)
         self._held[launch.key] = attempt
         self._run(attempt)

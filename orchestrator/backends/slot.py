@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.backends.gang import Gang
 from orchestrator.runs.contract import AttemptKey, Launch
 from orchestrator.study.spec import Resources
 
@@ -14,13 +15,14 @@ ASKING = "asking"  # polls have threads of their own in a worker: one that waits
 
 @dataclass(eq=False)
 class Slot:
-    """One actor, and what it is at work on."""
+    """One actor, and what it is at work on; or the actors of a gang, of which it is the first."""
 
     node_id: str
     place: int  # within its host: which cores are its own
     actor: Any  # None once it is dead
     resources: Resources
     host: str = ""  # its name
+    gang: Gang | None = None
     shape_key: str | None = None  # what it is warm for
     adopted: bool = False  # made by an earlier engine, and ended rather than used again
     silences: int = 0  # so often in a row it did not answer while idle
@@ -37,16 +39,36 @@ class Slot:
     unsaid: AttemptKey | None = None  # forgotten here, and the actor does not know it yet
     told_to_leave: bool = False  # its host drains
 
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """The nodes that it is on, and its place within each."""
+        if self.gang is None:
+            return [(self.node_id, self.place)]
+        return [(member.node_id, member.place) for member in self.gang.members]
+
+    @property
+    def holds(self) -> bool:
+        """Whether it takes up what it asks for."""
+        return self.actor is not None if self.gang is None else self.gang.stands
+
+    @property
+    def actors(self) -> list[Any]:
+        """Those that live."""
+        found = [self.actor] if self.gang is None else [member.actor for member in self.gang.members]
+        return [actor for actor in found if actor is not None]
+
+    @property
+    def requests(self) -> list[Any]:
+        """What has been asked and is not answered yet."""
+        members = [] if self.gang is None else self.gang.members
+        return [r for r in (self.request, *(member.request for member in members)) if r is not None]
+
+    def is_at(self, node_id: str) -> bool:
+        return any(node == node_id for node, _ in self.places)
+
 
 def ask_slot(slot: Slot, key: AttemptKey, after: int, *, wait_s: float) -> None:
     """Ask for what was said after that sequence; the answer is waited for elsewhere."""
     poll = slot.actor.poll.options(concurrency_group=ASKING)
     slot.request = poll.remote(key, after=after, wait_s=wait_s, begin_s=BEGIN_S)
     slot.request_after, slot.request_waits = after, bool(wait_s)
-
-
-def where(name: str) -> tuple[str, int]:
-    """The node id and the place in the rest of an actor's name. A former release's is a number: its Ray has
-    one host."""
-    node_id, _, rest = name.partition(".")
-    return (node_id, int(rest.partition(".")[0])) if rest else ("", int(node_id))

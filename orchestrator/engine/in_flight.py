@@ -71,6 +71,7 @@ class InFlight:
             folder=str(self._storage.folder(trial.study_id, trial.trial_id, attempt.number)),
             resume_from=None if resumed is None else self._storage.path(resumed),
             resources=spec.resources,
+            gather_s=spec.retries.gather_s,
             code=code_of(code, spec.entrypoint),
         )
         if self._backend.submit(launch, ahead, avoid=self._lost_by(attempt)):
@@ -83,6 +84,10 @@ class InFlight:
         before = self._store.attempts(attempt.trial_id)[attempt.number - 2]
         troubled = before.state is AttemptState.PREEMPTED and before.reason
         return str(before.provenance.get("host", "")) if troubled or before.state is AttemptState.LOST else ""
+
+    def given_back(self, key: AttemptKey) -> None:
+        """Its hosts were not all to be had: no worker was at fault."""
+        self._handed.pop(key, None)
 
     def never_begins(self, attempt: AttemptRow, progress: Progress) -> str:
         """Why it is given up, where so many workers did not begin it."""

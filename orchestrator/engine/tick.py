@@ -175,6 +175,7 @@ class Engine:
         for key, progress in news.items():
             if progress.ended is not None and progress.host:
                 self._hosts.heard(progress.host, key, progress.ended)
+        self._say_gathering(epoch, studies, live, news)
         live = [a for a in live if not self._submitted_again(studies[study_of(a.trial_id)], a, news)]
         over: list[tuple[AttemptRow, TrialRow]] = []
         with self.store.together(epoch):
@@ -193,6 +194,23 @@ class Engine:
             self._take_in(attempt, trial)
         return len(over)
 
+    def _say_gathering(
+        self,
+        epoch: int,
+        studies: Mapping[str, StudyRow],
+        live: Sequence[AttemptRow],
+        news: Mapping[AttemptKey, Progress],
+    ) -> None:
+        """What a trial of several hosts waits for, while none of its study's runs."""
+        told: dict[str, str] = {}
+        for attempt in live:
+            study_id, waits = study_of(attempt.trial_id), news[attempt.key].waits
+            told[study_id] = waits if told.get(study_id, waits) else ""
+        for study_id, sentence in told.items():
+            study = studies[study_id]
+            if self._course(study).spec.resources.hosts > 1 and study.state is StudyState.RUNNING:
+                self._say_waits(epoch, study, sentence)
+
     def _hear(self, epoch: int, study: StudyRow, attempt: AttemptRow, progress: Progress) -> TrialRow | None:
         """Its events are written; now what else is to be done. Its trial when that was the end of it."""
         if never_taken(attempt, progress) and study.state is not StudyState.RUNNING:
@@ -203,7 +221,7 @@ class Engine:
         if attempt.state is AttemptState.LAUNCHING and attempt.sequence:  # its worker has said that it began
             self.store.attempt_running(epoch, attempt.trial_id, attempt.number)
         limit_s = self._course(study).spec.retries.hang_after_s
-        self._in_flight.watch(attempt, news=bool(progress.events), limit_s=limit_s)
+        self._in_flight.watch(attempt, news=bool(progress.events or progress.waits), limit_s=limit_s)
         self._tell(study, attempt)
         return None
 
@@ -215,6 +233,8 @@ class Engine:
         progress = news[attempt.key]
         if not never_taken(attempt, progress) or study.state is not StudyState.RUNNING:
             return False
+        if progress.waits:
+            self._in_flight.given_back(attempt.key)
         if reason := self._in_flight.never_begins(attempt, progress):
             news[attempt.key] = Progress(known=True, ended=Ended("lost", reason=reason))
             return False

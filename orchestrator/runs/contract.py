@@ -32,6 +32,7 @@ class Launch:
     #                                 folders of earlier attempts that are there
     resources: Resources = field(default_factory=Resources)
     code: Code | None = None  # the entrypoint as it was checked; None: whatever has that name
+    gather_s: float = 300.0  # of a gang: so long may it take until all its processes stand ready
 
     @property
     def key(self) -> AttemptKey:
@@ -43,9 +44,10 @@ class Ended:
     """Why an attempt is over, apart from crashes of ours.
 
     outcome: the entrypoint returned; `outcome` says how. raised: the training code raised; `traceback`.
-    lost: the worker died, or was killed as hung; `reason`. unwritten: the host could not write down what it
-    must, its disk being full or away; `reason`. unable: the entrypoint cannot be loaded there, where whoever
-    launched it can, or a file that the config names is not there; `reason`, `traceback`.
+    lost: the worker died, or was killed as hung, or another of its gang did; `reason`. unwritten: the host
+    could not write down what it must, its disk being full or away; `reason`. unable: the entrypoint cannot be
+    loaded there, where whoever launched it can, or a file that the config names is not there; `reason`,
+    `traceback`.
     """
 
     how: Literal["outcome", "raised", "lost", "unwritten", "unable"]
@@ -62,7 +64,9 @@ class Progress:
     events: tuple[Event, ...] = ()  # those after the sequence asked for, in order, without gaps. The first
     #                                 is the worker's own "started": without it, known means submitted only
     ended: Ended | None = None  # given only together with the last of the events
-    host: str = ""  # where it was at work, once it has ended
+    host: str = ""  # where it was at work, once it has ended; of a gang, whose trouble it was
+    waits: str = ""  # of a gang: what is missing until it can begin. Not known, and this: it was given back
+    reports: int = 0  # how many this process has made, of a gang's
 
 
 @dataclass(frozen=True)

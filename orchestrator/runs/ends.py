@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from orchestrator.runs.contract import Ended
 from orchestrator.runs.folders import NO_ROOM, DiskFull
-from trainer.protocol import NotHere
+from trainer.protocol import NotHere, PeerLost
 
 
 def raised(problem: BaseException) -> Ended:
@@ -57,6 +57,11 @@ def unwritten(problem: Exception) -> Ended:
         reason=f"The run's folder cannot be written ({problem}). Mend that; the run goes on from its last "
         f"checkpoint.",
     )
+
+
+def without_peer(problem: PeerLost) -> Ended:
+    """The end of a run in a gang of which another process does not answer: the trouble is that one's."""
+    return replace(raised(problem), how="lost")
 
 
 def elsewhere(problem: NotHere) -> Ended:

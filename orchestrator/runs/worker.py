@@ -7,7 +7,6 @@ into the attempt's journal first and into memory second, and is answered with th
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import signal
 import socket
@@ -15,30 +14,26 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, get_args
+from typing import Protocol
 
 from orchestrator.ledger.records import LOADED, Event
 from orchestrator.runs import artifacts, ends, provenance
 from orchestrator.runs.capture import Capture
-from orchestrator.runs.checkout import code_facts
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
-from orchestrator.runs.folders import DiskFull, Journal, Storage
+from orchestrator.runs.folders import DiskFull, Journal
+from orchestrator.runs.running import as_preempted, prepare, run_entrypoint, spoken, started
 from orchestrator.study.spec import Resources
-from orchestrator.study.whereabouts import Code, OtherCode, beside, require_same
+from orchestrator.study.whereabouts import Code
 from trainer.protocol import (
-    NotHere,
-    Outcome,
+    ALONE,
     Place,
     Reply,
     Report,
-    Reporter,
-    Status,
-    write_resume_note,
 )
 
+HEARD_S = 2.0  # for the end of a process of a gang to be asked for, before it goes
 BURST_S = 0.02  # after the first word one who waits is told what follows within this time, too
 
 
@@ -49,6 +44,16 @@ class State:
     pid: int
     last: Launch | None  # what it was given last, and is warm for
     holds: bool  # that attempt still, running or ended
+    place: Place = ALONE  # in the gang of that attempt
+
+
+class First(Protocol):
+    """The first process of a gang, as the others reach it."""
+
+    def reply(self, key: AttemptKey, number: int) -> Reply:
+        """What the attempt's report of that number was answered with; it may be still to come."""
+
+    def leave(self) -> None: ...
 
 
 class Worker:
@@ -76,14 +81,16 @@ class Worker:
         self._news = threading.Condition()  # an attempt has begun, spoken or ended
         self._attempt: _Attempt | None = None
         self._last: Launch | None = None
+        self._place = ALONE
         self._refused: AttemptKey | None = None  # what it was asked to begin last, and did not
         self._preempted = False
         self._path: str | None = None  # what was added to sys.path for the last attempt
         if end_on_sigterm:
             _watch_sigterm(self)
 
-    def begin(self, launch: Launch) -> bool:
-        """Start an attempt, forgetting one that has ended. False while another is running."""
+    def begin(self, launch: Launch, place: Place = ALONE, first: First | None = None) -> bool:
+        """Start an attempt, forgetting one that has ended. False while another is running. `first`: of a
+        gang, for the others in it."""
         current = self._attempt
         if current is not None and current.launch.key == launch.key:
             return True
@@ -93,9 +100,9 @@ class Worker:
                 self._news.notify_all()
             return False
         self._look_in(launch.code)
-        attempt = _Attempt(launch, self._now, self._news, self._host, self._keeps_output)
+        attempt = _Attempt(launch, place, first, self._now, self._news, self._host, self._keeps_output)
         with self._news:
-            self._last, self._attempt, self._refused = launch, attempt, None
+            self._last, self._place, self._attempt, self._refused = launch, place, attempt, None
             self._news.notify_all()
         attempt.thread.start()
         return True
@@ -142,19 +149,37 @@ class Worker:
             self._attempt = None
 
     def state(self) -> State:
-        return State(os.getpid(), self._last, holds=self._attempt is not None)
+        return State(os.getpid(), self._last, holds=self._attempt is not None, place=self._place)
+
+    def free_port(self) -> int:
+        """One that nobody listens at on this machine."""
+        with socket.socket() as tried:
+            tried.bind(("", 0))
+            return int(tried.getsockname()[1])
+
+    def reply(self, key: AttemptKey, number: int) -> Reply:
+        """For the others of its gang: what its report of that number was answered with. It waits for that
+        report; of an attempt that ends without it, STOP."""
+        attempt = self._find(key)
+        if attempt is None:
+            return Reply.STOP
+        with self._news:
+            self._news.wait_for(lambda: len(attempt.replies) >= number or not attempt.running())
+            return attempt.replies[number - 1] if len(attempt.replies) >= number else Reply.STOP
 
     def preempt(self) -> None:
         """This machine will be taken: the attempt saves at its next report. Returns once it has ended."""
         self.leave()
         if self._attempt is not None:
             self._attempt.thread.join()
+            with self._news:  # of a gang each end is heard from memory: it has no journal of its own
+                self._news.wait_for(lambda: self._attempt is None or self._attempt.heard, HEARD_S)
 
     def leave(self) -> None:
         """The same, without waiting for it."""
         self._preempted = True
         if self._attempt is not None:
-            self._attempt.preempted = True
+            self._attempt.leave()
 
     def _find(self, key: AttemptKey) -> _Attempt | None:
         attempt = self._attempt
@@ -165,20 +190,24 @@ class _Attempt:
     def __init__(
         self,
         launch: Launch,
+        place: Place,
+        first: First | None,
         now: Callable[[], float],
         news: threading.Condition,
         host: str,
         keeps_output: bool,
     ) -> None:
-        self.launch = launch
+        self.launch, self._place, self._first = launch, place, first
         self._host = host
         self._keeps_output = keeps_output
         self.verdict = Reply.GO
         self.preempted = False
+        self.heard = place.process_count == 1  # its end, by whoever asks
+        self.replies: list[Reply] = []  # in a gang: to each of its reports
         self._answered = Reply.GO  # the last verdict that the run was given
         self.thread = threading.Thread(target=self._train, name="/".join(map(str, launch.key)), daemon=True)
         self._now = now
-        self._journal = Journal(launch.folder)
+        self._journal = Journal(launch.folder) if first is None else None
         self._news = news  # its lock guards what others read
         self._events: list[Event] = []
         self._ended: Ended | None = None
@@ -189,33 +218,75 @@ class _Attempt:
 
     def progress(self, after: int) -> Progress:
         with self._news:
-            return Progress(known=True, events=tuple(self._events[after:]), ended=self._ended)
+            said = tuple(self._events[after:])
+            if self._ended is not None and not self.heard:
+                self.heard = True
+                self._news.notify_all()
+            return Progress(known=True, events=said, ended=self._ended, reports=len(self.replies))
+
+    def leave(self) -> None:
+        """Its machine will be taken: it saves at its next report, and so does all its gang."""
+        self.preempted = True
+        if self._first is not None:
+            self._first.leave()
 
     def _train(self) -> None:
         try:
             workdir = prepare(self.launch)
-            self._append(started(self.launch, self._now(), self._host))
-            printing = Capture(workdir) if self._keeps_output else contextlib.nullcontext()
+            if self._journal is not None:
+                self._append(started(self.launch, self._now(), self._host))
+            printing = self._printing(workdir)
         except (DiskFull, OSError) as problem:  # the training code never runs
             ended = ends.unwritten(problem)
         else:
             with printing:
-                ended = run_entrypoint(self.launch, self._report, workdir)
+                ended = run_entrypoint(self.launch, self._report, workdir, self._place)
                 _print_end(ended, workdir)
-            self._tell_packages()
+            if self._journal is not None:
+                self._tell_packages()
         if self._unwritten is not None:
             ended = ends.unwritten(self._unwritten)
         if self.preempted or self._answered is Reply.SAVE_AND_STOP:
             ended = as_preempted(ended)
-        # A journal that cannot be written has been the end already; and memory holds the end too.
-        with contextlib.suppress(DiskFull, OSError):
-            self._journal.end(ended)
-        self._journal.close()
+        # A journal that cannot be written has been the end already; and memory holds the end too. What one
+        # of a gang ends with but a result may come of what befell another: that is not for it to say.
+        if self._journal is not None:
+            with contextlib.suppress(DiskFull, OSError):
+                if self._place.process_count == 1 or ended.how == "outcome":
+                    self._journal.end(ended)
+            self._journal.close()
         with self._news:
             self._ended = ended
             self._news.notify_all()
 
+    def _printing(self, workdir: Path) -> contextlib.AbstractContextManager[None]:
+        """What it prints goes into its folder; what the others of a gang print, into folders in it."""
+        if not self._keeps_output:
+            return contextlib.nullcontext()
+        if self._first is not None:
+            workdir = workdir / f"process-{self._place.process_index}"
+            workdir.mkdir(exist_ok=True)
+        return Capture(workdir)
+
     def _report(self, report: Report) -> Reply:
+        verdict = self._recorded(report) if self._first is None else self._of_first(self._first)
+        self._answered = verdict
+        with self._news:
+            if self._first is None:
+                self.replies.append(verdict)
+            self._news.notify_all()
+        return verdict
+
+    def _of_first(self, first: First) -> Reply:
+        """In a gang one process reports, and all are answered the same."""
+        with self._news:
+            self.replies.append(Reply.GO)  # counted as it is made
+        try:
+            return first.reply(self.launch.key, len(self.replies))
+        except Exception:  # it is gone: so will this one be
+            return Reply.STOP
+
+    def _recorded(self, report: Report) -> Reply:
         if self._ended is not None or self._unwritten is not None:
             return Reply.STOP
         try:
@@ -226,8 +297,7 @@ class _Attempt:
         if len(self._events) == 2:  # its first report: by now it has imported what it trains with
             self._tell_packages()
         saves = self.preempted and self.verdict is Reply.GO
-        self._answered = Reply.SAVE_AND_STOP if saves else self.verdict
-        return self._answered
+        return Reply.SAVE_AND_STOP if saves else self.verdict
 
     def _tell_packages(self) -> None:
         """What is loaded by now, where that is more than was told."""
@@ -239,43 +309,11 @@ class _Attempt:
                 self._append(Event(*self.launch.key, sequence, LOADED, 0, payload, self._now()))
 
     def _append(self, event: Event) -> None:
-        self._journal.event(event)
+        if self._journal is not None:
+            self._journal.event(event)
         with self._news:
             self._events.append(event)
             self._news.notify_all()
-
-
-def prepare(launch: Launch) -> Path:
-    """The attempt's folder, with `resume.json` in it when there is something to resume: the checkpoint, and
-    the folders of earlier attempts, for a run that finds it damaged."""
-    workdir = Path(launch.folder)
-    workdir.mkdir(parents=True, exist_ok=True)
-    if launch.resume_from is not None:
-        earlier = [str(folder) for folder in Storage.before(workdir, launch.attempt)]
-        write_resume_note(workdir, launch.resume_from, **({"earlier": earlier} if earlier else {}))
-    return workdir
-
-
-def run_entrypoint(launch: Launch, reporter: Reporter, workdir: Path) -> Ended:
-    """Whatever the training code does, also sys.exit(), comes back as an end."""
-    code = launch.code
-    try:
-        with beside(code.folder if code is not None and code.first else None):
-            try:
-                module = importlib.import_module(launch.entrypoint)
-                if code is not None:
-                    _require_same(launch.entrypoint, module, code)
-            except Exception as problem:
-                return ends.unable(launch.entrypoint, problem)
-            outcome = module.run(launch.config, reporter, workdir, Place())
-        if not isinstance(outcome, Outcome):
-            raise TypeError(f"{launch.entrypoint}.run returned {outcome!r:.200}; it must return an Outcome.")
-        return Ended("outcome", outcome=_plain(outcome))
-    except NotHere as problem:
-        return ends.elsewhere(problem)
-    except BaseException as problem:
-        away = isinstance(problem, OSError) and not workdir.is_dir()  # with its mount
-        return ends.hindered(problem) if away or ends.of_the_machine(problem) else ends.raised(problem)
 
 
 def _print_end(ended: Ended, workdir: Path) -> None:
@@ -285,83 +323,6 @@ def _print_end(ended: Ended, workdir: Path) -> None:
     with contextlib.suppress(OSError, ValueError):  # nobody reads it, or the training code has closed it
         sys.stderr.write("".join([ended.traceback, *notes]))
         sys.stderr.flush()
-
-
-def _plain(outcome: Outcome) -> Outcome:
-    """The outcome in values that a journal and a ledger can hold, whatever library they came from."""
-    if outcome.status not in (allowed := get_args(Status)):
-        raise ValueError(f"The run ended as {outcome.status!r:.60}; allowed is one of {', '.join(allowed)}.")
-    return Outcome(
-        outcome.status,
-        _floats(outcome.values),
-        _floats(outcome.clocks),
-        None if outcome.checkpoint is None else str(outcome.checkpoint),
-        _names(outcome.files),
-        str(outcome.reason),
-    )
-
-
-def _require_same(entrypoint: str, module: ModuleType, code: Code) -> None:
-    """As it was checked; another file's contents are told and not refused where ORCH_OTHER_CODE says so."""
-    try:
-        require_same(entrypoint, module, code)
-    except OtherCode as told:
-        if os.environ.get("ORCH_OTHER_CODE") != "tell":
-            raise
-        sys.stderr.write(f"orch: {told}\n")
-
-
-def as_preempted(ended: Ended) -> Ended:
-    """An attempt that was asked to save and stop is to go on later: its machine is taken, or a pause."""
-    if ended.outcome is None or ended.outcome.status != "stopped":
-        return ended
-    return replace(ended, outcome=replace(ended.outcome, status="preempted"))
-
-
-def started(launch: Launch, at: float, host: str = "") -> Event:
-    """The first event of an attempt: on what it runs. That it cannot be found out fails no attempt. `host`:
-    what its backend calls this machine."""
-    seed = launch.config.get("seed")
-    try:
-        code = code_facts(launch.entrypoint, file_of(launch), Path(launch.folder).parent.parent)
-        facts = provenance.collect(code=code, **({} if seed is None else {"seed": seed}))
-    except Exception as problem:
-        facts = {"unknown": f"{problem!r:.500}"}
-    facts |= {"host": host} if host else {}
-    return Event(*launch.key, sequence=1, kind="started", step=0, payload=facts, at=at)
-
-
-def file_of(launch: Launch) -> str:
-    """The entrypoint's file, as it was checked, or as this process has loaded it."""
-    if launch.code is not None:
-        return launch.code.file
-    return getattr(sys.modules.get(launch.entrypoint), "__file__", None) or ""
-
-
-def spoken(launch: Launch, sequence: int, report: Report, at: float) -> Event:
-    """A report as an event. Numbers of any library become floats; NaN and infinities pass."""
-    payload: dict[str, Any] = {
-        "values": _floats(report.values),
-        "hyper": _floats(report.hyper),
-        "clocks": _floats(report.clocks),
-    }
-    if report.path is not None:
-        payload["path"] = str(report.path)
-    if report.damaged:
-        payload["damaged"] = [str(path) for path in report.damaged]
-    step = int(report.step)
-    if abs(step) >= 2**63:
-        raise ValueError(f"A report's step is {step:.3e}; a database holds whole numbers below 2^63.")
-    return Event(*launch.key, sequence=sequence, kind=str(report.kind), step=step, payload=payload, at=at)
-
-
-def _names(files: Any) -> tuple[str, ...]:
-    """Also of a single file, and of none."""
-    return (str(files),) if isinstance(files, str | Path) else tuple(map(str, files or ()))
-
-
-def _floats(numbers: Mapping[str, float]) -> dict[str, float]:
-    return {name: float(number) for name, number in numbers.items()}
 
 
 def _pin(slot: int, cores: int) -> None:

@@ -235,6 +235,8 @@ class Retries(Spec):
 
     attempts: int = Field(default=3, ge=1, le=100)  # lost ones, the first included
     hang_after_s: float = Field(default=1800, gt=0)  # no report for so long: killed and retried
+    # several hosts that are not all ready within that time are given back, and it is tried again
+    gather_s: Annotated[float, LATER, Field(gt=0, le=86_400)] = 300
     # an arm whose first so many runs failed for the same reason starts no more; 0: it goes on
     stop_arm_after: Annotated[int, LATER, Field(ge=0, le=100)] = 3
 
