@@ -5,9 +5,9 @@ python -m trainer.run --pair en-de --size tiny --steps 1200
 """
 
 from trainer.config.inherit import inherit, learns
-from trainer.training.entrypoint import check, run, shape_key
+from trainer.training.entrypoint import check, fits, run, shape_key
 
-__all__ = ["check", "inherit", "learns", "run", "shape_key"]
+__all__ = ["check", "fits", "inherit", "learns", "run", "shape_key"]
 
 if __name__ == "__main__":
     import sys

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from orchestrator.ground.errors import BackendLost
 
@@ -17,6 +17,12 @@ ANSWER_S = 60.0  # a gcs that lives and says nothing for so long is given up too
 GONE = "The workers' Ray has gone. Studies go on once it is back."
 
 T = TypeVar("T")
+
+
+class AskGcs(Protocol):
+    """`ask`, of one Ray."""
+
+    def __call__(self, call: Callable[[], T]) -> T: ...
 
 
 def ask(call: Callable[[], T], *, alive: Callable[[], bool], within_s: float = ANSWER_S) -> T:

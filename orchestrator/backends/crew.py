@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from orchestrator.backends.asking import AskGcs
 from orchestrator.backends.gang import ANSWERING
 from orchestrator.backends.gangs import Gangs
 from orchestrator.backends.nodes import Nodes
@@ -24,8 +25,6 @@ ASK_S = 1.0  # for an idle worker to say that it lives
 COUNTED_S = 1.0  # within it Ray has told its head that a new worker holds something
 MOST_SILENCES = 10  # in a row, until an idle worker counts as hung
 
-T = TypeVar("T")
-
 
 class Crew:
     def __init__(
@@ -35,7 +34,7 @@ class Crew:
         pool: str,
         namespace: str,
         environment: Mapping[str, str],
-        of_gcs: Callable[[Callable[[], T]], T],
+        of_gcs: AskGcs,
     ) -> None:
         self.ray, self.pool, self.namespace, self.of_gcs = ray, pool, namespace, of_gcs
         self._environment = environment
@@ -248,4 +247,4 @@ class Crew:
         from ray.util import list_named_actors
 
         listed = self.of_gcs(lambda: list_named_actors(all_namespaces=True))
-        return sorted(actor["name"] for actor in listed if actor["namespace"] == self._namespace)
+        return sorted(actor["name"] for actor in listed if actor["namespace"] == self.namespace)

@@ -7,8 +7,11 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
+from orchestrator.backends.asking import AskGcs
 from orchestrator.backends.fate import Fate, Seen, fate, standing_still
 from orchestrator.backends.gang import MARK, FirstActor, Gang, Member, gang_name
 from orchestrator.backends.placement import Node, need
@@ -21,13 +24,9 @@ NEWS_S = 2.0  # a process that has nothing to say answers after this time
 DIED = "The worker died: ended from outside, out of memory, or crashed."
 LABEL = "ray.io/node-id"  # that Ray gives every node
 
-T = TypeVar("T")
-
 
 class Gangs:
-    def __init__(
-        self, ray: Any, *, names: str, make: Callable[..., Any], of_gcs: Callable[[Callable[[], T]], T]
-    ) -> None:
+    def __init__(self, ray: Any, *, names: str, make: Callable[..., Any], of_gcs: AskGcs) -> None:
         """`names`: how those of its placement groups begin. `make`: an actor on a node, in a group."""
         self._ray, self._names, self._make, self._of_gcs = ray, names + MARK, make, of_gcs
 
@@ -107,6 +106,7 @@ class Gangs:
     def begin(self, gang: Gang, launch: Launch) -> None:
         """Tell all of them. The first one last: what it has begun the others were told to begin, too."""
         now, first = time.monotonic(), FirstActor(gang.members[0].actor)
+        launch = replace(launch, hosts=tuple(each.host for each in gang.seen))
         gang.begun, gang.refused, gang.fate = True, False, None
         gang.said, gang.said_after = Progress(known=True), 0
         for member in reversed(gang.members):
@@ -238,8 +238,8 @@ class Gangs:
         for name in self.groups():
             if name.removeprefix(self._names) not in kept:
                 with contextlib.suppress(ValueError):  # gone meanwhile
-                    group = self._of_gcs(lambda name=name: get_placement_group(name))
-                    self._of_gcs(lambda group=group: remove_placement_group(group))
+                    group = self._of_gcs(partial(get_placement_group, name))
+                    self._of_gcs(partial(remove_placement_group, group))
 
     def group_of(self, uid: str) -> Any:
         from ray.util.placement_group import get_placement_group

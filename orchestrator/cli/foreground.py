@@ -212,8 +212,8 @@ def _require_room(host: Host, study: StudyRow) -> None:
     if not room:
         raise BadSpec(
             f"No worker here can hold a trial of {study.name}: it needs {_needs(resources)}. Ask for less in "
-            f"the spec's resources (this release runs a trial on one host), or run it on a machine that has "
-            f"them; `orch rehearse` needs none."
+            f"the spec's resources, or run it where there is more (`orch serve`, and `orch join` on each "
+            f"other host); `orch rehearse` needs none."
         )
 
 

@@ -17,6 +17,7 @@ from orchestrator.study.entrypoint import (
     inherit_of,
     inherited,
     learned,
+    misfits,
     objections,
 )
 from orchestrator.study.space import Value, corners
@@ -34,6 +35,7 @@ def require_runnable(spec: StudySpec) -> None:
     """Raise BadSpec with the sentences that the search and the entrypoint have against this study."""
     expected = expected_starts(spec)
     entrypoint = find_entrypoint(spec.entrypoint)
+    held = spec.resources.model_dump(include={"hosts", "cpus", "gpus", "tpu_chips"})
     problems: dict[str, str] = {}  # once each: most faults show at every point that is probed
     for sentence in (*_own_seeds(spec), *_no_direction(spec)):
         problems.setdefault(sentence, sentence)
@@ -46,7 +48,8 @@ def require_runnable(spec: StudySpec) -> None:
         for config in _probes(spec, arm, expected):
             if len(problems) >= ENOUGH:
                 break
-            for sentence in objections(entrypoint, spec.entrypoint, config):
+            said = objections(entrypoint, spec.entrypoint, config)
+            for sentence in said or misfits(entrypoint, spec.entrypoint, config, held):
                 problems.setdefault(sentence, f"arm {arm.name}: {sentence}")
         if len(problems) >= ENOUGH:
             break

@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.ground.clock import Clock
 from orchestrator.ledger import Store
-from orchestrator.ledger.records import AttemptRow, AttemptState, TrialRow
+from orchestrator.ledger.records import TROUBLE, AttemptRow, AttemptState, TrialRow
 from orchestrator.runs.contract import AttemptKey, Backend, Launch, Progress
 from orchestrator.runs.folders import Storage
 from orchestrator.study.entrypoint import code_of, find_shape_key
@@ -83,7 +83,10 @@ class InFlight:
             return ""
         before = self._store.attempts(attempt.trial_id)[attempt.number - 2]
         troubled = before.state is AttemptState.PREEMPTED and before.reason
-        return str(before.provenance.get("host", "")) if troubled or before.state is AttemptState.LOST else ""
+        if not (troubled or before.state is AttemptState.LOST):
+            return ""
+        told = before.provenance
+        return str(told.get(TROUBLE) or told.get("host", ""))
 
     def given_back(self, key: AttemptKey) -> None:
         """Its hosts were not all to be had: no worker was at fault."""

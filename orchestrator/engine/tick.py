@@ -278,6 +278,8 @@ class Engine:
         )
         if made.checkpoint is not None:
             made = replace(made, checkpoint=self.storage.key(made.checkpoint))
+        if "hosts" in attempt.provenance:
+            made = replace(made, host=host)
         return self.store.end_attempt(epoch, *attempt.key, made)
 
     def _take_in(self, attempt: AttemptRow, trial: TrialRow) -> None:

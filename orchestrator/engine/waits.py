@@ -48,9 +48,10 @@ def reason_to_wait(
     in_use = [host for host in able if host.state is HostState.IN_USE]
     taken = sum(not _holds(host, wanted, others.get(host.name, {})) for host in in_use)
     at_work = len(in_use) - taken
+    what = f"a host with {wanted.words}" if wanted.hosts == 1 else f"{wanted.words}, at the same time"
     told = [(at_work, "at work"), (taken, "used by others"), (draining, "draining"), (aside, "set aside")]
     counts = [f"{number} {'is' if number == 1 else 'are'} {word}" for number, word in told if number]
-    return "; ".join([f"It waits for a host with {wanted.words}", ", ".join(counts)]) + "."
+    return "; ".join([f"It waits for {what}", ", ".join(counts)]) + "."
 
 
 def _holds(host: HostRow, wanted: Resources, others: Mapping[str, float] = MappingProxyType({})) -> bool:

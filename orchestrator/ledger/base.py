@@ -48,6 +48,7 @@ class Ending:
     clocks: Mapping[str, float] | None = None  # the attempt's last ones; None keeps what events said
     charged: Mapping[str, float] | None = None  # the trial's new totals
     productive: Mapping[str, float] | None = None
+    host: str = ""  # of a gang's: whose trouble it was
 
 
 @dataclass(frozen=True)

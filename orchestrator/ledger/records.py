@@ -56,6 +56,7 @@ NOT_ENDED = frozenset({StudyState.RUNNING, StudyState.PAUSED, StudyState.DRAINED
 ENDED = frozenset({TrialState.COMPLETED, TrialState.DIVERGED, TrialState.STOPPED, TrialState.FAILED})
 RESULTS = frozenset({TrialState.COMPLETED, TrialState.DIVERGED})  # a failed or stopped run has none
 DAMAGED = "damaged_checkpoints"  # of an attempt's provenance: it is a part of what its result rests on
+TROUBLE = "trouble_on"  # of an attempt's provenance: which of its hosts it was lost or hindered by
 LOADED = "loaded"  # the kind of an event: the packages that the run has imported since it began
 LIVE_ATTEMPT = frozenset({AttemptState.LAUNCHING, AttemptState.RUNNING})
 

@@ -16,6 +16,7 @@ from orchestrator.ledger.records import (
     ENDED,
     LIVE_ATTEMPT,
     LOADED,
+    TROUBLE,
     AttemptRow,
     AttemptState,
     Event,
@@ -216,6 +217,7 @@ def ended(trial: TrialRow, attempt: AttemptRow, ending: Ending) -> tuple[TrialRo
         reason=ending.reason,
         traceback=ending.traceback,
         clocks=attempt.clocks if ending.clocks is None else ending.clocks,
+        provenance={**attempt.provenance, **({TROUBLE: ending.host} if ending.host else {})},
     )
     value = ending.value
     if value is not None and math.isnan(value):

@@ -40,7 +40,9 @@ def hosts(store: Store, runs: Path | None = None) -> list[HostLine]:
     folder of all runs."""
     work: dict[str, list[str]] = defaultdict(list)
     for attempt in store.live_attempts():
-        work[str(attempt.provenance.get("host", ""))].append(attempt.trial_id)
+        told = attempt.provenance
+        for name in told.get("hosts") or [told.get("host", "")]:
+            work[str(name)].append(attempt.trial_id)
     unlocked = shared.without_locks(runs) if runs is not None else frozenset()
     return [_line(row, work[row.name], locks=row.name not in unlocked) for row in store.hosts() if row.places]
 

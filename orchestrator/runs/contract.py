@@ -32,6 +32,7 @@ class Launch:
     #                                 folders of earlier attempts that are there
     resources: Resources = field(default_factory=Resources)
     code: Code | None = None  # the entrypoint as it was checked; None: whatever has that name
+    hosts: tuple[str, ...] = ()  # of a gang: the names of those that it was given, the first one's first
     gather_s: float = 300.0  # of a gang: so long may it take until all its processes stand ready
 
     @property

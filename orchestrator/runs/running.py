@@ -106,6 +106,7 @@ def started(launch: Launch, at: float, host: str = "") -> Event:
     except Exception as problem:
         facts = {"unknown": f"{problem!r:.500}"}
     facts |= {"host": host} if host else {}
+    facts |= {"hosts": list(launch.hosts)} if len(launch.hosts) > 1 else {}
     return Event(*launch.key, sequence=1, kind="started", step=0, payload=facts, at=at)
 
 

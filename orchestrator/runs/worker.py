@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from trainer.protocol import (
     Report,
 )
 
-HEARD_S = 2.0  # for the end of a process of a gang to be asked for, before it goes
+HEARD_S = 5.0  # before a process of a gang goes: for its end to be asked for, and its last reply
 BURST_S = 0.02  # after the first word one who waits is told what follows within this time, too
 
 
@@ -165,6 +166,8 @@ class Worker:
             return Reply.STOP
         with self._news:
             self._news.wait_for(lambda: len(attempt.replies) >= number or not attempt.running())
+            attempt.followed[number] += 1
+            self._news.notify_all()
             return attempt.replies[number - 1] if len(attempt.replies) >= number else Reply.STOP
 
     def preempt(self) -> None:
@@ -173,7 +176,7 @@ class Worker:
         if self._attempt is not None:
             self._attempt.thread.join()
             with self._news:  # of a gang each end is heard from memory: it has no journal of its own
-                self._news.wait_for(lambda: self._attempt is None or self._attempt.heard, HEARD_S)
+                self._news.wait_for(lambda: self._attempt is None or self._attempt.all_heard(), HEARD_S)
 
     def leave(self) -> None:
         """The same, without waiting for it."""
@@ -204,6 +207,7 @@ class _Attempt:
         self.preempted = False
         self.heard = place.process_count == 1  # its end, by whoever asks
         self.replies: list[Reply] = []  # in a gang: to each of its reports
+        self.followed: Counter[int] = Counter()  # how many of the others have had the reply of that number
         self._answered = Reply.GO  # the last verdict that the run was given
         self.thread = threading.Thread(target=self._train, name="/".join(map(str, launch.key)), daemon=True)
         self._now = now
@@ -223,6 +227,11 @@ class _Attempt:
                 self.heard = True
                 self._news.notify_all()
             return Progress(known=True, events=said, ended=self._ended, reports=len(self.replies))
+
+    def all_heard(self) -> bool:
+        """Whether its end is known, and the others of its gang have been answered all that it was."""
+        others = 0 if self._first is not None else self._place.process_count - 1
+        return self.heard and (not self.replies or self.followed[len(self.replies)] >= others)
 
     def leave(self) -> None:
         """Its machine will be taken: it saves at its next report, and so does all its gang."""

@@ -87,6 +87,15 @@ def objections(entrypoint: Any, name: str, config: dict[str, Any]) -> list[str]:
     return said
 
 
+def misfits(entrypoint: Any, name: str, config: Mapping[str, Any], resources: Mapping[str, Any]) -> list[str]:
+    """Why a run of that config cannot use what a trial holds; where an entrypoint has no `fits` it can."""
+    try:
+        with _asking(name):
+            return _sentences(entrypoint.fits(config, resources)) if hasattr(entrypoint, "fits") else []
+    except Exception as why:
+        return [f"{name}.fits failed ({reason(why)}). Mend it, or the config that it was asked about."]
+
+
 def learned(entrypoint: Any, name: str, config: Mapping[str, Any]) -> list[str]:
     """The hyperparameters that a run learns; an entrypoint that offers no `learns` learns none."""
     try:

@@ -167,6 +167,37 @@ ROWS = (
         "A host joins with a wrong token, with no route to the service, without its disk, or twice",
         "A sentence and an exit code; the second time changes nothing.",
     ),
+    (
+        "Of a trial on several hosts one process is killed, whichever it is, or a whole host is gone",
+        "The attempt is lost within 10 s of a process' end, or 30 s of Ray's notice of a host's, which the "
+        "reason names. All its processes are gone, and attempt 2 goes on from the newest whole checkpoint.",
+    ),
+    (
+        "The leader is killed (-9) while the processes of such a trial come together",
+        "The next one goes on with those that are whole. What is not is ended and begins again, and no "
+        "process and no placement group is left.",
+    ),
+    (
+        "A host is lost just as its peers raise; or all of them raise together",
+        "The first is a loss, and attempt 2 is made. The second is a failure after one try, with its "
+        "traceback.",
+    ),
+    (
+        "One of its processes stands still (SIGSTOP), or the link between two is cut",
+        "The watchdog or Ray, whichever is first, names the host, and it is tried again.",
+    ),
+    (
+        "One of its hosts has a full disk; one process' part of a checkpoint is damaged or missing",
+        "As on one host: another place is tried, and all processes fall back to the same checkpoint.",
+    ),
+    (
+        "SIGTERM reaches one of its processes, which need not be the one that reports",
+        "All have saved within one chunk and stopped at one step; it is preempted, and no failure.",
+    ),
+    (
+        "It asks for more hosts than there are, for a mesh that does not fit, or two want the same hosts",
+        "Refused, or waiting in a sentence that says what there is; both get their turn.",
+    ),
 )
 
 

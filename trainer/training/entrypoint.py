@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,7 @@ _SHAPES = (
     "guidance.batch_fraction",
     "guidance.groups",
 )
+DEVICES_FLAG = "xla_force_host_platform_device_count"
 
 
 class Missing(ConfigError, NotHere):
@@ -48,6 +50,28 @@ class Missing(ConfigError, NotHere):
 def check(config: Mapping[str, Any]) -> list[str]:
     """What is wrong with a config, a sentence each; empty when it can be run here."""
     return wrong_in(config) or _missing(TrainConfig.from_dict(config))
+
+
+def fits(config: Mapping[str, Any], resources: Mapping[str, Any]) -> list[str]:
+    """Whether its mesh takes all devices of a trial on several hosts, since each process must take part."""
+    mesh, hosts = TrainConfig.from_dict(config).mesh, int(resources["hosts"])
+    size = mesh.data * mesh.fsdp * mesh.tensor
+    each = resources["gpus"] or resources["tpu_chips"] or 1
+    if hosts == 1:
+        return []
+    if resources["tpu_chips"]:  # a v3's chip is two devices
+        allowed = [hosts * each, 2 * hosts * each]
+    elif resources["gpus"] or DEVICES_FLAG not in os.environ.get("XLA_FLAGS", ""):
+        allowed = [hosts * max(1, int(each))]
+    else:  # how many devices a CPU stands for is told where it runs
+        allowed = [size] if size % hosts == 0 else [hosts]
+    if size in allowed:
+        return []
+    return [
+        f"mesh.data · mesh.fsdp · mesh.tensor is {size}, and a trial holds {hosts} hosts, whose devices must "
+        f"all take part. Allowed is {' or '.join(f'{number:g}' for number in allowed)}: set mesh.data, or "
+        f"resources.hosts."
+    ]
 
 
 def _missing(config: TrainConfig) -> list[str]:
