@@ -17,6 +17,7 @@ from orchestrator.api.errors import told
 from orchestrator.api.views import view
 from orchestrator.engine.checks import programs, require_runnable
 from orchestrator.ledger.records import Role
+from orchestrator.service.room import room_on
 from orchestrator.study import plan as plans_of
 from orchestrator.study.methods import replacing
 from orchestrator.study.named import OneOf
@@ -154,13 +155,16 @@ def plan_study(asked: AskedPlan, parts: Here, who: Reader) -> Any:
     """Show a study's runs and estimated cost. Nothing is started or written. The role read plans
     studies of the presets' entrypoints and the rehearsal that name no file of the service's machine; any
     other needs the role run."""
-    slots = asked.slots or parts.settings.workers
     found = _spec(asked)
+    held = found.spec.resources
+    number, sentence = room_on(held, parts.store.hosts(), workers=parts.settings.workers)
+    slots = asked.slots or number
     if not who.role.covers(Role.RUN):
         _require_ours(found.spec, who)
         _require_no_files(found.spec, who)
     _require_affordable(found.spec, asked, slots=slots)
-    planned = plan(found.spec, slots=slots, notes=found.notes)
+    notes = [*found.notes, sentence] if sentence else found.notes
+    planned = plan(found.spec, slots=slots, notes=notes)
     planned = replace(planned, programs=programs(found.spec), claim=power.of_claim(found.spec))
     return planned.to_dict()
 

@@ -17,7 +17,7 @@ from orchestrator.backends.gang import MARK, FirstActor, Gang, Member, gang_name
 from orchestrator.backends.placement import Node, need
 from orchestrator.backends.slot import ASKING, BEGIN_S, Slot
 from orchestrator.runs.contract import Ended, Launch, Progress
-from orchestrator.runs.folders import read_journal
+from orchestrator.runs.folders import read_end, read_journal
 from orchestrator.study.spec import Resources
 
 NEWS_S = 2.0  # a process that has nothing to say answers after this time
@@ -136,6 +136,7 @@ class Gangs:
             if gang.refused:  # its machine is being taken
                 self.end(gang)
                 return Progress(known=False)
+            _read_result(gang, launch)
             slot.begun = slot.begun or bool(gang.said.events)
             gang.fate = fate(gang.seen, time.monotonic())
         if gang.fate is None:
@@ -248,6 +249,13 @@ class Gangs:
             return self._of_gcs(lambda: get_placement_group(self._names + uid))
         except ValueError:
             return None
+
+
+def _read_result(gang: Gang, launch: Launch) -> None:
+    """A first process that has gone may have written its result down just before."""
+    first = gang.members[0].seen
+    if first.dead and first.ended is None:
+        first.ended = read_end(launch.folder)
 
 
 def _beyond(gang: Gang, sequence: int) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,13 @@ from orchestrator.engine.checks import programs, require_installed, require_runn
 from orchestrator.engine.tick import Tick
 from orchestrator.ground import extras
 from orchestrator.ground.clock import SystemClock
-from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused
+from orchestrator.ground.errors import BadSpec, LedgerBusy, MoveRefused, OrchError
 from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store, named
 from orchestrator.ledger.records import (
     AttemptRow,
+    HostRow,
     StoredEvent,
     StudyRow,
     StudyState,
@@ -40,6 +42,7 @@ from orchestrator.runs.folders import Storage
 from orchestrator.runs.output import Output
 from orchestrator.runs.schedules import LearnedSchedule
 from orchestrator.service import asking, creation, drive, host
+from orchestrator.service.room import room_on
 from orchestrator.study import plan as plans
 from orchestrator.study.plan import Plan
 from orchestrator.study.spec import StudySpec
@@ -77,7 +80,12 @@ class LocalSite:
         from dashboards.evidence import power
 
         require_runnable(spec)
-        found = plans.plan(spec, slots=slots or self.settings.workers)
+        rows: list[HostRow] = []
+        if spec.resources.hosts > 1:
+            with suppress(OrchError):  # there may be no ledger yet
+                rows = self.store.hosts()
+        number, sentence = room_on(spec.resources, rows, workers=self.settings.workers)
+        found = plans.plan(spec, slots=slots or number, notes=[sentence] if sentence else [])
         found = replace(found, programs=programs(spec))
         if spec.claim is not None and (lack := extras.lacking("What the claim can show", ("numpy", "scipy"))):
             found = replace(found, notes=(*found.notes, f"{lack}."))
