@@ -28,6 +28,7 @@ NOT_BENCHMARKS = {
 LONG = {
     "reached_bleu",
     "cluster",
+    "gangs",
     "same_spec",
     "whole_study",
     "estimator_ablation",

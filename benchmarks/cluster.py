@@ -37,17 +37,17 @@ def measure() -> Result:
     with tempfile.TemporaryDirectory(prefix="orch-bench-") as folder:
         root = Path(folder)
         for i in range(ROUNDS):
-            with _hosts(root / f"four-{i}", [CPUS] * HOSTS) as backend:
+            with hosts_of(root / f"four-{i}", [CPUS] * HOSTS) as backend:
                 home = root / f"four-{i}"
                 ours_per_s(backend, home / "warm", trials=20)
                 several.append(ours_per_s(backend, home / "study", trials=OURS))
                 lost.append(_killed(backend, home))
                 backend.close(end_workers=True)  # Tune needs the CPUs
-                _connect(home)
+                connect(home)
                 tune.append(tune_per_s(home, reuse=True, trials=REUSED, at_a_time=HOSTS * CPUS))
                 lost_tune.append(_killed_tune(home))
-                _disconnect()
-            with _hosts(root / f"one-{i}", [HOSTS * CPUS]) as backend:
+                disconnect()
+            with hosts_of(root / f"one-{i}", [HOSTS * CPUS]) as backend:
                 ours_per_s(backend, root / f"one-{i}" / "warm", trials=20)
                 one.append(ours_per_s(backend, root / f"one-{i}" / "study", trials=OURS))
     many_ms, single_ms = _tick_ms(SIMULATED), _tick_ms(1)
@@ -78,30 +78,39 @@ def measure() -> Result:
 
 
 @contextlib.contextmanager
-def _hosts(home: Path, cpus: list[int]) -> Iterator[Any]:
-    """A head with so many CPUs and a node for each further number, and a backend over them."""
+def hosts_of(home: Path, cpus: list[int], *, cores: bool = False) -> Iterator[Any]:
+    """A head with so many CPUs and a node for each further number, and a backend over them. `cores`: each
+    node runs on cores of its own, as many as it has CPUs."""
     from orchestrator.backends import daemon, joined
     from orchestrator.backends.ray import RayBackend
 
     home.mkdir()
     homes = [home, *(home / f"host-{i}" for i in range(1, len(cpus)))]
+    allowed = sorted(os.sched_getaffinity(0))
+    if cores:
+        os.sched_setaffinity(0, set(allowed[: cpus[0]]))
     address = daemon.start(home, cpus=cpus[0])
     token = daemon.token_path(home)
     try:
+        taken = cpus[0]
         for other, held in zip(homes[1:], cpus[1:], strict=True):
+            if cores:
+                os.sched_setaffinity(0, set(allowed[taken : taken + held]))
             joined.join(other, address, cpus=held, token=token.read_text())
+            taken += held
+        os.sched_setaffinity(0, set(allowed))
         backend = RayBackend(address, token_path=token)
         try:
             yield backend
         finally:  # also where it failed: a driver whose cluster has gone waits for it when it ends
             backend.close(end_workers=True)
-            _disconnect()
+            disconnect()
     finally:
         for each in reversed(homes):
             daemon.stop(each)
 
 
-def _connect(home: Path) -> None:
+def connect(home: Path) -> None:
     import ray
 
     from orchestrator.backends import daemon
@@ -110,7 +119,7 @@ def _connect(home: Path) -> None:
     ray.init(address=daemon.find(home), log_to_driver=False, logging_level="ERROR")
 
 
-def _disconnect() -> None:
+def disconnect() -> None:
     import ray
 
     ray.shutdown()

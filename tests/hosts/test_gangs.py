@@ -232,7 +232,7 @@ def test_a_member_whose_disk_is_full_is_named(three: tuple[Cluster, Machine]) ->
 @pytest.mark.fault(43, real=True)
 def test_more_hosts_than_there_are_and_two_studies_that_want_the_same(cluster: Cluster) -> None:
     study = cluster.study("three", trials=1, steps=100, resources={"cpus": 1, "hosts": 3})
-    until(lambda: _said(cluster, study))
+    until(lambda: "asks for 3 hosts, each with 1 CPU" in cluster.ready()["unrunnable"].get(study, ""))
     cluster.ask(f"/studies/{study}/cancel", {})
     wants = [
         cluster.study(f"wants-{i}", trials=3, steps=200, resources={"cpus": 2, "hosts": 2}) for i in (0, 1)
@@ -246,7 +246,3 @@ def test_more_hosts_than_there_are_and_two_studies_that_want_the_same(cluster: C
     turns = [study for _, study in sorted(began)]
     assert all(abs(turns[:n].count(wants[0]) - turns[:n].count(wants[1])) <= 2 for n in range(7))
     none_left(cluster, cluster.b)
-
-
-def _said(cluster: Cluster, study: str) -> bool:
-    return "3 hosts, each with 1 CPU" in str(cluster.ask(f"/studies/{study}"))

@@ -26,13 +26,12 @@ def test_a_gang_says_which_hosts_it_takes_and_how_many_fit() -> None:
     gone = room_on(TWO, [row("a"), row("b", state=HostState.GONE)], workers=9)
     assert gone == (
         1,
-        "Each trial takes 2 hosts, each with 1 CPU, and none such fits on the hosts that are there: a (2 CPU).",
+        "Each trial takes 2 hosts, each with 1 CPU, and none such fits on the hosts that are there: "
+        "a (2 CPU).",
     )
 
 
 def test_without_a_cluster_it_says_whom_to_ask() -> None:
     number, sentence = room_on(TWO, [], workers=9)
     assert number == 1
-    assert sentence.endswith(
-        "Ask a service that hosts have joined (--server): it says how many trials run at once."
-    )
+    assert "Ask a service that hosts have joined (--server)" in sentence
