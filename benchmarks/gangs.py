@@ -139,9 +139,8 @@ def _trial(backend: Any, folder: Path) -> tuple[float, float]:
     from orchestrator.runs.contract import Launch
     from orchestrator.study.spec import Resources
 
-    launch = Launch(
-        folder.name, 1, "trainer.run", config(), "same", str(folder / "attempt-1"), resources=Resources(hosts=COUNT)
-    )  # fmt: skip
+    place, two = str(folder / "attempt-1"), Resources(hosts=COUNT)
+    launch = Launch(folder.name, 1, "trainer.run", config(), "same", place, resources=two)
     begun, first, sequence = time.time(), 0.0, 0
     while not backend.submit(launch):
         time.sleep(0.05)

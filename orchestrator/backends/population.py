@@ -1,5 +1,5 @@
 """An entry: the name that stands in studies and in people's code."""
 
-from orchestrator.entrypoints.population import check, inherit, learns, run, shape_key
+from orchestrator.entrypoints.population import check, fits, inherit, learns, run, shape_key
 
-__all__ = ["check", "inherit", "learns", "run", "shape_key"]
+__all__ = ["check", "fits", "inherit", "learns", "run", "shape_key"]

@@ -31,7 +31,7 @@ from orchestrator.entrypoints.exploit import Exploiting, Move, start_point
 from orchestrator.entrypoints.tune import TRAINER, Training, copied
 from orchestrator.ground.errors import BadSpec
 from orchestrator.ledger.costs import added
-from orchestrator.study.entrypoint import find_entrypoint, find_shape_key, objections
+from orchestrator.study.entrypoint import find_entrypoint, find_shape_key, misfits, objections
 from orchestrator.study.space import Value, corners, value_text
 from orchestrator.study.spec import Parameter, Spec
 from orchestrator.study.spec_files import validated
@@ -118,6 +118,19 @@ def _other_programs(population: Population, plain: Mapping[str, Any]) -> list[st
         for value in p.probes[1:]
         if shapes(with_values(plain, {p.path: value})) != shapes(with_values(plain, {p.path: p.probes[0]}))
     ]
+
+
+def fits(config: Mapping[str, Any], resources: Mapping[str, Any]) -> list[str]:
+    """A member is one process' training; a config without a population is the trainer's."""
+    plain, section = _split(config)
+    if section is None:
+        return misfits(find_entrypoint(TRAINER), TRAINER, plain, resources)
+    if resources["hosts"] > 1:
+        return [
+            f"resources.hosts is {resources['hosts']}, and a population trains its members on one host. "
+            f"Allowed is 1."
+        ]
+    return []
 
 
 def shape_key(config: Mapping[str, Any]) -> str:

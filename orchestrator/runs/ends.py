@@ -10,6 +10,16 @@ from orchestrator.runs.contract import Ended
 from orchestrator.runs.folders import NO_ROOM, DiskFull
 from trainer.protocol import NotHere, PeerLost
 
+NO_ACCELERATOR = (  # in what a RuntimeError says, in lower case
+    "unable to initialize backend",
+    "device or resource busy",
+    "already in use by",
+    "cuda_error_no_device",
+    "cuda_error_device_unavailable",
+    "no cuda-capable device",
+    "no visible tpu",
+)
+
 
 def raised(problem: BaseException) -> Ended:
     """The end that an exception makes."""
@@ -37,6 +47,19 @@ def of_the_machine(problem: BaseException | None) -> bool:
         hidden = problem.__suppress_context__
         problem = problem.__cause__ or (None if hidden else problem.__context__)
     return False
+
+
+def of_the_accelerator(problem: BaseException) -> bool:
+    """Whether it says that this machine's accelerator is busy or missing, as JAX and its plugins word it."""
+    said = str(problem).lower()
+    return isinstance(problem, RuntimeError) and any(words in said for words in NO_ACCELERATOR)
+
+
+def without_accelerator(problem: BaseException) -> Ended:
+    """The end of a run that found none: the machine's trouble, and tried again on another one."""
+    told = raised(problem)
+    where = socket.gethostname()
+    return replace(told, how="lost", reason=f"Trouble of the machine {where}, not of the code: {told.reason}")
 
 
 def hindered(problem: BaseException) -> Ended:

@@ -61,6 +61,8 @@ def run_entrypoint(launch: Launch, reporter: Reporter, workdir: Path, place: Pla
     except PeerLost as problem:
         return ends.without_peer(problem)
     except BaseException as problem:
+        if ends.of_the_accelerator(problem):
+            return ends.without_accelerator(problem)
         away = isinstance(problem, OSError) and not workdir.is_dir()  # with its mount
         return ends.hindered(problem) if away or ends.of_the_machine(problem) else ends.raised(problem)
 

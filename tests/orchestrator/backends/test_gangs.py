@@ -143,7 +143,7 @@ def test_the_next_trial_finds_the_processes_joined(
     assert gone(first.pids())
 
 
-@pytest.mark.fault(4, real=True)
+@pytest.mark.fault(37, real=True)
 @pytest.mark.parametrize("which", [0, 1])
 def test_one_that_is_killed_takes_the_others_along_and_the_attempt_is_lost(
     backend: RayBackend, launch: Callable[..., Launch], which: int
@@ -170,6 +170,7 @@ def _newest(heard: Heard) -> str:
     return str([event.payload["path"] for event in heard.events if event.kind == "checkpoint"][-1])
 
 
+@pytest.mark.fault(39, real=True)
 def test_what_peers_say_of_one_that_died_is_no_failure(
     backend: RayBackend, launch: Callable[..., Launch]
 ) -> None:
@@ -178,6 +179,7 @@ def test_what_peers_say_of_one_that_died_is_no_failure(
     assert "Process 1 of 2" in heard.last.ended.reason
 
 
+@pytest.mark.fault(39, real=True)
 def test_an_exception_of_one_is_a_failure_with_its_traceback(
     backend: RayBackend, launch: Callable[..., Launch]
 ) -> None:
@@ -188,7 +190,7 @@ def test_an_exception_of_one_is_a_failure_with_its_traceback(
     assert Path(heard.job.folder, "process-1", "output.log").read_text().strip().endswith("ValueError: a bug")
 
 
-@pytest.mark.fault(7, real=True)
+@pytest.mark.fault(42, real=True)
 @pytest.mark.parametrize("which", [0, 1])
 def test_sigterm_to_any_of_them_makes_all_save_and_stop_at_one_step(
     backend: RayBackend, launch: Callable[..., Launch], which: int
@@ -202,6 +204,18 @@ def test_sigterm_to_any_of_them_makes_all_save_and_stop_at_one_step(
     assert one[-1] == f"{heard.events[-1].step} save_and_stop"
 
 
+def test_a_host_that_is_wanted_empty_makes_all_save_and_stop(
+    backend: RayBackend, launch: Callable[..., Launch]
+) -> None:
+    heard = given(backend, launch("one", LONG)).at_work()
+    slot = backend._holder(heard.job.key)
+    assert slot is not None
+    assert slot.gang is not None
+    backend.keep_off({slot.gang.members[1].seen.host: True})
+    assert heard.ended().outcome.status == "preempted"
+    backend.keep_off({})
+
+
 def test_a_verdict_reaches_all_of_them(backend: RayBackend, launch: Callable[..., Launch]) -> None:
     heard = given(backend, launch("one", LONG)).at_work()
     backend.say(heard.job.key, Reply.STOP)
@@ -210,6 +224,7 @@ def test_a_verdict_reaches_all_of_them(backend: RayBackend, launch: Callable[...
     assert one == other
 
 
+@pytest.mark.fault(40, real=True)
 def test_one_that_stands_still_is_named(backend: RayBackend, launch: Callable[..., Launch]) -> None:
     heard = given(backend, launch("one", LONG)).at_work()
     pid = heard.pids()[1]
@@ -227,6 +242,7 @@ def test_one_that_stands_still_is_named(backend: RayBackend, launch: Callable[..
         os.kill(pid, signal.SIGCONT)
 
 
+@pytest.mark.fault(43, real=True)
 def test_hosts_that_are_not_free_at_once_are_given_back_in_a_sentence(
     backend: RayBackend, launch: Callable[..., Launch], homes: tuple[Path, Path]
 ) -> None:
@@ -249,6 +265,7 @@ def test_hosts_that_are_not_free_at_once_are_given_back_in_a_sentence(
         other.close(end_workers=True)
 
 
+@pytest.mark.fault(38, real=True)
 def test_a_new_engine_finds_a_gang_whole_and_goes_on(
     backend: RayBackend, launch: Callable[..., Launch], homes: tuple[Path, Path]
 ) -> None:
@@ -265,6 +282,7 @@ def test_a_new_engine_finds_a_gang_whole_and_goes_on(
     other.close(end_workers=True)
 
 
+@pytest.mark.fault(38, real=True)
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_new_engine_ends_a_gang_of_which_one_has_gone(
     backend: RayBackend, launch: Callable[..., Launch], homes: tuple[Path, Path], which: int
@@ -284,6 +302,7 @@ def test_a_new_engine_ends_a_gang_of_which_one_has_gone(
     other.close(end_workers=True)
 
 
+@pytest.mark.fault(38, real=True)
 def test_a_new_engine_gives_back_what_was_being_gathered(
     backend: RayBackend, launch: Callable[..., Launch], homes: tuple[Path, Path]
 ) -> None:

@@ -412,3 +412,33 @@ def test_an_outcome_may_name_one_file_none_or_several(
     ended = to_the_end(worker, job)[1]
     assert ended.outcome is not None
     assert ended.outcome.files == kept
+
+
+@pytest.mark.parametrize(
+    ("problem", "how"),
+    [
+        (RuntimeError("Unable to initialize backend 'tpu': UNAVAILABLE: The TPU is already in use"), "lost"),
+        (RuntimeError("CUDA_ERROR_NO_DEVICE: no CUDA-capable device is detected"), "lost"),
+        (RuntimeError("shapes do not match"), "raised"),
+        (ValueError("Unable to initialize backend"), "raised"),  # the code's own word
+    ],
+)
+def test_an_accelerator_that_is_busy_or_missing_is_the_machine_s_trouble(
+    launch: Callable[..., Launch],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    problem: Exception,
+    how: str,
+) -> None:
+    name = f"accelerated_{abs(hash(str(problem)))}"
+    (tmp_path / f"{name}.py").write_text(
+        f"def run(config, reporter, workdir, place):\n    raise {type(problem).__name__}({str(problem)!r})\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    job, worker = launch("a", {}, entrypoint=name), Worker()
+    worker.begin(job)
+    while (progress := worker.poll(job.key, after=0, wait_s=0.2)).ended is None:
+        pass
+    assert progress.ended.how == how
+    if how == "lost":
+        assert progress.ended.reason.startswith("Trouble of the machine ")
