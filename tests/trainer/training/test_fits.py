@@ -40,4 +40,4 @@ def test_all_devices_take_part(
 def test_how_many_devices_a_cpu_stands_for_may_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XLA_FLAGS", f"--{DEVICES_FLAG}=8")
     assert fits({"mesh": {"data": 16}}, {**HOST, "hosts": 2}) == []
-    assert fits({"mesh": {"data": 3}}, {**HOST, "hosts": 2})
+    assert fits({"mesh": {"data": 16}}, {**HOST, "hosts": 3})
