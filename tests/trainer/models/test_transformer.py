@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.trainer import compiling
 from tests.trainer.models import reference_transformer as reference
 from trainer.models import (
     Settings,
@@ -34,8 +35,7 @@ SETTINGS = pytest.mark.parametrize("settings", [NMT, T5], ids=["nmt", "t5"])
 # Float32 against float64, and one order of sums against another: rounding is 1e-7 of logits of about 1.
 CLOSE = {"rtol": 0, "atol": 2e-5}
 
-# LLVM need not optimize what runs once: half the time to compile.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": "0"})
+jit = functools.partial(jax.jit, compiler_options=compiling.OPTIONS)
 run = jit(forward, static_argnums=0)  # one compile for the tests that share settings and shapes
 
 
