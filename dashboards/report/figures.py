@@ -138,7 +138,9 @@ def figures(
             tuple(panels.learning(series.learning_curves(frame, heard, c), c, metric, inks) for c in columns),
         ),
     ]
-    return [replace(each, plots=plots) for each in made if (plots := tuple(_shown(each, columns)))]
+    averaged = frame.spec.claim is not None and frame.spec.claim.average
+    widened = 0 if averaged else len(columns)
+    return [replace(each, plots=plots) for each in made if (plots := tuple(_shown(each, widened)))]
 
 
 def _over_training(
@@ -184,10 +186,11 @@ def _columns(frame: Frame) -> list[str]:
     return sorted(frame.columns(), key=lambda column: column != first)
 
 
-def _shown(figure: Figure, columns: Sequence[str]) -> Iterator[Plot]:
-    """The panels with data; of several columns the first one has the whole width, if it is one panel."""
+def _shown(figure: Figure, columns: int) -> Iterator[Plot]:
+    """The panels with data; of so many columns the first one has the whole width, if it is one panel. A claim
+    about an average is of no column more than of another: 0."""
     drawn = [each for each in figure.plots if each.figure["data"]]
-    wide = figure.key not in ("trajectories", "space") and 1 < len(drawn) == len(columns)
+    wide = figure.key not in ("trajectories", "space") and 1 < len(drawn) == columns
     yield from (replace(each, wide=wide and i == 0) for i, each in enumerate(drawn))
 
 
