@@ -86,6 +86,7 @@ def figures(
     columns = _columns(frame)
     name = metric_name(metric)
     speedups = speedup.speedups(frame) if speedups is None else speedups
+    means = " Of pretraining: the mean over the seeds that all have." if prepared.hypers(frame) else ""
     made = [
         *(_first_screen(frame, speedups, seen, inks) if frame.finished else ()),
         Figure(
@@ -100,12 +101,8 @@ def figures(
             "trajectories",
             "Hyperparameters over training",
             "Learned values by step, one line for each setting that was tried, the chosen run bold; beside "
-            "them the value or the course that a search chose. Compare the paper's Figures 1 and 2.",
-            tuple(
-                panels.trajectory(series.trajectories(frame, heard, column, hyper), hyper, column, inks)
-                for column in columns
-                for hyper in series.hypers(frame, column)
-            ),
+            f"them the value or the course that a search chose.{means} Compare the paper's Figures 1 and 2.",
+            tuple(_learned(frame, heard, columns, inks)),
         ),
         *_over_training(frame, heard, columns, inks),
         Figure(
@@ -177,6 +174,17 @@ def _over_training(
         "Table 9 and Figure 6 of the T5 paper.",
         (panels.repeats(rows, metric, inks),) if rows else (),
     )
+
+
+def _learned(frame: Frame, heard: Mapping[str, Curves], columns: Sequence[str], inks: Inks) -> Iterator[Plot]:
+    """Of the runs that others begin with, then column by column."""
+    for hyper in prepared.hypers(frame):
+        drawn = panels.trajectory(prepared.learned(frame, heard, hyper), hyper, "", inks)
+        yield replace(drawn, title=f"{drawn.title}, {prepared.TITLE}")
+    for column in columns:
+        for hyper in series.hypers(frame, column):
+            lines = series.trajectories(frame, heard, column, hyper)
+            yield panels.trajectory(lines, hyper, column, inks)
 
 
 def _columns(frame: Frame) -> list[str]:
