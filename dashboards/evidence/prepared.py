@@ -1,4 +1,5 @@
-"""What do runs show that others begin with? Their loss over training, where it is of the same targets.
+"""What do runs show that others begin with? Their loss over training, where it is of the same targets, and
+what they learned.
 
 Objectives that corrupt text in other ways, and stacks of other shapes, have the model predict other targets:
 their losses cannot be compared, so they are in no figure together, and rows are ranked by what is made of
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from dashboards.evidence import tables
 from dashboards.evidence.frames import Curve, Curves, Frame, Trial
 from dashboards.evidence.over_training import Column, mean_lines
+from dashboards.evidence.series import Line, from_the_start
 from dashboards.evidence.sooner import FEWEST
 from orchestrator.ledger.records import TrialState
 from orchestrator.study.configs import stated
@@ -81,6 +83,22 @@ def over_training(frame: Frame, heard: Mapping[str, Curves]) -> Column:
         return Column(())
     first = lines[0]  # the spec's first arm that prepares: what others are compared with
     return Column(tuple(lines), first.name, first.y[-1])
+
+
+def hypers(frame: Frame) -> tuple[str, ...]:
+    """What is learned in one of them."""
+    return tuple(dict.fromkeys(name for arm in arms(frame.spec) for name in frame.learns[arm.name]))
+
+
+def learned(frame: Frame, heard: Mapping[str, Curves], hyper: str) -> list[Line]:
+    """A hyperparameter of each arm that learns it, in the mean over the seeds that all of them have."""
+    curves: dict[str, dict[tuple[int, int], dict[int, float]]] = {}
+    for trial in trials(frame):
+        points = heard[trial.name].hyper.get(hyper, ()) if trial.name in heard else ()
+        if points and hyper in frame.learns[trial.arm]:
+            of = curves.setdefault(frame.row_of(frame.spec.arm(trial.arm)), {})
+            of[trial.replicate, trial.seed] = dict(from_the_start(hyper, points, trial.config))
+    return mean_lines(curves)
 
 
 def _points(heard: Mapping[str, Curves], trial: Trial) -> Curve:

@@ -281,16 +281,21 @@ def in_full(made: Table) -> tuple[Table, ...]:
     return (made, of_best(made)) if made.averaged and several and not made.best else (made,)
 
 
-def best_in(made: Table, column: str, *, among: int = 1) -> str:
-    """The row with the best number on fresh seeds in a column; "" where fewer rows than `among` have one."""
+def best_in(made: Table, column: str) -> str:
+    """The row with the best number on fresh seeds in a column, the first of equal ones; "" where none has."""
     sign = 1 if made.lower_is_better else -1
-    values = {
+    values = fresh_in(made, column)
+    return min(values, key=lambda name: sign * values[name], default="")
+
+
+def fresh_in(made: Table, column: str) -> dict[str, float]:
+    """The numbers on fresh seeds in a column, by row."""
+    return {
         row.name: cell.value
         for row in made.rows
         for cell in row.cells
         if cell.column == column and cell.source == "confirmed" and cell.value is not None
     }
-    return min(values, key=lambda name: sign * values[name]) if len(values) >= among else ""
 
 
 def fewest_seeds(rows: Sequence[Row]) -> int:

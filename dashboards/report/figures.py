@@ -86,6 +86,7 @@ def figures(
     columns = _columns(frame)
     name = metric_name(metric)
     speedups = speedup.speedups(frame) if speedups is None else speedups
+    means = " Of pretraining: the mean over the seeds that all have." if prepared.hypers(frame) else ""
     made = [
         *(_first_screen(frame, speedups, seen, inks) if frame.finished else ()),
         Figure(
@@ -100,12 +101,8 @@ def figures(
             "trajectories",
             "Hyperparameters over training",
             "Learned values by step, one line for each setting that was tried, the chosen run bold; beside "
-            "them the value or the course that a search chose. Compare the paper's Figures 1 and 2.",
-            tuple(
-                panels.trajectory(series.trajectories(frame, heard, column, hyper), hyper, column, inks)
-                for column in columns
-                for hyper in series.hypers(frame, column)
-            ),
+            f"them the value or the course that a search chose.{means} Compare the paper's Figures 1 and 2.",
+            tuple(_learned(frame, heard, columns, inks)),
         ),
         *_over_training(frame, heard, columns, inks),
         Figure(
@@ -138,7 +135,9 @@ def figures(
             tuple(panels.learning(series.learning_curves(frame, heard, c), c, metric, inks) for c in columns),
         ),
     ]
-    return [replace(each, plots=plots) for each in made if (plots := tuple(_shown(each, columns)))]
+    averaged = frame.spec.claim is not None and frame.spec.claim.average
+    widened = 0 if averaged else len(columns)
+    return [replace(each, plots=plots) for each in made if (plots := tuple(_shown(each, widened)))]
 
 
 def _over_training(
@@ -177,6 +176,17 @@ def _over_training(
     )
 
 
+def _learned(frame: Frame, heard: Mapping[str, Curves], columns: Sequence[str], inks: Inks) -> Iterator[Plot]:
+    """Of the runs that others begin with, then column by column."""
+    for hyper in prepared.hypers(frame):
+        drawn = panels.trajectory(prepared.learned(frame, heard, hyper), hyper, "", inks)
+        yield replace(drawn, title=f"{drawn.title}, {prepared.TITLE}")
+    for column in columns:
+        for hyper in series.hypers(frame, column):
+            lines = series.trajectories(frame, heard, column, hyper)
+            yield panels.trajectory(lines, hyper, column, inks)
+
+
 def _columns(frame: Frame) -> list[str]:
     """The claim's first."""
     claim = frame.spec.claim
@@ -184,10 +194,11 @@ def _columns(frame: Frame) -> list[str]:
     return sorted(frame.columns(), key=lambda column: column != first)
 
 
-def _shown(figure: Figure, columns: Sequence[str]) -> Iterator[Plot]:
-    """The panels with data; of several columns the first one has the whole width, if it is one panel."""
+def _shown(figure: Figure, columns: int) -> Iterator[Plot]:
+    """The panels with data; of so many columns the first one has the whole width, if it is one panel. A claim
+    about an average is of no column more than of another: 0."""
     drawn = [each for each in figure.plots if each.figure["data"]]
-    wide = figure.key not in ("trajectories", "space") and 1 < len(drawn) == len(columns)
+    wide = figure.key not in ("trajectories", "space") and 1 < len(drawn) == columns
     yield from (replace(each, wide=wide and i == 0) for i, each in enumerate(drawn))
 
 

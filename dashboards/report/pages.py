@@ -226,9 +226,9 @@ def rules() -> list[str]:
 
 
 def _rules(text: str | None) -> list[str]:
-    """The paragraphs and numbered rules of a docstring, without its first line: said once, shown here."""
-    said = (text or "").translate(str.maketrans("", "", "*`")).partition("\n")[2]
-    parts = re.split(r"\n\s*\n|\n(?=\s*(?:- |[1-9]\.))", said)
+    """The paragraphs and numbered rules of a docstring, without its question: said once, shown here."""
+    said = (text or "").translate(str.maketrans("", "", "*`")).partition("\n\n")[2]
+    parts = re.split(r"\n\s*\n|\n(?=\s*(?:- |[1-9]\. ))", said)
     lines = (" ".join(map(str.strip, part.strip().splitlines())) for part in parts)
     return [each.removeprefix("- ") for each in lines if each]
 

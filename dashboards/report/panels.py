@@ -127,8 +127,8 @@ def anytime(lines: Mapping[str, Sequence[Line]], column: str, metric: str, inks:
 
 
 def trajectory(lines: Sequence[Line], hyper: str, column: str, inks: Inks) -> Plot:
-    """Where several rows learn, a colour is a row and its lines differ by dash; else each has a colour. What
-    was chosen is bold."""
+    """Where several rows learn, a colour is a row and its lines differ by dash; of one row several lines have
+    a colour each. What was chosen is bold."""
     moving = [line for line in lines if not line.steady]
     of_row = {each.row: [line for line in moving if line.row == each.row] for each in moving}
     some_chosen = any(line.chosen for line in moving)
@@ -137,7 +137,7 @@ def trajectory(lines: Sequence[Line], hyper: str, column: str, inks: Inks) -> Pl
         colour, dash, _ = inks(line.row)
         if line.steady:
             colour, dash = colour if len(of_row) > 1 else COLOURS[1], "dash"
-        elif len(of_row) == 1:
+        elif len(of_row) == 1 < len(moving):
             i = of_row[line.row].index(line)
             colour, dash = COLOURS[2 + i % (len(COLOURS) - 2)], DASHES[2 + i % 5]
         elif len(of_row[line.row]) > 1:

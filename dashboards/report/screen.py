@@ -143,8 +143,10 @@ def _tables(answer: Answer) -> Iterator[Table]:
 
 
 def best_in(made: Table, column: str) -> str:
-    """The row to be marked as the best of a column; "" where it is the only one."""
-    return tables.best_in(made, column, among=2)
+    """The row to be marked as the best of a column; "" where it is the only one, or another has as much."""
+    values, best = tables.fresh_in(made, column), tables.best_in(made, column)
+    alone = [*values.values()].count(values.get(best, 0.0)) == 1
+    return best if alone and len(values) > 1 else ""
 
 
 # -- the strip of three --------------------------------------------------------------------------------------

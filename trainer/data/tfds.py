@@ -69,11 +69,14 @@ class Translations:
 def records(name: str, split: str, *, data_dir: str | Path = "") -> Records:
     """The rows of one split of a prepared set, such as `glue/cola`, `squad` or `c4/en`."""
     builder = _builder(name, data_dir)
-    if split not in builder.info.splits:
-        raise DataError(
-            f"{name} has no split {split!r}. Allowed are {', '.join(sorted(builder.info.splits))}."
-        )
+    _split(builder.info, name, split)
     return Records(builder.as_data_source(split=split))
+
+
+def _split(info: Any, name: str, split: str) -> Any:
+    if split not in info.splits:
+        raise DataError(f"{name} has no split {split!r}. Allowed are {', '.join(sorted(info.splits))}.")
+    return info.splits[split]
 
 
 def splits(name: str, *, data_dir: str | Path = "") -> dict[str, int]:
@@ -118,7 +121,7 @@ def is_documents(name: str, *, data_dir: str | Path = "") -> bool:
 
 
 def size_bytes(name: str, split: str, *, data_dir: str | Path = "") -> int:
-    return int(_builder(name, data_dir).info.splits[split].num_bytes)
+    return int(_split(_builder(name, data_dir).info, name, split).num_bytes)
 
 
 def set_version(name: str, *, data_dir: str | Path = "") -> str:
@@ -129,7 +132,7 @@ def identity(name: str, split: str, *, data_dir: str | Path = "") -> str:
     """Of the split's files: while it is the same nobody has written to them."""
     info = _builder(name, data_dir).info
     digest = hashlib.sha256(f"{info.name} {info.version} {split}".encode())
-    for file in sorted(Path(str(path)) for path in info.splits[split].filepaths):
+    for file in sorted(Path(str(path)) for path in _split(info, name, split).filepaths):
         stat = file.stat()
         digest.update(f" {file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
     return digest.hexdigest()

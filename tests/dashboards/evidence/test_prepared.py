@@ -42,6 +42,23 @@ def test_the_report_has_the_figure() -> None:
     assert "Dev loss over pretraining" in pages.page(answer)
 
 
+def test_what_pretraining_learned_is_drawn_before_what_the_tasks_did_in_the_mean_over_the_seeds() -> None:
+    rates = (1.0, 2.0, 4.0, 1.5, 2.5, 1.0)
+    learns = {"guidance": {"estimator": "held-out", "learn": ["alpha"]}, "optimizer": {"alpha": 1.0}}
+    runs = [
+        Run(None, said=[(step, "train", {}, {"alpha": rate * step}) for step in (10, 80)]) for rate in rates
+    ]
+    study = spec(prepare={"pretrain-alpha+beta1": learns})
+    answer = answered(study, **{"pretrain-alpha+beta1": runs})
+    assert prepared.hypers(answer.frame) == ("alpha",)
+    (line,) = prepared.learned(answer.frame, answer.heard, "alpha")
+    assert (line.row, line.x) == ("pretrain-alpha+beta1", (0, 10, 80))
+    assert line.y == pytest.approx((1.0, 10 * fmean(rates), 80 * fmean(rates)))
+    made = {each.key: each for each in figures.figures(answer.frame, answer.heard)}
+    assert [plot.title for plot in made["trajectories"].plots] == ["α, pretraining"]
+    assert "trajectories" not in {e.key for e in figures.figures(answered().frame, answered().heard)}
+
+
 def test_runs_with_few_evaluations_and_studies_without_pretraining_have_none() -> None:
     few = [Run(None, values={"dev_loss": 3.0}, said=[(80, "eval", {"dev_loss": 3.0}, {})]) for _ in range(6)]
     answer = answered(**{"pretrain-base": few, "pretrain-alpha+beta1": few})

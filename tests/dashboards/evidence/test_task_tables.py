@@ -24,7 +24,7 @@ from dashboards.evidence import (
     tables,
 )
 from dashboards.evidence.tables import Table
-from dashboards.report import pages
+from dashboards.report import figures, pages
 from dashboards.report.answer import answer_dict, gather, table_dict
 from orchestrator.cli import findings
 from tests.dashboards.asgi import get
@@ -119,6 +119,12 @@ def test_the_best_row_is_that_with_the_best_average_and_not_of_the_easiest_task(
     best = best_row(frames.read(ledger(spec(), results()), "s1"))
     assert best is not None
     assert (best.name, best.column) == ("α+β1", "average")
+
+
+def test_no_task_s_panel_is_wider_than_the_others_where_the_claim_is_about_their_average() -> None:
+    drawn = figures.figures(frames.read(ledger(spec(), results()), "s1"), {})
+    (fresh,) = [each for each in drawn if each.key == "confirmations"]
+    assert [(plot.title, plot.wide) for plot in fresh.plots] == [(task, False) for task in TASKS]
 
 
 def test_always_saying_the_commonest_is_a_row_with_no_seeds() -> None:

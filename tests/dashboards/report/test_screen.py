@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from dashboards.evidence import tables
+from dashboards.evidence.cells import LOSS_PER_TIME
 from dashboards.report import answer as report
 from dashboards.report import figures, pages, screen, spent
 from orchestrator.ledger.records import StudyState
@@ -215,3 +217,15 @@ def test_each_colour_of_a_legend_is_the_one_that_is_drawn() -> None:
         light = re.search(r"--blue: (#\w+);", style)
         assert light is not None
         assert (light[1] if told[1] == "var(--blue)" else told[1]) == colour.lower()
+
+
+def test_a_rule_of_the_verdict_is_a_sentence_and_no_end_of_a_question_nor_a_name_of_the_code() -> None:
+    rules = pages.rules()
+    assert [rule for rule in rules if rule.endswith("?") or re.search(r"\b[A-Z]+_[A-Z]", rule)] == []
+    assert any(f"it is that of short runs of the trainer, {LOSS_PER_TIME:g}." in rule for rule in rules)
+
+
+def test_a_number_that_two_rows_have_marks_neither_as_the_best() -> None:
+    made = gathered({"confirm-guided": runs(*BO), "confirm-bo": runs(*BO), "confirm-base": runs(0.3, 0.2)})
+    assert screen.best_in(made.tables[0], "alpha") == ""
+    assert tables.best_in(made.tables[0], "alpha") == "+ BO"

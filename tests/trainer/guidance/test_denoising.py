@@ -13,6 +13,7 @@ import pytest
 from tests.trainer.data.streams import SENTINELS, Parts, denoiser, words
 from tests.trainer.guidance.test_hypergradients import slope
 from tests.trainer.mlp import row
+from tests.trainer.models.test_transformer import jit
 from trainer.config import ModelConfig
 from trainer.data.denoising import Denoised, held_out
 from trainer.guidance import Forward, HeldOut, Hyper
@@ -55,10 +56,10 @@ def check(size: ModelConfig) -> None:
         return recipe, begin(recipe, params, hypers, settings=told, guidance_batch=held)
 
     plain, state = begun(None)
-    step = jax.jit(lambda state, batch: train_step(plain, state, batch, jax.random.key(0))[0])
+    step = jit(lambda state, batch: train_step(plain, state, batch, jax.random.key(0))[0])
     for number in range(WARM):
         state = step(state, row(piece, number))
-    guidance = jax.jit(lambda params: loss_of(settings)(params, held, None, False))
+    guidance = jit(lambda params: loss_of(settings)(params, held, None, False))
 
     def loss_at(name: str, h: float) -> Any:
         moved = step(state._replace(raw={**state.raw, name: state.raw[name] + h}), row(piece, WARM))
@@ -69,8 +70,6 @@ def check(size: ModelConfig) -> None:
     for estimator in (HeldOut(), Forward()):
         recipe, blank = begun(estimator)
         at = blank._replace(params=state.params, opt_state=state.opt_state, step=state.step)
-        _, metrics = jax.jit(lambda s, b, r=recipe: train_step(r, s, b, jax.random.key(0)))(
-            at, row(piece, WARM)
-        )
+        _, metrics = jit(lambda s, b, r=recipe: train_step(r, s, b, jax.random.key(0)))(at, row(piece, WARM))
         found = {n: float(value) for n, value in metrics["hypergrad"].items()}
         assert found == pytest.approx(truth, rel=1e-5, abs=1e-13), estimator

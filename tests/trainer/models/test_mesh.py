@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.trainer import compiling
 from trainer.config import MeshConfig
 from trainer.models import Settings, param_shapes
 from trainer.models.mesh import make_mesh, partition, pin_rows, start_distributed, state_shardings
@@ -32,7 +33,7 @@ SHAPES = [
 
 
 def started(asked: dict[str, Any], *, devices: int) -> subprocess.Popen[str]:
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    flags = compiling.flags(devices=devices)
     environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, "-m", PROGRAM, json.dumps(asked)],

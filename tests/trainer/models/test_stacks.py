@@ -250,11 +250,17 @@ def test_a_step_of_decoding_gives_the_logits_of_the_whole_sequence(settings: Set
     batch["target_in"][:, 0] = 0
     whole = run(settings, params, batch)
     cache = begin(settings, params, batch["source"])
-    step = jit(functools.partial(decode_step, settings))
+    traced = []
+
+    def step_of(params: Any, cache: Any, tokens: Any) -> Any:
+        traced.append(cache)
+        return decode_step(settings, params, cache, tokens)
+
+    step = jit(step_of)
     for i in range(6):
         logits, cache = step(params, cache, batch["target_in"][:, i])
         np.testing.assert_allclose(logits, whole[:, i], rtol=0, atol=1e-5)
-    assert step._cache_size() == 1
+    assert len(traced) == 1, "a program for all steps"
 
 
 # -- types, memory and devices ---------------------------------------------------------------------------

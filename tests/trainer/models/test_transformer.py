@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.trainer import compiling
 from tests.trainer.models import reference_transformer as reference
 from trainer.models import (
     Settings,
@@ -34,8 +35,7 @@ SETTINGS = pytest.mark.parametrize("settings", [NMT, T5], ids=["nmt", "t5"])
 # Float32 against float64, and one order of sums against another: rounding is 1e-7 of logits of about 1.
 CLOSE = {"rtol": 0, "atol": 2e-5}
 
-# LLVM need not optimize what runs once: half the time to compile.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": "0"})
+jit = functools.partial(jax.jit, compiler_options=compiling.OPTIONS)
 run = jit(forward, static_argnums=0)  # one compile for the tests that share settings and shapes
 
 
@@ -180,12 +180,18 @@ def test_the_cache_agrees_with_recomputation(settings: Settings) -> None:
     batch["source"][1, 4:] = 0
     whole = run(settings, params, batch)
     cache = jit(lambda p, source: start_decoding(settings, p, source, length=9))(params, batch["source"])
-    step = jit(lambda p, cache, tokens: decode_step(settings, p, cache, tokens))
+    traced = []
+
+    def step_of(p: Any, cache: Any, tokens: Any) -> Any:
+        traced.append(cache)
+        return decode_step(settings, p, cache, tokens)
+
+    step = jit(step_of)
     for i in range(6):
         logits, cache = step(params, cache, batch["target_in"][:, i])
         np.testing.assert_allclose(logits, whole[:, i], **CLOSE)
     assert int(cache.step) == 6
-    assert step._cache_size() == 1
+    assert len(traced) == 1, "a program for all steps"
 
 
 # -- types, memory and programs --------------------------------------------------------------------------

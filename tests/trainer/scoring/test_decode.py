@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.trainer import compiling
 from trainer.models import Settings, forward, init_params
 from trainer.scoring import decode as decoding
 from trainer.scoring.decode import EOS, PAD, UNKNOWN, Found, decode, find, translate_all
@@ -33,7 +34,7 @@ LENGTH = 6
 # Float32, with other orders of sums: 1e-7 of log-probabilities of up to about 20.
 CLOSE = {"rtol": 0, "atol": 5e-5}
 
-logits_of = jax.jit(forward, static_argnums=0, compiler_options={"xla_backend_optimization_level": "0"})
+logits_of = jax.jit(forward, static_argnums=0, compiler_options=compiling.OPTIONS)
 
 
 def lively_params(settings: Settings, seed: int = 0) -> Any:
@@ -303,7 +304,7 @@ def test_one_program_serves_all_parameters_and_penalties(traced: list[Any]) -> N
 
 
 def test_a_sharded_search_finds_what_one_device_finds() -> None:
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    flags = compiling.flags(devices=8)
     done = subprocess.run(
         [sys.executable, "-m", "tests.trainer.scoring.decode_program"],
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},

@@ -1,4 +1,7 @@
-"""What do records become by T5's Appendix D, and by its released code where that says nothing?"""
+"""What do records become by T5's Appendix D, and by its released code where that says nothing?
+
+Of D.14 the article's first sentence.
+"""
 
 from __future__ import annotations
 
@@ -60,11 +63,48 @@ JOEY = (
     "Why was Joey surprised the morning he woke up for breakfast?",
     "There was only pie to eat, rather than traditional breakfast foods",
 )
+SQUIRRELS = (
+    "Once upon a time, there was a squirrel named Joey.",
+    "Joey loved to go outside and play with his cousin Jimmy.",
+    "Joey and Jimmy played silly games together, and were always laughing.",
+    "One day, Joey and Jimmy went swimming together at their Aunt Julie's pond.",
+    "Joey woke up early in the morning to eat some food before they left.",
+    "He couldn't find anything to eat except for pie!",
+    "Usually, Joey would eat cereal, fruit (a pear), or oatmeal for breakfast.",
+    "After he ate, he and Jimmy went to the pond.",
+    "On their way there they saw their friend Jack Rabbit.",
+    "They dove into the water and swam for several hours.",
+    "The sun was out, but the breeze was cold.",
+    "Joey and Jimmy got out of the water and started walking home.",
+    "Their fur was wet, and the breeze chilled them.",
+    "When they got home, they dried off, and Jimmy put on his favorite purple shirt.",
+    "Joey put on a blue shirt with red and green dots.",
+    "The two squirrels ate some food that Joey's mom, Jasmine, made and went off to bed.",
+)
 SQUAD = (
     "What does increased oxygen concentrations in the patient's lungs displace?",
     "Hyperbaric (high-pressure) medicine uses special oxygen chambers to increase the partial pressure of O₂ "
     "around the patient and, when needed, the medical staff. Carbon monoxide poisoning, gas gangrene, and "
-    "decompression sickness (the 'bends') are sometimes treated using these devices.",
+    "decompression sickness (the 'bends') are sometimes treated using these devices. Increased O₂ "
+    "concentration in the lungs helps to displace carbon monoxide from the heme group of hemoglobin. Oxygen "
+    "gas is poisonous to the anaerobic bacteria that cause gas gangrene, so increasing its partial pressure "
+    "helps kill them. Decompression sickness occurs in divers who decompress too quickly after a dive, "
+    "resulting in bubbles of inert gas, mostly nitrogen and helium, forming in their blood. Increasing the "
+    "pressure of O₂ as soon as possible is part of the treatment.",
+)
+STARS = (
+    'This image section from an infrared recording by the Spitzer telescope shows a "family portrait" of '
+    "countless generations of stars: the oldest stars are seen as blue dots, while more difficult to "
+    'identify are the pink-coloured "new-borns" in the star delivery room.',
+    'Ce détail d\'une photographie infrarouge prise par le télescope Spitzer montre un "portrait de famille" '
+    "des innombrables générations d'étoiles: les plus vieilles étoiles sont en bleu et les points roses, "
+    "plus difficiles à identifier, sont les \"nouveau-nés\" dans la salle d'accouchement de l'univers.",
+)
+HIGHLIGHTS = (
+    "the belgian duo took to the dance floor on monday night with some friends .",
+    "manchester united face newcastle in the premier league on wednesday .",
+    "red devils will be looking for just their second league away win in seven .",
+    "louis van gaal's side currently sit two points clear of liverpool in fourth .",
 )
 # A task, a record as TensorFlow Datasets has it, the input, the target.
 APPENDIX_D: list[tuple[str, dict[str, Any], str, str]] = [
@@ -127,16 +167,13 @@ APPENDIX_D: list[tuple[str, dict[str, Any], str, str]] = [
         "super_glue/multirc",
         {
             "answer": JOEY[1],
-            "paragraph": "<b>Sent 1: </b>Once upon a time, there was a squirrel named "
-            "Joey.<br><b>Sent 2: </b>"
-            "Joey loved to go outside and play with his cousin Jimmy.<br>",
+            "paragraph": "".join(f"<b>Sent {n}: </b>{said}<br>" for n, said in enumerate(SQUIRRELS, 1)),
             "question": JOEY[0],
             "idx": {"paragraph": 3, "question": 7, "answer": 1},
             "label": 1,
         },
-        f"multirc question: {JOEY[0]} answer: {JOEY[1]} paragraph: Sent 1: Once upon a time, there "
-        f"was a squirrel "
-        f"named Joey. Sent 2: Joey loved to go outside and play with his cousin Jimmy.",
+        f"multirc question: {JOEY[0]} answer: {JOEY[1]} paragraph: "
+        + " ".join(f"Sent {n}: {said}" for n, said in enumerate(SQUIRRELS, 1)),
         "True",
     ),
     (
@@ -163,14 +200,12 @@ APPENDIX_D: list[tuple[str, dict[str, Any], str, str]] = [
         {
             "article": "marouane fellaini and adnan januzaj continue to show the world they are not just "
             "teammates but also best mates.",
-            "highlights": "the belgian duo took to the dance floor on monday night with some friends .\n"
-            "manchester united face newcastle in the premier league on wednesday .",
+            "highlights": "\n".join(HIGHLIGHTS),
         },
         "summarize: marouane fellaini and adnan januzaj continue to show the world they are not "
         "just teammates "
         "but also best mates.",
-        "the belgian duo took to the dance floor on monday night with some friends . manchester united face "
-        "newcastle in the premier league on wednesday .",
+        " ".join(HIGHLIGHTS),
     ),
     (
         "squad",
@@ -196,14 +231,9 @@ APPENDIX_D: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     (
         "wmt/fr",
-        {
-            "en": 'This image section shows a "family portrait" of countless generations of stars.',
-            "fr": "Ce détail montre un portrait de famille des innombrables générations d'étoiles.",
-        },
-        'translate English to French: This image section shows a "family portrait" of countless '
-        "generations of "
-        "stars.",
-        "Ce détail montre un portrait de famille des innombrables générations d'étoiles.",
+        {"en": STARS[0], "fr": STARS[1]},
+        f"translate English to French: {STARS[0]}",
+        STARS[1],
     ),
     (
         "wmt/ro",

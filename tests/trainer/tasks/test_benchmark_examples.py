@@ -63,7 +63,7 @@ def test_records_to_judge_by_hold_what_a_score_asks_for() -> None:
         "entities": ["penguin", "pigeon", "potato"],
     }
     assert told("wmt/ro")[0]["reference"].startswith("Taco Bell a afirmat")
-    assert told("cnn_dailymail")[0]["reference"].count("\n") == 1
+    assert told("cnn_dailymail")[0]["reference"].count("\n") == 3
 
 
 def test_record_is_trained_on_once_for_each_answer_and_judged_once_for_each_query() -> None:

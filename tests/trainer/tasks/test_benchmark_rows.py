@@ -33,6 +33,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     given = {"train": COLA[:200], "validation": COLA[200:], "test": hidden}
     prepare(folder, "glue/cola", kinds.FeaturesDict(cola), given)
     prepare(folder, "glue/rte", kinds.FeaturesDict(cola), {"train": COLA[:9]})
+    prepare(folder, "glue/qnli", kinds.FeaturesDict(cola), {"validation": COLA[:9]})
 
     index = kinds.FeaturesDict({"passage": number, "query": number})
     names = kinds.Sequence(text)
@@ -276,6 +277,8 @@ def test_a_set_that_is_not_there_is_named_with_how_to_get_it(sets: Path) -> None
 def test_an_empty_or_missing_split_is_told(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"glue/rte has no split 'validation'\. Allowed are train\."):
         opened("glue/rte")
+    with pytest.raises(DataError, match=r"glue/qnli has no split 'train'\. Allowed are validation\."):
+        opened("glue/qnli")
     monkeypatch.setattr("trainer.data.tfds.records", lambda *_, **__: tfds.Records([]))
     with pytest.raises(DataError) as problem:
         opened("glue/cola")

@@ -21,6 +21,7 @@ CADENCE = Cadence(steps=16, eval_every_steps=8, checkpoint_every_steps=4)
 FINGERPRINT = "f" * 64
 LEARNED = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)
 DATA = jax.tree.map(np.asarray, mlp_batches(64))
+TRACED: list[bool] = []  # one entry whenever the loss is traced to be trained on
 EVALUATE = jax.jit(lambda params: loss_fn(params, row(mlp_batches(1, seed=5), 0), None, False))
 
 
@@ -74,9 +75,14 @@ def evaluate(params: Any) -> dict[str, float]:
     return {"dev_loss": float(EVALUATE(params))}
 
 
+def counted_loss(params: Any, batch: Any, key: Any, train: bool) -> jax.Array:
+    TRACED.append(train)
+    return loss_fn(params, batch, key, train)
+
+
 def job(**changes: Any) -> Job:
-    estimator = HeldOut(every_steps=2)
-    recipe, state = start("lamb", estimator, *LEARNED, schedule="linear", eta=0.05, skip=0, steps=16)
+    estimator, chosen = HeldOut(every_steps=2), {"schedule": "linear", "eta": 0.05, "skip": 0, "steps": 16}
+    recipe, state = start("lamb", estimator, *LEARNED, loss=counted_loss, **chosen)
     made = Job(compiled_scan(recipe), state, Data(), 0, evaluate, CADENCE, 3, FINGERPRINT)
     return replace(made, **changes)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.trainer import compiling
 from tests.trainer.training.loop_program import run
 from trainer.protocol import Place
 
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def started(asked: dict[str, Any]) -> subprocess.Popen[str]:
-    flags = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"
+    flags = compiling.flags(devices=1)
     return subprocess.Popen(
         [sys.executable, "-m", "tests.trainer.training.loop_program", json.dumps(asked)],
         env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
