@@ -319,8 +319,12 @@ def _read(path: Path, manifest: Mapping[str, Any], target: Any) -> Snapshot:
                 return {name.removeprefix(f"{group}/"): archives.whole(table[name]) for name in names}
 
             curves, chosen_params = named(_CURVES), named(_CHOSEN) or None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as problem:
+    except zipfile.BadZipFile as problem:  # in a file that another process has found whole
         raise Damaged(f"{path} is damaged: {problem}.") from problem
+    except (ValueError, KeyError, EOFError) as problem:
+        raise CheckpointError(
+            f"{path} does not hold what its {MANIFEST} says: {problem}. Take another one, or start anew."
+        ) from problem
     state = flat.like(target, jax.tree.unflatten(jax.tree.structure(shapes), leaves))
     told = {name: manifest[name] for name in _TOLD}
     chosen = manifest.get("chosen")  # earlier versions chose nothing

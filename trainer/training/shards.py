@@ -127,6 +127,8 @@ class Archives:
     def _blocks(self, file: str, member: str, span: Span) -> Iterator[tuple[Span, np.ndarray]]:
         """To the end, where the archive's own checksum is compared."""
         if file not in self._open:
+            if not zipfile.is_zipfile(self._folder / file):
+                raise ValueError(f"{file} is no .npz")
             self._open[file] = zipfile.ZipFile(self._folder / file)
         with self._open[file].open(member) as content:
             shape, by_columns, dtype = _header(content)
