@@ -27,10 +27,14 @@ _HOST = "orch/host"  # of each process, by its index
 _numbers = itertools.count()  # of meetings
 _said: list[str] = []  # where this process spoke at the last one
 
-# How JAX's collectives and its coordination service say that a process is gone.
+# How JAX says that a process is gone: a status of its runtime, and of what that speaks. Such an error may be
+# a JaxRuntimeError, or a ValueError where a program is compiled and run at once.
+_STATUS = re.compile(
+    r"\s*(UNKNOWN|INTERNAL|UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED|FAILED_PRECONDITION): "
+)
 _GONE = re.compile(
-    r"gloo|connection (closed|reset|refused)|socket closed|broken pipe|unavailable|deadline_exceeded"
-    r"|coordination ?service|heartbeat|barrier|nccl|remote peer",
+    r"gloo|nccl|connection (closed|reset|refused)|socket closed|broken pipe|remote peer|unavailable: "
+    r"|deadline_exceeded: |coordination ?service|coordination agent|heartbeat",
     re.IGNORECASE,
 )
 
@@ -132,8 +136,8 @@ def telling_who_is_gone(place: Place) -> Iterator[None]:
     """JAX's errors that come of a process that is gone become PeerLost."""
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if place.process_count == 1 or not _GONE.search(str(error)):
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
+        if place.process_count == 1 or not (_STATUS.match(str(error)) and _GONE.search(str(error))):
             raise
         raise PeerLost(
             f"Process {place.process_index} of {place.process_count} on {socket.gethostname()} lost another "

@@ -1,4 +1,5 @@
-"""What does one process of a gang see of its checkpoints? Run by test_gang_checkpoints.py; prints JSON.
+"""What does one process of a gang see of its checkpoints? Run by test_gang_checkpoints.py; prints JSON,
+a line for each act.
 
 It is told what to do one thing after the other: see ACTS.
 """
@@ -24,6 +25,7 @@ from trainer.protocol import PeerLost, Place
 from trainer.training import checkpoint
 
 FINGERPRINT = "f" * 64
+TOLD = "told: "  # before each line of JSON: gloo prints too
 
 
 def state(step: int) -> dict[str, Any]:
@@ -117,10 +119,11 @@ def late(folder: Path) -> str:
 
 def gone(folder: Path) -> str:
     """The second process ends in the middle of what all compute together."""
-    if jax.process_index() == 1:
-        os._exit(9)
     try:
-        with meeting.telling_who_is_gone(Place(0, jax.process_count())):
+        with meeting.telling_who_is_gone(Place(jax.process_index(), jax.process_count())):
+            multihost_utils.broadcast_one_to_all(np.ones(4))  # they are connected
+            if jax.process_index() == 1:
+                os._exit(9)
             multihost_utils.broadcast_one_to_all(np.ones(4))
     except PeerLost as problem:
         return str(problem)
@@ -167,7 +170,7 @@ def main() -> None:
     for _ in range(2):  # a warm process joins once
         mesh.start_distributed(place, within_s=asked.get("within_s", 120))
     for act, how in asked["acts"]:
-        print(json.dumps(ACTS[act](Path(asked["folder"]), **how)), flush=True)
+        print(TOLD + json.dumps(ACTS[act](Path(asked["folder"]), **how)), flush=True)
     os._exit(0)  # JAX would wait for those that are gone
 
 

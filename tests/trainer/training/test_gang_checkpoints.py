@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.trainer.training.gang_program import FINGERPRINT, is_that_of, snapshot, state
+from tests.trainer.training.gang_program import FINGERPRINT, TOLD, is_that_of, snapshot, state
 from trainer.training import checkpoint
 
 ROOT = Path(__file__).parents[3]
@@ -53,7 +53,8 @@ def gang(folder: Path, *acts: tuple[str, dict[str, Any]], count: int = 2) -> lis
         for process in processes:
             process.kill()
     assert all(process.returncode in (0, 9) for process in processes), "\n".join(err for _, err in said)
-    return [[json.loads(line) for line in out.splitlines()] for out, _ in said]
+    lines = [[line for line in out.splitlines() if line.startswith(TOLD)] for out, _ in said]
+    return [[json.loads(line.removeprefix(TOLD)) for line in each] for each in lines]
 
 
 def saves(*steps: int) -> list[tuple[str, dict[str, Any]]]:
