@@ -28,7 +28,6 @@ from typing import IO, Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import multihost_utils
 
 from trainer.models import meeting
 from trainer.optim import flat
@@ -41,6 +40,7 @@ ARRAYS, MANIFEST, MARKER = "arrays.npz", "manifest.json", "COMPLETE"
 KEPT = 2
 _NAME = re.compile(r"checkpoint-(\d+)")
 _CURVES = "curves"  # arrays whose length no structure tells
+_PARAMS = "state/params"
 _CHOSEN = "chosen"  # the parameters of the best evaluation, by name
 _NUMBERS = "state/settings/"  # earlier versions kept a run's numbers, which its config tells
 _TOLD = ("step", "seed", "fingerprint", "cursor", "clocks", "values")  # of a snapshot: what is no array
@@ -76,7 +76,7 @@ class Snapshot:
     values: Mapping[str, float] | None = None  # the last ones
     curves: Mapping[str, np.ndarray] | None = None
     chosen: Mapping[str, Any] | None = None  # where a run is to end with its best evaluation: which that is
-    chosen_params: Mapping[str, np.ndarray] | None = None
+    chosen_params: Mapping[str, np.ndarray | shards.Held] | None = None
 
 
 @dataclass(frozen=True)
@@ -152,10 +152,10 @@ def _with_room(path: Path, act: Callable[[], T]) -> T:
 
 def _arrays(snapshot: Snapshot) -> dict[str, Any]:
     """By name. All processes hold those of the state, in one order."""
-    arrays = _named(snapshot.state)
+    arrays: dict[str, Any] = _named(snapshot.state)
     for group, named in ((_CURVES, snapshot.curves), (_CHOSEN, snapshot.chosen_params)):
         arrays |= {f"{group}/{name}": array for name, array in (named or {}).items()}
-    return arrays
+    return {name: leaf if hasattr(leaf, "dtype") else np.asarray(leaf) for name, leaf in arrays.items()}
 
 
 def _file(process: int) -> str:
@@ -187,7 +187,7 @@ def _write_manifest(
     table: dict[str, dict[str, Any]] = {}
     for name, member, part in _members(arrays):
         leaf = arrays[name]
-        entry = table.setdefault(name, {"shape": np.shape(leaf), "dtype": np.dtype(leaf.dtype).name})
+        entry = table.setdefault(name, {"shape": leaf.shape, "dtype": np.dtype(leaf.dtype).name})
         if len(hashes) == 1:
             entry["file"] = member
         else:
@@ -228,13 +228,6 @@ def _to_disk(file: IO[bytes]) -> None:
     # A machine that is taken away may lose what is only in its page cache.
     file.flush()
     os.fsync(file.fileno())
-
-
-def gathered(leaf: Any) -> np.ndarray:
-    """The whole array, also where other hosts hold parts of it: then all of them ask together."""
-    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
-        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
-    return np.asarray(leaf)
 
 
 def _named(tree: Any) -> dict[str, Any]:
@@ -310,15 +303,20 @@ def read(path: Path, target: Any, *, fingerprint: str | None) -> Snapshot:
 
 def _read(path: Path, manifest: Mapping[str, Any], target: Any) -> Snapshot:
     table, shapes = manifest["arrays"], flat.as_trees(target)
+    wanted = _named(shapes)
     try:
         with shards.Archives(path, ARRAYS) as archives:
-            leaves = [_placed_parts(archives, table[name], leaf) for name, leaf in _named(shapes).items()]
+            leaves = [_placed_parts(archives, table[name], leaf) for name, leaf in wanted.items()]
 
-            def named(group: str) -> dict[str, np.ndarray]:
+            def of(group: str) -> dict[str, Any]:
                 names = [name for name in table if name.startswith(f"{group}/")]
-                return {name.removeprefix(f"{group}/"): archives.whole(table[name]) for name in names}
+                return {name.removeprefix(f"{group}/"): table[name] for name in names}
 
-            curves, chosen_params = named(_CURVES), named(_CHOSEN) or None
+            curves = {name: archives.whole(entry) for name, entry in of(_CURVES).items()}
+            chosen_params = {
+                name: _held(archives, entry, wanted.get(f"{_PARAMS}/{name}"))
+                for name, entry in of(_CHOSEN).items()
+            }
     except zipfile.BadZipFile as problem:  # in a file that another process has found whole
         raise Damaged(f"{path} is damaged: {problem}.") from problem
     except (ValueError, KeyError, EOFError) as problem:
@@ -328,7 +326,7 @@ def _read(path: Path, manifest: Mapping[str, Any], target: Any) -> Snapshot:
     state = flat.like(target, jax.tree.unflatten(jax.tree.structure(shapes), leaves))
     told = {name: manifest[name] for name in _TOLD}
     chosen = manifest.get("chosen")  # earlier versions chose nothing
-    return Snapshot(state=state, curves=curves, chosen=chosen, chosen_params=chosen_params, **told)
+    return Snapshot(state=state, curves=curves, chosen=chosen, chosen_params=chosen_params or None, **told)
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -394,15 +392,17 @@ def placed(array: np.ndarray, leaf: Any) -> jax.Array:
 
 def _placed_parts(archives: shards.Archives, entry: Mapping[str, Any], leaf: Any) -> jax.Array:
     """As `placed`, of an array in a checkpoint: only what this process is to hold is read."""
+    found = _held(archives, entry, leaf)
+    return found.placed() if isinstance(found, shards.Held) else placed(found, leaf)
+
+
+def _held(archives: shards.Archives, entry: Mapping[str, Any], leaf: Any) -> np.ndarray | shards.Held:
+    """An array in a checkpoint: of one that stands like `leaf`, what this process holds of it."""
     sharding, shape = _sharding(leaf), tuple(entry["shape"])
-    if sharding is None:
-        return placed(archives.whole(entry), leaf)
-
-    def span(index: Any) -> shards.Span:
-        return shards.span_of(index, shape)
-
-    found = archives.read(entry, set(map(span, sharding.addressable_devices_indices_map(shape).values())))
-    return jax.make_array_from_callback(shape, sharding, lambda index: found[span(index)])
+    if sharding is None or np.shape(leaf) != shape:
+        return archives.whole(entry)
+    spans = {shards.span_of(i, shape) for i in sharding.addressable_devices_indices_map(shape).values()}
+    return shards.Held(shape, jnp.dtype(entry["dtype"]), sharding, archives.read(entry, spans))
 
 
 def _sharding(leaf: Any) -> Any:

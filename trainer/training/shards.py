@@ -32,23 +32,53 @@ class Part:
     data: Any
 
 
+@dataclass(frozen=True)
+class Held:
+    """What this process holds of an array, copied to the host."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    sharding: jax.sharding.Sharding
+    at: Mapping[Span, np.ndarray]
+
+    def placed(self) -> jax.Array:
+        return jax.make_array_from_callback(
+            self.shape, self.sharding, lambda index: self.at[span_of(index, self.shape)]
+        )
+
+
+def held(leaf: Any) -> np.ndarray | Held:
+    """A copy of an array on the host, or of what this process holds of it."""
+    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable or leaf.is_fully_replicated:
+        return np.array(leaf)
+    found = {span_of(shard.index, leaf.shape): shard.data for shard in leaf.addressable_shards}
+    at = {span: np.array(_unremembered(data)) for span, data in found.items()}
+    return Held(leaf.shape, np.dtype(leaf.dtype), leaf.sharding, at)
+
+
 def parts(leaf: Any) -> list[Part]:
     """Those of an array, each once, in an order that all processes share. What each of them has whole for
     itself is the first one's to write."""
-    if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
+    if isinstance(leaf, Held):
+        found: Mapping[Span, Any] = leaf.at
+    elif isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        found = {span_of(shard.index, leaf.shape): shard.data for shard in leaf.addressable_shards}
+    else:
         return [Part(0, whole(np.shape(leaf)), leaf)]
-    firsts = [shard for shard in leaf.global_shards if shard.replica_id == 0]
-    return [
-        Part(shard.device.process_index, span_of(shard.index, leaf.shape), shard.data)
-        for shard in sorted(firsts, key=lambda shard: shard.device.id)
-    ]
+    holders: dict[Span, list[int]] = {}
+    indices = leaf.sharding.devices_indices_map(leaf.shape)
+    for device in sorted(indices, key=lambda device: device.id):
+        holders.setdefault(span_of(indices[device], leaf.shape), []).append(device.process_index)
+    # In turn, where several hold the same ones.
+    owners = [(span, held[number % len(held)]) for number, (span, held) in enumerate(holders.items())]
+    return [Part(process, span, found.get(span)) for span, process in owners]
 
 
 def whole(shape: tuple[int, ...]) -> Span:
     return tuple((0, size) for size in shape)
 
 
-def span_of(index: tuple[slice, ...], shape: tuple[int, ...]) -> Span:
+def span_of(index: Any, shape: tuple[int, ...]) -> Span:
     return tuple(each.indices(size)[:2] for each, size in zip(index, shape, strict=True))
 
 
