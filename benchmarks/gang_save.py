@@ -29,7 +29,7 @@ from trainer.protocol import Place
 from trainer.training import checkpoint
 
 PROCESSES = 2
-SHAPES = {"embedding": (32_768, 512), **{f"layer_{i}/query/kernel": (2048, 2048) for i in range(16)}}
+SHAPES = {"embedding": (16_384, 512), **{f"layer_{i}/query/kernel": (2048, 2048) for i in range(20)}}
 FINGERPRINT = "f" * 64
 
 

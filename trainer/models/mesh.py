@@ -69,16 +69,18 @@ def start_distributed(place: Place, *, within_s: float = WITHIN_S) -> None:
         )
     call_the_roll(place, within_s=within_s)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")  # only matters where there are just CPUs
-    jax.distributed.initialize(
-        coordinator_address=place.coordinator,
-        num_processes=place.process_count,
-        process_id=place.process_index,
-        initialization_timeout=math.ceil(within_s),
-        heartbeat_timeout_seconds=HEARTBEAT_S,
-        shutdown_timeout_seconds=LEAVE_S,
-    )
-    meeting.introduce()
-    meeting.meet("start", within_s=within_s)
+    with meeting.telling_who_is_gone(place):
+        jax.distributed.initialize(
+            coordinator_address=place.coordinator,
+            num_processes=place.process_count,
+            process_id=place.process_index,
+            initialization_timeout=math.ceil(within_s),
+            heartbeat_timeout_seconds=HEARTBEAT_S,
+            shutdown_timeout_seconds=LEAVE_S,
+        )
+        meeting.introduce()
+        meeting.meet("start", within_s=within_s)
+        jax.devices()  # they tell each other which they have
 
 
 def _named(place: Place) -> str:
