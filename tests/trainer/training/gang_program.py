@@ -171,7 +171,8 @@ def main() -> None:
         mesh.start_distributed(place, within_s=asked.get("within_s", 120))
     for act, how in asked["acts"]:
         print(TOLD + json.dumps(ACTS[act](Path(asked["folder"]), **how)), flush=True)
-    os._exit(0)  # JAX would wait for those that are gone
+    if act == "gone":
+        os._exit(0)  # JAX would wait for it
 
 
 if __name__ == "__main__":
