@@ -15,16 +15,24 @@ back a whole copy to every device.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from typing import Any
 
 import jax
 import numpy as np
+from jax._src import distributed
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from trainer.config import MeshConfig
+from trainer.models import meeting
+from trainer.models.meeting import WITHIN_S
+from trainer.models.roll_call import call_the_roll
 from trainer.protocol import Place
+
+HEARTBEAT_S = 30  # without one from a process, JAX ends the others
+LEAVE_S = 30  # for the others to leave too
 
 AXES = ("data", "fsdp", "tensor")
 ROWS = ("data", "fsdp")  # a batch's rows are split over both
@@ -41,8 +49,17 @@ _RULES = {
 _PATTERNS = tuple((re.compile(rf"(^|/)({name})(/|$)"), axes) for name, axes in _RULES.items())
 
 
-def start_distributed(place: Place) -> None:
-    """Joins the other processes of a gang; before any other use of JAX. Nothing to do for one process."""
+def start_distributed(place: Place, *, within_s: float = WITHIN_S) -> None:
+    """Joins the other processes of a gang; before any other use of JAX. Nothing to do for one process, nor
+    for one that has joined them already. PeerLost says who does not come in time."""
+    joined = distributed.global_state
+    if joined.client is not None:
+        here = Place(joined.process_id, joined.num_processes, joined.coordinator_address)
+        if here != dataclasses.replace(place, preempt_at=None):
+            raise ValueError(
+                f"This process is {_named(here)} and cannot be {_named(place)}. Start another one for that."
+            )
+        return
     if place.process_count == 1:
         return
     if place.coordinator is None:
@@ -50,12 +67,25 @@ def start_distributed(place: Place) -> None:
             f"Process {place.process_index} of {place.process_count} has no coordinator. "
             f"Give Place the host:port at which process 0 can be reached."
         )
+    call_the_roll(place, within_s=within_s)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")  # only matters where there are just CPUs
-    jax.distributed.initialize(
-        coordinator_address=place.coordinator,
-        num_processes=place.process_count,
-        process_id=place.process_index,
-    )
+    with meeting.telling_who_is_gone(place):
+        jax.distributed.initialize(
+            coordinator_address=place.coordinator,
+            num_processes=place.process_count,
+            process_id=place.process_index,
+            initialization_timeout=math.ceil(within_s),
+            heartbeat_timeout_seconds=HEARTBEAT_S,
+            shutdown_timeout_seconds=LEAVE_S,
+        )
+        meeting.introduce()
+        meeting.meet("start", within_s=within_s)
+        jax.devices()  # they tell each other which they have
+
+
+def _named(place: Place) -> str:
+    at = f" at {place.coordinator}" if place.coordinator else ""
+    return f"process {place.process_index} of {place.process_count}{at}"
 
 
 def make_mesh(config: MeshConfig) -> Mesh:

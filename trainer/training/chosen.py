@@ -1,6 +1,7 @@
 """Which evaluation's parameters does a run end with, where it is the best one's and not the last one's?
 
-They are held on the host: one more copy of the parameters, and as much in every checkpoint.
+They are held on the host: one more copy of the parameters, and as much in every checkpoint. Each process of a
+gang holds what it holds of the parameters.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from trainer.training.checkpoint import gathered, placed
+from trainer.training import shards
+from trainer.training.checkpoint import placed
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Chosen:
     step: int
     by: float  # more is better
     values: Mapping[str, float]  # all that was found then
-    arrays: Mapping[str, np.ndarray]  # the parameters, by name
+    arrays: Mapping[str, np.ndarray | shards.Held]  # the parameters, by name
 
     def told(self) -> dict[str, Any]:
         """What of it is no array."""
@@ -41,15 +43,12 @@ def better(best: Chosen | None, step: int, by: float, values: Mapping[str, float
     if best is not None and by <= best.by:
         return best
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    return Chosen(step, by, dict(values), {_name(path): _on_host(leaf) for path, leaf in leaves})
+    return Chosen(step, by, dict(values), {_name(path): shards.held(leaf) for path, leaf in leaves})
 
 
-def _on_host(leaf: Any) -> np.ndarray:
-    """A copy: the next step uses the buffer up."""
-    return np.array(gathered(leaf))
-
-
-def _as(array: np.ndarray, leaf: Any) -> Any:
+def _as(array: np.ndarray | shards.Held, leaf: Any) -> Any:
+    if isinstance(array, shards.Held):
+        return jax.device_put(array.placed(), leaf.sharding)
     return placed(array, leaf) if isinstance(leaf, jax.Array) else array
 
 

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from trainer.models import meeting
 from trainer.protocol import FALLBACK, Outcome, Place, Reply, Report, Reporter, Status, resume_note
 from trainer.training import checkpoint
 from trainer.training.checkpoint import Snapshot
@@ -90,7 +91,11 @@ class Host:
 
 def train(job: Job, host: Host) -> Outcome:
     """Train to the end, or to where the host or the numbers end it. Goes on from `resume.json`."""
-    with host.clocks.hearing_compiles(), ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+    with (
+        meeting.telling_who_is_gone(host.place),
+        host.clocks.hearing_compiles(),
+        ThreadPoolExecutor(1, thread_name_prefix="batches") as pool,
+    ):
         return _Run(job, host, _Prefetch(job, pool)).to_the_end()
 
 
@@ -288,7 +293,7 @@ class _Run:
         return self._say("checkpoint", {}, path)
 
     def _resume(self) -> None:
-        told = resume_note(self.host.workdir)
+        told = meeting.first("to resume", resume_note(self.host.workdir))
         if told is None:
             return
         path, forked = Path(told["checkpoint"]), told.get("fork")

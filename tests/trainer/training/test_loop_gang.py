@@ -32,7 +32,7 @@ def started(asked: dict[str, Any]) -> subprocess.Popen[str]:
     )
 
 
-def test_a_gang_stops_together_and_goes_on_from_its_gathered_checkpoint(tmp_path: Path) -> None:
+def test_a_gang_stops_together_and_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     together, alone = tmp_path / "together", tmp_path / "alone"
     for folder in (together, alone):
         folder.mkdir()
