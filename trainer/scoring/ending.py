@@ -31,11 +31,14 @@ class Ending(Generic[Read]):
         self._workdir, self._writes = workdir, writes
         self.files: tuple[str, ...] = ()
 
-    def _why(self, what: str) -> str:
-        """The test split is opened: for what?"""
+    def _why(self, what: str) -> str | None:
+        """The test split is opened: for what? Of a gang one process says so."""
+        if not self._writes:
+            return None
         return f"The final {what} of {self._workdir.parent.name}/{self._workdir.name}."
 
     def _keep(self, params: Any) -> None:
+        """All processes of a gang call it."""
+        weights.save(self._workdir / PARAMS, params, writes=self._writes)
         if self._writes:
-            weights.save(self._workdir / PARAMS, params)
             self.files = (*self.files, PARAMS)
