@@ -18,6 +18,9 @@ there: the host keeps it. With checkpoint the config names the folder, or what l
 Folder None asks beforehand whether it can be taken. For a blind-course of finished runs there is a fourth
 argument: the folders of those runs, on other training seeds, whose mean is taken.
 
+Where `place` is one of several, `run` is called in each process of a gang, and raises PeerLost where it
+cannot go on because another one is gone: an exception of any other kind is its own.
+
 All but `run` use the standard library and numpy only, so that a host can ask them without loading an
 accelerator stack. A config is a dict of JSON values; its top-level `seed` is set by the host.
 """
@@ -53,6 +56,11 @@ ANSWERS = {"dev": "answers-dev.jsonl", "test": "answers-test.jsonl"}  # of a tas
 class NotHere(Exception):
     """Raised by `run` where this machine lacks what the config names, a file or a folder. The host tries
     another machine, where there is one."""
+
+
+class PeerLost(Exception):
+    """Raised by `run` in a gang where another process does not answer, or the gang cannot meet: the trouble
+    is elsewhere. The host looks for its cause in the other processes before it tries again."""
 
 
 class Reply(enum.Enum):
