@@ -60,7 +60,8 @@ def connections(coordinator: str, process_count: int, process_index: int):
     by_index = {}
     for each in met:
         each.settimeout(WAIT_S)
-        file = each.makefile("rwb")
+        with each:
+            file = each.makefile("rwb")  # which keeps it open
         by_index[int.from_bytes(file.read(4))] = file
     return [by_index[index] for index in range(1, process_count)]
 
@@ -69,7 +70,8 @@ def connected(address, process_index: int):
     until = time.monotonic() + WAIT_S
     while True:
         try:
-            file = socket.create_connection(address, timeout=WAIT_S).makefile("rwb")
+            with socket.create_connection(address, timeout=WAIT_S) as connection:
+                file = connection.makefile("rwb")  # which keeps it open
             break
         except ConnectionRefusedError:  # process 0 has yet to begin
             if time.monotonic() > until:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -31,7 +32,7 @@ def said(name: str, place: Place, folders: list[Path]) -> list[dict[str, Any]]:
             reports.append(report)
             return Reply.SAVE_AND_STOP if folder == folders[0] and report.step == 30 else Reply.GO
 
-        outcome = example.run({"seed": 3}, reporter, folder, place)
+        outcome = example.run({"seed": 3, "lr": 0.3}, reporter, folder, place)
         reported = [[report.step, dict(report.values)] for report in reports]
         told.append({"status": outcome.status, "values": dict(outcome.values), "reports": reported})
     return told
@@ -90,6 +91,9 @@ def test_a_peer_that_has_gone_is_told_apart_from_a_fault_of_ones_own(monkeypatch
         with pytest.raises(PeerLost, match=r"^Process 1 lost another one of its gang: "):
             example.run({"seed": 3}, lambda report: Reply.GO, Path(), Place(1, 2, coordinator))
         leaves.join()
+        for file in example.connections(coordinator, 2, 1):
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 def test_the_examples_say_what_is_wrong_with_a_config(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.models import mesh as meshes
 from trainer.protocol import Place, Reply, Report, write_resume_note
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -61,6 +60,8 @@ def one(asked: dict[str, Any], place: Place) -> dict[str, Any]:
 
 
 def main() -> None:
+    from trainer.models import mesh as meshes
+
     asked = json.loads(sys.argv[1])
     place = Place(**asked["place"])
     meshes.start_distributed = functools.cache(meshes.start_distributed)  # joined once
@@ -72,7 +73,7 @@ def started(runs: Sequence[dict[str, Any]], home: Path, **place: Any) -> subproc
     environment = {**os.environ, "XLA_FLAGS": DEVICE, "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(
         [sys.executable, "-m", __name__, json.dumps({"place": place, "runs": runs})],
-        env={**environment, "PYTHONPATH": str(ROOT), "ORCH_HOME": str(home)},
+        env={**environment, "PYTHONPATH": str(ROOT), "ORCH_HOME": str(home), "HOME": str(home)},
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

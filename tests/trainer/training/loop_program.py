@@ -1,4 +1,4 @@
-"""What does a process of a gang see and say of a run that is stopped and goes on? Run by test_loop_gang.py."""
+"""What does a process of a gang see and say of a run that is stopped and goes on? For test_loop_gang.py."""
 
 from __future__ import annotations
 
