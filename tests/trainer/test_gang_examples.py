@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.training.gang_program import DEVICE, ROOT, finished, free_address
+from tests.trainer.training.gang_runs_program import DEVICE, ROOT, finished, free_address
 from trainer.protocol import PeerLost, Place, Reply, Report, write_resume_note
 
 EXAMPLES = ("gang_jax", "gang_sockets")

@@ -41,7 +41,7 @@ from trainer.data.tokens import Tokens
 from trainer.guidance.observed import Observed
 from trainer.models import Settings, mesh
 from trainer.protocol import Outcome, Place, Report, Reporter, resume_note, whole
-from trainer.training import assembly, beginning, together
+from trainer.training import assembly, beginning
 from trainer.training.clocks import Clocks
 from trainer.training.loop import Batches, Host, Job, train
 from trainer.training.recipes import loss_of, recipe_of, vector_if_small
@@ -58,9 +58,7 @@ def run(audit: Audit, config: TrainConfig, *, reporter: Reporter, workdir: Path,
     host = Host(reporter, workdir, place, clocks)
     with assembly.opened(config, place, clocks) as (tokens, settings, devices):
         found = found_before(workdir)
-        job = _job(audit, config, tokens, settings, devices, host, found)
-        together.require_same(job.fingerprint)
-        outcome = train(job, host)
+        outcome = train(_job(audit, config, tokens, settings, devices, host, found), host)
     if place.process_index != 0:
         return outcome
     found.write(outcome.clocks)

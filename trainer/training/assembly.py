@@ -33,7 +33,7 @@ from trainer.scoring.evaluation import placed, split_loss
 from trainer.scoring.scores import Scorer
 from trainer.scoring.task_scores import CHOOSING, TaskScorer
 from trainer.scoring.text_scores import TextScorer
-from trainer.training import beginning, flops, together
+from trainer.training import beginning, flops
 from trainer.training.clocks import Clocks
 from trainer.training.loop import CHUNK_STEPS, Cadence, Host, Job, train
 from trainer.training.memory import give_back_after_compiling
@@ -59,7 +59,6 @@ def run(config: TrainConfig, *, reporter: Reporter, workdir: Path, place: Place)
         else:
             scorer = Scorer(config, tokens, settings, devices=devices, workdir=workdir, writes=first)
         job = dataclasses.replace(job, score=scorer.scores)
-        together.require_same(job.fingerprint)
         if first:
             with whole(workdir / CONFIG) as file:
                 file.write_text(canonical(config))

@@ -129,6 +129,7 @@ class _Run:
         self.saved_step = -1
         self.notes: list[str] = []
         self.slowest_s = 0.0  # a chunk, or what followed it
+        together.require_same(job.fingerprint)
         self._resume()
 
     def to_the_end(self) -> Outcome:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.trainer.training import chosen_program
-from tests.trainer.training.gang_program import finished, gang, started
+from tests.trainer.training.gang_runs_program import finished, gang, started
 from tests.trainer.training.test_text_killed import own_file
 
 STEPS = 24
@@ -143,13 +143,11 @@ MORE = (
 )
 
 
-@pytest.fixture(scope="module")
-def more(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pair]:
-    """Hosts that share theirs. The first run is one of many steps."""
-    folder = tmp_path_factory.mktemp("more")
+def others(folder: Path) -> dict[str, tuple[dict[str, Any], dict[str, int]]]:
+    """The first run is one of many steps."""
     grouped = guided("next-batch", groups={"words": "embedding"}, hypers={"alpha": {"per_group": True}})
     free = {"name": "optax.contrib.schedule_free_adamw"}
-    runs = {
+    return {
         "unguided": ({**TRANSLATION, "steps": 120}, DATA),
         "begun with its parameters": ({**UNSCORED, "init": str(folder / "KIND" / "unguided")}, FSDP),
         "next-batch": ({**UNSCORED, "guidance": guided("next-batch")}, DATA),
@@ -168,6 +166,13 @@ def more(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pair]:
             DATA,
         ),
     }
+
+
+@pytest.fixture(scope="module")
+def more(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pair]:
+    """Hosts that share their ORCH_HOME."""
+    folder = tmp_path_factory.mktemp("more")
+    runs = others(folder)
     assert tuple(runs) == MORE
     return pairs(folder, runs, [folder / "home"] * 2)
 
