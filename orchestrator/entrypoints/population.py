@@ -145,6 +145,11 @@ def run(config: Mapping[str, Any], reporter: Reporter, workdir: Path, place: Pla
     if section is None:
         outcome: Outcome = importlib.import_module(TRAINER).run(plain, reporter, workdir, place)
         return outcome
+    if place.process_count > 1:
+        raise ValueError(
+            f"A population trains its members in one process, and this is one of {place.process_count} of a "
+            f"gang. Set resources.hosts to 1."
+        )
     return _Run(validated(Population, section, called=SECTION), plain, reporter, workdir).to_the_end()
 
 

@@ -132,7 +132,7 @@ class _Run:
                 verdict = self.save()
             if verdict is not Reply.GO:
                 return self.outcome("stopped" if self.place.preempt_at is None else "preempted")
-        if self.train.guidance.estimator != "off":
+        if self.train.guidance.estimator != "off" and self.place.process_index == 0:
             self.leave_schedule()
         return self.outcome("completed")
 
@@ -218,8 +218,9 @@ class _Run:
     def save(self) -> Reply:
         """Write a checkpoint. It has its name only once it is whole."""
         path = self.workdir / f"checkpoint-{self.state.step}.json"
-        with whole(path) as file:
-            file.write_text(json.dumps(asdict(self.state)))
+        if self.place.process_index == 0:  # all processes of a gang rehearse the same
+            with whole(path) as file:
+                file.write_text(json.dumps(asdict(self.state)))
         self.saved = str(path)
         return self.say("checkpoint", {}, self.saved)
 

@@ -59,8 +59,9 @@ def run(audit: Audit, config: TrainConfig, *, reporter: Reporter, workdir: Path,
     with assembly.opened(config, place, clocks) as (tokens, settings, devices):
         found = found_before(workdir)
         outcome = train(_job(audit, config, tokens, settings, devices, host, found), host)
-    if place.process_index == 0:
-        found.write(outcome.clocks)
+    if place.process_index != 0:
+        return outcome
+    found.write(outcome.clocks)
     return replace(outcome, files=(*outcome.files, FILE))
 
 
@@ -211,8 +212,6 @@ class _Forked:
         self, step: int, responses: Sequence[Response], values: Mapping[str, float], said: Mapping[str, Any]
     ) -> None:
         """`said` by estimator and hyperparameter, what is not ready being NaN."""
-        if self.host.place.process_index != 0:
-            return
         told: dict[str, float] = {}
         for each in responses:
             name = f"{SECTION}/{each.hyper}/k{each.span}"
@@ -221,7 +220,8 @@ class _Forked:
         for estimator, of in said.items():
             told |= {f"{SECTION}/{hyper}/{estimator}": reading for hyper, reading in of.items()}
         self.found.add(step, responses, values, said)
-        self.found.write(self.host.clocks.reading())
+        if self.host.place.process_index == 0:
+            self.found.write(self.host.clocks.reading())
         finite = {name: value for name, value in told.items() if math.isfinite(value)}
         # A verdict is heard at the end of the chunk.
         self.host.reporter(Report(step, "eval", finite, {}, self.host.clocks.reading()))

@@ -56,7 +56,8 @@ class Pairs(Numbered[tuple[str, str]], Protocol):
 
 @dataclass(frozen=True)
 class Corpus:
-    """`test` hands out the test split and writes down who opened it, and why."""
+    """`test` hands out the test split and writes down who opened it, and why; without a why nothing: another
+    process of the run's gang does so."""
 
     name: str  # such as "cldr phrases de-en"
     pair: str  # "de-en": from German to English; "input-target" of a task
@@ -64,7 +65,7 @@ class Corpus:
     train: Pairs
     guide: Pairs  # held out from train, for the guidance loss
     select: Pairs  # "dev": what searches minimise
-    test: Callable[[str], Pairs]  # why -> pairs
+    test: Callable[[str | None], Pairs]  # why -> pairs
     record: Mapping[
         str, Any
     ]  # JSON: counts before and after each filter, overlap, lengths, versions, seconds

@@ -169,14 +169,14 @@ def _prefixed(split: _Split, prefix: str) -> _Split:
 
 def _test(
     source: Source, text: Mapping[str, _Split], *, fingerprint: str, home: Path
-) -> Callable[[str], Pairs]:
+) -> Callable[[str | None], Pairs]:
     """Hands the test split out and writes that down, once for each reason however many processes and hosts
     do so. What is fetched only now is held against train now."""
     fetch = source.fetch_test
     here: Pairs = text["test"].pairs if "test" in text else []
     trained_on = text["train"].survey.source if fetch else None
 
-    def test(why: str) -> Pairs:
+    def test(why: str | None) -> Pairs:
         if source.no_test:
             raise DataError(source.no_test)
         opened = fetch() if fetch else here
@@ -189,8 +189,10 @@ def _test(
     return test
 
 
-def write_opening(home: Path, name: str, fingerprint: str, why: str, **more: Any) -> None:
-    """That a test split was opened; once for each reason."""
+def write_opening(home: Path, name: str, fingerprint: str, why: str | None, **more: Any) -> None:
+    """That a test split was opened; once for each reason. None: another process says so."""
+    if why is None:
+        return
     line = {"unix_s": round(time.time(), 3), "corpus": name, "why": why, "fingerprint": fingerprint, **more}
     key = hashlib.sha256(json.dumps([name, fingerprint, why]).encode()).hexdigest()[:24]
     file = home / OPENINGS / f"{key}.json"

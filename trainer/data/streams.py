@@ -37,5 +37,5 @@ class Text:
     train: Stream
     guide: Stream  # held out from train, for the guidance loss; one part
     select: Stream  # "dev"; one part
-    test: Callable[[str], Stream]  # why -> stream
+    test: Callable[[str | None], Stream]  # why -> stream
     record: Mapping[str, Any]  # JSON: counts of documents and tokens, as far as they are known

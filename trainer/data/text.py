@@ -211,10 +211,10 @@ def _learned(text: Documents, shares: Shares, data: DataConfig, home: Path) -> P
 
 def _test(
     text: Documents, shares: Shares, vocabulary: Vocabulary, *, fingerprint: str, home: Path
-) -> Callable[[str], Stream]:
+) -> Callable[[str | None], Stream]:
     """Hands the test split out and writes that down."""
 
-    def test(why: str) -> Stream:
+    def test(why: str | None) -> Stream:
         found = held_out.first_tokens(text, shares, vocabulary, {"test": MOST_TOKENS})["test"]
         write_opening(home, text.name, fingerprint, why)
         return Held(found)

@@ -58,7 +58,7 @@ class TextTokens:
         """The select split, or its first so many pieces, always with the same noise."""
         return self._whole(self.text.select, rows_divide_by, most=None if only is None else len(only))
 
-    def test_batches(self, why: str, *, rows_divide_by: int = 1) -> Batch:
+    def test_batches(self, why: str | None, *, rows_divide_by: int = 1) -> Batch:
         """Likewise the test split, which is opened."""
         return self._whole(self.text.test(why), rows_divide_by)
 

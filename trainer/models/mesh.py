@@ -23,6 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax._src import distributed
+from jax.experimental import multihost_utils
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 from trainer.config import MeshConfig
@@ -149,6 +150,13 @@ def _placed(leaf: Any, sharding: NamedSharding) -> jax.Array:
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     whole = np.asarray(leaf)
     return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+
+def gathered(leaf: Any) -> np.ndarray:
+    """The whole array on the host, also where other hosts hold parts of it: then all of them ask together."""
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+    return np.asarray(leaf)
 
 
 def pin_state(state: Any) -> Any:

@@ -13,13 +13,19 @@ from typing import Any
 import jax
 import numpy as np
 
+from trainer.models import mesh
 from trainer.protocol import whole
 
 
-def save(path: Path, params: Any) -> None:
-    """The file is there whole or not at all."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    arrays: dict[str, Any] = {_name(at): np.asarray(leaf) for at, leaf in leaves}
+def save(path: Path, params: Any, *, writes: bool = True) -> None:
+    """The file is there whole or not at all. All processes of a gang call it, and one of them writes."""
+    arrays: dict[str, Any] = {}
+    for at, leaf in jax.tree_util.tree_leaves_with_path(params):
+        array = mesh.gathered(leaf)
+        if writes:
+            arrays[_name(at)] = array
+    if not writes:
+        return
     with whole(path) as file:
         np.savez(file, **arrays)
 

@@ -9,7 +9,7 @@ import jax
 
 from trainer.config import TrainConfig
 from trainer.models import Settings, weights
-from trainer.protocol import PARAMS
+from trainer.protocol import PARAMS, whole
 
 Read = TypeVar("Read")  # the text, as tokens
 
@@ -31,11 +31,20 @@ class Ending(Generic[Read]):
         self._workdir, self._writes = workdir, writes
         self.files: tuple[str, ...] = ()
 
-    def _why(self, what: str) -> str:
-        """The test split is opened: for what?"""
+    def _why(self, what: str) -> str | None:
+        """The test split is opened: for what? Of a gang one process says so."""
+        if not self._writes:
+            return None
         return f"The final {what} of {self._workdir.parent.name}/{self._workdir.name}."
 
+    def _write(self, name: str, text: str) -> None:
+        """The file is there whole or not at all."""
+        with whole(self._workdir / name) as file:
+            file.write_text(text, encoding="utf-8")
+        self.files = (*self.files, name)
+
     def _keep(self, params: Any) -> None:
+        """All processes of a gang call it."""
+        weights.save(self._workdir / PARAMS, params, writes=self._writes)
         if self._writes:
-            weights.save(self._workdir / PARAMS, params)
             self.files = (*self.files, PARAMS)

@@ -65,6 +65,5 @@ class Scorer(Ending[Tokens]):
             rows = zip(sources, references, translations, strict=True)
             lines = [head, *(dict(zip(names, row, strict=True)) for row in rows)]
             text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-            (self._workdir / TRANSLATIONS[split]).write_text(text, encoding="utf-8")
-            self.files = (*self.files, TRANSLATIONS[split])
+            self._write(TRANSLATIONS[split], text)
         return {f"{split}_bleu": bleu.value, f"{split}_chrf": chrf.value}

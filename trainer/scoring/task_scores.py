@@ -167,8 +167,7 @@ class TaskScorer(Ending[Tokens]):
             each = ((*row, output) for row, output in zip(rows, outputs, strict=True))
             lines = [head, *(dict(zip(names, one, strict=True)) for one in each)]
             text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
-            (self._workdir / ANSWERS[split]).write_text(text, encoding="utf-8")
-            self.files = (*self.files, ANSWERS[split])
+            self._write(ANSWERS[split], text)
         return values
 
 

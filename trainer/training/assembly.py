@@ -28,7 +28,7 @@ from trainer.data.text_tokens import TextTokens, open_text_tokens
 from trainer.data.tokens import Tokens, open_tokens
 from trainer.models import Settings, mesh, model_settings, programs
 from trainer.optim import flat
-from trainer.protocol import Outcome, Place, Reporter
+from trainer.protocol import Outcome, Place, Reporter, whole
 from trainer.scoring.evaluation import placed, split_loss
 from trainer.scoring.scores import Scorer
 from trainer.scoring.task_scores import CHOOSING, TaskScorer
@@ -60,7 +60,8 @@ def run(config: TrainConfig, *, reporter: Reporter, workdir: Path, place: Place)
             scorer = Scorer(config, tokens, settings, devices=devices, workdir=workdir, writes=first)
         job = dataclasses.replace(job, score=scorer.scores)
         if first:
-            (workdir / CONFIG).write_text(canonical(config))
+            with whole(workdir / CONFIG) as file:
+                file.write_text(canonical(config))
             tokens.vocabulary.save(workdir / VOCABULARY)
         outcome = train(job, Host(reporter, workdir, place, clocks))
     return dataclasses.replace(outcome, files=(*outcome.files, *scorer.files))

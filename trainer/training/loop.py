@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 
 from trainer.models import meeting
 from trainer.protocol import FALLBACK, Outcome, Place, Reply, Report, Reporter, Status, resume_note
-from trainer.training import checkpoint
+from trainer.training import checkpoint, together
 from trainer.training.checkpoint import Snapshot
 from trainer.training.chosen import Chosen, better
 from trainer.training.clocks import Clocks, peak_memory_bytes
@@ -29,7 +29,7 @@ from trainer.training.state import TrainState
 from trainer.training.trajectory import MOST_POINTS, Trajectory
 
 CHUNK_STEPS = 50  # at most: a verdict is heard at a chunk's end, and SIGTERM has some 30 s
-_VERDICTS = tuple(Reply)
+_BY_FIRMNESS = (Reply.GO, Reply.SAVE_AND_STOP, Reply.STOP)
 _log = logging.getLogger("trainer")
 
 
@@ -134,6 +134,7 @@ class _Run:
         self.saved_step = -1
         self.notes: list[str] = []
         self.slowest_s = 0.0  # a chunk, or what followed it
+        together.require_same(job.fingerprint)
         self._resume()
 
     def to_the_end(self) -> Outcome:
@@ -147,7 +148,7 @@ class _Run:
             if ended is not None:
                 return ended
         with self.clocks.on("eval_s"):
-            self.values |= self.job.score(self._ends_with())
+            self.values |= together.of_first(_numbers(self.job.score(self._ends_with())))
             self.values |= self.job.told(self.cursor)
         self._say("final", {**self.values, "peak_memory_bytes": peak_memory_bytes()})
         return self._ended("completed")
@@ -174,7 +175,7 @@ class _Run:
         if verdict is not Reply.STOP and self._due(self.cadence.eval_every_steps):
             with self.clocks.on("eval_s"):
                 params = self.job.params_of(self.state)
-                values = {k: float(v) for k, v in self.job.evaluate(params).items()}
+                values = together.of_first(_numbers(self.job.evaluate(params)))
             bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
             if bad:
                 return self._ended("diverged", f"At the evaluation after step {self.step} {', '.join(bad)}.")
@@ -189,7 +190,8 @@ class _Run:
             verdict = _firmer(verdict, self._save())
         if verdict is Reply.GO or self._all_done():
             return None
-        taken = verdict is Reply.SAVE_AND_STOP and self.host.place.preempt_at is not None
+        # All processes have heard the same verdict; the machine of any may be the one that is taken.
+        taken = verdict is Reply.SAVE_AND_STOP and together.greatest(self.host.place.preempt_at is not None)
         return self._ended("preempted" if taken else "stopped")
 
     def _train(self) -> None:
@@ -242,11 +244,12 @@ class _Run:
         return self._agreed(self._report(report))
 
     def _report(self, report: Report) -> Reply:
-        return self.host.reporter(report) if self.host.place.process_index == 0 else Reply.GO
+        """In a gang every process makes the same reports; the first one's are those that are kept."""
+        return self.host.reporter(report)
 
     def _agreed(self, verdict: Reply) -> Reply:
-        """What the first process of a gang heard, so that all stop at one step."""
-        return _VERDICTS[self._of_first(_VERDICTS.index(verdict))]
+        """The firmest that a process of the gang has heard, so that all stop at one step."""
+        return _BY_FIRMNESS[together.greatest(_BY_FIRMNESS.index(verdict))]
 
     def _of_first(self, number: int) -> int:
         if self.host.place.process_count == 1:
@@ -254,10 +257,10 @@ class _Run:
         return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
     def _must_leave(self) -> bool:
-        """Will the machine be gone before another chunk is trained and saved?"""
+        """Will the machine of any process be gone before another chunk is trained and saved?"""
         at = self.host.place.preempt_at
         gone = at is not None and self.host.unix_s() + 1.5 * self.slowest_s >= at
-        return bool(self._of_first(gone))
+        return bool(together.greatest(gone))
 
     # -- remembering -------------------------------------------------------------------------------------
 
@@ -335,10 +338,11 @@ class _Run:
 
     def _ended(self, status: Status, reason: str = "") -> Outcome:
         files: list[str] = []
-        if self.step and self.host.place.process_index == 0:
+        if self.step:
             for point in self.trajectory.last_points():
                 values, hyper = self.trajectory.at(point)
                 self._report(Report(point + 1, "train", values, hyper, self.clocks.reading()))
+        if self.step and self.host.place.process_index == 0:
             try:
                 files = self.trajectory.write(self.host.workdir)
             except OSError as problem:
@@ -357,7 +361,10 @@ def _fork(state: TrainState, begun: TrainState, names: Sequence[str]) -> TrainSt
     return state._replace(raw={**state.raw, **jax.tree.map(lambda leaf: jax.device_put(np.array(leaf)), own)})
 
 
+def _numbers(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}
+
+
 def _firmer(one: Reply, other: Reply) -> Reply:
     """STOP over SAVE_AND_STOP over GO: a verdict that was heard is not forgotten."""
-    order = (Reply.GO, Reply.SAVE_AND_STOP, Reply.STOP)
-    return max(one, other, key=order.index)
+    return max(one, other, key=_BY_FIRMNESS.index)

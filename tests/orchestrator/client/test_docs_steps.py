@@ -124,7 +124,10 @@ def test_the_steps_of_an_entrypoint_of_ones_own_run_as_pasted(
     assert orch("study", "show", "guided-vs-bo", "--json").json["ended"] == 29
 
 
-def test_the_page_shows_the_files_of_the_example() -> None:
+def test_the_page_shows_the_files_of_the_examples() -> None:
+    shown = blocks("own-entrypoint.md", "python")
+    for name in ("gang_jax.py", "gang_sockets.py"):
+        assert (ROOT / "examples" / name).read_text() in shown
     for name, language in (("guided_vs_bo.py", "python"), ("guided_vs_bo.yaml", "yaml")):
         assert blocks("own-entrypoint.md", language)[-1] == (ROOT / "examples" / name).read_text()
 

@@ -217,6 +217,15 @@ def test_a_member_that_diverges_is_replaced_and_a_population_that_does_is_a_resu
     assert outcome.clocks["steps"] == 5 * 15
 
 
+def test_it_is_no_trial_for_a_gang(tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as refusal:
+        population.run(CONFIG, lambda report: Reply.GO, tmp_path, Place(1, 2, "127.0.0.1:1"))
+    assert str(refusal.value) == (
+        "A population trains its members in one process, and this is one of 2 of a gang. "
+        "Set resources.hosts to 1."
+    )
+
+
 def test_a_config_without_a_population_is_the_trainers() -> None:
     assert population.check(PLAIN) == []
     assert population.check({**PLAIN, "population": None}) == []

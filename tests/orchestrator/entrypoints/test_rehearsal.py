@@ -107,6 +107,18 @@ def test_save_and_stop_on_a_machine_that_will_be_taken_says_preempted(tmp_path: 
     assert outcome.status == "preempted"
 
 
+def test_in_a_gang_all_say_the_same_and_the_first_alone_writes(tmp_path: Path) -> None:
+    first, second = tmp_path / "0", tmp_path / "1"
+    (said, reports), (again, others) = (
+        run(GUIDED, folder, place=Place(int(folder.name), 2, "127.0.0.1:1")) for folder in (first, second)
+    )
+    assert (said.status, said.values) == (again.status, again.values)
+    assert losses(reports) == losses(others)
+    assert [(r.step, r.kind) for r in reports] == [(r.step, r.kind) for r in others]
+    assert (first / "schedule.npz").is_file()
+    assert list(second.iterdir()) == []
+
+
 def test_stop_ends_at_that_report_without_a_checkpoint(tmp_path: Path) -> None:
     outcome, reports = run(CONFIG, tmp_path / "a", answer_from=1)
     assert (outcome.status, outcome.checkpoint, len(reports)) == ("stopped", None, 1)

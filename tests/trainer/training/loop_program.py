@@ -1,9 +1,10 @@
-"""What does one process of a gang see of a run that is stopped and goes on? Run by test_loop_gang.py."""
+"""What does a process of a gang see and say of a run that is stopped and goes on? For test_loop_gang.py."""
 
 from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from tests.trainer.mlp import loss_fn, mlp_batches, row, start
 from trainer.config import MeshConfig
 from trainer.guidance import Hyper, NextBatch
 from trainer.models import mesh as meshes
-from trainer.protocol import Outcome, Place, Reply, Report
+from trainer.protocol import Outcome, Place, Reply, Report, write_resume_note
 from trainer.training.loop import Cadence, Host, Job, train
 from trainer.training.step import compiled_scan
 
 STEPS = 12
+MEMORY = "peak_memory_bytes"  # each process's own
 CHOSEN_LOSS = 9.0  # above all: the first evaluation is chosen, before the run is stopped
 
 
@@ -55,29 +57,39 @@ def job(shape: dict[str, int]) -> tuple[Job, jax.sharding.Mesh]:
     return made, mesh
 
 
-def run(shape: dict[str, int], workdir: Path, place: Place, *, stop_at: int | None = None) -> Outcome:
-    """The first process alone is told to save and stop, and when the machine is taken."""
+def run(
+    shape: dict[str, int], workdir: Path, place: Place, verdicts: dict[int, Reply] | None = None
+) -> tuple[Outcome, list[Report]]:
+    """Verdicts are by the step of the report that this process makes."""
     made, mesh = job(shape)
+    reports: list[Report] = []
 
     def reporter(report: Report) -> Reply:
-        assert place.process_index == 0, "only the first process reports"
-        return Reply.SAVE_AND_STOP if report.step == stop_at else Reply.GO
+        reports.append(report)
+        return (verdicts or {}).get(report.step, Reply.GO)
 
     with jax.set_mesh(mesh):
-        return train(made, Host(reporter, workdir, place))
+        return train(made, Host(reporter, workdir, place)), reports
 
 
 def main() -> None:
+    """Stages, each of which goes on from the checkpoint of the one before. What a stage holds is by process:
+    the verdicts that its reporter gives, and when its machine is taken."""
     asked = json.loads(sys.argv[1])
     place, workdir = Place(**asked["place"]), Path(asked["workdir"])
     meshes.start_distributed(place)
-    first = run(asked["shape"], workdir, place, stop_at=2)
-    jax.experimental.multihost_utils.sync_global_devices("saved")  # the first process writes
-    if place.process_index == 0:
-        (workdir / "resume.json").write_text(json.dumps({"checkpoint": first.checkpoint}))
-    jax.experimental.multihost_utils.sync_global_devices("resumed")
-    second = run(asked["shape"], workdir, place)
-    told = [{"status": o.status, "values": o.values, "steps": o.clocks["steps"]} for o in (first, second)]
+    told, number = [], str(place.process_index)
+    for stage in asked["stages"]:
+        heard = {int(k): Reply(v) for k, v in stage.get("verdicts", {}).get(number, {}).items()}
+        here = replace(place, preempt_at=stage.get("preempt_at", {}).get(number))
+        outcome, reports = run(asked["shape"], workdir, here, heard)
+        jax.experimental.multihost_utils.sync_global_devices("saved")  # the first process writes
+        if place.process_index == 0 and outcome.checkpoint:
+            write_resume_note(workdir, outcome.checkpoint)
+        jax.experimental.multihost_utils.sync_global_devices("may go on")
+        said = [[r.step, r.kind, r.path, {k: v for k, v in r.values.items() if k != MEMORY}] for r in reports]
+        one = {"status": outcome.status, "values": outcome.values, "steps": outcome.clocks["steps"]}
+        told.append({**one, "reports": said})
     print(json.dumps(told))
 
 

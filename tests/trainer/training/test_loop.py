@@ -286,9 +286,13 @@ def test_it_leaves_before_the_machine_is_taken(undisturbed: Any, tmp_path: Path)
     same_end(tmp_path / "4", run(tmp_path / "4", resume=late.checkpoint)[0], undisturbed)
 
 
-def test_a_process_that_is_not_the_first_of_its_gang_reports_nothing(tmp_path: Path) -> None:
-    _, told = run(tmp_path, place=Place(process_index=1))
-    assert told.reports == []
+def test_a_process_that_is_not_the_first_of_its_gang_reports_the_same_and_writes_no_curves(
+    undisturbed: Any, tmp_path: Path
+) -> None:
+    outcome, told = run(tmp_path, place=Place(process_index=1))
+    assert [(r.step, r.kind) for r in told.reports] == [(r.step, r.kind) for r in undisturbed[2].reports]
+    assert outcome.files == ()
+    assert not list(tmp_path.glob("*.npz"))
 
 
 # -- divergence ------------------------------------------------------------------------------------------
