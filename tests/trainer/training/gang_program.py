@@ -61,11 +61,7 @@ def placed(step: int, shape: dict[str, int]) -> Any:
 
 
 def save(folder: Path, *, step: int, shape: dict[str, int]) -> str:
-    arrays = placed(step, shape)
-    path = checkpoint.save(folder, snapshot(step, arrays))
-    remembered = [s.data._npy_value for leaf in jax.tree.leaves(arrays) for s in leaf.addressable_shards]
-    assert not any(value is not None for value in remembered), "a copy on the host stays with an array"
-    return path.name
+    return checkpoint.save(folder, snapshot(step, placed(step, shape))).name
 
 
 def full(folder: Path, *, step: int, shape: dict[str, int], on: int, file: str) -> str:
