@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import studies
-from studies import parts
+from studies import catalog, parts
 from tests.hosts.cluster import Cluster
 from tests.hosts.machines import Machine, Network, until
 from tests.hosts.test_hosts_and_faults import settled
@@ -24,12 +23,12 @@ pytestmark = pytest.mark.hosts
 TWO = {"cpus": 1, "hosts": 2}
 STEPS, INTERVAL = 60, 20
 SEED = int(os.environ.get("ORCH_GANGS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
-LEARNED = {"guidance.learn": ["alpha", "beta1"], "guidance.eta": 0.01}
 ARMS: dict[str, dict[str, Any]] = {
     "base": {},
-    "next-batch": {**LEARNED, "guidance.estimator": "next-batch"},
-    "lagged": {**LEARNED, "guidance.estimator": "lagged"},
-    "held-out": {**LEARNED, "guidance.estimator": "held-out"},
+    **{
+        name: {"guidance": {"learn": ["alpha", "beta1"], "eta": 0.01, "estimator": name}}
+        for name in ("next-batch", "lagged", "held-out")
+    },
 }
 
 
@@ -102,7 +101,7 @@ def test_every_estimator_s_losses_are_those_of_one_host(cluster: Cluster, mesh: 
 
 @pytest.mark.slow
 def test_the_main_study_comes_to_the_same_verdict(cluster: Cluster) -> None:
-    spec = studies.get("bo-vs-guided", "smoke").model_dump(mode="json", exclude_defaults=True)
+    spec = catalog.get("bo-vs-guided", "smoke").model_dump(mode="json", exclude_defaults=True)
     found = []
     for name, changes in (("alone", {}), ("together", {"mesh": {"data": 2}})):
         resources = TWO if changes else {"cpus": 1}
