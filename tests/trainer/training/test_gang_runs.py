@@ -237,7 +237,7 @@ def test_what_was_compared_did_train_and_guide_and_choose(usual: dict[str, Pair]
     with np.load(usual["held-out, fsdp"].together / "schedule.npz") as file:
         assert np.ptp(file["alpha"]) > 0.01
     chosen = usual["task, lagged"].first[0]["values"]
-    assert {"chosen_step", "chosen_score", "score", "test_score", "commonest"} <= chosen.keys()
+    assert {"chosen_step", "chosen_score", "score", "test_score"} <= chosen.keys()
     assert "test_loss" in usual["text, next-batch"].first[0]["values"]
 
 
