@@ -51,7 +51,7 @@ def kinds(layers: int) -> Iterator[Kind]:
             writes = (
                 "iid-spans" if short == "denoising" else "lm" if name == "language-model" else "prefix-lm"
             )
-            over = WHOLE_TEXT if writes == "prefix-lm" else 1.0
+            over = {"prefix-lm": WHOLE_TEXT, "lm": 0.8}.get(writes, 1.0)
             config = {**noise(writes), **({"model": model} if model else {})}
             yield Kind(f"{name}-{short}", f"{row}, {words}", config, over * share, share)
 

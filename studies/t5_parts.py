@@ -338,7 +338,10 @@ def learning(task: str, tasks: Tasks) -> dict[str, Any]:
 
 # -- the settings of T5's own tables ---------------------------------------------------------------------
 SENTINELS = 200  # i.i.d. spans at a rate of .50 need 129 in pieces of 511 tokens
-NO_NOISE = {"data": {"sentinels": 100}, "objective": {"rate": 0.15, "span": 3.0}}  # the defaults: of a task
+NO_NOISE: Mapping[str, Mapping[str, Any]] = {  # the defaults, which a task leaves as they are
+    "data": {"sentinels": 100},
+    "objective": {"rate": 0.15, "span": 3.0},
+}
 
 
 def of_tables(size: Size) -> Size:

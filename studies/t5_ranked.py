@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.study.configs import laid_over
 from orchestrator.study.spec import After, Arm, Claim, StudySpec
 from studies import arms
 from studies.parts import Size
@@ -88,11 +87,12 @@ def _pretraining(kind: Kind, size: Size, trials: int) -> Arm:
 
 
 def _row(kind: Kind, task: str, tasks: Tasks, begun: Arm) -> Iterator[Arm]:
+    own = learning(task, tasks)
     yield arms.repeated(
         f"{kind.name}-{_slug(task)}",
         task,
         kind.row,
-        config=laid_over(learning(task, tasks), NO_NOISE),
+        config={**own, **{section: {**own[section], **said} for section, said in NO_NOISE.items()}},
         trials=begun.trials,
         after=After(arm=begun.name, take="checkpoint"),
         run_hours=tasks.hours * kind.layers,
