@@ -21,6 +21,8 @@ from studies import (
     parts,
     rivals,
     t5,
+    t5_architectures,
+    t5_objectives,
     t5_parts,
     t5_pretraining,
     t5_repeats,
@@ -40,7 +42,13 @@ _STUDIES = {
     "rivals": rivals.study,
     "equal-time": equal_time.study,
 }
-_TEXTS = {"t5-pretraining": t5_pretraining.study, "t5-repeats": t5_repeats.study, "t5": t5.study}
+_TEXTS = {
+    "t5-pretraining": t5_pretraining.study,
+    "t5-repeats": t5_repeats.study,
+    "t5-objectives": t5_objectives.study,
+    "t5-architectures": t5_architectures.study,
+    "t5": t5.study,
+}
 _BEGUN = {"finetuning": finetuning.study}  # that take weights and rows of a caller's
 
 

@@ -19,47 +19,19 @@ no test can reach p < .05. η̂ has the reach 10: a constant, since a study read
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.study.spec import After, Arm, Claim, Phase, StudySpec
 from studies import arms
 from studies.parts import Size, cadence
-from studies.t5_parts import METRIC, RANDOM_RATE, RATE, WITHOUT_MOMENTUM
+from studies.t5_parts import METRIC, OTHERS, TASKS, WITHOUT_MOMENTUM, Tasks, learning
 
 QUESTION = "Does pretraining with learned α and β1 give higher scores on the tasks that come after it?"
 LEARNED = "alpha+beta1"
 REACH = 10.0  # of η̂: the paper's 1e-5 over a million steps, which it took to its tasks
 NEXT_TO_NO_RATE = 1e-12
-OTHERS = 3  # seeds of what the claim does not compare
 TUNED_REACH = 3.2  # of guided fine-tuning
-GENERATED = ("word-order", "figures", "facts")
-PUBLISHED = (
-    *(f"glue/{name}" for name in ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")),
-    *(f"super_glue/{name}" for name in ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc")),
-    "squad",
-)
-
-
-@dataclass(frozen=True)
-class Tasks:
-    """Which tasks, for how long, and in what batches."""
-
-    names: tuple[str, ...]
-    steps: int
-    sentences: int
-    rate: float
-    tokens: tuple[int, int]  # of an input and a target; 0: the task's own
-    hours: float  # of a run
-
-
-TASKS: Mapping[str, Tasks] = {
-    "smoke": Tasks(GENERATED[1:], 40, 32, RANDOM_RATE, (80, 16), 2 / 3600),
-    "quick": Tasks(GENERATED, 200, 32, RANDOM_RATE, (80, 16), 8 / 3600),
-    "laptop": Tasks(GENERATED, 800, 32, RANDOM_RATE, (80, 16), 28 / 3600),
-    "paper": Tasks(PUBLISHED, 250_000, 8, RATE, (0, 0), 6.0),
-}
 
 
 def study(size: Size) -> StudySpec:
@@ -103,7 +75,7 @@ def _pretraining(size: Size) -> Iterator[Arm]:
 def _column(task: str, tasks: Tasks, size: Size, base: Arm, guided: Arm, nothing: Arm) -> Iterator[Arm]:
     """The two sides, then what they are to be seen beside."""
     slug = task.replace("/", "-")
-    own = _on(task, tasks)
+    own = learning(task, tasks)
     eta = float(f"{TUNED_REACH / tasks.steps:.6g}")
     tuned = {**own, **arms.guiding("held-out", LEARNED, eta=eta)}
     tuned["optimizer"] = {**own["optimizer"], "beta1": 0.9}  # of 0 none can be learned
@@ -125,27 +97,6 @@ def _column(task: str, tasks: Tasks, size: Size, base: Arm, guided: Arm, nothing
             role={"base": "base", "guided": "guided"}.get(name),
             run_hours=tasks.hours * over,
         )
-
-
-def _on(task: str, tasks: Tasks) -> dict[str, Any]:
-    """Learning a task as T5 did: what is stated here is laid over the config of the pretraining."""
-    source_tokens, target_tokens = tasks.tokens
-    return {
-        **cadence(tasks.steps),
-        "data": {
-            "source": "cldr",  # none of its text is read: the task has rows
-            "task": task,
-            "source_tokens": source_tokens,
-            "target_tokens": target_tokens,
-        },
-        "objective": {"name": ""},
-        "model": {"dropout": 0.1, "attention_dropout": 0.1},
-        "optimizer": {"learning_rate": tasks.rate, "beta1": 0.0},
-        "schedule": {"name": "constant", "warmup_steps": 0},
-        "batch": {"sentences": tasks.sentences, "buckets": 0},
-        "guidance": {"estimator": "off", "learn": []},
-        "score": {"dev_sentences": 256},
-    }
 
 
 def _claim(task: str) -> Claim:

@@ -272,3 +272,94 @@ def text_sizes() -> dict[str, Size]:
         claimed=6,
     )
     return {size.name: size for size in (smoke, quick, laptop, _paper_text())}
+
+
+# -- tasks after it ------------------------------------------------------------------------------------
+OTHERS = 3  # seeds of what a claim does not compare
+GENERATED = ("word-order", "figures", "facts")
+PUBLISHED = (
+    *(f"glue/{name}" for name in ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")),
+    *(f"super_glue/{name}" for name in ("boolq", "cb", "copa", "multirc", "record", "rte", "wic", "wsc")),
+    "squad",
+)
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Which tasks, for how long, and in what batches."""
+
+    names: tuple[str, ...]
+    steps: int
+    sentences: int
+    rate: float
+    tokens: tuple[int, int]  # of an input and a target; 0: the task's own
+    hours: float  # of a run
+
+
+TASKS: Mapping[str, Tasks] = {
+    "smoke": Tasks(GENERATED[1:], 40, 32, RANDOM_RATE, (80, 16), 2 / 3600),
+    "quick": Tasks(GENERATED, 200, 32, RANDOM_RATE, (80, 16), 8 / 3600),
+    "laptop": Tasks(GENERATED, 800, 32, RANDOM_RATE, (80, 16), 28 / 3600),
+    "paper": Tasks(PUBLISHED, 250_000, 8, RATE, (0, 0), 6.0),
+}
+# Those of T5's own tables: GLUE without WNLI, WSC together with DPR, summaries and translations too. Each is
+# learned alone, at half of the pretraining's steps (3.1.2), in at most half of its hours.
+TABLED = (
+    *(name for name in PUBLISHED if name not in ("glue/wnli", "super_glue/wsc")),
+    *("super_glue/wsc_dpr", "cnn_dailymail", "wmt/de", "wmt/fr", "wmt/ro"),
+)
+OF_TABLES: Mapping[str, Tasks] = {
+    **TASKS,
+    "quick": replace(TASKS["quick"], names=GENERATED[1:]),
+    "paper": Tasks(TABLED, 2**18, 128, RATE, (0, 0), 24.0),
+}
+
+
+def learning(task: str, tasks: Tasks) -> dict[str, Any]:
+    """Learning a task as T5 did: what is stated here is laid over the config of the pretraining."""
+    source_tokens, target_tokens = tasks.tokens
+    return {
+        **cadence(tasks.steps),
+        "data": {
+            "source": "cldr",  # none of its text is read: the task has rows
+            "task": task,
+            "source_tokens": source_tokens,
+            "target_tokens": target_tokens,
+        },
+        "objective": {"name": ""},
+        "model": {"dropout": 0.1, "attention_dropout": 0.1},
+        "optimizer": {"learning_rate": tasks.rate, "beta1": 0.0},
+        "schedule": {"name": "constant", "warmup_steps": 0},
+        "batch": {"sentences": tasks.sentences, "buckets": 0},
+        "guidance": {"estimator": "off", "learn": []},
+        "score": {"dev_sentences": 256},
+    }
+
+
+# -- the settings of T5's own tables ---------------------------------------------------------------------
+SENTINELS = 200  # i.i.d. spans at a rate of .50 need 129 in pieces of 511 tokens
+NO_NOISE: Mapping[str, Mapping[str, Any]] = {  # the defaults, which a task leaves as they are
+    "data": {"sentinels": 100},
+    "objective": {"rate": 0.15, "span": 3.0},
+}
+
+
+def of_tables(size: Size) -> Size:
+    """A size with T5's baseline as its base: i.i.d. spans (3.1.4), no momentum. At `paper` all of 3.1:
+    T5-base, 2^19 steps of 128 rows, dropout. By the trainer's formula that has 1.12 times the operations of
+    the guided paper's pretraining, whose hours are taken."""
+    base = {
+        **size.base,
+        "data": {**size.base["data"], "sentinels": SENTINELS},
+        "objective": {"name": "iid-spans"},
+        "optimizer": {**size.base["optimizer"], **WITHOUT_MOMENTUM["optimizer"]},
+    }
+    if size.name != "paper":
+        return replace(size, base={**base, **cadence(size.steps)})  # no curve is compared
+    base |= {
+        "steps": 2**19,
+        "eval_every_steps": 2**15,
+        "batch": {"sentences": 128},
+        "model": {**size.base["model"], "size": "t5-base", "dropout": 0.1, "attention_dropout": 0.1},
+    }
+    return replace(size, base=base)

@@ -126,7 +126,9 @@ def grid(found: Sequence[Entry]) -> list[list[str]]:
 
 
 def notes(found: Sequence[Entry]) -> tuple[str, ...]:
-    said = ["The mean over the fresh seeds, and the best of them: the shape of the paper's Tables 7 and 6."]
+    said = [
+        "The mean over the fresh seeds, and the best of them: the shape of the guided paper's Tables 7 and 6."
+    ]
     if any(each.printed_under for each in found):
         said.append(f"{MARK} The paper prints it under the task's other head.")
     return tuple(said)

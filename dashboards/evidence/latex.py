@@ -30,7 +30,7 @@ def _whole(made: Table) -> str:
     before = "search"
     of_columns = ["average" if column.endswith(AVERAGE) else "search" for column in made.columns]
     of_columns += [] if made.best else ["cost", "cost"]
-    kinds = of_columns if made.averaged else [row.phase for row in made.rows]
+    kinds = of_columns if made.by_column else [row.phase for row in made.rows]
     for kind, texts in zip(kinds, grid(made), strict=True):
         if kind != before:
             lines.append(r"\midrule")

@@ -62,6 +62,11 @@ SETUP = paper.Setup(
 )
 
 
+def compares(spec: StudySpec) -> bool:
+    """Whether some row is one of the guided paper's."""
+    return any(arm.known_role in ROWS for arm in spec.compared)
+
+
 def theirs_in(spec: StudySpec, column: str) -> tuple[Suite, str] | None:
     return THEIRS.get(task_in(spec, column) or column)
 
@@ -86,7 +91,8 @@ def _largest(row: Row, at: tuple[Suite, str]) -> float:
 
 def beside(frame: Frame, metric: str) -> paper.PaperTable | None:
     """Of a study's score, where some of its columns are tasks of the paper's."""
-    if metric != frame.spec.objective.metric or metric != SCORE or not are_columns(frame.spec):
+    spec = frame.spec
+    if metric != spec.objective.metric or metric != SCORE or not (are_columns(spec) and compares(spec)):
         return None
     known = {c: at for c in frame.columns() if (at := theirs_in(frame.spec, c)) is not None}
     if not known:
@@ -117,7 +123,7 @@ def _counts(known: Sequence[tuple[Suite, str]]) -> str:
 
 def remarks(frame: Frame) -> tuple[str, ...]:
     """What is wrong in the paper's tables, beside a study of its tasks; of others that they are others."""
-    if frame.spec.objective.metric != SCORE or not are_columns(frame.spec):
+    if frame.spec.objective.metric != SCORE or not (are_columns(frame.spec) and compares(frame.spec)):
         return ()
     known = [at for column in frame.columns() if (at := theirs_in(frame.spec, column)) is not None]
     if known:

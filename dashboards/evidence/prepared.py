@@ -20,7 +20,13 @@ from orchestrator.study.configs import stated
 from orchestrator.study.spec import Arm, StudySpec
 
 LOSS = "dev_loss"
-OBJECTIVE, STACKS = "objective.name", "model.stacks"
+# What makes other targets: where it is stated, what it is otherwise, and what it is called.
+TARGETS: tuple[tuple[str, object, str], ...] = (
+    ("objective.name", "random-spans", "objectives"),
+    ("objective.rate", 0.15, "objectives"),
+    ("objective.span", 3.0, "objectives"),
+    ("model.stacks", "encoder-decoder", "stacks"),
+)
 TITLE = "pretraining"
 
 
@@ -30,10 +36,17 @@ def arms(spec: StudySpec) -> list[Arm]:
 
 def differ_in(spec: StudySpec) -> tuple[str, ...]:
     """In what the arms that prepare have different targets: their objectives, their stacks."""
-    words = {OBJECTIVE: "objectives", STACKS: "stacks"}
     return tuple(
-        said for path, said in words.items() if len({str(stated(spec, a, path)) for a in arms(spec)}) > 1
+        dict.fromkeys(
+            said
+            for path, otherwise, said in TARGETS
+            if len({_one_of(stated(spec, arm, path) or otherwise) for arm in arms(spec)}) > 1
+        )
     )
+
+
+def _one_of(value: object) -> float | str:
+    return float(value) if isinstance(value, int | float) else str(value)
 
 
 def remarks(frame: Frame) -> tuple[str, ...]:
@@ -41,7 +54,8 @@ def remarks(frame: Frame) -> tuple[str, ...]:
     differ = differ_in(frame.spec)
     if not differ:
         return ()
-    metric = frame.spec.objective.metric
+    claim = frame.spec.claim
+    metric = claim.metric if claim is not None and claim.average else frame.spec.objective.metric
     by = tables.metric_name(metric)
     said = (
         f"Rows are ranked by {by}: they pretrain with different {' and '.join(differ)}, and losses of "
@@ -53,7 +67,7 @@ def remarks(frame: Frame) -> tuple[str, ...]:
         return (said,)
     sign = 1 if made.lower_is_better else -1
     ranked = sorted(best.items(), key=lambda item: sign * (item[1].value or 0.0))
-    words = ", ".join(f"{name} {tables.number_text(c.value or 0.0, made.decimals)}" for name, c in ranked)
+    words = "; ".join(f"{name} {tables.number_text(c.value or 0.0, made.decimals)}" for name, c in ranked)
     what = f"{made.columns[-1]} {by}" if made.averaged else by
     return said, f"By {what}: {words}."
 

@@ -51,16 +51,16 @@ def time_text(row: Row) -> str:
 
 
 def header(made: Table) -> list[str]:
-    if made.averaged:  # the columns are lines: there are many
+    if made.by_column:  # the columns are lines: there are many
         return ["", *(row.name for row in made.rows), *(f"paper {row.name}" for row in papers_rows(made))]
     names = [column_name(column) or made.metric for column in made.columns]
-    ours = ["", "time", "# runs", *names, *speedup_header(made)]
+    ours = ["", *(() if made.best else ("time", "# runs")), *names, *speedup_header(made)]
     return ours + [f"paper {name}".rstrip() for name in ("time", "runs", *names)] if made.paper else ours
 
 
 def grid(made: Table) -> list[list[str]]:
-    """The rows as text, for a terminal or Markdown; of a table with an average a line for each column."""
-    if made.averaged:
+    """The rows as text, for a terminal or Markdown; or a line for each column."""
+    if made.by_column:
         lines = [
             [
                 column_name(column),
@@ -75,8 +75,7 @@ def grid(made: Table) -> list[list[str]]:
     return [
         [
             row.name,
-            durations.hours(row.hours),
-            runs_text(row),
+            *(() if made.best else (time_text(row), runs_text(row))),
             *(cell_text(cell, made.decimals) for cell in row.cells),
             *speedup_texts(made, row),
             *(paper_texts(row) if made.paper else ()),

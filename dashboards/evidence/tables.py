@@ -27,6 +27,7 @@ _Place = tuple[str, str]  # row, column
 Source = Literal["confirmed", "search", "diverged", "none", "data"]  # data: no run's, but of its targets
 GREEK = {"alpha": "α", "beta1": "β1", "alpha+beta1": "α+β1", "eta": "η̂", "*": ""}
 MOST_DECIMALS = 6
+MOST_ACROSS = 6  # rows that stand side by side
 FEWEST = 3  # values, for an interval of their mean
 REPEATS = "repeats"  # what a run on unlabelled text reports
 COMMONEST, COMMONEST_ROW = "commonest", "commonest answer"  # what a run reports, and the row it makes
@@ -74,6 +75,11 @@ class Table:
     averaged: bool = False  # whether its last column is the mean of the others
     paper_best: str | None = None  # which of its tables stands beside the best of the seeds
     best: bool = False  # of the seeds in each cell, and not their mean
+
+    @property
+    def by_column(self) -> bool:
+        """Whether its lines are the columns: of one with an average, but where many rows have few columns."""
+        return self.averaged and len(self.rows) <= max(MOST_ACROSS, len(self.columns))
 
 
 def metrics(frame: Frame) -> tuple[str, ...]:

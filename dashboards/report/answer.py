@@ -25,10 +25,12 @@ from dashboards.evidence import (
     paper_t5,
     paper_tasks,
     prepared,
+    ranking,
     sentences,
     series,
     sooner,
     speedup,
+    t5_tables,
     table_values,
     tables,
     targets,
@@ -61,6 +63,7 @@ class Answer:
     sooner: tuple[sooner.Sooner, ...]  # after which of its steps a row had base's last loss
     statements: tuple[paper_t5.Statement, ...]  # the paper's, of a study that pretrains
     by_metric: tuple[by_metric.Entry, ...]  # where the columns are tasks
+    ranking: ranking.Ranking | None  # where pretrainings of different targets are compared
     notes: tuple[str, ...]  # what its rows, and the paper's tables beside it, cannot show
     costs: tuple[tuple[str, str, Cost], ...]  # arm, phase
     equal: tuple[series.Equal, ...]
@@ -85,6 +88,7 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
     judged, head, explained = conclude(frame, doubts)
     reached = _sooner(frame, heard)
     stated = paper_t5.statements(frame, reached)
+    ranked = ranking.ranking(frame)
     return Answer(
         frame=frame,
         heard=heard,
@@ -100,13 +104,14 @@ def gather(ledger: Ledger, study: str, *, slots: int, runs: Path | None = None) 
         sooner=reached,
         statements=stated,
         by_metric=by_metric.entries(frame),
+        ranking=ranked,
         notes=notes(frame),
         costs=tuple(_costs(frame, heard, slots=slots)),
         equal=tuple(series.equal_budgets(frame, slots=slots)),
         reached=tuple(targets.reached(frame)),
         sentences=tuple(sentences.compare(ledger, frame, runs)) if runs else (),
         cautions=doubts,
-        deviations=_deviations(frame, made[0], stated),
+        deviations=_deviations(frame, made[0], stated, ranked),
         versions=_versions(frames.provenance(ledger, looked_at)),
         slots=slots,
     )
@@ -132,12 +137,17 @@ def _sooner(frame: Frame, heard: Mapping[str, Curves]) -> tuple[sooner.Sooner, .
 
 
 def _deviations(
-    frame: Frame, made: tables.Table, stated: Sequence[paper_t5.Statement]
+    frame: Frame,
+    made: tables.Table,
+    stated: Sequence[paper_t5.Statement],
+    ranked: ranking.Ranking | None,
 ) -> tuple[paper.Deviation, ...]:
-    if made.paper is None and not stated:
+    of_t5 = ranked is not None and ranked.printed
+    if made.paper is None and not stated and not of_t5:
         return ()
     of_tasks = paper_tasks.beside(frame, made.metric) is not None
     setup = paper_t5.SETUP if stated else paper_tasks.SETUP if of_tasks else paper.TRANSLATION
+    setup = t5_tables.SETUP if of_t5 else setup
     seeds = tables.fewest_seeds(made.rows)
     return tuple(paper.deviations(frame, metric=made.metric, seeds=seeds, setup=setup))
 
@@ -273,6 +283,7 @@ def answer_dict(answer: Answer, *, values: bool = False) -> dict[str, Any]:
         "matrix": None if answer.matrix is None else matrix.to_dict(answer.matrix),
         "audit": None if answer.audit is None else asdict(answer.audit),
         "contrasts": [asdict(each) for _, _, of in answer.contrasts for each in of],
+        "ranking": None if answer.ranking is None else asdict(answer.ranking),
         "by_metric": [asdict(each) for each in answer.by_metric],
         "worth": [asdict(each) for each in answer.worth],
         "costs": [{"arm": arm, "phase": phase, **asdict(cost)} for arm, phase, cost in answer.costs],

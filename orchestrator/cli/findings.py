@@ -173,7 +173,7 @@ def _is_preset(name: str) -> bool:
 def _show_table(made: Table, head: Mapping[str, Any]) -> None:
     from dashboards.evidence.tables import best_in, column_name, metric_name
 
-    if made.averaged:
+    if made.by_column:
         _show_average(made, head)
         return
     columns = sorted(made.columns, key=lambda column: column != head["column"])

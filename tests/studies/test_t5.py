@@ -8,7 +8,7 @@ from orchestrator.engine.checks import require_runnable
 from orchestrator.study.configs import expected_configs, training_seed
 from orchestrator.study.plan import plan
 from orchestrator.study.spec import StudySpec
-from studies import catalog, t5
+from studies import catalog, t5, t5_parts
 from trainer.config import TrainConfig
 from trainer.config.inherit import inherit
 from trainer.config.paths import value_at
@@ -29,7 +29,7 @@ def test_every_task_is_learned_from_both_pretrainings_run_by_run(size: str) -> N
     spec = catalog.get("t5", size)
     prepared = [arm for arm in spec.arms if arm.phase == "prepare"]
     assert [arm.name for arm in prepared] == ["pretrain-base", "pretrain-alpha+beta1", "pretrain-nothing"]
-    assert spec.columns() == t5.TASKS[size].names
+    assert spec.columns() == t5_parts.TASKS[size].names
     for task in spec.columns():
         rows = {spec.row_of(arm): arm for arm in spec.compared if arm.column == task}
         assert list(rows) == ["base", "α+β1", "base, guided fine-tuning", "no pretraining"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 HERE = "tests/dashboards/evidence"
 AVERAGE, COUNTED = f"{HERE}/test_average.py", f"{HERE}/test_tasks.py"
+RANKING = f"{HERE}/test_ranking.py"
 TABLES, PREPARED = f"{HERE}/test_task_tables.py", f"{HERE}/test_prepared.py"
 
 RULES: Mapping[str, tuple[str, ...]] = {
@@ -59,7 +60,21 @@ RULES: Mapping[str, tuple[str, ...]] = {
         f"{TABLES}::test_the_paper_s_fifteen_of_eighteen_is_counted_with_how_often_chance_gives_as_much",
         f"{TABLES}::test_what_is_wrong_in_the_paper_s_tables_is_told_beside_its_tasks_alone",
     ),
-    "Arms of phase `prepare` that pretrain with different objectives or stacks": (
+    "Where there are more rows than columns, and more than six, the rows are the lines": (
+        f"{RANKING}::test_many_rows_of_few_columns_are_lines_and_their_average_is_a_column",
+    ),
+    "*The ranking* of such a study": (
+        f"{RANKING}::test_rows_stand_by_their_average_with_their_difference_from_the_challenger_and_holm_over_rows",
+        f"{RANKING}::test_a_row_without_an_average_is_named_and_not_ranked",
+        f"{RANKING}::test_a_study_of_one_target_or_of_another_claim_has_no_ranking",
+    ),
+    "Rows that pretrain as one of T5's Tables 2 or 4 to 7 does": (
+        f"{RANKING}::test_every_row_of_the_studies_has_its_own_numbers_of_t5_s_tables",
+        f"{RANKING}::test_the_order_is_compared_where_t5_s_is_beyond_its_noise",
+        f"{RANKING}::test_differences_in_setup_are_from_t5_s_baseline",
+    ),
+    "Arms of phase `prepare` that pretrain with different objectives (or rates, or spans) or stacks": (
+        f"{PREPARED}::test_rates_and_spans_make_other_targets_too",
         f"{PREPARED}::test_losses_of_different_targets_are_in_no_figure_and_rows_are_ranked_by_score",
         f"{PREPARED}::test_the_same_objective_stated_or_inherited_is_the_same",
     ),

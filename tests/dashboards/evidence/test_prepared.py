@@ -86,13 +86,20 @@ def test_losses_of_different_targets_are_in_no_figure_and_rows_are_ranked_by_sco
         f"Rows are ranked by score: they pretrain with different {words}, and losses of different targets "
         f"cannot be compared."
     )
-    ranking = "By average score: α+β1 52.07, base 50.22, no pretraining 40.22."
+    ranking = "By average score: α+β1 52.07; base 50.22; no pretraining 40.22."
     assert answer.notes[:2] == (sentence, ranking)
     assert sentence in pages.page(answer)
     assert sentence in pages.markdown(answer)
     _, told = verdict_of(ledger(study, results()), "s1")
     findings.tell_verdict(told, "t5", "completed")
     assert sentence in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("noise", [{"rate": 0.5}, {"span": 10}])
+def test_rates_and_spans_make_other_targets_too(noise: dict[str, float]) -> None:
+    assert prepared.differ_in(spec(prepare={"pretrain-base": {"objective": noise}})) == ("objectives",)
+    usual = {"rate": 0.15, "span": 3}
+    assert prepared.differ_in(spec(prepare={"pretrain-base": {"objective": usual}})) == ()
 
 
 def test_the_same_objective_stated_or_inherited_is_the_same() -> None:
