@@ -70,6 +70,10 @@ def ray_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 # Ray reads this once a process, at its first use; a test that schedules without a cluster must not settle it.
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 
+# Programs run a few steps here: LLVM takes longer to optimize one than that saves. Read when JAX is imported,
+# also by the processes that tests start.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 # A shell that puts this run into the background lets it ignore Ctrl-C, and so would all that tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -19,6 +19,8 @@ from trainer.audit.config import read
 from trainer.config import TrainConfig
 from trainer.protocol import Outcome, Place, Reply, Report
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 STEPS = 24
 RUN: dict[str, Any] = {
     "seed": 3,

@@ -36,6 +36,8 @@ from trainer.guidance.meta import meta_optimizer, numbers
 from trainer.optim.hyperparameters import layout, raw_limits, start_raw
 from trainer.training.step import compiled_scan, compiled_step
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 ALPHA, BETA1 = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)
 BETA2 = Hyper("beta2", 0.99, learn=True)
 LAG = Lagged(lag_steps=4, recent_steps=2, anneal_steps=6, steps=18)

@@ -17,6 +17,8 @@ from trainer.training import checkpoint
 from trainer.training.checkpoint import Snapshot
 from trainer.training.step import compiled_scan
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 STEPS = 50
 ALPHA, BETA1 = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)
 SMOOTHING = Hyper("label_smoothing", 0.05, learn=True)

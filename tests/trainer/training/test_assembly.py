@@ -16,6 +16,8 @@ from trainer.protocol import PARAMS, Outcome, Place, Reply, Report
 from trainer.terminal.translate import Model
 from trainer.training import entrypoint
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 STEPS = 24
 BASE: dict[str, Any] = {
     "seed": 3,

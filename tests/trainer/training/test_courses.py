@@ -19,6 +19,8 @@ from trainer.training import entrypoint
 from trainer.training.recipes import loss_of, recipe_of
 from trainer.training.step import compiled_scan
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 STEPS = 12
 
 

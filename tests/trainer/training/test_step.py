@@ -21,6 +21,8 @@ from trainer.optim import schedules
 from trainer.training.state import begin, key_for
 from trainer.training.step import PROGRAMS_KEPT, Piece, compiled_scan, compiled_step
 
+pytestmark = pytest.mark.usefixtures("optimized")
+
 STEPS = 12
 ALPHA, BETA1 = Hyper("alpha", 1.0, learn=True), Hyper("beta1", 0.9, learn=True)
 
