@@ -14,8 +14,9 @@ LESS = "jax_disable_most_optimizations"
 def optimized() -> Iterator[None]:
     """All optimizations, most of which tests/conftest.py leaves out: for files that say that two programs
     compute the same bits. Nothing compiled otherwise is used there, nor what they compile elsewhere."""
+    before = jax.config.read(LESS)
     jax.config.update(LESS, False)
     jax.clear_caches()
     yield
-    jax.config.update(LESS, True)
+    jax.config.update(LESS, before)
     jax.clear_caches()
