@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -83,6 +84,7 @@ class Machine:
             assert said.readline() == "up\n"
         children = Path(f"/proc/{self._init.pid}/task/{self._init.pid}/children").read_text().split()
         self._pid = int(children[0])
+        self._names_itself(name, address)
         inner = f"{self._link}i"
         _sh("ip", "link", "add", self._link, "type", "veth", "peer", "name", inner)
         _sh("ip", "link", "set", inner, "netns", str(self._pid))
@@ -92,6 +94,13 @@ class Machine:
             f"ip addr add {address}/24 dev eth0; ip route add default via {gateway}",
         ):
             self.sh(words)
+
+    def _names_itself(self, name: str, address: str) -> None:
+        """Its own name has its address, as on any machine: collectives on CPUs ask for it."""
+        with tempfile.NamedTemporaryFile("w", suffix=".hosts") as hosts:
+            hosts.write(f"127.0.0.1 localhost\n{address} {name}\n")
+            hosts.flush()
+            self.sh(f"mount --bind {hosts.name} /etc/hosts")
 
     # -- what runs there ---------------------------------------------------------------------------------
     def _inside(self, *words: str) -> list[str]:

@@ -88,7 +88,9 @@ def test_every_estimator_s_losses_are_those_of_one_host(cluster: Cluster, mesh: 
     settled(cluster, together)
     others = by_arm(cluster, together)
     for arm, trial in by_arm(cluster, alone).items():
-        [attempt] = tried[together][others[arm]]
+        attempts = tried[together][others[arm]]
+        assert len(attempts) == 1, [(each["state"], each["reason"]) for each in attempts]
+        [attempt] = attempts
         assert sorted(attempt["provenance"]["hosts"]) == [cluster.a.name, cluster.b.name]
         one, two = losses(cluster, trial), losses(cluster, others[arm])
         assert one.keys() == two.keys()

@@ -33,7 +33,8 @@ class Packed:
         tokens: int = 0,
         rows_divide_by: int = 1,
     ) -> None:
-        """As many rows as hold about so many sentences, or at most so many tokens, padding included."""
+        """As many rows as hold about so many sentences, or at most so many tokens, padding included. Rows for
+        sentences are the same on any mesh: empty ones fill up to a number that it divides."""
         e = self.examples = examples
         self._seed = seed
         self.first = {"epoch": 0, "window": 0, "row": 0}
@@ -45,9 +46,10 @@ class Packed:
         )
         row_tokens = self.source_length + self.target_length
         if tokens:
-            self.rows = tokens // row_tokens // rows_divide_by * rows_divide_by
+            self.filled = tokens // row_tokens // rows_divide_by * rows_divide_by
         else:
-            self.rows = max(1, round(sentences * share / rows_divide_by)) * rows_divide_by
+            self.filled = max(1, round(sentences * share))
+        self.rows = math.ceil(self.filled / rows_divide_by) * rows_divide_by
         if self.rows < 1:
             least = rows_divide_by * row_tokens
             raise DataError(
@@ -62,9 +64,9 @@ class Packed:
     def chunk(self, cursor: Mapping[str, int], steps: int) -> tuple[list[Batch], dict[str, int], int]:
         epoch, window, row = cursor["epoch"], cursor["window"], cursor["row"]
         taken: list[list[int]] = []
-        while len(taken) < steps * self.rows:
+        while len(taken) < steps * self.filled:
             rows = self._window(epoch, window)
-            more = rows[row : row + steps * self.rows - len(taken)]
+            more = rows[row : row + steps * self.filled - len(taken)]
             taken += more
             row += len(more)
             if row == len(rows):
@@ -73,7 +75,9 @@ class Packed:
                     epoch, window = epoch + 1, 0
         batch = packed(self.examples, taken, self.source_length, self.target_length)
         real = int(np.count_nonzero(batch["source"]) + np.count_nonzero(batch["target_out"]))
-        piece = {name: array.reshape(steps, self.rows, -1) for name, array in batch.items()}
+        piece = {
+            name: self._with_empty(array.reshape(steps, self.filled, -1)) for name, array in batch.items()
+        }
         return [piece], {"epoch": epoch, "window": window, "row": row}, real
 
     def held_out(self, examples: Examples) -> Batch:
@@ -81,15 +85,21 @@ class Packed:
         fits = (examples.source_lengths <= self.source_length) & (
             examples.target_lengths <= self.target_length
         )
-        enough = math.ceil((self.rows + OPEN_ROWS) / self._share)  # so that the first rows are full
+        enough = math.ceil((self.filled + OPEN_ROWS) / self._share)  # so that the first rows are full
         chosen = np.random.default_rng([0]).permutation(np.flatnonzero(fits))[:enough]
         rows = fitted(examples, chosen, self.source_length, self.target_length)
-        if len(rows) < self.rows:
+        if len(rows) < self.filled:
             raise DataError(
-                f"The guidance batch is to have {self.rows:,} packed rows and the guide split fills "
+                f"The guidance batch is to have {self.filled:,} packed rows and the guide split fills "
                 f"{len(rows):,}. Raise data.guide_share, or lower the batch."
             )
-        return packed(examples, rows[: self.rows], self.source_length, self.target_length)
+        batch = packed(examples, rows[: self.filled], self.source_length, self.target_length)
+        return {name: self._with_empty(array) for name, array in batch.items()}
+
+    def _with_empty(self, array: np.ndarray) -> np.ndarray:
+        """With the rows, the axis before the last, that the mesh needs beyond those that are filled."""
+        more = self.rows - self.filled
+        return np.pad(array, [(0, 0)] * (array.ndim - 2) + [(0, more), (0, 0)]) if more else array
 
     def _window(self, epoch: int, window: int) -> list[list[int]]:
         """The rows of a window; the last few are kept, since chunks end in the middle of one."""

@@ -233,6 +233,26 @@ def test_a_packed_guidance_batch_has_the_shape_of_a_training_batch_and_rows_as_f
         batches[0].held_out(made(3))
 
 
+def test_packed_batches_for_sentences_are_the_same_on_any_mesh_but_for_empty_rows() -> None:
+    alone = Packed(made(200), seed=0, sentences=20)
+    shared = Packed(made(200), seed=0, sentences=20, rows_divide_by=4)
+    assert alone.rows % 4, "else nothing is filled up"
+    assert shared.rows == alone.rows + 4 - alone.rows % 4
+    cursor = alone.first
+    for _ in range(3):
+        (one,), after, tokens = alone.chunk(cursor, 2)
+        (other,), *told = shared.chunk(cursor, 2)
+        assert told == [after, tokens]
+        cursor = after
+        for name, array in other.items():
+            np.testing.assert_array_equal(array[:, : alone.rows], one[name])
+            assert not array[:, alone.rows :].any()
+    guide, theirs = alone.held_out(made(100)), shared.held_out(made(100))
+    for name, array in theirs.items():
+        np.testing.assert_array_equal(array[: alone.rows], guide[name])
+        assert not array[alone.rows :].any()
+
+
 @pytest.mark.parametrize("rows_divide_by", [1, 4])
 def test_a_split_is_evaluated_whole_in_fewer_rows_the_last_of_them_filled_up(rows_divide_by: int) -> None:
     batch = whole_split(made(50), at_a_time=16, rows_divide_by=rows_divide_by)
