@@ -185,7 +185,7 @@ def _it_went_on(store: Store, lost: AttemptRow) -> None:
 @pytest.mark.parametrize(
     ("arms", "seeds", "blows"),
     [
-        pytest.param(ONE, 1, TWO, id="one-task"),
+        pytest.param(ONE, 1, TWO, id="one-task", marks=pytest.mark.slow),
         pytest.param(CLAIMED, 3, FOUR, id="whole-table", marks=pytest.mark.slow),
     ],
 )
