@@ -127,7 +127,7 @@ def test_what_is_lost_goes_on_bit_for_bit(three: tuple[Cluster, Machine], which:
     rng = random.Random(f"{SEED} {which}")
     print(f"ORCH_GANGS_SEED={SEED}")
     arms = [{"name": "base", "method": "fixed", "trials": 1, "config": ARMS["lagged"]}]
-    spec = trained("disturbed", {"data": 2}, steps=1000, arms=arms, resources=TWO)
+    spec = trained("disturbed", {"data": 2}, steps=400, arms=arms, resources=TWO)
     study = created(cluster, spec)
     [trial] = cluster.begun(study, 1)
     hosts = cluster.tried(study)[trial][0]["provenance"]["hosts"]
