@@ -230,6 +230,8 @@ class Crew:
                 for member, node in zip(slot.gang.members, there, strict=True):
                     if node is None and slot.gang.begun:
                         self.gangs.gone(member, "Its host has gone.")
+                    elif node is None:
+                        slot.gang.until = 0.0  # it cannot be gathered any more
             elif there == [None] and slot.lost is None:
                 slot.actor, slot.lost = None, slot.kill_reason or "Its host has gone."
                 slot.request = None

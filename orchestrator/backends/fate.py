@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 
 from orchestrator.runs.contract import Ended
 
-SETTLE_S = 2.0  # after an end: what it brought about or was brought about by has been seen
+SETTLE_S = 2.0  # after an exception: what it brought about or was brought about by has been seen
+RESULT_S = 0.5  # after a death: the first one may have come to its result just before
+ANSWER_S = 8.0  # for the others to say that they live: who does not is what the death came of
 SILENCE_S = 90.0  # Ray has long said by then that a host is gone
 FOLLOW_S = 60.0  # the first one's result stands: the others may take so long to end
 
@@ -54,10 +56,7 @@ def fate(members: Sequence[Seen], now: float) -> Fate | None:
         return None
     deaths = [each for each in members if each.dead and each.ended is None]
     if deaths:
-        if not first.dead and now - min(each.at for each in deaths) <= SETTLE_S:
-            return None  # the first one may have come to its result just before
-        cause = min(deaths, key=lambda each: (each.at, each.index))
-        return Fate(Ended("lost", reason=_of(cause, members, cause.dead)), cause.host)
+        return _of_deaths(members, deaths, now)
     told = [each for each in members if each.ended is not None and each.ended.how != "outcome"]
     if not told:
         return None
@@ -75,6 +74,22 @@ def fate(members: Sequence[Seen], now: float) -> Fate | None:
     cause = min(causes or told, key=lambda each: (each.at, each.index))
     assert cause.ended is not None
     return Fate(replace(cause.ended, reason=_of(cause, members, cause.ended.reason)), cause.host)
+
+
+def _of_deaths(members: Sequence[Seen], deaths: Sequence[Seen], now: float) -> Fate | None:
+    """JAX ends a process that has lost another: who has been silent for longer is the cause."""
+    since = min(each.at for each in deaths)
+    if now - since <= RESULT_S and not members[0].dead:
+        return None
+    unheard = [each for each in members if not each.over and each.asked < since]
+    if unheard and now - since <= ANSWER_S:
+        return None
+    if unheard:
+        silent = min(unheard, key=lambda each: each.asked)
+        why = f"It has not answered for {now - silent.asked:.0f} s."
+        return Fate(Ended("lost", reason=_of(silent, members, why)), silent.host)
+    cause = min(deaths, key=lambda each: (each.at, each.index))
+    return Fate(Ended("lost", reason=_of(cause, members, cause.dead)), cause.host)
 
 
 def standing_still(members: Sequence[Seen], now: float, *, silent_s: float = 10.0) -> tuple[str, str]:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.backends.fate import FOLLOW_S, SETTLE_S, SILENCE_S, Fate, Seen, fate, standing_still
+from orchestrator.backends.fate import (
+    ANSWER_S,
+    FOLLOW_S,
+    RESULT_S,
+    SETTLE_S,
+    SILENCE_S,
+    Fate,
+    Seen,
+    fate,
+    standing_still,
+)
 from orchestrator.runs.contract import Ended
 from trainer.protocol import Outcome
 
@@ -59,7 +69,7 @@ def test_a_member_that_does_not_end_well_behind_a_result_makes_no_failure_and_no
 def test_a_member_that_was_asked_to_leave_may_go_before_the_first_one_has_told_its_result() -> None:
     gang = three()
     over(gang[1], dead=DIED, at=100)
-    assert fate(gang, 100 + SETTLE_S) is None
+    assert fate(gang, 100 + RESULT_S) is None
     over(gang[0], DONE, at=101)
     over(gang[2], DONE, at=101)
     assert decided(gang, 101).ended == DONE
@@ -68,7 +78,7 @@ def test_a_member_that_was_asked_to_leave_may_go_before_the_first_one_has_told_i
 def test_a_death_makes_the_attempt_lost_and_names_the_process_and_its_host() -> None:
     gang = three()
     over(gang[1], dead=DIED, at=100)
-    found = decided(gang, 100 + SETTLE_S + 0.1)
+    found = decided(gang, 100 + RESULT_S + 0.1)
     assert found == Fate(Ended("lost", reason=f"Process 1 of 3, on b: {DIED}"), "b")
 
 
@@ -82,6 +92,20 @@ def test_what_its_peers_raise_when_a_host_is_lost_is_no_failure(later: float) ->
     over(gang[1], dead="Its host has gone.", at=100 + later)
     found = decided(gang, 100 + later + SETTLE_S + 0.1)
     assert (found.ended.how, found.host) == ("lost", "b")
+
+
+@pytest.mark.parametrize("dead", [0, 2])
+def test_a_process_that_ends_for_want_of_a_silent_one_is_not_the_cause(dead: int) -> None:
+    """The link to b is cut: JAX ends the others after half a minute, and Ray says so of b later."""
+    gang = three()
+    gang[1].asked = 68.0
+    over(gang[dead], dead=DIED, at=100)
+    assert fate(gang, 100 + ANSWER_S) is None
+    found = decided(gang, 101 + ANSWER_S)
+    assert (found.ended.how, found.host) == ("lost", "b")
+    assert "It has not answered for 41 s." in found.ended.reason
+    gang[1].asked = 105.0  # it does answer
+    assert decided(gang, 106).host == gang[dead].host
 
 
 def test_a_host_that_never_answers_again_is_lost_though_ray_says_nothing() -> None:
