@@ -121,16 +121,10 @@ def _other_programs(population: Population, plain: Mapping[str, Any]) -> list[st
 
 
 def fits(config: Mapping[str, Any], resources: Mapping[str, Any]) -> list[str]:
-    """A member is one process' training; a config without a population is the trainer's."""
+    """A config without a population is the trainer's. A population is told when it runs: it can be planned
+    for hosts that it will not have."""
     plain, section = _split(config)
-    if section is None:
-        return misfits(find_entrypoint(TRAINER), TRAINER, plain, resources)
-    if resources["hosts"] > 1:
-        return [
-            f"resources.hosts is {resources['hosts']}, and a population trains its members on one host. "
-            f"Allowed is 1."
-        ]
-    return []
+    return misfits(find_entrypoint(TRAINER), TRAINER, plain, resources) if section is None else []
 
 
 def shape_key(config: Mapping[str, Any]) -> str:

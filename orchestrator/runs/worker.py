@@ -34,6 +34,7 @@ from trainer.protocol import (
     Report,
 )
 
+FIRST_S = 30.0  # for the first process of a gang to begin, once another of it has spoken
 HEARD_S = 5.0  # before a process of a gang goes: for its end to be asked for, and its last reply
 BURST_S = 0.02  # after the first word one who waits is told what follows within this time, too
 
@@ -161,6 +162,8 @@ class Worker:
     def reply(self, key: AttemptKey, number: int) -> Reply:
         """For the others of its gang: what its report of that number was answered with. It waits for that
         report; of an attempt that ends without it, STOP."""
+        with self._news:  # the others may have begun before it
+            self._news.wait_for(lambda: self._find(key) is not None or self._refused == key, FIRST_S)
         attempt = self._find(key)
         if attempt is None:
             return Reply.STOP

@@ -206,7 +206,7 @@ def test_a_leader_that_comes_back_finds_what_another_began(
 def test_an_idle_worker_that_died_or_is_silent_costs_no_attempt(
     backend: RayBackend, launch: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.backends.ray.ASK_S", 0.3)
+    monkeypatch.setattr("orchestrator.backends.crew.ASK_S", 0.3)
     jobs = [launch("first"), launch("second"), launch("third")]
     pids = []
     for job in jobs:
