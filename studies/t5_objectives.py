@@ -1,7 +1,7 @@
 """Which objective is best to pretrain a T5 with? (Tables 4 to 7 of T5's paper)
 
 Command   orch study create t5-objectives --size quick     (sizes: smoke, quick, laptop, paper)
-Run time  quick: 5 minutes planned on 2 cores, and compiling; paper: to be planned and rehearsed, not run
+Run time  quick: 8 minutes 29 seconds from a cold start on 2 cores; paper: planned and rehearsed, not run
 Expected  in T5's paper corrupting text beats writing its end (a prefix LM) and putting it back in order, by
           2.6 and 10 points of GLUE; what is corrupted, how much of it and in which spans makes little
           difference, but that half of all tokens is too much
