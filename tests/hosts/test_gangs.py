@@ -228,6 +228,7 @@ def test_a_member_whose_disk_is_full_is_named(three: tuple[Cluster, Machine]) ->
     settled(cluster, study)
     print([(each["state"], each["reason"]) for each in tried])
     assert tried[-1]["state"] == "completed"
+    assert f"Process 1 of 2, on {full.name}: " in tried[0]["reason"]
 
 
 @pytest.mark.fault(43, real=True)

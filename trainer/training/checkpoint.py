@@ -116,7 +116,7 @@ def save(folder: Path, snapshot: Snapshot, *, kept: int = KEPT, create: Opener =
         os.rename(unfinished, path)
 
     def together(name: str, act: Callable[[], Any]) -> Any:
-        return meeting.together(name, lambda: _with_room(path, act), alike=(Unwritten, OSError))
+        return meeting.together(name, lambda: _with_room(path, act), alike=(Unwritten,))
 
     try:
         together("to begin a checkpoint", begin if first else _nothing)
