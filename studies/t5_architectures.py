@@ -1,7 +1,7 @@
 """Which architecture, with which objective, is best to pretrain a T5 with? (Table 2 of T5's paper)
 
 Command   orch study create t5-architectures --size quick     (sizes: smoke, quick, laptop, paper)
-Run time  quick: 5 minutes planned on 2 cores, and compiling; paper: to be planned and rehearsed, not run
+Run time  quick: 11 minutes from a cold start on 2 cores, beside tests; paper: planned and rehearsed, not run
 Expected  in T5's paper an encoder-decoder that restores corrupted spans is the best of ten on all tasks,
           hardly ahead of one that shares its layers, and 9.5 points of GLUE ahead of a language model that
           writes text
