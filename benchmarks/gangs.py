@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.cluster import connect, disconnect, hosts_of
 from benchmarks.measuring import Result, result, show, spread
 
-ROUNDS = 3
+ROUNDS = 2
 STEPS, EVERY = 300, 20  # of a run, and from checkpoint to checkpoint
 COUNT = 2
 
@@ -243,7 +243,7 @@ def _node_killed(backend: Any, home: Path) -> float:
 def _killed_theirs(home: Path) -> float:
     """The same with Ray Train: each worker runs the trainer, and goes on from the newest checkpoint."""
     from ray import train
-    from ray.train.data_parallel_trainer import DataParallelTrainer
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
     told = home / "told"
     told.mkdir()
