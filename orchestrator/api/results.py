@@ -85,7 +85,7 @@ class Judged(BaseModel):
 
 @view(headline.Side)
 class Side(BaseModel):
-    values: dict[str, float | None] = Field(description="By seed, or replicate.")
+    values: dict[int, float | None] = Field(description="By seed, or replicate.")
 
 
 @view(headline.Headline)

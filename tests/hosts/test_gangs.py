@@ -114,7 +114,7 @@ def test_the_main_study_comes_to_the_same_verdict(cluster: Cluster) -> None:
         verdict = cluster.ask(f"/studies/{study}/verdict")
         ran = by_arm(cluster, study)
         values = {arm: cluster.ask(f"/trials/{trial}")["values"] for arm, trial in ran.items()}
-        found.append({**values, "verdict": verdict["claim"]["state"]})
+        found.append({**values, "verdict": verdict["verdict"]["answer"]})
     print(found)
     assert found[0]["verdict"] == found[1]["verdict"]
 

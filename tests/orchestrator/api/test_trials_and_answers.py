@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from orchestrator.api.deps import cursor
-from orchestrator.api.results import Figure, TableOf
+from orchestrator.api.results import Figure, Side, TableOf
 from orchestrator.ledger.records import Event
 from tests.orchestrator.api.conftest import Make, Service
 
@@ -211,3 +212,8 @@ def test_presets_are_listed_and_what_is_given_can_be_posted(make: Make) -> None:
     assert (said.status, said.json["study"]) == (200, given["name"])
     for path in ("presets/bo-vs-guidde/smoke", "presets/bo-vs-guided/huge"):
         assert service.ask("GET", f"/api/v1/{path}").status == 404
+
+
+def test_what_each_seed_of_a_side_came_to_is_told_by_its_number() -> None:
+    told = {"arm": "a", "label": "a", "spoken": "a", "values": {1000: 3.5, 1001: None}, "mean": 3.5}
+    assert json.loads(Side.model_validate(told).model_dump_json())["values"] == {"1000": 3.5, "1001": None}
