@@ -69,7 +69,7 @@ def _orch(home: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def _awaited(look: Callable[[], Seen | None], process: subprocess.Popen[str]) -> Seen:
+def awaited(look: Callable[[], Seen | None], process: subprocess.Popen[Any]) -> Seen:
     """What `look` finds, as soon as it does; an error when the process has ended or the time is up."""
     give_up_at = time.monotonic() + WITHIN_S
     while (seen := look()) is None:
@@ -91,7 +91,7 @@ def _ledger(home: Path, process: subprocess.Popen[str]) -> Iterator[Store]:
     def made() -> bool | None:
         return (home / "ledger.db").exists() or None
 
-    _awaited(made, process)
+    awaited(made, process)
     store = open_ledger(f"sqlite:///{home / 'ledger.db'}")
     try:
         yield store
@@ -113,7 +113,7 @@ def test_killed_processes_lose_no_trial_and_repeat_none(tmp_path: Path) -> None:
     create = ("study", "create", str(spec), "--json")
     try:
         with _orch(home, *create) as leader, _ledger(home, leader) as store:
-            cut = _awaited(lambda: _training(store, step=10), leader)
+            cut = awaited(lambda: _training(store, step=10), leader)
             leader.kill()
             leader.wait()
             study = store.study("kill")
@@ -122,11 +122,11 @@ def test_killed_processes_lose_no_trial_and_repeat_none(tmp_path: Path) -> None:
 
             with _orch(home, *create) as second:
                 # Collected and not repeated: attempt 1 of each is the one that completes.
-                _awaited(lambda: _all_over(store, cut), second)
+                awaited(lambda: _all_over(store, cut), second)
                 attempts = [a for one in cut for a in store.attempts(one.trial_id)]
                 assert [(a.number, a.state) for a in attempts] == [(1, AttemptState.COMPLETED)] * 2
 
-                victim = _awaited(lambda: _training(store, step=10), second)[0]
+                victim = awaited(lambda: _training(store, step=10), second)[0]
                 pid = store.attempts(victim.trial_id)[0].provenance["pid"]
                 assert pid in daemon.processes(home)
                 os.kill(pid, signal.SIGKILL)
@@ -151,10 +151,10 @@ def test_a_study_that_drains_goes_on_draining_after_a_kill(tmp_path: Path) -> No
     home, spec = tmp_path / "home", _spec(tmp_path / "kill.json")
     try:
         with _orch(home, "study", "create", str(spec), "--json") as leader, _ledger(home, leader) as store:
-            cut = _awaited(lambda: _training(store, step=10), leader)
+            cut = awaited(lambda: _training(store, step=10), leader)
             study = store.study("kill")
             ask(store, study, "drain", {}, clock=SystemClock())
-            _awaited(lambda: store.study("kill").state is StudyState.DRAINED or None, leader)
+            awaited(lambda: store.study("kill").state is StudyState.DRAINED or None, leader)
             leader.kill()
             leader.wait()
             assert {a.key for a in store.live_attempts()} == {a.key for a in cut}

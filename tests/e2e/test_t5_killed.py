@@ -11,8 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -27,6 +26,7 @@ from orchestrator.study.canonical import canonical
 from orchestrator.study.spec import Arm, Phase, StudySpec
 from studies import catalog, t5
 from tests.dashboards.answers import without_costs
+from tests.e2e.test_kill_ray import awaited
 from tests.faults import invariants
 
 ROOT = Path(__file__).parents[2]
@@ -89,18 +89,9 @@ def _orch(home: Path, *arguments: str, workers: int = 2) -> Iterator[subprocess.
         process.wait()
 
 
-def _awaited(look: Callable[[], Seen | None], process: subprocess.Popen[bytes]) -> Seen:
-    give_up_at = time.monotonic() + WITHIN_S
-    while (seen := look()) is None:
-        assert process.poll() is None, "the process has ended"
-        assert time.monotonic() < give_up_at, "it did not happen"
-        time.sleep(0.02)
-    return seen
-
-
 @contextmanager
 def _ledger(home: Path, process: subprocess.Popen[bytes]) -> Iterator[Store]:
-    _awaited(lambda: (home / "ledger.db").exists() or None, process)
+    awaited(lambda: (home / "ledger.db").exists() or None, process)
     store = open_ledger(f"sqlite:///{home / 'ledger.db'}")
     try:
         yield store
@@ -145,7 +136,7 @@ def _disturbed(home: Path, spec: StudySpec, create: Sequence[str], blows: Sequen
     while True:
         with _orch(home, *words) as leader, _ledger(home, leader) as store:
             for blow in left:
-                hit = _awaited(
+                hit = awaited(
                     lambda blow=blow, leader=leader, store=store: _struck(
                         home, store, spec, leader.pid, blow
                     ),

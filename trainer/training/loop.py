@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from trainer.models import meeting
 from trainer.protocol import FALLBACK, Outcome, Place, Reply, Report, Reporter, Status, resume_note
@@ -251,11 +250,6 @@ class _Run:
         """The firmest that a process of the gang has heard, so that all stop at one step."""
         return _BY_FIRMNESS[together.greatest(_BY_FIRMNESS.index(verdict))]
 
-    def _of_first(self, number: int) -> int:
-        if self.host.place.process_count == 1:
-            return number
-        return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
-
     def _must_leave(self) -> bool:
         """Will the machine of any process be gone before another chunk is trained and saved?"""
         at = self.host.place.preempt_at
@@ -290,7 +284,7 @@ class _Run:
             path = str(self.host.save(self.host.workdir, snapshot))
         except checkpoint.Unwritten as problem:  # the next one may find room
             self._note(problem.strerror or str(problem))
-        if not self._of_first(path is not None):
+        if not together.of_first(path is not None):
             return Reply.GO
         self.saved, self.saved_step = path, self.step
         return self._say("checkpoint", {}, path)
