@@ -69,9 +69,11 @@ def _orch(home: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def awaited(look: Callable[[], Seen | None], process: subprocess.Popen[Any]) -> Seen:
+def awaited(
+    look: Callable[[], Seen | None], process: subprocess.Popen[Any], *, within_s: float = WITHIN_S
+) -> Seen:
     """What `look` finds, as soon as it does; an error when the process has ended or the time is up."""
-    give_up_at = time.monotonic() + WITHIN_S
+    give_up_at = time.monotonic() + within_s
     while (seen := look()) is None:
         assert process.poll() is None, "the process has ended"
         assert time.monotonic() < give_up_at, "it did not happen"

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import pytest
 
@@ -48,8 +48,6 @@ FOUR: Sequence[Blow] = (
     ("search", "worker"),
 )
 TWO: Sequence[Blow] = (("prepare", "worker"), ("search", "leader"))
-
-Seen = TypeVar("Seen")
 
 
 def _spec(path: Path, names: Sequence[str], seeds: int) -> StudySpec:
@@ -91,7 +89,7 @@ def _orch(home: Path, *arguments: str, workers: int = 2) -> Iterator[subprocess.
 
 @contextmanager
 def _ledger(home: Path, process: subprocess.Popen[bytes]) -> Iterator[Store]:
-    awaited(lambda: (home / "ledger.db").exists() or None, process)
+    awaited(lambda: (home / "ledger.db").exists() or None, process, within_s=WITHIN_S)
     store = open_ledger(f"sqlite:///{home / 'ledger.db'}")
     try:
         yield store
@@ -141,6 +139,7 @@ def _disturbed(home: Path, spec: StudySpec, create: Sequence[str], blows: Sequen
                         home, store, spec, leader.pid, blow
                     ),
                     leader,
+                    within_s=WITHIN_S,
                 )
                 if blow[1] == "leader":
                     assert leader.wait(WITHIN_S) == -signal.SIGKILL
