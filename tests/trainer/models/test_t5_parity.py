@@ -180,6 +180,7 @@ def their_search(both: Both, source: np.ndarray, *, beams: int, length: int) -> 
             **({"length_penalty": 0.0} if beams > 1 else {}),
             do_sample=False,
             max_new_tokens=length,
+            use_cache=False,  # theirs counts the encoder's layers where it makes room for the decoder's
             early_stopping=True,  # when as many sentences have ended as the beam is wide: ours
             suppress_tokens=[0],  # ours never writes padding
             return_dict_in_generate=True,
