@@ -137,7 +137,7 @@ def _per_step(clocks: dict[str, float]) -> float:
 def _trial(backend: Any, folder: Path) -> tuple[float, float]:
     """Seconds from submit to its first report of training, and seconds a step."""
     from orchestrator.runs.contract import Launch
-    from orchestrator.study.spec import Resources
+    from orchestrator.study.resources import Resources
 
     place, two = str(folder / "attempt-1"), Resources(hosts=COUNT)
     launch = Launch(folder.name, 1, "trainer.run", config(), "same", place, resources=two)
@@ -166,7 +166,8 @@ def _study(backend: Any, home: Path, name: str) -> Iterator[tuple[Callable[[], l
     from orchestrator.ledger import open_ledger
     from orchestrator.runs.folders import Storage
     from orchestrator.service.creation import create
-    from orchestrator.study.spec import Arm, Resources, StudySpec
+    from orchestrator.study.resources import Resources
+    from orchestrator.study.spec import Arm, StudySpec
 
     base = {key: value for key, value in config(steps=1_000_000).items() if key != "seed"}
     spec = StudySpec(

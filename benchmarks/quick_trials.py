@@ -23,7 +23,8 @@ from orchestrator.ledger.records import Event
 from orchestrator.runs.contract import AttemptKey, Ended, HostView, Launch, Progress
 from orchestrator.runs.folders import Storage
 from orchestrator.service.creation import create
-from orchestrator.study.spec import Arm, Parameter, Resources, StudySpec
+from orchestrator.study.resources import Resources
+from orchestrator.study.spec import Arm, Parameter, StudySpec
 from orchestrator.tracking.destination import destination
 from orchestrator.tracking.store import MlflowStore
 from orchestrator.tracking.study import StudyMirror

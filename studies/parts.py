@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.study.spec import Parameter, Resources, RowRole
+from orchestrator.study.resources import Resources
+from orchestrator.study.spec import Parameter, RowRole
 
 ENTRYPOINT = "trainer.run"
 METRIC = "dev_loss"

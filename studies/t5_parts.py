@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 from studies.parts import LENGTHS, OVER_PLAIN, REACH, REACHES, Size, cadence
 
 METRIC = "score"  # the mean of the task's metrics, in percent

@@ -18,8 +18,9 @@ from orchestrator.backends.nodes import Nodes
 from orchestrator.backends.placement import Need, Node, count, gangs, need, open_to
 from orchestrator.backends.slot import ASKING, Slot
 from orchestrator.runs.contract import Launch
-from orchestrator.runs.worker import Worker, hidden
-from orchestrator.study.spec import Resources
+from orchestrator.runs.hardware import hidden
+from orchestrator.runs.worker import Worker
+from orchestrator.study.resources import Resources
 
 ASK_S = 1.0  # for an idle worker to say that it lives
 COUNTED_S = 1.0  # within it Ray has told its head that a new worker holds something

@@ -18,7 +18,7 @@ from orchestrator.backends.placement import Node, need
 from orchestrator.backends.slot import ASKING, BEGIN_S, Slot
 from orchestrator.runs.contract import Ended, Launch, Progress
 from orchestrator.runs.folders import read_end, read_journal
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 
 NEWS_S = 2.0  # a process that has nothing to say answers after this time
 DIED = "The worker died: ended from outside, out of memory, or crashed."

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.runs.contract import AttemptKey, HostView
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 
 Need = Mapping[str, float]  # by Ray's names
 Held = Mapping[str, Sequence[Need]]  # by the node's id

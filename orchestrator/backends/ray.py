@@ -25,7 +25,7 @@ from orchestrator.backends.slot import Slot, ask_slot
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.contract import AttemptKey, Ended, HostView, Launch, Progress
 from orchestrator.runs.folders import read_journal
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 from trainer.protocol import Reply
 
 PATIENCE_S = 0.25  # for the answers to one poll; a round trip takes 0.001 s

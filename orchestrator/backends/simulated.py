@@ -17,7 +17,7 @@ from orchestrator.ground.clock import Clock
 from orchestrator.ledger.records import Event
 from orchestrator.runs.contract import AttemptKey, Ended, HostView, Launch, Progress
 from orchestrator.runs.running import as_preempted, prepare, run_entrypoint, spoken, started
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 from trainer.protocol import SECONDS, Reply, Report
 
 EPOCH = 1_700_000_000.0  # where virtual wall time begins, if nobody says: any date will do

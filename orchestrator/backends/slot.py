@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.backends.gang import Gang
 from orchestrator.runs.contract import AttemptKey, Launch
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 
 BEGIN_S = 10.0  # a worker was told to begin an attempt: in this time it has, or it never will
 ASKING = "asking"  # polls have threads of their own in a worker: one that waits holds up nothing else

@@ -35,7 +35,8 @@ from orchestrator.ledger.records import StudyRow, StudyState, Wish
 from orchestrator.readings.overview import Overview
 from orchestrator.service import asking, drive, host, signals
 from orchestrator.service.host import Host
-from orchestrator.study.spec import Resources, StudySpec
+from orchestrator.study.resources import Resources
+from orchestrator.study.spec import StudySpec
 from orchestrator.tracking.background import Mirror, NoMirror, mirror
 
 

@@ -11,7 +11,8 @@ from orchestrator.ledger.records import TROUBLE, AttemptRow, AttemptState, Trial
 from orchestrator.runs.contract import AttemptKey, Backend, Launch, Progress
 from orchestrator.runs.folders import Storage
 from orchestrator.study.entrypoint import code_of, find_shape_key
-from orchestrator.study.spec import Resources, StudySpec
+from orchestrator.study.resources import Resources
+from orchestrator.study.spec import StudySpec
 
 MOST_AGAIN = 5  # times in a row that one attempt is submitted again before one that never begins is lost
 

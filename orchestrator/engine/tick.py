@@ -40,8 +40,8 @@ from orchestrator.ledger.rules import heard
 from orchestrator.runs.contract import AttemptKey, Backend, Ended, Progress
 from orchestrator.runs.folders import NotWritten, Storage
 from orchestrator.study.entrypoint import find_entrypoint
+from orchestrator.study.resources import Resources
 from orchestrator.study.space import Point
-from orchestrator.study.spec import Resources
 from trainer.protocol import Reply
 
 AWAY = (LedgerBusy, BackendLost, Fenced)  # no fault of a study: the whole tick is made again

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from orchestrator.ledger.records import HostRow, HostState, StudyRow
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 
 KINDS = (("cpus", "CPU"), ("gpus", "GPU"), ("tpu_chips", "TPU"))
 

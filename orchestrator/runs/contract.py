@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from orchestrator.ledger.records import Event
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 from orchestrator.study.whereabouts import Code
 from trainer.protocol import Outcome, Reply
 

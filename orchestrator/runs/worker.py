@@ -25,7 +25,6 @@ from orchestrator.runs.capture import Capture
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import DiskFull, Journal
 from orchestrator.runs.running import as_preempted, prepare, run_entrypoint, spoken, started
-from orchestrator.study.spec import Resources
 from orchestrator.study.whereabouts import Code
 from trainer.protocol import (
     ALONE,
@@ -352,13 +351,6 @@ def _pin(slot: int, cores: int) -> None:
         for thread in os.listdir("/proc/self/task"):
             with contextlib.suppress(ProcessLookupError):  # it has ended
                 os.sched_setaffinity(int(thread), own)
-
-
-def hidden(resources: Resources) -> dict[str, str]:
-    """The environment in which training code sees no accelerator that its trial does not ask for."""
-    found = {} if resources.gpus else {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
-    # JAX would fail on a platform that is demanded and not there, and would take a TPU without being told.
-    return found if resources.gpus or resources.tpu_chips else {**found, "JAX_PLATFORMS": "cpu"}
 
 
 def _watch_sigterm(worker: Worker) -> None:

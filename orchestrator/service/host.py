@@ -18,7 +18,7 @@ from orchestrator.ground.identity import whoami
 from orchestrator.ground.settings import Settings
 from orchestrator.ledger import Store
 from orchestrator.runs.folders import Storage
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.backends.placement import Node, in_all
 from orchestrator.ledger.records import HostRow, HostState
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 
 
 def room_on(resources: Resources, rows: Sequence[HostRow], *, workers: int) -> tuple[int, str]:

@@ -12,7 +12,8 @@ from orchestrator.study.configs import Reach, reach
 from orchestrator.study.entrypoint import inherit_of
 from orchestrator.study.methods import OUR_BAYESIAN, replacing
 from orchestrator.study.plan import COST_THE_SAME
-from orchestrator.study.spec import PATH, Resources, StudySpec
+from orchestrator.study.resources import Resources
+from orchestrator.study.spec import PATH, StudySpec
 from orchestrator.study.spec_files import spec_from_dict
 from trainer.config.paths import value_at, with_values
 

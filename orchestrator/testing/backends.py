@@ -20,7 +20,8 @@ from orchestrator.ledger.records import Event, StudyState, TrialState
 from orchestrator.runs.contract import AttemptKey, Backend, Ended, Launch, Progress
 from orchestrator.runs.folders import Storage
 from orchestrator.service.creation import create
-from orchestrator.study.spec import Arm, Parameter, Resources, Rungs, StudySpec
+from orchestrator.study.resources import Resources
+from orchestrator.study.spec import Arm, Parameter, Rungs, StudySpec
 from trainer.protocol import Reply
 
 PATIENCE_S = 60.0

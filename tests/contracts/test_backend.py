@@ -12,7 +12,7 @@ import pytest
 from orchestrator.backends import daemon
 from orchestrator.backends.ray import RayBackend
 from orchestrator.backends.simulated import SimulatedBackend, VirtualClock
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 from orchestrator.testing.backends import BackendContract, Machines
 
 

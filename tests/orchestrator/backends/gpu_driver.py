@@ -11,7 +11,7 @@ import ray
 
 from orchestrator.backends.ray import RayBackend
 from orchestrator.runs.contract import Launch
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 
 ENTRYPOINT = "tests.orchestrator.backends.says_environment"
 SEEN = ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS")

@@ -15,7 +15,7 @@ import pytest
 from orchestrator.backends import daemon, joined
 from orchestrator.backends.ray import RayBackend
 from orchestrator.runs.contract import Launch, Progress
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 from trainer.protocol import Reply
 
 PATIENCE_S = 120.0

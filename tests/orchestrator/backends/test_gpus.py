@@ -14,7 +14,7 @@ import pytest
 from orchestrator.backends import daemon, ray_private
 from orchestrator.ground.settings import Settings, from_environment
 from orchestrator.service.host import lacking
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 from tests.orchestrator.conftest import Orch
 
 ROOT = Path(__file__).parents[3]

@@ -15,7 +15,7 @@ from orchestrator.backends import daemon, joined
 from orchestrator.backends.ray import RayBackend
 from orchestrator.ground.errors import MoveRefused
 from orchestrator.runs.contract import AttemptKey, Launch, Progress
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 
 PATIENCE_S = 120.0
 LONG = {

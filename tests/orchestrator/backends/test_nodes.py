@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from orchestrator.backends.nodes import Nodes
 from orchestrator.backends.placement import Need, need
 from orchestrator.backends.ray_private import Listed
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 
 
 def listed(node_id: str, name: str) -> Listed:

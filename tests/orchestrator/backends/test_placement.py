@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.backends.placement import Need, Node, count, gangs, in_all, need, open_to
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 
 ONE, TWO = Resources(), Resources(cpus=2)
 SMALL, LARGE = need(ONE), need(TWO)

@@ -21,7 +21,7 @@ from orchestrator.ledger.records import Event
 from orchestrator.runs.contract import Launch, Progress
 from orchestrator.runs.folders import read_journal
 from orchestrator.runs.output import everything
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 from trainer.protocol import Reply
 
 QUICK = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 20}

@@ -24,7 +24,7 @@ from orchestrator.ledger import Store
 from orchestrator.runs.contract import Launch
 from orchestrator.runs.folders import Storage
 from orchestrator.service import host, rehearse
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 
 # A step of the rehearsal lasts a twentieth of a second, here a 400th.
 SPEED = float(os.environ.get("ORCH_TEST_SPEED", "20"))

@@ -20,8 +20,9 @@ import pytest
 
 from orchestrator.runs.contract import Ended, Launch, Progress
 from orchestrator.runs.folders import read_journal
-from orchestrator.runs.worker import Worker, hidden
-from orchestrator.study.spec import Resources
+from orchestrator.runs.hardware import hidden
+from orchestrator.runs.worker import Worker
+from orchestrator.study.resources import Resources
 from trainer.protocol import Reply
 
 QUICK = {"seed": 1, "steps": 40, "eval_every_steps": 10, "checkpoint_every_steps": 20}

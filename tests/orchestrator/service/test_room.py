@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.ledger.records import HostRow, HostState
 from orchestrator.service.room import room_on
-from orchestrator.study.spec import Resources
+from orchestrator.study.resources import Resources
 
 TWO = Resources(hosts=2)
 

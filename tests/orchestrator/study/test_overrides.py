@@ -12,7 +12,8 @@ from orchestrator.cli import output
 from orchestrator.ground.errors import BadSpec
 from orchestrator.study.canonical import spec_hash
 from orchestrator.study.overrides import Overridden, override
-from orchestrator.study.spec import After, Arm, Parameter, Resources, StudySpec
+from orchestrator.study.resources import Resources
+from orchestrator.study.spec import After, Arm, Parameter, StudySpec
 from studies import catalog
 from tests.orchestrator.conftest import Orch
 

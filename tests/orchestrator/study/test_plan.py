@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.ground.errors import BadSpec
 from orchestrator.study.plan import TABLE_HEADER, Plan, plan, refuse_above
-from orchestrator.study.spec import After, Arm, Parameter, Resources, StudySpec
+from orchestrator.study.resources import Resources
+from orchestrator.study.spec import After, Arm, Parameter, StudySpec
 from studies import catalog
 
 SPACE = (Parameter(path="x", low=0, high=1),)

@@ -11,7 +11,8 @@ import pytest
 from pydantic import Field, ValidationError
 
 from orchestrator.study.canonical import canonical, spec_hash
-from orchestrator.study.spec import LATER, Arm, Parameter, Resources, Spec, StudySpec
+from orchestrator.study.resources import Resources
+from orchestrator.study.spec import LATER, Arm, Parameter, Spec, StudySpec
 from tests.faults.world import small_study
 
 
