@@ -50,7 +50,7 @@ test-hosts: $(READY_DEV)
 
 # Trials over several hosts and what befalls them; two rounds at random moments, whose seeds are printed.
 test-gangs: $(READY_DEV)
-	$(BIN)/python -m pytest -s -m "hosts and not slow" tests/hosts/test_gangs.py
+	$(BIN)/python -m pytest -s -m "hosts and not slow" tests/hosts/test_gangs.py tests/hosts/test_gangs_killed.py
 
 # The same answer on one host, on two, and on two of which one is killed.
 demo-hosts: $(READY_DEV)

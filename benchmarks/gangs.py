@@ -26,14 +26,15 @@ from benchmarks.cluster import connect, disconnect, hosts_of
 from benchmarks.measuring import Result, result, show, spread
 
 ROUNDS = 2
-STEPS, EVERY = 300, 20  # of a run, and from checkpoint to checkpoint
+STEPS, EVERY = 300, 20  # of a run, and from checkpoint to checkpoint, where a step is timed
+AT = 10  # where a start is timed each step is reported and saved; after so many a process is killed
 COUNT = 2
 
 
-def config(steps: int = STEPS) -> dict[str, Any]:
+def config(steps: int = STEPS, every: int = EVERY) -> dict[str, Any]:
     from studies import parts
 
-    saved = {"eval_every_steps": steps, "checkpoint_every_steps": EVERY, "score": {"dev_sentences": 2}}
+    saved = {"eval_every_steps": steps, "checkpoint_every_steps": every, "score": {"dev_sentences": 2}}
     return {**parts.sizes()["smoke"].base, **saved, "steps": steps, "mesh": {"data": COUNT}, "seed": 1}
 
 
@@ -52,11 +53,9 @@ def measure() -> Result:
         for i in range(ROUNDS):
             bare.append(_bare(root / f"bare-{i}"))
             with _two(root / f"ours-{i}") as (backend, home):
-                cold, step = _trial(backend, home / "one")
-                warm, again = _trial(backend, home / "two")
-                first.append(cold)
-                second.append(warm)
-                gang.append(min(step, again))
+                first.append(_trial(backend, home / "one", config(AT, 1))[0])
+                second.append(_trial(backend, home / "two", config(AT, 1))[0])
+                gang.append(_trial(backend, home / "three", config())[1])
                 lost.append(_killed(backend, home))
                 gone.append(_node_killed(backend, home))
             with _two(root / f"theirs-{i}") as (backend, home):
@@ -134,13 +133,13 @@ def _per_step(clocks: dict[str, float]) -> float:
 
 
 # -- ours ------------------------------------------------------------------------------------------------
-def _trial(backend: Any, folder: Path) -> tuple[float, float]:
+def _trial(backend: Any, folder: Path, trained: dict[str, Any]) -> tuple[float, float]:
     """Seconds from submit to its first report of training, and seconds a step."""
     from orchestrator.runs.contract import Launch
     from orchestrator.study.resources import Resources
 
     place, two = str(folder / "attempt-1"), Resources(hosts=COUNT)
-    launch = Launch(folder.name, 1, "trainer.run", config(), "same", place, resources=two)
+    launch = Launch(folder.name, 1, "trainer.run", trained, "same", place, resources=two)
     begun, first, sequence = time.time(), 0.0, 0
     while not backend.submit(launch):
         time.sleep(0.05)
@@ -169,7 +168,7 @@ def _study(backend: Any, home: Path, name: str) -> Iterator[tuple[Callable[[], l
     from orchestrator.study.resources import Resources
     from orchestrator.study.spec import Arm, StudySpec
 
-    base = {key: value for key, value in config(steps=1_000_000).items() if key != "seed"}
+    base = {key: value for key, value in config(1_000_000, 1).items() if key != "seed"}
     spec = StudySpec(
         name=name,
         entrypoint="trainer.run",
@@ -200,7 +199,7 @@ def _study(backend: Any, home: Path, name: str) -> Iterator[tuple[Callable[[], l
 def _killed(backend: Any, home: Path) -> float:
     """Seconds from the kill of the second process to the first step after its checkpoint."""
     with _study(backend, home, "killed") as (attempts, store):
-        while not (found := attempts()) or found[0].clocks.get("steps", 0) < 2 * EVERY:
+        while not (found := attempts()) or found[0].clocks.get("steps", 0) < AT:
             pass
         begun = time.time()
         os.kill(_second(backend, found[0].key), signal.SIGKILL)
@@ -224,7 +223,7 @@ def _node_killed(backend: Any, home: Path) -> float:
     from orchestrator.backends import daemon
 
     with _study(backend, home, "gone") as (attempts, _):
-        while not (found := attempts()) or found[0].clocks.get("steps", 0) < EVERY:
+        while not (found := attempts()) or found[0].clocks.get("steps", 0) < AT:
             pass
         pid = int(found[0].provenance["pid"])
         first_is_here = pid in daemon.processes(home)
@@ -281,7 +280,7 @@ def _killed_theirs(home: Path) -> float:
                 with (folder / "steps").open("a") as file:
                     file.write(f"{os.getpid()} {said.step} {time.time()}\n")
                 pids = {line.split()[0] for line in (folder / "steps").read_text().splitlines()}
-                if len(pids) == 1 and said.step >= 2 * EVERY and not (folder / "killed").exists():
+                if len(pids) == 1 and said.step >= AT and not (folder / "killed").exists():
                     (folder / "killed").write_text(str(time.time()))
                     place.unlink()  # the next life's coordinator is another
                     os.kill(int((folder / "second").read_text()), signal.SIGKILL)
@@ -291,7 +290,7 @@ def _killed_theirs(home: Path) -> float:
 
         run.run(given["config"], report, work, Place(index, COUNT, address))
 
-    base = {**config(steps=1_000_000), "eval_every_steps": 1_000_000}
+    base = {**config(1_000_000, 1), "eval_every_steps": 1_000_000}
     with contextlib.redirect_stdout(sys.stderr):
         DataParallelTrainer(
             loop,

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from studies import catalog, parts
@@ -117,51 +116,6 @@ def test_the_main_study_comes_to_the_same_verdict(cluster: Cluster) -> None:
         found.append({**values, "verdict": verdict["verdict"]["answer"]})
     print(found)
     assert found[0]["verdict"] == found[1]["verdict"]
-
-
-@pytest.mark.fault(37, real=True)
-@pytest.mark.parametrize("which", ["member 0", "another", "host"])
-def test_what_is_lost_goes_on_bit_for_bit(three: tuple[Cluster, Machine], which: str) -> None:
-    """In the middle of training, at a moment that the seed tells."""
-    cluster, third = three
-    rng = random.Random(f"{SEED} {which}")
-    print(f"ORCH_GANGS_SEED={SEED}")
-    arms = [{"name": "base", "method": "fixed", "trials": 1, "config": ARMS["lagged"]}]
-    spec = trained("disturbed", {"data": 2}, steps=400, arms=arms, resources=TWO)
-    study = created(cluster, spec)
-    [trial] = cluster.begun(study, 1)
-    hosts = cluster.tried(study)[trial][0]["provenance"]["hosts"]
-    machines = {each.name: each for each in (cluster.a, cluster.b, third)}
-    time.sleep(rng.random() * 2)  # the fault itself comes at a random moment
-    begun = time.monotonic()
-    if which == "host":
-        lost = next(machines[name] for name in hosts if name != cluster.a.name)
-        lost.end()
-    else:
-        lost = machines[hosts[0 if which == "member 0" else 1]]
-        for pid in lost.pids("ray::Worker"):
-            os.kill(pid, signal.SIGKILL)
-    until(lambda: cluster.tried(study)[trial][0]["state"] == "lost", within_s=90)
-    print(f"{which}: lost after {time.monotonic() - begun:.1f} s")
-    first = cluster.tried(study)[trial][0]
-    assert f"on {lost.name}: " in first["reason"]
-    tried = cluster.done(study, within_s=900)[trial]
-    settled(cluster, study)
-    assert [attempt["state"] for attempt in tried] == ["lost", "completed"]
-    assert tried[1]["resumed_from"]
-    calm = created(cluster, {**spec, "name": "undisturbed"})
-    [other] = cluster.done(calm, within_s=900)
-    runs = cluster.home / "runs"
-    one = parameters(runs / study / trial / "attempt-2")
-    two = parameters(runs / calm / other / "attempt-1")
-    assert one.keys() == two.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], two[name], err_msg=name, strict=True)
-
-
-def parameters(folder: Path) -> dict[str, Any]:
-    with np.load(folder / "params.npz", allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
 
 
 @pytest.mark.fault(38, real=True)
