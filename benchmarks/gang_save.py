@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +21,7 @@ import jax
 import numpy as np
 
 from benchmarks.measuring import Result, result, show
+from benchmarks.members import told_by
 from trainer.config import MeshConfig
 from trainer.models import mesh
 from trainer.protocol import Place
@@ -34,23 +33,8 @@ FINGERPRINT = "f" * 64
 
 
 def measure() -> Result:
-    with tempfile.TemporaryDirectory(prefix="orch-bench-") as folder, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-        free.close()
-        members = [
-            subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.gang_save", "--member", str(index), coordinator, folder],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for index in range(PROCESSES)
-        ]
-        try:
-            told = [json.loads(member.communicate()[0].splitlines()[-1]) for member in members]
-        finally:
-            for member in members:
-                member.kill()
+    with tempfile.TemporaryDirectory(prefix="orch-bench-") as folder:
+        told = told_by("benchmarks.gang_save", PROCESSES, folder)
     return result(
         "gang_save",
         ratios={name: max(each[name] for each in told) for name in ("save_memory", "restore_memory")},

@@ -12,9 +12,7 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +22,7 @@ from typing import Any
 
 from benchmarks.cluster import connect, disconnect, hosts_of
 from benchmarks.measuring import Result, result, show, spread
+from benchmarks.members import free_port, told_by
 
 ROUNDS = 2
 STEPS, EVERY = 300, 20  # of a run, and from checkpoint to checkpoint, where a step is timed
@@ -98,23 +97,7 @@ def _two(home: Path) -> Iterator[tuple[Any, Path]]:
 def _bare(folder: Path) -> float:
     """Seconds a step of two processes that nobody looks after."""
     folder.mkdir()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
-    members = [
-        subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.gangs", "--member", str(index), coordinator, str(folder)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for index in range(COUNT)
-    ]
-    try:
-        told = [json.loads(member.communicate()[0].splitlines()[-1]) for member in members]
-    finally:
-        for member in members:
-            member.kill()
-    return _per_step(told[0])
+    return _per_step(told_by("benchmarks.gangs", COUNT, str(folder))[0])
 
 
 def _member(index: int, coordinator: str, folder: Path) -> None:
@@ -259,9 +242,7 @@ def _killed_theirs(home: Path) -> float:
         Worker(pin=(0, 1), environment={"JAX_PLATFORMS": "cpu", "ORCH_HOME": given["home"]})
         place = folder / "coordinator"
         if index == 0:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                address = f"127.0.0.1:{free.getsockname()[1]}"
+            address = f"127.0.0.1:{free_port()}"
             place.with_suffix(".new").write_text(address)
             os.replace(place.with_suffix(".new"), place)
         else:

@@ -27,7 +27,7 @@ TRANSLATION: dict[str, Any] = {
     "score": {"dev_sentences": 4, "test": True, "beam": 1},
 }
 UNSCORED = {**TRANSLATION, "score": {"dev_sentences": 0}}
-DATA, FSDP = {"data": 2}, {"fsdp": 2}
+DATA, FSDP, TENSOR = {"data": 2}, {"fsdp": 2}, {"tensor": 2}
 SAVED = "checkpoint-8"  # of the run that is told to stop, and goes on
 
 Result = dict[str, Any]
@@ -134,6 +134,7 @@ MORE = (
     "next-batch",
     "lagged",
     "held-out, fsdp",
+    "next-batch, tensor",
     "forward",
     "discounted",
     "by group",
@@ -157,6 +158,7 @@ def others(folder: Path) -> dict[str, tuple[dict[str, Any], dict[str, int]]]:
         "next-batch": ({**UNSCORED, "guidance": guided("next-batch")}, DATA),
         "lagged": ({**UNSCORED, "guidance": guided("lagged", lag_steps=8)}, DATA),
         "held-out, fsdp": ({**UNSCORED, "guidance": guided("held-out")}, FSDP),
+        "next-batch, tensor": ({**UNSCORED, "guidance": guided("next-batch")}, TENSOR),
         "forward": ({**UNSCORED, "guidance": guided("forward")}, DATA),
         "discounted": ({**UNSCORED, "guidance": guided("discounted", discount=0.5)}, DATA),
         "by group": ({**UNSCORED, "guidance": grouped}, DATA),
