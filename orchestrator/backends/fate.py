@@ -89,6 +89,9 @@ def _of_deaths(members: Sequence[Seen], deaths: Sequence[Seen], now: float) -> F
         why = f"It has not answered for {now - silent.asked:.0f} s."
         return Fate(Ended("lost", reason=_of(silent, members, why)), silent.host)
     cause = min(deaths, key=lambda each: (each.at, each.index))
+    silent = min(deaths, key=lambda each: each.asked)
+    if cause.asked - silent.asked > ANSWER_S:  # a host is missed by Ray later than by its peers
+        cause = silent
     return Fate(Ended("lost", reason=_of(cause, members, cause.dead)), cause.host)
 
 

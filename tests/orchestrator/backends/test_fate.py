@@ -108,6 +108,18 @@ def test_a_process_that_ends_for_want_of_a_silent_one_is_not_the_cause(dead: int
     assert decided(gang, 106).host == gang[dead].host
 
 
+def test_a_host_that_ray_misses_a_moment_after_its_peers_did_is_the_cause() -> None:
+    gang = three()
+    gang[1].asked = 70.0
+    over(gang[0], dead=DIED, at=99)
+    over(gang[1], dead="Its host has gone.", at=100)
+    gang[0].asked, gang[2].asked = 97.0, 101.0
+    found = decided(gang, 101)
+    assert (found.ended.how, found.host) == ("lost", "b")
+    gang[1].asked = 96.0  # as lately heard as the other
+    assert decided(gang, 101).host == gang[0].host
+
+
 def test_a_host_that_never_answers_again_is_lost_though_ray_says_nothing() -> None:
     gang = three()
     over(gang[0], CLOSED, at=100)
