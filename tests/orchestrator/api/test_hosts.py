@@ -35,6 +35,9 @@ def test_hosts_that_run_trials_are_listed_with_what_runs_there(with_hosts: Servi
         "has": {"CPU": 2.0},
         "at_work": [],
         "locks": True,
+        "slice": "",
+        "tpu_type": "",
+        "tpu_host": None,
     }
     assert second["name"] == "worker-2"
 
