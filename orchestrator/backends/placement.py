@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.backends.slices import Slice, labels_of_tpu, may_be_on, slices, told
+from orchestrator.backends.slices import TYPE, Slice, labels_of_tpu, may_be_on, slices, told
 from orchestrator.ledger.records import HostRow, HostState
 from orchestrator.runs.contract import AttemptKey, HostView
 from orchestrator.study.resources import Resources
+from orchestrator.study.tpu import known
 
 Need = Mapping[str, float]  # by Ray's names
 Held = Mapping[str, Sequence[Need]]  # by the node's id
@@ -56,7 +57,9 @@ class Node:
     @property
     def words(self) -> str:
         has = [(self.has.get(kind, 0), kind) for kind in KINDS]
-        return f"{self.name} ({', '.join(f'{n:g} {kind}' for n, kind in has if n or kind == 'CPU')})"
+        told = ", ".join(f"{n:g} {kind}" for n, kind in has if n or kind == "CPU")
+        tpu = known(self.labels.get(TYPE))
+        return f"{self.name} ({told}{f' of a {tpu.name}' if tpu is not None and tpu.hosts == 1 else ''})"
 
 
 def node_of(row: HostRow) -> Node:

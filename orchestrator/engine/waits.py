@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from orchestrator.backends.placement import node_of
-from orchestrator.backends.slices import Slice, slices
+from orchestrator.backends.slices import Slice, may_be_on, slices
 from orchestrator.ledger.records import HostRow, HostState, StudyRow
 from orchestrator.study.resources import Resources
 
@@ -47,7 +47,7 @@ def reason_to_wait(
     if wanted.slice is not None:
         there = [_of_slice(each, hosts, others) for each in slices(map(node_of, hosts), wanted.slice)]
         return f"{'; '.join([f'It waits for a whole {wanted.slice.name} slice', ', '.join(there)])}."
-    able = [host for host in hosts if _holds(host, wanted)]
+    able = [host for host in hosts if _holds(host, wanted) and may_be_on(node_of(host), wanted)]
     draining = sum(host.state in (HostState.DRAINING, HostState.DRAINED) for host in able)
     aside = sum(host.state is HostState.SET_ASIDE for host in able)
     in_use = [host for host in able if host.state is HostState.IN_USE]

@@ -226,6 +226,15 @@ def test_why_a_trial_waits_names_each_slice_of_its_type() -> None:
     )
 
 
+def test_on_one_host_a_trial_waits_for_a_host_of_its_type_alone() -> None:
+    one = hosts_of("one", "v3-8", ids=[0])
+    wanted = Resources(tpu_type="v3-8", tpu_chips=4)
+    assert reason_to_wait(wanted, rows_of([*A, *one]), {}) == (
+        "It waits for a host with 1 CPU, 4 TPU chips of a v3-8; 1 is at work."
+    )
+    assert one[0].words == "one0 (96 CPU, 4 TPU of a v3-8)"
+
+
 def test_a_plan_says_how_many_run_at_once_on_the_slices_that_there_are() -> None:
     half = hosts_of("slice-c", ids=[0])
     number, said = room_on(V3, rows_of([*A, *B, *half, PLAIN]), workers=2)
