@@ -157,7 +157,7 @@ def _room(nodes: Sequence[Node], wanted: Resources, taken: Held) -> dict[str, in
     return {node.node_id: int(node.node_id in free) for node in nodes}
 
 
-def _open_slices(nodes: Sequence[Node], wanted: Resources, taken: Held) -> list[Slice]:
+def _open_slices(nodes: Sequence[Node], wanted: Resources, taken: Held) -> list[Slice[Node]]:
     """Whole ones with room on every host: a half of one and a half of another are none."""
     return [
         each

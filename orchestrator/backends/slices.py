@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
 from orchestrator.study.resources import Resources
 from orchestrator.study.tpu import Tpu, known
-
-if TYPE_CHECKING:
-    from orchestrator.backends.placement import Node
 
 SLICE, TYPE, WORKER = "ray.io/tpu-slice-name", "ray.io/tpu-pod-type", "ray.io/tpu-worker-id"
 
@@ -34,8 +31,24 @@ def worker_of(labels: Mapping[str, str]) -> int | None:
     return int(told) if told.isdecimal() else None
 
 
+class Host(Protocol):
+    """What is asked of a node here."""
+
+    @property
+    def node_id(self) -> str: ...
+    @property
+    def has(self) -> Mapping[str, float]: ...
+    @property
+    def labels(self) -> Mapping[str, str]: ...
+    @property
+    def draining(self) -> bool: ...
+
+
+Node = TypeVar("Node", bound=Host)
+
+
 @dataclass(frozen=True)
-class Slice:
+class Slice(Generic[Node]):
     """Of several hosts, as far as they are there."""
 
     name: str
@@ -71,7 +84,7 @@ class Slice:
         return f"{self.name} ({self.tpu.name}{', ' if self.lacks else ''}{self.lacks})"
 
 
-def slices(nodes: Iterable[Node], of: Tpu | None = None) -> list[Slice]:
+def slices(nodes: Iterable[Node], of: Tpu | None = None) -> list[Slice[Node]]:
     """All of several hosts, or those of one type."""
     found: dict[tuple[str, str], list[Node]] = {}
     for node in nodes:
@@ -86,12 +99,12 @@ def slices(nodes: Iterable[Node], of: Tpu | None = None) -> list[Slice]:
     return made
 
 
-def told(nodes: Iterable[Node]) -> str:
+def told(nodes: Iterable[Host]) -> str:
     """Of all that are there, in words; "" without any."""
     return ", ".join(each.words for each in slices(nodes))
 
 
-def may_be_on(node: Node, wanted: Resources) -> bool:
+def may_be_on(node: Host, wanted: Resources) -> bool:
     """Whether the TPU of that host is one that such a trial can use: a host of a slice of several hosts is
     nothing by itself."""
     if not wanted.tpu_chips:
@@ -110,7 +123,7 @@ def in_order(nodes: Sequence[Node]) -> list[Node]:
     return sorted(nodes, key=_place)
 
 
-def _place(node: Node) -> tuple[int, str]:
+def _place(node: Host) -> tuple[int, str]:
     number = worker_of(node.labels)
     return (number if number is not None else 1 << 30), node.node_id
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from orchestrator.backends.placement import node_of
+from orchestrator.backends.placement import Node, node_of
 from orchestrator.backends.slices import Slice, may_be_on, slices
 from orchestrator.ledger.records import HostRow, HostState, StudyRow
 from orchestrator.study.resources import Resources
@@ -59,7 +59,7 @@ def reason_to_wait(
     return "; ".join([f"It waits for {what}", ", ".join(counts)]) + "."
 
 
-def _of_slice(each: Slice, hosts: Sequence[HostRow], others: Mapping[str, Mapping[str, float]]) -> str:
+def _of_slice(each: Slice[Node], hosts: Sequence[HostRow], others: Mapping[str, Mapping[str, float]]) -> str:
     """What keeps a trial off that slice."""
     names = [node.name for node in each.nodes]
     aside = [names.index(h.name) for h in hosts if h.name in names and h.state is HostState.SET_ASIDE]
