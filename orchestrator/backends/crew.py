@@ -104,6 +104,8 @@ class Crew:
             if self._answers(slot):
                 return slot
         chosen = self._hosts_for(resources, room, avoid)
+        if not chosen:
+            return None
         for node, wanted in zip(chosen, needs(resources, chosen), strict=True):
             self._make_way(node, wanted)
         gang = self.gangs.reserve([(node, self._free_place(node)) for node in chosen], launch)
@@ -121,7 +123,8 @@ class Crew:
         def cost(nodes: Sequence[Node]) -> tuple[bool, list[tuple[int, str]]]:
             return any(node.name == avoid for node in nodes), [self._load(node) for node in nodes]
 
-        return min([each.nodes for each in slices(room, resources.slice)], key=cost)
+        whole = [each.nodes for each in slices(room, resources.slice) if not each.lacks]
+        return min(whole, key=cost, default=())  # one of its hosts may have gone this moment
 
     def _idle(self, resources: Resources) -> list[Slot]:
         return [slot for slot in self.slots if slot.launch is None and slot.resources == resources]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dashboards.report import files
 from dashboards.report.answer import gather
 from orchestrator.engine.tick import Engine
 from orchestrator.ground.clock import SystemClock
@@ -78,6 +79,8 @@ def test_a_study_of_papers_shape_comes_to_its_report_on_two_slices(
     assert len(trials) == planned.total.runs
     assert {len(names) for names in hosts} == {2}
     assert len({tuple(names) for names in hosts}) == 2  # two slices, always in their order
+    page = files.write(answer, tmp_path / "report").read_text(encoding="utf-8")
+    assert "v3-16" in page
     charged = sum(t.charged[name] for t in trials for name in ("train_s", "eval_s", "compile_s")) / 3600 * 8
     assert sum(each.chip_hours for _, of, each in answer.costs if of == "sum") == pytest.approx(charged)
     assert charged == pytest.approx(planned.total.chip_hours, rel=0.02)

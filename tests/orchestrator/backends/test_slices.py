@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ray._private.accelerators import tpu as rays
 from ray.util import tpu as rays_slices
 
@@ -155,6 +157,32 @@ def test_a_part_of_a_slice_is_nobodys_and_cpus_are_everybodys() -> None:
     assert in_all(there, Resources(tpu_chips=2)) == 2 + 4 + 2
     before = Resources.model_validate({"tpu_chips": 4, "tpu_type": "v3-16"}, context="stored")
     assert in_all(there, before) == 0  # half a slice, which is refused today
+
+
+@given(
+    ids=st.lists(st.sampled_from([(name, number) for name in "abc" for number in (0, 1)]), unique=True),
+    busy=st.sets(st.sampled_from(["a0", "a1", "b0", "b1", "c0", "c1"])),
+    leaving=st.sets(st.sampled_from(["a0", "b1"])),
+    ahead=st.integers(0, 3),
+)
+def test_whatever_is_there_as_many_begin_as_slices_are_whole_and_idle(
+    ids: list[tuple[str, int]], busy: set[str], leaving: set[str], ahead: int
+) -> None:
+    nodes = [
+        replace(node, draining=node.node_id in leaving)
+        for name, number in ids
+        for node in hosts_of(name, ids=[number])
+    ]
+    held = {name: [need(V3)] for name in busy}
+    free = {
+        name
+        for name in "abc"
+        if {(name, 0), (name, 1)} <= set(ids) and not {f"{name}0", f"{name}1"} & (busy | leaving)
+    }
+    found = open_ones(nodes, held, *[V3] * ahead, V3)
+    assert len(found) == 2 * max(0, len(free) - ahead)
+    assert found <= {f"{name}{number}" for name in free for number in (0, 1)}
+    assert {name[:-1] for name in found if name.endswith("0")} == {name[:-1] for name in found}
 
 
 # -- what Ray's own would ask for ------------------------------------------------------------------------

@@ -15,14 +15,22 @@ from orchestrator.backends.crew import Crew
 from orchestrator.backends.nodes import LOOK_AGAIN_S
 from orchestrator.backends.ray import RayBackend
 from orchestrator.backends.slot import Slot
+from orchestrator.engine.tick import Engine
+from orchestrator.ground.clock import SystemClock
+from orchestrator.ledger.memory import MemoryLedger
+from orchestrator.ledger.records import StudyState, study_of
 from orchestrator.runs.contract import Launch
+from orchestrator.runs.folders import Storage
+from orchestrator.service.creation import create
 from orchestrator.study.resources import Resources
+from tests.faults.world import small_study
 from tests.orchestrator.backends.test_gangs import LONG, SHORT, Heard, given, until
 from tests.orchestrator.backends.tpu_cluster import TpuCluster, tpu_cluster
 
 V3 = Resources(tpu_type="v3-16", tpu_chips=4, hosts=2)
 V6E = Resources(tpu_type="v6e-16", tpu_chips=4, hosts=4)
 SLICES = {"slice-a": ("v3-16", (1, 0)), "slice-b": ("v3-16", (0, 1)), "slice-c": ("v3-16", (1,))}
+ALPHA = {"path": "optimizer.alpha", "low": 0.1, "high": 10, "scale": "log"}
 OF_FOUR = {"slice-f": ("v6e-16", (2, 0, 3, 1))}
 
 
@@ -148,6 +156,46 @@ def _looked(backend: RayBackend) -> RayBackend:
     return backend
 
 
+@pytest.mark.fault(46, real=True)
+def test_two_studies_that_want_the_one_slice_that_is_left_take_turns(
+    backend: RayBackend, cluster: TpuCluster, tmp_path: Path
+) -> None:
+    from ray.util.placement_group import placement_group, remove_placement_group
+
+    theirs = placement_group(
+        [{"TPU-v3-16-head": 1}], bundle_label_selector=[{"ray.io/tpu-slice-name": "slice-b"}]
+    )
+    try:
+        until(lambda: _looked(backend).free(V3) == 1)
+        store, clock, said = MemoryLedger(), SystemClock(), set()
+        arms = [{"name": "random", "method": "random", "trials": 4, "space": [ALPHA]}]
+        asked = V3.model_dump()
+        for name in ("one", "two"):
+            create(store, small_study(name=name, arms=arms, resources=asked), clock=clock)
+        engine = Engine(store, backend, clock=clock, storage=Storage(tmp_path), who="test")
+
+        def ended() -> bool:
+            if engine.tick().idle:
+                backend.await_news(0.05)
+            studies = store.studies()
+            said.update(study.waits for study in studies)
+            return all(study.state is StudyState.COMPLETED for study in studies)
+
+        until(ended)
+    finally:
+        remove_placement_group(theirs)
+    attempts = [
+        a for s in store.studies() for t in store.trials(s.study_id) for a in store.attempts(t.trial_id)
+    ]
+    order = [study_of(a.trial_id) for a in sorted(attempts, key=lambda a: a.started_at)]
+    assert len(order) == 8  # one each: none was lost
+    assert all(abs(2 * order[:n].count(order[0]) - n) <= 2 for n in range(8))
+    assert (
+        "It waits for a whole v3-16 slice; slice-a is at work, the head of slice-b is held by others, "
+        "slice-c lacks host 0."
+    ) in said
+
+
 @pytest.mark.fault(44, real=True)
 def test_a_slice_that_loses_a_host_is_broken_until_another_has_come_in_its_place(
     backend: RayBackend, launch: Callable[..., Launch], cluster: TpuCluster
@@ -206,6 +254,7 @@ def test_a_host_that_is_preempted_makes_the_whole_gang_save_and_stop(
     assert "slice-b (v3-16, is about to lose host 1)" in backend.room()
 
 
+@pytest.mark.slow  # another cluster; test_slices.py has its order of sixteen, and the tests above two hosts
 @pytest.mark.parametrize("cluster", [OF_FOUR], indirect=True, ids=["v6e-16"])
 def test_a_slice_of_four_hosts_has_its_processes_in_order(
     backend: RayBackend, launch: Callable[..., Launch], cluster: TpuCluster

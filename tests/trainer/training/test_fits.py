@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from trainer import audit
 from trainer.run import fits
 from trainer.training.entrypoint import DEVICES_FLAG
 
@@ -61,6 +62,13 @@ def test_a_mesh_on_one_host_takes_at_most_its_devices(
     assert bool(said) == bool(holds)
     if said:
         assert f"a trial holds {holds}. Allowed are at most so many: set mesh.data, or " in said[0]
+
+
+def test_an_audit_takes_the_devices_of_its_run() -> None:
+    config = {"mesh": {"data": 8}, "audit": {"at": 2, "learn": ["alpha"], "spans": [1], "step": 0.1}}
+    (said,) = audit.fits(config, {**HOST, **V3})
+    assert said.endswith("Allowed is 16: set mesh.data, or other resources.")
+    assert audit.fits({**config, "mesh": {"data": 16}}, {**HOST, **V3}) == []
 
 
 def test_how_many_devices_a_cpu_stands_for_may_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
