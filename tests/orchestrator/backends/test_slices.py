@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ray._private.accelerators import tpu as rays
+from ray._private.resource_and_label_spec import ResourceAndLabelSpec
 from ray.util import tpu as rays_slices
 
 from orchestrator.backends.gangs import LABEL, bundles_on, selectors_of
@@ -183,6 +184,29 @@ def test_whatever_is_there_as_many_begin_as_slices_are_whole_and_idle(
     assert len(found) == 2 * max(0, len(free) - ahead)
     assert found <= {f"{name}{number}" for name in free for number in (0, 1)}
     assert {name[:-1] for name in found if name.endswith("0")} == {name[:-1] for name in found}
+
+
+@pytest.mark.parametrize("kind", ["v3-16", "v6e-16", "tpu7x-16"])
+def test_hosts_as_ray_itself_labels_them_are_a_slice(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Google's variables say what they are."""
+    tpu = parse(kind.replace("tpu", "v"))
+    monkeypatch.setenv("TPU_ACCELERATOR_TYPE", kind)
+    monkeypatch.setenv("TPU_NAME", "slice-a")
+    monkeypatch.setenv("TPU_TOPOLOGY", "2x2x2")
+    nodes = []
+    for number in range(tpu.hosts):
+        monkeypatch.setenv("TPU_WORKER_ID", str(number))
+        told = ResourceAndLabelSpec(
+            num_cpus=8, resources={"TPU": 4}, labels={"orch": "x"}, memory=10**9, object_store_memory=10**8
+        )
+        told.resolve(is_head=False, node_ip_address="127.0.0.1")
+        nodes.append(Node(str(number), f"h{number}", told.to_resource_dict(), labels=told.labels or {}))
+    (found,) = slices(nodes[::-1])
+    assert (found.name, found.tpu, found.lacks) == ("slice-a", tpu, "")
+    assert list(found.nodes) == nodes
+    wanted = Resources(tpu_type=tpu.name, tpu_chips=4, hosts=tpu.hosts)
+    assert [tpu.head in held for held in needs(wanted, nodes)] == [True] + [False] * (tpu.hosts - 1)
+    assert open_ones(nodes, {}, wanted) == {node.node_id for node in nodes}
 
 
 # -- what Ray's own would ask for ------------------------------------------------------------------------
