@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,8 +10,11 @@ from pydantic import ValidationError
 from ray._private.accelerators import tpu as rays
 from ray.util.tpu import get_tpu_worker_resources
 
+from orchestrator.study.canonical import canonical
 from orchestrator.study.resources import Resources
+from orchestrator.study.spec import StudySpec
 from orchestrator.study.tpu import GENERATIONS, known, parse
+from tests.faults.world import small_study
 
 TOPOLOGIES = [(g, topology) for g, allowed in rays.VALID_TPU_TOPOLOGY.items() for topology in sorted(allowed)]
 
@@ -164,6 +168,15 @@ def test_what_a_ledger_holds_from_before_is_read_and_takes_no_slice() -> None:
     for asked in ({"tpu_chips": 3, "hosts": 2}, {"tpu_type": "x", "tpu_chips": 4, "hosts": 2}):
         stored = Resources.model_validate(asked, context="stored")
         assert (stored.tpu, stored.slice, stored.devices) == (None, None, None)
+
+
+def test_a_study_of_before_is_read_with_the_hash_that_it_had() -> None:
+    spec = json.loads(canonical(small_study()))
+    spec["resources"] |= {"hosts": 2, "gpus": 0.5, "tpu_chips": 3}
+    stored = StudySpec.stored(spec)
+    assert json.loads(canonical(stored)) == spec
+    with pytest.raises(ValidationError, match="Allowed is one kind of accelerator a trial"):
+        StudySpec.model_validate(spec)
 
 
 def test_in_words_a_slice_is_whole_and_a_part_is_of_its_type() -> None:
