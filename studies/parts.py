@@ -118,9 +118,9 @@ def _paper() -> Size:
         "model": {"size": "paper-nmt", "dtype": "bfloat16"},
         "optimizer": _optimizer(0.4),
         "schedule": {"name": "inverse-sqrt", "warmup_steps": 4_000},
-        "batch": {"sentences": 2_304},  # "~2,300", and eight chips divide it
+        "batch": {"sentences": 2_304},  # "~2,300", and sixteen devices divide it
         "guidance": {"estimator": "off", "learn": [], "eta": float(f"{REACH / steps:.6g}")},
-        "mesh": {"data": 8},
+        "mesh": {"data": 16},  # each chip of a v3 is two devices of JAX
     }
     return Size(
         name="paper",

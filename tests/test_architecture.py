@@ -136,7 +136,8 @@ def trespasses(name: str, imports: set[str]) -> Iterator[str]:
             allowed = there[1] <= here[1]
         elif under(name, "studies"):
             # `errors` too: an unknown preset is the NotFound that the service knows.
-            allowed = under(other, "studies", "orchestrator.study.spec", "orchestrator.ground.errors")
+            words = ("orchestrator.study.spec", "orchestrator.study.resources", "orchestrator.ground.errors")
+            allowed = under(other, "studies", *words)
         elif under(other, "trainer"):
             allowed = under(other, *WORDS) or SCORING.get(name) == other
         elif under(name, "dashboards"):

@@ -6,8 +6,9 @@ A training program ("entrypoint") is a module that offers
     shape_key(config) -> str          equal keys compile to the same program
     run(config, reporter, workdir, place) -> Outcome
 
-and, where not every run can use what a trial holds (`resources`: hosts, and cpus, gpus, tpu_chips of each),
-where runs learn hyperparameters or leave something for others to begin with,
+and, where not every run can use what a trial holds (`resources`: hosts; cpus, gpus and
+tpu_chips of each; tpu_type; devices), where runs learn hyperparameters or leave something for others to
+begin with,
 
     fits(config, resources) -> list[str]               why a run cannot use these; empty when it can
     learns(config) -> list[str]                        names of the hyperparameters that a run learns

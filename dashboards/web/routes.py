@@ -36,7 +36,7 @@ from dashboards.web.study import (
 from dashboards.web.trial import find, trial_view
 from orchestrator.ground.errors import LedgerBusy, LedgerDamaged, MirrorLost, NotFound, OrchError
 from orchestrator.ledger import Store
-from orchestrator.readings.hosts import hosts
+from orchestrator.readings.hosts import hosts, slices
 from orchestrator.readings.states import Status
 from orchestrator.runs.shared import no_locks
 from orchestrator.tracking.destination import Destination
@@ -159,7 +159,8 @@ class _Readings:
 
     def hosts(self, request: Request) -> Given:
         found, led = hosts(self._store, self._runs), self._store.leader() is not None
-        given = {"hosts": found, "led": led, "no_locks": no_locks([h.name for h in found if not h.locks])}
+        given = {"hosts": found, "slices": slices(found), "led": led}
+        given |= {"no_locks": no_locks([h.name for h in found if not h.locks])}
         return {"here": "hosts", "live": "/hosts/live", "events": f"{API}/events", **given}
 
     def several_hosts(self) -> bool:

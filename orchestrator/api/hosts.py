@@ -36,10 +36,22 @@ class Host(BaseModel):
     has: dict[str, float] = Field(description="CPU, GPU and TPU (chips).")
     at_work: list[str] = Field(description="The trials that run there.")
     locks: bool = Field(description="False: locks on the files of runs were found not to reach from there.")
+    slice: str = Field(description="The TPU slice that it is a host of, as Ray names it.")
+    tpu_type: str = Field(description="Such as v3-16.")
+    tpu_host: int | None = Field(description="Its place in the slice: the TPU's worker id.")
+
+
+@view(readings.SliceLine)
+class Slice(BaseModel):
+    """A TPU slice of several hosts: a trial takes all of it or none."""
+
+    hosts: list[str] = Field(description="The hosts of it that are there, by their place in it.")
+    reason: str = Field(description="Why it is not whole, so that no trial begins on it; empty: it is whole.")
 
 
 class HostList(BaseModel):
     items: list[Host]
+    slices: list[Slice]
 
 
 class Cluster(BaseModel):
@@ -68,7 +80,8 @@ class Shared(BaseModel):
 def list_hosts(parts: Here, _: Reader) -> Any:
     """What each has, what runs there, which are not used and why: as whoever leads saw them last."""
     found = readings.hosts(parts.store, parts.settings.runs)
-    return {"items": [readings.to_dict(line) for line in found]}
+    items = [readings.to_dict(line) for line in found]
+    return {"items": items, "slices": [readings.to_dict(each) for each in readings.slices(found)]}
 
 
 @router.post(

@@ -15,7 +15,8 @@ from orchestrator.backends.asking import AskGcs
 from orchestrator.backends.gang import ANSWERING
 from orchestrator.backends.gangs import Gangs
 from orchestrator.backends.nodes import Nodes
-from orchestrator.backends.placement import Need, Node, count, gangs, need, open_to
+from orchestrator.backends.placement import Need, Node, count, gangs, need, needs, open_to
+from orchestrator.backends.slices import slices
 from orchestrator.backends.slot import ASKING, Slot
 from orchestrator.runs.contract import Launch
 from orchestrator.runs.hardware import hidden
@@ -51,8 +52,8 @@ class Crew:
         held: dict[str, list[Need]] = {}
         for slot in self.slots:
             if slot.launch is not None and slot.holds:
-                for node_id, _ in slot.places:
-                    held.setdefault(node_id, []).append(need(slot.resources))
+                for node_id, there in slot.held:
+                    held.setdefault(node_id, []).append(there)
         nodes = self.nodes.look().values()
         usable = [node for node in nodes if not (node.draining or node.name in self.closed)]
         return open_to(usable, held, resources, ahead)
@@ -102,16 +103,28 @@ class Crew:
         for slot in sorted(idle, key=lambda slot: slot.shape_key != launch.shape_key):
             if self._answers(slot):
                 return slot
-        by_load = sorted(room, key=lambda node: (node.name == avoid, self._load(node)))
-        chosen = by_load[: resources.hosts]
-        for node in chosen:
-            self._make_way(node, need(resources))
+        chosen = self._hosts_for(resources, room, avoid)
+        if not chosen:
+            return None
+        for node, wanted in zip(chosen, needs(resources, chosen), strict=True):
+            self._make_way(node, wanted)
         gang = self.gangs.reserve([(node, self._free_place(node)) for node in chosen], launch)
         first = gang.members[0]
         slot = Slot(first.node_id, first.place, None, resources, first.seen.host, gang)
         slot.hired_at = time.monotonic()
         self.slots.append(slot)
         return slot
+
+    def _hosts_for(self, resources: Resources, room: Sequence[Node], avoid: str) -> Sequence[Node]:
+        """The first one's first: of a slice they are in libtpu's order."""
+        if resources.slice is None:
+            return sorted(room, key=lambda node: (node.name == avoid, self._load(node)))[: resources.hosts]
+
+        def cost(nodes: Sequence[Node]) -> tuple[bool, list[tuple[int, str]]]:
+            return any(node.name == avoid for node in nodes), [self._load(node) for node in nodes]
+
+        whole = [each.nodes for each in slices(room, resources.slice) if not each.lacks]
+        return min(whole, key=cost, default=())  # one of its hosts may have gone this moment
 
     def _idle(self, resources: Resources) -> list[Slot]:
         return [slot for slot in self.slots if slot.launch is None and slot.resources == resources]
@@ -121,13 +134,13 @@ class Crew:
         return len(at_work), node.name
 
     def _needs_at(self, node_id: str) -> list[Need]:
-        return [need(s.resources) for s in self.slots if s.is_at(node_id) and s.holds]
+        return [held for s in self.slots if s.holds for at, held in s.held if at == node_id]
 
     def deducted_at(self, node_id: str) -> list[Need]:
         """What Ray counts there as held by us: a moment ago hired is not counted yet."""
         before = time.monotonic() - COUNTED_S
-        there = [s for s in self.slots if s.is_at(node_id) and s.holds]
-        return [need(s.resources) for s in there if s.hired_at <= before]
+        there = [s for s in self.slots if s.holds and s.hired_at <= before]
+        return [held for s in there for at, held in s.held if at == node_id]
 
     def _make_way(self, node: Node, wanted: Need) -> None:
         """End idle workers of another kind there while they hold what this trial needs."""

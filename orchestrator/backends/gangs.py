@@ -14,7 +14,8 @@ from typing import Any
 from orchestrator.backends.asking import AskGcs
 from orchestrator.backends.fate import Fate, Seen, fate, standing_still
 from orchestrator.backends.gang import MARK, FirstActor, Gang, Member, gang_name
-from orchestrator.backends.placement import Node, need
+from orchestrator.backends.placement import Node, needs
+from orchestrator.backends.slices import SLICE
 from orchestrator.backends.slot import ASKING, BEGIN_S, Slot
 from orchestrator.runs.contract import Ended, Launch, Progress
 from orchestrator.runs.folders import read_end, read_journal
@@ -33,18 +34,20 @@ class Gangs:
     # -- coming together ---------------------------------------------------------------------------------
 
     def reserve(self, nodes: Sequence[tuple[Node, int]], launch: Launch) -> Gang:
-        """Ask for a place on each of these hosts, all of them at once."""
+        """Ask for a place on each of these hosts, all of them at once; of a slice for its head too."""
         from ray.util.placement_group import placement_group
 
         uid, now = uuid.uuid4().hex, time.monotonic()
-        wanted = {kind: float(amount) for kind, amount in need(launch.resources).items() if amount}
+        hosts = [node for node, _ in nodes]
+        bundles = bundles_on(hosts, launch.resources)
+        selectors = selectors_of(hosts, launch.resources)
         group = self._of_gcs(
             lambda: placement_group(
-                [wanted] * len(nodes),
+                bundles,
                 strategy="STRICT_SPREAD",
                 name=self._names + uid,
                 lifetime="detached",
-                bundle_label_selector=[{LABEL: node.node_id} for node, _ in nodes],
+                bundle_label_selector=selectors,
             )
         )
         members = [
@@ -253,6 +256,18 @@ class Gangs:
             return self._of_gcs(lambda: get_placement_group(self._names + uid))
         except ValueError:
             return None
+
+
+def bundles_on(hosts: Sequence[Node], resources: Resources) -> list[dict[str, float]]:
+    """What a trial's placement group asks for on each of its hosts."""
+    wanted = needs(resources, hosts)
+    return [{kind: float(amount) for kind, amount in each.items() if amount} for each in wanted]
+
+
+def selectors_of(hosts: Sequence[Node], resources: Resources) -> list[dict[str, str]]:
+    """On which nodes: these, and while they are that slice's."""
+    of_slice = resources.slice is not None
+    return [{LABEL: n.node_id, **({SLICE: n.labels[SLICE]} if of_slice else {})} for n in hosts]
 
 
 def _read_result(gang: Gang, launch: Launch) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.backends.placement import KINDS, ROUNDING, Need, Node
 from orchestrator.backends.ray_private import Listed
+from orchestrator.backends.slices import is_head
 
 LOOK_AGAIN_S = 3.0
 
@@ -60,9 +61,10 @@ class Nodes:
         if listed.left is None:
             return {}
         ours = self._ours(listed.node_id)
+        kinds = (*KINDS, *(kind for kind in listed.has if is_head(kind)))
         held = {
             kind: listed.has.get(kind, 0) - listed.left.get(kind, 0) - sum(each.get(kind, 0) for each in ours)
-            for kind in KINDS
+            for kind in kinds
         }
         return {kind: amount for kind, amount in held.items() if amount > ROUNDING}
 

@@ -20,7 +20,7 @@ from orchestrator.backends.connection import NAMESPACE, connect
 from orchestrator.backends.crew import Crew
 from orchestrator.backends.gangs import DIED, NEWS_S
 from orchestrator.backends.nodes import Nodes
-from orchestrator.backends.placement import Node, in_all
+from orchestrator.backends.placement import Node, in_all, words_of
 from orchestrator.backends.slot import Slot, ask_slot
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.contract import AttemptKey, Ended, HostView, Launch, Progress
@@ -73,8 +73,8 @@ class RayBackend:
         return in_all(self._all_nodes(), resources)
 
     def room(self) -> str:
-        hosts = sorted(self._all_nodes(), key=lambda node: node.name)
-        words = ", ".join(node.words for node in hosts[:5]) + (", …" if len(hosts) > 5 else "")
+        hosts = self._all_nodes()
+        words = words_of(hosts, most=5)
         return f"{len(hosts)} host{'s' * (len(hosts) != 1)}: {words}" if hosts else "no hosts"
 
     def hosts(self) -> tuple[HostView, ...]:

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestrator.backends.placement import Need, Node, gangs, in_all, need, open_to
+from orchestrator.backends.placement import Need, Node, gangs, in_all, needs, open_to, words_of
+from orchestrator.backends.slices import in_order, slices
 from orchestrator.ground.clock import Clock
 from orchestrator.ledger.records import Event
 from orchestrator.runs.contract import AttemptKey, Ended, HostView, Launch, Progress
@@ -151,9 +152,11 @@ class SimulatedBackend:
 
     def _open_to(self, resources: Resources, ahead: Sequence[Resources]) -> dict[str, int]:
         held: dict[str, list[Need]] = {}
+        by_id = {node.node_id: node for node in self.nodes}
         for attempt in self._held.values():
-            for host in attempt.hosts:
-                held.setdefault(host, []).append(need(attempt.launch.resources))
+            there = [by_id[host] for host in attempt.hosts if host in by_id]
+            for node, wanted in zip(there, needs(attempt.launch.resources, there), strict=True):
+                held.setdefault(node.node_id, []).append(wanted)
         usable = [node for node in self.nodes if not (node.draining or node.name in self._closed)]
         return open_to(usable, held, resources, ahead)
 
@@ -180,8 +183,7 @@ class SimulatedBackend:
                 self.say(key, Reply.SAVE_AND_STOP)
 
     def room(self) -> str:
-        words = ", ".join(host.words for host in self.nodes)
-        return words or f"{self._slots} simulated workers"
+        return words_of(self.nodes) or f"{self._slots} simulated workers"
 
     def submit(self, launch: Launch, ahead: Sequence[Resources] = (), *, avoid: str = "") -> bool:
         self._drop_forgotten()
@@ -192,14 +194,20 @@ class SimulatedBackend:
         wait_s = self._begins_after_s
         attempt = _Attempt(launch, self._clock.monotonic() + wait_s, self._clock.time() + wait_s)
         if self.nodes:
-            room = self._open_to(launch.resources, ahead)
-            names = {node.node_id: node.name for node in self.nodes}
-            best = sorted(room, key=lambda host: (bool(room[host]) and names[host] != avoid, room[host]))
-            attempt.hosts = tuple(best[::-1][: launch.resources.hosts])
+            attempt.hosts = self._hosts_for(launch.resources, ahead, avoid)
         attempt.fault = next((f for f in self.faults if f.strikes(launch.key, self._name_of(attempt))), None)
         self._held[launch.key] = attempt
         self._run(attempt)
         return True
+
+    def _hosts_for(self, resources: Resources, ahead: Sequence[Resources], avoid: str) -> tuple[str, ...]:
+        room = self._open_to(resources, ahead)
+        open_ones = [node for node in self.nodes if room.get(node.node_id)]
+        best = sorted(open_ones, key=lambda node: (node.name == avoid, -room[node.node_id]))
+        if resources.slice is not None:
+            whole = [each.nodes for each in slices(open_ones, resources.slice)]
+            best = in_order(min(whole, key=lambda nodes: any(node.name == avoid for node in nodes)))
+        return tuple(node.node_id for node in best[: resources.hosts])
 
     def lose_submitted(self) -> None:
         """The process that submitted them died: what no worker has taken yet is not heard of again."""

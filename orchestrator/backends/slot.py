@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.backends.gang import Gang
+from orchestrator.backends.placement import Need, need
 from orchestrator.runs.contract import AttemptKey, Launch
 from orchestrator.study.resources import Resources
 
@@ -45,6 +46,12 @@ class Slot:
         if self.gang is None:
             return [(self.node_id, self.place)]
         return [(member.node_id, member.place) for member in self.gang.members]
+
+    @property
+    def held(self) -> list[tuple[str, Need]]:
+        """What it takes up on each of these."""
+        nodes = enumerate(node_id for node_id, _ in self.places)
+        return [(node_id, need(self.resources, first=index == 0)) for index, node_id in nodes]
 
     @property
     def holds(self) -> bool:

@@ -7,7 +7,7 @@ import click
 from orchestrator.cli.opening import opened, server_option
 from orchestrator.cli.output import DONE, counted, note, print_json, say, table, terminal_width
 from orchestrator.cli.spec_options import as_json_option
-from orchestrator.readings.hosts import HostLine, to_dict
+from orchestrator.readings.hosts import HostLine, slices, to_dict
 from orchestrator.runs.shared import no_locks
 
 
@@ -16,7 +16,8 @@ from orchestrator.runs.shared import no_locks
 @as_json_option
 @click.pass_context
 def command(context: click.Context, server: str | None, as_json: bool) -> int:
-    """List the hosts that run trials: what each has, what runs there, and which are not used and why.
+    """List the hosts that run trials: what each has, what runs there, and which are not used and why; of
+    TPUs of several hosts which slices are whole.
 
     More hosts join with `orch join URL`. Drain one before you take it away or restart it: its trials save and
     go on elsewhere.
@@ -32,13 +33,17 @@ def command(context: click.Context, server: str | None, as_json: bool) -> int:
     with opened(server) as site:
         found, leads = site.hosts(), site.leads()
     if as_json:
-        print_json({"led": leads, "hosts": [to_dict(line) for line in found]})
+        of_tpu = [to_dict(each) for each in slices(found)]
+        print_json({"led": leads, "hosts": [to_dict(line) for line in found], "slices": of_tpu})
         return DONE
     if not leads:
         note("No process runs studies now." + (" The last one saw these hosts." if found else ""))
     if found:
         header = ("host", "state", "has", "at work", "reason")
         say(*table(header, [_cells(line) for line in found], spare=("reason",), width=terminal_width()))
+    if of_slices := slices(found):
+        rows = [(each.name, each.tpu_type, ", ".join(each.hosts), each.state) for each in of_slices]
+        say("", *table(("slice", "type", "hosts", "state"), rows, spare=("hosts",), width=terminal_width()))
     if said := no_locks([line.name for line in found if not line.locks]):
         note(said)
     return DONE

@@ -35,7 +35,8 @@ def require_runnable(spec: StudySpec) -> None:
     """Raise BadSpec with the sentences that the search and the entrypoint have against this study."""
     expected = expected_starts(spec)
     entrypoint = find_entrypoint(spec.entrypoint)
-    held = spec.resources.model_dump(include={"hosts", "cpus", "gpus", "tpu_chips"})
+    held = spec.resources.model_dump(include={"hosts", "cpus", "gpus", "tpu_chips", "tpu_type"})
+    held["devices"] = spec.resources.devices
     problems: dict[str, str] = {}  # once each: most faults show at every point that is probed
     for sentence in (*_own_seeds(spec), *_no_direction(spec)):
         problems.setdefault(sentence, sentence)

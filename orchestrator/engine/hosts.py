@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from orchestrator.backends.slices import is_head
 from orchestrator.ground.clock import Clock
 from orchestrator.ledger import Store, rules
 from orchestrator.ledger.records import HostRow, HostState
@@ -109,12 +110,20 @@ class Hosts:
         elif (troubles := self._aside().get(view.name)) is not None:
             state, reason = HostState.SET_ASIDE, _told(troubles)
         elif view.others:
-            held = ", ".join(f"{amount:g} {kind}" for kind, amount in view.others.items())
-            reason = f"Others hold {held} of it."
+            reason = f"Others hold {_held(view.others)} of it."
         since = self._clock.time()
         if before is not None and before.state is state:
             since = before.since if state is HostState.IN_USE or before.reason == reason else since
-        return HostRow(view.name, view.address, view.has, view.places, state, since, reason, drained_by)
+        return HostRow(
+            view.name, view.address, view.has, view.places, state, since, reason, drained_by, view.labels
+        )
+
+
+def _held(others: Mapping[str, float]) -> str:
+    """1 CPU, the head of its slice."""
+    return ", ".join(
+        "the head of its slice" if is_head(kind) else f"{amount:g} {kind}" for kind, amount in others.items()
+    )
 
 
 def _told(troubles: _Troubles) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from orchestrator.backends.placement import Node, node_of
+from orchestrator.backends.slices import Slice, may_be_on, slices
 from orchestrator.ledger.records import HostRow, HostState, StudyRow
 from orchestrator.study.resources import Resources
 
@@ -42,7 +44,10 @@ def reason_to_wait(
 ) -> str:
     """Why a trial that asks for this has no host yet, as a person would say it. `others`: what they hold on
     the hosts of these names."""
-    able = [host for host in hosts if _holds(host, wanted)]
+    if wanted.slice is not None:
+        there = [_of_slice(each, hosts, others) for each in slices(map(node_of, hosts), wanted.slice)]
+        return f"{'; '.join([f'It waits for a whole {wanted.slice.name} slice', ', '.join(there)])}."
+    able = [host for host in hosts if _holds(host, wanted) and may_be_on(node_of(host), wanted)]
     draining = sum(host.state in (HostState.DRAINING, HostState.DRAINED) for host in able)
     aside = sum(host.state is HostState.SET_ASIDE for host in able)
     in_use = [host for host in able if host.state is HostState.IN_USE]
@@ -52,6 +57,21 @@ def reason_to_wait(
     told = [(at_work, "at work"), (taken, "used by others"), (draining, "draining"), (aside, "set aside")]
     counts = [f"{number} {'is' if number == 1 else 'are'} {word}" for number, word in told if number]
     return "; ".join([f"It waits for {what}", ", ".join(counts)]) + "."
+
+
+def _of_slice(each: Slice[Node], hosts: Sequence[HostRow], others: Mapping[str, Mapping[str, float]]) -> str:
+    """What keeps a trial off that slice."""
+    names = [node.name for node in each.nodes]
+    aside = [names.index(h.name) for h in hosts if h.name in names and h.state is HostState.SET_ASIDE]
+    if each.lacks:
+        return f"{each.name} {each.lacks}"
+    if aside:
+        return f"host {aside[0]} of {each.name} is set aside"
+    if any(each.tpu.head in others.get(name, {}) for name in names):
+        return f"the head of {each.name} is held by others"
+    if any("TPU" in others.get(name, {}) for name in names):
+        return f"{each.name} is used by others"
+    return f"{each.name} is at work"
 
 
 def _holds(host: HostRow, wanted: Resources, others: Mapping[str, float] = MappingProxyType({})) -> bool:

@@ -54,6 +54,7 @@ UPGRADES: tuple[Upgrade, ...] = (
         'UPDATE studies SET spec = REPLACE(spec, \'"name":"t5-small of orch 0.1"\', '
         '\'"name":"t5-small"\')',  # a study or an arm of that name
     ),
+    ("ALTER TABLE hosts ADD COLUMN labels TEXT NOT NULL DEFAULT '{}'",),  # of TPU slices
 )
 
 

@@ -201,6 +201,7 @@ class HostRow:
     since: float  # it is in this state
     reason: str = ""  # of a host that is set aside, or that others use too
     drained_by: str = ""  # who wants it empty; "": nobody
+    labels: Mapping[str, str] = field(default_factory=dict)  # Ray's, of a TPU: its slice, type and place
 
 
 class Role(enum.StrEnum):

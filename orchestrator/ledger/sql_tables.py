@@ -214,6 +214,7 @@ class Tables:
         Column("since", Double, nullable=False),
         Column("reason", Words, nullable=False),
         Column("drained_by", Words, nullable=False),
+        Column("labels", Json, nullable=False),
     )
 
     tokens = Table(

@@ -81,6 +81,7 @@ class HostView:
     at_work: tuple[AttemptKey, ...] = ()
     draining: bool = False
     others: Mapping[str, float] = field(default_factory=dict)  # of what it has: in use by others
+    labels: Mapping[str, str] = field(default_factory=dict)  # Ray's, of a TPU: its slice, type and place
 
 
 class Backend(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.backends.placement import Node, in_all
+from orchestrator.backends.placement import in_all, node_of, words_of
 from orchestrator.ledger.records import HostRow, HostState
 from orchestrator.study.resources import Resources
 
@@ -13,7 +13,7 @@ def room_on(resources: Resources, rows: Sequence[HostRow], *, workers: int) -> t
     """The number, 1 at least, and a sentence where a trial takes several hosts or several are there. `rows`:
     as the leader saw them last; without any it is this machine alone, with so many workers."""
     nodes = [
-        Node(row.name, row.name, row.has, most=row.places)
+        node_of(row)
         for row in sorted(rows, key=lambda row: row.name)
         if row.places and row.state is not HostState.GONE
     ]
@@ -25,7 +25,7 @@ def room_on(resources: Resources, rows: Sequence[HostRow], *, workers: int) -> t
             f"{takes}, and no hosts are known here. Ask a service that hosts have joined (--server): it says "
             f"how many trials run at once."
         )
-    there = ", ".join(node.words for node in nodes)
+    there = words_of(nodes)
     number = in_all(nodes, resources)
     if not number:
         return 1, f"{takes}, and none such fits on the hosts that are there: {there}."

@@ -79,6 +79,12 @@ def host(name: str, **changes: Any) -> HostRow:
     return replace(row, **changes)
 
 
+def of_slice(name: str, number: int, kind: str = "v3-16") -> dict[str, str]:
+    """The labels of a host of a TPU slice."""
+    labels = {"ray.io/tpu-slice-name": name, "ray.io/tpu-pod-type": kind}
+    return {**labels, "ray.io/tpu-worker-id": str(number)}
+
+
 def led(ledger: Store) -> int:
     epoch = ledger.lead("engine")
     assert epoch is not None

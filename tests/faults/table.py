@@ -198,6 +198,20 @@ ROWS = (
         "It asks for more hosts than there are, for a mesh that does not fit, or two want the same hosts",
         "Refused, or waiting in a sentence that says what there is; both get their turn.",
     ),
+    (
+        "A TPU slice of several hosts loses one, and another comes in its place",
+        "What ran there is lost for the reason that names the host. The slice lacks it, and no trial begins "
+        "on a half; once the new one stands there it is used.",
+    ),
+    (
+        "A host of a TPU slice that is at work is about to be preempted",
+        "All processes of the trial save and stop at one step; it is preempted, and no failure. Nothing more "
+        "begins on that slice.",
+    ),
+    (
+        "Somebody else holds the head of a TPU slice, or two studies want one slice",
+        "Another slice is used, or the study says that it waits and for what; both get their turn.",
+    ),
 )
 
 

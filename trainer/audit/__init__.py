@@ -3,6 +3,6 @@
 python -m trainer.audit config.json --out runs/audit
 """
 
-from trainer.audit.entrypoint import check, run, shape_key
+from trainer.audit.entrypoint import check, fits, run, shape_key
 
-__all__ = ["check", "run", "shape_key"]
+__all__ = ["check", "fits", "run", "shape_key"]

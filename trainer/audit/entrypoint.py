@@ -21,6 +21,11 @@ def check(config: Mapping[str, Any]) -> list[str]:
     return []
 
 
+def fits(config: Mapping[str, Any], resources: Mapping[str, Any]) -> list[str]:
+    """Whether a trial has the devices that its mesh takes."""
+    return training_run.fits(read(config)[1], resources)
+
+
 def shape_key(config: Mapping[str, Any]) -> str:
     """Equal keys compile to the same programs."""
     audit, rest = read(config)

@@ -53,25 +53,30 @@ def check(config: Mapping[str, Any]) -> list[str]:
 
 
 def fits(config: Mapping[str, Any], resources: Mapping[str, Any]) -> list[str]:
-    """Whether its mesh takes all devices of a trial on several hosts, since each process must take part."""
+    """Whether a trial has the devices that its mesh takes: all of them on several hosts, since each process
+    must take part; at most so many on one."""
     mesh, hosts = TrainConfig.from_dict(config).mesh, int(resources["hosts"])
     size = mesh.data * mesh.fsdp * mesh.tensor
-    each = resources["gpus"] or resources["tpu_chips"] or 1
-    if hosts == 1:
-        return []
-    if resources["tpu_chips"]:  # a v3's chip is two devices
-        allowed = [hosts * each, 2 * hosts * each]
-    elif resources["gpus"] or DEVICES_FLAG not in os.environ.get("XLA_FLAGS", ""):
-        allowed = [hosts * max(1, int(each))]
-    else:  # how many devices a CPU stands for is told where it runs
+    devices, chips = resources.get("devices"), int(resources["tpu_chips"])
+    told_there = DEVICES_FLAG in os.environ.get("XLA_FLAGS", "")  # how many devices a CPU stands for
+    if devices is not None:
+        allowed = [int(devices)]
+    elif chips:  # of no stated type: a v3's is two devices
+        allowed = [hosts * chips, 2 * hosts * chips]
+    elif told_there:
         allowed = [size] if size % hosts == 0 else [hosts]
-    if size in allowed:
+    else:
+        allowed = [hosts]
+    if size in allowed or (hosts == 1 and size < max(allowed)):
         return []
-    return [
-        f"mesh.data · mesh.fsdp · mesh.tensor is {size}, and a trial holds {hosts} hosts, whose devices must "
-        f"all take part. Allowed is {' or '.join(f'{number:g}' for number in allowed)}: set mesh.data, or "
-        f"resources.hosts."
-    ]
+    numbers = " or ".join(map(str, allowed))
+    if hosts > 1:
+        holds = f"{hosts} hosts, whose devices must all take part. Allowed is {numbers}"
+    else:
+        holds = f"{numbers} device{'s' * (numbers != '1')}. Allowed are at most so many"
+    other = "other resources" if devices is not None or chips else "resources.hosts"
+    size_is = f"mesh.data · mesh.fsdp · mesh.tensor is {size}"
+    return [f"{size_is}, and a trial holds {holds}: set mesh.data, or {other}."]
 
 
 def _missing(config: TrainConfig) -> list[str]:

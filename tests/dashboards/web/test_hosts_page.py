@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.ledger.records import HostState, StudyState
 from orchestrator.runs import shared
-from orchestrator.testing.ledger_rows import host
+from orchestrator.testing.ledger_rows import host, of_slice
 from tests.dashboards.asgi import get
 from tests.dashboards.web.test_web import filled, served
 
@@ -36,6 +36,19 @@ def test_a_host_from_which_locks_do_not_reach_others_is_named(tmp_path: Path) ->
     assert "Locks on" not in get(served(store, runs=tmp_path), "/hosts").text
     shared.note_locks(tmp_path, "worker-2", reach=False)
     assert shared.no_locks(["worker-2"]) in get(served(store, runs=tmp_path), "/hosts").text
+
+
+def test_slices_of_tpus_are_whole_or_say_what_they_lack() -> None:
+    store = filled(state=StudyState.RUNNING)
+    has, seen = {"CPU": 8.0, "TPU": 4.0}, [("a", 0), ("a", 1), ("b", 0)]
+    rows = [host(f"{name}{i}", has=has, labels=of_slice(name, i)) for name, i in seen]
+    store.see_hosts(store.lead("test") or 0, rows)
+    text = get(served(store), "/hosts").text
+    assert "a0, a1" in text
+    assert ">whole<" in text
+    assert "broken: it lacks host 1" in text
+    store.see_hosts(store.lead("test") or 0, [host("a")])
+    assert "TPU slices" not in get(served(store), "/hosts").text
 
 
 def test_a_study_says_why_it_waits_for_a_host() -> None:

@@ -6,10 +6,11 @@ import pytest
 
 from orchestrator.ledger.records import Role
 from orchestrator.runs import shared
-from orchestrator.testing.ledger_rows import host
+from orchestrator.testing.ledger_rows import host, of_slice
 from tests.orchestrator.api.conftest import Make, Service
 
 HOSTS = "/api/v1/hosts"
+SEEN = [("a", 0), ("a", 1), ("b", 0)]
 
 
 @pytest.fixture
@@ -35,6 +36,9 @@ def test_hosts_that_run_trials_are_listed_with_what_runs_there(with_hosts: Servi
         "has": {"CPU": 2.0},
         "at_work": [],
         "locks": True,
+        "slice": "",
+        "tpu_type": "",
+        "tpu_host": None,
     }
     assert second["name"] == "worker-2"
 
@@ -86,3 +90,22 @@ def test_a_file_that_a_host_has_not_written_is_told(make: Make) -> None:
     assert "Mount the disk of the server's ORCH_HOME on the host" in said.json["detail"]
     wrong = service.ask("POST", "/api/v1/cluster/storage", {"name": "../key"})
     assert wrong.status == 422
+
+
+def test_slices_of_tpus_are_listed_whole_or_with_what_they_lack(service: Service) -> None:
+    service.led = False
+    epoch = service.store.lead("leader")
+    assert epoch is not None
+    rows = [host(f"{name}{i}", has={"CPU": 8.0, "TPU": 4.0}, labels=of_slice(name, i)) for name, i in SEEN]
+    service.store.see_hosts(epoch, rows)
+    said = service.ask("GET", HOSTS)
+    assert said.status == 200
+    assert said.json["slices"] == [
+        {"name": "a", "tpu_type": "v3-16", "hosts": ["a0", "a1"], "reason": ""},
+        {"name": "b", "tpu_type": "v3-16", "hosts": ["b0"], "reason": "lacks host 1"},
+    ]
+    assert [(each["slice"], each["tpu_type"], each["tpu_host"]) for each in said.json["items"]] == [
+        ("a", "v3-16", 0),
+        ("a", "v3-16", 1),
+        ("b", "v3-16", 0),
+    ]

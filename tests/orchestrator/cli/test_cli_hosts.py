@@ -11,7 +11,7 @@ from orchestrator.cli import output
 from orchestrator.ledger import Store
 from orchestrator.ledger.records import HostState
 from orchestrator.runs import shared
-from orchestrator.testing.ledger_rows import host
+from orchestrator.testing.ledger_rows import host, of_slice
 from tests.orchestrator.conftest import Orch
 
 
@@ -45,6 +45,26 @@ def test_hosts_are_a_table_with_what_they_have_and_why_they_are_not_used(orch: O
     told = orch("hosts", "--json").json
     assert told["led"] is False
     assert [each["state"] for each in told["hosts"]] == ["in use", "set aside"]
+
+
+def test_slices_of_tpus_are_a_table_of_their_own(orch: Orch, ledger: Callable[[], Store], home: Path) -> None:
+    home.mkdir()
+    store, has = ledger(), {"CPU": 8.0, "TPU": 4.0}
+    seen = [("a", 0), ("a", 1), ("b", 0)]
+    rows = [host(f"{name}{i}", has=has, labels=of_slice(name, i)) for name, i in seen]
+    store.see_hosts(store.lead("leader") or 0, rows)
+    lines = orch("hosts").out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["host", "a0", "a1", "b0", "", "slice", "a", "b"]
+    assert "8 CPUs, 4 TPU chips, host 1 of a (v3-16)" in lines[2]
+    assert [" ".join(line.split()) for line in lines[5:]] == [
+        "slice type hosts state",
+        "a v3-16 a0, a1 whole",
+        "b v3-16 b0 broken: it lacks host 1",
+    ]
+    assert orch("hosts", "--json").json["slices"] == [
+        {"name": "a", "tpu_type": "v3-16", "hosts": ["a0", "a1"], "reason": ""},
+        {"name": "b", "tpu_type": "v3-16", "hosts": ["b0"], "reason": "lacks host 1"},
+    ]
 
 
 def test_a_host_from_which_locks_do_not_reach_others_is_named(orch: Orch, seen: Store, home: Path) -> None:

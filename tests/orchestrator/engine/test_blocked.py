@@ -67,15 +67,16 @@ def test_whatever_befalls_one_study_stops_no_other(tmp_path: Path) -> None:
 
 def test_a_study_that_fits_on_no_worker_says_what_it_asks_for_and_what_there_is(tmp_path: Path) -> None:
     place = world(tmp_path, slots=2)
-    spec = small_study(resources={"hosts": 2, "tpu_chips": 4})
+    spec = small_study(resources={"hosts": 2, "tpu_chips": 4, "tpu_type": "v3-16"})
     created(place, spec)
     created(place, small_study(name="two"), study_id="s2")
     slots = place.backend.slots
     place.backend.slots = lambda r: slots(r) if r.hosts == 1 else 0  # type: ignore[method-assign]
     engine = place.engine()
     assert engine.tick().unrunnable == {
-        "s1": "A trial of it asks for 2 hosts, each with 1 CPU, 4 TPU chips, and none such fits: there are 2 "
-        "simulated workers. Run it where there is more, or make a new study that asks for less."
+        "s1": "A trial of it asks for a whole v3-16 slice (2 hosts, each with 1 CPU, 4 TPU chips), and none "
+        "such fits: there are 2 simulated workers. Run it where there is more, or make a new study "
+        "that asks for less."
     }
     assert place.drive(engine, "s2").state is StudyState.COMPLETED
 

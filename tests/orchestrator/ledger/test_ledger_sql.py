@@ -220,15 +220,15 @@ def test_an_upgrade_that_fails_leaves_the_old_ledger(file: Path, opened: Callabl
 def test_a_newer_ledger_is_refused_and_left_alone(file: Path) -> None:
     url = from_dump(file, 1)
     with closing(sqlite3.connect(file)) as connection:
-        connection.execute("UPDATE schema_version SET version = 10")
+        connection.execute("UPDATE schema_version SET version = 11")
         connection.commit()
     with pytest.raises(LedgerTooNew) as caught:
         open_ledger(url)
     assert str(caught.value) == (
-        f"The ledger {url} has schema version 10, and this release of orch knows versions 1 to "
+        f"The ledger {url} has schema version 11, and this release of orch knows versions 1 to "
         f"{version_after(UPGRADES)}. Install a newer release, or use another ledger."
     )
-    assert version_of(file) == 10
+    assert version_of(file) == 11
 
 
 OPEN_AT_ONCE = """

@@ -76,8 +76,8 @@ def test_name_replicates_and_values_are_laid_over() -> None:
 def test_resources_are_those_of_the_flags_and_else_of_the_spec() -> None:
     before = catalog.get("eta-sweep", "smoke")
     before = before.model_copy(update={"resources": Resources(cpus=4, gpus=2)})
-    after = override(before, resources=("gpus=0.5", "tpu=4")).spec
-    assert after.resources == Resources(cpus=4, gpus=0.5, tpu_chips=4)
+    after = override(before, resources=("gpus=0", "tpu=4", "tpu_type=v3-8")).spec
+    assert after.resources == Resources(cpus=4, tpu_chips=4, tpu_type="v3-8")
     assert after.model_copy(update={"resources": before.resources}) == before
     assert spec_hash(override(before).spec) == spec_hash(before)
     assert spec_hash(override(before, resources=("cpus=4", "gpus=2")).spec) == spec_hash(before)

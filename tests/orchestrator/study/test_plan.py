@@ -66,7 +66,9 @@ def test_quick_is_predicted_at_most_9_minutes_on_2_cores() -> None:
 
 
 def test_a_run_costs_chip_hours_for_every_chip_of_its_slice() -> None:
-    planned = plan(study(fixed("a", 3, 2.0), resources=Resources(tpu_chips=4, hosts=2)), slots=1)
+    planned = plan(
+        study(fixed("a", 3, 2.0), resources=Resources(tpu_chips=4, hosts=2, tpu_type="v3-16")), slots=1
+    )
     assert (planned.total.run_hours, planned.total.chip_hours) == (6.0, 48.0)
 
 
