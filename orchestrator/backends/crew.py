@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestrator.backends import held
 from orchestrator.backends.asking import AskGcs
 from orchestrator.backends.gang import ANSWERING
 from orchestrator.backends.gangs import Gangs
@@ -18,7 +19,6 @@ from orchestrator.backends.nodes import Nodes
 from orchestrator.backends.placement import Need, Node, count, gangs, need, open_to
 from orchestrator.backends.slot import ASKING, Slot
 from orchestrator.runs.contract import Launch
-from orchestrator.runs.hardware import hidden
 from orchestrator.runs.worker import Worker
 from orchestrator.study.resources import Resources
 
@@ -48,21 +48,22 @@ class Crew:
 
     def open_to(self, resources: Resources, ahead: Sequence[Resources] = ()) -> dict[str, int]:
         """How many processes of such trials could begin on each host now; idle workers make way."""
-        held: dict[str, list[Need]] = {}
+        taken: dict[str, list[Need]] = {}
         for slot in self.slots:
             if slot.launch is not None and slot.holds:
                 for node_id, _ in slot.places:
-                    held.setdefault(node_id, []).append(need(slot.resources))
+                    taken.setdefault(node_id, []).append(need(slot.resources))
         nodes = self.nodes.look().values()
         usable = [node for node in nodes if not (node.draining or node.name in self.closed)]
-        return open_to(usable, held, resources, ahead)
+        return open_to(usable, taken, resources, ahead)
 
     def free(self, resources: Resources, ahead: Sequence[Resources]) -> int:
         return gangs(list(self.open_to(resources, ahead).values()), resources.hosts)
 
     def slot_for(self, launch: Launch, ahead: Sequence[Resources], avoid: str) -> Slot | None:
         """A slot for it: warm for this program first, then a new one where nobody has to make way, then any
-        that is idle."""
+        that is idle; but a process that holds an accelerator never runs another program, since the memory of
+        its first one is given back by its end alone."""
         resources = launch.resources
         nodes = dict(self.nodes.look())  # the next look may find one of them gone
         room = {node for node, free in self.open_to(resources, ahead).items() if free and node in nodes}
@@ -73,6 +74,7 @@ class Crew:
             return None
         idle = [s for s in self._idle(resources) if s.node_id in room]
         warm = [slot for slot in idle if slot.shape_key == launch.shape_key]
+        idle = warm if resources.accelerated else idle
         if not warm:
             open_ones = [nodes[node_id] for node_id in room]
             empty = [node for node in open_ones if count(node, need(resources), self._needs_at(node.node_id))]
@@ -96,6 +98,7 @@ class Crew:
             for slot in self._idle(resources)
             if slot.gang is not None
             and slot.gang.entrypoint == launch.entrypoint
+            and (slot.shape_key == launch.shape_key or not resources.accelerated)
             and all(node_id in there for node_id, _ in slot.places)
             and avoid not in [member.seen.host for member in slot.gang.members]
         ]
@@ -181,8 +184,9 @@ class Crew:
         return self.of_gcs(
             lambda: actor.remote(
                 pin=(place, int(resources.cpus)) if pinned else None,
-                # Ray leaves a worker without a GPU what it inherits.
-                environment={**self._environment, **hidden(resources)},
+                environment=self._environment,
+                resources=resources,
+                held=held.here,
                 host=host,
                 end_on_sigterm=True,
                 keeps_output=True,

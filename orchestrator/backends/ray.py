@@ -173,7 +173,7 @@ class RayBackend:
         if slot is None:
             return
         over = slot.ended or slot.lost is not None
-        if slot.adopted or slot.told_to_leave or slot.kill_reason is not None or not over:
+        if slot.spent or slot.adopted or slot.told_to_leave or slot.kill_reason is not None or not over:
             with self._reachable():
                 self._crew.end(slot)
         if slot.actor is None:
@@ -252,9 +252,12 @@ class RayBackend:
             self._crew.end(slot)  # another actor is to begin it
             self._crew.slots.remove(slot)
             return progress
-        slot.ended, slot.begun = progress.ended is not None, True
+        ended, slot.begun = progress.ended, True
+        slot.ended = ended is not None
+        slot.spent = ended is not None and ended.how != "outcome" and slot.resources.accelerated
         host = slot.host if slot.ended else ""
-        return Progress(known=True, events=progress.events[skip:], ended=progress.ended, host=host)
+        said = progress.events[skip:]
+        return Progress(known=True, events=said, ended=ended, host=host, waits=progress.waits)
 
     def _bury(self, slot: Slot, reason: str, sequence: int) -> Progress:
         slot.lost = slot.kill_reason or reason
