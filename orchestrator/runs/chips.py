@@ -14,7 +14,6 @@ import socket
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
 
 WITHIN_S = 60.0  # for the process before to be gone: the kernel gives back its memory and its devices first
 
@@ -29,39 +28,37 @@ class ChipLocks:
     def __init__(self, chips: Sequence[int], where: Path | None = None) -> None:
         self._left = sorted(chips)  # taken in one order by all, so that no two wait for each other
         self._where = where or folder()
-        self._files: list[TextIO] = []  # closed on exec, so that what training code starts does not hold them
 
     def holder(self) -> str:
         """Take what is free; which chip another process still holds, in words, "" once all are taken."""
         while self._left:
             try:
-                file = self._opened(self._left[0])
-                held = self._pid_of_holder(file)
+                pid = self._taken_by(self._left[0])
             except OSError:
                 self._left.clear()
                 return ""
-            if held:
-                return f"TPU chip {self._left[0]}, which process {held} holds"
-            self._files.append(file)
+            if pid:
+                return f"TPU chip {self._left[0]}, which process {pid} holds"
             self._left.pop(0)
         return ""
 
-    def _pid_of_holder(self, file: TextIO) -> str:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with file:
-                return file.read().strip() or "?"
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        return ""
-
-    def _opened(self, chip: int) -> TextIO:
+    def _taken_by(self, chip: int) -> str:
+        """The pid of another process; "" where the lock is this one's from now on."""
         self._where.mkdir(exist_ok=True)
         path = self._where / f"tpu-{chip}"
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        with contextlib.suppress(OSError):  # another user's, who has done so; sticky, it could not be opened
-            self._where.chmod(0o777)
-            os.fchmod(number, 0o666)
-        return open(number, "r+")
+        # Never closed but by the end, and on exec: what training code starts does not hold it.
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            with contextlib.suppress(OSError):  # another user's, who has done so
+                self._where.chmod(0o777)  # not sticky: then others could not open it
+                os.fchmod(file, 0o666)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as problem:
+            pid = os.pread(file, 20, 0).decode(errors="replace").strip()
+            os.close(file)
+            if isinstance(problem, BlockingIOError):
+                return pid or "?"
+            raise
+        os.ftruncate(file, 0)
+        os.pwrite(file, str(os.getpid()).encode(), 0)
+        return ""

@@ -70,12 +70,12 @@ def without_accelerator(problem: BaseException) -> Ended:
     return replace(told, how="lost", reason=f"Trouble of the machine {where}, not of the code: {told.reason}")
 
 
-def busy(holder: str, waited_s: float) -> Ended:
+def busy(holder: str, within_s: float) -> Ended:
     """The end of a run that never began, since another process did not let go of its accelerator."""
     where = socket.gethostname()
     return Ended(
         "lost",
-        reason=f"Trouble of the machine {where}, not of the code: after {waited_s:.0f} s it still waited for "
+        reason=f"Trouble of the machine {where}, not of the code: after {within_s:g} s it still waited for "
         f"{holder}. End that process, if it is none of a trial's.",
     )
 

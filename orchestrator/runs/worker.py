@@ -298,9 +298,8 @@ class _Attempt:
         """The end of an attempt whose TPU chips another process still uses; None once they are its own."""
         began = time.monotonic()
         while holder := self._on.chips.holder():
-            waited_s = time.monotonic() - began
-            if waited_s >= self._on.chips_within_s:
-                return ends.busy(holder, waited_s)
+            if time.monotonic() - began >= self._on.chips_within_s:
+                return ends.busy(holder, self._on.chips_within_s)
             if self.preempted or self.verdict is not Reply.GO:
                 self._answered = self.verdict
                 return Ended("outcome", Outcome("stopped", {}, {}, self.launch.resume_from))

@@ -15,9 +15,13 @@ FRACTION, PREALLOCATE = "XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_PRE
 ONE, TWO, FOUR = ({"TPU": tuple(map(str, range(n)))} for n in (1, 2, 4))
 
 
-def settled(before: dict[str, str], resources: Resources, held: hardware.Held | None = None) -> dict[str, str]:
+def settled(
+    before: dict[str, str], resources: Resources, held: hardware.Held | None = None
+) -> dict[str, str]:
     environ = dict(before)
     settle(environ, resources, held or {})
+    if resources.tpu_chips:
+        assert (environ.pop("CUDA_VISIBLE_DEVICES"), environ.pop("HIP_VISIBLE_DEVICES")) == ("", "")
     return environ
 
 
