@@ -38,6 +38,7 @@ from trainer.protocol import (
 
 FIRST_S = 30.0  # for the first process of a gang to begin, once another of it has spoken
 HEARD_S = 5.0  # before a process of a gang goes: for its end to be asked for, and its last reply
+WAITS_S = 0.5  # between two answers of one that waits for a TPU chip
 ASK_AGAIN_S = 0.2  # whether a TPU chip is free by now
 BURST_S = 0.02  # after the first word one who waits is told what follows within this time, too
 
@@ -146,6 +147,8 @@ class Worker:
 
         with self._news:
             self._news.wait_for(lambda: self._find(key) is not None or self._refused == key, begin_s)
+            if seen().waits:  # to be heard of before it counts as hung
+                wait_s = min(wait_s, WAITS_S)
             if wait_s and self._news.wait_for(anything, wait_s):
                 self._news.wait_for(lambda: seen().ended is not None, BURST_S)
             return seen()
