@@ -11,10 +11,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.backends import held
 from orchestrator.backends.asking import AskGcs
 from orchestrator.backends.gang import ANSWERING
 from orchestrator.backends.gangs import Gangs
+from orchestrator.backends.held import here
 from orchestrator.backends.nodes import Nodes
 from orchestrator.backends.placement import Need, Node, count, gangs, need, open_to
 from orchestrator.backends.slot import ASKING, Slot
@@ -48,14 +48,14 @@ class Crew:
 
     def open_to(self, resources: Resources, ahead: Sequence[Resources] = ()) -> dict[str, int]:
         """How many processes of such trials could begin on each host now; idle workers make way."""
-        taken: dict[str, list[Need]] = {}
+        held: dict[str, list[Need]] = {}
         for slot in self.slots:
             if slot.launch is not None and slot.holds:
                 for node_id, _ in slot.places:
-                    taken.setdefault(node_id, []).append(need(slot.resources))
+                    held.setdefault(node_id, []).append(need(slot.resources))
         nodes = self.nodes.look().values()
         usable = [node for node in nodes if not (node.draining or node.name in self.closed)]
-        return open_to(usable, taken, resources, ahead)
+        return open_to(usable, held, resources, ahead)
 
     def free(self, resources: Resources, ahead: Sequence[Resources]) -> int:
         return gangs(list(self.open_to(resources, ahead).values()), resources.hosts)
@@ -186,7 +186,7 @@ class Crew:
                 pin=(place, int(resources.cpus)) if pinned else None,
                 environment=self._environment,
                 resources=resources,
-                held=held.here,
+                held=here,
                 host=host,
                 end_on_sigterm=True,
                 keeps_output=True,

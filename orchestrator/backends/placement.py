@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.backends.gpu_memory import gib
 from orchestrator.runs.contract import AttemptKey, HostView
 from orchestrator.study.resources import Resources
 
@@ -39,7 +40,7 @@ class Node:
         return cpus if self.most is None else min(cpus, self.most)
 
     def seen(self, at_work: Sequence[AttemptKey]) -> HostView:
-        has = {kind: amount for kind in KINDS if (amount := self.has.get(kind, 0))}
+        has = {k: number for k in KINDS if (number := self.has.get(k, 0))} | gib(self.has, self.labels)
         return HostView(
             self.name, self.address, has, self.places, tuple(at_work), self.draining, dict(self.others)
         )

@@ -24,15 +24,19 @@ class HostLine:
     since: float
     reason: str  # of a host that is drained or set aside, or that others use too
     places: int  # trials at a time, at most
-    has: Mapping[str, float]  # CPU, GPU, TPU
+    has: Mapping[str, float]  # CPU, GPU, TPU; GPU_GiB, TPU_GiB: the memory of one, where it is known
     at_work: tuple[str, ...]  # trial_ids
     locks: bool = True  # False: locks on the files of runs were found not to reach from there
 
     @property
     def words(self) -> str:
-        """What it has: 8 CPUs, 2 GPUs."""
-        counts = [(self.has[kind], word) for kind, word in KINDS.items() if self.has.get(kind)]
-        return ", ".join(f"{number:g} {word}{'s' * (number != 1)}" for number, word in counts)
+        """What it has: 8 CPUs, 2 GPUs of 80 GiB."""
+        return ", ".join(_counted(self.has, kind, word) for kind, word in KINDS.items() if self.has.get(kind))
+
+
+def _counted(has: Mapping[str, float], kind: str, word: str) -> str:
+    memory = f" of {has[f'{kind}_GiB']:g} GiB" if has.get(f"{kind}_GiB") else ""
+    return f"{has[kind]:g} {word}{'s' * (has[kind] != 1)}{memory}"
 
 
 def hosts(store: Store, runs: Path | None = None) -> list[HostLine]:

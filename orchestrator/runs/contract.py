@@ -77,7 +77,7 @@ class HostView:
 
     name: str
     address: str
-    has: Mapping[str, float]  # CPU, GPU, TPU
+    has: Mapping[str, float]  # CPU, GPU, TPU; GPU_GiB, TPU_GiB: the memory of one, where it is known
     places: int  # trials at a time, at most
     at_work: tuple[AttemptKey, ...] = ()
     draining: bool = False

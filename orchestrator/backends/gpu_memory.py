@@ -1,0 +1,37 @@
+"""How much memory has one accelerator of a host? The host that starts a node measures it, and labels it so.
+
+Of a TPU its type says so, which Ray finds and labels itself. Where neither is known nothing is said.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+
+LABEL = "orch/gpu-memory-gib"
+TPU_TYPES = ("ray.io/tpu-pod-type", "ray.io/accelerator-type")  # such as v4-16, TPU-V4
+TPU_GIB = {"v2": 16, "v3": 32, "v4": 32, "v5litepod": 16, "v5p": 95, "v6e": 32, "v7x": 192}  # of one chip
+ASKED = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+WITHIN_S = 10.0  # a driver that hangs holds up no start
+
+
+def labels(asked: tuple[str, ...] = ASKED, within_s: float = WITHIN_S) -> dict[str, str]:
+    """For a node that is started on this machine: the memory of its smallest GPU."""
+    try:
+        done = subprocess.run(
+            asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s, check=True
+        )
+        mib = [float(line) for line in done.stdout.split("\n") if line.strip()]
+    except (OSError, subprocess.SubprocessError, ValueError):  # none, or no driver; a number that is none
+        return {}
+    return {LABEL: str(int(min(mib) // 1024))} if mib else {}
+
+
+def gib(has: Mapping[str, float], labels: Mapping[str, str]) -> dict[str, float]:
+    """Of one GPU and of one TPU chip, by the labels of a node that has some."""
+    types = [labels.get(name, "").lower().removeprefix("tpu-").partition("-")[0] for name in TPU_TYPES]
+    known = {
+        "GPU": int(labels[LABEL]) if labels.get(LABEL, "").isdecimal() else 0,
+        "TPU": next((TPU_GIB[generation] for generation in types if generation in TPU_GIB), 0),
+    }
+    return {f"{kind}_GiB": float(size) for kind, size in known.items() if size and has.get(kind)}
