@@ -88,9 +88,8 @@ class Worker:
         has = held()
         if resources is not None:
             hardware.settle(os.environ, resources, has)
-        self._on = _Machine(
-            host, has, ChipLocks(hardware.chips(has, os.environ)), chips_within_s, keeps_output
-        )
+        locks = ChipLocks(hardware.chips(has, os.environ) if hardware.has_tpu() else ())
+        self._on = _Machine(host, has, locks, chips_within_s, keeps_output)
         self._now = now
         self._news = threading.Condition()  # an attempt has begun, spoken or ended
         self._attempt: _Attempt | None = None

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
+from orchestrator.backends import crew
 from orchestrator.backends.ray import RayBackend
 from orchestrator.engine.tick import Engine
 from orchestrator.ground.clock import SystemClock
@@ -165,11 +166,21 @@ def waiting_for_a_chip(backend: RayBackend, folder: Path) -> dict[str, Any]:
     }
 
 
+def with_chips() -> Any:
+    """In an actor: what Ray has given it, on a machine that shows TPU chips."""
+    from orchestrator.backends import held
+    from orchestrator.runs import hardware
+
+    hardware.there = lambda pattern: pattern.startswith("accel")
+    return held.here()
+
+
 def main(folder: Path) -> None:
     cluster = Cluster(initialize_head=True, head_node_args=NODE)
     ray.init(address=cluster.address, namespace="orch", log_to_driver=False)
     backend = RayBackend(ray.get_runtime_context().gcs_address, workers=2)
     trials = Trials(backend, folder)
+    crew.here = with_chips
     told = {
         "seen": environments(trials),
         "slots": [backend.slots(Resources(gpus=gpus)) for gpus in (0, 0.5, 1, 2)],

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.runs import chips
+from orchestrator.runs import chips, hardware
 from orchestrator.runs.chips import ChipLocks
 from orchestrator.runs.contract import Launch, Progress
 from orchestrator.runs.worker import Worker
@@ -35,6 +35,7 @@ HOLDS = (
 def holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts a process that holds chips, and returns once it does."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(hardware, "there", lambda pattern: pattern.startswith("accel"))
     monkeypatch.setattr(chips, "folder", lambda: tmp_path / f"orch-chips-{socket.gethostname()}")
     begun: list[subprocess.Popen[str]] = []
 
@@ -148,6 +149,17 @@ def test_one_that_waits_for_a_chip_keeps_no_later_one_from_others(holder: Any) -
     waits, other = ChipLocks([1, 0]), ChipLocks([1])
     assert waits.holder() == f"TPU chip 0, which process {before.pid} holds"
     assert other.holder() == ""
+
+
+def test_where_there_is_no_chip_nothing_is_locked(holder: Any, job: Launch, monkeypatch: Any) -> None:
+    """On a Ray that only says so: its nodes on one machine all have a chip of that number."""
+    said(holder("0"))
+    monkeypatch.setattr(hardware, "there", lambda pattern: False)
+    worker = on_chips("0")
+    worker.begin(job)
+    ended = until(worker, job, lambda p: p.ended).ended
+    assert ended is not None
+    assert ended.how == "outcome"
 
 
 def test_without_a_folder_for_the_locks_nothing_is_waited_for(tmp_path: Path) -> None:
