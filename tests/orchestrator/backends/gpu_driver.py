@@ -166,6 +166,19 @@ def waiting_for_a_chip(backend: RayBackend, folder: Path) -> dict[str, Any]:
     }
 
 
+def gang_on_the_same_chips(trials: Trials) -> str:
+    """What a gang waits for whose two nodes are one machine: the second process for the first one's chips."""
+    job = trials.begin("chips", Resources(tpu_chips=2, hosts=2))
+    waits: str = until(lambda: _of_chips(trials.backend.poll({job.key: 0})[job.key]))
+    trials.backend.kill(job.key, "It was heard.")
+    trials.backend.forget(job.key)
+    return waits
+
+
+def _of_chips(progress: Progress) -> str:
+    return progress.waits if "chip" in progress.waits else ""
+
+
 def with_chips() -> Any:
     """In an actor: what Ray has given it, on a machine that shows TPU chips."""
     from orchestrator.backends import held
@@ -193,6 +206,7 @@ def main(folder: Path) -> None:
     cluster.add_node(**NODE)
     until(lambda: backend.slots(Resources(gpus=1, hosts=2)) == 1)
     told["gang"] = processes(trials, Resources(gpus=1, hosts=2), "gang")
+    told["gang's chips"] = gang_on_the_same_chips(trials)
     backend.close(end_workers=True)
     print(json.dumps(told))
     ray.shutdown()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -88,6 +89,11 @@ def test_a_trial_whose_chip_is_still_held_is_neither_hung_nor_lost_and_goes_on_o
         "had": {"TPU": ["0", "1"]},
         "seen": "0,1",
     }
+
+
+def test_a_gang_says_which_of_its_hosts_waits_for_a_chip(told: Any) -> None:
+    said = rf"{re.escape(told['host'])}(-\w+)?: It waits for TPU chip 0, which process \d+ holds\."
+    assert re.fullmatch(said, told["gang's chips"]), told["gang's chips"]
 
 
 def test_no_more_trials_fit_than_there_are_gpus(told: Any) -> None:
