@@ -19,6 +19,7 @@ from orchestrator.backends.nodes import Nodes
 from orchestrator.backends.placement import Need, Node, count, gangs, need, open_to
 from orchestrator.backends.slot import ASKING, Slot
 from orchestrator.runs.contract import Launch
+from orchestrator.runs.hardware import accelerated
 from orchestrator.runs.worker import Worker
 from orchestrator.study.resources import Resources
 
@@ -74,7 +75,7 @@ class Crew:
             return None
         idle = [s for s in self._idle(resources) if s.node_id in room]
         warm = [slot for slot in idle if slot.shape_key == launch.shape_key]
-        idle = warm if resources.accelerated else idle
+        idle = warm if accelerated(resources) else idle
         if not warm:
             open_ones = [nodes[node_id] for node_id in room]
             empty = [node for node in open_ones if count(node, need(resources), self._needs_at(node.node_id))]
@@ -98,7 +99,7 @@ class Crew:
             for slot in self._idle(resources)
             if slot.gang is not None
             and slot.gang.entrypoint == launch.entrypoint
-            and (slot.shape_key == launch.shape_key or not resources.accelerated)
+            and (slot.shape_key == launch.shape_key or not accelerated(resources))
             and all(node_id in there for node_id, _ in slot.places)
             and avoid not in [member.seen.host for member in slot.gang.members]
         ]

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
+
+from orchestrator.runs.contract import HostView
 
 LABEL = "orch/gpu-memory-gib"
 TPU_TYPES = ("ray.io/tpu-pod-type", "ray.io/accelerator-type")  # such as v4-16, TPU-V4
@@ -27,11 +30,12 @@ def labels(asked: tuple[str, ...] = ASKED, within_s: float = WITHIN_S) -> dict[s
     return {LABEL: str(int(min(mib) // 1024))} if mib else {}
 
 
-def gib(has: Mapping[str, float], labels: Mapping[str, str]) -> dict[str, float]:
-    """Of one GPU and of one TPU chip, by the labels of a node that has some."""
+def with_memory(host: HostView, labels: Mapping[str, str]) -> HostView:
+    """The host with the memory of one GPU and of one TPU chip, by the labels of its node."""
     types = [labels.get(name, "").lower().removeprefix("tpu-").partition("-")[0] for name in TPU_TYPES]
     known = {
         "GPU": int(labels[LABEL]) if labels.get(LABEL, "").isdecimal() else 0,
         "TPU": next((TPU_GIB[generation] for generation in types if generation in TPU_GIB), 0),
     }
-    return {f"{kind}_GiB": float(size) for kind, size in known.items() if size and has.get(kind)}
+    gib = {f"{kind}_GiB": float(size) for kind, size in known.items() if size and host.has.get(kind)}
+    return replace(host, has={**host.has, **gib})

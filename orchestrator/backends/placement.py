@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.backends.gpu_memory import gib
 from orchestrator.runs.contract import AttemptKey, HostView
 from orchestrator.study.resources import Resources
 
@@ -40,7 +39,7 @@ class Node:
         return cpus if self.most is None else min(cpus, self.most)
 
     def seen(self, at_work: Sequence[AttemptKey]) -> HostView:
-        has = {k: number for k in KINDS if (number := self.has.get(k, 0))} | gib(self.has, self.labels)
+        has = {kind: amount for kind in KINDS if (amount := self.has.get(kind, 0))}
         return HostView(
             self.name, self.address, has, self.places, tuple(at_work), self.draining, dict(self.others)
         )

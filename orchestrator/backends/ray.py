@@ -19,12 +19,14 @@ from orchestrator.backends.asking import GONE, ask
 from orchestrator.backends.connection import NAMESPACE, connect
 from orchestrator.backends.crew import Crew
 from orchestrator.backends.gangs import DIED, NEWS_S
+from orchestrator.backends.gpu_memory import with_memory
 from orchestrator.backends.nodes import Nodes
 from orchestrator.backends.placement import Node, in_all
 from orchestrator.backends.slot import Slot, ask_slot
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.contract import AttemptKey, Ended, HostView, Launch, Progress
 from orchestrator.runs.folders import read_journal
+from orchestrator.runs.hardware import accelerated
 from orchestrator.study.resources import Resources
 from trainer.protocol import Reply
 
@@ -86,7 +88,7 @@ class RayBackend:
             if slot.launch is not None:
                 for node_id, _ in slot.places:
                     work.setdefault(node_id, []).append(slot.launch.key)
-        return tuple(node.seen(work.get(node.node_id, ())) for node in nodes)
+        return tuple(with_memory(node.seen(work.get(node.node_id, ())), node.labels) for node in nodes)
 
     def keep_off(self, hosts: Mapping[str, bool]) -> None:
         self._crew.closed = dict(hosts)
@@ -254,7 +256,7 @@ class RayBackend:
             return progress
         ended, slot.begun = progress.ended, True
         slot.ended = ended is not None
-        slot.spent = ended is not None and ended.how != "outcome" and slot.resources.accelerated
+        slot.spent = ended is not None and ended.how != "outcome" and accelerated(slot.resources)
         host = slot.host if slot.ended else ""
         said = progress.events[skip:]
         return Progress(known=True, events=said, ended=ended, host=host, waits=progress.waits)

@@ -52,11 +52,16 @@ def settle(environ: MutableMapping[str, str], resources: Resources, held: Held) 
         environ[HOST_BOUNDS] = ONE_HOST  # Ray leaves a stale one beside bounds that are right
 
 
+def accelerated(resources: Resources) -> bool:
+    """Whether a trial holds any GPU or TPU chip."""
+    return resources.gpus > 0 or resources.tpu_chips > 0
+
+
 def hidden(resources: Resources) -> dict[str, str]:
     """The environment in which training code sees no accelerator that its trial does not ask for."""
     found = {} if resources.gpus else {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
     # JAX would fail on a platform that is demanded and not there, and would take a TPU without being told.
-    return found if resources.gpus or resources.tpu_chips else {**found, "JAX_PLATFORMS": "cpu"}
+    return found if accelerated(resources) else {**found, "JAX_PLATFORMS": "cpu"}
 
 
 def shared(resources: Resources) -> dict[str, str]:

@@ -22,11 +22,6 @@ class Resources(Spec):
         return self.hosts * (self.tpu_chips or self.gpus or 1)
 
     @property
-    def accelerated(self) -> bool:
-        """Whether it holds any GPU or TPU chip."""
-        return self.gpus > 0 or self.tpu_chips > 0
-
-    @property
     def words(self) -> str:
         """As a person would say it: 2 hosts, each with 1 CPU, 4 TPU chips."""
         held = [f"{self.cpus:g} CPU{'s' * (self.cpus != 1)}"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.backends import daemon
-from orchestrator.backends.gpu_memory import LABEL, gib, labels
+from orchestrator.backends.gpu_memory import LABEL, labels, with_memory
 from orchestrator.backends.placement import Node
 from orchestrator.backends.ray import RayBackend
 
@@ -59,8 +59,8 @@ def test_a_driver_that_hangs_is_not_waited_for() -> None:
 def test_a_node_s_labels_say_what_one_has(
     has: dict[str, float], said: dict[str, str], found: dict[str, float]
 ) -> None:
-    assert gib(has, said) == found
-    assert Node("1", "a", has, labels=said).seen(()).has == {**has, **found}
+    node = Node("1", "a", has, labels=said)
+    assert with_memory(node.seen(()), node.labels).has == {**has, **found}
 
 
 def test_a_daemon_is_started_with_the_label_of_its_machine(
