@@ -12,7 +12,7 @@ READY_DEV := $(VENV)/.ready-dev
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest --upgrade \
   --no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: setup setup-dev study study-t5 test test-slow test-hosts test-gangs demo-hosts check format bench screenshots lock clean
+.PHONY: setup setup-dev study study-t5 test test-slow test-hosts test-gangs test-gpu demo-hosts check format bench screenshots lock clean
 
 # What studies need; `setup-dev` adds the tools of the tests and checks.
 setup: $(READY)
@@ -51,6 +51,11 @@ test-hosts: $(READY_DEV)
 # Trials over several hosts and what befalls them; two rounds at random moments, whose seeds are printed.
 test-gangs: $(READY_DEV)
 	$(BIN)/python -m pytest -s -m "hosts and not slow" tests/hosts/test_gangs.py tests/hosts/test_gangs_killed.py
+
+# On a machine with an NVIDIA GPU, in 8 minutes at most; elsewhere skipped with the reason. With
+# ORCH_TEST_GPU=off the same bodies run on the CPU.
+test-gpu: $(READY_DEV)
+	$(BIN)/python -m pytest -m gpu -rs tests/gpu
 
 # The same answer on one host, on two, and on two of which one is killed.
 demo-hosts: $(READY_DEV)

@@ -33,7 +33,9 @@ class Host(BaseModel):
         description="Of a host that is drained or set aside: why; of one that others use too: what."
     )
     places: int = Field(description="Trials at a time, at most.")
-    has: dict[str, float] = Field(description="CPU, GPU and TPU (chips).")
+    has: dict[str, float] = Field(
+        description="CPU, GPU and TPU (chips); GPU_GiB and TPU_GiB: the memory of one."
+    )
     at_work: list[str] = Field(description="The trials that run there.")
     locks: bool = Field(description="False: locks on the files of runs were found not to reach from there.")
     slice: str = Field(description="The TPU slice that it is a host of, as Ray names it.")

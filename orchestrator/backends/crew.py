@@ -14,12 +14,13 @@ from typing import Any
 from orchestrator.backends.asking import AskGcs
 from orchestrator.backends.gang import ANSWERING
 from orchestrator.backends.gangs import Gangs
+from orchestrator.backends.held import here
 from orchestrator.backends.nodes import Nodes
 from orchestrator.backends.placement import Need, Node, count, gangs, need, needs, open_to
 from orchestrator.backends.slices import slices
 from orchestrator.backends.slot import ASKING, Slot
 from orchestrator.runs.contract import Launch
-from orchestrator.runs.hardware import hidden
+from orchestrator.runs.hardware import accelerated
 from orchestrator.runs.worker import Worker
 from orchestrator.study.resources import Resources
 
@@ -63,7 +64,8 @@ class Crew:
 
     def slot_for(self, launch: Launch, ahead: Sequence[Resources], avoid: str) -> Slot | None:
         """A slot for it: warm for this program first, then a new one where nobody has to make way, then any
-        that is idle."""
+        that is idle; but a process that holds an accelerator never runs another program, since the memory of
+        its first one is given back by its end alone."""
         resources = launch.resources
         nodes = dict(self.nodes.look())  # the next look may find one of them gone
         room = {node for node, free in self.open_to(resources, ahead).items() if free and node in nodes}
@@ -74,6 +76,7 @@ class Crew:
             return None
         idle = [s for s in self._idle(resources) if s.node_id in room]
         warm = [slot for slot in idle if slot.shape_key == launch.shape_key]
+        idle = warm if accelerated(resources) else idle
         if not warm:
             open_ones = [nodes[node_id] for node_id in room]
             empty = [node for node in open_ones if count(node, need(resources), self._needs_at(node.node_id))]
@@ -97,6 +100,7 @@ class Crew:
             for slot in self._idle(resources)
             if slot.gang is not None
             and slot.gang.entrypoint == launch.entrypoint
+            and (slot.shape_key == launch.shape_key or not accelerated(resources))
             and all(node_id in there for node_id, _ in slot.places)
             and avoid not in [member.seen.host for member in slot.gang.members]
         ]
@@ -194,8 +198,9 @@ class Crew:
         return self.of_gcs(
             lambda: actor.remote(
                 pin=(place, int(resources.cpus)) if pinned else None,
-                # Ray leaves a worker without a GPU what it inherits.
-                environment={**self._environment, **hidden(resources)},
+                environment=self._environment,
+                resources=resources,
+                held=here,
                 host=host,
                 end_on_sigterm=True,
                 keeps_output=True,

@@ -29,7 +29,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from orchestrator.backends import head_state, ray_private
+from orchestrator.backends import accelerator_memory, head_state, ray_private
 from orchestrator.backends.inherited import inherited
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.provenance import machine
@@ -209,11 +209,12 @@ def launch(
     _write(home, Record(joins, mark, temp_dir, bool(joins)))
     first = 0 if ports is None else ports[0]
     head = ("--head", "--include-dashboard=false", f"--port={port or first}")
-    joined = (f"--address={joins}", f"--labels={LABEL}={mark}")
+    labels = {**({LABEL: mark} if joins else {}), **accelerator_memory.labels()}
+    told = [f"--labels={','.join(f'{name}={value}' for name, value in labels.items())}"] if labels else []
     patience = {ray_private.GCS_PATIENCE: str(HEAD_AWAY_S)} if joins else {}
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start",
-        *(joined if joins else head),
+        *((f"--address={joins}",) if joins else head), *told,
         *_listening(ports),
         f"--num-cpus={cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={temp_dir}/{RAYS}",
         "--include-log-monitor=false", "--no-monitor", "--disable-usage-stats",

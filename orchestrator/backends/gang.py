@@ -28,6 +28,7 @@ class Member:
     request: Any = None  # a question that has not been answered yet
     request_at: float = 0.0
     request_after: int = 0
+    waits: str = ""  # what it says that it waits for, before its training code runs
 
 
 @dataclass(eq=False)
@@ -51,6 +52,12 @@ class Gang:
     @property
     def seen(self) -> list[Seen]:
         return [member.seen for member in self.members]
+
+    @property
+    def waits(self) -> str:
+        """Of those that do not train yet, what the first of them waits for."""
+        late = [each for each in self.members if each.waits and not each.seen.over]
+        return f"{late[0].seen.host}: {late[0].waits}" if late else ""
 
     @property
     def hosts(self) -> str:

@@ -143,7 +143,7 @@ class Gangs:
             slot.begun = slot.begun or bool(gang.said.events)
             gang.fate = fate(gang.seen, time.monotonic())
         if gang.fate is None:
-            return Progress(known=True, events=_beyond(gang, sequence))
+            return Progress(known=True, events=_beyond(gang, sequence), waits=gang.waits)
         slot.ended = True
         if not gang.fate.whole:
             self.end(gang)
@@ -196,6 +196,7 @@ class Gangs:
             gang.refused = True
             return
         member.seen.asked, member.seen.reports = member.request_at, progress.reports
+        member.waits = progress.waits
         if progress.ended is not None and member.seen.ended is None:
             member.seen.ended, member.seen.at = progress.ended, time.monotonic()
         if member is gang.members[0]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from orchestrator.backends import ray_private
+from orchestrator.backends.accelerator_memory import with_memory
 from orchestrator.backends.adoption import adopt
 from orchestrator.backends.asking import GONE, ask
 from orchestrator.backends.connection import NAMESPACE, connect
@@ -25,6 +26,7 @@ from orchestrator.backends.slot import Slot, ask_slot
 from orchestrator.ground.errors import BackendLost
 from orchestrator.runs.contract import AttemptKey, Ended, HostView, Launch, Progress
 from orchestrator.runs.folders import read_journal
+from orchestrator.runs.hardware import accelerated
 from orchestrator.study.resources import Resources
 from trainer.protocol import Reply
 
@@ -86,7 +88,7 @@ class RayBackend:
             if slot.launch is not None:
                 for node_id, _ in slot.places:
                     work.setdefault(node_id, []).append(slot.launch.key)
-        return tuple(node.seen(work.get(node.node_id, ())) for node in nodes)
+        return tuple(with_memory(node.seen(work.get(node.node_id, ())), node.labels) for node in nodes)
 
     def keep_off(self, hosts: Mapping[str, bool]) -> None:
         self._crew.closed = dict(hosts)
@@ -173,7 +175,7 @@ class RayBackend:
         if slot is None:
             return
         over = slot.ended or slot.lost is not None
-        if slot.adopted or slot.told_to_leave or slot.kill_reason is not None or not over:
+        if slot.spent or slot.adopted or slot.told_to_leave or slot.kill_reason is not None or not over:
             with self._reachable():
                 self._crew.end(slot)
         if slot.actor is None:
@@ -252,9 +254,12 @@ class RayBackend:
             self._crew.end(slot)  # another actor is to begin it
             self._crew.slots.remove(slot)
             return progress
-        slot.ended, slot.begun = progress.ended is not None, True
+        ended, slot.begun = progress.ended, True
+        slot.ended = ended is not None
+        slot.spent = ended is not None and ended.how != "outcome" and accelerated(slot.resources)
         host = slot.host if slot.ended else ""
-        return Progress(known=True, events=progress.events[skip:], ended=progress.ended, host=host)
+        said = progress.events[skip:]
+        return Progress(known=True, events=said, ended=ended, host=host, waits=progress.waits)
 
     def _bury(self, slot: Slot, reason: str, sequence: int) -> Progress:
         slot.lost = slot.kill_reason or reason

@@ -25,6 +25,7 @@ class Slot:
     host: str = ""  # its name
     gang: Gang | None = None
     shape_key: str | None = None  # what it is warm for
+    spent: bool = False  # what its accelerator holds after such an end is not known: not used again
     adopted: bool = False  # made by an earlier engine, and ended rather than used again
     silences: int = 0  # so often in a row it did not answer while idle
     launch: Launch | None = None

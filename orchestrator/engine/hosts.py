@@ -11,7 +11,7 @@ from orchestrator.backends.slices import is_head
 from orchestrator.ground.clock import Clock
 from orchestrator.ledger import Store, rules
 from orchestrator.ledger.records import HostRow, HostState
-from orchestrator.runs.contract import AttemptKey, Backend, Ended, HostView
+from orchestrator.runs.contract import AttemptKey, Backend, Ended, HostView, Progress
 
 LOOK_S = 1.0
 STRIKES = 3  # attempts in a row that a host has lost, could not write for, or could not load
@@ -70,6 +70,12 @@ class Hosts:
         self.grew = any(row.name not in before for row in rows)
         self._rows, self._looked_at = rows, now
         return rows
+
+    def hear(self, news: Mapping[AttemptKey, Progress]) -> None:
+        """How attempts ended on the hosts that they were at work on."""
+        for key, progress in news.items():
+            if progress.ended is not None and progress.host:
+                self.heard(progress.host, key, progress.ended)
 
     def heard(self, host: str, key: AttemptKey, ended: Ended) -> None:
         """How an attempt ended there. A host that is gone, or the only one in use, is not set aside."""

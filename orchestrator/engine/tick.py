@@ -18,6 +18,7 @@ from orchestrator.engine.in_flight import InFlight
 from orchestrator.engine.lanes import Course, Lane
 from orchestrator.engine.orphans import Elsewhere, never_taken
 from orchestrator.engine.requests import obey_all, stop_waiting
+from orchestrator.engine.sharing import in_full
 from orchestrator.engine.skipping import not_started
 from orchestrator.engine.trials import next_trial
 from orchestrator.engine.waits import Waits, reason_to_wait
@@ -172,9 +173,8 @@ class Engine:
             if attempt.key not in news or not news[attempt.key].known:
                 spec = self._course(studies[study_of(attempt.trial_id)]).spec
                 news[attempt.key] = self._elsewhere.progress(attempt, hang_after_s=spec.retries.hang_after_s)
-        for key, progress in news.items():
-            if progress.ended is not None and progress.host:
-                self._hosts.heard(progress.host, key, progress.ended)
+        news = in_full(live, news)
+        self._hosts.hear(news)
         self._say_gathering(epoch, studies, live, news)
         live = [a for a in live if not self._submitted_again(studies[study_of(a.trial_id)], a, news)]
         over: list[tuple[AttemptRow, TrialRow]] = []

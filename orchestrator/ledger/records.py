@@ -195,7 +195,7 @@ class HostRow:
 
     name: str
     address: str
-    has: Mapping[str, float]  # CPU, GPU, TPU
+    has: Mapping[str, float]  # CPU, GPU, TPU; GPU_GiB, TPU_GiB: the memory of one, where it is known
     places: int  # trials at a time, at most
     state: HostState
     since: float  # it is in this state

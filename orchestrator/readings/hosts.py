@@ -27,7 +27,7 @@ class HostLine:
     since: float
     reason: str  # of a host that is drained or set aside, or that others use too
     places: int  # trials at a time, at most
-    has: Mapping[str, float]  # CPU, GPU, TPU
+    has: Mapping[str, float]  # CPU, GPU, TPU; GPU_GiB, TPU_GiB: the memory of one, where it is known
     at_work: tuple[str, ...]  # trial_ids
     locks: bool = True  # False: locks on the files of runs were found not to reach from there
     slice: str = ""  # of a TPU: the name of the slice that the host belongs to
@@ -36,9 +36,8 @@ class HostLine:
 
     @property
     def words(self) -> str:
-        """What it has: 8 CPUs, 2 GPUs; of a TPU which host of which slice it is."""
-        counts = [(self.has[kind], word) for kind, word in KINDS.items() if self.has.get(kind)]
-        words = [f"{number:g} {word}{'s' * (number != 1)}" for number, word in counts]
+        """What it has: 8 CPUs, 2 GPUs of 80 GiB; of a TPU which host of which slice it is."""
+        words = [_counted(self.has, kind, word) for kind, word in KINDS.items() if self.has.get(kind)]
         tpu = known(self.tpu_type)
         if tpu is not None and tpu.hosts > 1:
             words.append(f"host {self.tpu_host} of {self.slice} ({self.tpu_type})")
@@ -77,6 +76,11 @@ def _node(line: HostLine) -> Node:
     number = "" if line.tpu_host is None else str(line.tpu_host)
     labels = {of_tpu.SLICE: line.slice, of_tpu.TYPE: line.tpu_type, of_tpu.WORKER: number}
     return Node(line.name, line.name, line.has, labels=labels)
+
+
+def _counted(has: Mapping[str, float], kind: str, word: str) -> str:
+    memory = f" of {has[f'{kind}_GiB']:g} GiB" if has.get(f"{kind}_GiB") else ""
+    return f"{has[kind]:g} {word}{'s' * (has[kind] != 1)}{memory}"
 
 
 def hosts(store: Store, runs: Path | None = None) -> list[HostLine]:

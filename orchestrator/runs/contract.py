@@ -66,7 +66,8 @@ class Progress:
     #                                 is the worker's own "started": without it, known means submitted only
     ended: Ended | None = None  # given only together with the last of the events
     host: str = ""  # where it was at work, once it has ended; of a gang, whose trouble it was
-    waits: str = ""  # of a gang: what is missing until it can begin. Not known, and this: it was given back
+    waits: str = ""  # what is missing until its training code runs. Not known, and this: its gang was given
+    #                  back
     reports: int = 0  # how many this process has made, of a gang's
 
 
@@ -76,7 +77,7 @@ class HostView:
 
     name: str
     address: str
-    has: Mapping[str, float]  # CPU, GPU, TPU
+    has: Mapping[str, float]  # CPU, GPU, TPU; GPU_GiB, TPU_GiB: the memory of one, where it is known
     places: int  # trials at a time, at most
     at_work: tuple[AttemptKey, ...] = ()
     draining: bool = False

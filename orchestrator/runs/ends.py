@@ -18,7 +18,15 @@ NO_ACCELERATOR = (  # in what a RuntimeError says, in lower case
     "cuda_error_device_unavailable",
     "no cuda-capable device",
     "no visible tpu",
+    "couldn't open iommu group",
+    "tpu initialization failed",
+    "failed to initialize tpu system",
+    "failed to get global tpu topology",
+    "libtpu numbers this process",  # ours, in trainer/models/mesh.py
 )
+# In the words of JAX, of CUDA and its libraries, and of torch, in lower case.
+NO_MEMORY = ("out of memory", "cublas_status_alloc_failed", "cudnn_status_alloc_failed")
+NO_ROOM_FOR = ("alloc", "reserve", "ran out")  # beside RESOURCE_EXHAUSTED, which others than memory are, too
 
 
 def raised(problem: BaseException) -> Ended:
@@ -60,6 +68,23 @@ def without_accelerator(problem: BaseException) -> Ended:
     told = raised(problem)
     where = socket.gethostname()
     return replace(told, how="lost", reason=f"Trouble of the machine {where}, not of the code: {told.reason}")
+
+
+def busy(holder: str, within_s: float) -> Ended:
+    """The end of a run that never began, since another process did not let go of its accelerator."""
+    where = socket.gethostname()
+    return Ended(
+        "lost",
+        reason=f"Trouble of the machine {where}, not of the code: after {within_s:g} s it still waited for "
+        f"{holder}. End that process, if it is none of a trial's.",
+    )
+
+
+def out_of_memory(reason: str) -> bool:
+    """Whether an exception's words say that an accelerator has no memory left."""
+    said = reason.lower()
+    room = "resource_exhausted" in said and any(words in said for words in NO_ROOM_FOR)
+    return room or any(words in said for words in NO_MEMORY)
 
 
 def hindered(problem: BaseException) -> Ended:

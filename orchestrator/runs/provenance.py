@@ -7,18 +7,22 @@ import os
 import platform
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from orchestrator.ground.release import VERSION
 from orchestrator.runs.checkout import distributions, look
+from orchestrator.study.resources import Resources
 from orchestrator.study.whereabouts import SOURCE
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "XLA_FLAGS")
 ACCELERATORS = (
     "CUDA_VISIBLE_DEVICES",
+    "XLA_PYTHON_CLIENT_MEM_FRACTION",
+    "XLA_CLIENT_MEM_FRACTION",
+    "XLA_PYTHON_CLIENT_PREALLOCATE",
     "TPU_VISIBLE_CHIPS",
     "TPU_NAME",
     "TPU_ACCELERATOR_TYPE",
@@ -39,6 +43,12 @@ def collect(*, code: Mapping[str, Any] | None = None, **seeds: int) -> dict[str,
         "devices": _devices(),
         "seeds": seeds,
     }
+
+
+def of_accelerators(resources: Resources, held: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Which GPUs and TPU chips of its host an attempt was given, and how much of each; nothing where none."""
+    found = {kind: list(numbers) for kind, numbers in held.items() if numbers}
+    return {"accelerators": found, "share": min(resources.gpus or 1.0, 1.0)} if found else {}
 
 
 def of_hosts() -> dict[str, str]:

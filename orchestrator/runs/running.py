@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -98,9 +98,11 @@ def as_preempted(ended: Ended) -> Ended:
     return replace(ended, outcome=replace(ended.outcome, status="preempted"))
 
 
-def started(launch: Launch, at: float, host: str = "") -> Event:
+def started(
+    launch: Launch, at: float, host: str = "", held: Mapping[str, Sequence[str]] | None = None
+) -> Event:
     """The first event of an attempt: on what it runs. That it cannot be found out fails no attempt. `host`:
-    what its backend calls this machine."""
+    what its backend calls this machine. `held`: which of its accelerators, by kind."""
     seed = launch.config.get("seed")
     try:
         code = code_facts(launch.entrypoint, file_of(launch), Path(launch.folder).parent.parent)
@@ -108,6 +110,7 @@ def started(launch: Launch, at: float, host: str = "") -> Event:
     except Exception as problem:
         facts = {"unknown": f"{problem!r:.500}"}
     facts |= {"host": host} if host else {}
+    facts |= provenance.of_accelerators(launch.resources, held or {})
     facts |= {"hosts": list(launch.hosts)} if len(launch.hosts) > 1 else {}
     return Event(*launch.key, sequence=1, kind="started", step=0, payload=facts, at=at)
 

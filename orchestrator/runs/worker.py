@@ -20,14 +20,17 @@ from pathlib import Path
 from typing import Protocol
 
 from orchestrator.ledger.records import LOADED, Event
-from orchestrator.runs import artifacts, ends, provenance
+from orchestrator.runs import artifacts, ends, hardware, provenance
 from orchestrator.runs.capture import Capture
+from orchestrator.runs.chips import WITHIN_S, ChipLocks
 from orchestrator.runs.contract import AttemptKey, Ended, Launch, Progress
 from orchestrator.runs.folders import DiskFull, Journal
 from orchestrator.runs.running import as_preempted, prepare, run_entrypoint, spoken, started
+from orchestrator.study.resources import Resources
 from orchestrator.study.whereabouts import Code
 from trainer.protocol import (
     ALONE,
+    Outcome,
     Place,
     Reply,
     Report,
@@ -35,6 +38,8 @@ from trainer.protocol import (
 
 FIRST_S = 30.0  # for the first process of a gang to begin, once another of it has spoken
 HEARD_S = 5.0  # before a process of a gang goes: for its end to be asked for, and its last reply
+WAITS_S = 0.5  # between two answers of one that waits for a TPU chip
+ASK_AGAIN_S = 0.2  # whether a TPU chip is free by now
 BURST_S = 0.02  # after the first word one who waits is told what follows within this time, too
 
 
@@ -65,20 +70,27 @@ class Worker:
         *,
         pin: tuple[int, int] | None = None,
         environment: Mapping[str, str] | None = None,
+        resources: Resources | None = None,
+        held: Callable[[], hardware.Held] = dict,
+        chips_within_s: float = WITHIN_S,
         host: str = "",
         end_on_sigterm: bool = False,
         keeps_output: bool = False,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Before any training code is loaded: `pin`, (which slot, how many cores); `environment`, variables
-        to set. `host`: what this machine is called among the others. `keeps_output`: what this process prints
-        during an attempt goes into the attempt's folder."""
+        to set. `resources`: of all its attempts; `held`: the accelerators that this process was given for
+        them; None: the environment is left as it is. `host`: what this machine is called among the others.
+        `keeps_output`: what this process prints during an attempt goes into the attempt's folder."""
         if pin is not None:
             _pin(*pin)
         os.environ.update(environment or {})
+        has = held()
+        if resources is not None:
+            hardware.settle(os.environ, resources, has)
+        locks = ChipLocks(hardware.chips(has, os.environ) if hardware.has_tpu() else ())
+        self._on = _Machine(host, has, locks, chips_within_s, keeps_output)
         self._now = now
-        self._host = host
-        self._keeps_output = keeps_output
         self._news = threading.Condition()  # an attempt has begun, spoken or ended
         self._attempt: _Attempt | None = None
         self._last: Launch | None = None
@@ -101,7 +113,7 @@ class Worker:
                 self._news.notify_all()
             return False
         self._look_in(launch.code)
-        attempt = _Attempt(launch, place, first, self._now, self._news, self._host, self._keeps_output)
+        attempt = _Attempt(launch, place, first, self._now, self._news, self._on)
         with self._news:
             self._last, self._place, self._attempt, self._refused = launch, place, attempt, None
             self._news.notify_all()
@@ -134,6 +146,8 @@ class Worker:
 
         with self._news:
             self._news.wait_for(lambda: self._find(key) is not None or self._refused == key, begin_s)
+            if seen().waits:  # to be heard of before it counts as hung
+                wait_s = min(wait_s, WAITS_S)
             if wait_s and self._news.wait_for(anything, wait_s):
                 self._news.wait_for(lambda: seen().ended is not None, BURST_S)
             return seen()
@@ -191,6 +205,17 @@ class Worker:
         return attempt if attempt is not None and attempt.launch.key == key else None
 
 
+@dataclass(frozen=True)
+class _Machine:
+    """What all attempts of this process share."""
+
+    host: str
+    held: hardware.Held
+    chips: ChipLocks
+    chips_within_s: float
+    keeps_output: bool
+
+
 class _Attempt:
     def __init__(
         self,
@@ -199,12 +224,9 @@ class _Attempt:
         first: First | None,
         now: Callable[[], float],
         news: threading.Condition,
-        host: str,
-        keeps_output: bool,
+        on: _Machine,
     ) -> None:
-        self.launch, self._place, self._first = launch, place, first
-        self._host = host
-        self._keeps_output = keeps_output
+        self.launch, self._place, self._first, self._on = launch, place, first, on
         self.verdict = Reply.GO
         self.preempted = False
         self.heard = place.process_count == 1  # its end, by whoever asks
@@ -216,6 +238,7 @@ class _Attempt:
         self._journal = Journal(launch.folder) if first is None else None
         self._news = news  # its lock guards what others read
         self._events: list[Event] = []
+        self._waits = ""  # for a TPU chip: until it is had no training code runs
         self._ended: Ended | None = None
         self._unwritten: Exception | None = None  # why the journal could not be written
 
@@ -228,7 +251,8 @@ class _Attempt:
             if self._ended is not None and not self.heard:
                 self.heard = True
                 self._news.notify_all()
-            return Progress(known=True, events=said, ended=self._ended, reports=len(self.replies))
+            waits, reports = self._waits, len(self.replies)
+            return Progress(known=True, events=said, ended=self._ended, waits=waits, reports=reports)
 
     def all_heard(self) -> bool:
         """Whether its end is known, and the others of its gang have been answered all that it was."""
@@ -245,13 +269,15 @@ class _Attempt:
         try:
             workdir = prepare(self.launch)
             if self._journal is not None:
-                self._append(started(self.launch, self._now(), self._host))
+                self._append(started(self.launch, self._now(), self._on.host, self._on.held))
             printing = self._printing(workdir)
         except (DiskFull, OSError) as problem:  # the training code never runs
             ended = ends.unwritten(problem)
         else:
             with printing:
-                ended = run_entrypoint(self.launch, self._report, workdir, self._place)
+                ended = self._without_chips() or run_entrypoint(
+                    self.launch, self._report, workdir, self._place
+                )
                 _print_end(ended, workdir)
             if self._journal is not None:
                 self._tell_packages()
@@ -270,9 +296,24 @@ class _Attempt:
             self._ended = ended
             self._news.notify_all()
 
+    def _without_chips(self) -> Ended | None:
+        """The end of an attempt whose TPU chips another process still uses; None once they are its own."""
+        began = time.monotonic()
+        while holder := self._on.chips.holder():
+            if time.monotonic() - began >= self._on.chips_within_s:
+                return ends.busy(holder, self._on.chips_within_s)
+            if self.preempted or self.verdict is not Reply.GO:
+                self._answered = self.verdict
+                return Ended("outcome", Outcome("stopped", {}, {}, self.launch.resume_from))
+            with self._news:
+                self._waits = f"It waits for {holder}."
+                self._news.wait(ASK_AGAIN_S)
+        self._waits = ""
+        return None
+
     def _printing(self, workdir: Path) -> contextlib.AbstractContextManager[None]:
         """What it prints goes into its folder; what the others of a gang print, into folders in it."""
-        if not self._keeps_output:
+        if not self._on.keeps_output:
             return contextlib.nullcontext()
         if self._first is not None:
             workdir = workdir / f"process-{self._place.process_index}"

@@ -82,6 +82,17 @@ def start_distributed(place: Place, *, within_s: float = WITHIN_S) -> None:
         meeting.introduce()
         meeting.meet("start", within_s=within_s)
         jax.devices()  # they tell each other which they have
+    _require_own_number(place)
+
+
+def _require_own_number(place: Place) -> None:
+    """On a TPU libtpu numbers the processes, by the machine's own place in its slice."""
+    if jax.process_index() != place.process_index:
+        raise RuntimeError(
+            f"libtpu numbers this process {jax.process_index()}, and its gang numbers it "
+            f"{place.process_index}: the hosts of the slice are not in their order, or one of them holds a "
+            f"stale TPU_WORKER_ID. Start the workers of this host anew."
+        )
 
 
 def _named(place: Place) -> str:

@@ -1,48 +1,216 @@
-"""A Ray that says it has a GPU, and a trial for each kind of resources: prints what each of them sees."""
+"""A Ray that says it has a GPU, and trials for it: prints what each sees, and what becomes of it."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import ray
+from ray.cluster_utils import Cluster
 
+from orchestrator.backends import crew
 from orchestrator.backends.ray import RayBackend
-from orchestrator.runs.contract import Launch
+from orchestrator.engine.tick import Engine
+from orchestrator.ground.clock import SystemClock
+from orchestrator.ledger.memory import MemoryLedger
+from orchestrator.ledger.records import ENDED
+from orchestrator.runs.contract import Launch, Progress
+from orchestrator.runs.folders import Storage
+from orchestrator.service.creation import create
 from orchestrator.study.resources import Resources
+from orchestrator.study.spec import StudySpec
 
-ENTRYPOINT = "tests.orchestrator.backends.says_environment"
-SEEN = ("CUDA_VISIBLE_DEVICES", "JAX_PLATFORMS")
+HERE = "tests.orchestrator.backends"
+SEEN = (
+    "CUDA_VISIBLE_DEVICES",
+    "JAX_PLATFORMS",
+    "XLA_PYTHON_CLIENT_MEM_FRACTION",
+    "XLA_PYTHON_CLIENT_PREALLOCATE",
+)
+A_GPU, HALF, THIRD = Resources(gpus=1), Resources(gpus=0.5), Resources(gpus=0.3)
+NODE = {
+    "num_cpus": 2,
+    "num_gpus": 1,
+    "resources": {"TPU": 2},
+    "object_store_memory": 80_000_000,
+    "include_dashboard": False,
+}
+PATIENCE_S = 60.0
+HELD_S = 5.0
+
+
+def until(done: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := done()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return found
+
+
+class Trials:
+    def __init__(self, backend: RayBackend, folder: Path) -> None:
+        self.backend, self.folder = backend, folder
+
+    def begin(self, name: str, resources: Resources, shape: str = "shape", *, runs: str = "") -> Launch:
+        into = self.folder / name / "attempt-1"
+        into.mkdir(parents=True)
+        entrypoint = f"{HERE}.{runs or 'says_environment'}"
+        job = Launch(name, 1, entrypoint, {}, shape, str(into), resources=resources)
+        until(lambda: self.backend.submit(job))
+        return job
+
+    def ended(self, job: Launch) -> Progress:
+        def heard() -> Progress | None:
+            progress = self.backend.poll({job.key: 0})[job.key]
+            return progress if progress.ended is not None else None
+
+        found: Progress = until(heard)
+        return found
+
+    def pid(self, *about: Any, **more: Any) -> int:
+        """Of the process that ran it; it is over and forgotten."""
+        job = self.begin(*about, **more)
+        told = self.ended(job).events[0].payload
+        self.backend.forget(job.key)
+        return int(told["pid"])
+
+    def seen(self, name: str) -> dict[str, Any]:
+        file = next((self.folder / name).rglob("environment.json"))
+        environment = json.loads(file.read_text())
+        return {key: environment.get(key) for key in SEEN}
+
+
+def environments(trials: Trials) -> dict[str, Any]:
+    held = {"none": Resources(), "one": A_GPU, "half": HALF, "third": THIRD}
+    for name, resources in held.items():
+        job = trials.begin(name, resources)
+        trials.ended(job)
+        trials.backend.forget(job.key)
+    return {name: trials.seen(name) for name in held}
+
+
+def processes(trials: Trials, resources: Resources, name: str) -> dict[str, bool]:
+    """Whether each trial ran in the process of the one before."""
+    first = trials.pid(f"{name}-1", resources, "small")
+    again = trials.pid(f"{name}-2", resources, "small")
+    other = trials.pid(f"{name}-3", resources, "large")
+    raised = trials.pid(f"{name}-4", resources, "large", runs="raises")
+    after = trials.pid(f"{name}-5", resources, "large")
+    return {
+        "same program": again == first,
+        "another program": other == again,
+        "raises": raised == other,
+        "after it raised": after == raised,
+    }
+
+
+def engine_of(backend: RayBackend, folder: Path, trials: int, **more: Any) -> Engine:
+    """One that runs a study of so many trials."""
+    store, clock = MemoryLedger(), SystemClock()
+    alpha = {"path": "alpha", "low": 0.1, "high": 10, "scale": "log"}
+    arms = [{"name": "random", "method": "random", "trials": trials, "space": [alpha]}]
+    spec = {"name": "short", "base": {"alpha": 1.0}, "arms": arms, "objective": {"metric": "loss"}, **more}
+    create(store, StudySpec.model_validate(spec), clock=clock, new_id=lambda: "s1")
+    return Engine(store, backend, clock=clock, storage=Storage(folder), who="one")
+
+
+def out_of_memory(backend: RayBackend, folder: Path) -> list[Any]:
+    engine = engine_of(backend, folder, 2, entrypoint=f"{HERE}.lacks_memory", resources={"gpus": 0.5})
+
+    def over() -> bool:
+        engine.tick()
+        states = [trial.state in ENDED for trial in engine.store.trials("s1")]
+        if any(states):
+            next(folder.rglob("*.here")).with_name("the other has ended").touch()
+        return len(states) == 2 and all(states)
+
+    until(over)
+    return [(str(trial.state), trial.reason) for trial in engine.store.trials("s1")]
+
+
+def waiting_for_a_chip(backend: RayBackend, folder: Path) -> dict[str, Any]:
+    """Of a trial that may be silent for two seconds, and whose chip another process holds for five."""
+    holds = "import sys; from orchestrator.runs.chips import ChipLocks; print(ChipLocks([0]).holder(), "
+    holder = subprocess.Popen(
+        [sys.executable, "-c", f"{holds} flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    more = {"resources": {"tpu_chips": 2}, "retries": {"hang_after_s": 2.0, "attempts": 1}}
+    engine = engine_of(backend, folder, 1, entrypoint=f"{HERE}.says_environment", **more)
+    store, begun = engine.store, time.monotonic()
+
+    def step() -> bool:
+        engine.tick()
+        return time.monotonic() - begun > HELD_S
+
+    until(step)
+    before = str(store.trial("s1.random.0.0").state)
+    holder.kill()
+    holder.communicate()
+    until(lambda: (engine.tick(), store.trial("s1.random.0.0").state in ENDED)[1])
+    [attempt] = store.attempts("s1.random.0.0")
+    return {
+        "while it is held": before,
+        "then": str(attempt.state),
+        "had": attempt.provenance["accelerators"],
+        "seen": json.loads(next(folder.rglob("environment.json")).read_text()).get("TPU_VISIBLE_CHIPS"),
+    }
+
+
+def gang_on_the_same_chips(trials: Trials) -> str:
+    """What a gang waits for whose two nodes are one machine: the second process for the first one's chips."""
+    job = trials.begin("chips", Resources(tpu_chips=2, hosts=2))
+    waits: str = until(lambda: _of_chips(trials.backend.poll({job.key: 0})[job.key]))
+    trials.backend.kill(job.key, "It was heard.")
+    trials.backend.forget(job.key)
+    return waits
+
+
+def _of_chips(progress: Progress) -> str:
+    return progress.waits if "chip" in progress.waits else ""
+
+
+def with_chips() -> Any:
+    """In an actor: what Ray has given it, on a machine that shows TPU chips."""
+    from orchestrator.backends import held
+    from orchestrator.runs import hardware
+
+    hardware.there = lambda pattern: pattern.startswith("accel")
+    return held.here()
 
 
 def main(folder: Path) -> None:
-    ray.init(
-        num_cpus=2,
-        num_gpus=1,
-        namespace="orch",
-        include_dashboard=False,
-        object_store_memory=80_000_000,
-        log_to_driver=False,
-    )
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
+    ray.init(address=cluster.address, namespace="orch", log_to_driver=False)
     backend = RayBackend(ray.get_runtime_context().gcs_address, workers=2)
-    held = {"none": Resources(), "one": Resources(gpus=1)}
-    for name, resources in held.items():
-        into = folder / name / "attempt-1"
-        into.mkdir(parents=True)
-        while not backend.submit(Launch(name, 1, ENTRYPOINT, {}, "shape", str(into), resources=resources)):
-            time.sleep(0.05)
-    while any(p.ended is None for p in backend.poll({(name, 1): 0 for name in held}).values()):
-        time.sleep(0.05)
-    found = {}
-    for name in held:
-        (file,) = (folder / name).rglob("environment.json")
-        environment = json.loads(file.read_text())
-        found[name] = {key: environment.get(key) for key in SEEN}
-    slots = [backend.slots(Resources(gpus=gpus)) for gpus in (0, 0.5, 1, 2)]
+    trials = Trials(backend, folder)
+    crew.here = with_chips
+    told = {
+        "seen": environments(trials),
+        "slots": [backend.slots(Resources(gpus=gpus)) for gpus in (0, 0.5, 1, 2)],
+        "GPU": processes(trials, A_GPU, "gpu"),
+        "CPU": processes(trials, Resources(cpus=2), "cpu"),
+        "out of memory": out_of_memory(backend, folder / "memory"),
+        "a chip is held": waiting_for_a_chip(backend, folder / "chips"),
+        "host": backend.hosts()[0].name,
+    }
+    cluster.add_node(**NODE)
+    until(lambda: backend.slots(Resources(gpus=1, hosts=2)) == 1)
+    told["gang"] = processes(trials, Resources(gpus=1, hosts=2), "gang")
+    told["gang's chips"] = gang_on_the_same_chips(trials)
     backend.close(end_workers=True)
-    print(json.dumps({"seen": found, "slots": slots}))
+    print(json.dumps(told))
+    ray.shutdown()
+    cluster.shutdown()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,34 +16,84 @@ from orchestrator.backends import daemon, ray_private
 from orchestrator.ground.settings import Settings, from_environment
 from orchestrator.service.host import lacking
 from orchestrator.study.resources import Resources
+from tests.orchestrator.backends.lacks_memory import NO_MEMORY
 from tests.orchestrator.conftest import Orch
 
 ROOT = Path(__file__).parents[3]
+FRACTION, PREALLOCATE = "XLA_PYTHON_CLIENT_MEM_FRACTION", "XLA_PYTHON_CLIENT_PREALLOCATE"
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """As seen by trials whose daemon inherits a shell that lets everything see GPU 0."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("XLA_", "TPU_", "MEGASCALE_"))}
     inherited = {"CUDA_VISIBLE_DEVICES": "0", "JAX_PLATFORMS": "cuda", "RAY_AUTH_MODE": "disabled"}
     done = subprocess.run(
         [sys.executable, "-m", "tests.orchestrator.backends.gpu_driver", tmp_path_factory.mktemp("gpus")],
-        env={**os.environ, **inherited, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
+        env={**kept, **inherited, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
+NOTHING_SAID = {FRACTION: None, PREALLOCATE: None}
+
+
 def test_a_trial_that_asks_for_no_gpu_sees_none_and_runs_on_the_cpu(told: Any) -> None:
-    assert told["seen"]["none"] == {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    assert told["seen"]["none"] == {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", **NOTHING_SAID}
 
 
 def test_a_trial_that_asks_for_a_gpu_sees_its_number(told: Any) -> None:
-    assert told["seen"]["one"] == {"CUDA_VISIBLE_DEVICES": "0", "JAX_PLATFORMS": "cuda"}
+    assert told["seen"]["one"] == {"CUDA_VISIBLE_DEVICES": "0", "JAX_PLATFORMS": "cuda", **NOTHING_SAID}
+
+
+def test_a_share_of_a_gpu_is_told_how_much_of_its_memory_to_take(told: Any) -> None:
+    there = {"CUDA_VISIBLE_DEVICES": "0", "JAX_PLATFORMS": "cuda"}
+    assert told["seen"]["half"] == {**there, FRACTION: "0.45", PREALLOCATE: None}
+    assert told["seen"]["third"] == {**there, FRACTION: "0.27", PREALLOCATE: "false"}
+
+
+def test_a_process_with_a_gpu_runs_one_program_alone_and_none_after_one_that_raised(told: Any) -> None:
+    """What it has of the GPU's memory is given back by its end. On CPUs all run in the same one."""
+    one_program = {"same program": True, "another program": False, "raises": True, "after it raised": False}
+    assert told["GPU"] == one_program
+    assert told["gang"] == {**one_program, "raises": False}  # a gang is another entrypoint's
+    assert set(told["CPU"].values()) == {True}
+
+
+@pytest.mark.fault(6, real=True)
+def test_a_trial_without_memory_on_a_shared_gpu_says_so_and_the_other_goes_on(told: Any) -> None:
+    assert told["out of memory"] == [
+        ["completed", ""],
+        [
+            "failed",
+            f"Out of memory on GPU 0 of {told['host']}, of which it held 0.5, beside s1.random.0.0 (0.5). "
+            f"Put fewer trials on one GPU (resources.gpus: 1), or make the batch smaller. RuntimeError: "
+            f"{NO_MEMORY}",
+        ],
+    ]
+
+
+def test_a_trial_whose_chip_is_still_held_is_neither_hung_nor_lost_and_goes_on_once_it_is_free(
+    told: Any,
+) -> None:
+    """It may be silent for two seconds, and waits for five."""
+    assert told["a chip is held"] == {
+        "while it is held": "running",
+        "then": "completed",
+        "had": {"TPU": ["0", "1"]},
+        "seen": "0,1",
+    }
+
+
+def test_a_gang_says_which_of_its_hosts_waits_for_a_chip(told: Any) -> None:
+    said = rf"{re.escape(told['host'])}(-\w+)?: It waits for TPU chip 0, which process \d+ holds\."
+    assert re.fullmatch(said, told["gang's chips"]), told["gang's chips"]
 
 
 def test_no_more_trials_fit_than_there_are_gpus(told: Any) -> None:

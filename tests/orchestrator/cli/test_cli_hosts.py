@@ -67,6 +67,25 @@ def test_slices_of_tpus_are_a_table_of_their_own(orch: Orch, ledger: Callable[[]
     ]
 
 
+@pytest.mark.parametrize(
+    ("has", "words"),
+    [
+        ({"CPU": 8.0, "GPU": 1.0, "GPU_GiB": 139.0}, "8 CPUs, 1 GPU of 139 GiB"),
+        ({"CPU": 8.0, "GPU": 8.0, "GPU_GiB": 79.0}, "8 CPUs, 8 GPUs of 79 GiB"),
+        ({"CPU": 1.0, "TPU": 4.0, "TPU_GiB": 32.0}, "1 CPU, 4 TPU chips of 32 GiB"),
+        ({"CPU": 8.0, "GPU": 2.0}, "8 CPUs, 2 GPUs"),
+    ],
+)
+def test_accelerators_are_told_with_their_memory_where_it_is_known(
+    orch: Orch, seen: Store, has: dict[str, float], words: str
+) -> None:
+    seen.see_hosts(seen.lead("leader") or 0, [host("worker-1", has=has)])
+    seen.release()
+    row = orch("hosts").out.splitlines()[1]
+    assert f" {words}  " in row
+    assert orch("hosts", "--json").json["hosts"][0]["has"] == has
+
+
 def test_a_host_from_which_locks_do_not_reach_others_is_named(orch: Orch, seen: Store, home: Path) -> None:
     shared.note_locks(home / "runs", "worker-2", reach=False)
     assert orch("hosts").err.splitlines()[1] == shared.no_locks(["worker-2"])

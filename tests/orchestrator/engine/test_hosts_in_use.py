@@ -204,3 +204,30 @@ def test_what_fits_no_host_is_refused_and_goes_on_at_once_where_one_has_come(tmp
     place.clock.advance(1.5)
     assert engine.tick().launched == 1
     _run(place, engine)
+
+
+BUSY = """
+from orchestrator.rehearsal import *
+from orchestrator import rehearsal
+def run(config, reporter, workdir, place):
+    if workdir.name == "attempt-1":
+        raise RuntimeError(
+            "Unable to initialize backend 'tpu': UNKNOWN: TPU initialization failed: open(/dev/vfio/1): "
+            "Device or resource busy; Couldn't open iommu group /dev/vfio/1"
+        )
+    return rehearsal.run(config, reporter, workdir, place)
+"""
+
+
+def test_a_trial_whose_accelerator_is_busy_is_tried_on_another_host(tmp_path: Path, module: Any) -> None:
+    place = world(
+        tmp_path, hosts=[Node("1", "a", {"CPU": 1.0, "TPU": 4.0}), Node("2", "b", {"CPU": 1.0, "TPU": 4.0})]
+    )
+    created(place, small_study(arms=_of(1), resources={"tpu_chips": 4}, entrypoint=module(BUSY)))
+    _run(place, place.engine())
+    first, second = place.store.attempts("s1.random.0.0")
+    assert first.state is AttemptState.LOST
+    assert first.reason.startswith("Trouble of the machine ")
+    assert "Couldn't open iommu group /dev/vfio/1" in first.reason
+    assert {first.provenance["host"], second.provenance["host"]} == {"a", "b"}
+    assert place.store.trial("s1.random.0.0").losses == 1

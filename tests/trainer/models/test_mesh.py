@@ -14,9 +14,11 @@ import jax
 import numpy as np
 import pytest
 
+from orchestrator.runs import ends
 from tests.trainer import compiling
 from trainer.config import MeshConfig
 from trainer.models import Settings, param_shapes
+from trainer.models import mesh as mesh_module
 from trainer.models.mesh import make_mesh, partition, pin_rows, start_distributed, state_shardings
 from trainer.protocol import Place
 
@@ -173,6 +175,26 @@ def test_a_mesh_larger_than_the_machine_is_refused() -> None:
     with pytest.raises(ValueError) as refusal:
         make_mesh(MeshConfig(data=3, fsdp=5, tensor=7))
     assert f"is 105 and there are {jax.device_count()} devices in 1 processes" in str(refusal.value)
+
+
+def test_a_process_that_libtpu_numbers_otherwise_than_its_gang_is_the_machine_s_trouble(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a TPU the number is libtpu's, whatever JAX was told."""
+    monkeypatch.setattr(mesh_module, "call_the_roll", lambda place, within_s: None)
+    monkeypatch.setattr(mesh_module.jax.distributed, "initialize", lambda **given: None)
+    monkeypatch.setattr(mesh_module.jax.config, "update", lambda name, value: None)
+    for name in ("introduce", "meet"):
+        monkeypatch.setattr(mesh_module.meeting, name, lambda *given, **more: None)
+    monkeypatch.setattr(mesh_module.jax, "process_index", lambda: 1)
+    start_distributed(Place(1, 2, "here:1"))
+    with pytest.raises(RuntimeError) as problem:
+        start_distributed(Place(0, 2, "here:1"))
+    assert str(problem.value) == (
+        "libtpu numbers this process 1, and its gang numbers it 0: the hosts of the slice are not in "
+        "their order, or one of them holds a stale TPU_WORKER_ID. Start the workers of this host anew."
+    )
+    assert ends.of_the_accelerator(problem.value)
 
 
 def test_a_gang_without_a_coordinator_is_refused_and_one_process_needs_none() -> None:
