@@ -43,6 +43,8 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[TpuCluster]:
 @pytest.fixture
 def backend(cluster: TpuCluster) -> Iterator[RayBackend]:
     made = cluster.connected()
+    # What the test before has given back Ray tells a moment later.
+    until(lambda: not any(view.others for view in _looked(made).hosts()))
     yield made
     made.close(end_workers=True)
     again = cluster.connected()

@@ -81,6 +81,8 @@ def tpu_cluster(slices: Mapping[str, tuple[str, Sequence[int]]]) -> Iterator[Tpu
         patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
         patch.setenv("RAY_TMPDIR", folder)  # Ray writes the address of this cluster there
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_health_check_period_ms", "1000")  # a node that is gone is seen sooner: 3 s, not 15
+        patch.setenv("RAY_health_check_failure_threshold", "3")
         ray_private.forget_token()
         made = TpuCluster(token)
         try:
