@@ -6,21 +6,25 @@ before it is written down.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from typing import Any
 
-from orchestrator.ledger.records import AttemptRow
+from orchestrator.ledger.records import AttemptRow, study_of
 from orchestrator.ledger.rules import heard
 from orchestrator.runs import ends
 from orchestrator.runs.contract import AttemptKey, Progress
+from orchestrator.runs.folders import Storage, read_journal
 
 NAMES = {"GPU": ("GPU", "GPUs"), "TPU": ("TPU chip", "TPU chips")}
 MOST_SAID = 300  # characters of the exception's first line; the traceback has all
 
 
-def in_full(live: Sequence[AttemptRow], news: Mapping[AttemptKey, Progress]) -> dict[AttemptKey, Progress]:
+def in_full(
+    live: Sequence[AttemptRow], news: Mapping[AttemptKey, Progress], storage: Storage
+) -> dict[AttemptKey, Progress]:
     """The news, where each end by lack of memory says on what, who else was there, and what to do."""
     found = dict(news)
     short = [
@@ -32,12 +36,22 @@ def in_full(live: Sequence[AttemptRow], news: Mapping[AttemptKey, Progress]) -> 
     ]
     if not short:
         return found
-    told = {row.key: reduce(heard, news[row.key].events, row).provenance for row in live if row.key in news}
+    told = {row.key: _provenance(row, news[row.key], storage) for row in live if row.key in news}
     for key in short:
         progress = found[key]
         if progress.ended is not None and told.get(key, {}).get("accelerators"):
             reason = _reason(key, told, progress)
             found[key] = replace(progress, ended=replace(progress.ended, reason=reason))
+    return found
+
+
+def _provenance(attempt: AttemptRow, progress: Progress, storage: Storage) -> Mapping[str, Any]:
+    """Also of one that has begun and is not heard of yet: it has written that down first."""
+    found = reduce(heard, progress.events, attempt).provenance
+    if not found:
+        with contextlib.suppress(OSError):
+            folder = storage.folder(study_of(attempt.trial_id), *attempt.key)
+            found = reduce(heard, read_journal(folder, *attempt.key)[0], attempt).provenance
     return found
 
 

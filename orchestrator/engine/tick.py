@@ -173,7 +173,7 @@ class Engine:
             if attempt.key not in news or not news[attempt.key].known:
                 spec = self._course(studies[study_of(attempt.trial_id)]).spec
                 news[attempt.key] = self._elsewhere.progress(attempt, hang_after_s=spec.retries.hang_after_s)
-        news = in_full(live, news)
+        news = in_full(live, news, self.storage)
         self._hosts.hear(news)
         self._say_gathering(epoch, studies, live, news)
         live = [a for a in live if not self._submitted_again(studies[study_of(a.trial_id)], a, news)]

@@ -18,7 +18,7 @@ from orchestrator.backends.ray import RayBackend
 from orchestrator.engine.tick import Engine
 from orchestrator.ground.clock import SystemClock
 from orchestrator.ledger.memory import MemoryLedger
-from orchestrator.ledger.records import ENDED
+from orchestrator.ledger.records import ENDED, AttemptRow
 from orchestrator.runs.contract import Launch, Progress
 from orchestrator.runs.folders import Storage
 from orchestrator.service.creation import create
@@ -41,7 +41,7 @@ NODE = {
     "include_dashboard": False,
 }
 PATIENCE_S = 60.0
-HELD_S = 5.0
+SILENT_S, HELD_S = 2.0, 5.0
 
 
 def until(done: Callable[[], Any]) -> Any:
@@ -94,19 +94,21 @@ def environments(trials: Trials) -> dict[str, Any]:
     return {name: trials.seen(name) for name in held}
 
 
-def processes(trials: Trials, resources: Resources, name: str) -> dict[str, bool]:
-    """Whether each trial ran in the process of the one before."""
+def programs(trials: Trials, resources: Resources, name: str) -> dict[str, Any]:
+    """Whether each trial ran in the process of the one before, and which that was."""
     first = trials.pid(f"{name}-1", resources, "small")
     again = trials.pid(f"{name}-2", resources, "small")
     other = trials.pid(f"{name}-3", resources, "large")
+    return {"same program": again == first, "another program": other == again, "pid": other}
+
+
+def processes(trials: Trials, resources: Resources, name: str) -> dict[str, bool]:
+    """The same, and of one that raises and the one after it."""
+    told = programs(trials, resources, name)
+    before = told.pop("pid")
     raised = trials.pid(f"{name}-4", resources, "large", runs="raises")
     after = trials.pid(f"{name}-5", resources, "large")
-    return {
-        "same program": again == first,
-        "another program": other == again,
-        "raises": raised == other,
-        "after it raised": after == raised,
-    }
+    return {**told, "raises": raised == before, "after it raised": after == raised}
 
 
 def engine_of(backend: RayBackend, folder: Path, trials: int, **more: Any) -> Engine:
@@ -144,19 +146,27 @@ def waiting_for_a_chip(backend: RayBackend, folder: Path) -> dict[str, Any]:
     )
     assert holder.stdout is not None
     holder.stdout.readline()
-    more = {"resources": {"tpu_chips": 2}, "retries": {"hang_after_s": 2.0, "attempts": 1}}
+    more = {"resources": {"tpu_chips": 2}, "retries": {"attempts": 1}}
     engine = engine_of(backend, folder, 1, entrypoint=f"{HERE}.says_environment", **more)
-    store, begun = engine.store, time.monotonic()
+    store, watch = engine.store, engine._in_flight.watch
 
-    def step() -> bool:
+    def impatient(attempt: AttemptRow, *, news: bool, limit_s: float) -> None:
+        """How long its process takes to start is not the question."""
+        watch(attempt, news=news, limit_s=SILENT_S if attempt.sequence else limit_s)
+
+    engine._in_flight.watch = impatient  # type: ignore[method-assign]
+
+    def ticked(done: Callable[[], bool]) -> bool:
         engine.tick()
-        return time.monotonic() - begun > HELD_S
+        return done()
 
-    until(step)
+    until(lambda: ticked(lambda: bool(list(folder.rglob("events.jsonl")))))
+    begun = time.monotonic()
+    until(lambda: ticked(lambda: time.monotonic() - begun > HELD_S))
     before = str(store.trial("s1.random.0.0").state)
     holder.kill()
     holder.communicate()
-    until(lambda: (engine.tick(), store.trial("s1.random.0.0").state in ENDED)[1])
+    until(lambda: ticked(lambda: store.trial("s1.random.0.0").state in ENDED))
     [attempt] = store.attempts("s1.random.0.0")
     return {
         "while it is held": before,
@@ -188,9 +198,7 @@ def with_chips() -> Any:
     return held.here()
 
 
-def main(folder: Path) -> None:
-    cluster = Cluster(initialize_head=True, head_node_args=NODE)
-    ray.init(address=cluster.address, namespace="orch", log_to_driver=False)
+def told_by(cluster: Cluster, folder: Path) -> dict[str, Any]:
     backend = RayBackend(ray.get_runtime_context().gcs_address, workers=2)
     trials = Trials(backend, folder)
     crew.here = with_chips
@@ -205,12 +213,20 @@ def main(folder: Path) -> None:
     }
     cluster.add_node(**NODE)
     until(lambda: backend.slots(Resources(gpus=1, hosts=2)) == 1)
-    told["gang"] = processes(trials, Resources(gpus=1, hosts=2), "gang")
+    told["gang"] = programs(trials, Resources(gpus=1, hosts=2), "gang")
     told["gang's chips"] = gang_on_the_same_chips(trials)
     backend.close(end_workers=True)
-    print(json.dumps(told))
-    ray.shutdown()
-    cluster.shutdown()
+    return told
+
+
+def main(folder: Path) -> None:
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
+    try:
+        ray.init(address=cluster.address, namespace="orch", log_to_driver=False)
+        print(json.dumps(told_by(cluster, folder)))
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
 
 
 if __name__ == "__main__":

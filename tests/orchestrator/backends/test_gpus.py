@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,17 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """As seen by trials whose daemon inherits a shell that lets everything see GPU 0."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("XLA_", "TPU_", "MEGASCALE_"))}
     inherited = {"CUDA_VISIBLE_DEVICES": "0", "JAX_PLATFORMS": "cuda", "RAY_AUTH_MODE": "disabled"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.orchestrator.backends.gpu_driver", tmp_path_factory.mktemp("gpus")],
-        env={**kept, **inherited, "PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory(prefix="orch-gpus-", dir="/tmp", ignore_cleanup_errors=True) as apart:
+        told_where = {"TMPDIR": apart, "RAY_TMPDIR": apart, "RAY_USAGE_STATS_ENABLED": "0"}
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.orchestrator.backends.gpu_driver", tmp_path_factory.mktemp("gpus")],
+            env={**kept, **inherited, **told_where, "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -60,9 +63,9 @@ def test_a_share_of_a_gpu_is_told_how_much_of_its_memory_to_take(told: Any) -> N
 
 def test_a_process_with_a_gpu_runs_one_program_alone_and_none_after_one_that_raised(told: Any) -> None:
     """What it has of the GPU's memory is given back by its end. On CPUs all run in the same one."""
-    one_program = {"same program": True, "another program": False, "raises": True, "after it raised": False}
-    assert told["GPU"] == one_program
-    assert told["gang"] == {**one_program, "raises": False}  # a gang is another entrypoint's
+    one_program = {"same program": True, "another program": False}
+    assert told["GPU"] == {**one_program, "raises": True, "after it raised": False}
+    assert told["gang"] == {**one_program, "pid": told["gang"]["pid"]}
     assert set(told["CPU"].values()) == {True}
 
 

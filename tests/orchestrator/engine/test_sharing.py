@@ -13,14 +13,16 @@ from orchestrator.backends import simulated
 from orchestrator.backends.placement import Node
 from orchestrator.engine.sharing import in_full
 from orchestrator.engine.skipping import kind_of
-from orchestrator.ledger.records import AttemptRow, AttemptState, TrialState
+from orchestrator.ledger.records import AttemptRow, AttemptState, Event, TrialState
 from orchestrator.runs import running
 from orchestrator.runs.contract import Ended, Progress
+from orchestrator.runs.folders import Journal, Storage
 from tests.faults import invariants
 from tests.faults.world import created, small_study, world
 
 ALPHA = {"path": "optimizer.alpha", "low": 0.1, "high": 10, "scale": "log"}
 NO_MEMORY = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 8589934592 bytes."
+NOWHERE = Storage(Path("/nowhere"))
 SHORT = f"""
 from orchestrator.rehearsal import *
 from orchestrator import rehearsal
@@ -73,13 +75,31 @@ def _row(trial: str, host: str, held: dict[str, list[str]], share: float) -> Att
 
 
 def _reason(
-    live: list[AttemptRow], reason: str = f"E: {NO_MEMORY}", host: str = "", how: Any = "raised"
+    live: list[AttemptRow],
+    reason: str = f"E: {NO_MEMORY}",
+    host: str = "",
+    how: Any = "raised",
+    storage: Storage = NOWHERE,
 ) -> str:
     news = {row.key: Progress(known=True) for row in live}
     news[live[0].key] = Progress(known=True, ended=Ended(how, reason=reason), host=host)
-    ended = in_full(live, news)[live[0].key].ended
+    ended = in_full(live, news, storage)[live[0].key].ended
     assert ended is not None
     return ended.reason
+
+
+def test_one_that_has_begun_and_is_not_heard_of_yet_is_named_by_its_journal(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    folder = storage.folder("s", "s.b", 1)
+    folder.mkdir(parents=True)
+    told = {"host": "one", "accelerators": {"GPU": ["0"]}, "share": 0.25}
+    journal = Journal(str(folder))
+    journal.event(Event("s.b", 1, 1, "started", 0, told, 0.0))
+    journal.close()
+    silent = replace(_row("s.b", "one", {}, 1), provenance={})
+    unbegun = replace(_row("s.c", "one", {}, 1), provenance={})  # it has no journal
+    live = [_row("s.a", "one", {"GPU": ["0"]}, 0.5), silent, unbegun]
+    assert "of which it held 0.5, beside s.b (0.25). Put" in _reason(live, storage=storage)
 
 
 def test_only_those_on_the_same_gpu_of_the_same_host_are_named() -> None:
