@@ -17,6 +17,7 @@ NOT_BENCHMARKS = {
     "__main__",
     "finetune_sides",
     "measuring",
+    "members",
     "noop",
     "quick_trials",
     "same_runs",
