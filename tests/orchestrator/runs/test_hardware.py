@@ -113,7 +113,10 @@ OF_THE_SLICE = {"TPU_NAME": "slice", "TPU_ACCELERATOR_TYPE": "v4-16", "TPU_TOPOL
 
 def test_a_process_of_a_gang_keeps_what_the_host_says_of_its_slice_and_nothing_stale() -> None:
     given = {**STALE, **OF_THE_HOST, **OF_THE_SLICE}
-    assert settled(given, Resources(tpu_type="v3-16", tpu_chips=4, hosts=2), FOUR) == {**OF_THE_HOST, **OF_THE_SLICE}
+    assert settled(given, Resources(tpu_type="v3-16", tpu_chips=4, hosts=2), FOUR) == {
+        **OF_THE_HOST,
+        **OF_THE_SLICE,
+    }
 
 
 def test_a_trial_on_one_host_alone_is_not_told_of_the_slice_s_other_hosts() -> None:
