@@ -22,6 +22,7 @@ from orchestrator.ledger.records import ENDED, AttemptRow
 from orchestrator.runs.contract import Launch, Progress
 from orchestrator.runs.folders import Storage
 from orchestrator.service.creation import create
+from orchestrator.study.named import STORED
 from orchestrator.study.resources import Resources
 from orchestrator.study.spec import StudySpec
 
@@ -178,7 +179,8 @@ def waiting_for_a_chip(backend: RayBackend, folder: Path) -> dict[str, Any]:
 
 def gang_on_the_same_chips(trials: Trials) -> str:
     """What a gang waits for whose two nodes are one machine: the second process for the first one's chips."""
-    job = trials.begin("chips", Resources(tpu_chips=2, hosts=2))
+    of_before = Resources.model_validate({"tpu_chips": 2, "hosts": 2}, context=STORED)  # without a slice
+    job = trials.begin("chips", of_before)
     waits: str = until(lambda: _of_chips(trials.backend.poll({job.key: 0})[job.key]))
     trials.backend.kill(job.key, "It was heard.")
     trials.backend.forget(job.key)
