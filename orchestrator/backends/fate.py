@@ -16,7 +16,7 @@ from orchestrator.runs.contract import Ended
 
 SETTLE_S = 2.0  # after an exception: what it brought about or was brought about by has been seen
 RESULT_S = 0.5  # after a death: the first one may have come to its result just before
-ANSWER_S = 8.0  # for the others to say that they live: who does not is what the death came of
+ANSWER_S = 6.0  # for the others to say that they live: who does not is what the death came of
 SILENCE_S = 90.0  # Ray has long said by then that a host is gone
 FOLLOW_S = 60.0  # the first one's result stands: the others may take so long to end
 
@@ -36,6 +36,10 @@ class Seen:
     @property
     def over(self) -> bool:
         return self.ended is not None or bool(self.dead)
+
+    @property
+    def in_trouble(self) -> bool:
+        return bool(self.dead) or (self.ended is not None and self.ended.how != "outcome")
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,14 @@ def fate(members: Sequence[Seen], now: float) -> Fate | None:
         return None
     since = min(each.at for each in told)
     unheard = [each for each in members if not each.over and each.asked < since + SETTLE_S]
-    if unheard and now - since <= SILENCE_S:
+    causes = [each for each in told if each.ended is not None and each.ended.how != "lost"]
+    # Whoever says that it has lost a peer is lost in any case: what the silent one would say changes nothing.
+    if unheard and now - since <= (SILENCE_S if causes else ANSWER_S):
         return None
     if unheard:
         silent = unheard[0]
         why = f"It has not answered for {now - silent.asked:.0f} s."
         return Fate(Ended("lost", reason=_of(silent, members, why)), silent.host)
-    causes = [each for each in told if each.ended is not None and each.ended.how != "lost"]
     if not causes and now - since <= SILENCE_S and not all(each.over for each in members):
         return None  # they have lost a peer, and who that is is not known yet
     cause = min(causes or told, key=lambda each: (each.at, each.index))

@@ -155,17 +155,17 @@ class Gangs:
         return Progress(known=True, events=events, ended=gang.fate.ended, host=gang.fate.host)
 
     def _ask(self, gang: Gang, launch: Launch, sequence: int) -> None:
-        died_at = min([each.at for each in gang.seen if each.dead], default=0.0)
+        trouble_at = min([each.at for each in gang.seen if each.in_trouble], default=0.0)
         for member in gang.members:
             first = member is gang.members[0]
             if member.actor is None or (member.seen.over and not first):
                 continue
-            # Once one has died, whether the others live is to be known at once.
-            late = member.request is not None and member.request_at < died_at
+            # Once one has died or raised, whether the others live is to be known at once.
+            late = member.request is not None and member.request_at < trouble_at
             if member.request is None or (first and member.request_after > sequence) or late:
                 poll = member.actor.poll.options(concurrency_group=ASKING)
                 after = sequence if first else 0
-                wait_s = 0.0 if died_at else NEWS_S
+                wait_s = 0.0 if trouble_at else NEWS_S
                 member.request = poll.remote(launch.key, after=after, wait_s=wait_s, begin_s=BEGIN_S)
                 member.request_at, member.request_after = time.monotonic(), after
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax._src import cache_key
 from jaxlib.version import __version__ as jaxlib_version
 
 WAITED = "/orch/compile/waited_duration"  # an event of jax.monitoring
@@ -35,6 +36,12 @@ def keep(folder: Path) -> None:
     # The small programs of a start cost as much together as the large one.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    if jax.process_count() > 1 and jax.default_backend() == "cpu":
+        # Only the first process writes. What the others look for says on CPUs which devices are their own, so
+        # that they would compile everything anew at each start; elsewhere it is the same in all of them.
+        cache_key._hash_accelerator_config = lambda hash_obj, accelerators: cache_key._hash_devices(
+            hash_obj, accelerators
+        )
 
 
 @functools.cache

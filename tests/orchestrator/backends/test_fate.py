@@ -103,7 +103,7 @@ def test_a_process_that_ends_for_want_of_a_silent_one_is_not_the_cause(dead: int
     assert fate(gang, 100 + ANSWER_S) is None
     found = decided(gang, 101 + ANSWER_S)
     assert (found.ended.how, found.host) == ("lost", "b")
-    assert "It has not answered for 41 s." in found.ended.reason
+    assert "It has not answered for 39 s." in found.ended.reason
     gang[1].asked = 105.0  # it does answer
     assert decided(gang, 106).host == gang[dead].host
 
@@ -128,6 +128,15 @@ def test_a_host_that_never_answers_again_is_lost_though_ray_says_nothing() -> No
     found = decided(gang, 101 + SILENCE_S)
     assert (found.ended.how, found.host) == ("lost", "b")
     assert "It has not answered for 91 s." in found.ended.reason
+
+
+def test_a_host_that_its_peers_miss_is_lost_long_before_ray_says_so() -> None:
+    gang = three(at=98)
+    over(gang[0], PEER_LOST, at=100)
+    over(gang[2], PEER_LOST, at=100)
+    assert fate(gang, 100 + ANSWER_S) is None
+    found = decided(gang, 101 + ANSWER_S)
+    assert (found.ended.how, found.host) == ("lost", "b")
 
 
 def test_an_exception_while_the_others_live_is_a_failure_with_its_traceback() -> None:

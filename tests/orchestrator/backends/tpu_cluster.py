@@ -21,12 +21,12 @@ HOST = "orch.test/host"  # the label that tells one node from all others
 
 
 class TpuCluster:
-    """A head without CPUs, and nodes of two CPUs each."""
+    """A head without CPUs, and nodes of a few CPUs each."""
 
-    def __init__(self, token: Path) -> None:
+    def __init__(self, token: Path, cpus: int) -> None:
         from ray.cluster_utils import Cluster
 
-        self.token = token
+        self.token, self._cpus = token, cpus
         head = {"num_cpus": 0, "include_dashboard": False}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         self.nodes: dict[tuple[str, int], Any] = {}
@@ -42,7 +42,7 @@ class TpuCluster:
             has: dict[str, float] = {"TPU": tpu.chips_a_host, name: 1} | (
                 {tpu.head: 1} if number == 0 else {}
             )
-            made = self._cluster.add_node(wait=False, num_cpus=2, resources=has, labels=labels)
+            made = self._cluster.add_node(wait=False, num_cpus=self._cpus, resources=has, labels=labels)
             self.nodes[(name, number)] = made
         self._cluster.wait_for_nodes()
 
@@ -70,7 +70,7 @@ class TpuCluster:
 
 
 @contextmanager
-def tpu_cluster(slices: Mapping[str, tuple[str, Sequence[int]]]) -> Iterator[TpuCluster]:
+def tpu_cluster(slices: Mapping[str, tuple[str, Sequence[int]]], *, cpus: int = 2) -> Iterator[TpuCluster]:
     """`slices`: by name their type and which of their hosts are there."""
     folder = tempfile.mkdtemp(prefix="orch-tpu-", dir="/tmp")  # a short path: Ray's sockets lie below it
     Path(folder, "ray").mkdir()
@@ -84,7 +84,7 @@ def tpu_cluster(slices: Mapping[str, tuple[str, Sequence[int]]]) -> Iterator[Tpu
         patch.setenv("RAY_health_check_period_ms", "1000")  # a node that is gone is seen sooner: 3 s, not 15
         patch.setenv("RAY_health_check_failure_threshold", "3")
         ray_private.forget_token()
-        made = TpuCluster(token)
+        made = TpuCluster(token, cpus)
         try:
             for name, (kind, ids) in slices.items():
                 made.add(name, kind, ids)

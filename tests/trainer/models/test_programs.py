@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from trainer.models import programs
@@ -130,3 +135,34 @@ def test_another_version_or_processor_has_a_folder_of_its_own(
     programs.keep(tmp_path / "programs")
     assert len({str(kept), newer, jax.config.jax_compilation_cache_dir}) == 3
     assert Path(str(jax.config.jax_compilation_cache_dir)).parent == tmp_path / "programs"
+
+
+def test_each_process_of_a_gang_finds_what_the_first_one_kept(tmp_path: Path) -> None:
+    first, again = (told_by_two(tmp_path / "programs") for _ in range(2))
+    rows = np.arange(24, dtype=np.float32).reshape(4, 6)
+    for each in (*first, *again):
+        np.testing.assert_allclose(each["told"], (rows.T @ rows).sum(axis=0))
+    assert [each["found"] for each in first] == [0, 0]
+    assert [each["found"] for each in again] == [each["asked"] for each in again]
+    assert all(each["asked"] for each in again)
+
+
+def told_by_two(folder: Path) -> list[dict[str, Any]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    words = [sys.executable, "-m", "tests.trainer.models.kept_program"]
+    gang = [
+        subprocess.Popen(
+            [*words, str(index), coordinator, str(folder)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
+        )
+        for index in range(2)
+    ]
+    try:
+        return [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in gang]
+    finally:
+        for process in gang:
+            process.kill()
