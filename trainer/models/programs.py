@@ -16,12 +16,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-from jax._src import cache_key
+from jax._src import compilation_cache, compiler
 from jaxlib.version import __version__ as jaxlib_version
 
 WAITED = "/orch/compile/waited_duration"  # an event of jax.monitoring
@@ -30,18 +30,34 @@ _FOLDER = "jax_compilation_cache_dir"
 
 
 def keep(folder: Path) -> None:
-    """Compiled programs go below this folder, so that another process need not compile them again."""
-    place = folder / f"jaxlib-{jaxlib_version}-{jax.default_backend()}-{_processor()}"
-    jax.config.update(_FOLDER, str(place))
+    """Compiled programs go below this folder, so that another process need not compile them again. Each
+    process of a gang has its own: its host may have a disk of its own, and its programs another name."""
+    place, index = (
+        folder / f"jaxlib-{jaxlib_version}-{jax.default_backend()}-{_processor()}",
+        jax.process_index(),
+    )
+    jax.config.update(_FOLDER, str(place / f"process-{index}" if index else place))
+    if index:
+        compiler._cache_write = _keep_too
     # The small programs of a start cost as much together as the large one.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    if jax.process_count() > 1 and jax.default_backend() == "cpu":
-        # Only the first process writes. What the others look for says on CPUs which devices are their own, so
-        # that they would compile everything anew at each start; elsewhere it is the same in all of them.
-        cache_key._hash_accelerator_config = lambda hash_obj, accelerators: cache_key._hash_devices(
-            hash_obj, accelerators
-        )
+
+
+def _keep_too(
+    cache_key: str,
+    compile_time_secs: float,
+    module_name: str,
+    backend: Any,
+    executable: Any,
+    host_callbacks: Sequence[Any],
+) -> None:
+    """In place of JAX's own, which has the first process alone write, for disks that all share."""
+    if not host_callbacks:
+        with contextlib.suppress(Exception):  # as JAX's own: a program that is not kept is compiled again
+            compilation_cache.put_executable_and_time(
+                cache_key, module_name, executable, backend, int(compile_time_secs)
+            )
 
 
 @functools.cache

@@ -1,5 +1,5 @@
-"""One process of two that keep their programs in one folder: prints what it computed, how many programs it
-asked for, and how many it found."""
+"""One process of two that keep their programs: prints what it computed, how many programs it asked for, and
+how many it found."""
 
 from __future__ import annotations
 

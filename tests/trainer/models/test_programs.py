@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +137,11 @@ def test_another_version_or_processor_has_a_folder_of_its_own(
     assert Path(str(jax.config.jax_compilation_cache_dir)).parent == tmp_path / "programs"
 
 
-def test_each_process_of_a_gang_finds_what_the_first_one_kept(tmp_path: Path) -> None:
-    first, again = (told_by_two(tmp_path / "programs") for _ in range(2))
+@pytest.mark.parametrize("folders", [("programs", "programs"), ("of-one-host", "of-the-other")])
+def test_each_process_of_a_gang_finds_what_it_compiled_before(
+    tmp_path: Path, folders: tuple[str, str]
+) -> None:
+    first, again = (told_by_two([tmp_path / name for name in folders]) for _ in range(2))
     rows = np.arange(24, dtype=np.float32).reshape(4, 6)
     for each in (*first, *again):
         np.testing.assert_allclose(each["told"], (rows.T @ rows).sum(axis=0))
@@ -147,7 +150,7 @@ def test_each_process_of_a_gang_finds_what_the_first_one_kept(tmp_path: Path) ->
     assert all(each["asked"] for each in again)
 
 
-def told_by_two(folder: Path) -> list[dict[str, Any]]:
+def told_by_two(folders: Sequence[Path]) -> list[dict[str, Any]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
@@ -159,7 +162,7 @@ def told_by_two(folder: Path) -> list[dict[str, Any]]:
             text=True,
             env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
         )
-        for index in range(2)
+        for index, folder in enumerate(folders)
     ]
     try:
         return [json.loads(process.communicate(timeout=120)[0].splitlines()[-1]) for process in gang]
