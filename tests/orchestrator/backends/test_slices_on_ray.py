@@ -266,3 +266,17 @@ def test_a_slice_of_four_hosts_has_its_processes_in_order(
     assert slice_of(backend, cluster, heard.job) == "slice-f"
     assert backend.free(V6E) == 0
     settled(backend, heard.job)
+
+
+@pytest.mark.parametrize("cluster", [{"slice-e": ("v3-8", (0,))}], indirect=True, ids=["v3-8"])
+def test_two_trials_share_the_chips_of_one_host(
+    backend: RayBackend, launch: Callable[..., Launch], cluster: TpuCluster
+) -> None:
+    half = Resources(tpu_type="v3-8", tpu_chips=2)
+    assert [backend.slots(half), backend.slots(Resources(tpu_chips=8)), backend.slots(V3)] == [2, 0, 0]
+    heard = [given(backend, launch(name, LONG, resources=half)).at_work() for name in ("one", "two")]
+    chips = [each.events[0].payload["accelerators"]["TPU"] for each in heard]
+    assert sorted(chips[0] + chips[1]) == ["0", "1", "2", "3"]
+    assert backend.free(half) == 0
+    for each in heard:
+        settled(backend, each.job)

@@ -301,9 +301,9 @@ def test_bfloat16_computes_near_float32_and_keeps_logits_wide(settings: Settings
 
 @pytest.mark.parametrize(
     "stacks",
-    # A shared model is split by the same names as an encoder-decoder, which test_mesh.py has.
-    [pytest.param("shared", marks=pytest.mark.slow), "prefix-lm"],
+    ["shared", "prefix-lm"],
 )
+@pytest.mark.slow  # their layers are split by the same names as an encoder-decoder's, which test_mesh.py has
 def test_several_devices_compute_what_one_does(stacks: str) -> None:
     shapes = [ALONE, {"data": 2, "fsdp": 2, "tensor": 2}]
     one, eight = answer(started({"place": {}, "shapes": shapes, "stacks": stacks}, devices=8))
