@@ -50,7 +50,7 @@ test-hosts: $(READY_DEV)
 
 # Trials over several hosts and what befalls them; two rounds at random moments, whose seeds are printed.
 test-gangs: $(READY_DEV)
-	$(BIN)/python -m pytest -s -m "hosts and not slow" tests/hosts/test_gangs.py tests/hosts/test_gangs_killed.py
+	$(BIN)/python -m pytest -rP -m "hosts and not slow" -n 2 --dist load tests/hosts/test_gangs.py tests/hosts/test_gangs_killed.py
 
 # On a machine with an NVIDIA GPU, in 8 minutes at most; elsewhere skipped with the reason. With
 # ORCH_TEST_GPU=off the same bodies run on the CPU.

@@ -23,8 +23,20 @@ PACE = {"pace_s": 0.02}  # a step of the rehearsal
 class Cluster:
     """A serves, B has joined."""
 
-    def __init__(self, net: Network, home: Path, word: str, *, joined: bool = True, **env: str) -> None:
+    def __init__(
+        self,
+        net: Network,
+        home: Path,
+        word: str,
+        *,
+        joined: bool = True,
+        programs: Path | None = None,
+        **env: str,
+    ) -> None:
+        """`programs`: where what is compiled is kept, for clusters that come after it too."""
         self.home, self.net = home, net
+        if programs is not None:
+            (home / "programs").symlink_to(programs)
         self.code = home / "code"  # training code of one's own, on A and B at the same path
         self.code.mkdir()
         self.env = {

@@ -19,8 +19,14 @@ def net() -> Iterator[Network]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiled once for all tests."""
+    return tmp_path_factory.mktemp("programs")
+
+
 @pytest.fixture
-def cluster(net: Network, tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(net, tmp_path, f"{len(net.machines)}")
+def cluster(net: Network, tmp_path: Path, programs: Path) -> Iterator[Cluster]:
+    made = Cluster(net, tmp_path, f"{len(net.machines)}", programs=programs)
     yield made
     made.close()

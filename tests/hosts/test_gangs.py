@@ -32,9 +32,9 @@ ARMS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def three(net: Network, tmp_path: Path) -> Iterator[tuple[Cluster, Machine]]:
+def three(net: Network, tmp_path: Path, programs: Path) -> Iterator[tuple[Cluster, Machine]]:
     """A serves, B and C have joined."""
-    made = Cluster(net, tmp_path, f"{len(net.machines)}")
+    made = Cluster(net, tmp_path, f"{len(net.machines)}", programs=programs)
     third = net.machine(f"c{len(net.machines)}")
     made.join(third)
     yield made, third
@@ -79,25 +79,30 @@ def none_left(cluster: Cluster, *machines: Machine) -> None:
         assert not each.pids("ray::")
 
 
-@pytest.mark.parametrize("mesh", [{"data": 2}, {"fsdp": 2}], ids=["data", "fsdp"])
-def test_every_estimator_s_losses_are_those_of_one_host(cluster: Cluster, mesh: dict[str, int]) -> None:
+def test_every_estimator_s_losses_are_those_of_one_host(cluster: Cluster) -> None:
     alone = created(cluster, trained("alone", {}))
-    together = created(cluster, trained("together", mesh, resources=TWO))
-    tried = {study: cluster.done(study, within_s=900) for study in (alone, together)}
-    settled(cluster, together)
-    others = by_arm(cluster, together)
-    for arm, trial in by_arm(cluster, alone).items():
-        attempts = tried[together][others[arm]]
-        assert len(attempts) == 1, [(each["state"], each["reason"]) for each in attempts]
-        [attempt] = attempts
-        assert sorted(attempt["provenance"]["hosts"]) == [cluster.a.name, cluster.b.name]
-        one, two = losses(cluster, trial), losses(cluster, others[arm])
-        assert one.keys() == two.keys()
-        off = {step: abs(one[step] - two[step]) for step in one}
-        early, late = max(off[step] for step in off if step <= 20), off[max(off)]
-        print(f"{arm}: {early:.1e} in the first 20 steps, {late:.1e} at the end")
-        assert early <= 1e-5
-        assert late <= 1e-3
+    meshes = {"data": ARMS, "fsdp": {"base", "held-out"}}
+    together = {}
+    for axis, arms in meshes.items():
+        spec = trained(axis, {axis: 2}, resources=TWO)
+        spec["arms"] = [arm for arm in spec["arms"] if arm["name"] in arms]
+        together[axis] = created(cluster, spec)
+    cluster.done(alone, within_s=900)
+    single = by_arm(cluster, alone)
+    for axis, study in together.items():
+        tried = cluster.done(study, within_s=900)
+        settled(cluster, study)
+        for arm, trial in by_arm(cluster, study).items():
+            assert len(tried[trial]) == 1, [(each["state"], each["reason"]) for each in tried[trial]]
+            [attempt] = tried[trial]
+            assert sorted(attempt["provenance"]["hosts"]) == [cluster.a.name, cluster.b.name]
+            one, two = losses(cluster, single[arm]), losses(cluster, trial)
+            assert one.keys() == two.keys()
+            off = {step: abs(one[step] - two[step]) for step in one}
+            early, late = max(off[step] for step in off if step <= 20), off[max(off)]
+            print(f"{axis}, {arm}: {early:.1e} in the first 20 steps, {late:.1e} at the end")
+            assert early <= 1e-5
+            assert late <= 1e-3
 
 
 @pytest.mark.slow

@@ -30,9 +30,9 @@ WITHIN_S = {"member 0": 10.0, "another": 10.0, "host": 90.0}  # Ray takes half a
 class Hosts:
     """A serves, two more have joined; for all tests here. One that is lost is made up for."""
 
-    def __init__(self, net: Network, home: Path) -> None:
+    def __init__(self, net: Network, home: Path, programs: Path) -> None:
         self.net = net
-        self.cluster = Cluster(net, home, f"{len(net.machines)}")
+        self.cluster = Cluster(net, home, f"{len(net.machines)}", programs=programs)
         self.others = [self.cluster.b]
         self.add()
         self._calm: dict[str, Any] = {}  # the parameters of the undisturbed run
@@ -68,8 +68,8 @@ class Hosts:
 
 
 @pytest.fixture(scope="module")
-def hosts(net: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    made = Hosts(net, tmp_path_factory.mktemp("killed"))
+def hosts(net: Network, tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[Hosts]:
+    made = Hosts(net, tmp_path_factory.mktemp("killed"), programs)
     yield made
     made.close()
 
