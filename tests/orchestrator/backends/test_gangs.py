@@ -53,12 +53,17 @@ def backend(homes: tuple[Path, Path]) -> Iterator[RayBackend]:
 
 @pytest.fixture
 def launch(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Launch]:
+    return launches(request.node.name, tmp_path, TWO)
+
+
+def launches(test: str, folder: Path, resources: Resources) -> Callable[..., Launch]:
+    """Makes attempts of the test's own trials."""
+
     def make(trial: str, config: dict[str, Any], **more: Any) -> Launch:
-        name, folder = f"{request.node.name}.{trial}", tmp_path / trial / f"attempt-{more.get('attempt', 1)}"
-        given = {"attempt": 1, "resources": TWO, **more}
+        asked = {"attempt": 1, "resources": resources, **more}
         return Launch(
-            name, entrypoint="tests.orchestrator.backends.gang_runs", config=config, shape_key="same",
-            folder=str(folder), **given,
+            f"{test}.{trial}", entrypoint="tests.orchestrator.backends.gang_runs", config=config,
+            shape_key="same", folder=str(folder / trial / f"attempt-{asked['attempt']}"), **asked,
         )  # fmt: skip
 
     return make

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -24,7 +23,7 @@ from orchestrator.runs.folders import Storage
 from orchestrator.service.creation import create
 from orchestrator.study.resources import Resources
 from tests.faults.world import small_study
-from tests.orchestrator.backends.test_gangs import LONG, SHORT, Heard, given, until
+from tests.orchestrator.backends.test_gangs import LONG, SHORT, Heard, given, launches, until
 from tests.orchestrator.backends.tpu_cluster import TpuCluster, tpu_cluster
 
 V3 = Resources(tpu_type="v3-16", tpu_chips=4, hosts=2)
@@ -56,15 +55,7 @@ def backend(cluster: TpuCluster) -> Iterator[RayBackend]:
 
 @pytest.fixture
 def launch(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Launch]:
-    def make(trial: str, config: dict[str, Any], **more: Any) -> Launch:
-        name, folder = f"{request.node.name}.{trial}", tmp_path / trial / f"attempt-{more.get('attempt', 1)}"
-        asked = {"attempt": 1, "resources": V3, **more}
-        return Launch(
-            name, entrypoint="tests.orchestrator.backends.gang_runs", config=config, shape_key="same",
-            folder=str(folder), **asked,
-        )  # fmt: skip
-
-    return make
+    return launches(request.node.name, tmp_path, V3)
 
 
 def slot_of(backend: RayBackend, job: Launch) -> Slot:
