@@ -119,6 +119,7 @@ def test_a_host_joins_serves_and_leaves_with_nothing_lost(server: Server, homes:
         assert attempts[1]["resumed_from"]
 
 
+@pytest.mark.slow  # test_gcs_dies.py has what is called while a head dies, tests/hosts the same on machines
 def test_the_head_dies_and_the_other_host_trains_on(server: Server, homes: tuple[Path, Path]) -> None:
     """What runs beside the head is lost with it and retried; what runs on B is found again, and goes on."""
     a, b = homes

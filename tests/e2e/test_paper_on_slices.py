@@ -51,6 +51,7 @@ def rehearsed() -> StudySpec:
     )
 
 
+@pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")  # Ray's cluster utility
 @pytest.mark.slow  # test_slices_on_ray.py has whole slices, in seconds
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # MLflow's own
 def test_a_study_of_papers_shape_comes_to_its_report_on_two_slices(

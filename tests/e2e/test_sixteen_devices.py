@@ -85,6 +85,7 @@ class Trained:
         store.close()
 
 
+@pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")  # Ray's cluster utility
 @pytest.mark.slow  # test_slices_on_ray.py has whole slices, test_gangs.py kills, without a model
 def test_two_layers_of_papers_model_train_on_its_mesh_and_go_on_after_a_kill(
     cluster: TpuCluster, tmp_path: Path

@@ -26,6 +26,8 @@ from tests.faults.world import small_study
 from tests.orchestrator.backends.test_gangs import LONG, SHORT, Heard, given, launches, until
 from tests.orchestrator.backends.tpu_cluster import TpuCluster, tpu_cluster
 
+# Ray's cluster utility forks, and a test before this one may have loaded JAX.
+pytestmark = pytest.mark.filterwarnings(r"ignore:os\.fork\(\) was called:RuntimeWarning")
 V3 = Resources(tpu_type="v3-16", tpu_chips=4, hosts=2)
 V6E = Resources(tpu_type="v6e-16", tpu_chips=4, hosts=4)
 SLICES = {"slice-a": ("v3-16", (1, 0)), "slice-b": ("v3-16", (0, 1)), "slice-c": ("v3-16", (1,))}

@@ -114,7 +114,9 @@ def test_the_tree_comes_out_as_it_went_in_and_so_does_its_gradient() -> None:
     assert equal_bits(flat.as_trees(jax.grad(squares)(jax.device_put(vector))), jax.grad(squares)(params))
 
 
-@pytest.mark.parametrize("way", ["plain", "lagged", "discounted"])
+@pytest.mark.parametrize(
+    "way", ["plain", *(pytest.param(way, marks=pytest.mark.slow) for way in ("lagged", "discounted"))]
+)
 def test_a_checkpoint_holds_the_tree_and_either_way_goes_on_from_it(way: str, tmp_path: Any) -> None:
     """So does one that a version without vectors wrote."""
     begin = {vector: begun("lamb", way, vector=vector, eta=0.02, skip=0) for vector in (False, True)}
