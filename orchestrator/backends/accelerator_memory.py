@@ -9,11 +9,12 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 
+from orchestrator.backends.slices import TYPE
 from orchestrator.runs.contract import HostView
 from orchestrator.study.tpu import GENERATIONS
 
 LABEL = "orch/gpu-memory-gib"
-TPU_TYPES = ("ray.io/tpu-pod-type", "ray.io/accelerator-type")  # such as v4-16, TPU-V4
+TPU_TYPES = (TYPE, "ray.io/accelerator-type")  # such as v4-16, TPU-V4
 ASKED = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
 WITHIN_S = 10.0  # a driver that hangs holds up no start
 

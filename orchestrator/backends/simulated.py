@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from orchestrator.backends.placement import Need, Node, gangs, in_all, needs, open_to, words_of
-from orchestrator.backends.slices import in_order, slices
+from orchestrator.backends.slices import slices
 from orchestrator.ground.clock import Clock
 from orchestrator.ledger.records import Event
 from orchestrator.runs.contract import AttemptKey, Ended, HostView, Launch, Progress
@@ -206,7 +206,7 @@ class SimulatedBackend:
         best = sorted(open_ones, key=lambda node: (node.name == avoid, -room[node.node_id]))
         if resources.slice is not None:
             whole = [each.nodes for each in slices(open_ones, resources.slice)]
-            best = in_order(min(whole, key=lambda nodes: any(node.name == avoid for node in nodes)))
+            best = list(min(whole, key=lambda nodes: any(node.name == avoid for node in nodes)))
         return tuple(node.node_id for node in best[: resources.hosts])
 
     def lose_submitted(self) -> None:

@@ -53,7 +53,7 @@ class Slice(Generic[Node]):
 
     name: str
     tpu: Tpu
-    nodes: tuple[Node, ...]  # by their place in it
+    nodes: tuple[Node, ...]  # by their place in it, as libtpu numbers its processes
 
     @property
     def ids(self) -> list[int | None]:
@@ -86,17 +86,13 @@ class Slice(Generic[Node]):
 
 def slices(nodes: Iterable[Node], of: Tpu | None = None) -> list[Slice[Node]]:
     """All of several hosts, or those of one type."""
-    found: dict[tuple[str, str], list[Node]] = {}
+    found: dict[tuple[str, Tpu], list[Node]] = {}
     for node in nodes:
         tpu, name = known(node.labels.get(TYPE)), node.labels.get(SLICE)
         if tpu is not None and name and tpu.hosts > 1 and of in (None, tpu):
-            found.setdefault((name, tpu.name), []).append(node)
-    made = []
-    for (name, kind), there in sorted(found.items()):
-        tpu = known(kind)
-        assert tpu is not None
-        made.append(Slice(name, tpu, tuple(sorted(there, key=_place))))
-    return made
+            found.setdefault((name, tpu), []).append(node)
+    made = [Slice(name, tpu, tuple(sorted(there, key=_place))) for (name, tpu), there in found.items()]
+    return sorted(made, key=lambda each: (each.name, each.tpu.name))
 
 
 def told(nodes: Iterable[Host]) -> str:
@@ -116,11 +112,6 @@ def may_be_on(node: Host, wanted: Resources) -> bool:
         return not node.labels.get(SLICE)
     tpu = known(here)
     return tpu is not None and tpu.hosts == 1 and wanted.tpu_type in (None, here)
-
-
-def in_order(nodes: Sequence[Node]) -> list[Node]:
-    """Hosts of one slice as libtpu numbers its processes."""
-    return sorted(nodes, key=_place)
 
 
 def _place(node: Host) -> tuple[int, str]:

@@ -32,10 +32,8 @@ _FOLDER = "jax_compilation_cache_dir"
 def keep(folder: Path) -> None:
     """Compiled programs go below this folder, so that another process need not compile them again. Each
     process of a gang has its own: its host may have a disk of its own, and its programs another name."""
-    place, index = (
-        folder / f"jaxlib-{jaxlib_version}-{jax.default_backend()}-{_processor()}",
-        jax.process_index(),
-    )
+    place = folder / f"jaxlib-{jaxlib_version}-{jax.default_backend()}-{_processor()}"
+    index = jax.process_index()
     jax.config.update(_FOLDER, str(place / f"process-{index}" if index else place))
     if index:
         compiler._cache_write = _keep_too

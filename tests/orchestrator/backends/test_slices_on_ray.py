@@ -23,7 +23,7 @@ from orchestrator.runs.folders import Storage
 from orchestrator.service.creation import create
 from orchestrator.study.resources import Resources
 from tests.faults.world import small_study
-from tests.orchestrator.backends.test_gangs import LONG, SHORT, Heard, given, launches, until
+from tests.orchestrator.backends.test_gangs import LONG, SHORT, Heard, given, launches, leaves_nothing, until
 from tests.orchestrator.backends.tpu_cluster import TpuCluster, tpu_cluster
 
 # Ray's cluster utility forks, and a test before this one may have loaded JAX.
@@ -48,11 +48,7 @@ def backend(cluster: TpuCluster) -> Iterator[RayBackend]:
     until(lambda: not any(view.others for view in _looked(made).hosts()))
     yield made
     made.close(end_workers=True)
-    again = cluster.connected()
-    try:
-        until(lambda: not again.actors() and not again.groups())
-    finally:
-        again.close(end_workers=True)
+    leaves_nothing(cluster.connected())
 
 
 @pytest.fixture
